@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from models.datasets.imdb import IMDB, LABELS
 from models.errors import InvalidRecipe
+from models.fused_lstm import FusedLSTM
 from models.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
 from models.review_batches import ReviewBatches
 from models.spec import Array, Baseline, Gate, ModelSpec, Prepared, Recipe, Splits, State, TextInput, recipe
@@ -206,7 +207,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
         recipe.filters, recipe.kernel_size, strides=recipe.stride, padding="same", activation="relu", name="phrases"
     )(x)
     steps = ids[:, :: recipe.stride] != PADDING
-    x = layers.Bidirectional(layers.LSTM(recipe.units, return_sequences=True), name="lstm")(x, mask=steps)
+    x = layers.Bidirectional(FusedLSTM(recipe.units, return_sequences=True), name="lstm")(x, mask=steps)
     kept = ops.cast(steps, "float32")[:, :, None]
     mean = ops.sum(x * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
     peak = ops.max(x * kept - 2.0 * (1.0 - kept), axis=1)  # below any LSTM output, which lies within -1..1
