@@ -14,7 +14,13 @@ from services.gateway.v2_form import HEADER, Asked
 
 
 def answer(asked: Asked, outputs: Outputs, interface: Interface) -> Response:
-    """The outputs asked for, each in its form. The caller's id comes back; parameters have nothing to say.
+    """The answer to one request; raises as ``written``."""
+    headers, body = written(asked, outputs, interface)
+    return Response(body, headers=headers)
+
+
+def written(asked: Asked, outputs: Outputs, interface: Interface) -> tuple[list[tuple[str, str]], bytes]:
+    """The outputs asked for, each in its form: headers and body. The caller's id comes back.
 
     Raises:
         InvalidOutput: the model's answer is not what its interface says, or not finite.
@@ -33,10 +39,9 @@ def answer(asked: Asked, outputs: Outputs, interface: Interface) -> Response:
     return rendered(named | ({} if asked.id is None else {"id": asked.id}) | {"outputs": entries}, tails)
 
 
-def rendered(head: dict[str, Any], tails: list[Any]) -> Response:
+def rendered(head: dict[str, Any], tails: list[Any]) -> tuple[list[tuple[str, str]], bytes]:
     """JSON alone, or JSON with its length in a header and the binary tensors behind it."""
     text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     if not tails:
-        return Response(text, mimetype="application/json")
-    body = b"".join([text, *tails])
-    return Response(body, mimetype="application/octet-stream", headers={HEADER: str(len(text))})
+        return [("content-type", "application/json")], text
+    return [("content-type", "application/octet-stream"), (HEADER.lower(), str(len(text)))], b"".join([text, *tails])

@@ -81,7 +81,16 @@ def read(request: Request, interface: Interface, limits: GatewaySettings) -> Ask
         InvalidRequest: says what was expected and what came. BodyTooLarge, UnsupportedType: before anything is parsed.
     """
     length = header_length(request.headers.get(HEADER))
-    body = payload.read(request, limits.max_json_bytes if length is None else limits.max_tensor_bytes)
+    return asked(payload.read(request, most_bytes(length, limits)), length, interface, limits)
+
+
+def most_bytes(length: int | None, limits: GatewaySettings) -> int:
+    """What a body may hold: JSON alone, or tensors, too."""
+    return limits.max_json_bytes if length is None else limits.max_tensor_bytes
+
+
+def asked(body: bytes, length: int | None, interface: Interface, limits: GatewaySettings) -> Asked:
+    """What a body asks, whose first ``length`` bytes are JSON; None: all of it, 0: none. Raises as ``read``."""
     if length == 0:
         return decode_raw(body, interface, limits)
     if length is None:

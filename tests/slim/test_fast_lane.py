@@ -105,6 +105,55 @@ def test_both_lanes_answer_raw_bodies_alike(client: httpx.Client, model: str, co
     assert quick.headers.keys() == view.headers.keys()
 
 
+def tensor(name: str, datatype: str, shape: list[int], **more: object) -> dict[str, object]:
+    """An input of the Open Inference Protocol."""
+    return {"name": name, "datatype": datatype, "shape": shape, **more}
+
+
+def binary(head: dict[str, object], content: bytes) -> tuple[bytes, dict[str, str]]:
+    """Body and header of the binary extension."""
+    text = json.dumps(head).encode()
+    return text + content, {"Inference-Header-Content-Length": str(len(text))}
+
+
+VECTOR = tensor("vectors", "FP32", [2, 1])
+FOUR = {"parameters": {"binary_data_size": 8}}
+NUMBERS = np.array([1, 2.5], "<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "headers"),
+    [
+        (HALF_PLUS, json.dumps({"id": "7", "inputs": [VECTOR | {"data": [1.0, 2.5]}]}).encode(), {}),
+        (f"{HALF_PLUS}/versions/1", json.dumps({"inputs": [VECTOR | {"data": [[1.0], [2.5]]}]}).encode(), {}),
+        (f"{HALF_PLUS}/versions/stable", json.dumps({"inputs": [VECTOR | {"data": [1.0, 2.5]}]}).encode(), {}),
+        (HALF_PLUS, *binary({"inputs": [VECTOR | FOUR]}, NUMBERS)),
+        (HALF_PLUS, *binary({"inputs": [VECTOR | FOUR], "parameters": {"binary_data_output": True}}, NUMBERS)),
+        (HALF_PLUS, NUMBERS, {"Inference-Header-Content-Length": "0"}),
+        (REVIEWS, json.dumps({"inputs": [tensor("text", "BYTES", [1], data=["good"])]}).encode(), {}),
+        (HALF_PLUS, *binary({"inputs": [VECTOR | FOUR]}, NUMBERS[:7])),
+        (HALF_PLUS, NUMBERS, {"Inference-Header-Content-Length": "x"}),
+        (HALF_PLUS, NUMBERS, {"Inference-Header-Content-Length": "99"}),
+        (HALF_PLUS, json.dumps({"inputs": [VECTOR | {"data": [1.0]}]}).encode(), {}),
+        (HALF_PLUS, b"{", {}),
+        (f"{HALF_PLUS}/versions/9", b"{}", {}),
+        ("nothing", b"{}", {}),
+    ],
+    ids=[
+        "flat", "nested", "label", "binary-in", "binary-both", "raw", "text", "short-tail", "no-length", "long-length",
+        "few-values", "malformed", "unknown-version", "unknown-model",
+    ],
+)  # fmt: skip
+def test_both_lanes_answer_the_open_inference_protocol_alike(
+    client: httpx.Client, model: str, body: bytes, headers: dict[str, str]
+) -> None:
+    quick, view = both(client, f"/v2/models/{model}/infer", body, **headers)
+    assert (quick.status_code, quick.content) == (view.status_code, view.content)
+    assert {name: quick.headers[name] for name in quick.headers.keys() - OWN} == {
+        name: view.headers[name] for name in view.headers.keys() - OWN
+    }
+
+
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE]
 )
