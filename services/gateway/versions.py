@@ -3,8 +3,10 @@
 Versions of ours are read from the store: rollout and manifest. For any other SavedModel the model server is asked.
 """
 
+import os
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import grpc
 
@@ -36,12 +38,21 @@ def choose(rollout: Rollout, pinned: int | None, label: str | None) -> int | Non
     return labelled["stable" if label is None else label]
 
 
+class Seen(NamedTuple):
+    """A rollout as it was last read."""
+
+    path: str
+    stamp: tuple[int, ...]
+    """Inode, time and size of its file."""
+    rollout: Rollout
+
+
 class Versions:
     """The store's side: rollouts and interfaces of published versions, each read once per change."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rollouts: dict[str, tuple[tuple[int, ...], Rollout]] = {}
+        self._rollouts: dict[str, Seen] = {}
         self._interfaces: dict[tuple[str, int], tuple[float, Interface]] = {}
 
     def models(self) -> tuple[str, ...]:
@@ -50,14 +61,16 @@ class Versions:
 
     def rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
+        seen = self._rollouts.get(model)
         try:
-            found = (self._store.folder(model) / rollouts.FILE).stat()
+            path = seen.path if seen else str(self._store.folder(model) / rollouts.FILE)
+            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than asking
         except (FileNotFoundError, UnknownName):
             return None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if self._rollouts.get(model, ((), None))[0] != stamp:
-            self._rollouts[model] = (stamp, rollouts.read(self._store, model))
-        return self._rollouts[model][1]
+        if seen is None or seen.stamp != stamp:
+            seen = self._rollouts[model] = Seen(path, stamp, rollouts.read(self._store, model))
+        return seen.rollout
 
     def chosen(self, model: str, version: int | None, label: str | None) -> int | None:
         """The version's number; None where only the model server knows.
