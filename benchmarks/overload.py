@@ -26,7 +26,7 @@ from benchmarks.serving.workload import load_all
 
 RESULTS = Path(__file__).parent / "results" / "overload.jsonl"
 TINY = "half_plus"
-MNIST = "mnist_cnn"
+MODELS = {"mnist_json": "mnist_cnn", "sentiment": "sentiment_lstm"}
 CONNECTIONS = (16, 32, 64, 128)
 MOST_CONNECTIONS = 1500
 OVERLOAD = 3.0
@@ -172,10 +172,10 @@ def tiny(port: int) -> Target:
     return Target((body,), lambda _, answer: answer == b'{"predictions":[2.5]}')
 
 
-def mnist(port: int, store: Path) -> Target:
-    """Images as JSON rows, with what the SavedModel itself answers."""
-    workload = load_all(store)["mnist_json"]
-    path = f"/v1/models/{MNIST}:predict"
+def of_store(port: int, store: Path, name: str) -> Target:
+    """Images or reviews as JSON rows, with what the SavedModel itself answers."""
+    workload = load_all(store)[name]
+    path = f"/v1/models/{MODELS[name]}:predict"
     bodies = (request(port, path, "application/json", instances_body(each)) for each in workload.inputs)
     return Target(tuple(bodies), Checker("predictions", list(workload.expected)).right)
 
@@ -197,17 +197,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="length of the overload")
     parser.add_argument("--peak-seconds", type=float, default=4, help="length of each closed loop")
-    parser.add_argument("--store", type=Path, help="a store with mnist_cnn to ask; without it, a tiny model")
+    parser.add_argument("--store", type=Path, help="a store with both models; without it, a tiny model is asked")
+    parser.add_argument("--workload", choices=MODELS, default="mnist_json", help="which of the store's to ask")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         if not options.store:
             make_versions(Path(name) / "models" / TINY, 1)
         models = options.store or Path(name) / "models"
-        with served(Path(name), MNIST if options.store else TINY, f"--models-dir={models}") as port:
-            result = measure(port, mnist(port, options.store) if options.store else tiny(port), options)
+        model = MODELS[options.workload] if options.store else TINY
+        with served(Path(name), model, f"--models-dir={models}") as port:
+            target = of_store(port, options.store, options.workload) if options.store else tiny(port)
+            result = measure(port, target, options)
     show(result)
     with RESULTS.open("a") as results:
-        results.write(json.dumps({"machine": machine(), "model": MNIST if options.store else TINY, **result}) + "\n")
+        results.write(json.dumps({"machine": machine(), "model": model, **result}) + "\n")
 
 
 if __name__ == "__main__":

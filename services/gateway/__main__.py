@@ -29,6 +29,8 @@ log = logs.get_logger()
 DRAIN_S = 20
 HEADER_TIMEOUT_MS = 10_000
 BACKLOG = 1024
+MOST_CONNECTIONS = 20_000
+"""One more waits until another closes, and idle ones are kept open: granian's own limit is the backlog's size."""
 M_ARENA_MAX = -8
 YOUNG_OBJECTS = 20_000
 """Between two collections. Requests leave no cycles behind: at Python's 700, an overload spends 9 % on looking."""
@@ -76,6 +78,7 @@ def listen(front: Front, settings: GatewaySettings) -> Server:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=64 * 1024),
         backlog=BACKLOG,
+        backpressure=MOST_CONNECTIONS,
         websockets=False,
         log_enabled=False,
     )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 WAIT_SHARE = 0.25
 """Largest part of the deadline that may be spent waiting for others."""
 BULK_SHARE = 0.5
+ENOUGH = 64
+"""Requests of one model that keep every batch of it full: fewer are never turned away because the loop is slow."""
 SMOOTHING = 0.05
 """Weight of the newest interval between two answers."""
 
@@ -40,10 +42,10 @@ class Admission:
         """Models that have something under way."""
         return len(self._loads)
 
-    def is_full(self, model: str) -> bool:
-        """Whether there is no room for anything at all."""
+    def is_full(self, model: str, *, behind: bool = False) -> bool:
+        """Whether there is no room for anything at all. A loop that is ``behind`` gets no more than it needs."""
         load = self._loads.get(model)
-        return load is not None and load.in_flight >= self._most
+        return load is not None and load.in_flight >= (min(ENOUGH, self._most) if behind else self._most)
 
     def wait_s(self, model: str, deadline_s: float, *, bulk: bool) -> float | None:
         """None if there is room for a request, else after how many seconds to try again."""

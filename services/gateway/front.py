@@ -22,6 +22,7 @@ from services.gateway.admission import Admission
 from services.gateway.deadline import HEADER as TIMEOUT_HEADER
 from services.gateway.environment import Answer, Headers, Wsgi, body_of, called, environ_of
 from services.gateway.errors import RETRY_AFTER_S
+from services.gateway.pace import Pace
 from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -60,6 +61,7 @@ class Front:
         self._settings = settings
         self._loop = loop
         self._admission = Admission(settings.max_in_flight)
+        self._pace = Pace()
         self._threads = ThreadPoolExecutor(settings.threads, "view")
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -93,7 +95,7 @@ class Front:
 
     async def _admit(self, scope: Any, protocol: Any) -> None:
         prediction = PREDICTION.fullmatch(scope.path) if scope.method == "POST" else None
-        if prediction and self._admission.is_full(prediction[1] or prediction[2]):
+        if prediction and self._admission.is_full(prediction[1] or prediction[2], behind=self._pace.is_behind()):
             raise crowded(prediction[1] or prediction[2], 1.0)  # at three times the load, most of the work is saying no
         headers = dict(scope.headers.items())
         check_headers(headers)

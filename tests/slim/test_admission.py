@@ -1,6 +1,6 @@
 """Who is let in, on a clock of its own."""
 
-from services.gateway.admission import Admission
+from services.gateway.admission import ENOUGH, Admission
 
 
 class Clock:
@@ -55,3 +55,14 @@ def test_nothing_is_kept_of_a_name_that_is_idle() -> None:
         admission.enter(f"model{number}")
         admission.leave(f"model{number}")
     assert len(admission) == 0
+
+
+def test_a_loop_that_is_behind_gets_no_more_than_it_needs() -> None:
+    """Few requests are never turned away for its slowness."""
+    admission = Admission(most=1000)
+    for number in range(ENOUGH):
+        assert not admission.is_full("a", behind=True), number
+        admission.enter("a")
+    assert admission.is_full("a", behind=True)
+    assert not admission.is_full("a")
+    assert not admission.is_full("b", behind=True)

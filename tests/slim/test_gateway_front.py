@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import resource
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from tests.slim.test_gateway_process import PREDICT, gateway
 
 BODY = b'{"instances": [[1.0]]}'
 GOOD = {"predictions": [[2.5]]}
-STALLED = 400
+STALLED = 1_200
 
 
 def head(*lines: str, length: int | None = len(BODY)) -> bytes:
@@ -95,14 +96,17 @@ def test_a_body_that_stalls_is_408_and_the_connection_closed(filled: Store, serv
     assert b"expected the whole body within 0.3 s" in answer
 
 
-def test_good_requests_go_on_beside_hundreds_of_stalled_ones(filled: Store, server: FakeModelServer) -> None:
-    """Half of them stall in the headers, half in the body; none of them holds a thread."""
+def test_good_requests_go_on_beside_many_stalled_and_idle_connections(filled: Store, server: FakeModelServer) -> None:
+    """A third stalls in the headers, a third in the body, a third is idle; none of them holds a thread or a place."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with gateway(store=filled.root, serving=server.address) as (_, client), contextlib.ExitStack() as stack:
         for number in range(STALLED):
             connection = stack.enter_context(connected(client))
-            connection.sendall(head(length=100)[: -4 if number % 2 else None])
+            connection.sendall(head(length=100)[: (0, -4, None)[number % 3]])
         for _ in range(50):
             assert client.post(PREDICT, content=BODY, timeout=5).json() == GOOD
+        newcomer = httpx.post(client.base_url.join(PREDICT), content=BODY, timeout=5)
+        assert newcomer.json() == GOOD
         assert client.get("/healthz", timeout=1).status_code == 200
 
 

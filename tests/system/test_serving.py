@@ -287,14 +287,14 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Pa
 
 
 def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(made: Path, tmp_path: Path) -> None:
-    """Three times: only right answers, 503 with Retry-After, or 504; right again soon after it listens."""
+    """Ten times: only right answers, 503 with Retry-After, or 504; right again soon after it listens."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models")) as served:
         gateway = served.gateway.child("services.gateway")
         assert gateway
         back: list[float] = []
         with traffic(served, MODEL) as seen:
-            for _ in range(3):
+            for _ in range(10):
                 wait_until(more(seen), 20, "answers")
                 server = served.gateway.child("services.modelserver")
                 assert server
