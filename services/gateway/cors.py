@@ -15,23 +15,26 @@ HEADERS = {
     "Access-Control-Max-Age": "600",
 }
 """Answers to a browser's question before the request."""
+ALLOWED = "Access-Control-Allow-Origin"
 EXPOSED = "Inference-Header-Content-Length, Retry-After, X-Model-Data, X-Model-Version, X-Request-Id"
+
+
+def headers_of(path: str, origin: str | None, origins: Sequence[str]) -> dict[str, str]:
+    """What an answer says to the browser: which page may read it, and that this depends on the page."""
+    if not origins or not path.lower().startswith(PATHS):
+        return {}
+    if origin is None or origin not in origins:
+        return {"Vary": "Origin"}
+    return {"Vary": "Origin", ALLOWED: origin, "Access-Control-Expose-Headers": EXPOSED}
 
 
 def allow(app: Flask, origins: Sequence[str]) -> None:
     """Puts the headers on answers to these origins."""
-    if not origins:
-        return
 
     @app.after_request
     def mark(response: Response) -> Response:
-        if not request.path.lower().startswith(PATHS):
-            return response
-        response.vary.add("Origin")
-        origin = request.headers.get("Origin")
-        if origin in origins:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = EXPOSED
-            if request.method == "OPTIONS":
-                response.headers.update(HEADERS)
+        found = headers_of(request.path, request.headers.get("Origin"), origins)
+        response.headers.extend(found)
+        if request.method == "OPTIONS" and ALLOWED in found:
+            response.headers.update(HEADERS)
         return response

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import structlog
 
-from services.gateway import access, waiting
+from services.gateway import access, cors, waiting
 from services.gateway.admission import Admission
 from services.gateway.deadline import HEADER as TIMEOUT_HEADER
 from services.gateway.environment import Answer, Headers, Wsgi, body_of, called, environ_of
@@ -77,7 +77,8 @@ class Front:
         except Refused as refused:
             body = orjson.dumps({"error": str(refused)})
             said = access.headers_of(access.request_id(scope.headers.get("x-request-id") or ""), None, None)
-            headers = [("content-type", "application/json"), *said, *refused.headers.items()]
+            marks = cors.headers_of(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
+            headers = [("content-type", "application/json"), *said, *marks.items(), *refused.headers.items()]
             protocol.response_bytes(refused.status, headers, body)
         finally:
             self._under_way -= 1

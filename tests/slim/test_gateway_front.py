@@ -184,3 +184,13 @@ def test_what_the_front_refuses_has_a_request_id_too(filled: Store, server: Fake
     assert (statuses(huge), statuses(nameless)) == ([413], [413])
     assert b"x-request-id: mine-1\r\n" in huge
     assert re.search(rb"x-request-id: [0-9a-f]{16}\r\n", nameless)
+
+
+def test_pages_of_allowed_origins_may_read_what_the_front_refuses(filled: Store, server: FakeModelServer) -> None:
+    """Retry-After among it."""
+    with gateway(store=filled.root, serving=server.address, cors_origins="http://page") as (_, client):
+        known = exchange(client, head("Origin: http://page", length=100_000_000)).lower()
+        other = exchange(client, head("Origin: http://other", length=100_000_000)).lower()
+    assert b"access-control-allow-origin: http://page\r\n" in known
+    assert b"access-control-allow-origin" not in other
+    assert b"vary: origin\r\n" in other

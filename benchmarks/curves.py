@@ -1,0 +1,199 @@
+"""Where our serving bends: ``python -m benchmarks.curves --store .bench/store --write``.
+
+Three curves per model, each against what it costs in processor time: rows in one request, connections of a closed loop,
+and gateways in front of one model server. The *knee* of a curve is its first point with nine tenths of the highest
+throughput: beyond it, more only waits. Every answer is checked. ``--write`` replaces the section between the marks in
+``docs/benchmarks.md`` and draws ``docs/curves.svg``.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.curves_page import GATEWAY_CONNECTIONS, WORKLOADS, Point, draw, section
+from benchmarks.serving import measure, ours, processes
+from benchmarks.serving.load import Plan
+from benchmarks.serving.processes import Command, running
+from benchmarks.serving.roster import CONTENDERS
+from benchmarks.serving.workload import Workload, load_all
+
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+GATEWAYS = (1, 2, 3)
+WARM_S = 1.0
+OURS = next(contender for contender in CONTENDERS if contender.kind == "ours")
+DOCS = Path(__file__).parent.parent / "docs"
+RESULTS = Path(__file__).parent / "results" / "curves.jsonl"
+BEGIN, END = "<!-- curves: begin -->", "<!-- curves: end -->"
+
+
+def server_cpu_s() -> float:
+    """Processor time so far of all that we started, but for load generators and the command that watches."""
+    spent = processes.cpu_s(os.getpid())
+    names = {process.pid: process.command for process in processes.memory(os.getpid())}
+    return sum(seconds for pid, seconds in spent.items() if "-m services." in names.get(pid, ""))
+
+
+def costing(work: Callable[[], tuple[int, float, list[float]]], key: tuple[str, str, int]) -> Point:
+    """A point from the right rows, the seconds and the sorted latencies in ms that ``work`` returns."""
+    before = server_cpu_s()
+    rows, seconds, took_ms = work()
+    spent = server_cpu_s() - before
+    p50, p99 = (took_ms[min(len(took_ms) - 1, int(share * len(took_ms)))] for share in (0.5, 0.99))
+    return Point(*key, rows / seconds, p50, p99, 1000 * spent / max(rows, 1))
+
+
+def by_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
+    for size in ROWS:
+        ask = asker(workload, port, size)
+        asked_for(ask, WARM_S)
+
+        def work(ask: Callable[[], float] = ask, size: int = size) -> tuple[int, float, list[float]]:
+            took_ms = asked_for(ask, seconds)
+            return size * len(took_ms), sum(took_ms) / 1000, sorted(took_ms)
+
+        yield costing(work, (workload.kind.name, "rows", size))
+
+
+def asker(workload: Workload, port: int, size: int) -> Callable[[], float]:
+    """Asks for ``size`` rows at once and returns the time that it took, in ms; a wrong answer ends the benchmark."""
+    chosen = list(itertools.islice(itertools.cycle(range(len(workload.inputs))), size))
+    body = json.dumps({"instances": [workload.inputs[index] for index in chosen]}).encode()
+    right = [workload.expected[index].class_id for index in chosen]
+    path = OURS.path.format(model=workload.kind.model)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def ask() -> float:
+        started = time.perf_counter()
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse().read()
+        took_ms = 1000 * (time.perf_counter() - started)
+        if [row["class_id"] for row in json.loads(answer).get("predictions", [])] != right:
+            raise SystemExit(f"{path} answered wrongly: {answer[:300].decode(errors='replace')}")
+        return took_ms
+
+    return ask
+
+
+def asked_for(ask: Callable[[], float], seconds: float) -> list[float]:
+    until = time.perf_counter() + seconds
+    took_ms = [ask()]
+    while time.perf_counter() < until:
+        took_ms.append(ask())
+    return took_ms
+
+
+def by_connections(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
+    for connections in CONNECTIONS:
+        yield loaded(workload, (port,), connections, seconds, "connections", connections)
+
+
+def by_gateways(workload: Workload, ports: Sequence[int], seconds: float) -> Iterator[Point]:
+    for count in GATEWAYS:
+        yield loaded(workload, ports[:count], GATEWAY_CONNECTIONS, seconds, "gateways", count)
+
+
+def loaded(workload: Workload, ports: Sequence[int], connections: int, seconds: float, curve: str, x: int) -> Point:
+    """A closed loop over all of these gateways at once, one generator for each."""
+
+    def run(seconds: float) -> list[dict[str, Any]]:
+        def one(port: int) -> dict[str, Any]:
+            requests = workload.requests(OURS, port)
+            share = connections // len(ports)
+            return measure.run(
+                Plan(port, requests, workload.expected, workload.form(OURS), share, seconds=seconds, warm_s=0.0)
+            )
+
+        with ThreadPoolExecutor(len(ports)) as pool:
+            return list(pool.map(one, ports))
+
+    def work() -> tuple[int, float, list[float]]:
+        found = run(seconds)
+        if bad := sum(row["wrong"] + row["errors"] for row in found):
+            print(f"{bad} wrong or failed at {x} {curve}")
+        worst = [max(row[key] or 0.0 for row in found) for key in ("p50_ms", "p99_ms")]
+        return sum(row["right"] for row in found), seconds, [worst[0]] * 98 + [worst[1]] * 2
+
+    run(WARM_S)
+    return costing(work, (workload.kind.name, curve, x))
+
+
+@contextlib.contextmanager
+def serving(store: Path, work: Path) -> Iterator[list[int]]:
+    """Ports of as many gateways as are ever asked, before one model server; the first is ``modelyard serve``'s own."""
+    port = measure.free_port()
+    with running(ours.commands(port, store, work), work / "log"):
+        wait_up(port)
+        more = [measure.free_port() for _ in GATEWAYS[1:]]
+        with running([gateway(each, port + 1, store) for each in more], work / "log-more"):
+            for each in more:
+                wait_up(each)
+            yield [port, *more]
+
+
+def gateway(port: int, serving_port: int, store: Path) -> Command:
+    environment = {"PORT": port, "SERVING": f"127.0.0.1:{serving_port}", "STORE": store}
+    variables = {f"MODELYARD_{name}": str(value) for name, value in environment.items()}
+    return Command([sys.executable, "-m", "services.gateway"], variables)
+
+
+def wait_up(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.client.OK:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"no gateway is ready on port {port}")
+
+
+def measured(workloads: Mapping[str, Workload], store: Path, seconds: float) -> Iterator[Point]:
+    """Every curve of every workload, point by point."""
+    with (
+        tempfile.TemporaryDirectory(prefix="mc-", ignore_cleanup_errors=True) as folder,
+        serving(store, Path(folder)) as ports,
+    ):
+        for workload in (workloads[name] for name in WORKLOADS):
+            yield from by_rows(workload, ports[0], seconds)
+            yield from by_connections(workload, ports[0], seconds)
+            yield from by_gateways(workload, ports, seconds)
+
+
+def main(
+    store: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the models.")],
+    seconds: Annotated[float, typer.Option(help="Measured per point.")] = 3.0,
+    *,
+    write: Annotated[bool, typer.Option("--write", help="Write the results, the page and the plot.")] = False,
+) -> None:
+    """Measure, print, and perhaps write."""
+    processes.adopt_orphans()
+    points = []
+    for point in measured(load_all(store.resolve()), store.resolve(), seconds):
+        points.append(point)
+        print(point, flush=True)
+    text = section(points, seconds)
+    print(text)
+    if write:
+        RESULTS.write_text("".join(json.dumps(asdict(point)) + "\n" for point in points))
+        draw(points, DOCS / "curves.svg")
+        page = DOCS / "benchmarks.md"
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
