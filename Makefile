@@ -30,8 +30,7 @@ up: install ## Start the whole system here, train what is missing, serve until C
 	@$(BIN)/modelyard up $(ARGS)
 
 test: install test-slim ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile tests/slim tests/keras
-	$(BIN)/pytest tests/system
+	$(BIN)/pytest -n 2 --dist loadfile tests/keras tests/system
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
