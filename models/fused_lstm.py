@@ -31,7 +31,9 @@ class FusedLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type i
         import tensorflow as tf
 
         standard = self.activation is keras.activations.tanh and self.recurrent_activation is keras.activations.sigmoid
-        return standard and self.use_bias and self.dtype == "float32" and not tf.config.list_logical_devices("GPU")
+        return (
+            standard and self.use_bias and self.compute_dtype == "float32" and not tf.config.list_logical_devices("GPU")
+        )
 
     def _run(self, sequences: Any, initial_state: Any, mask: Any) -> Any:
         import tensorflow as tf

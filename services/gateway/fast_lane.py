@@ -86,9 +86,10 @@ class FastLane:
 
     async def answer(self, path: str, query: str, headers: Headers, body: bytes) -> Quick | None:
         """The answer to one request; None leaves it to the view, which finds everything as it was."""
-        route, found = next(((route, match) for route in ROUTES if (match := route.path.fullmatch(path))), (None, None))
-        if route is None or found is None or query or not UNUSUAL.isdisjoint(headers):
+        matched = match(path)
+        if matched is None or query or not UNUSUAL.isdisjoint(headers):
             return None
+        route, found = matched
         started = time.perf_counter()
         request_id = access.request_id(headers.get("x-request-id", ""))
         try:
@@ -194,3 +195,11 @@ ROUTES = (
         read_v2,
     ),
 )
+
+
+def match(path: str) -> tuple[Route, re.Match[str]] | None:
+    """The route of a path, with the model's name and perhaps the version."""
+    for route in ROUTES:
+        if found := route.path.fullmatch(path):
+            return route, found
+    return None
