@@ -141,6 +141,9 @@ class FakeModelServer(
         self.entered, self.release = threading.Event(), threading.Event()
         """A prediction sets the first and waits for the second."""
         self.release.set()
+        self.talks = threading.Event()
+        """Questions about models wait for it."""
+        self.talks.set()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
@@ -152,6 +155,7 @@ class FakeModelServer(
 
     def __exit__(self, *_: object) -> None:
         self.release.set()
+        self.talks.set()
         self._server.stop(0).wait()
 
     def fail_next(self, code: grpc.StatusCode, text: str = "told to", times: int = 1) -> None:
@@ -200,6 +204,7 @@ class FakeModelServer(
         return list(request.input.example_list.examples or request.input.example_list_with_context.examples)
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        self.talks.wait()
         model, version = self._find(request, context)
         versions = [version] if request.model_spec.HasField("version") else self._versions(model)
         reply = get_model_status_pb2.GetModelStatusResponse()
@@ -210,6 +215,7 @@ class FakeModelServer(
         return reply
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        self.talks.wait()
         model, version = self._find(request, context)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         signature = signatures.signature_def["serving_default"]

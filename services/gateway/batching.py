@@ -175,8 +175,7 @@ def _finite(arrays: Mapping[str, Array]) -> bool:
 
 def _expire(entry: Entry) -> None:
     if not entry.answer.done():
-        text = f"no answer within {entry.deadline.total_s:g} s"
-        entry.answer.set_exception(ServingFailed(grpc.StatusCode.DEADLINE_EXCEEDED, text))
+        entry.answer.set_exception(entry.deadline.missed())
 
 
 def _fail(batch: Sequence[Entry], error: Exception) -> None:

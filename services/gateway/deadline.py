@@ -3,6 +3,9 @@
 import time
 from dataclasses import dataclass
 
+import grpc
+
+from models.tfserving import ServingFailed
 from services.gateway.errors import InvalidRequest
 
 HEADER = "X-Timeout-Ms"
@@ -25,6 +28,10 @@ class Deadline:
     @property
     def left_s(self) -> float:
         return self.ends_at - time.monotonic()
+
+    def missed(self) -> ServingFailed:
+        """What whoever waited that long is told."""
+        return ServingFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {self.total_s:g} s")
 
 
 def asked(header: str | None, default_s: float) -> Deadline:

@@ -39,7 +39,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
         """Fills the message from the body; finds who answers it, and until when."""
         request = request_ctx.request
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = serving.interface(model, version, label)
+        interface = g.interface = serving.interface(model, version, label, until)
         asked = json_form.parse(payload.read(request, settings.max_json_bytes), settings.max_depth)
         message.model_spec.signature_name = json_form.find_signature(asked, interface)
         examples_form.fill_input(message.input, asked, settings.max_instances)

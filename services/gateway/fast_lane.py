@@ -94,7 +94,9 @@ class FastLane:
         request_id = access.request_id(headers.get("x-request-id", ""))
         try:
             until = deadline.asked(headers.get("x-timeout-ms"), self._settings.predict_timeout_s)
-            interface = await self._serving.found(found[1], int(found[2]) if found[2] else None)
+            interface = self._serving.at_hand(found[1], int(found[2]) if found[2] else None)
+            if interface is None:
+                return None
             question = route.read(Asking(headers, body, interface, self._settings, until, request_id))
         except ModelyardError:
             return None

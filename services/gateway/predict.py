@@ -22,7 +22,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
     def predict(model: str, version: int | None = None, label: str | None = None) -> Response:
         request = request_ctx.request  # itself: looking through Flask's proxy each time is slower
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = serving.interface(model, version, label)
+        interface = g.interface = serving.interface(model, version, label, until)
         if request.mimetype in STREAMED:
             g.interface = pinned(interface)
             return bulk.answer(request, g.interface, settings, serving, g.request_id)

@@ -54,6 +54,11 @@ class Questions(Generic[Value]):
         self._words: dict[Hashable, Word[Value]] = {}
         self._open: dict[Hashable, Question[Value]] = {}
 
+    def fresh(self, key: Hashable) -> Value | None:
+        """The value of a second ago, if there is one; nobody is asked."""
+        word = self._words.get(key)
+        return word.value if word is not None and word.younger_than(FRESH_S) else None
+
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[Value]]) -> Value:
         """The value of a second ago, what asking says now, or the last word if the server does not answer.
 

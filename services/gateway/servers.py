@@ -75,7 +75,7 @@ class Servers:
     async def _ask(self, server: "Server", method: str, request: bytes, deadline: Deadline) -> bytes:
         left_s = deadline.left_s - MARGIN_S
         if left_s <= 0:
-            raise ServingFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {deadline.total_s:g} s")
+            raise deadline.missed()
         try:
             return await server.ask(method, request, left_s)
         except ServingFailed as failure:

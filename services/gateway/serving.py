@@ -3,6 +3,7 @@
 Public methods are plain and wait (``waiting.py``); the private coroutines behind them run on the event loop.
 """
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -54,18 +55,24 @@ class Serving:
 
     # --- which version ---
 
-    def interface(self, model: str, version: int | None = None, label: str | None = None) -> Interface:
+    def interface(
+        self, model: str, version: int | None = None, label: str | None = None, until: Deadline | None = None
+    ) -> Interface:
         """The version that answers.
+
+        Args:
+            until: when the caller goes, if the model server has to be asked first.
 
         Raises:
             ServableNotFound: unknown model or version, or none is stable.
             InvalidRequest: unknown label.
+            ServingFailed: the model server was asked, and failed or took too long.
         """
-        return self._known(model, version, label) or self.wait_for(self._asked(model, version, label))
+        return self._known(model, version, label) or self.wait_for(self._asked(model, version, label, until))
 
-    async def found(self, model: str, version: int | None) -> Interface:
-        """``interface`` for who is on the event loop already."""
-        return self._known(model, version, None) or await self._asked(model, version, None)
+    def at_hand(self, model: str, version: int | None) -> Interface | None:
+        """``interface`` where nobody has to be asked; raises ``ServableNotFound``."""
+        return self._known(model, version, None) or self._foreign.fresh((model, version, None))
 
     def _known(self, model: str, version: int | None, label: str | None) -> Interface | None:
         """What the store says; None where only the model server knows."""
@@ -75,9 +82,13 @@ class Serving:
             raise ServableNotFound(not_found(model, version))
         return known
 
-    async def _asked(self, model: str, version: int | None, label: str | None) -> Interface:
+    async def _asked(self, model: str, version: int | None, label: str | None, until: Deadline | None) -> Interface:
         try:
-            return await self._ask_interface(model, version, label)
+            async with asyncio.timeout(until.left_s if until else None):
+                return await self._ask_interface(model, version, label)
+        except TimeoutError:
+            assert until
+            raise until.missed() from None
         except ServingFailed as failure:
             if failure.code is not grpc.StatusCode.NOT_FOUND:
                 raise

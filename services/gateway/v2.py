@@ -35,7 +35,7 @@ def routes(settings: GatewaySettings, serving: Serving, draining: Callable[[], b
     @views.post(f"{VERSION}/infer")
     def infer(model: str, version: str | None = None) -> Response:
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = v2_models.find(serving, model, version)
+        interface = g.interface = v2_models.find(serving, model, version, until)
         asked = v2_form.read(request, interface, settings)
         outputs = serving.predict(interface, asked.signature, asked.inputs, asked.within(until))
         g.version = outputs.version

@@ -7,6 +7,7 @@ import grpc
 
 from models.manifest import TensorSpec
 from models.tfserving import ServingFailed, VersionStatus
+from services.gateway.deadline import Deadline
 from services.gateway.errors import ServableNotFound
 from services.gateway.interface import Interface
 from services.gateway.json_form import DEFAULT_SIGNATURE
@@ -24,19 +25,19 @@ ANY = -1
 """A size that is left open."""
 
 
-def find(serving: Serving, model: str, version: str | None) -> Interface:
+def find(serving: Serving, model: str, version: str | None, until: Deadline | None = None) -> Interface:
     """The version that answers: a number, a label, or the one that is stable.
 
     Raises:
         ServableNotFound: unknown model or version. InvalidRequest: unknown label.
     """
     if version is None:
-        return serving.interface(model)
+        return serving.interface(model, until=until)
     if not (version.isascii() and version.isdecimal()):
-        return serving.interface(model, label=version)
+        return serving.interface(model, label=version, until=until)
     if len(version) > MOST_DIGITS:
         raise ServableNotFound(f"Servable not found for request: Specific({model}, {version})")
-    return serving.interface(model, version=int(version))
+    return serving.interface(model, version=int(version), until=until)
 
 
 def metadata(interface: Interface, states: Mapping[int, str], signature_name: str | None) -> dict[str, Any]:

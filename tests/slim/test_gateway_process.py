@@ -150,3 +150,14 @@ def test_importing_the_gateway_has_no_effect(tmp_path: Path) -> None:
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert (found.stdout.split("\n"), found.stderr) == (["1", ""], "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/models/stranger:predict", "/v2/models/stranger/infer"])
+def test_a_silent_server_costs_whoever_asks_for_a_stranger_no_more_than_the_deadline(
+    filled: Store, server: FakeModelServer, path: str
+) -> None:
+    """Only the model server could know the model, and it says nothing."""
+    server.talks.clear()
+    with gateway(store=filled.root, serving=server.address, status_timeout_s=15) as (_, client):
+        answer = client.post(path, json={"instances": [[1.0]]}, headers={"X-Timeout-Ms": "300"}, timeout=10)
+    assert (answer.status_code, answer.json()) == (504, {"error": "no answer within 0.3 s"})
