@@ -11,8 +11,8 @@ from dataclasses import dataclass
 WAIT_SHARE = 0.25
 """Largest part of the deadline that may be spent waiting for others."""
 BULK_SHARE = 0.5
-ENOUGH = 64
-"""Requests of one model that keep every batch of it full: fewer are never turned away because the loop is slow."""
+ENOUGH = 128
+"""Requests of one model that fill both calls in flight: fewer are never turned away because the loop is slow."""
 SMOOTHING = 0.05
 """Weight of the newest interval between two answers."""
 
