@@ -11,7 +11,7 @@ from models import rollout
 from models.manifest import Manifest
 from models.store import Store
 
-REVIEW = "What a wonderful film: not a single dull minute, and a superb ending."
+REVIEW = "I loved this film: warm, funny and superbly acted."
 RETRAIN = "mnist_mlp"
 """Small enough to be trained while one watches."""
 

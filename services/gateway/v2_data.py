@@ -34,11 +34,10 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
             return quick
         data = plain(data)
     found, leaves = flatten(spec.name, data)
-    if found not in (shape, (math.prod(shape),)):
-        raise InvalidRequest(
-            f"{spec.name}: expected data of shape {shape_text(shape)} or [{math.prod(shape)}], "
-            f"received {shape_text(found)}"
-        )
+    allowed = dict.fromkeys((shape, (math.prod(shape),)))
+    if found not in allowed:
+        wanted = " or ".join(map(shape_text, allowed))
+        raise InvalidRequest(f"{spec.name}: expected data of shape {wanted}, received {shape_text(found)}")
     if spec.dtype == "string":
         return texts(spec, shape, leaves)
     check_types(spec, shape, leaves)

@@ -57,6 +57,7 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
     "otherwise nested": (HALF_PLUS, one(shape=[2, 1], data=[[1, 2]]), "expected data of shape [2,1] or [2], received"),
     "ragged": (HALF_PLUS, one(shape=[2, 1], data=[[1], [1, 2]]), "vectors[1]: expected a list of 1"),
     "half nested": (HALF_PLUS, one(shape=[2, 1], data=[1, [2]]), "vectors[1]: expected a value"),
+    "too few texts": (REVIEWS, one(name="text", datatype="BYTES", shape=[2], data=["a"]), "of shape [2], received [1]"),
     "bare value": (HALF_PLUS, one(data=1.0), "expected data of shape [1,1] or [1], received []"),
     "text for a number": (HALF_PLUS, one(data=["1"]), 'vectors[0][0]: expected a float32 value, received "1"'),
     "true for a number": (HALF_PLUS, one(data=[True]), "vectors[0][0]: expected a float32 value, received true"),
