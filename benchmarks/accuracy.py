@@ -20,11 +20,11 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.page import replace_section
 from pipeline.job import Place, Published, Run
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
-BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 WORK = Path(".modelyard/work")
 """Baselines are remembered there, so that each is measured once per dataset."""
 MODELS = ("mnist_cnn", "sentiment_lstm", "mnist_mlp", "neuron")
@@ -50,7 +50,7 @@ def main(
         row = json.loads(done.stdout.splitlines()[-1])
         remember(row)
         print(f"  {row['metric']} {row['value']:.4f} in {row['cpu_s']:.1f} processor seconds", flush=True)
-    write_table(rows())
+    replace_section(PAGE, "accuracy", table(rows()))
 
 
 def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any]:
@@ -104,14 +104,6 @@ def remember(row: dict[str, Any]) -> None:
     kept = [other for other in rows() if key(other) != key(row)]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text("".join(json.dumps(each) + "\n" for each in sorted([*kept, row], key=key)))
-
-
-def write_table(all_rows: list[dict[str, Any]]) -> None:
-    """Puts the table between the two marks in ``docs/models.md``."""
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(all_rows)}\n{END}{after}")
 
 
 def table(all_rows: list[dict[str, Any]]) -> str:

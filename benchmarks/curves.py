@@ -17,26 +17,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from benchmarks.curves_page import GATEWAY_CONNECTIONS, WORKLOADS, Point, draw, section
+from benchmarks.curves_page import GATEWAY_CONNECTIONS, Point, draw, section
+from benchmarks.page import replace_section
 from benchmarks.serving import measure, ours, processes
 from benchmarks.serving.load import Plan
+from benchmarks.serving.plot import WORKLOADS
 from benchmarks.serving.processes import Command, running
 from benchmarks.serving.roster import CONTENDERS
+from benchmarks.serving.tally import percentile
 from benchmarks.serving.workload import Workload, load_all
+from services.cli.client import Client
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 GATEWAYS = (1, 2, 3)
 WARM_S = 1.0
+START_S = 60.0
 OURS = next(contender for contender in CONTENDERS if contender.kind == "ours")
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = Path(__file__).parent / "results" / "curves.jsonl"
-BEGIN, END = "<!-- curves: begin -->", "<!-- curves: end -->"
 
 
 def server_cpu_s() -> float:
@@ -46,13 +51,22 @@ def server_cpu_s() -> float:
     return sum(seconds for pid, seconds in spent.items() if "-m services." in names.get(pid, ""))
 
 
-def costing(work: Callable[[], tuple[int, float, list[float]]], key: tuple[str, str, int]) -> Point:
-    """A point from the right rows, the seconds and the sorted latencies in ms that ``work`` returns."""
+class Outcome(NamedTuple):
+    """What came of asking for a while."""
+
+    rows: int
+    """Right ones."""
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+def costing(work: Callable[[], Outcome], workload: Workload, curve: str, x: int) -> Point:
+    """A point of a curve: what ``work`` comes to, and what it costs the servers."""
     before = server_cpu_s()
-    rows, seconds, took_ms = work()
-    spent = server_cpu_s() - before
-    p50, p99 = (took_ms[min(len(took_ms) - 1, int(share * len(took_ms)))] for share in (0.5, 0.99))
-    return Point(*key, rows / seconds, p50, p99, 1000 * spent / max(rows, 1))
+    found = work()
+    cpu_ms = 1000 * (server_cpu_s() - before) / max(found.rows, 1)
+    return Point(workload.kind.name, curve, x, found.rows / found.seconds, found.p50_ms, found.p99_ms, cpu_ms)
 
 
 def by_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
@@ -60,11 +74,14 @@ def by_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
         ask = asker(workload, port, size)
         asked_for(ask, WARM_S)
 
-        def work(ask: Callable[[], float] = ask, size: int = size) -> tuple[int, float, list[float]]:
-            took_ms = asked_for(ask, seconds)
-            return size * len(took_ms), sum(took_ms) / 1000, sorted(took_ms)
+        yield costing(partial(one_by_one, ask, size, seconds), workload, "rows", size)
 
-        yield costing(work, (workload.kind.name, "rows", size))
+
+def one_by_one(ask: Callable[[], float], size: int, seconds: float) -> Outcome:
+    """Requests of ``size`` rows, each after the last one's answer."""
+    took_ms = sorted(asked_for(ask, seconds))
+    p50, p99 = (percentile(took_ms, share) or 0.0 for share in (0.5, 0.99))
+    return Outcome(size * len(took_ms), sum(took_ms) / 1000, p50, p99)
 
 
 def asker(workload: Workload, port: int, size: int) -> Callable[[], float]:
@@ -119,15 +136,15 @@ def loaded(workload: Workload, ports: Sequence[int], connections: int, seconds: 
         with ThreadPoolExecutor(len(ports)) as pool:
             return list(pool.map(one, ports))
 
-    def work() -> tuple[int, float, list[float]]:
+    def work() -> Outcome:
         found = run(seconds)
         if bad := sum(row["wrong"] + row["errors"] for row in found):
             print(f"{bad} wrong or failed at {x} {curve}")
-        worst = [max(row[key] or 0.0 for row in found) for key in ("p50_ms", "p99_ms")]
-        return sum(row["right"] for row in found), seconds, [worst[0]] * 98 + [worst[1]] * 2
+        p50, p99 = (max(row[key] or 0.0 for row in found) for key in ("p50_ms", "p99_ms"))
+        return Outcome(sum(row["right"] for row in found), seconds, p50, p99)
 
     run(WARM_S)
-    return costing(work, (workload.kind.name, curve, x))
+    return costing(work, workload, curve, x)
 
 
 @contextlib.contextmanager
@@ -150,15 +167,11 @@ def gateway(port: int, serving_port: int, store: Path) -> Command:
 
 
 def wait_up(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.client.OK:
-                return
+    deadline, client = time.monotonic() + START_S, Client(f"http://127.0.0.1:{port}")
+    while not client.answers("/readyz"):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"no gateway is ready on port {port}")
         time.sleep(0.1)
-    raise SystemExit(f"no gateway is ready on port {port}")
 
 
 def measured(workloads: Mapping[str, Workload], store: Path, seconds: float) -> Iterator[Point]:
@@ -190,9 +203,7 @@ def main(
     if write:
         RESULTS.write_text("".join(json.dumps(asdict(point)) + "\n" for point in points))
         draw(points, DOCS / "curves.svg")
-        page = DOCS / "benchmarks.md"
-        before, rest = page.read_text().split(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        replace_section(DOCS / "benchmarks.md", "curves", text)
 
 
 if __name__ == "__main__":

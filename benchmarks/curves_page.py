@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.serving.machine import machine
+from benchmarks.serving.plot import WORKLOADS
 
 GATEWAY_CONNECTIONS = 64
-WORKLOADS = ("mnist_json", "sentiment")
 TITLES = {
     "rows": "rows in one request, one connection",
     "connections": "connections, one row each",

@@ -22,11 +22,11 @@ from benchmarks.served import make_versions, served
 from benchmarks.serving.answers import Checker, instances_body, request
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
-from benchmarks.serving.workload import load_all
+from benchmarks.serving.workload import KINDS, load_all
 
 RESULTS = Path(__file__).parent / "results" / "overload.jsonl"
 TINY = "half_plus"
-MODELS = {"mnist_json": "mnist_cnn", "sentiment": "sentiment_lstm"}
+MODELS = {kind.name: kind.model for kind in KINDS if kind.content_type == "application/json"}
 CONNECTIONS = (16, 32, 64, 128)
 MOST_CONNECTIONS = 1500
 OVERLOAD = 3.0
@@ -175,7 +175,7 @@ def tiny(port: int) -> Target:
 def of_store(port: int, store: Path, name: str) -> Target:
     """Images or reviews as JSON rows, with what the SavedModel itself answers."""
     workload = load_all(store)[name]
-    path = f"/v1/models/{MODELS[name]}:predict"
+    path = f"/v1/models/{workload.kind.model}:predict"
     bodies = (request(port, path, "application/json", instances_body(each)) for each in workload.inputs)
     return Target(tuple(bodies), Checker("predictions", list(workload.expected)).right)
 

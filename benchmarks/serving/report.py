@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import replace_section
 from benchmarks.serving import goals, plot
 from benchmarks.serving.roster import CONTENDERS, ROOT
 from benchmarks.serving.workload import KINDS
@@ -13,7 +14,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "serving.jsonl"
 TREND = ROOT / "benchmarks" / "results" / "serving_trend.jsonl"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "benchmarks.svg"
-BEGIN, END = "<!-- serving: begin -->", "<!-- serving: end -->"
 MARKS = {True: "met", False: "**not met**", None: "not measured"}
 TITLES = {contender.name: contender.title for contender in CONTENDERS}
 
@@ -34,8 +34,7 @@ def write(rows: Sequence[Row]) -> None:
     with TREND.open("a") as trend:
         trend.writelines(json.dumps(entry) + "\n" for entry in trend_rows(rows))
     plot.draw(rows, PLOT)
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{page_section(rows)}\n{END}{rest.split(END)[1]}")
+    replace_section(PAGE, "serving", page_section(rows))
 
 
 def read(path: Path = RESULTS) -> list[Row]:

@@ -65,9 +65,9 @@ class Questions(Generic[Value]):
         Raises:
             ServingFailed: with the server's code; one that it did not answer only if it never had.
         """
+        if (known := self.fresh(key)) is not None:
+            return known
         word = self._words.get(key)
-        if word is not None and word.younger_than(FRESH_S):
-            return word.value
         question = self._open.get(key) or self._ask(key, ask)
         if word is None or not word.younger_than(STALE_S):
             return await asyncio.shield(question.task)
