@@ -37,8 +37,8 @@ def routes(serving: Serving, metrics: Metrics, draining: Callable[[], bool]) -> 
     @views.get("/")
     def index() -> dict[str, Any]:
         rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
-        shown = [rule for rule in rules if rule.endpoint != "static"]
-        return {"routes": [f"{method_of(rule.methods)} {rule.rule}" for rule in shown]}
+        shown = [(method_of(rule.methods), rule.rule) for rule in rules if rule.endpoint != "static"]
+        return {"routes": [f"{method} {path}" for method, path in shown if method]}
 
     return views
 

@@ -128,6 +128,7 @@ def test_the_index_lists_the_routes(client: FlaskClient) -> None:
     answer = client.get("/")
     assert answer.json is not None
     assert "POST /v1/models/<model:model>:predict" in answer.json["routes"]
+    assert all(re.fullmatch(r"[A-Z]+( or [A-Z]+)* /\S*", route) for route in answer.json["routes"])
 
 
 def test_a_damaged_rollout_is_an_error_with_a_cause(client: FlaskClient, filled: Store) -> None:
