@@ -118,3 +118,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     yield running
     if running.process and running.process.poll() is None:
         assert running.stop() == []
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of saved versions, to be copied."""
+    root = tmp_path_factory.mktemp("made")
+    subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=120)
+    return root

@@ -23,6 +23,8 @@ from tests.system.conftest import free_port, wait_until
 START_S = 60.0
 STOP_S = 40.0
 HOST = "127.0.0.1"
+MODEL = "half_plus"
+"""Version N of it answers x/2 + N."""
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

@@ -3,25 +3,20 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.system.conftest import wait_until
 from tests.system.serving import (
+    MODEL,
     Served,
     config_of,
-    gateway_and_servers,
-    listens,
     modelyard_serve,
     more,
     put,
@@ -29,18 +24,6 @@ from tests.system.serving import (
     serve_command,
     traffic,
 )
-
-MODEL = "half_plus"
-DEADLINE_S = 0.5
-SLACK_S = 0.3
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of saved versions, to be copied."""
-    root = tmp_path_factory.mktemp("made")
-    subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=120)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -222,112 +205,3 @@ def test_versions_come_and_go_under_load_without_a_wrong_or_lost_answer(made: Pa
         assert served.predict(MODEL, [0.0]).headers["X-Model-Version"] == "5"
     assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
     assert set(seen.versions) == {1, 2, 3, 4, 5, 6}
-
-
-# --- processes end or stand still -------------------------------------------------------------------------------------
-
-
-def test_sigterm_to_the_gateway_answers_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
-    """The model server stands still until the gateway was told to stop; exit status 0, and nobody listens after."""
-    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
-        assert served.predict(MODEL, instances=[1.0]).json() == {"predictions": [1.5]}
-        server = served.servers[0].process
-        server.send_signal(signal.SIGSTOP)
-        with ThreadPoolExecutor(100) as pool:
-            calls = [pool.submit(patient_call, served, float(number)) for number in range(100)]
-            wait_until(lambda: served.in_flight() >= 100, 20, "a hundred in flight")
-            served.gateway.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "stopping" in served.gateway.printed, 10, "the gateway was told to stop")
-            server.send_signal(signal.SIGCONT)
-            answers = [call.result() for call in calls]
-        assert [(answer.status_code, answer.json()) for answer in answers] == [
-            (200, {"predictions": [number / 2 + 1]}) for number in range(100)
-        ]
-        assert served.gateway.process.wait(30) == 0
-        assert not listens(served.port)
-
-
-def patient_call(served: Served, value: float) -> httpx.Response:
-    """On a connection of its own."""
-    headers = {"X-Timeout-Ms": "30000"}
-    body = {"instances": [value]}
-    return httpx.post(
-        f"{served.url}/v1/models/{MODEL}:predict", json=body, headers=headers, timeout=60, trust_env=False
-    )
-
-
-def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Path, tmp_path: Path) -> None:
-    """SIGSTOP: 504 or 503 within the deadline and a bit; soon at once, by the breaker; after SIGCONT right again."""
-    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
-        server = served.servers[0].process
-        ask: dict[str, Any] = {"instances": [1.0], "headers": {"X-Timeout-Ms": f"{DEADLINE_S * 1000:.0f}"}}
-        assert served.predict(MODEL, **ask).json() == {"predictions": [1.5]}
-        server.send_signal(signal.SIGSTOP)
-        took: list[tuple[float, httpx.Response]] = []
-
-        def fast_refusal() -> bool:
-            began = time.monotonic()
-            response = served.predict(MODEL, **ask)
-            took.append((time.monotonic() - began, response))
-            return len(took) > 1 and took[-1][0] < 0.1 and response.status_code == 503
-
-        wait_until(fast_refusal, 15, "the breaker opens")
-        for _ in range(10):
-            fast_refusal()
-        server.send_signal(signal.SIGCONT)
-        wait_until(lambda: served.predict(MODEL, **ask).status_code == 200, 5, "right again")
-        for _ in range(20):
-            assert served.predict(MODEL, **ask).json() == {"predictions": [1.5]}
-        assert {response.status_code for _, response in took} <= {503, 504}
-        assert all("Retry-After" in response.headers for _, response in took if response.status_code == 503)
-        assert max(seconds for seconds, _ in took) < DEADLINE_S + SLACK_S, took
-        assert served.gateway.process.poll() is None
-
-
-def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(made: Path, tmp_path: Path) -> None:
-    """Ten times: only right answers, 503 with Retry-After, or 504; right again soon after it listens."""
-    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models")) as served:
-        gateway = served.gateway.child("services.gateway")
-        assert gateway
-        back: list[float] = []
-        with traffic(served, MODEL) as seen:
-            for _ in range(10):
-                wait_until(more(seen), 20, "answers")
-                server = served.gateway.child("services.modelserver")
-                assert server
-                server.kill()
-                wait_until(lambda: not listens(served.serving_port), 10, "gone")
-                before = len(seen.right)
-                wait_until(lambda: listens(served.serving_port), 30, "it listens again")
-                listening = time.monotonic()
-                wait_until(more(seen, 1), 30, "right again")
-                back.append(seen.right[before] - listening)
-        found = served.gateway.child("services.gateway")
-        assert found
-        assert found.pid == gateway.pid
-    assert (seen.wrong, seen.failed) == ([], [])
-    assert seen.refused
-    assert max(back) < 4, back
-
-
-def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_path: Path) -> None:
-    """Both work; after one is killed, each request is answered rightly by the other."""
-    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    config = config_of(tmp_path / "models", MODEL)
-    with gateway_and_servers(tmp_path, config, MODEL, count=2) as served:
-        before = [cpu_s(server.process.pid) for server in served.servers]
-        with traffic(served, MODEL, clients=8) as seen:
-            wait_until(more(seen, 600), 30, "answers of both")
-            spent = [cpu_s(server.process.pid) - was for server, was in zip(served.servers, before, strict=True)]
-            served.servers[0].process.kill()
-            wait_until(more(seen, 600), 30, "answers of the other")
-        assert min(spent) > 0.02, spent
-    assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
-
-
-def cpu_s(pid: int) -> float:
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
