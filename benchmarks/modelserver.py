@@ -25,8 +25,9 @@ import grpc
 import numpy as np
 import psutil
 
+from models.serving_client import ServingClient
 from models.spec import Array
-from models.tfserving import ServingClient, ServingFailed, fill_proto, from_proto, predict_pb2
+from models.tfserving import ServingFailed, fill_proto, from_proto, predict_pb2
 from models.tfserving import prediction_service_pb2_grpc as stubs
 
 ROWS, IN_FLIGHT = (1, 8, 32, 64), (1, 2, 4)

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's API without TensorFlow: message classes, tensors to and from numpy, and a small gRPC client.
+"""TensorFlow Serving's API without TensorFlow: message classes, and tensors to and from numpy.
 
 The official ``tensorflow-serving-api`` message classes need only the generated sub-packages ``tensorflow.core.*``.
 While they are imported a bare parent package named ``tensorflow`` stands in for the real one, so its start-up
@@ -11,7 +11,6 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 import numpy as np
@@ -59,7 +58,6 @@ with _without_runtime():
 __all__ = [
     "CHANNEL_OPTIONS",
     "HTTP_STATUS",
-    "ServingClient",
     "ServingFailed",
     "VersionStatus",
     "classification_pb2",
@@ -253,7 +251,7 @@ def statuses_of(reply: get_model_status_pb2.GetModelStatusResponse) -> tuple[Ver
     )
 
 
-# --- client ---------------------------------------------------------------------------------------------------------
+# --- failure --------------------------------------------------------------------------------------------------------
 
 
 class ServingFailed(ModelyardError):
@@ -263,49 +261,3 @@ class ServingFailed(ModelyardError):
         super().__init__(message)
         self.code = code
         self.status = HTTP_STATUS.get(code, 500)
-
-
-class ServingClient:
-    """One model server. The channel connects at the first call and reconnects by itself, at most 1 s apart."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.channel = grpc.insecure_channel(
-            address,
-            options=CHANNEL_OPTIONS,
-        )
-        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self.channel)
-
-    def predict(
-        self, model: str, version: int, signature: str, inputs: Mapping[str, Array], timeout_s: float
-    ) -> dict[str, Array]:
-        """Runs one signature of one version.
-
-        Args:
-            inputs: one array per named input; strings as object arrays of ``bytes``.
-            timeout_s: deadline that travels with the call.
-
-        Raises:
-            ServingFailed: with the server's code and message.
-        """
-        request = predict_request(model, version, signature, inputs)
-        return outputs_of(self._call(self._predict.Predict, request, timeout_s))
-
-    def status(self, model: str, timeout_s: float, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """State of every version the server knows, or of one.
-
-        Raises:
-            ServingFailed: NOT_FOUND for a model or version it never heard of.
-        """
-        return statuses_of(self._call(self._models.GetModelStatus, status_request(model, version), timeout_s))
-
-    def close(self) -> None:
-        self.channel.close()
-
-    @staticmethod
-    def _call(method: Any, request: Any, timeout_s: float) -> Any:
-        try:
-            return method(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise ServingFailed(error.code(), error.details() or error.code().name) from error

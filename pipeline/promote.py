@@ -7,8 +7,9 @@ import grpc
 
 from models import rollout
 from models.manifest import Manifest
+from models.serving_client import ServingClient
 from models.store import Store
-from models.tfserving import ServingClient, ServingFailed
+from models.tfserving import ServingFailed
 from pipeline import golden
 from pipeline.job import Promotion
 from pipeline.progress import Progress, Report

@@ -10,9 +10,9 @@ import numpy as np
 from models import batching_plan, rollout
 from models.batching_plan import Plan, Point
 from models.errors import UnknownName
+from models.serving_client import ServingClient
 from models.spec import Array
 from models.store import Store
-from models.tfserving import ServingClient
 from pipeline import golden
 from services.cli import show
 

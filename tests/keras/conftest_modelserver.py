@@ -15,10 +15,10 @@ import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from models.serving_client import ServingClient
 from models.spec import Array
 from models.store import replace_file
 from models.tfserving import (
-    ServingClient,
     ServingFailed,
     VersionStatus,
     get_model_metadata_pb2,

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from models import batching_plan
 from models.batching_plan import Plan, Point, decide
 from models.errors import CorruptData
+from models.serving_client import ServingClient
 from models.store import Store
-from models.tfserving import ServingClient
 from services.cli.plan_batches import measure, repeated
 from tests.fakes import HALF_PLUS, FakeModelServer
 
