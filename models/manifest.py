@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.spec import Source, Task
+from models.kinds import Source, Task
 
 FILE = "assets.extra/manifest.json"
 

@@ -14,13 +14,11 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from models.errors import InvalidRecipe
+from models.kinds import Task
 
 Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
 """What preprocessing learned from the training split (vocabulary, word vectors, ...); saved as one ``.npz``."""
-
-Task = Literal["multiclass", "binary", "regression"]
-Source = Literal["real", "sample", "generated"]
 
 
 # --- data ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 
 from models.errors import CorruptData, DataUnavailable
-from models.spec import Array, Dataset, RemoteFile, Source, Splits
+from models.kinds import Source
+from models.spec import Array, Dataset, RemoteFile, Splits
 from pipeline.job import Policy
 from pipeline.progress import Progress, Report
 from pipeline.results import Loaded

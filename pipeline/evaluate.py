@@ -14,7 +14,8 @@ import numpy as np
 import orjson
 
 from models.errors import ModelyardError
-from models.spec import Array, ModelSpec, Split, Task
+from models.kinds import Task
+from models.spec import Array, ModelSpec, Split
 from pipeline import arrays, golden
 from pipeline.errors import ExportRejected
 from pipeline.fresh import run_fresh, say

@@ -1,7 +1,8 @@
 """Decides whether a version may be published. A rejection is a result, not an error."""
 
+from models.kinds import Source
 from models.manifest import Verdict
-from models.spec import Gate, Source
+from models.spec import Gate
 
 
 def judge(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.spec import Source, Splits
+from models.kinds import Source
+from models.spec import Splits
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.spec import ImageInput, ModelSpec, State, Task, TextInput, VectorInput
+from models.kinds import Task
+from models.spec import ImageInput, ModelSpec, State, TextInput, VectorInput
 
 Outputs = dict[str, Any]
 

@@ -1,11 +1,14 @@
 """Structured logs: one JSON object per line on stderr, event first; readable columns on a terminal.
 
-A gateway writes thousands of lines a second, so structlog takes its short way: a filtering logger that writes bytes.
+A gateway writes thousands of lines a second, so structlog takes its short way, a filtering logger that writes bytes.
+The line that every request gets goes past it, by ``write_soon``, at a fifth of the cost.
 """
 
+import asyncio
 import functools
 import logging
 import sys
+import time
 from typing import Any
 
 import orjson
@@ -52,6 +55,57 @@ def configure(process: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    _soon.process = None if sys.stderr.isatty() or root.level > logging.INFO else process
+
+
+def write_soon(event: str, **fields: Any) -> None:
+    """An info line, written at the end of this turn of the event loop, together with the turn's others.
+
+    Outside of a loop, and where lines are not JSON, it is an ordinary one.
+
+    Args:
+        fields: numbers and texts; names that mark secrets are not looked for.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = None
+    if loop is None or _soon.process is None:
+        get_logger().info(event, **fields)
+    else:
+        _soon.add({"event": event, **fields, "process": _soon.process, "level": "info"}, loop)
+
+
+class _Soon:
+    """Lines of this turn of the event loop."""
+
+    def __init__(self) -> None:
+        self.process: str | None = None
+        """None as long as structlog has to decide."""
+        self._lines: list[bytes] = []
+        self._second = 0
+        self._stamp = ""
+
+    def add(self, line: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        if not self._lines:
+            loop.call_soon(self._write)
+        line["timestamp"] = self._now()
+        self._lines.append(orjson.dumps(line, default=repr))
+
+    def _now(self) -> str:
+        """ISO 8601, as structlog's stamper writes it; the seconds are worded once a second."""
+        second, nanos = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._stamp}.{nanos // 1000:06d}Z"
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stderr.buffer.write(b"\n".join([*lines, b""]))
+        sys.stderr.buffer.flush()
+
+
+_soon = _Soon()
 
 
 def _add_process(process: str, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -1,8 +1,6 @@
 """``modelyard up``: the whole system on one machine, on loopback, in the foreground."""
 
 import fcntl
-import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +15,19 @@ from models.store import Store
 from services.cli import redis_server, show
 from services.cli.client import Client
 from services.cli.examples import curl_lines
+from services.cli.ground import (
+    LOOPBACK,
+    SERVING_SOCKET,
+    START_DEADLINE_S,
+    fast_wire,
+    private_folder,
+    require_free,
+    until_stopped,
+)
 from services.cli.supervisor import Service, Supervisor
 
-LOOPBACK = "127.0.0.1"
-START_DEADLINE_S = 120.0
-SERVING_SOCKET = "serving.sock"
 LOCAL_DRAIN_S = "2"
 POLL_S = 0.5
-
-
-class PortTaken(ModelyardError):
-    """Another program listens where we want to."""
 
 
 class AlreadyUp(ModelyardError):
@@ -93,22 +93,6 @@ def up(local: Local, models: Sequence[str], recipe: str, data: str) -> None:
 
 
 @contextmanager
-def until_stopped(supervisor: Supervisor) -> Iterator[None]:
-    """After the body, waits for Ctrl-C or SIGTERM; then, or after an error, stops every process."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: whoever starts us in the background has it ignored
-        signal.signal(stop, signal.default_int_handler)
-    try:
-        yield
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        show.console.print("stopping")
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C must not leave processes behind
-        supervisor.stop()
-
-
-@contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Holds a lock that ends with this process.
 
@@ -123,25 +107,12 @@ def only_one(home: Path) -> Iterator[None]:
         yield
 
 
-def require_free(port: int) -> None:
-    """Raises ``PortTaken``."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise PortTaken(
-                f"port {port} is taken ({error.strerror}); choose others with --port and --serving-port, "
-                "`modelyard doctor` shows what listens"
-            ) from None
-
-
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
 def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
     """Redis, model server, gateway and trainer; returns when all of them answer."""
-    folder = redis_server.private_folder(local.home)
+    folder = private_folder(local.home)
     broker = folder / "redis.sock"
     services = processes(local, broker, models)
     with show.console.status("starting"):
@@ -177,11 +148,6 @@ def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service
             "trainer", [sys.executable, "-m", "services.trainer"], lambda: announced(local.store, models), environment
         ),
     ]
-
-
-def fast_wire(socket_path: Path) -> tuple[str, ...]:
-    """The model server also listens on a socket of this machine, and writes tensors as bytes: both cost less."""
-    return f"--grpc_socket_path={socket_path}", "--enable_serialization_as_tensor_content"
 
 
 def announced(store: Store, models: Sequence[str]) -> bool:

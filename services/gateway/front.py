@@ -104,20 +104,20 @@ class Front:
             environ = environ_of(scope, headers) | body_of(await self._read(headers, protocol))
             await self._answer(environ, protocol, in_thread=scope.path not in ON_THE_LOOP)
             return
-        model = prediction[1] or prediction[2]
-        self._check_room(model, headers)
-        body = None if is_streamed(headers) else await self._read(headers, protocol)
-        self._check_room(model, headers)
+        model, asked_s, streamed = prediction[1] or prediction[2], self._asked_s(headers), is_streamed(headers)
+        bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
+        self._check_room(model, asked_s, bulk=bulk)
+        body = None if streamed else await self._read(headers, protocol)
+        self._check_room(model, asked_s, bulk=bulk)
         self._admission.enter(model)
         try:
             await self._predict(scope, headers, protocol, body)
         finally:
             self._admission.leave(model)
 
-    def _check_room(self, model: str, headers: Headers) -> None:
+    def _check_room(self, model: str, asked_s: float, *, bulk: bool) -> None:
         """Raises ``Refused`` if this model has too much to do: asked before the body is read, and once it is there."""
-        bulk = is_streamed(headers) or headers.get(CLASS_HEADER) == "bulk"
-        wait_s = self._admission.wait_s(model, self._asked_s(headers), bulk=bulk)
+        wait_s = self._admission.wait_s(model, asked_s, bulk=bulk)
         if wait_s is not None:
             raise crowded(model, wait_s)
 

@@ -10,6 +10,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._predicted: dict[tuple[str, int], Counter] = {}
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(
@@ -67,3 +68,10 @@ class Metrics:
         count, latency = self._answered[key]
         count.inc()
         latency.observe(took_s)
+
+    def predicted(self, model: str, version: int, rows: int) -> None:
+        """Counts what a version answered."""
+        key = (model, version)
+        if key not in self._predicted:
+            self._predicted[key] = self.predictions.labels(*key)
+        self._predicted[key].inc(rows)

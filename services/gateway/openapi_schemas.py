@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from models.kinds import Source, Task
 from models.manifest import DataRecord, RecipeRecord, Verdict
 from models.rollout import Canary
-from models.spec import Source, Task
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$")]
 """A number of 64 bits, which JSON writes as a string."""

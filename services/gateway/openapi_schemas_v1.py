@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, RootModel
 
-from models.spec import Source
+from models.kinds import Source
 from services.gateway.openapi_schemas import Body, Digits, Error
 
 

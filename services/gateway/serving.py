@@ -142,7 +142,7 @@ class Serving:
         if kept is not None:
             return kept
         outputs = await self._shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
-        self._metrics.predictions.labels(interface.model, outputs.version).inc(rows_of(inputs))
+        self._metrics.predicted(interface.model, outputs.version, rows_of(inputs))
         if key:
             self._cache.keep(key, outputs)
         return outputs

@@ -14,7 +14,7 @@ import pytest
 
 from models.errors import InvalidRecipe
 from pipeline.job import parse_overrides
-from services.cli import redis_server, show
+from services.cli import ground, show
 from services.cli.client import Client, GatewayUnreachable, body_of
 from services.cli.doctor import data, listening, store
 from services.cli.supervisor import Service, ServiceDied, Supervisor
@@ -91,8 +91,8 @@ def test_the_doctor_finds_a_store_that_cannot_be_written(tmp_path: Path) -> None
 
 def test_the_socket_folder_is_private_and_short_enough(tmp_path: Path) -> None:
     """Mode 0700; a path that is too long for a unix socket is replaced by one that is not."""
-    near = redis_server.private_folder(tmp_path)
-    far = redis_server.private_folder(tmp_path / ("deep" * 40))
+    near = ground.private_folder(tmp_path)
+    far = ground.private_folder(tmp_path / ("deep" * 40))
     for folder in (near, far):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(str(folder / "redis.sock")) < 108
