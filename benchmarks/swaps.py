@@ -1,19 +1,21 @@
-"""Version swaps under load: ``python -m benchmarks.swaps [--requests 50000] [--swaps 20] [--rate 400]``.
+"""Version swaps under load: ``python -m benchmarks.swaps [--requests 50000] [--swaps 20] [--rate 400] [--by rollout]``.
 
-Version N computes x/2 + N. Requests come at a fixed rate, half for the latest version and half pinned to one, while
-versions are published, retired and, every fourth time, rolled back. Every answer must equal x/2 + the version in its
-``X-Model-Version``, which must be the pinned one. Prints counts, and p99 while nothing changes and while a version
-comes or goes; appends one JSON line to ``benchmarks/results/swaps.jsonl``.
+Version N computes x/2 + N. Requests come at a fixed rate, half for whatever version answers and half pinned to one,
+while versions are published, retired and, every fourth time, rolled back: as in TensorFlow Serving by what lies in the
+model's folder, or by the rollout file of a store of ours. Every answer must equal x/2 + the version in its
+``X-Model-Version``, which must be the pinned one, and between changes the one that was last made to answer. Prints
+counts, and p99 while nothing changes and while a version comes or goes; appends one JSON line to
+``benchmarks/results/swaps.jsonl``.
 """
 
 import argparse
 import json
-import shutil
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from benchmarks.served import make_versions, served
 from benchmarks.serving.answers import instances_body, request
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
+from benchmarks.version_ways import WAYS, Versions
 from services.cli.client import Client, Refused
 
 MODEL = "half_plus"
@@ -51,6 +54,8 @@ class Traffic:
     failed: Counter[str] = field(default_factory=Counter)
     times: list[tuple[float, float]] = field(default_factory=list)
     """When each right answer's request was due, and its latency in s."""
+    latest: list[tuple[float, int]] = field(default_factory=list)
+    """When each right answer to a request without a version was due, and which version gave it."""
     versions: Counter[int] = field(default_factory=Counter)
     _built: dict[tuple[int | None, int], bytes] = field(default_factory=dict)
 
@@ -75,6 +80,8 @@ class Traffic:
             return
         self.versions[said] += 1
         self.times.append((answer.due, answer.latency_s))
+        if pinned is None:
+            self.latest.append((answer.due, said))
 
 
 def built(port: int, version: int | None, number: int) -> bytes:
@@ -85,12 +92,12 @@ def built(port: int, version: int | None, number: int) -> bytes:
 class Publisher:
     """Changes versions one after another, in a thread of its own."""
 
-    def __init__(self, saved: Path, folder: Path, traffic: Traffic) -> None:
-        self._saved, self._folder, self._traffic = saved, folder, traffic
+    def __init__(self, versions: Versions, traffic: Traffic) -> None:
+        self._versions, self._traffic = versions, traffic
         self._client = Client(f"http://127.0.0.1:{traffic.port}")
         self._newest = 1
-        self.changes: list[tuple[float, float]] = []
-        """From when to when a version came or went."""
+        self.changes: list[tuple[float, float, int]] = []
+        """From when to when a version came or went, and which one answers from then on."""
         self.swaps = 0
         self.rollbacks = 0
         self.ended = threading.Event()
@@ -109,31 +116,37 @@ class Publisher:
 
     def _swap(self) -> None:
         """The next version comes; who is pinned moves to it; the one before the last goes."""
-        version = self._newest + 1
-        with_change(self.changes, lambda: self._publish(version))
-        old, self._newest = self._newest - 1, version
+        version, old = self._newest + 1, self._newest - 1
+        with self._change(answers=version):
+            self._versions.publish(version)
+            self._wait(lambda: self._state(version) == "AVAILABLE", f"version {version} is loaded")
+            self._versions.promote(version)
+        self._newest = version
         self._pin(version)
         self.swaps += 1
-        if (self._folder / str(old)).exists():
-            with_change(self.changes, lambda: self._remove(old))
+        if self._state(old) == "AVAILABLE":
+            with self._change(answers=version):
+                self._versions.retire(old)
+                self._wait(lambda: self._state(old) in ("END", None), f"version {old} is gone")
 
     def _roll_back(self) -> None:
-        """The newest version goes: the latest is the one before again."""
+        """The newest version goes: the one before answers again."""
         newest, self._newest = self._newest, self._newest - 1
         self._pin(self._newest)
-        with_change(self.changes, lambda: self._remove(newest))
+        with self._change(answers=self._newest):
+            self._versions.promote(self._newest)
+            self._versions.retire(newest)
+            self._wait(lambda: self._state(newest) in ("END", None), f"version {newest} is gone")
         self.rollbacks += 1
 
-    def _publish(self, version: int) -> None:
-        staged = self._folder / ".staged"
-        shutil.copytree(self._saved / str(version), staged)
-        staged.rename(self._folder / str(version))
-        self._wait(lambda: self._state(version) == "AVAILABLE", f"version {version} is loaded")
-
-    def _remove(self, version: int) -> None:
-        gone = (self._folder / str(version)).rename(self._folder / ".gone")
-        self._wait(lambda: self._state(version) in ("END", None), f"version {version} is gone")
-        shutil.rmtree(gone)
+    @contextmanager
+    def _change(self, answers: int) -> Iterator[None]:
+        """Notes when it happened, between two rests."""
+        time.sleep(REST_S)
+        began = time.perf_counter()
+        yield
+        self.changes.append((began, time.perf_counter() + AFTER_S, answers))
+        time.sleep(AFTER_S)
 
     def _pin(self, version: int) -> None:
         """Returns when nobody asks for another version any more."""
@@ -157,26 +170,12 @@ class Publisher:
             time.sleep(0.05)
 
 
-def with_change(changes: list[tuple[float, float]], change: Callable[[], None]) -> None:
-    """Notes when it happened, between two rests."""
-    time.sleep(REST_S)
-    began = time.perf_counter()
-    change()
-    changes.append((began, time.perf_counter() + AFTER_S))
-    time.sleep(AFTER_S)
-
-
 def measure(saved: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One run over a fresh folder of versions."""
-    folder = work / "models" / MODEL
-    folder.mkdir(parents=True)
-    shutil.copytree(saved / "1", folder / "1")
-    config = work / "models.config"
-    entry = f'name: "{MODEL}" base_path: "{folder}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}'
-    config.write_text(f"model_config_list {{ config {{ {entry} }} }}")
-    with served(work, MODEL, f"--model-config={config}") as port:
+    versions = WAYS[options.by](MODEL, saved, work)
+    with served(work, MODEL, *versions.arguments) as port:
         traffic = Traffic(port, pinned=1)
-        publisher = Publisher(saved, folder, traffic)
+        publisher = Publisher(versions, traffic)
         generator = Generator(port, options.connections, traffic.next, traffic.judge)
         thread = threading.Thread(target=publisher.run, args=(options.swaps,), daemon=True)
         thread.start()
@@ -193,7 +192,10 @@ def measure(saved: Path, work: Path, options: argparse.Namespace) -> dict[str, A
 
 def found(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, Any]:
     def changing(moment: float) -> bool:
-        return any(began <= moment <= ended for began, ended in publisher.changes)
+        return any(began <= moment <= ended for began, ended, _ in publisher.changes)
+
+    def latest(moment: float) -> int:
+        return next((version for _, ended, version in reversed(publisher.changes) if ended < moment), 1)
 
     steady = sorted(latency for due, latency in traffic.times if not changing(due))
     during = sorted(latency for due, latency in traffic.times if changing(due))
@@ -205,6 +207,7 @@ def found(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, An
         "versions_seen": len(traffic.versions),
         "wrong": traffic.wrong,
         "header_mismatches": traffic.mismatched,
+        "stale": sum(not changing(due) and version != latest(due) for due, version in traffic.latest),
         "failed": sum(traffic.failed.values()),
         "failures": dict(traffic.failed.most_common(5)),
         **{f"{name}_steady_ms": in_ms(steady, share) for name, share in (("p50", 0.5), ("p99", 0.99))},
@@ -218,9 +221,10 @@ def in_ms(ordered: list[float], share: float) -> float | None:
 
 
 def show(result: dict[str, Any]) -> None:
-    print("| requests | per s | swaps | rollbacks | wrong | other version | failed | p99 steady ms | p99 changing ms |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    names = ("requests", "rps", "swaps", "rollbacks", "wrong", "header_mismatches", "failed")
+    columns = "requests | per s | swaps | rollbacks | wrong | not the pinned one | not the latest | failed"
+    print(f"| {columns} | p99 steady ms | p99 changing ms |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    names = ("requests", "rps", "swaps", "rollbacks", "wrong", "header_mismatches", "stale", "failed")
     print("|", " | ".join(f"{result[name]:.0f}" for name in names), end=" | ")
     print(result["p99_steady_ms"], "|", result["p99_during_ms"], "|")
     for text, count in result["failures"].items():
@@ -233,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--swaps", type=int, default=20, help="at least so many swaps and rollbacks")
     parser.add_argument("--rate", type=float, default=400, help="requests per second; 0 is a closed loop")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--by", choices=tuple(WAYS), default="folder", help="how versions come and go")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         make_versions(Path(name) / "saved", options.swaps + 1)

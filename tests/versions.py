@@ -44,6 +44,14 @@ DEFAULTS: dict[str, Any] = {
     ),
 }
 
+SCALARS = {
+    "serving_default": SignatureSpec(
+        inputs=(TensorSpec(name="x", dtype="float32", shape=(None,)),),
+        outputs=(TensorSpec(name="y", dtype="float32", shape=(None,)),),
+    )
+}
+"""``signatures`` of a model that makes a number of each number."""
+
 
 def seal_as(model: str, **said: Any) -> Callable[[int, dict[str, str]], Manifest]:
     """A ``seal`` for ``Store.publish``; ``said`` replaces defaults."""

@@ -3,13 +3,13 @@
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models import rollout
 from models.errors import ModelyardError
-from models.store import Store
+from models.store import NAME, Store
 from services.cli import show
 from services.cli.client import Client
 from services.cli.ground import (
@@ -96,6 +96,8 @@ def configuration(asked: Serve) -> tuple[Path, tuple[str, ...]]:
             f"{asked.models_dir} holds no model: expected {asked.models_dir}/NAME/1/saved_model.pb, or "
             f"{asked.models_dir}/1/saved_model.pb for a lone model"
         )
+    if is_live(asked.models_dir, found):
+        return asked.models_dir / rollout.CONFIG, tuple(found)
     asked.home.mkdir(parents=True, exist_ok=True)
     config = asked.home / CONFIG
     config.write_text(rendered(asked.models_dir, found))
@@ -107,6 +109,13 @@ def models_in(folder: Path) -> dict[str, Path]:
     if has_versions(folder):
         return {folder.name: folder}
     return {path.name: path for path in sorted(folder.glob("*/")) if has_versions(path)}
+
+
+def is_live(models_dir: Path, found: Iterable[str]) -> bool:
+    """Whether the folder is a store of ours with a rollout of each model: then its own configuration is followed."""
+    config, store = models_dir / rollout.CONFIG, Store(models_dir)
+    names = {name for name in found if NAME.fullmatch(name) and rollout.read(store, name).loaded}
+    return names == set(found) and config.exists() and config.read_text() == rollout.render(store)
 
 
 def has_versions(folder: Path) -> bool:

@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from models import rollout
+from models.store import Store
 from tests.system.conftest import wait_until
 from tests.system.serving import (
     MODEL,
@@ -24,6 +28,7 @@ from tests.system.serving import (
     serve_command,
     traffic,
 )
+from tests.versions import SCALARS, seal_as
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +179,32 @@ def test_new_versions_are_picked_up_without_a_restart(made: Path, tmp_path: Path
         served.await_state(MODEL, 2, "AVAILABLE")
         wait_until(lambda: served.predict(MODEL, [2.0]).json() == {"predictions": [3.0]}, 5, "the new version answers")
         served.await_state(MODEL, 1, None)
+
+
+def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path: Path) -> None:
+    """The request after a promotion, or a rollback, is answered by the version that it names, without a restart."""
+    store = Store(tmp_path / "store")
+    for version in (1, 2):
+        with store.staging(MODEL) as staged:
+            shutil.copytree(made / MODEL / str(version), staged, dirs_exist_ok=True)
+            store.publish(staged, seal_as(MODEL, signatures=SCALARS))
+    change = partial(rollout.change, store, MODEL)
+    change(lambda now: now.promote(1, by="test", reason="first"))
+    with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
+        assert answered(served) == ("1", [1.0])
+        change(lambda now: now.preload(2))
+        served.await_state(MODEL, 2, "AVAILABLE")
+        assert answered(served) == ("1", [1.0])
+        change(lambda now: now.promote(2, by="test", reason="better"))
+        assert answered(served) == ("2", [2.0])
+        change(lambda now: now.promote(1, by="test", reason="it was not"))
+        assert answered(served) == ("1", [1.0])
+
+
+def answered(served: Served) -> tuple[str, list[float]]:
+    """Which version says what of 0."""
+    answer = served.predict(MODEL, [0.0])
+    return answer.headers["X-Model-Version"], answer.json()["predictions"]
 
 
 # --- versions change --------------------------------------------------------------------------------------------------
