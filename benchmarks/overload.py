@@ -1,4 +1,4 @@
-"""Three times as much as can be done: ``python -m benchmarks.overload [--seconds 60] [--store FOLDER]``.
+"""Three times as much as can be done: ``python -m benchmarks.overload [--store FOLDER --rows 16]``.
 
 Closed loops find the most right answers per second. Then as many requests as that, three times over, are offered in an
 open loop; then half as many, to see how soon all is well again. Prints goodput as a share of the peak, how long a
@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from benchmarks.generator import Answer, Generator, for_seconds
 from benchmarks.served import make_versions, served
@@ -172,12 +174,26 @@ def tiny(port: int) -> Target:
     return Target((body,), lambda _, answer: answer == b'{"predictions":[2.5]}')
 
 
-def of_store(port: int, store: Path, name: str) -> Target:
-    """Images or reviews as JSON rows, with what the SavedModel itself answers."""
+def of_store(port: int, store: Path, name: str, rows: int) -> Target:
+    """So many images or reviews in each request, as JSON rows, with what the SavedModel itself answers to each."""
     workload = load_all(store)[name]
     path = f"/v1/models/{workload.kind.model}:predict"
-    bodies = (request(port, path, "application/json", instances_body(each)) for each in workload.inputs)
-    return Target(tuple(bodies), Checker("predictions", list(workload.expected)).right)
+    count = len(workload.inputs)
+    groups = [[(first + place) % count for place in range(rows)] for first in range(0, count, rows)]
+    bodies = (
+        request(port, path, "application/json", instances_body(*(workload.inputs[index] for index in group)))
+        for group in groups
+    )
+    checker = Checker("predictions", list(workload.expected))
+
+    def right(number: int, body: bytes) -> bool:
+        if rows == 1:
+            return checker.right(number, body)
+        found, group = orjson.loads(body)["predictions"], groups[number]
+        lone = (orjson.dumps({"predictions": [row]}) for row in found)
+        return len(found) == rows and all(map(checker.right, group, lone))
+
+    return Target(tuple(bodies), right)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -199,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peak-seconds", type=float, default=4, help="length of each closed loop")
     parser.add_argument("--store", type=Path, help="a store with both models; without it, a tiny model is asked")
     parser.add_argument("--workload", choices=MODELS, default="mnist_json", help="which of the store's to ask")
+    parser.add_argument("--rows", type=int, default=1, help="inputs in each request to the store's model")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         if not options.store:
@@ -206,11 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = options.store or Path(name) / "models"
         model = MODELS[options.workload] if options.store else TINY
         with served(Path(name), model, f"--models-dir={models}") as port:
-            target = of_store(port, options.store, options.workload) if options.store else tiny(port)
+            target = of_store(port, options.store, options.workload, options.rows) if options.store else tiny(port)
             result = measure(port, target, options)
     show(result)
     with RESULTS.open("a") as results:
-        results.write(json.dumps({"machine": machine(), "model": model, **result}) + "\n")
+        results.write(json.dumps({"machine": machine(), "model": model, "rows": options.rows, **result}) + "\n")
 
 
 if __name__ == "__main__":

@@ -64,9 +64,9 @@ READ: dict[str, Read] = {
 }
 
 
-def instances_body(instance: Any) -> bytes:
-    """TensorFlow Serving's row form with one row."""
-    return json.dumps({"instances": [instance]}).encode()
+def instances_body(*instances: Any) -> bytes:
+    """TensorFlow Serving's row form."""
+    return json.dumps({"instances": instances}).encode()
 
 
 def v2_body(instance: Any) -> bytes:

@@ -6,6 +6,7 @@ they wait; everything else may block on a disk or a database, and gets a thread.
 """
 
 import asyncio
+import contextlib
 import io
 import math
 import random
@@ -39,6 +40,8 @@ ON_THE_LOOP = frozenset({"/healthz", "/livez"})
 STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})
 """Content types whose bodies are read by the view, piece by piece."""
 CLASS_HEADER = "x-request-class"
+AT_ONCE_BYTES = 8 * 1024
+"""Bodies up to this size have arrived with their headers, as a rule."""
 MOST_HEADERS = 64
 MOST_RETRY_AFTER_S = 30
 
@@ -46,9 +49,11 @@ MOST_RETRY_AFTER_S = 30
 class Refused(Exception):
     """The front's own answer, without the application."""
 
-    def __init__(self, status: int, text: str, **headers: str) -> None:
+    def __init__(self, status: int, text: str, *, unread: bool = False, **headers: str) -> None:
+        """``unread``: the caller may still be sending the body."""
         super().__init__(text)
         self.status = status
+        self.unread = unread
         self.headers = headers
 
 
@@ -80,6 +85,8 @@ class Front:
             marks = cors.headers_of(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
             headers = [("content-type", "application/json"), *said, *marks.items(), *refused.headers.items()]
             protocol.response_bytes(refused.status, headers, body)
+            if refused.unread:
+                await self._discard(scope, protocol)
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -96,17 +103,18 @@ class Front:
 
     async def _admit(self, scope: Any, protocol: Any) -> None:
         prediction = PREDICTION.fullmatch(scope.path) if scope.method == "POST" else None
-        if prediction and self._admission.is_full(prediction[1] or prediction[2], behind=self._pace.is_behind()):
-            raise crowded(prediction[1] or prediction[2], 1.0)  # at three times the load, most of the work is saying no
+        model = prediction[1] or prediction[2] if prediction else ""
+        if model and self._admission.is_full(model, behind=self._pace.is_behind()):  # under overload, most of the work
+            raise crowded(model, 1.0, unread=True)
         headers = dict(scope.headers.items())
         check_headers(headers)
-        if prediction is None:
+        if not model:
             environ = environ_of(scope, headers) | body_of(await self._read(headers, protocol))
             await self._answer(environ, protocol, in_thread=scope.path not in ON_THE_LOOP)
             return
-        model, asked_s, streamed = prediction[1] or prediction[2], self._asked_s(headers), is_streamed(headers)
+        asked_s, streamed = self._asked_s(headers), is_streamed(headers)
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
-        self._check_room(model, asked_s, bulk=bulk)
+        self._check_room(model, asked_s, bulk=bulk, unread=True)
         body = None if streamed else await self._read(headers, protocol)
         self._check_room(model, asked_s, bulk=bulk)
         self._admission.enter(model)
@@ -115,11 +123,11 @@ class Front:
         finally:
             self._admission.leave(model)
 
-    def _check_room(self, model: str, asked_s: float, *, bulk: bool) -> None:
+    def _check_room(self, model: str, asked_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model has too much to do: asked before the body is read, and once it is there."""
         wait_s = self._admission.wait_s(model, asked_s, bulk=bulk)
         if wait_s is not None:
-            raise crowded(model, wait_s)
+            raise crowded(model, wait_s, unread=unread)
 
     async def _predict(self, scope: Any, headers: Headers, protocol: Any, body: bytes | None) -> None:
         if body is None:
@@ -175,6 +183,16 @@ class Front:
             )
         return body
 
+    async def _discard(self, scope: Any, protocol: Any) -> None:
+        """Takes in what a refused caller still sends: were the connection closed on it, the answer could be lost."""
+        announced = scope.headers.get("content-length") or ""
+        if not announced.isdecimal() or not AT_ONCE_BYTES < int(announced) <= self._most_bytes:
+            return
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                async for _ in protocol:
+                    pass
+
     def _asked_s(self, headers: Headers) -> float:
         asked = headers.get(TIMEOUT_HEADER.lower(), "")
         return int(asked[:9]) / 1000 if asked.isdecimal() and asked.isascii() else self._settings.predict_timeout_s
@@ -208,10 +226,11 @@ class Incoming(io.RawIOBase):
                 return b""
 
 
-def crowded(model: str, wait_s: float) -> Refused:
+def crowded(model: str, wait_s: float, *, unread: bool) -> Refused:
     """This model has too much to do."""
     after = min(MOST_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
-    return Refused(503, f"{model[:64]} has more to do than it can; try again later", **{"retry-after": str(after)})
+    text = f"{model[:64]} has more to do than it can; try again later"
+    return Refused(503, text, unread=unread, **{"retry-after": str(after)})
 
 
 async def read_up_to(most: int, protocol: Any) -> bytes:

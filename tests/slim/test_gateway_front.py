@@ -141,24 +141,42 @@ def test_too_many_headers_and_too_long_ones_are_refused(filled: Store, server: F
 def test_more_than_fit_are_turned_away_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
     """503 with Retry-After, though not a byte of the body has come; other models go on."""
     with gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client):
-        server.release.clear()
-        busy = [threading.Thread(target=lambda: client.post(PREDICT, content=BODY)) for _ in range(2)]
-        for caller in busy:
-            caller.start()
-        in_flight = "modelyard_gateway_requests_in_flight 3.0"
-        deadline = time.monotonic() + 10
-        while in_flight not in client.get("/metrics").text:  # this question is the third
-            assert time.monotonic() < deadline
-        with connected(client) as connection:
+        with crowd(client, server), connected(client) as connection:
             connection.sendall(head(length=100))
             answer = connection.recv(65536)
         assert statuses(answer) == [503]
         assert b"retry-after: " in answer
         assert f"{HALF_PLUS} has more to do than it can".encode() in answer
-        server.release.set()
-        for caller in busy:
-            caller.join()
         assert client.post(PREDICT, content=BODY).json() == GOOD
+
+
+def test_who_is_turned_away_with_a_large_body_hears_of_it(filled: Store, server: FakeModelServer) -> None:
+    """Every time, over one connection: closed on what is still coming, the answer would be lost with it."""
+    large = b" " * 4_000_000
+    with (
+        gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client),
+        crowd(client, server),
+        connected(client) as connection,
+    ):
+        for _ in range(20):
+            connection.sendall(head(length=len(large)) + large)
+            assert statuses(connection.recv(65536)) == [503]
+
+
+@contextlib.contextmanager
+def crowd(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
+    """Two requests are under way until the end of the block."""
+    server.release.clear()
+    busy = [threading.Thread(target=lambda: client.post(PREDICT, content=BODY)) for _ in range(2)]
+    for caller in busy:
+        caller.start()
+    deadline = time.monotonic() + 10
+    while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this question is the third
+        assert time.monotonic() < deadline
+    yield
+    server.release.set()
+    for caller in busy:
+        caller.join()
 
 
 def test_pipelined_requests_are_answered_in_order(filled: Store, server: FakeModelServer) -> None:
