@@ -1,0 +1,62 @@
+"""What the ledger says of a job: values without a database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a job is. The last four are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELLED})
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.QUEUED, State.RUNNING, *FINAL}),
+}
+"""From a state to those that may follow. RUNNING to itself: a job whose lease has run out starts again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training job as the ledger knows it."""
+
+    id: str
+    model: str
+    recipe: str
+    overrides: Mapping[str, Any]
+    data: str
+    rollout: str
+    by: str
+    state: State
+    attempts: int
+    """Times it was started. The fencing number too: who holds an older one can change nothing any more."""
+    worker: str | None
+    """Who runs it."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Mapping[str, Any]
+    """The latest ``pipeline.progress.Progress``: stage, epoch, metrics, ..."""
+    result: Mapping[str, Any]
+    """How it ended: version, metrics, verdict, promotion; or the reason of a failure."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's story."""
+
+    id: int
+    at: datetime
+    kind: str
+    body: Mapping[str, Any]

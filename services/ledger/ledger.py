@@ -1,0 +1,173 @@
+"""The durable record of jobs, apart from the broker: what was accepted, how it goes, how it ended.
+
+The broker may deliver a message twice, late or never; whether a job may start, and how it ended, is decided here by
+compare-and-set on its state and its lease. SQLite (WAL) on one machine, any SQLAlchemy URL otherwise.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from models.errors import UnknownName
+from services.ledger.job import FINAL, MOVES, Event, Job, State
+from services.ledger.tables import EventRow, JobRow, Table, open_engine, storage_errors, utc
+
+MAX_ATTEMPTS = 3
+LEASE_S = 60.0
+"""A running job whose worker has not renewed its lease for this long has lost it."""
+
+
+class Ledger:
+    """All jobs. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def prepare(self) -> None:
+        """Creates what is missing and proves that it can be written.
+
+        Raises:
+            StorageFailed: the database cannot be reached or written.
+        """
+        database = self._engine.url.database
+        if self._engine.dialect.name == "sqlite" and database:
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors():
+            Table.metadata.create_all(self._engine)
+
+    def add(self, *, model: str, recipe: str, overrides: Mapping[str, Any], data: str, rollout: str, by: str) -> Job:
+        """Accepts a job, in state QUEUED."""
+        row = JobRow(
+            id=f"job-{secrets.token_hex(8)}",
+            model=model,
+            recipe=recipe,
+            overrides=dict(overrides),
+            data=data,
+            rollout=rollout,
+            by=by,
+            state=State.QUEUED,
+            attempts=0,
+            created_at=datetime.now(UTC),
+            progress={},
+            result={},
+        )
+        with self._session() as session:
+            session.add(row)
+            session.flush()
+            _record(session, row.id, "state", {"state": State.QUEUED})
+            return row.to_job()
+
+    def job(self, job_id: str) -> Job:
+        """Raises ``UnknownName``."""
+        with self._session() as session:
+            row = session.get(JobRow, job_id)
+            if row is None:
+                raise UnknownName(f"unknown job {job_id[:64]!r}")
+            return row.to_job()
+
+    def jobs(
+        self, *, model: str | None = None, states: Sequence[State] | None = None, limit: int = 50
+    ) -> tuple[Job, ...]:
+        """The newest jobs first."""
+        query = select(JobRow).order_by(JobRow.created_at.desc()).limit(limit)
+        if model is not None:
+            query = query.where(JobRow.model == model)
+        if states is not None:
+            query = query.where(JobRow.state.in_(states))
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+        """A job's story in order, from the event after ``after``."""
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
+        with self._session() as session:
+            return tuple(Event(row.id, utc(row.at), row.kind, row.body) for row in session.scalars(query))
+
+    def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
+        """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED)."""
+        current = self.job(job_id)
+        if current.state in FINAL:
+            return None
+        if current.attempts >= MAX_ATTEMPTS:
+            self._move(job_id, State.FAILED, _lost(), **_end({"reason": f"lost its worker {MAX_ATTEMPTS} times"}))
+            return None
+        free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
+        started = {"started_at": datetime.now(UTC), "attempts": current.attempts + 1, "progress": {}}
+        held = {"worker": worker, "lease_until": _in(lease_s)}
+        return self.job(job_id) if self._move(job_id, State.RUNNING, free, **started, **held) else None
+
+    def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
+        """Holds a running job for another while; False if it is not this attempt's any more."""
+        with self._session() as session:
+            changed = session.execute(update(JobRow).where(_held(job)).values(lease_until=_in(lease_s)))
+            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
+
+    def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
+        """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
+        with self._session() as session:
+            changed = session.execute(update(JobRow).where(_held(job)).values(progress=dict(progress)))
+            if milestone and changed.rowcount:  # type: ignore[attr-defined]  # as above
+                _record(session, job.id, "progress", progress)
+
+    def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
+        """Ends a job as its holder; False if it had ended already, or is another attempt's."""
+        return self._move(job.id, state, JobRow.attempts == job.attempts, **_end(result))
+
+    def give_back(self, worker: str) -> None:
+        """A worker that stops gives back what it still runs: others may start it at once. The attempt counts."""
+        for job in self.jobs(states=[State.RUNNING], limit=1000):
+            if job.worker == worker:
+                self._move(job.id, State.QUEUED, _held(job), worker=None, lease_until=None)
+
+    def lost(self) -> tuple[str, ...]:
+        """Ids of running jobs whose lease has run out, oldest first."""
+        query = select(JobRow.id).where(JobRow.state == State.RUNNING, _lost()).order_by(JobRow.created_at)
+        with self._session() as session:
+            return tuple(session.scalars(query))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _move(self, job_id: str, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
+        """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``."""
+        sources = [source for source, targets in MOVES.items() if target in targets]
+        allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
+        with self._session() as session:
+            changed = session.execute(update(JobRow).where(allowed).values(state=target, **values))
+            moved = bool(changed.rowcount)  # type: ignore[attr-defined]  # as above
+            if moved:
+                _record(session, job_id, "state", {"state": target, **values.get("result", {})})
+            return moved
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with storage_errors(), Session(self._engine) as session, session.begin():
+            yield session
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    """Running, and by this very attempt."""
+    return and_(JobRow.id == job.id, JobRow.state == State.RUNNING, JobRow.attempts == job.attempts)
+
+
+def _lost() -> ColumnElement[bool]:
+    """Whether no lease holds the job."""
+    return or_(JobRow.lease_until.is_(None), JobRow.lease_until < datetime.now(UTC))
+
+
+def _end(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"result": dict(result), "finished_at": datetime.now(UTC), "worker": None, "lease_until": None}
+
+
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _record(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:
+    session.add(EventRow(job_id=job_id, at=datetime.now(UTC), kind=kind, body=dict(body)))

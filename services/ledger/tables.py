@@ -1,0 +1,104 @@
+"""The ledger's tables, and how its database is opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Engine, ForeignKey, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from models.errors import StorageFailed
+from services.ledger.job import Job, State
+
+BUSY_TIMEOUT_S = 5
+
+
+class Table(DeclarativeBase):
+    """What all of them share."""
+
+    type_annotation_map = {dict[str, Any]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012  # SQLAlchemy's form
+
+
+class JobRow(Table):
+    """One job, as it is now."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(index=True)
+    recipe: Mapped[str]
+    overrides: Mapped[dict[str, Any]]
+    data: Mapped[str]
+    rollout: Mapped[str]
+    by: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    attempts: Mapped[int]
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any]]
+
+    def to_job(self) -> Job:
+        return Job(
+            id=self.id,
+            model=self.model,
+            recipe=self.recipe,
+            overrides=self.overrides,
+            data=self.data,
+            rollout=self.rollout,
+            by=self.by,
+            state=State(self.state),
+            attempts=self.attempts,
+            worker=self.worker,
+            created_at=utc(self.created_at),
+            started_at=utc(self.started_at) if self.started_at else None,
+            finished_at=utc(self.finished_at) if self.finished_at else None,
+            progress=self.progress,
+            result=self.result,
+        )
+
+
+class EventRow(Table):
+    """One line of a job's story; ids grow over all jobs."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    body: Mapped[dict[str, Any]]
+
+
+def utc(moment: datetime) -> datetime:
+    """SQLite drops the zone of what was stored in UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def open_engine(url: str) -> Engine:
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S} if sqlite else {})
+    if sqlite:
+        event.listen(engine, "connect", _sqlite_pragmas)
+    return engine
+
+
+def _sqlite_pragmas(connection: Any, _: object) -> None:
+    """WAL lets readers go on while a writer writes; FULL makes an accepted job survive a power cut."""
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise StorageFailed(f"ledger: {cause}") from error
