@@ -3,6 +3,8 @@
 Thin message, thick ledger: the broker carries a job id; everything else is in the ledger.
 """
 
+import hashlib
+import json
 from typing import Any, Literal
 
 from celery import Celery
@@ -11,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
 from models.errors import ModelyardError
-from services.ledger import Job, Ledger, State
+from services.ledger import Job, Ledger, State, Submission
 
 TASK = "modelyard.train"
 QUEUE = "train"
@@ -36,19 +38,33 @@ class TrainJob(BaseModel):
     rollout: Literal["stable", "manual"] = "stable"
 
 
-def submit(ledger: Ledger, queue: Celery, asked: TrainJob, by: str) -> Job:
+def submit(ledger: Ledger, queue: Celery, asked: TrainJob, by: str, key: str | None = None) -> Job:
     """Accepts a job: first the ledger, then the broker.
+
+    Args:
+        key: a request that comes again with the same key gets the job of the first one. Until that has started, its
+            message is sent once more: the first request may not have got so far, and one too many does no harm.
 
     Raises:
         QueueUnavailable: the broker did not take it; the ledger says so too, so it will never run.
+        KeyReused: the key came with another job within a day.
     """
-    job = ledger.add(**asked.model_dump(), by=by)
+    submission = Submission(key, digest(asked)) if key is not None else None
+    job = ledger.add(**asked.model_dump(), by=by, submission=submission)
+    if job.state is not State.QUEUED:
+        return job
     try:
         queue.send_task(TASK, args=[job.id], queue=QUEUE, task_id=job.id)
     except (OperationalError, RedisError, OSError) as error:
-        ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"})
+        if ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
+            ledger.forget(submission)
         raise QueueUnavailable("the job queue is not reachable; nothing was accepted, try again later") from error
     return job
+
+
+def digest(asked: TrainJob) -> str:
+    """SHA-256 of what is asked for, however it was written."""
+    return hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:

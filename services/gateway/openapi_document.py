@@ -30,11 +30,13 @@ SEGMENTS: Mapping[str | None, Mapping[str, Any]] = {
 }
 """Parts of a path by their converter."""
 REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
+KEY = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
 PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "X-Request-Id": ("header", "Comes back, if it is of this form; else a new one does.", REQUEST_ID),
     "X-Timeout-Ms": ("header", "Time limit; 30000 at most.", {"type": "integer", "minimum": 1}),
     "X-Request-Class": ("header", "Behind everything that is not bulk.", {"enum": ["interactive", "bulk"]}),
     "Content-Encoding": ("header", "Of the body.", {"enum": ["gzip", "deflate"]}),
+    "Idempotency-Key": ("header", "The same key and body within a day give the same job.", KEY),
     "Inference-Header-Content-Length": ("header", "Where JSON ends and binary tensors begin.", {"type": "integer"}),
     "labels": ("query", "Answer rows with their labels.", {"enum": ["true", "false"]}),
     "signature_name": ("query", "Another signature than the default one.", {"type": "string"}),

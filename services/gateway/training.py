@@ -1,5 +1,6 @@
 """Training jobs over HTTP: accept one, list them, show one. Others do the work; the ledger knows how it goes."""
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 200
+KEY_HEADER = "Idempotency-Key"
+"""draft-ietf-httpapi-idempotency-key-header."""
+KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 class InvalidJob(ModelyardError):
@@ -55,8 +59,8 @@ class Desk:
 
         return sender(self._settings.broker_url)
 
-    def submit(self, body: bytes, by: str) -> "Job":
-        """Accepts a job, or says what is wrong with it."""
+    def submit(self, body: bytes, by: str, key: str | None) -> "Job":
+        """Accepts a job, or says what is wrong with it; once for each key."""
         from services import jobs
 
         asked = parse(body)
@@ -64,7 +68,7 @@ class Desk:
         if known is None:
             raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
         known.find(asked.model).check(asked.recipe, asked.overrides)
-        return jobs.submit(self.ledger, self.queue, asked, by)
+        return jobs.submit(self.ledger, self.queue, asked, by, key)
 
 
 def routes(settings: GatewaySettings, store: Store) -> Blueprint:
@@ -74,7 +78,8 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
 
     @views.post("/api/jobs")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        job = desk.submit(payload.read(request, MAX_BODY_BYTES), by=f"http {request.remote_addr}")
+        body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
+        job = desk.submit(body, f"http {request.remote_addr}", key)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
     @views.get("/api/jobs")
@@ -89,6 +94,15 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
         return shown(job) | {"events": [vars(event) for event in events]}
 
     return views
+
+
+def idempotency_key(given: str | None) -> str | None:
+    """Raises ``InvalidJob`` if it is empty, too long, or not printable ASCII."""
+    if given is None:
+        return None
+    if not KEY.fullmatch(given):
+        raise InvalidJob(f"{KEY_HEADER}: expected 1 to 255 printable ASCII characters, received {given[:40]!r}")
+    return given
 
 
 def parse(body: bytes) -> "TrainJob":

@@ -1,6 +1,6 @@
 """The durable record of jobs, apart from the broker. Slim: no Keras, no TensorFlow."""
 
-from services.ledger.job import FINAL, MOVES, Event, Job, State
+from services.ledger.job import FINAL, MOVES, Event, Job, KeyReused, State, Submission
 from services.ledger.ledger import LEASE_S, MAX_ATTEMPTS, Ledger
 
-__all__ = ["FINAL", "LEASE_S", "MAX_ATTEMPTS", "MOVES", "Event", "Job", "Ledger", "State"]
+__all__ = ["FINAL", "LEASE_S", "MAX_ATTEMPTS", "MOVES", "Event", "Job", "KeyReused", "Ledger", "State", "Submission"]

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from models.errors import ModelyardError
+
 
 class State(StrEnum):
     """Where a job is. The last four are final."""
@@ -50,6 +52,20 @@ class Job:
     """The latest ``pipeline.progress.Progress``: stage, epoch, metrics, ..."""
     result: Mapping[str, Any]
     """How it ended: version, metrics, verdict, promotion; or the reason of a failure."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How a caller marks a request that may come more than once, and what was asked for."""
+
+    key: str
+    digest: str
+
+
+class KeyReused(ModelyardError):
+    """The key of an earlier request came with another one."""
+
+    status = 422
 
 
 @dataclass(frozen=True)

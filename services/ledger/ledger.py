@@ -11,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
-from services.ledger.job import FINAL, MOVES, Event, Job, State
-from services.ledger.tables import EventRow, JobRow, Table, open_engine, storage_errors, utc
+from services.ledger.job import FINAL, MOVES, Event, Job, KeyReused, State, Submission
+from services.ledger.tables import EventRow, JobRow, SubmissionRow, Table, open_engine, storage_errors, utc
 
 MAX_ATTEMPTS = 3
+KEY_KEPT = timedelta(hours=24)
+"""How long a submission's key is remembered."""
 LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
 
@@ -41,8 +44,25 @@ class Ledger:
         with storage_errors():
             Table.metadata.create_all(self._engine)
 
-    def add(self, *, model: str, recipe: str, overrides: Mapping[str, Any], data: str, rollout: str, by: str) -> Job:
-        """Accepts a job, in state QUEUED."""
+    def add(
+        self,
+        *,
+        model: str,
+        recipe: str,
+        overrides: Mapping[str, Any],
+        data: str,
+        rollout: str,
+        by: str,
+        submission: Submission | None = None,
+    ) -> Job:
+        """Accepts a job, in state QUEUED.
+
+        Args:
+            submission: if one of this key was accepted within ``KEY_KEPT``, its job is returned, as it is now.
+
+        Raises:
+            KeyReused: that one asked for something else.
+        """
         row = JobRow(
             id=f"job-{secrets.token_hex(8)}",
             model=model,
@@ -58,10 +78,19 @@ class Ledger:
             result={},
         )
         with self._session() as session:
+            if submission and (earlier := _enter(session, submission, row.id)):
+                if earlier.digest != submission.digest:
+                    raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
+                return session.get_one(JobRow, earlier.job_id).to_job()
             session.add(row)
             session.flush()
             _record(session, row.id, "state", {"state": State.QUEUED})
             return row.to_job()
+
+    def forget(self, submission: Submission) -> None:
+        """The key is free again: what it stood for was not accepted after all."""
+        with self._session() as session:
+            session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
 
     def job(self, job_id: str) -> Job:
         """Raises ``UnknownName``."""
@@ -149,6 +178,18 @@ class Ledger:
     def _session(self) -> Iterator[Session]:
         with storage_errors(), Session(self._engine) as session, session.begin():
             yield session
+
+
+def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
+    """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
+    now = datetime.now(UTC)
+    session.execute(delete(SubmissionRow).where(SubmissionRow.at < now - KEY_KEPT))
+    try:
+        with session.begin_nested():
+            session.add(SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=now))
+    except IntegrityError:
+        return session.get_one(SubmissionRow, submission.key)
+    return None
 
 
 def _held(job: Job) -> ColumnElement[bool]:

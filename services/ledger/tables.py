@@ -76,6 +76,18 @@ class EventRow(Table):
     body: Mapped[dict[str, Any]]
 
 
+class SubmissionRow(Table):
+    """What a caller's key stands for, as long as it is remembered."""
+
+    __tablename__ = "submissions"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    """SHA-256 of what was asked for."""
+    job_id: Mapped[str]
+    at: Mapped[datetime] = mapped_column(index=True)
+
+
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

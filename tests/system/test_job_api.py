@@ -1,0 +1,130 @@
+"""Jobs over HTTP, on a real gateway, ledger and Redis; no trainer takes them."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models.catalog import FILE, Catalog, Trainable
+from services.cli import redis_server
+from services.ledger import Ledger
+from tests.system.conftest import free_port, wait_until
+from tests.system.serving import Running, running
+
+MODEL = "neuron"
+ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
+
+
+@dataclass
+class Desk:
+    """A gateway that takes jobs."""
+
+    home: Path
+    http: httpx.Client
+    gateway: Running
+
+    @property
+    def ledger(self) -> Ledger:
+        """The gateway's own, opened once more."""
+        return Ledger(f"sqlite:///{self.home}/ledger.db")
+
+    def submit(self, asked: dict[str, Any] = ASKED, key: str | None = None) -> httpx.Response:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.http.post("/api/jobs", content=json.dumps(asked), headers=headers)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self.http.get("/api/jobs").json()["jobs"]
+        return listed
+
+    @contextmanager
+    def redis(self) -> Iterator[None]:
+        socket = self.home / "redis.sock"
+        command = redis_server.command(redis_server.find_server(), socket, self.home)
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: redis_server.answers(socket), 20, "redis")
+            yield
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    store = tmp_path / "store"
+    store.mkdir()
+    known = Trainable(name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}})
+    (store / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
+    port = free_port()
+    settings = {
+        "MODELYARD_PORT": str(port),
+        "MODELYARD_STORE": str(store),
+        "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
+        "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
+    }
+    with (
+        running(tmp_path / "gateway.log", "services.gateway", **settings) as gateway,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+    ):
+        found = Desk(tmp_path, http, gateway)
+        wait_until(lambda: "listening" in gateway.printed, 30, "the gateway")
+        yield found
+
+
+# --- the same request more than once ----------------------------------------------------------------------------------
+
+
+def test_a_hundred_copies_of_a_submission_are_one_job(desk: Desk) -> None:
+    """At the same time, over connections of their own; all are told of it."""
+    barrier = threading.Barrier(100)
+
+    def submit(_: int) -> httpx.Response:
+        barrier.wait()
+        return desk.submit(key="nightly-2026-11-21")
+
+    with desk.redis(), ThreadPoolExecutor(100) as callers:
+        answers = list(callers.map(submit, range(100)))
+    assert {answer.status_code for answer in answers} == {202}
+    (job,) = desk.jobs()
+    assert {answer.json()["id"] for answer in answers} == {job["id"]}
+    assert {answer.headers["Location"] for answer in answers} == {f"/api/jobs/{job['id']}"}
+
+
+def test_a_key_stands_for_what_was_asked_however_it_is_written(desk: Desk) -> None:
+    """Order and white space do not matter; another value is 422, names the job, and is not accepted."""
+    with desk.redis():
+        first = desk.submit(key="k").json()
+        turned = desk.submit(dict(reversed(ASKED.items())), key="k").json()
+        other = desk.submit(ASKED | {"rollout": "stable"}, key="k")
+        free = desk.submit(ASKED | {"rollout": "stable"}, key="another").json()
+        unmarked = desk.submit().json()
+    assert turned["id"] == first["id"]
+    assert (other.status_code, first["id"] in other.json()["error"]) == (422, True)
+    assert {job["id"] for job in desk.jobs()} == {first["id"], free["id"], unmarked["id"]}
+
+
+def test_a_submission_that_was_refused_may_come_again(desk: Desk) -> None:
+    """503 while Redis is away; then the same key is accepted, as a job that will run."""
+    refused = desk.submit(key="k")
+    with desk.redis():
+        accepted = desk.submit(key="k")
+    assert (refused.status_code, accepted.status_code) == (503, 202)
+    assert "Retry-After" in refused.headers
+    assert accepted.json()["state"] == "queued"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\tin it"])
+def test_a_key_that_is_none_is_refused(desk: Desk, key: str) -> None:
+    """400 with what is expected; nothing is accepted."""
+    answer = desk.submit(key=key)
+    assert answer.status_code == 400
+    assert "Idempotency-Key: expected" in answer.json()["error"]
+    assert desk.jobs() == []
