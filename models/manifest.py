@@ -144,5 +144,7 @@ class Manifest(Frozen):
     baseline: BaselineRecord | None
     verdict: Verdict
     environment: Environment
+    job: str | None = None
+    """The job that made it; None for one that came without a queue."""
     files: dict[str, str]
     """SHA-256 of every other file of the version, by relative path."""

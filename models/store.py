@@ -101,10 +101,10 @@ class Store:
         return found
 
     @contextmanager
-    def staging(self, model: str) -> Iterator[Path]:
-        """A new folder to build a version in; gone on leaving unless it was published."""
+    def staging(self, model: str, name: str = "version") -> Iterator[Path]:
+        """A new folder to build a version in, ``.staging-<name>-...``; gone on leaving unless it was published."""
         folder = self.folder(model)
-        staged = folder / f"{STAGING}{os.getpid()}-{secrets.token_hex(4)}"
+        staged = folder / f"{STAGING}{name}-{secrets.token_hex(4)}"
         try:
             staged.mkdir(parents=True)
         except OSError as error:

@@ -25,6 +25,10 @@ class Run:
     rollout: Target
     by: str
     """Who or what asked, for the decision record."""
+    job: str | None = None
+    """Its id, if it came through a queue. An id is published once, however often it is started."""
+    name: str = "job"
+    """Of its temporary folders."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Place:
     """For temporary files; results of baselines are remembered here too."""
     serving: tuple[str, ...]
     """Addresses of every model server."""
+
+
+class Cancelled(Exception):
+    """Nobody wants this job any more. Raised by who was told so, where the job reports or asks to publish."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def publish(
     baseline: Baseline | None,
     verdict: Verdict,
     environment: Environment,
+    job: str | None,
 ) -> Manifest:
     """Writes ``evaluation.json`` beside the graph, then the manifest, then claims the next number.
 
@@ -89,6 +90,7 @@ def publish(
             baseline=BaselineRecord(method=baseline.method, value=baseline.value) if baseline else None,
             verdict=verdict,
             environment=environment,
+            job=job,
             files=files,
         )
 

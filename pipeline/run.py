@@ -1,17 +1,19 @@
 """One training job from top to bottom: data, train, export, evaluate, gate, publish, rollout.
 
-``run`` takes plain values and a ``report`` callback; it does not know who called it.
+``run`` takes plain values and callbacks; it does not know who called it.
 """
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from models import catalog, rollout
+from models.errors import CorruptData
 from models.manifest import Manifest
 from models.spec import Baseline, ModelSpec
 from models.store import Store, replace_file
@@ -27,18 +29,25 @@ from pipeline.results import Loaded
 from pipeline.train import train
 
 
-def run(job: Run, place: Place, report: Report) -> Outcome:
+def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], None] = lambda: None) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate lets it through.
+
+    Args:
+        report: is told how it goes. It may raise ``Cancelled``, and so may the next.
+        before_publishing: is asked last; afterwards the version goes into the store.
 
     Raises:
         ModelyardError: whatever went wrong; nothing half-written stays behind and what serves is untouched.
+        Cancelled: likewise.
     """
     spec = catalog.load(job.model)
     recipe = catalog.recipe_of(spec, job.recipe, job.overrides)
     store = Store(place.store)
     store.prepare()
+    if job.job and (published := version_of(store, spec.name, job.job)):
+        return settled(published, store, job, place, report)
     data = datasets.load(spec.dataset, job.data, place.data, report)
-    with workspace(place.work) as work, store.staging(spec.name) as staged:
+    with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
         trained = train(spec, data.splits, recipe, work, report)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
         champion = champion_of(store, spec.name)
@@ -55,6 +64,8 @@ def run(job: Run, place: Place, report: Report) -> Outcome:
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
             return Rejected(verdict, evaluations.challenger.metrics)
+        baseline = baseline_of(spec, data, place.work / "baselines", report)
+        before_publishing()
         report(Progress("publish", message="sealing the version"))
         manifest = publish(
             store,
@@ -65,10 +76,25 @@ def run(job: Run, place: Place, report: Report) -> Outcome:
             data=data,
             trained=trained,
             evaluation=evaluations.challenger,
-            baseline=baseline_of(spec, data, place.work / "baselines", report),
+            baseline=baseline,
             verdict=verdict,
             environment=environment(),
+            job=job.job,
         )
+    return settled(manifest, store, job, place, report)
+
+
+def version_of(store: Store, model: str, job: str) -> Manifest | None:
+    """What an earlier attempt of this job published before it was lost."""
+    for number in reversed(store.versions(model)):
+        with contextlib.suppress(CorruptData):  # of another version: not this job's business
+            if (manifest := store.manifest(model, number)).job == job:
+                return manifest
+    return None
+
+
+def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Report) -> Published:
+    """A published version, and whether it answers now."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
     return Published(manifest, promote(store, manifest, place.serving, by=job.by, report=report))
@@ -94,10 +120,10 @@ def baseline_of(spec: ModelSpec, data: Loaded, remembered: Path, report: Report)
 
 
 @contextmanager
-def workspace(root: Path) -> Iterator[Path]:
+def workspace(root: Path, name: str) -> Iterator[Path]:
     """A folder for one job's files; gone afterwards, however the job ended."""
     root.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root))
     try:
         yield work
     finally:

@@ -181,7 +181,7 @@ def train_missing(local: Local, client: Client, models: Sequence[str], recipe: s
 def unfinished(client: Client) -> dict[str, str]:
     """Jobs that an earlier start left in the queue, by model."""
     listed = client.get("/api/jobs")["jobs"]
-    return {job["model"]: job["id"] for job in listed if job["state"] in ("queued", "running")}
+    return {job["model"]: job["id"] for job in listed if job["state"] in show.UNFINISHED}
 
 
 def follow(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def follow(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
                 stage, note = show.stage_and_note(job)
                 bars.update(task, completed=show.share_done(job), stage=stage, note=note)
                 say_once(said, job, stage)
-            if all(job["state"] not in ("queued", "running") for job in jobs):
+            if all(job["state"] not in show.UNFINISHED for job in jobs):
                 return jobs
             time.sleep(POLL_S)
 

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+UNFINISHED = ("queued", "running", "publishing")
+"""States of a job that has not ended."""
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
 
 
@@ -46,7 +48,7 @@ def job_bars() -> Progress:
 def stage_and_note(job: Mapping[str, Any]) -> tuple[str, str]:
     """What a job is doing, in a word and in a few."""
     progress = job["progress"]
-    if job["state"] != "running" or not progress:
+    if job["state"] not in ("running", "publishing") or not progress:
         reason = job["result"].get("reason") or ""
         return job["state"], str(reason)
     notes = []
@@ -69,7 +71,7 @@ def share_done(job: Mapping[str, Any]) -> float:
         "publish": 0.94,
         "rollout": 0.97,
     }
-    if job["state"] not in ("queued", "running"):
+    if job["state"] not in UNFINISHED:
         return 1.0
     progress = job["progress"]
     share = before.get(progress.get("stage", ""), 0.0)

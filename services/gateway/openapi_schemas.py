@@ -125,7 +125,7 @@ class Job(Body):
     data: str
     rollout: str
     by: str
-    state: Literal["queued", "running", "succeeded", "rejected", "failed", "cancelled"]
+    state: Literal["queued", "running", "publishing", "succeeded", "rejected", "failed", "cancelled"]
     attempts: int
     worker: str | None
     created_at: datetime

@@ -93,6 +93,10 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
         job, events = desk.ledger.job(job_id), desk.ledger.events(job_id)
         return shown(job) | {"events": [vars(event) for event in events]}
 
+    @views.post("/api/jobs/<job_id>:cancel")
+    def cancel(job_id: str) -> dict[str, Any]:
+        return shown(desk.ledger.cancel(job_id, f"http {request.remote_addr}"))
+
     return views
 
 

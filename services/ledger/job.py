@@ -14,6 +14,8 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    PUBLISHING = "publishing"
+    """Past the point of no return: the version is being put into the store, and may be made to answer."""
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -24,9 +26,11 @@ FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELLE
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
-    State.RUNNING: frozenset({State.QUEUED, State.RUNNING, *FINAL}),
+    State.RUNNING: frozenset({State.QUEUED, State.RUNNING, State.PUBLISHING, *FINAL} - {State.SUCCEEDED}),
+    State.PUBLISHING: frozenset({State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED}),
 }
-"""From a state to those that may follow. RUNNING to itself: a job whose lease has run out starts again."""
+"""From a state to those that may follow. A job whose lease has run out is RUNNING again with the next attempt."""
+UNDER_WAY = (State.RUNNING, State.PUBLISHING)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,12 @@ class Submission:
 
     key: str
     digest: str
+
+
+class TooLate(ModelyardError):
+    """A job that cannot be cancelled any more; says why."""
+
+    status = 409
 
 
 class KeyReused(ModelyardError):

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
-from services.ledger.job import FINAL, MOVES, Event, Job, KeyReused, State, Submission
+from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, State, Submission, TooLate
 from services.ledger.tables import EventRow, JobRow, SubmissionRow, Table, open_engine, storage_errors, utc
 
 MAX_ATTEMPTS = 3
@@ -148,15 +148,37 @@ class Ledger:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""
         return self._move(job.id, state, JobRow.attempts == job.attempts, **_end(result))
 
+    def holds(self, job: Job) -> bool:
+        """Whether the job is still this attempt's: not cancelled, not taken over."""
+        with self._session() as session:
+            return session.scalar(select(JobRow.id).where(_held(job))) is not None
+
+    def publishing(self, job: Job) -> bool:
+        """The holder asks to publish. True: from here on nobody can cancel; False: it is not its job any more."""
+        return self._move(job.id, State.PUBLISHING, _held(job))
+
+    def cancel(self, job_id: str, by: str) -> Job:
+        """Ends a job that waits or runs; who runs it sees that it does not hold it any more. Once more does nothing.
+
+        Raises:
+            TooLate: it has ended otherwise, or is being published.
+        """
+        ended = self._move(job_id, State.CANCELLED, true(), **_end({"reason": f"cancelled by {by}"}))
+        job = self.job(job_id)
+        if not ended and job.state is not State.CANCELLED:
+            now = "is being published; roll its version back" if job.state is State.PUBLISHING else f"has {job.state}"
+            raise TooLate(f"{job_id} {now}")
+        return job
+
     def give_back(self, worker: str) -> None:
         """A worker that stops gives back what it still runs: others may start it at once. The attempt counts."""
-        for job in self.jobs(states=[State.RUNNING], limit=1000):
+        for job in self.jobs(states=UNDER_WAY, limit=1000):
             if job.worker == worker:
                 self._move(job.id, State.QUEUED, _held(job), worker=None, lease_until=None)
 
     def lost(self) -> tuple[str, ...]:
         """Ids of running jobs whose lease has run out, oldest first."""
-        query = select(JobRow.id).where(JobRow.state == State.RUNNING, _lost()).order_by(JobRow.created_at)
+        query = select(JobRow.id).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
         with self._session() as session:
             return tuple(session.scalars(query))
 
@@ -193,8 +215,8 @@ def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionR
 
 
 def _held(job: Job) -> ColumnElement[bool]:
-    """Running, and by this very attempt."""
-    return and_(JobRow.id == job.id, JobRow.state == State.RUNNING, JobRow.attempts == job.attempts)
+    """Under way, and by this very attempt."""
+    return and_(JobRow.id == job.id, JobRow.state.in_(UNDER_WAY), JobRow.attempts == job.attempts)
 
 
 def _lost() -> ColumnElement[bool]:

@@ -1,7 +1,8 @@
 """One delivery of one job: claim it, train in a child process, write down how it ended."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +11,14 @@ import structlog
 from models.errors import ModelyardError, StorageFailed
 from pipeline.progress import Progress
 from services.ledger import Job, Ledger, State
-from services.trainer.child import ChildFailed, run_in_child
+from services.trainer.process import ChildFailed, TrainingProcess
 from services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
 RENEW_S = 10.0
+LOOK_S = 1.0
+"""Between two looks at whether the job was cancelled."""
 
 
 def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings) -> None:
@@ -27,11 +30,13 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     structlog.contextvars.bind_contextvars(job=job.id, model=job.model)
     log.info("job started", recipe=job.recipe, attempt=job.attempts)
     try:
-        with renewed(ledger, job):
-            outcome = run_in_child(job, settings, on_progress=Milestones(ledger, job))
+        with TrainingProcess(job, settings) as child, held(ledger, job, on_loss=child.stop):
+            outcome = child.outcome(Milestones(ledger, job), may_publish=lambda: ledger.publishing(job))
     except (ModelyardError, ChildFailed) as error:
-        log.warning("job failed", cause=str(error))
-        ledger.finish(job, State.FAILED, {"reason": str(error)})
+        if ledger.finish(job, State.FAILED, {"reason": str(error)}):
+            log.warning("job failed", cause=str(error))
+        else:
+            log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)
         return
     state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
     log.info("job ended", state=state, version=outcome.get("version"))
@@ -39,18 +44,28 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
 
 
 @contextmanager
-def renewed(ledger: Ledger, job: Job) -> Iterator[None]:
-    """Renews the job's lease from a thread of its own: training may be silent for minutes and is still alive."""
+def held(ledger: Ledger, job: Job, on_loss: Callable[[], None]) -> Iterator[None]:
+    """Looks after the job's lease, in a thread of its own: training may be silent for minutes and is still alive.
+
+    Args:
+        on_loss: called once if the job is not ours any more: somebody cancelled it, or took it over.
+    """
     ended = threading.Event()
 
-    def renew() -> None:
-        while not ended.wait(RENEW_S):
+    def look_after() -> None:
+        renewed_at = time.monotonic()
+        while not ended.wait(LOOK_S):
             try:
-                ledger.renew(job)
+                if not ledger.holds(job):
+                    on_loss()
+                    return
+                if time.monotonic() - renewed_at >= RENEW_S:
+                    ledger.renew(job)
+                    renewed_at = time.monotonic()
             except StorageFailed as error:
-                log.warning("lease not renewed", job=job.id, cause=str(error))
+                log.warning("lease not looked after", job=job.id, cause=str(error))
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread = threading.Thread(target=look_after, name="lease", daemon=True)
     thread.start()
     try:
         yield

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from models.store import Store
 from pipeline import golden
 from pipeline.errors import ExportRejected, StageFailed
 from pipeline.export import operations, scan
-from pipeline.job import Outcome, Place, Published, Rejected, Run
+from pipeline.job import Cancelled, Outcome, Place, Published, Rejected, Run
 from pipeline.progress import Progress
 from pipeline.run import run
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
+
+JOB = Run("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
 def place(root: Path) -> Place:
@@ -105,6 +108,41 @@ def test_a_worse_version_is_rejected_with_both_numbers(published: tuple[Path, Pu
     assert any("below the floor" in reason for reason in outcome.verdict.reasons)
     assert any("of version 1 on the same test data" in reason for reason in outcome.verdict.reasons)
     assert Store(root / "store").versions("neuron") == (1,)
+
+
+@pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
+def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    """It ends where it reports or asks; no version, no temporary folder, nothing that answers."""
+    asked: list[bool] = []
+
+    def report(progress: Progress) -> None:
+        if moment == "while it trains" and progress.epoch:
+            raise Cancelled
+
+    def before_publishing() -> None:
+        asked.append(True)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(JOB, place(tmp_path), report, before_publishing)
+    assert asked == [True] * (moment == "before it publishes")
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((), None)
+    assert [path.name for path in (tmp_path / "store").glob("*/.*")] == []
+    assert [path.name for path in (tmp_path / "work").iterdir() if path.name != "baselines"] == []
+
+
+def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path) -> None:
+    """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
+    first = run(replace(JOB, rollout="manual"), place(tmp_path), IGNORE)
+    said: list[Progress] = []
+    second = run(JOB, place(tmp_path), said.append)
+    assert isinstance(first, Published)
+    assert isinstance(second, Published)
+    assert second.manifest == first.manifest
+    assert "train" not in {progress.stage for progress in said}
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """The ledger: states change by compare-and-set, along allowed moves only."""
 
+import contextlib
 import threading
 from pathlib import Path
 
 import pytest
 
 from models.errors import StorageFailed, UnknownName
-from services.ledger import FINAL, MAX_ATTEMPTS, MOVES, Job, Ledger, State
+from services.ledger import FINAL, MAX_ATTEMPTS, MOVES, Job, Ledger, State, TooLate
 
 WORKER = "host-1"
 
@@ -101,6 +102,7 @@ def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> 
 def test_an_ended_job_does_not_start_or_end_again(ledger: Ledger, end: State) -> None:
     """Final states are final."""
     job = claim(ledger, accept(ledger))
+    assert ledger.publishing(job) if end is State.SUCCEEDED else True
     assert ledger.finish(job, end, {"version": 3})
     assert ledger.claim(job.id, WORKER) is None
     assert not ledger.finish(job, State.FAILED, {"reason": "late"})
@@ -123,15 +125,74 @@ def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger
     assert "lost its worker" in ledger.job(job.id).result["reason"]
 
 
+def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
+    """Success without having asked is no move; who holds the job gets the permission, and may lose its worker after."""
+    job = claim(ledger, accept(ledger), lease_s=-1)
+    assert not ledger.finish(job, State.SUCCEEDED, {"version": 1})
+    assert ledger.publishing(job)
+    assert ledger.lost() == (job.id,)
+    again = claim(ledger, job, "host-2")
+    assert (again.state, again.attempts) == (State.RUNNING, 2)
+    assert not ledger.publishing(job)
+
+
+def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger) -> None:
+    """Who runs it holds it no more: it may not publish, and cannot end it otherwise. Cancelling again does nothing."""
+    waiting, running = accept(ledger), claim(ledger, accept(ledger))
+    assert ledger.holds(running)
+    for job in (waiting, running):
+        cancelled = ledger.cancel(job.id, "ann")
+        assert (cancelled.state, cancelled.result) == (State.CANCELLED, {"reason": "cancelled by ann"})
+        assert ledger.cancel(job.id, "bob") == cancelled
+        assert ledger.claim(job.id, WORKER) is None
+    assert not ledger.holds(running)
+    assert not ledger.publishing(running)
+    assert not ledger.renew(running)
+    assert not ledger.finish(running, State.FAILED, {"reason": "killed"})
+    assert ledger.lost() == ()
+
+
+def test_a_job_that_is_published_or_has_ended_is_not_cancelled(ledger: Ledger) -> None:
+    """The error says what became of it."""
+    job = claim(ledger, accept(ledger))
+    ledger.publishing(job)
+    with pytest.raises(TooLate, match="is being published; roll its version back"):
+        ledger.cancel(job.id, "ann")
+    ledger.finish(job, State.SUCCEEDED, {"version": 1})
+    with pytest.raises(TooLate, match="has succeeded"):
+        ledger.cancel(job.id, "ann")
+
+
+def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
+    """Twenty races: the job is cancelled and may not publish, or is published and cannot be cancelled."""
+    for _ in range(20):
+        job, barrier = claim(ledger, accept(ledger)), threading.Barrier(2)
+        allowed: list[bool] = []
+
+        def publish(job: Job = job, barrier: threading.Barrier = barrier, allowed: list[bool] = allowed) -> None:
+            barrier.wait()
+            allowed.append(ledger.publishing(job))
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        barrier.wait()
+        with contextlib.suppress(TooLate):
+            ledger.cancel(job.id, "ann")
+        thread.join()
+        assert ledger.job(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
+
+
 def test_progress_is_kept_and_milestones_become_events(ledger: Ledger) -> None:
     """The latest progress is always readable; the story has states and milestones in order."""
     job = claim(ledger, accept(ledger))
     ledger.report(job, {"stage": "train", "step": 1}, milestone=False)
     ledger.report(job, {"stage": "train", "step": 2}, milestone=True)
+    ledger.publishing(job)
     ledger.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.job(job.id).progress == {"stage": "train", "step": 2}
     story = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.events(job.id)]
-    assert story == [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "succeeded")]
+    ways = [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "publishing"), ("state", "succeeded")]
+    assert story == ways
     assert ledger.events(job.id, after=ledger.events(job.id)[-1].id) == ()
 
 

@@ -99,12 +99,15 @@ class System:
     def submit(self, **job: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/api/jobs", json=job, timeout=30)
 
+    def cancel(self, job_id: str) -> httpx.Response:
+        return httpx.post(f"{self.url}/api/jobs/{job_id}:cancel", timeout=30)
+
     def finished(self, job_id: str, deadline_s: float = 180) -> dict[str, Any]:
         """The job as it ended."""
 
         def ended() -> dict[str, Any] | None:
             job: dict[str, Any] = self.get(f"/api/jobs/{job_id}")
-            return job if job["state"] not in ("queued", "running") else None
+            return job if job["state"] not in ("queued", "running", "publishing") else None
 
         found: dict[str, Any] = wait_until(ended, deadline_s, f"job {job_id}")
         return found

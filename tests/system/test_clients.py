@@ -1,9 +1,11 @@
-"""Clients that nobody here wrote, unmodified, against a running system: predict, metadata, status and errors of each.
+"""Clients that nobody here wrote, unmodified, against gateway and model server: predict, metadata, status and errors.
 
 The expected answers are the golden ones: what the trained model said before it was exported.
 """
 
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from models import rollout
 from models.store import Store
 from pipeline import golden
 from tests.system import environments
 from tests.system.conftest import System
+from tests.system.serving import Served, modelyard_serve
 
 MODEL, ROWS = "mnist_mlp", 3
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}
@@ -40,9 +44,24 @@ class Golden:
             assert golden.largest_difference(np.array(answer), expected) <= golden.TOLERANCE, way
 
 
-@pytest.fixture(scope="session")
-def known(system: System, tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    said = golden.load(Store(system.home / "store").folder(MODEL) / "1")
+@pytest.fixture(scope="module")
+def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The running system's first version, by itself: other tests go on publishing."""
+    found = Store(tmp_path_factory.mktemp("clients") / "store")
+    shutil.copytree(Store(system.home / "store").path(MODEL, 1), found.path(MODEL, 1))
+    rollout.change(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(store: Store) -> Iterator[Served]:
+    with modelyard_serve(store.root.with_name("home"), "--models-dir", str(store.root)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def known(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    said = golden.load(store.path(MODEL, 1))
     folder = tmp_path_factory.mktemp("golden")
     np.save(folder / "images.npy", said["serving_default/images"][:ROWS])
     (folder / "image.png").write_bytes(said["image_bytes/image_bytes"][0])
@@ -61,10 +80,10 @@ def check_errors(found: dict[str, list[Any]], expected: dict[str, tuple[Any, str
         assert text in found[name][1], name
 
 
-def test_tritonclient(system: System, known: Golden) -> None:
+def test_tritonclient(served: Served, known: Golden) -> None:
     """HTTP, JSON and binary, compressed or not, by version and label, waiting, in the background and with asyncio."""
     python = environments.interpreter("triton")
-    found = environments.run(python, "triton", f"127.0.0.1:{system.port}", str(known.images), str(known.png))
+    found = environments.run(python, "triton", f"127.0.0.1:{served.port}", str(known.images), str(known.png))
     known.check(found["predictions"])
     known.check({way: found["asyncio"][way] for way in ("binary", "JSON", "gzip")})
     status = found["status"]
@@ -91,9 +110,9 @@ def test_tritonclient(system: System, known: Golden) -> None:
     )
 
 
-def test_kserve_rest_client(system: System, known: Golden) -> None:
+def test_kserve_rest_client(served: Served, known: Golden) -> None:
     """JSON and binary; it has no call for metadata."""
-    found = environments.run(environments.interpreter("kserve_rest"), "kserve_rest", system.url, str(known.images))
+    found = environments.run(environments.interpreter("kserve_rest"), "kserve_rest", served.url, str(known.images))
     known.check(found["predictions"])
     assert (found["live"], found["ready"], found["model ready"], found["unknown ready"]) == (True, True, True, False)
     check_errors(
@@ -106,9 +125,9 @@ def test_kserve_rest_client(system: System, known: Golden) -> None:
     )
 
 
-def test_ovmsclient(system: System, known: Golden) -> None:
+def test_ovmsclient(served: Served, known: Golden) -> None:
     """TensorFlow Serving's REST API from the gateway, and its gRPC API from the model server."""
-    addresses = (f"127.0.0.1:{system.port}", f"127.0.0.1:{system.serving_port}")
+    addresses = (f"127.0.0.1:{served.port}", f"127.0.0.1:{served.serving_port}")
     found = environments.run(environments.interpreter("ovms"), "ovms", *addresses, str(known.images))
     for way in ("REST", "gRPC"):
         known.check({way: found[way]["probabilities"]})
@@ -128,9 +147,9 @@ def test_ovmsclient(system: System, known: Golden) -> None:
     assert rest["inputs"]["images"]["dtype"] == "DT_FLOAT"
 
 
-def test_serving_api_stubs(system: System, known: Golden) -> None:
+def test_serving_api_stubs(served: Served, known: Golden) -> None:
     """As the package's own examples call a server, with TensorFlow's tensors."""
-    arguments = (f"127.0.0.1:{system.serving_port}", str(known.images), str(known.png))
+    arguments = (f"127.0.0.1:{served.serving_port}", str(known.images), str(known.png))
     found = environments.run(Path(sys.executable), "serving_api", *arguments)
     known.check(found["predictions"])
     assert found["filtered"] == ["class_id"]
@@ -150,9 +169,9 @@ def test_serving_api_stubs(system: System, known: Golden) -> None:
     )
 
 
-def test_grpc_health_probe(system: System) -> None:
+def test_grpc_health_probe(served: Served) -> None:
     """The server as a whole; a service that it does not have is NOT_FOUND."""
-    with grpc.insecure_channel(f"127.0.0.1:{system.serving_port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{served.serving_port}") as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         answer = check(health_pb2.HealthCheckRequest(), timeout=5)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

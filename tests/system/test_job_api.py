@@ -128,3 +128,31 @@ def test_a_key_that_is_none_is_refused(desk: Desk, key: str) -> None:
     assert answer.status_code == 400
     assert "Idempotency-Key: expected" in answer.json()["error"]
     assert desk.jobs() == []
+
+
+# --- cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_job_can_be_cancelled_over_and_over(desk: Desk) -> None:
+    """It has ended, who cancelled it is said, and nobody can start it; a job that nobody knows is 404."""
+    with desk.redis():
+        job = desk.submit().json()
+    first, again = (desk.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json() == again.json()
+    assert (first.json()["state"], first.json()["result"]) == ("cancelled", {"reason": "cancelled by http 127.0.0.1"})
+    assert desk.ledger.claim(job["id"], "a worker") is None
+    assert desk.http.post("/api/jobs/job-0000:cancel").status_code == 404
+
+
+def test_a_job_that_is_being_published_cannot_be_cancelled(desk: Desk) -> None:
+    """409 with the way out."""
+    with desk.redis():
+        job = desk.submit().json()
+    claimed = desk.ledger.claim(job["id"], "a worker")
+    assert claimed
+    assert desk.ledger.publishing(claimed)
+    answer = desk.http.post(f"/api/jobs/{job['id']}:cancel")
+    assert answer.status_code == 409
+    assert "roll its version back" in answer.json()["error"]
+    assert desk.http.get(f"/api/jobs/{job['id']}").json()["state"] == "publishing"

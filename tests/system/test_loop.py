@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -154,6 +155,27 @@ def test_a_recipe_value_out_of_range_fails_the_job_with_the_range(system: System
     ended = system.finished(job["id"])
     assert ended["state"] == "failed"
     assert "greater than or equal to 1, received 0" in ended["result"]["reason"]
+
+
+def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System) -> None:
+    """Within ten seconds: no process, no version, no folder. It stays cancelled, and the worker takes the next job."""
+    model, before = "mnist_mlp", system.get("/api/models/mnist_mlp")["versions"]
+    job = system.submit(model=model, data="sample", overrides={"epochs": 1000}).json()
+    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", 150, "training")
+    cancelled = system.cancel(job["id"])
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+    wait_until(lambda: not system.find("services.trainer.child"), 10, "the end of the training process")
+    wait_until(lambda: not left_of(system, job["id"]), 5, "no folder is left")
+    follow_up = system.submit(model="neuron").json()
+    assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
+    assert system.get(f"/api/jobs/{job['id']}")["state"] == "cancelled"
+    assert system.get("/api/models/mnist_mlp")["versions"] == before
+    assert system.cancel(follow_up["id"]).status_code == 409
+
+
+def left_of(system: System, job: str) -> list[Path]:
+    """Temporary folders of a job."""
+    return [path for path in system.home.rglob(f"*{job}.*") if path.is_dir()]
 
 
 def test_a_killed_trainer_child_fails_the_job_and_says_how(system: System) -> None:

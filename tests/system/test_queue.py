@@ -70,7 +70,7 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
     claimed = ledger.claim(submit(ledger, queue).id, "worker")
     assert claimed
     Redis(unix_socket_path=str(socket)).delete(jobs.QUEUE)
-    ledger.finish(claimed, State.SUCCEEDED, {})
+    ledger.finish(claimed, State.FAILED, {})
     assert jobs.resend_lost(ledger, queue) == []
 
 

@@ -1,0 +1,136 @@
+"""The parent's side of a training process: starts it, hears what it says, and ends it with all that it started.
+
+Parent and child talk in JSON lines: the job goes in on standard input, and after it single words; progress, questions
+and the outcome come back on standard output. Standard input stays open as long as the parent lives.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import orjson
+
+from models.errors import ModelyardError
+from models.store import STAGING
+from pipeline.progress import Progress
+from services.ledger import Job
+from services.trainer.settings import TrainerSettings
+
+CHILD = "services.trainer.child"
+CANCEL, PUBLISH = b"cancel\n", b"publish\n"
+"""What a child can be told: end soon; and, when it asks, that it may publish."""
+GRACE_S = 3.0
+"""Before each harder way to end a child."""
+
+
+class ChildFailed(Exception):
+    """The child ended without an outcome; the text says how."""
+
+
+class TrainingProcess:
+    """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
+
+    def __init__(self, job: Job, settings: TrainerSettings) -> None:
+        self._settings = settings
+        self._name = f"{job.id}.{job.attempts}"
+        self._telling = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+            start_new_session=True,
+        )
+        self._tell(orjson.dumps(told(job, self._name, settings)) + b"\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGKILL)  # whatever is left of the group
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with self._telling, suppress(OSError):
+                if stream:
+                    stream.close()
+        for root, pattern in ((self._settings.work_dir, ""), (self._settings.store, f"*/{STAGING}")):
+            for left in root.glob(f"{pattern}{self._name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def outcome(self, on_progress: Callable[[Progress], None], may_publish: Callable[[], bool]) -> dict[str, Any]:
+        """Listens until the child has ended; its outcome as plain values.
+
+        Raises:
+            ModelyardError: the job failed for a known reason, which is the text.
+            ChildFailed: the child died (a signal, no memory, an unexpected exception), or was told to end.
+        """
+        outcome: dict[str, Any] = {}
+        assert self._process.stdout
+        for line in self._process.stdout:
+            said = orjson.loads(line)
+            if "progress" in said:
+                on_progress(Progress(**said["progress"]))
+            elif "asks" in said:
+                self._tell(PUBLISH if may_publish() else CANCEL)
+            else:
+                outcome = said
+        self._process.wait()
+        if "error" in outcome:
+            raise ModelyardError(outcome["error"])
+        if not outcome:
+            raise ChildFailed(last_words(self._process.returncode))
+        return outcome
+
+    def stop(self) -> None:
+        """Asks the child to end, then tells its group, then ends it; returns when it has ended."""
+        self._tell(CANCEL)
+        for harder in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                self._process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._signal(harder)
+
+    def _tell(self, line: bytes) -> None:
+        with self._telling, suppress(BrokenPipeError, ValueError):  # it has ended, or been closed: it need not know
+            assert self._process.stdin
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def told(job: Job, name: str, settings: TrainerSettings) -> Mapping[str, Any]:
+    """What the child needs to know, as JSON."""
+    return {
+        "run": {
+            "model": job.model,
+            "recipe": job.recipe,
+            "overrides": dict(job.overrides),
+            "data": job.data,
+            "rollout": job.rollout,
+            "by": f"job {job.id} of {job.by}",
+            "job": job.id,
+            "name": name,
+        },
+        "place": {
+            "store": str(settings.store),
+            "data": str(settings.data_dir),
+            "work": str(settings.work_dir),
+            "serving": settings.serving,
+        },
+    }
+
+
+def last_words(returncode: int) -> str:
+    if returncode < 0:
+        name = signal.Signals(-returncode).name
+        return f"the training process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"the training process ended unexpectedly with exit status {returncode}; its log has the traceback"
