@@ -1,6 +1,7 @@
 """The ledger: states change by compare-and-set, along allowed moves only."""
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 
@@ -113,6 +114,13 @@ def test_final_states_have_no_moves() -> None:
     """Nothing leads out of them, and every other state has a way to an end."""
     assert FINAL.isdisjoint(MOVES)
     assert all(FINAL & targets for targets in MOVES.values())
+
+
+def test_the_picture_in_the_docs_is_the_code() -> None:
+    """Every arrow of it is a move, and every move an arrow."""
+    picture = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", picture, re.MULTILINE))
+    assert drawn == {(str(source), str(target)) for source, targets in MOVES.items() for target in targets}
 
 
 def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger) -> None:
