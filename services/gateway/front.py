@@ -35,8 +35,8 @@ PREDICTION = re.compile(
     re.IGNORECASE,
 )
 """Paths that are predictions, and their model."""
-ON_THE_LOOP = frozenset({"/healthz", "/livez"})
-"""Other paths that never block."""
+ON_THE_LOOP = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
+"""Other paths that never block the loop's thread."""
 STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})
 """Content types whose bodies are read by the view, piece by piece."""
 CLASS_HEADER = "x-request-class"
@@ -110,7 +110,7 @@ class Front:
         check_headers(headers)
         if not model:
             environ = environ_of(scope, headers) | body_of(await self._read(headers, protocol))
-            await self._answer(environ, protocol, in_thread=scope.path not in ON_THE_LOOP)
+            await self._answer(environ, protocol, in_thread=not ON_THE_LOOP.fullmatch(scope.path))
             return
         asked_s, streamed = self._asked_s(headers), is_streamed(headers)
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"

@@ -38,6 +38,7 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "Content-Encoding": ("header", "Of the body.", {"enum": ["gzip", "deflate"]}),
     "Idempotency-Key": ("header", "The same key and body within a day give the same job.", KEY),
     "Inference-Header-Content-Length": ("header", "Where JSON ends and binary tensors begin.", {"type": "integer"}),
+    "Last-Event-ID": ("header", "Go on after this event.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
     "labels": ("query", "Answer rows with their labels.", {"enum": ["true", "false"]}),
     "signature_name": ("query", "Another signature than the default one.", {"type": "string"}),
     "model": ("query", "Only jobs of this model.", {"type": "string"}),

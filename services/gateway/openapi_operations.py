@@ -110,6 +110,12 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "training.listed": Operation("Jobs, the newest first.", json(ours.Jobs), parameters=("model", "limit")),
     "training.one": Operation("A job and its events.", json(ours.JobStory), errors=(*FRONT, 404)),
+    "training.events": Operation(
+        "A job's events as they happen (Server-Sent Events); 204 when there will be none.",
+        {200: {"text/event-stream": None}, 204: {}},
+        parameters=("Last-Event-ID",),
+        errors=(*FRONT, 404),
+    ),
     "training.cancel": Operation("End a job that waits or runs.", json(ours.Job), errors=(*FRONT, 404, 409)),
     "health.live": Operation("Whether the process answers.", json(ours.Alive)),
     "health.ready": Operation("Whether predictions would be answered.", json(ours.Ready) | json(ours.NotReady, 503)),

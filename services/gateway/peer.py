@@ -24,6 +24,8 @@ class Peer:
         self._connection = connection
         self._poll = select.poll()
         self._poll.register(connection, select.POLLOUT)
+        self._closed = select.poll()
+        self._closed.register(connection, select.POLLRDHUP)
 
     async def writable(self, patience_s: float) -> None:
         """Returns when the kernel takes more, or the connection is gone; raises ``TimeoutError`` if neither happens."""
@@ -36,6 +38,10 @@ class Peer:
                 await ready.wait()
         finally:
             loop.remove_writer(self._connection)
+
+    def is_gone(self) -> bool:
+        """Whether the other side has closed its end; what it sent before may still be unread."""
+        return bool(self._closed.poll(0))
 
     def close(self, *, abort: bool) -> None:
         """Lets go. ``abort`` ends the connection at once: what was sent must not be taken for a whole answer."""

@@ -1,27 +1,30 @@
 """Training jobs over HTTP: accept one, list them, show one. Others do the work; the ledger knows how it goes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 from pydantic import ValidationError
 
 from models import catalog
 from models.errors import ModelyardError
 from models.store import Store
-from services.gateway import payload
+from services.gateway import job_events, payload
+from services.gateway.job_events import Streams
 from services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from services.jobs import TrainJob
-    from services.ledger import Job, Ledger
+    from services.ledger import Event, Job, Ledger
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 200
+LAST_EVENT_HEADER = "Last-Event-ID"
+MOST_DIGITS = 18
 KEY_HEADER = "Idempotency-Key"
 """draft-ietf-httpapi-idempotency-key-header."""
 KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
@@ -71,7 +74,7 @@ class Desk:
         return jobs.submit(self.ledger, self.queue, asked, by, key)
 
 
-def routes(settings: GatewaySettings, store: Store) -> Blueprint:
+def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Blueprint:
     """The views under ``/api/jobs``."""
     desk = Desk(settings, store)
     views = Blueprint("training", __name__)
@@ -93,6 +96,14 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
         job, events = desk.ledger.job(job_id), desk.ledger.events(job_id)
         return shown(job) | {"events": [vars(event) for event in events]}
 
+    @views.get("/api/jobs/<job_id>/events")
+    def events(job_id: str) -> Response:
+        def look(after: int) -> "tuple[Job, Sequence[Event]]":
+            return desk.ledger.job(job_id), desk.ledger.events(job_id, after)
+
+        told = streams.follow(look, last_event(request.headers.get(LAST_EVENT_HEADER)), request.environ)
+        return Response(status=204) if told is None else Response(told, mimetype=job_events.TYPE)
+
     @views.post("/api/jobs/<job_id>:cancel")
     def cancel(job_id: str) -> dict[str, Any]:
         return shown(desk.ledger.cancel(job_id, f"http {request.remote_addr}"))
@@ -107,6 +118,15 @@ def idempotency_key(given: str | None) -> str | None:
     if not KEY.fullmatch(given):
         raise InvalidJob(f"{KEY_HEADER}: expected 1 to 255 printable ASCII characters, received {given[:40]!r}")
     return given
+
+
+def last_event(given: str | None) -> int:
+    """The event to go on after; raises ``InvalidJob`` if that is no event's id."""
+    if not given:
+        return 0
+    if not (given.isascii() and given.isdecimal() and len(given) <= MOST_DIGITS):
+        raise InvalidJob(f"{LAST_EVENT_HEADER}: expected the id of an event, received {given[:40]!r}")
+    return int(given)
 
 
 def parse(body: bytes) -> "TrainJob":

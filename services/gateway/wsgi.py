@@ -12,6 +12,7 @@ from werkzeug.routing import BaseConverter
 from models.store import Store
 from services.gateway import access, cors, errors, examples, health, openapi, predict, registry, tfs, training, v2
 from services.gateway.fast_lane import FastLane
+from services.gateway.job_events import Streams
 from services.gateway.metrics import Metrics
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
@@ -32,7 +33,8 @@ def create_app(
     """
     settings = settings or GatewaySettings.load()
     store, metrics = Store(settings.store), Metrics()
-    serving = Serving(settings, metrics, loop or EventLoop())
+    loop = loop or EventLoop()
+    serving = Serving(settings, metrics, loop)
 
     app = Flask(__name__, static_folder=None)
     app.extensions["serving"] = serving
@@ -50,7 +52,7 @@ def create_app(
     app.register_blueprint(v2.routes(settings, serving, draining))
     app.register_blueprint(registry.routes(store, serving))
     app.register_blueprint(health.routes(serving, metrics, draining))
-    app.register_blueprint(training.routes(settings, store))
+    app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(openapi.routes())
     return app
 

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from models.catalog import FILE, Catalog, Trainable
 from services.cli import redis_server
-from services.ledger import Ledger
+from services.ledger import Ledger, State
 from tests.system.conftest import free_port, wait_until
 from tests.system.serving import Running, running
 
@@ -156,3 +156,93 @@ def test_a_job_that_is_being_published_cannot_be_cancelled(desk: Desk) -> None:
     assert answer.status_code == 409
     assert "roll its version back" in answer.json()["error"]
     assert desk.http.get(f"/api/jobs/{job['id']}").json()["state"] == "publishing"
+
+
+# --- events as they happen --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Heard:
+    """One event of a stream."""
+
+    id: int | None
+    kind: str
+    data: dict[str, Any]
+
+
+def listen(desk: Desk, job: str, after: int | None = None) -> Generator[Heard]:
+    """A stream until it ends."""
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    with desk.http.stream("GET", f"/api/jobs/{job}/events", headers=headers) as answer:
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        found: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                found[name] = value
+            elif "data" in found:
+                yield Heard(int(found["id"]) if "id" in found else None, found["event"], json.loads(found["data"]))
+                found = {}
+
+
+def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(desk: Desk) -> None:
+    """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
+    with desk.redis():
+        job = desk.submit().json()["id"]
+    stream = listen(desk, job)
+    first = next(stream)
+    assert (first.kind, first.data["state"]) == ("state", "queued")
+    claimed = desk.ledger.claim(job, "a worker")
+    assert claimed
+    started = next(stream)
+    assert (started.kind, started.data["state"]) == ("state", "running")
+    desk.ledger.report(claimed, {"stage": "train", "step": 7}, milestone=False)
+    now = next(stream)
+    assert (now.id, now.kind, now.data) == (None, "now", {"stage": "train", "step": 7})
+    stream.close()
+    desk.ledger.report(claimed, {"stage": "export"}, milestone=True)
+    desk.ledger.finish(claimed, State.FAILED, {"reason": "no reason"})
+    rest = list(listen(desk, job, after=started.id))
+    assert [(heard.kind, heard.data.get("state") or heard.data["stage"]) for heard in rest] == [
+        ("progress", "export"),
+        ("state", "failed"),
+    ]
+    assert started.id
+    assert [heard.id for heard in rest] == sorted(heard.id for heard in rest if heard.id and heard.id > started.id)
+    over = desk.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": str(rest[-1].id)})
+    assert (over.status_code, over.content) == (204, b"")
+
+
+def test_listeners_hold_no_thread_and_those_who_left_no_place(desk: Desk) -> None:
+    """A hundred at once, and jobs are still taken and shown; one more is 503; when they have gone, there is room."""
+    with desk.redis(), ExitStack() as stack:
+        job = desk.submit().json()["id"]
+        path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
+        many = stack.enter_context(httpx.Client(base_url=desk.http.base_url, limits=pool, timeout=30))
+        streams = [stack.enter_context(many.stream("GET", path)).iter_lines() for _ in range(100)]
+        assert [next(lines) for lines in streams] == ["retry: 2000"] * 100
+        assert desk.submit().status_code == 202
+        assert desk.http.get(f"/api/jobs/{job}").json()["state"] == "queued"
+        one_more = desk.http.get(path)
+        assert (one_more.status_code, "100 listeners" in one_more.json()["error"]) == (503, True)
+    wait_until(lambda: next(listen(desk, job), None), 20, "places are free again")
+
+
+def test_streams_end_when_the_gateway_is_told_to(desk: Desk) -> None:
+    """SIGTERM is not held up by who listens to a job that runs for hours."""
+    with desk.redis():
+        job = desk.submit().json()["id"]
+    stream = listen(desk, job)
+    next(stream)
+    desk.gateway.process.terminate()
+    assert list(stream) == []
+    assert desk.gateway.process.wait(30) == 0
+
+
+def test_what_is_no_event_and_no_job_is_refused(desk: Desk) -> None:
+    """400 and 404, as any other error."""
+    with desk.redis():
+        job = desk.submit().json()["id"]
+    wrong = desk.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": "-1"})
+    assert (wrong.status_code, "Last-Event-ID: expected" in wrong.json()["error"]) == (400, True)
+    assert desk.http.get("/api/jobs/job-0000/events").status_code == 404
