@@ -36,6 +36,8 @@ from services.modelserver.tensor import Tensor
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)
 VERSIONS = (1, 2, 3)
+PATIENCE_S = 60.0
+"""For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
 
 
 class HalfPlus(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
@@ -142,15 +144,15 @@ class Served:
         self.health_stub = health_pb2_grpc.HealthStub(self.client.channel)
 
     def predict(self, version: int, model: str = "m", x: Array = X) -> Array:
-        return self.client.predict(model, version, "serving_default", {"x": x}, timeout_s=10)["y"]
+        return self.client.predict(model, version, "serving_default", {"x": x}, timeout_s=PATIENCE_S)["y"]
 
     def runs(self, version: int, model: str = "m") -> int:
-        return int(self.client.predict(model, version, "count", {}, timeout_s=10)["runs"])
+        return int(self.client.predict(model, version, "count", {}, timeout_s=PATIENCE_S)["runs"])
 
     def status(self, version: int, model: str = "m") -> VersionStatus | None:
         """State of one version; None if the server never heard of it."""
         try:
-            return self.client.status(model, timeout_s=10, version=version)[0]
+            return self.client.status(model, timeout_s=PATIENCE_S, version=version)[0]
         except ServingFailed as error:
             if error.code != grpc.StatusCode.NOT_FOUND:
                 raise
@@ -160,14 +162,14 @@ class Served:
         found = self.status(version, model)
         return found.state if found else ""
 
-    def await_state(self, version: int, state: str, model: str = "m", within_s: float = 10) -> VersionStatus:
+    def await_state(self, version: int, state: str, model: str = "m", within_s: float = PATIENCE_S) -> VersionStatus:
         eventually(lambda: self.state(version, model) == state, f"{model}/{version} {state}", within_s)
         found = self.status(version, model)
         assert found is not None
         return found
 
     def health(self, service: str = "") -> str:
-        reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
@@ -192,7 +194,7 @@ def request(
     return made
 
 
-def eventually(holds: Callable[[], bool], what: str, within_s: float = 10) -> None:
+def eventually(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
     """Waits for a condition; fails, naming it, when its time is up."""
     give_up = time.monotonic() + within_s
     pause = threading.Event()
@@ -260,7 +262,7 @@ def serve(store: Store) -> Iterator[Serve]:
     yield start
     for server, served in started:
         served.client.close()
-        server.stop(grace_s=0).wait(10)
+        server.stop(grace_s=0).wait(PATIENCE_S)
 
 
 @pytest.fixture
