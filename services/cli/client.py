@@ -33,6 +33,11 @@ class Client:
         found: dict[str, Any] = self._call("POST", "/api/jobs", json=job)
         return found
 
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Ends a job that waits or runs; raises ``Refused`` if it has ended, or is being published."""
+        found: dict[str, Any] = self._call("POST", f"/api/jobs/{job_id}:cancel")
+        return found
+
     def predict(self, model: str, content: bytes, content_type: str, version: int | None = None) -> Any:
         pinned = f"/versions/{version}" if version else ""
         headers = {"Content-Type": content_type}

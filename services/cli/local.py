@@ -15,6 +15,7 @@ from models.store import Store
 from services.cli import redis_server, show
 from services.cli.client import Client
 from services.cli.examples import curl_lines
+from services.cli.follow import follow
 from services.cli.ground import (
     LOOPBACK,
     SERVING_SOCKET,
@@ -182,35 +183,6 @@ def unfinished(client: Client) -> dict[str, str]:
     """Jobs that an earlier start left in the queue, by model."""
     listed = client.get("/api/jobs")["jobs"]
     return {job["model"]: job["id"] for job in listed if job["state"] in show.UNFINISHED}
-
-
-def follow(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Draws a bar per job until all have ended; returns them as they ended."""
-    with show.job_bars() as bars:
-        first = [client.get(f"/api/jobs/{job_id}") for job_id in ids]
-        tasks = [bars.add_task("", total=1.0, model=job["model"], stage="", note="") for job in first]
-        said: set[str] = set()
-        while True:
-            jobs = [client.get(f"/api/jobs/{job_id}") for job_id in ids]
-            for task, job in zip(tasks, jobs, strict=True):
-                stage, note = show.stage_and_note(job)
-                bars.update(task, completed=show.share_done(job), stage=stage, note=note)
-                say_once(said, job, stage)
-            if all(job["state"] not in show.UNFINISHED for job in jobs):
-                return jobs
-            time.sleep(POLL_S)
-
-
-def say_once(said: set[str], job: Mapping[str, Any], stage: str) -> None:
-    """What a person must not miss, even if the bar moves on: the sample was taken. Without bars, every stage."""
-    texts = [entry["body"].get("message", "") for entry in job["events"]]
-    lines = [f"{job['model']}: {text}" for text in texts if "sample" in text]
-    if not show.console.is_terminal:
-        lines.append(f"{job['model']}: {stage}")
-    for line in lines:
-        if line not in said:
-            said.add(line)
-            show.console.print(line, style="yellow" if "sample" in line else "", markup=False)
 
 
 def wait_serving(local: Local, client: Client, models: Sequence[str]) -> None:

@@ -3,15 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from models.errors import ModelyardError
 from models.store import Store
-from pipeline.job import REJECTED_EXIT, Policy, Target, parse_overrides
-from services.cli import show
+from pipeline.job import Policy, Target, parse_overrides
+from services.cli import jobs, show
 from services.cli.client import Client, body_of
+from services.cli.jobs import DEFAULT_URL, Url
 from services.settings import HOME
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -19,11 +20,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
 
 Sharing = Literal["checked", "always", "never"]
-Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
 Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that holds everything.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
-DEFAULT_URL = "http://127.0.0.1:8080"
+app.add_typer(jobs.app, name="jobs")
 
 
 @app.command()
@@ -112,23 +112,11 @@ def train(
     if not wait:
         show.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return
-    from services.cli.local import follow
+    from services.cli.follow import follow
+    from services.cli.jobs import end_like
 
     (ended,) = follow(client, [job["id"]])
     end_like(ended)
-
-
-def end_like(job: dict[str, Any]) -> None:
-    """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
-    result = job["result"]
-    if job["state"] == "succeeded":
-        promotion, verdict = result["promotion"], result["verdict"]
-        now = "answers now" if promotion["promoted"] else f"does not answer: {promotion['reason']}"
-        test = show.metric(verdict["metric"], verdict["value"])
-        show.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
-        return
-    show.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
-    raise typer.Exit(REJECTED_EXIT if job["state"] == "rejected" else 1)
 
 
 @app.command()
@@ -175,19 +163,6 @@ def versions(model: str, *, url: Url = DEFAULT_URL) -> None:
         created = entry["created_at"][:19].replace("T", " ")
         rows.append((name, entry["state"], test, show.dataset(entry["data"]), entry["recipe"]["name"], created))
     show.table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
-
-
-@app.command()
-def jobs(
-    *, model: Annotated[str | None, typer.Option(help="Only of this model.")] = None, url: Url = DEFAULT_URL
-) -> None:
-    """List training jobs, the newest first."""
-    rows = []
-    for job in Client(url).get("/api/jobs", model=model)["jobs"]:
-        stage, note = show.stage_and_note(job)
-        version = job["result"].get("version")
-        rows.append((job["id"], job["model"], job["recipe"], job["state"], version, note or stage))
-    show.table("job", "model", "recipe", "state", "version", "", rows=rows)
 
 
 @app.command()

@@ -63,3 +63,13 @@ def test_lists_show_what_serves_and_what_ran(system: System) -> None:
     assert b"(stable)" in versions
     assert b"AVAILABLE" in versions
     assert b"job-" in modelyard(system, "jobs", "--model", "mnist_mlp").stdout
+
+
+def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
+    """By the id that the list shows."""
+    job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
+    story = modelyard(system, "jobs", "show", job).stdout
+    assert all(word in story for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
+    assert b"answers now" in modelyard(system, "jobs", "follow", job).stdout
+    late = modelyard(system, "jobs", "cancel", job)
+    assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())

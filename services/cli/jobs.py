@@ -1,0 +1,82 @@
+"""``modelyard jobs``: list, show, follow and cancel training jobs, over the gateway's HTTP API."""
+
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.job import REJECTED_EXIT
+from services.cli import show
+from services.cli.client import Client
+
+app = typer.Typer(help="List training jobs, the newest first; show, follow or cancel one.")
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `modelyard jobs` lists it.")]
+
+
+@app.callback(invoke_without_command=True)
+def listed(
+    context: typer.Context,
+    *,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List training jobs, the newest first; show, follow or cancel one."""
+    if context.invoked_subcommand:
+        return
+    rows = []
+    for job in Client(url).get("/api/jobs", model=model)["jobs"]:
+        stage, note = show.stage_and_note(job)
+        version = job["result"].get("version")
+        rows.append((job["id"], job["model"], job["recipe"], job["state"], version, note or stage))
+    show.table("job", "model", "recipe", "state", "version", "", rows=rows)
+
+
+@app.command("show")
+def one(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Tell a job's story: every state and milestone, with its time."""
+    found = Client(url).get(f"/api/jobs/{job}")
+    show.console.print(
+        f"{found['model']} {found['recipe']}, asked for by {found['by']}: {found['state']}", markup=False
+    )
+    rows = [(entry["at"][:19].replace("T", " "), *told(entry)) for entry in found["events"]]
+    show.table("at (UTC)", "", "", rows=rows)
+
+
+@app.command("follow")
+def followed(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Show a job's progress, and end as it ends: 0, 1 (failed or cancelled) or 3 (rejected)."""
+    from services.cli.follow import follow
+
+    (ended,) = follow(Client(url), [job])
+    end_like(ended)
+
+
+@app.command()
+def cancel(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """End a job that waits or runs."""
+    found = Client(url).cancel(job)
+    show.console.print(f"{found['id']} {found['state']}", markup=False)
+
+
+def told(entry: dict[str, Any]) -> tuple[str, str]:
+    """What happened, and what was said of it."""
+    body = entry["body"]
+    if entry["kind"] == "state":
+        return body["state"], str(body.get("reason") or "")
+    stage, note = show.stage_and_note({"state": "running", "progress": body, "result": {}})
+    return stage, note
+
+
+def end_like(job: dict[str, Any]) -> None:
+    """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
+    result = job["result"]
+    if job["state"] == "succeeded":
+        promotion, verdict = result["promotion"], result["verdict"]
+        now = "answers now" if promotion["promoted"] else f"does not answer: {promotion['reason']}"
+        test = show.metric(verdict["metric"], verdict["value"])
+        show.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
+        return
+    show.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
+    raise typer.Exit(REJECTED_EXIT if job["state"] == "rejected" else 1)
