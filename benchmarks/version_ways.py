@@ -7,7 +7,7 @@ from typing import Protocol
 
 from models import rollout
 from models.store import Store
-from tests.versions import SCALARS, seal_as
+from tests.versions import publish_copy
 
 BY = "benchmarks.swaps"
 
@@ -53,7 +53,6 @@ class InRollout:
 
     def __init__(self, model: str, saved: Path, work: Path) -> None:
         self._model, self._saved, self._store = model, saved, Store(work / "store")
-        self._seal = seal_as(model, signatures=SCALARS)
         self._store.folder(self._model).mkdir(parents=True)
         self.publish(1)
         self.promote(1)
@@ -61,9 +60,7 @@ class InRollout:
 
     def publish(self, version: int) -> None:
         if version not in self._store.versions(self._model):
-            with self._store.staging(self._model) as staged:
-                shutil.copytree(self._saved / str(version), staged, dirs_exist_ok=True)
-                self._store.publish(staged, self._seal)
+            publish_copy(self._store, self._model, self._saved / str(version))
         rollout.change(self._store, self._model, lambda now: now.preload(version))
 
     def promote(self, version: int) -> None:

@@ -1,7 +1,9 @@
 """Manifests for tests: everything that a version must say of itself, with as little said as possible."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from models.manifest import (
@@ -15,6 +17,7 @@ from models.manifest import (
     VectorLimits,
     Verdict,
 )
+from models.store import Store
 
 DEFAULTS: dict[str, Any] = {
     "task": "regression",
@@ -51,6 +54,13 @@ SCALARS = {
     )
 }
 """``signatures`` of a model that makes a number of each number."""
+
+
+def publish_copy(store: Store, model: str, saved: Path) -> None:
+    """The next version of ``model``: a saved one of the form of ``SCALARS``."""
+    with store.staging(model) as staged:
+        shutil.copytree(saved, staged, dirs_exist_ok=True)
+        store.publish(staged, seal_as(model, signatures=SCALARS))
 
 
 def seal_as(model: str, **said: Any) -> Callable[[int, dict[str, str]], Manifest]:

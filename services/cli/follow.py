@@ -22,7 +22,7 @@ def follow(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
                 stage, note = show.stage_and_note(job)
                 bars.update(task, completed=show.share_done(job), stage=stage, note=note)
                 say_once(said, job, stage)
-            if all(job["state"] not in show.UNFINISHED for job in jobs):
+            if all(job["finished_at"] for job in jobs):
                 return jobs
             time.sleep(POLL_S)
 

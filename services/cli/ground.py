@@ -8,14 +8,16 @@ import os
 import signal
 import socket
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import ModelyardError
 from services.cli import show
-from services.cli.supervisor import Supervisor
+from services.cli.client import Client
+from services.cli.supervisor import Service, Supervisor
 
 LOOPBACK = "127.0.0.1"
 START_DEADLINE_S = 120.0
@@ -55,9 +57,35 @@ def private_folder(home: Path) -> Path:
     return folder
 
 
-def fast_wire(socket_path: Path) -> tuple[str, ...]:
-    """The model server also listens on a socket of this machine, and writes tensors as bytes: both cost less."""
-    return f"--grpc_socket_path={socket_path}", "--enable_serialization_as_tensor_content"
+def model_server(client: Client, port: int, config: Path, socket_path: Path) -> Service:
+    """Also listens on a socket of this machine, and writes tensors as bytes: both cost the gateway less."""
+    command = [
+        *(sys.executable, "-m", "services.modelserver"),
+        f"--port={port}",
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=1",
+        f"--grpc_socket_path={socket_path}",
+        "--enable_serialization_as_tensor_content",
+    ]
+    return Service("modelserver", command, client.model_server_answers, {"TF_CPP_MIN_LOG_LEVEL": "2"})
+
+
+def gateway(client: Client, environment: Mapping[str, str]) -> Service:
+    command = [sys.executable, "-m", "services.gateway"]
+    return Service("gateway", command, lambda: client.answers("/healthz"), environment)
+
+
+def supervisor_of(home: Path) -> Supervisor:
+    """Its processes log below ``home``; what happens to them is said on standard error."""
+    return Supervisor(home / "log", on_event=lambda text: show.errors.print(f"[yellow]{text}[/yellow]"))
+
+
+def start(supervisor: Supervisor, services: Sequence[Service]) -> None:
+    """All at once; returns when each is ready."""
+    for service in services:
+        supervisor.start(service)
+    for service in services:
+        supervisor.wait_ready(service, START_DEADLINE_S)
 
 
 @contextmanager

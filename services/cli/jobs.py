@@ -7,11 +7,10 @@ import typer
 from pipeline.job import REJECTED_EXIT
 from services.cli import show
 from services.cli.client import Client
+from services.cli.options import DEFAULT_URL, Url
 
 app = typer.Typer(help="List training jobs, the newest first; show, follow or cancel one.")
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `modelyard jobs` lists it.")]
 
 
@@ -65,8 +64,7 @@ def told(entry: dict[str, Any]) -> tuple[str, str]:
     body = entry["body"]
     if entry["kind"] == "state":
         return body["state"], str(body.get("reason") or "")
-    stage, note = show.stage_and_note({"state": "running", "progress": body, "result": {}})
-    return stage, note
+    return show.progress_note(body)
 
 
 def end_like(job: dict[str, Any]) -> None:

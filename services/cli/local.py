@@ -12,19 +12,11 @@ from typing import Any
 from models import catalog, rollout
 from models.errors import ModelyardError
 from models.store import Store
-from services.cli import redis_server, show
+from services.cli import ground, redis_server, show
 from services.cli.client import Client
 from services.cli.examples import curl_lines
 from services.cli.follow import follow
-from services.cli.ground import (
-    LOOPBACK,
-    SERVING_SOCKET,
-    START_DEADLINE_S,
-    fast_wire,
-    private_folder,
-    require_free,
-    until_stopped,
-)
+from services.cli.ground import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from services.cli.supervisor import Service, Supervisor
 
 LOCAL_DRAIN_S = "2"
@@ -83,9 +75,9 @@ def up(local: Local, models: Sequence[str], recipe: str, data: str) -> None:
     local.store.prepare()
     with only_one(local.home):
         for port in (local.port, local.serving_port):
-            require_free(port)
-        supervisor = Supervisor(local.home / "log", on_event=lambda text: show.errors.print(f"[yellow]{text}[/yellow]"))
-        with until_stopped(supervisor):
+            ground.require_free(port)
+        supervisor = ground.supervisor_of(local.home)
+        with ground.until_stopped(supervisor):
             start_all(local, supervisor, models)
             client = Client(local.url)
             train_missing(local, client, models, recipe, data)
@@ -113,14 +105,11 @@ def only_one(home: Path) -> Iterator[None]:
 
 def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
     """Redis, model server, gateway and trainer; returns when all of them answer."""
-    folder = private_folder(local.home)
+    folder = ground.private_folder(local.home)
     broker = folder / "redis.sock"
     services = processes(local, broker, models)
     with show.console.status("starting"):
-        for service in services:
-            supervisor.start(service)
-        for service in services:
-            supervisor.wait_ready(service, START_DEADLINE_S)
+        ground.start(supervisor, services)
 
 
 def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service]:
@@ -130,21 +119,14 @@ def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service
     queue_files.mkdir(parents=True, exist_ok=True)
     rollout.write_config(local.store)
     client = Client(local.url)
-    model_server = [
-        *(sys.executable, "-m", "services.modelserver"),
-        f"--port={local.serving_port}",
-        f"--model_config_file={local.store.root / rollout.CONFIG}",
-        "--model_config_file_poll_wait_seconds=1",
-        *fast_wire(socket_path),
-    ]
     return [
         Service(
             "redis",
             redis_server.command(redis_server.find_server(), broker, queue_files),
             ready=lambda: redis_server.answers(broker),
         ),
-        Service("modelserver", model_server, client.model_server_answers, {"TF_CPP_MIN_LOG_LEVEL": "2"}),
-        Service("gateway", [sys.executable, "-m", "services.gateway"], lambda: client.answers("/healthz"), environment),
+        ground.model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
+        ground.gateway(client, environment),
         Service(
             "trainer", [sys.executable, "-m", "services.trainer"], lambda: announced(local.store, models), environment
         ),
@@ -182,7 +164,7 @@ def train_missing(local: Local, client: Client, models: Sequence[str], recipe: s
 def unfinished(client: Client) -> dict[str, str]:
     """Jobs that an earlier start left in the queue, by model."""
     listed = client.get("/api/jobs")["jobs"]
-    return {job["model"]: job["id"] for job in listed if job["state"] in show.UNFINISHED}
+    return {job["model"]: job["id"] for job in listed if not job["finished_at"]}
 
 
 def wait_serving(local: Local, client: Client, models: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from models.store import Store
 from pipeline.job import Policy, Target, parse_overrides
 from services.cli import jobs, show
 from services.cli.client import Client, body_of
-from services.cli.jobs import DEFAULT_URL, Url
+from services.cli.options import DEFAULT_URL, Url
 from services.settings import HOME
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)

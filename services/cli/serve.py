@@ -1,7 +1,6 @@
 """``modelyard serve``: a model server and a gateway over SavedModels that somebody else made. No queue, no training."""
 
 import re
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,18 +9,10 @@ from pathlib import Path
 from models import rollout
 from models.errors import ModelyardError
 from models.store import NAME, Store
-from services.cli import show
+from services.cli import ground, show
 from services.cli.client import Client
-from services.cli.ground import (
-    LOOPBACK,
-    SERVING_SOCKET,
-    START_DEADLINE_S,
-    fast_wire,
-    private_folder,
-    require_free,
-    until_stopped,
-)
-from services.cli.supervisor import Service, Supervisor
+from services.cli.ground import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
+from services.cli.supervisor import Service
 
 CONFIG = "models.config"
 _NAME = re.compile(r'\bname\s*:\s*"([^"]+)"')
@@ -61,15 +52,12 @@ def serve(asked: Serve) -> None:
     started = time.monotonic()
     config, names = configuration(asked)
     for port in (asked.port, asked.serving_port):
-        require_free(port)
-    supervisor = Supervisor(asked.home / "log", on_event=lambda text: show.errors.print(f"[yellow]{text}[/yellow]"))
-    with until_stopped(supervisor):
+        ground.require_free(port)
+    supervisor = ground.supervisor_of(asked.home)
+    with ground.until_stopped(supervisor):
         services = processes(asked, config, names)
         with show.console.status("loading"):
-            for service in services:
-                supervisor.start(service)
-            for service in services:
-                supervisor.wait_ready(service, START_DEADLINE_S)
+            ground.start(supervisor, services)
             client = Client(asked.url)
             missing = wait_loaded(client, names)
         announce(asked, client, names, missing, time.monotonic() - started)
@@ -114,8 +102,8 @@ def models_in(folder: Path) -> dict[str, Path]:
 def is_live(models_dir: Path, found: Iterable[str]) -> bool:
     """Whether the folder is a store of ours with a rollout of each model: then its own configuration is followed."""
     config, store = models_dir / rollout.CONFIG, Store(models_dir)
-    names = {name for name in found if NAME.fullmatch(name) and rollout.read(store, name).loaded}
-    return names == set(found) and config.exists() and config.read_text() == rollout.render(store)
+    ours = all(NAME.fullmatch(name) and rollout.read(store, name).loaded for name in found)
+    return ours and config.exists() and config.read_text() == rollout.render(store)
 
 
 def has_versions(folder: Path) -> bool:
@@ -135,14 +123,7 @@ def rendered(models_dir: Path, found: dict[str, Path]) -> str:
 
 def processes(asked: Serve, config: Path, names: Sequence[str]) -> list[Service]:
     client = Client(asked.url)
-    socket_path = private_folder(asked.home) / SERVING_SOCKET
-    model_server = [
-        *(sys.executable, "-m", "services.modelserver"),
-        f"--port={asked.serving_port}",
-        f"--model_config_file={config}",
-        "--model_config_file_poll_wait_seconds=1",
-        *fast_wire(socket_path),
-    ]
+    socket_path = ground.private_folder(asked.home) / SERVING_SOCKET
     environment = {
         "MODELYARD_HOST": LOOPBACK,
         "MODELYARD_PORT": str(asked.port),
@@ -152,8 +133,8 @@ def processes(asked: Serve, config: Path, names: Sequence[str]) -> list[Service]
         "MODELYARD_BATCH_FOREIGN": asked.batch,
     }
     return [
-        Service("modelserver", model_server, client.model_server_answers, {"TF_CPP_MIN_LOG_LEVEL": "2"}),
-        Service("gateway", [sys.executable, "-m", "services.gateway"], lambda: client.answers("/healthz"), environment),
+        ground.model_server(client, asked.serving_port, config, socket_path),
+        ground.gateway(client, environment),
     ]
 
 

@@ -10,8 +10,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-UNFINISHED = ("queued", "running", "publishing")
-"""States of a job that has not ended."""
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
 
 
@@ -47,10 +45,14 @@ def job_bars() -> Progress:
 
 def stage_and_note(job: Mapping[str, Any]) -> tuple[str, str]:
     """What a job is doing, in a word and in a few."""
-    progress = job["progress"]
-    if job["state"] not in ("running", "publishing") or not progress:
+    if job["state"] not in ("running", "publishing") or not job["progress"]:
         reason = job["result"].get("reason") or ""
         return job["state"], str(reason)
+    return progress_note(job["progress"])
+
+
+def progress_note(progress: Mapping[str, Any]) -> tuple[str, str]:
+    """The stage, and how far it is or what it says."""
     notes = []
     if progress.get("epoch"):
         notes.append(f"epoch {progress['epoch']}/{progress['epochs']}")
@@ -71,7 +73,7 @@ def share_done(job: Mapping[str, Any]) -> float:
         "publish": 0.94,
         "rollout": 0.97,
     }
-    if job["state"] not in UNFINISHED:
+    if job["finished_at"]:
         return 1.0
     progress = job["progress"]
     share = before.get(progress.get("stage", ""), 0.0)

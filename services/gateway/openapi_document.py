@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Map, Rule
 
+from services.gateway import access, training
 from services.gateway.openapi_operations import JSON, OPERATIONS, Contents, Operation
 from services.gateway.openapi_schemas import Error
 
@@ -29,16 +30,22 @@ SEGMENTS: Mapping[str | None, Mapping[str, Any]] = {
     None: {"type": "string", "pattern": "^[^/]+$"},
 }
 """Parts of a path by their converter."""
-REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
-KEY = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
+
+
+def matching(whole: re.Pattern[str]) -> Mapping[str, Any]:
+    """The schema of a string that matches a pattern as a whole."""
+    return {"type": "string", "pattern": f"^{whole.pattern}$"}
+
+
+REQUEST_ID = matching(access.REQUEST_ID)
 PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "X-Request-Id": ("header", "Comes back, if it is of this form; else a new one does.", REQUEST_ID),
     "X-Timeout-Ms": ("header", "Time limit; 30000 at most.", {"type": "integer", "minimum": 1}),
     "X-Request-Class": ("header", "Behind everything that is not bulk.", {"enum": ["interactive", "bulk"]}),
     "Content-Encoding": ("header", "Of the body.", {"enum": ["gzip", "deflate"]}),
-    "Idempotency-Key": ("header", "The same key and body within a day give the same job.", KEY),
+    "Idempotency-Key": ("header", "The same key and body within a day give the same job.", matching(training.KEY)),
     "Inference-Header-Content-Length": ("header", "Where JSON ends and binary tensors begin.", {"type": "integer"}),
-    "Last-Event-ID": ("header", "Go on after this event.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
+    "Last-Event-ID": ("header", "Go on after this event.", matching(training.EVENT_ID)),
     "labels": ("query", "Answer rows with their labels.", {"enum": ["true", "false"]}),
     "signature_name": ("query", "Another signature than the default one.", {"type": "string"}),
     "model": ("query", "Only jobs of this model.", {"type": "string"}),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 200
 LAST_EVENT_HEADER = "Last-Event-ID"
-MOST_DIGITS = 18
+EVENT_ID = re.compile(r"[0-9]{1,18}")
 KEY_HEADER = "Idempotency-Key"
 """draft-ietf-httpapi-idempotency-key-header."""
 KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
@@ -124,7 +124,7 @@ def last_event(given: str | None) -> int:
     """The event to go on after; raises ``InvalidJob`` if that is no event's id."""
     if not given:
         return 0
-    if not (given.isascii() and given.isdecimal() and len(given) <= MOST_DIGITS):
+    if not EVENT_ID.fullmatch(given):
         raise InvalidJob(f"{LAST_EVENT_HEADER}: expected the id of an event, received {given[:40]!r}")
     return int(given)
 

@@ -88,7 +88,7 @@ class TrainingProcess:
         return outcome
 
     def stop(self) -> None:
-        """Asks the child to end, then tells its group, then ends it; returns when it has ended."""
+        """Asks the child to end, then tells its group, then ends it, until it has ended."""
         self._tell(CANCEL)
         for harder in (signal.SIGTERM, signal.SIGKILL):
             try:

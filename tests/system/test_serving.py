@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from tests.system.serving import (
     serve_command,
     traffic,
 )
-from tests.versions import SCALARS, seal_as
+from tests.versions import publish_copy
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +184,7 @@ def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path
     """The request after a promotion, or a rollback, is answered by the version that it names, without a restart."""
     store = Store(tmp_path / "store")
     for version in (1, 2):
-        with store.staging(MODEL) as staged:
-            shutil.copytree(made / MODEL / str(version), staged, dirs_exist_ok=True)
-            store.publish(staged, seal_as(MODEL, signatures=SCALARS))
+        publish_copy(store, MODEL, made / MODEL / str(version))
     change = partial(rollout.change, store, MODEL)
     change(lambda now: now.promote(1, by="test", reason="first"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
