@@ -38,9 +38,13 @@ class Place:
     store: Path
     data: Path
     work: Path
-    """For temporary files; results of baselines are remembered here too."""
+    """For temporary files and checkpoints; results of baselines are remembered here too."""
     serving: tuple[str, ...]
     """Addresses of every model server."""
+
+    def checkpoints(self, job: str) -> Path:
+        """What a job's attempts leave for each other; whoever runs it clears it when it has ended."""
+        return self.work / "checkpoints" / job
 
 
 class Cancelled(Exception):

@@ -48,7 +48,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
         return settled(published, store, job, place, report)
     data = datasets.load(spec.dataset, job.data, place.data, report)
     with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        trained = train(spec, data.splits, recipe, work, report)
+        trained = train(spec, data.splits, recipe, work, checkpoints_of(job, place, data, work), report)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
         champion = champion_of(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
@@ -82,6 +82,11 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
             job=job.job,
         )
     return settled(manifest, store, job, place, report)
+
+
+def checkpoints_of(job: Run, place: Place, data: Loaded, work: Path) -> Path:
+    """Where training leaves its checkpoints: for all attempts of a job that see the same data; else for this run."""
+    return place.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
 
 
 def version_of(store: Store, model: str, job: str) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""Fits a model by its recipe. Hands over files: preprocessing state, weights, history, checkpoints."""
+"""Fits a model by its recipe, from its last checkpoint on. Hands over files: preprocessing state and weights."""
 
 import time
 from pathlib import Path
@@ -7,46 +7,83 @@ from typing import Any
 import keras
 from threadpoolctl import threadpool_limits
 
-from models.spec import ModelSpec, Recipe, Splits
+from models.spec import Array, ModelSpec, Prepared, Recipe, Splits
 from pipeline import arrays
+from pipeline.checkpoint import Checkpoint, Checkpoints, values_of
 from pipeline.progress import Progress, Report
 from pipeline.results import Trained
 
 REPORT_EVERY_S = 0.5
 
 
-def train(spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, report: Report) -> Trained:
+def train(spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, checkpoints: Path, report: Report) -> Trained:
     """Fits ``spec`` to ``splits.train``; the test split is not touched.
 
-    The same recipe, data, backend and number of threads give the same weights.
+    The same recipe, data, backend and number of threads give the same weights, however often the process was killed
+    and started again on the same ``checkpoints``: it goes on after the last epoch that was finished.
     """
     limit_threads(recipe.threads)
     keras.utils.set_random_seed(recipe.seed)
-    cpu_started, wall_started = time.process_time(), time.monotonic()
+    clock = Clock()
     with threadpool_limits(limits=recipe.threads):
         report(Progress("train", message="preparing"))
         prepared = spec.prepare(splits, recipe)
         model = spec.build(recipe, prepared.state)
         compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
-        keeper = WeightKeeper(work / "checkpoints", recipe)
-        fitted = model.fit(
-            prepared.train,
-            validation_data=prepared.validation,
-            epochs=recipe.epochs,
-            shuffle=False,  # the batches order themselves, from the seed and the epoch
-            verbose=0,
-            callbacks=[*averaging(recipe), keeper, *stopping(recipe), ProgressReporter(report, recipe.epochs)],
-        )
-    history = tuple({name: float(values[epoch]) for name, values in fitted.history.items()} for epoch in fitted.epoch)
+        kept = Checkpoints(checkpoints)
+        done = resume(model, prepared, kept, report)
+        if not done.ends(recipe):
+            keeper = Keeper(kept, recipe, done, clock)
+            fit(model, prepared, recipe, keeper, report)
+            done = keeper.done
     return Trained(
         state=arrays.save(work / "state.npz", prepared.state),
-        weights=keeper.kept,
-        history=history,
-        best_epoch=keeper.kept_epoch,
+        weights=kept.kept(done.epoch),
+        history=done.history,
+        best_epoch=done.kept_epoch(recipe),
         parameters=int(model.count_params()),
-        cpu_s=time.process_time() - cpu_started,
-        wall_s=time.monotonic() - wall_started,
+        cpu_s=done.cpu_s,
+        wall_s=done.wall_s,
     )
+
+
+def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, report: Report) -> Checkpoint:
+    """Puts model and batches where an earlier attempt got to; says where that is."""
+    found = checkpoints.newest()
+    model.optimizer.build(model.trainable_variables)
+    if not found.epoch or not checkpoints.restore(model, found.epoch):
+        return Checkpoint()
+    prepared.train.epoch = found.epoch  # what a batch holds depends on the epoch
+    report(Progress("train", message=f"going on after epoch {found.epoch}, from its checkpoint"))
+    return found
+
+
+def fit(model: Any, prepared: Prepared, recipe: Recipe, keeper: "Keeper", report: Report) -> None:
+    """The epochs that are left."""
+    model.fit(
+        prepared.train,
+        validation_data=prepared.validation,
+        initial_epoch=keeper.done.epoch,
+        epochs=recipe.epochs,
+        shuffle=False,  # the batches order themselves, from the seed and the epoch
+        verbose=0,
+        callbacks=[keeper.before_averaging(), *averaging(recipe), keeper, ProgressReporter(report, recipe.epochs)],
+    )
+
+
+class Clock:
+    """What fitting takes: processor and wall seconds of this process, since this was made."""
+
+    def __init__(self) -> None:
+        self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
+
+    @property
+    def cpu_s(self) -> float:
+        return time.process_time() - self._cpu_s
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._wall_s
 
 
 def limit_threads(threads: int) -> None:
@@ -126,39 +163,37 @@ def averaging(recipe: Recipe) -> list[Any]:
     return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
 
 
-def stopping(recipe: Recipe) -> list[Any]:
-    return [keras.callbacks.EarlyStopping("val_loss", patience=recipe.patience)] if recipe.patience else []
+class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Writes a checkpoint after each epoch, and ends training when the recipe says so.
 
+    Stands behind whatever swaps averaged weights into the model: those are validated, kept and exported, while training
+    goes on with the raw ones, which ``before_averaging`` takes before the swap.
+    """
 
-class WeightKeeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
-    """A checkpoint per epoch, each complete or absent; the newest two and the kept one stay on disk."""
-
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, checkpoints: Checkpoints, recipe: Recipe, done: Checkpoint, clock: Clock) -> None:
         super().__init__()
-        self._folder, self._rule = folder, recipe.keep
-        self._best_loss = float("inf")
-        self.kept_epoch = 0
+        self._checkpoints, self._recipe, self._clock = checkpoints, recipe, clock
+        self._earlier, self.done = done, done
+        self._raw: dict[str, Array] = {}
 
-    @property
-    def kept(self) -> Path:
-        return self._path(self.kept_epoch)
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def before_averaging(self) -> Any:
+        return keras.callbacks.LambdaCallback(on_epoch_end=self._take)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        number, val_loss = epoch + 1, float(logs["val_loss"])
-        partial = self._folder / "partial.weights.h5"
-        self.model.save_weights(partial)
-        partial.replace(self._path(number))
-        if self._rule == "last" or val_loss < self._best_loss or not self.kept_epoch:
-            self._best_loss, self.kept_epoch = val_loss, number
-        for path in self._folder.glob("epoch-*.weights.h5"):
-            if path not in (self._path(number), self._path(number - 1), self.kept):
-                path.unlink()
+        ended = {name: float(value) for name, value in logs.items()}
+        self.done = Checkpoint(
+            history=(*self.done.history, ended),
+            cpu_s=self._earlier.cpu_s + self._clock.cpu_s,
+            wall_s=self._earlier.wall_s + self._clock.wall_s,
+        )
+        keep = self.done.kept_epoch(self._recipe) == epoch + 1
+        self._checkpoints.write(self.model, self._raw, self.done, keep=keep)
+        if self.done.ends(self._recipe):
+            self.model.stop_training = True
 
-    def _path(self, epoch: int) -> Path:
-        return self._folder / f"epoch-{epoch:04d}.weights.h5"
+    def _take(self, epoch: int, logs: Any) -> None:
+        del epoch, logs
+        self._raw = values_of(self.model)
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
@@ -168,13 +203,14 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         super().__init__()
         self._report, self._epochs = report, epochs
         self._epoch = self._done_steps = 0
+        self._first = epochs
         self._started = self._last = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._started = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch + 1
+        self._epoch, self._first = epoch + 1, min(self._first, epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._done_steps += 1
@@ -188,7 +224,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def _say(self, step: int, logs: Any) -> None:
         steps = self.params["steps"]
-        remaining = steps * self._epochs - self._done_steps
+        remaining = steps * (self._epochs - self._first) - self._done_steps
         eta_s = (time.monotonic() - self._started) / max(1, self._done_steps) * remaining
         values = {name: float(value) for name, value in (logs or {}).items()}
         self._report(

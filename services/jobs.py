@@ -54,12 +54,20 @@ def submit(ledger: Ledger, queue: Celery, asked: TrainJob, by: str, key: str | N
     if job.state is not State.QUEUED:
         return job
     try:
-        queue.send_task(TASK, args=[job.id], queue=QUEUE, task_id=job.id)
-    except (OperationalError, RedisError, OSError) as error:
+        send(queue, job.id)
+    except QueueUnavailable as error:
         if ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
             ledger.forget(submission)
         raise QueueUnavailable("the job queue is not reachable; nothing was accepted, try again later") from error
     return job
+
+
+def send(queue: Celery, job_id: str, connection: Any = None) -> None:
+    """Puts a job's id into the queue; raises ``QueueUnavailable``."""
+    try:
+        queue.send_task(TASK, args=[job_id], queue=QUEUE, task_id=job_id, connection=connection)
+    except (OperationalError, RedisError, OSError) as error:
+        raise QueueUnavailable("the job queue is not reachable") from error
 
 
 def digest(asked: TrainJob) -> str:
@@ -83,7 +91,7 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
             if not waiting:
                 lost += [job.id for job in reversed(ledger.jobs(states=[State.QUEUED], limit=1000))]
             for job_id in lost:
-                queue.send_task(TASK, args=[job_id], queue=QUEUE, task_id=job_id, connection=connection)
+                send(queue, job_id, connection)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
     return lost

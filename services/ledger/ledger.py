@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select, true, update
@@ -127,9 +128,17 @@ class Ledger:
             self._move(job_id, State.FAILED, _lost(), **_end({"reason": f"lost its worker {MAX_ATTEMPTS} times"}))
             return None
         free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
-        started = {"started_at": datetime.now(UTC), "attempts": current.attempts + 1, "progress": {}}
-        held = {"worker": worker, "lease_until": _in(lease_s)}
-        return self.job(job_id) if self._move(job_id, State.RUNNING, free, **started, **held) else None
+        started = self._move(
+            job_id,
+            State.RUNNING,
+            free,
+            started_at=datetime.now(UTC),
+            attempts=current.attempts + 1,
+            progress={},
+            worker=worker,
+            lease_until=_in(lease_s),
+        )
+        return self.job(job_id) if started else None
 
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Holds a running job for another while; False if it is not this attempt's any more."""
@@ -170,11 +179,17 @@ class Ledger:
             raise TooLate(f"{job_id} {now}")
         return job
 
-    def give_back(self, worker: str) -> None:
-        """A worker that stops gives back what it still runs: others may start it at once. The attempt counts."""
-        for job in self.jobs(states=UNDER_WAY, limit=1000):
-            if job.worker == worker:
-                self._move(job.id, State.QUEUED, _held(job), worker=None, lease_until=None)
+    def hand_back(self, job: Job, reason: str) -> bool:
+        """Lets go of a job that its holder cannot end: anybody may start it at once. The attempt counts.
+
+        False, and nothing happens, if it is not its holder's any more.
+        """
+        return self._move(job.id, State.QUEUED, _held(job), said={"reason": reason}, worker=None, lease_until=None)
+
+    def give_back(self, worker: str) -> tuple[str, ...]:
+        """A worker that stops hands back what it still runs; the ids of it, oldest first."""
+        held = [job for job in reversed(self.jobs(states=UNDER_WAY, limit=1000)) if job.worker == worker]
+        return tuple(job.id for job in held if self.hand_back(job, "its worker stopped"))
 
     def lost(self) -> tuple[str, ...]:
         """Ids of running jobs whose lease has run out, oldest first."""
@@ -185,15 +200,26 @@ class Ledger:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _move(self, job_id: str, target: State, condition: ColumnElement[bool], **values: Any) -> bool:
-        """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``."""
+    def _move(
+        self,
+        job_id: str,
+        target: State,
+        condition: ColumnElement[bool],
+        said: Mapping[str, Any] = MappingProxyType({}),
+        **values: Any,
+    ) -> bool:
+        """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``.
+
+        Args:
+            said: becomes part of the job's story, as a result does.
+        """
         sources = [source for source, targets in MOVES.items() if target in targets]
         allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
         with self._session() as session:
             changed = session.execute(update(JobRow).where(allowed).values(state=target, **values))
             moved = bool(changed.rowcount)  # type: ignore[attr-defined]  # as above
             if moved:
-                _record(session, job_id, "state", {"state": target, **values.get("result", {})})
+                _record(session, job_id, "state", {"state": target, **said, **values.get("result", {})})
             return moved
 
     @contextmanager

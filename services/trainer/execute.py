@@ -1,5 +1,6 @@
-"""One delivery of one job: claim it, train in a child process, write down how it ended."""
+"""One delivery of one job: claim it, train in a child process, write down how it ended, or try again."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ import structlog
 
 from models.errors import ModelyardError, StorageFailed
 from pipeline.progress import Progress
-from services.ledger import Job, Ledger, State
-from services.trainer.process import ChildFailed, TrainingProcess
+from services.ledger import FINAL, MAX_ATTEMPTS, Job, Ledger, State
+from services.trainer import process
+from services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
 from services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
@@ -22,25 +24,47 @@ LOOK_S = 1.0
 
 
 def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings) -> None:
-    """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here."""
-    job = ledger.claim(job_id, worker)
-    if job is None:
-        log.info("job not started: it has ended or runs elsewhere", job=job_id)
-        return
-    structlog.contextvars.bind_contextvars(job=job.id, model=job.model)
-    log.info("job started", recipe=job.recipe, attempt=job.attempts)
+    """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here.
+
+    A job whose process was killed is tried again at once, from its last checkpoint, as long as it has attempts.
+    """
+    structlog.contextvars.bind_contextvars(job=job_id)
+    claimed = 0
+    while job := ledger.claim(job_id, worker):
+        claimed += 1
+        attempt(job, ledger, settings)
+    ended = ledger.job(job_id)
+    log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
+    if ended.state in FINAL:
+        process.clear(settings, f"{job_id}.*")  # also what workers left that were lost
+        shutil.rmtree(settings.place().checkpoints(job_id), ignore_errors=True)
+
+
+def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
+    """Trains once, and writes down how it ended, or that it did not."""
+    log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
         with TrainingProcess(job, settings) as child, held(ledger, job, on_loss=child.stop):
             outcome = child.outcome(Milestones(ledger, job), may_publish=lambda: ledger.publishing(job))
+    except ChildKilled as death:
+        if job.attempts >= MAX_ATTEMPTS:
+            fail(job, ledger, f"{death}, in attempt {job.attempts} of {MAX_ATTEMPTS}")
+        elif ledger.hand_back(job, str(death)):
+            log.warning("job handed back", cause=str(death), attempt=job.attempts)
     except (ModelyardError, ChildFailed) as error:
-        if ledger.finish(job, State.FAILED, {"reason": str(error)}):
-            log.warning("job failed", cause=str(error))
-        else:
-            log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)
-        return
-    state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
-    log.info("job ended", state=state, version=outcome.get("version"))
-    ledger.finish(job, state, outcome)
+        fail(job, ledger, str(error))
+    else:
+        state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
+        log.info("job ended", state=state, version=outcome.get("version"))
+        ledger.finish(job, state, outcome)
+
+
+def fail(job: Job, ledger: Ledger, reason: str) -> None:
+    """Ends the job, unless it is not ours any more."""
+    if ledger.finish(job, State.FAILED, {"reason": reason}):
+        log.warning("job failed", cause=reason)
+    else:
+        log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)
 
 
 @contextmanager

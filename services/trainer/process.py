@@ -33,6 +33,10 @@ class ChildFailed(Exception):
     """The child ended without an outcome; the text says how."""
 
 
+class ChildKilled(ChildFailed):
+    """A signal ended it: from outside, for want of memory, or by a fault in native code. Another attempt may do."""
+
+
 class TrainingProcess:
     """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
 
@@ -59,16 +63,15 @@ class TrainingProcess:
             with self._telling, suppress(OSError):
                 if stream:
                     stream.close()
-        for root, pattern in ((self._settings.work_dir, ""), (self._settings.store, f"*/{STAGING}")):
-            for left in root.glob(f"{pattern}{self._name}-*"):
-                shutil.rmtree(left, ignore_errors=True)
+        clear(self._settings, self._name)
 
     def outcome(self, on_progress: Callable[[Progress], None], may_publish: Callable[[], bool]) -> dict[str, Any]:
         """Listens until the child has ended; its outcome as plain values.
 
         Raises:
             ModelyardError: the job failed for a known reason, which is the text.
-            ChildFailed: the child died (a signal, no memory, an unexpected exception), or was told to end.
+            ChildKilled: a signal ended the child.
+            ChildFailed: it ended by an exception that nobody expected, or was told to end.
         """
         outcome: dict[str, Any] = {}
         assert self._process.stdout
@@ -84,7 +87,7 @@ class TrainingProcess:
         if "error" in outcome:
             raise ModelyardError(outcome["error"])
         if not outcome:
-            raise ChildFailed(last_words(self._process.returncode))
+            raise death_of(self._process.returncode)
         return outcome
 
     def stop(self) -> None:
@@ -129,8 +132,17 @@ def told(job: Job, name: str, settings: TrainerSettings) -> Mapping[str, Any]:
     }
 
 
-def last_words(returncode: int) -> str:
+def clear(settings: TrainerSettings, name: str) -> None:
+    """Removes the temporary folders of an attempt, or of all that ``name`` matches."""
+    for root, prefix in ((settings.work_dir, ""), (settings.store, f"*/{STAGING}")):
+        for left in root.glob(f"{prefix}{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def death_of(returncode: int) -> ChildFailed:
     if returncode < 0:
         name = signal.Signals(-returncode).name
-        return f"the training process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"the training process ended unexpectedly with exit status {returncode}; its log has the traceback"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return ChildKilled(f"the training process was ended by {name}{hint}")
+    text = f"the training process ended unexpectedly with exit status {returncode}; its log has the traceback"
+    return ChildFailed(text)

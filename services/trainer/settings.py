@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
+from pipeline.job import Place
 from services.settings import HOME, Addresses, Settings
 
 
@@ -14,7 +15,10 @@ class TrainerSettings(Settings):
 
     store: Path = Field(HOME / "store", description="Folder of the model store.")
     data_dir: Path = Field(HOME / "data", description="Folder where datasets are kept and looked for.")
-    work_dir: Path = Field(HOME / "work", description="Folder for the temporary files of running jobs.")
+    work_dir: Path = Field(
+        HOME / "work",
+        description="Folder for temporary files and checkpoints; workers that share it go on where others stopped.",
+    )
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
     )
@@ -23,3 +27,7 @@ class TrainerSettings(Settings):
     concurrency: int = Field(1, ge=1, le=64, description="Jobs that this worker runs at the same time.")
     drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM.")
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
+
+    def place(self) -> Place:
+        """Where jobs work."""
+        return Place(self.store, self.data_dir, self.work_dir, self.serving)

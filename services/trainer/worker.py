@@ -92,8 +92,18 @@ def recovering(settings: TrainerSettings, app: Celery, name: str) -> Iterator[No
     finally:
         ended.set()
         thread.join(5)
-        ledger.give_back(name)
+        hand_over(ledger, app, name)
         ledger.close()
+
+
+def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
+    """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
+    try:
+        for job_id in ledger.give_back(name):
+            log.info("job handed back", job=job_id)
+            jobs.send(app, job_id)
+    except ModelyardError as error:
+        log.warning("jobs are left to be found by another worker", cause=str(error))
 
 
 def main() -> int:

@@ -259,7 +259,7 @@ def test_quick_recipe_learns_the_sample(sample: Splits, tmp_path: Path) -> None:
     """Without a network, `quick` still gives a model that reads 95 of 100 digits it has not seen."""
     recipe = SPEC.recipes["quick"]
     model = SPEC.build(recipe, {})
-    model.load_weights(train(SPEC, sample, recipe, tmp_path, report=lambda _: None).weights)
+    model.load_weights(train(SPEC, sample, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None).weights)
     predicted = np.asarray(model(sample.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == sample.test.y).mean() >= 0.95
 

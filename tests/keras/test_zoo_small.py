@@ -25,7 +25,7 @@ def test_hidden_layer_learns_the_sample(tmp_path: Path) -> None:
     spec, splits = mnist_mlp.SPEC, mnist.sample()
     recipe = spec.recipes["quick"]
     model = spec.build(recipe, {})
-    model.load_weights(train(spec, splits, recipe, tmp_path, report=lambda _: None).weights)
+    model.load_weights(train(spec, splits, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None).weights)
     predicted = np.asarray(model(splits.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == splits.test.y).mean() >= spec.gate.sample_floor
 
@@ -34,7 +34,7 @@ def test_neuron_finds_the_line(tmp_path: Path) -> None:
     """Gradient descent on the absolute error recovers weight and bias; the validation score says so."""
     spec, splits = neuron.SPEC, neuron.SPEC.dataset.read(tmp_path)
     recipe = spec.recipes["quick"]
-    trained = train(spec, splits, recipe, tmp_path, report=lambda _: None)
+    trained = train(spec, splits, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None)
     model = spec.build(recipe, {})
     model.load_weights(trained.weights)
     weight, bias = model.get_weights()

@@ -93,10 +93,21 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
 def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
     """Queued again, free at once, and the attempt is counted."""
     mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
-    ledger.give_back(WORKER)
+    assert ledger.give_back(WORKER) == (mine.id,)
     assert ledger.job(mine.id).state is State.QUEUED
     assert ledger.job(other.id) == other
     assert claim(ledger, mine).attempts == 2
+
+
+def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
+    """The reason is in the job's story; nobody else can, and not twice."""
+    job = claim(ledger, accept(ledger))
+    assert ledger.hand_back(job, "out of memory")
+    assert not ledger.hand_back(job, "again")
+    assert dict(ledger.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
+    second = claim(ledger, job, "host-2")
+    assert not ledger.hand_back(job, "an older attempt")
+    assert ledger.job(job.id) == second
 
 
 @pytest.mark.parametrize("end", sorted(FINAL))

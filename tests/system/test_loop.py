@@ -178,19 +178,6 @@ def left_of(system: System, job: str) -> list[Path]:
     return [path for path in system.home.rglob(f"*{job}.*") if path.is_dir()]
 
 
-def test_a_killed_trainer_child_fails_the_job_and_says_how(system: System) -> None:
-    """The worker lives on and takes the next job."""
-    job = system.submit(model="mnist_mlp", data="sample", overrides={"epochs": 1000}).json()
-    child = wait_until(lambda: system.find("services.trainer.child"), 90, "the training child")
-    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", 150, "training")
-    child.send_signal(signal.SIGKILL)
-    ended = system.finished(job["id"])
-    assert ended["state"] == "failed"
-    assert "SIGKILL" in ended["result"]["reason"]
-    follow_up = system.submit(model="neuron").json()
-    assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
-
-
 def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: System, images: list[Any]) -> None:
     """kill -9 of Redis: no prediction fails; a submission meanwhile is 503, never a false 202; then jobs work again."""
     with traffic(system, images) as seen:
