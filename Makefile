@@ -14,7 +14,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --all-extras
+	$(UV) sync --frozen --all-extras --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:
@@ -22,7 +22,7 @@ install: .venv/.installed ## Install everything into .venv
 	.uv/bin/pip install --quiet uv
 
 $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv/.installed
-	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --no-group embedded
+	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --no-group embedded --compile-bytecode
 	$(BIN)/python deploy/gateway/copy_messages.py .venv $(SLIM)
 	@touch $@
 
