@@ -9,13 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from models.errors import CorruptData
+from models.errors import CorruptData, ModelyardError
 from models.manifest import Frozen
 from models.store import Store, first_line, replace_file
 
 FILE = "rollout.json"
 CONFIG = "models.config"
 HISTORY = 200
+
+
+class NothingToRollBackTo(ModelyardError):
+    """No earlier version can answer at once."""
+
+    status = 409
 
 
 class Canary(Frozen):
@@ -60,6 +66,32 @@ class Rollout(Frozen):
         """Makes a version answer; the previous stable stays loaded, everything older is let go."""
         previous = () if self.stable in (None, version) else (self.stable,)
         return self._changed("promote", version, by, reason, detail, stable=version, keep=previous)
+
+    @property
+    def previous(self) -> int | None:
+        """The version that answered before this one was promoted. Rolling back goes further back, never forth."""
+        answered: list[int] = []
+        for change in self.history:
+            if change.action == "promote" and change.version not in answered[-1:]:
+                answered.append(change.version)
+            elif change.action == "rollback":
+                while answered and answered[-1] != change.version:
+                    answered.pop()
+        return answered[-2] if answered[-1:] == [self.stable] and len(answered) > 1 else None
+
+    def rollback(self, *, by: str, reason: str) -> "Rollout":
+        """Makes the previous version answer again, at once: it is loaded. What answered until now stays loaded.
+
+        Raises:
+            NothingToRollBackTo: no version answered before, or it is not loaded any more.
+        """
+        version = self.previous
+        if version is None or version not in self.keep:
+            loaded = f"version {version} is not loaded any more; promote it" if version else "none answered before"
+            raise NothingToRollBackTo(f"version {self.stable} stays: {loaded}")
+        assert self.stable is not None
+        keep = tuple(sorted({*self.keep, self.stable} - {version}))
+        return self._changed("rollback", version, by, reason, {"from": self.stable}, stable=version, keep=keep)
 
     def drop(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Lets go of a version that was preloaded and did not make it."""

@@ -59,6 +59,13 @@ class Store:
         numbers = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
         return tuple(sorted(number for number in numbers if (folder / str(number) / manifests.FILE).exists()))
 
+    def known_versions(self, model: str) -> tuple[int, ...]:
+        """As ``versions``; raises ``UnknownName`` where there is none."""
+        found = self.versions(model)
+        if not found:
+            raise UnknownName(f"model {model[:64]!r} has no version yet")
+        return found
+
     def folder(self, model: str) -> Path:
         """Folder of a model.
 

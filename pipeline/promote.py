@@ -1,7 +1,8 @@
 """Lets a published version answer, once every model server holds it and answers as it did in training."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grpc
 
@@ -19,7 +20,16 @@ POLL_S = 0.2
 CALL_TIMEOUT_S = 10.0
 
 
-def promote(store: Store, manifest: Manifest, serving: Sequence[str], *, by: str, report: Report) -> Promotion:
+def promote(
+    store: Store,
+    manifest: Manifest,
+    serving: Sequence[str],
+    *,
+    by: str,
+    report: Report,
+    why: str = "",
+    deadline_s: float = LOAD_DEADLINE_S,
+) -> Promotion:
     """Loads the version beside the stable one, compares, and flips ``rollout.json``.
 
     Whatever goes wrong before the flip leaves the old version answering, and is written into the rollout's history.
@@ -27,31 +37,43 @@ def promote(store: Store, manifest: Manifest, serving: Sequence[str], *, by: str
     Args:
         serving: addresses of every model server; with none, the version is promoted unseen and the reason says so.
         by: who or what asked, for the history.
+        why: what they said, for the history too.
+        deadline_s: for each model server to load the version.
     """
     with store.lock(f"promote-{manifest.model}"):  # a second one would let go of the version this one has preloaded
-        return _promote(store, manifest, serving, by, report)
+        return _promote(store, manifest, serving, by, report, {"why": why} if why else {}, deadline_s)
 
 
-def _promote(store: Store, manifest: Manifest, serving: Sequence[str], by: str, report: Report) -> Promotion:
+def _promote(
+    store: Store,
+    manifest: Manifest,
+    serving: Sequence[str],
+    by: str,
+    report: Report,
+    said: Mapping[str, Any],
+    deadline_s: float,
+) -> Promotion:
     model, version = manifest.model, manifest.version
     if not serving:
         reason = "no model server was given, so its answers were not compared"
-        rollout.change(store, model, lambda now: now.promote(version, by=by, reason=reason))
+        rollout.change(store, model, lambda now: now.promote(version, by=by, reason=reason, detail={**said}))
         return Promotion(True, reason)
     report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
     rollout.change(store, model, lambda now: now.preload(version))
     clients = [ServingClient(address) for address in serving]
     try:
-        worst = max(_parity_when_available(client, store, manifest) for client in clients)
+        worst = max(_parity_when_available(client, store, manifest, deadline_s) for client in clients)
     except (NotServed, ServingFailed) as error:
         reason = str(error)
-        rollout.change(store, model, lambda now: now.drop(version, by=by, reason=reason))
+        rollout.change(store, model, lambda now: now.drop(version, by=by, reason=reason, detail={**said}))
         return Promotion(False, reason)
     finally:
         for client in clients:
             client.close()
     reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
-    rollout.change(store, model, lambda now: now.promote(version, by=by, reason=reason, detail={"parity": worst}))
+    rollout.change(
+        store, model, lambda now: now.promote(version, by=by, reason=reason, detail={**said, "parity": worst})
+    )
     return Promotion(True, reason, worst)
 
 
@@ -59,15 +81,15 @@ class NotServed(Exception):
     """A model server did not load the version, or answers otherwise than training did."""
 
 
-def _parity_when_available(client: ServingClient, store: Store, manifest: Manifest) -> float:
-    wait_available(client, manifest.model, manifest.version)
+def _parity_when_available(client: ServingClient, store: Store, manifest: Manifest, deadline_s: float) -> float:
+    wait_available(client, manifest.model, manifest.version, deadline_s)
     difference = parity(client, store, manifest)
     if not difference <= golden.TOLERANCE:
         raise NotServed(f"answers of {client.address} differ from training by {difference:.2g}")
     return difference
 
 
-def wait_available(client: ServingClient, model: str, version: int, deadline_s: float = LOAD_DEADLINE_S) -> None:
+def wait_available(client: ServingClient, model: str, version: int, deadline_s: float) -> None:
     """Returns when the server reports AVAILABLE.
 
     Raises:

@@ -29,9 +29,13 @@ class Client:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
         return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
 
-    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("POST", "/api/jobs", json=job)
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Raises ``GatewayUnreachable`` or ``Refused``."""
+        found: dict[str, Any] = self._call("POST", path, json=body)
         return found
+
+    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
+        return self.post("/api/jobs", job)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Ends a job that waits or runs; raises ``Refused`` if it has ended, or is being published."""

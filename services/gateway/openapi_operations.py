@@ -101,6 +101,25 @@ OPERATIONS: Mapping[str, Operation] = {
     "v2.change": Operation("Not here: what is loaded follows from rollouts.", {}, errors=(*FRONT, 501)),
     "registry.all_models": Operation("Models by their stable version.", json(ours.Models)),
     "registry.one_model": Operation("A model with all its versions.", json(ours.ModelRecord), errors=MODEL),
+    "rollouts.shown": Operation(
+        "Which version answers, and who decided what.", json(ours.RolloutHistory), errors=(*FRONT, 404)
+    ),
+    "rollouts.record": Operation("A version's decision record.", json(ours.DecisionRecord), errors=(*FRONT, 404)),
+    "rollouts.roll_back": Operation(
+        "Let the version before answer again, at once.",
+        json(ours.RolloutHistory),
+        takes={JSON: ours.RollbackRequest},
+        body_required=False,
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 404, 409, 415),
+    ),
+    "rollouts.make_stable": Operation(
+        "Let a version answer, once every model server gives the answers that it gave in training.",
+        json(ours.RolloutHistory),
+        takes={JSON: ours.PromotionRequest},
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 404, 409, 415),
+    ),
     "training.submit": Operation(
         "Ask for a training job.",
         json(ours.Job, 202),

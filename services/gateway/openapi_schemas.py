@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from models.kinds import Source, Task
-from models.manifest import DataRecord, RecipeRecord, Verdict
-from models.rollout import Canary
+from models.manifest import BaselineRecord, DataRecord, Environment, RecipeRecord, Training, Verdict
+from models.rollout import Canary, Change
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$")]
 """A number of 64 bits, which JSON writes as a string."""
@@ -103,6 +103,49 @@ class ModelRecord(Body):
     name: str
     rollout: RolloutState
     versions: list[VersionRecord | DamagedVersion]
+
+
+class RolloutHistory(RolloutState):
+    """Who decided what, the newest change first."""
+
+    history: list[Change]
+
+
+class RollbackRequest(Body):
+    """Why; the body may be left out."""
+
+    reason: str = Field("", max_length=500)
+
+
+class PromotionRequest(Body):
+    """Which version, and why; ``force`` needs a reason, and overrules the gate, never the comparison of answers."""
+
+    version: int = Field(ge=1, le=2**53 - 1)
+    reason: str = Field("", max_length=500)
+    force: bool = False
+
+
+class DecisionRecord(Body):
+    """Where a version came from, how it was judged, and every decision about it."""
+
+    model: str
+    version: int
+    task: Task
+    summary: str
+    created_at: datetime
+    input: dict[str, Any]
+    labels: list[str]
+    data: DataRecord
+    recipe: RecipeRecord
+    training: Training
+    metrics: dict[str, float]
+    baseline: BaselineRecord | None
+    verdict: Verdict
+    environment: Environment
+    job: str | None
+    stable: bool
+    loaded: bool
+    changes: list[Change]
 
 
 class JobRequest(Body):

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint
 
 from models import catalog
-from models.errors import CorruptData, UnknownName
+from models.errors import CorruptData
 from models.manifest import Manifest
 from models.store import Store
 from models.tfserving import ServingFailed
@@ -31,9 +31,7 @@ def routes(store: Store, serving: Serving) -> Blueprint:
 
     @views.get("/api/models/<model>")
     def one_model(model: str) -> dict[str, Any]:
-        versions = store.versions(model)
-        if not versions:
-            raise UnknownName(f"model {model[:64]!r} has no version yet")
+        versions = store.known_versions(model)
         states = states_of(serving, model, versions)
         rollout = serving.rollout(model).model_dump(exclude={"history"})
         return {

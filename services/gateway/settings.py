@@ -20,7 +20,7 @@ class GatewaySettings(Settings):
     host: str = Field("127.0.0.1", description="Address to listen on; only loopback, as long as there are no API keys.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     threads: int = Field(8, ge=1, le=512, description="Requests other than predictions that are worked on at once.")
-    store: Path = Field(HOME / "store", description="Folder of the model store; only read.")
+    store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
         min_length=1,

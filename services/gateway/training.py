@@ -6,19 +6,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
-from pydantic import ValidationError
 
 from models import catalog
 from models.errors import ModelyardError
 from models.store import Store
-from services.gateway import job_events, payload
+from services.gateway import job_events, json_body, payload
 from services.gateway.job_events import Streams
 from services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from services.jobs import TrainJob
     from services.ledger import Event, Job, Ledger
 
 MAX_BODY_BYTES = 64 * 1024
@@ -31,7 +29,7 @@ KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 class InvalidJob(ModelyardError):
-    """A job request that cannot be understood; names the field."""
+    """A header of a job request that cannot be understood."""
 
     status = 400
 
@@ -66,7 +64,7 @@ class Desk:
         """Accepts a job, or says what is wrong with it; once for each key."""
         from services import jobs
 
-        asked = parse(body)
+        asked = json_body.parsed(jobs.TrainJob, body)
         known = catalog.read(self._store.root)
         if known is None:
             raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
@@ -127,21 +125,6 @@ def last_event(given: str | None) -> int:
     if not EVENT_ID.fullmatch(given):
         raise InvalidJob(f"{LAST_EVENT_HEADER}: expected the id of an event, received {given[:40]!r}")
     return int(given)
-
-
-def parse(body: bytes) -> "TrainJob":
-    """Raises ``InvalidJob``."""
-    from services.jobs import TrainJob
-
-    try:
-        return TrainJob.model_validate_json(body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        allowed = ", ".join(TrainJob.model_fields)
-        where = f"field {field!r}: " if field else ""
-        hint = f"; the fields are {allowed}" if problem["type"] in ("extra_forbidden", "missing") else ""
-        raise InvalidJob(f"{where}{problem['msg']}{hint}") from None
 
 
 def shown(job: "Job") -> dict[str, Any]:

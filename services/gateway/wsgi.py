@@ -10,7 +10,20 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.routing import BaseConverter
 
 from models.store import Store
-from services.gateway import access, cors, errors, examples, health, openapi, predict, registry, tfs, training, v2
+from services.gateway import (
+    access,
+    cors,
+    errors,
+    examples,
+    health,
+    openapi,
+    predict,
+    registry,
+    rollouts,
+    tfs,
+    training,
+    v2,
+)
 from services.gateway.fast_lane import FastLane
 from services.gateway.job_events import Streams
 from services.gateway.metrics import Metrics
@@ -51,6 +64,7 @@ def create_app(
     app.register_blueprint(tfs.routes(serving))
     app.register_blueprint(v2.routes(settings, serving, draining))
     app.register_blueprint(registry.routes(store, serving))
+    app.register_blueprint(rollouts.routes(settings, store))
     app.register_blueprint(health.routes(serving, metrics, draining))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(openapi.routes())

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 
 from models import rollout
 from models.errors import CorruptData
-from models.rollout import Canary, Rollout
+from models.rollout import Canary, NothingToRollBackTo, Rollout
 from models.store import Store
 from models.tfserving import model_server_config_pb2
 
@@ -35,6 +35,47 @@ def test_a_preloaded_version_does_not_answer_and_can_be_dropped() -> None:
     dropped = waiting.drop(2, by="t", reason="differs from training")
     assert (dropped.stable, dropped.loaded) == (1, (1,))
     assert dropped.history[-1].reason == "differs from training"
+
+
+def promoted(*versions: int) -> Rollout:
+    found = Rollout()
+    for version in versions:
+        found = found.promote(version, by="t", reason="r")
+    return found
+
+
+def test_a_rollback_goes_back_at_once_and_never_forth() -> None:
+    """The version before is loaded and answers; a second call finds it not loaded, and does not go forth again."""
+    back = promoted(1, 2, 3).rollback(by="ann", reason="wrong labels")
+    assert (back.stable, back.keep) == (2, (3,))
+    assert back.history[-1].detail == {"from": 3}
+    with pytest.raises(NothingToRollBackTo, match="version 2 stays: version 1 is not loaded any more; promote it"):
+        back.rollback(by="bob", reason="did it already")
+
+
+def test_a_rollback_leaves_a_version_that_is_being_loaded_alone() -> None:
+    """It goes to what answered before, not to what is about to; and that can be promoted as if nothing had been."""
+    back = promoted(1, 2).preload(3).rollback(by="t", reason="r")
+    assert (back.stable, back.loaded) == (1, (1, 2, 3))
+    forth = back.promote(3, by="t", reason="r")
+    assert (forth.stable, forth.previous) == (3, 1)
+    assert forth.rollback(by="t", reason="r").stable == 1
+
+
+def test_after_a_rollback_and_another_promotion_what_was_bad_is_not_gone_back_to() -> None:
+    """1, 2, back to 1, 2 again, 3: before 3 came 2, and before that 1."""
+    found = (
+        promoted(1, 2).rollback(by="t", reason="r").promote(2, by="t", reason="mended").promote(3, by="t", reason="r")
+    )
+    assert found.previous == 2
+    assert found.rollback(by="t", reason="r").previous == 1
+
+
+@pytest.mark.parametrize("versions", [(), (1,), (1, 1)])
+def test_with_nothing_before_it_there_is_nothing_to_roll_back_to(versions: tuple[int, ...]) -> None:
+    """The error says what stays."""
+    with pytest.raises(NothingToRollBackTo, match="stays: none answered before"):
+        promoted(*versions).rollback(by="t", reason="r")
 
 
 def test_promoting_the_stable_version_again_keeps_it() -> None:
