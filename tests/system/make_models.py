@@ -4,7 +4,8 @@
 
 ``half_plus_two/00000123`` is named as TensorFlow Serving names its example. ``half_plus/N`` computes x/2 + N, so that
 an answer tells which version it is from. ``ratio`` and ``inverse`` divide by their input: 0/0 is NaN, 1/0 is Inf.
-``slow`` takes a few microseconds for each step that it is asked for.
+``slow`` takes a few microseconds for each step that it is asked for, and ``slow_to_load/8``, which computes as
+``half_plus`` does, takes so many of them while it is warmed up.
 """
 
 import sys
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 VERSIONS = range(1, 8)
+SLOW_TO_LOAD = 8
+WARMUP_STEPS = 3e6
 
 
 def save(folder: Path, compute: Callable[[Any], Any], shape: tuple[int | None, ...] = (None,)) -> None:
@@ -37,6 +41,21 @@ def slow(steps: Any) -> Any:
     return steps * 0 + taken
 
 
+def save_slow_to_load(folder: Path, number: int) -> None:
+    """A version of ``half_plus`` with a warm-up request that takes seconds."""
+    module = tf.Module()
+    signature = [tf.TensorSpec([None], tf.float32, name="x")]
+    module.serve = tf.function(lambda x: {"y": half_plus(number)(x)}, input_signature=signature)
+    module.warm = tf.function(lambda x: {"y": slow(x)}, input_signature=signature)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve, "warm": module.warm})
+    record = prediction_log_pb2.PredictionLog()
+    record.predict_log.request.model_spec.signature_name = "warm"
+    record.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto([WARMUP_STEPS]))
+    (folder / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(record.SerializeToString())
+
+
 def make(root: Path) -> None:
     save(root / "half_plus_two" / "00000123", half_plus(2))
     for version in VERSIONS:
@@ -44,6 +63,7 @@ def make(root: Path) -> None:
     save(root / "ratio" / "1", lambda x: x / x)
     save(root / "inverse" / "1", lambda x: 1 / x)
     save(root / "slow" / "1", slow)
+    save_slow_to_load(root / "slow_to_load" / str(SLOW_TO_LOAD), SLOW_TO_LOAD)
 
 
 if __name__ == "__main__":

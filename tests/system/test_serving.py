@@ -198,6 +198,34 @@ def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path
         assert answered(served) == ("1", [1.0])
 
 
+def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(made: Path, tmp_path: Path) -> None:
+    """One call: the next answer is the old version's, none fails; once more has nowhere to go; forth again works."""
+    store = Store(tmp_path / "store")
+    for saved in (made / MODEL / "1", made / MODEL / "2", made / "slow_to_load" / "8"):
+        publish_copy(store, MODEL, saved)
+    change = partial(rollout.change, store, MODEL)
+    for version in (1, 2):
+        change(lambda now, version=version: now.promote(version, by="test", reason="it is there"))
+    with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
+        with traffic(served, MODEL) as seen:
+            wait_until(more(seen), 10, "answers of version 2")
+            change(lambda now: now.preload(3))
+            wait_until(lambda: served.states(MODEL).get(3) in ("START", "LOADING"), 10, "version 3 is being loaded")
+            done = served.post(f"/api/models/{MODEL}:rollback", json={"reason": "a drill"})
+            assert (done.status_code, done.json()["stable"], answered(served)) == (200, 1, ("1", [1.0]))
+            assert served.states(MODEL)[3] == "LOADING", "the other version was loaded before the rollback was done"
+            wait_until(more(seen, 8), 10, "whatever was on its way is answered")
+            before = seen.versions[2]
+            wait_until(more(seen, 40), 10, "answers of version 1")
+            assert seen.versions[2] == before
+            assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
+            change(lambda now: now.promote(2, by="test", reason="it was good"))
+            assert answered(served) == ("2", [2.0])
+            wait_until(more(seen, 40), 10, "answers of version 2 again")
+        assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
+        assert set(seen.versions) == {1, 2}
+
+
 def answered(served: Served) -> tuple[str, list[float]]:
     """Which version says what of 0."""
     answer = served.predict(MODEL, [0.0])
