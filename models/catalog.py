@@ -6,9 +6,11 @@ with ``python -m models.catalog STORE``: for every model its task, summary, and 
 
 import hashlib
 import importlib
+import json
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from models.spec import ModelSpec, Recipe
 from models.store import replace_file
 
 FILE = "catalog.json"
+LEAST = ("minimum", "exclusiveMinimum")
 
 
 def names() -> tuple[str, ...]:
@@ -88,16 +91,46 @@ class Trainable(BaseModel):
     recipes: dict[str, dict[str, RecipeField]]
 
     def check(self, recipe: str, overrides: Mapping[str, Any]) -> None:
-        """Rejects unknown recipes and keys at the door; values are checked by the recipe itself.
+        """Rejects unknown recipes, unknown keys and values out of range at the door.
 
         Raises:
-            InvalidRecipe: with the closest valid names.
+            InvalidRecipe: with the closest valid names, or with the values that are allowed.
         """
         if recipe not in self.recipes:
             raise InvalidRecipe(unknown("recipe", recipe, self.recipes))
-        for key in overrides:
+        for key, value in overrides.items():
             if key not in self.recipes[recipe]:
                 raise InvalidRecipe(unknown("recipe key", key, self.recipes[recipe]))
+            constraints = self.recipes[recipe][key].constraints
+            if not _fits(value, constraints):
+                raise InvalidRecipe(f"recipe key {key!r}: received {value!r}, allowed: {allowed(constraints)}")
+
+    def value(self, recipe: str, overrides: Mapping[str, Any], key: str) -> Any:
+        """What a checked recipe has for ``key``; None if this release's zoo does not know it."""
+        known = self.recipes[recipe].get(key)
+        return overrides.get(key, known.default if known else None)
+
+
+def _fits(value: Any, constraints: Mapping[str, Any]) -> bool:
+    """Whether a value, or what a text of a command line stands for, is of a JSON schema."""
+    import jsonschema  # 5 MB, for whoever asks for a job
+
+    read = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            read = json.loads(value)
+    validator = jsonschema.Draft202012Validator(constraints)
+    return validator.is_valid(value) or validator.is_valid(read)
+
+
+def allowed(constraints: Mapping[str, Any]) -> str:
+    """A value's JSON schema for people: ``integer, minimum 1, maximum 1000``."""
+    if "anyOf" in constraints:
+        return ", or ".join(allowed(choice) for choice in constraints["anyOf"])
+    if "enum" in constraints:
+        return ", ".join(map(str, constraints["enum"]))
+    said = sorted(set(constraints) - {"type", "title", "description"}, key=lambda key: (key not in LEAST, key))
+    return ", ".join([constraints.get("type", "any"), *(f"{key} {constraints[key]}" for key in said)])
 
 
 class Catalog(BaseModel):

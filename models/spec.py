@@ -145,6 +145,10 @@ class Recipe:
     ] = "best"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="Seeds initial weights, order and augmentation.")] = 0
     threads: Annotated[int, Field(ge=1, le=256, description="Threads within and between operations.")] = 1
+    devices: Annotated[
+        Literal["auto", "cpu", "gpu"] | Annotated[int, Field(ge=1, le=64)],
+        Field(description="auto: a GPU if a worker has one, else the CPU; a number: so many GPUs of one machine."),
+    ] = "auto"
 
     def passes(self, examples: int) -> int:
         """Times that an epoch goes over so many training examples, to reach ``min_steps`` in ``epochs``."""

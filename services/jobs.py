@@ -5,6 +5,7 @@ Thin message, thick ledger: the broker carries a job id; everything else is in t
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from celery import Celery
@@ -13,11 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
 from models.errors import ModelyardError
-from services.ledger import Job, Ledger, State, Submission
+from services.ledger import Job, Ledger, Priority, State, Submission
 
 TASK = "modelyard.train"
-QUEUE = "train"
+CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
+PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 0, Priority.NORMAL: 5, Priority.LOW: 9}
+"""In Redis 0 goes first (celery, docs/userguide/routing.rst)."""
 VISIBILITY_TIMEOUT_S = 12 * 3600
+MAX_BUDGET_S = VISIBILITY_TIMEOUT_S - 3600
 
 
 class QueueUnavailable(ModelyardError):
@@ -36,25 +40,39 @@ class TrainJob(BaseModel):
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
     rollout: Literal["stable", "manual"] = "stable"
+    priority: Literal["high", "normal", "low"] = "normal"
+    budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
 
 
-def submit(ledger: Ledger, queue: Celery, asked: TrainJob, by: str, key: str | None = None) -> Job:
+def submit(
+    ledger: Ledger,
+    queue: Celery,
+    asked: TrainJob,
+    by: str,
+    *,
+    devices: str = "auto",
+    key: str | None = None,
+    retry_of: str | None = None,
+) -> Job:
     """Accepts a job: first the ledger, then the broker.
 
     Args:
+        devices: what its recipe, with the overrides, is to be trained on.
         key: a request that comes again with the same key gets the job of the first one. Until that has started, its
             message is sent once more: the first request may not have got so far, and one too many does no harm.
+        retry_of: the id of the job that this one tries again.
 
     Raises:
         QueueUnavailable: the broker did not take it; the ledger says so too, so it will never run.
         KeyReused: the key came with another job within a day.
     """
-    submission = Submission(key, digest(asked)) if key is not None else None
-    job = ledger.add(**asked.model_dump(), by=by, submission=submission)
+    submission = Submission(key, digest(asked, retry_of)) if key is not None else None
+    values = asked.model_dump() | {"priority": Priority(asked.priority)}
+    job = ledger.add(**values, devices=devices, by=by, retry_of=retry_of, submission=submission)
     if job.state is not State.QUEUED:
         return job
     try:
-        send(queue, job.id)
+        send(queue, job, ledger.queues())
     except QueueUnavailable as error:
         if ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
             ledger.forget(submission)
@@ -62,17 +80,41 @@ def submit(ledger: Ledger, queue: Celery, asked: TrainJob, by: str, key: str | N
     return job
 
 
-def send(queue: Celery, job_id: str, connection: Any = None) -> None:
-    """Puts a job's id into the queue; raises ``QueueUnavailable``."""
+def send(queue: Celery, job: Job, served: Collection[str], connection: Any = None) -> None:
+    """Puts a job's id into its queue; raises ``QueueUnavailable``.
+
+    Args:
+        served: queues that some worker takes jobs from.
+    """
+    name, priority = queue_of(job.devices, served), PRIORITIES[job.priority]
     try:
-        queue.send_task(TASK, args=[job_id], queue=QUEUE, task_id=job_id, connection=connection)
+        queue.send_task(TASK, args=[job.id], queue=name, priority=priority, task_id=job.id, connection=connection)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
 
 
-def digest(asked: TrainJob) -> str:
+def queue_of(devices: str, served: Collection[str]) -> str:
+    """Where a job waits that is to be trained on ``devices``: auto takes a GPU if some worker has one."""
+    if devices == "auto":
+        return GPU_QUEUE if GPU_QUEUE in served else CPU_QUEUE
+    if devices == "cpu":
+        return CPU_QUEUE
+    return gpu_queue(1 if devices == "gpu" else int(devices))
+
+
+def gpu_queue(count: int) -> str:
+    """Where jobs wait that train on so many GPUs of one host."""
+    return GPU_QUEUE if count == 1 else f"{GPU_QUEUE}.{count}"
+
+
+def queues_of_worker(gpus: int) -> tuple[str, ...]:
+    """Those that a worker with so many GPUs takes jobs from; without any, those of the CPU."""
+    return tuple(gpu_queue(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
+
+
+def digest(asked: TrainJob, retry_of: str | None) -> str:
     """SHA-256 of what is asked for, however it was written."""
-    return hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([asked.model_dump(), retry_of], sort_keys=True).encode()).hexdigest()
 
 
 def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
@@ -84,17 +126,23 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     Raises:
         QueueUnavailable: the broker cannot be asked.
     """
+    served = ledger.queues()
     try:
         with queue.connection_for_write() as connection:
-            _, waiting, _ = connection.default_channel.queue_declare(QUEUE)
-            lost = list(ledger.lost())
-            if not waiting:
-                lost += [job.id for job in reversed(ledger.jobs(states=[State.QUEUED], limit=1000))]
-            for job_id in lost:
-                send(queue, job_id, connection)
+            waiting = [(job, queue_of(job.devices, served)) for job in ledger.waiting()]
+            empty = {name for name in {name for _, name in waiting} if not messages(connection, name)}
+            lost = [*ledger.lost(), *(job for job, name in waiting if name in empty)]
+            for job in lost:
+                send(queue, job, served, connection)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
-    return lost
+    return [job.id for job in lost]
+
+
+def messages(connection: Any, queue: str) -> int:
+    """How many wait in a queue, of any priority."""
+    _, waiting, _ = connection.default_channel.queue_declare(queue)
+    return int(waiting)
 
 
 def sender(broker_url: str) -> Celery:
@@ -117,6 +165,7 @@ TRANSPORT: dict[str, Any] = {
     # Redis gives a message out again after this long, by the wall clock; so it is longer than any job.
     "visibility_timeout": VISIBILITY_TIMEOUT_S,
     "queue_order_strategy": "priority",
+    "priority_steps": sorted(PRIORITIES.values()),
     "health_check_interval": 10,
 }
 

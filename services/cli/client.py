@@ -27,11 +27,16 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Any:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
-        return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._call("GET", path, params=given).json()
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def text(self, path: str) -> str:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
-        found: dict[str, Any] = self._call("POST", path, json=body)
+        return self._call("GET", path).text
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Raises ``GatewayUnreachable`` or ``Refused``."""
+        found: dict[str, Any] = self._call("POST", path, json=body).json()
         return found
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -39,13 +44,12 @@ class Client:
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Ends a job that waits or runs; raises ``Refused`` if it has ended, or is being published."""
-        found: dict[str, Any] = self._call("POST", f"/api/jobs/{job_id}:cancel")
-        return found
+        return self.post(f"/api/jobs/{job_id}:cancel")
 
     def predict(self, model: str, content: bytes, content_type: str, version: int | None = None) -> Any:
         pinned = f"/versions/{version}" if version else ""
         headers = {"Content-Type": content_type}
-        return self._call("POST", f"/v1/models/{model}{pinned}:predict", content=content, headers=headers)
+        return self._call("POST", f"/v1/models/{model}{pinned}:predict", content=content, headers=headers).json()
 
     def answers(self, path: str) -> bool:
         """True if the path answers 200."""
@@ -61,7 +65,7 @@ class Client:
         except httpx.HTTPError:
             return False
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
@@ -70,7 +74,7 @@ class Client:
             ) from error
         if response.is_error:
             raise Refused(_error_text(response))
-        return response.json()
+        return response
 
 
 def _error_text(response: httpx.Response) -> str:

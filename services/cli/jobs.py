@@ -1,5 +1,6 @@
-"""``modelyard jobs``: list, show, follow and cancel training jobs, over the gateway's HTTP API."""
+"""``modelyard jobs``: list, show, follow, cancel and retry training jobs, over the gateway's HTTP API."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from services.cli import show
 from services.cli.client import Client
 from services.cli.options import DEFAULT_URL, Url
 
-app = typer.Typer(help="List training jobs, the newest first; show, follow or cancel one.")
+app = typer.Typer(help="List training jobs, the newest first; show, follow, cancel or retry one.")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `modelyard jobs` lists it.")]
 
@@ -19,17 +20,23 @@ def listed(
     context: typer.Context,
     *,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=200)] = 50,
+    before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """List training jobs, the newest first; show, follow or cancel one."""
+    """List training jobs, the newest first; show, follow, cancel or retry one."""
     if context.invoked_subcommand:
         return
     rows = []
-    for job in Client(url).get("/api/jobs", model=model)["jobs"]:
+    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before)
+    for job in found["jobs"]:
         stage, note = show.stage_and_note(job)
         version = job["result"].get("version")
         rows.append((job["id"], job["model"], job["recipe"], job["state"], version, note or stage))
     show.table("job", "model", "recipe", "state", "version", "", rows=rows)
+    if found["next"]:
+        show.console.print(f"more with --before {found['next']}", markup=False)
 
 
 @app.command("show")
@@ -57,6 +64,19 @@ def cancel(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     """End a job that waits or runs."""
     found = Client(url).cancel(job)
     show.console.print(f"{found['id']} {found['state']}", markup=False)
+
+
+@app.command()
+def retry(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Try a job that has ended once more, as a new job."""
+    found = Client(url).post(f"/api/jobs/{job}:retry")
+    show.console.print(f"{found['id']} {found['state']}", markup=False)
+
+
+@app.command()
+def log(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Print what a job's processes wrote."""
+    sys.stdout.write(Client(url).text(f"/api/jobs/{job}/log"))
 
 
 def told(entry: dict[str, Any]) -> tuple[str, str]:

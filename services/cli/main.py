@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
 
 Sharing = Literal["checked", "always", "never"]
+Priority = Literal["high", "normal", "low"]
 Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that holds everything.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
@@ -104,13 +105,15 @@ def train(
     set_: Overrides = None,
     data: Data = "auto",
     rollout: Annotated[Target, typer.Option(help="stable: let it answer if it may; manual: only publish.")] = "stable",
+    priority: Annotated[Priority, typer.Option(help="Which of those who wait goes first.")] = "normal",
+    budget: Annotated[float | None, typer.Option(help="Seconds that it may run.", metavar="SECONDS")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress and end with the job.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Queue a training job."""
     client = Client(url)
     asked = {"model": model, "recipe": recipe, "overrides": parse_overrides(set_ or []), "data": data}
-    job = client.submit(asked | {"rollout": rollout})
+    job = client.submit(asked | {"rollout": rollout, "priority": priority, "budget_s": budget})
     if not wait:
         show.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return

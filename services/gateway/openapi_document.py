@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from http.client import responses as PHRASES  # noqa: N812  # a constant there, too
-from typing import Any
+from typing import Any, get_args
 
 from apispec import APISpec
 from pydantic import BaseModel
@@ -17,10 +17,10 @@ from werkzeug.routing import Map, Rule
 
 from services.gateway import access, training
 from services.gateway.openapi_operations import JSON, OPERATIONS, Contents, Operation
-from services.gateway.openapi_schemas import Error
+from services.gateway.openapi_schemas import Error, Job
 
-PATTERNS = frozenset({"tfs.other"})
-"""Endpoints that are no path of their own: TensorFlow Serving's paths in other cases, and its refusals."""
+PATTERNS = frozenset({"tfs.other", "docs.show"})
+"""Endpoints that are no path of their own: TensorFlow Serving's in other cases and its refusals; files of ``/docs``."""
 ARGUMENT = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
 NAME = {"type": "string", "pattern": "^[^/:]{1,128}$"}
 SEGMENTS: Mapping[str | None, Mapping[str, Any]] = {
@@ -49,7 +49,17 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "labels": ("query", "Answer rows with their labels.", {"enum": ["true", "false"]}),
     "signature_name": ("query", "Another signature than the default one.", {"type": "string"}),
     "model": ("query", "Only jobs of this model.", {"type": "string"}),
-    "limit": ("query", "How many jobs; 200 at most.", {"type": "integer", "default": 50}),
+    "state": (
+        "query",
+        "Only jobs in this state; may come several times.",
+        {"type": "array", "items": {"enum": list(get_args(Job.model_fields["state"].annotation))}},
+    ),
+    "limit": (
+        "query",
+        "How many jobs.",
+        {"type": "integer", "minimum": 1, "maximum": training.MAX_LISTED, "default": 50},
+    ),
+    "before": ("query", "Only jobs older than this one.", {"type": "string", "pattern": "^job-[0-9a-f]{16}$"}),
 }
 """Where each stands, what it does, and its values."""
 HEADERS: Mapping[str, tuple[str, bool, Mapping[str, Any]]] = {

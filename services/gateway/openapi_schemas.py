@@ -156,6 +156,8 @@ class JobRequest(Body):
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
     rollout: Literal["stable", "manual"] = "stable"
+    priority: Literal["high", "normal", "low"] = "normal"
+    budget_s: float | None = Field(None, ge=1, le=39600)
 
 
 class Job(Body):
@@ -167,9 +169,15 @@ class Job(Body):
     overrides: dict[str, Any]
     data: str
     rollout: str
+    priority: Literal["high", "normal", "low"]
+    devices: str
+    budget_s: float | None
+    retry_of: str | None
     by: str
     state: Literal["queued", "running", "publishing", "succeeded", "rejected", "failed", "cancelled"]
     attempts: int
+    losses: int
+    spent_s: float
     worker: str | None
     created_at: datetime
     started_at: datetime | None
@@ -198,9 +206,10 @@ class JobStory(Job):
 
 
 class Jobs(Body):
-    """The newest first."""
+    """The newest first; ``next`` is the ``before`` of the page after this one."""
 
     jobs: list[Job]
+    next: str | None
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
 
 from models import catalog
 from models.errors import ModelyardError
@@ -17,6 +18,7 @@ from services.gateway.settings import GatewaySettings
 if TYPE_CHECKING:
     from celery import Celery
 
+    from services.jobs import TrainJob
     from services.ledger import Event, Job, Ledger
 
 MAX_BODY_BYTES = 64 * 1024
@@ -29,9 +31,15 @@ KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 class InvalidJob(ModelyardError):
-    """A header of a job request that cannot be understood."""
+    """A header or parameter that cannot be understood; names it."""
 
     status = 400
+
+
+class NotEnded(ModelyardError):
+    """A job that cannot be tried again yet."""
+
+    status = 409
 
 
 class NoTrainer(ModelyardError):
@@ -64,12 +72,32 @@ class Desk:
         """Accepts a job, or says what is wrong with it; once for each key."""
         from services import jobs
 
-        asked = json_body.parsed(jobs.TrainJob, body)
+        return self._accept(json_body.parsed(jobs.TrainJob, body), by, key)
+
+    def retry(self, job_id: str, by: str, key: str | None) -> "Job":
+        """Accepts a job that has ended once more, as a new one.
+
+        Raises:
+            NotEnded: it may still end well.
+        """
+        from services import jobs
+
+        job = self.ledger.job(job_id)
+        if not job.finished_at:
+            raise NotEnded(f"{job_id} is {job.state}; only a job that has ended can be tried again")
+        asked = jobs.TrainJob.model_validate({name: getattr(job, name) for name in jobs.TrainJob.model_fields})
+        return self._accept(asked, by, key, retry_of=job_id)
+
+    def _accept(self, asked: "TrainJob", by: str, key: str | None, retry_of: str | None = None) -> "Job":
+        from services import jobs
+
         known = catalog.read(self._store.root)
         if known is None:
             raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
-        known.find(asked.model).check(asked.recipe, asked.overrides)
-        return jobs.submit(self.ledger, self.queue, asked, by, key)
+        trainable = known.find(asked.model)
+        trainable.check(asked.recipe, asked.overrides)
+        devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
+        return jobs.submit(self.ledger, self.queue, asked, by, devices=devices, key=key, retry_of=retry_of)
 
 
 def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Blueprint:
@@ -85,9 +113,14 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
 
     @views.get("/api/jobs")
     def listed() -> dict[str, Any]:
-        limit = request.args.get("limit", default=50, type=int)
-        jobs = desk.ledger.jobs(model=request.args.get("model"), limit=max(1, min(limit, MAX_LISTED)))
-        return {"jobs": [shown(job) for job in jobs]}
+        from services.ledger import State
+
+        model, states, limit, before = wanted(request.args, [state.value for state in State])
+        jobs = desk.ledger.jobs(
+            model=model, states=[State(name) for name in states] or None, before=before, limit=limit + 1
+        )
+        shown_jobs = [shown(job) for job in jobs[:limit]]
+        return {"jobs": shown_jobs, "next": shown_jobs[-1]["id"] if len(jobs) > limit else None}
 
     @views.get("/api/jobs/<job_id>")
     def one(job_id: str) -> dict[str, Any]:
@@ -102,11 +135,41 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
         told = streams.follow(look, last_event(request.headers.get(LAST_EVENT_HEADER)), request.environ)
         return Response(status=204) if told is None else Response(told, mimetype=job_events.TYPE)
 
+    @views.get("/api/jobs/<job_id>/log")
+    def log(job_id: str) -> Response:
+        return Response(desk.ledger.log(job_id), mimetype="text/plain")
+
+    @views.post("/api/jobs/<job_id>:retry")
+    def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:
+        job = desk.retry(job_id, f"http {request.remote_addr}", idempotency_key(request.headers.get(KEY_HEADER)))
+        return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
+
     @views.post("/api/jobs/<job_id>:cancel")
     def cancel(job_id: str) -> dict[str, Any]:
         return shown(desk.ledger.cancel(job_id, f"http {request.remote_addr}"))
 
     return views
+
+
+FILTERS = ("model", "state", "limit", "before")
+
+
+def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> tuple[str | None, list[str], int, str | None]:
+    """Which jobs to list: of a model, in some states, how many, older than one.
+
+    Raises:
+        InvalidJob: names the parameter, and what it may be.
+    """
+    for name in asked:
+        if name not in FILTERS:
+            raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(FILTERS)}")
+    for state in asked.getlist("state"):
+        if state not in states:
+            raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(states)}")
+    limit = asked.get("limit", default="50")
+    if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LISTED:
+        raise InvalidJob(f"limit: received {limit[:40]!r}, allowed: 1 to {MAX_LISTED}")
+    return asked.get("model"), asked.getlist("state"), int(limit), asked.get("before")
 
 
 def idempotency_key(given: str | None) -> str | None:

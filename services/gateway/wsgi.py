@@ -68,6 +68,7 @@ def create_app(
     app.register_blueprint(health.routes(serving, metrics, draining))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(openapi.routes())
+    app.register_blueprint(openapi.pages())
     return app
 
 

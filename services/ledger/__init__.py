@@ -1,18 +1,19 @@
 """The durable record of jobs, apart from the broker. Slim: no Keras, no TensorFlow."""
 
-from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, State, Submission, TooLate
-from services.ledger.ledger import LEASE_S, MAX_ATTEMPTS, Ledger
+from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
+from services.ledger.ledger import LEASE_S, MAX_LOSSES, Ledger
 
 __all__ = [
     "FINAL",
     "LEASE_S",
-    "MAX_ATTEMPTS",
+    "MAX_LOSSES",
     "MOVES",
     "UNDER_WAY",
     "Event",
     "Job",
     "KeyReused",
     "Ledger",
+    "Priority",
     "State",
     "Submission",
     "TooLate",

@@ -33,6 +33,14 @@ MOVES: Mapping[State, frozenset[State]] = {
 UNDER_WAY = (State.RUNNING, State.PUBLISHING)
 
 
+class Priority(StrEnum):
+    """Which of those who wait goes first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 @dataclass(frozen=True)
 class Job:
     """One training job as the ledger knows it."""
@@ -43,10 +51,21 @@ class Job:
     overrides: Mapping[str, Any]
     data: str
     rollout: str
+    priority: Priority
+    devices: str
+    """What it is to be trained on: auto, cpu, gpu, or a number of GPUs."""
+    budget_s: float | None
+    """Seconds that all its attempts together may run."""
+    retry_of: str | None
+    """The job that this one tries again."""
     by: str
     state: State
     attempts: int
     """Times it was started. The fencing number too: who holds an older one can change nothing any more."""
+    losses: int
+    """Attempts that were lost: their process was killed, or their worker vanished."""
+    spent_s: float
+    """Seconds that attempts before this one ran; of this one, what has been written down so far."""
     worker: str | None
     """Who runs it."""
     created_at: datetime

@@ -5,26 +5,32 @@ compare-and-set on its state and its lease. SQLite (WAL) on one machine, any SQL
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
-from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, State, Submission, TooLate
-from services.ledger.tables import EventRow, JobRow, SubmissionRow, Table, open_engine, storage_errors, utc
+from services.ledger import schema
+from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
+from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, open_engine, storage_errors, utc
 
-MAX_ATTEMPTS = 3
+MAX_LOSSES = 3
+"""Of attempts; then the job has failed."""
 KEY_KEPT = timedelta(hours=24)
 """How long a submission's key is remembered."""
 LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
+LOG_CHARS = 256 * 1024
+"""How much of what a job's processes wrote is kept: the newest."""
+SEEN = timedelta(seconds=60)
+"""A worker that has not been heard of for so long is not there."""
 
 
 class Ledger:
@@ -34,16 +40,16 @@ class Ledger:
         self._engine = open_engine(url)
 
     def prepare(self) -> None:
-        """Creates what is missing and proves that it can be written.
+        """Creates the tables, or brings those of an older release up to date.
 
         Raises:
-            StorageFailed: the database cannot be reached or written.
+            StorageFailed: the database cannot be reached or written, or is a newer release's.
         """
         database = self._engine.url.database
         if self._engine.dialect.name == "sqlite" and database:
             Path(database).parent.mkdir(parents=True, exist_ok=True)
         with storage_errors():
-            Table.metadata.create_all(self._engine)
+            schema.prepare(self._engine)
 
     def add(
         self,
@@ -54,6 +60,10 @@ class Ledger:
         data: str,
         rollout: str,
         by: str,
+        priority: Priority = Priority.NORMAL,
+        devices: str = "auto",
+        budget_s: float | None = None,
+        retry_of: str | None = None,
         submission: Submission | None = None,
     ) -> Job:
         """Accepts a job, in state QUEUED.
@@ -71,9 +81,15 @@ class Ledger:
             overrides=dict(overrides),
             data=data,
             rollout=rollout,
+            priority=priority,
+            devices=devices,
+            budget_s=budget_s,
+            retry_of=retry_of,
             by=by,
             state=State.QUEUED,
             attempts=0,
+            losses=0,
+            spent_s=0.0,
             created_at=datetime.now(UTC),
             progress={},
             result={},
@@ -102,14 +118,35 @@ class Ledger:
             return row.to_job()
 
     def jobs(
-        self, *, model: str | None = None, states: Sequence[State] | None = None, limit: int = 50
+        self,
+        *,
+        model: str | None = None,
+        states: Collection[State] | None = None,
+        before: str | None = None,
+        limit: int = 50,
     ) -> tuple[Job, ...]:
-        """The newest jobs first."""
-        query = select(JobRow).order_by(JobRow.created_at.desc()).limit(limit)
+        """The newest jobs first.
+
+        Args:
+            before: only those that are older than this job.
+
+        Raises:
+            UnknownName: there is no such job.
+        """
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
         if model is not None:
             query = query.where(JobRow.model == model)
         if states is not None:
             query = query.where(JobRow.state.in_(states))
+        if before is not None:
+            newer = self.job(before)
+            query = query.where(tuple_(JobRow.created_at, JobRow.id) < (newer.created_at, newer.id))
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def waiting(self, limit: int = 1000) -> tuple[Job, ...]:
+        """Queued jobs, the oldest first."""
+        query = select(JobRow).where(JobRow.state == State.QUEUED).order_by(JobRow.created_at, JobRow.id).limit(limit)
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))
 
@@ -124,8 +161,11 @@ class Ledger:
         current = self.job(job_id)
         if current.state in FINAL:
             return None
-        if current.attempts >= MAX_ATTEMPTS:
-            self._move(job_id, State.FAILED, _lost(), **_end({"reason": f"lost its worker {MAX_ATTEMPTS} times"}))
+        losses = current.losses + (current.state in UNDER_WAY)  # nobody handed it back
+        if losses >= MAX_LOSSES:
+            self._move(
+                job_id, State.FAILED, _lost(), **_end({"reason": f"its process or its worker was lost {losses} times"})
+            )
             return None
         free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
         started = self._move(
@@ -134,6 +174,7 @@ class Ledger:
             free,
             started_at=datetime.now(UTC),
             attempts=current.attempts + 1,
+            losses=losses,
             progress={},
             worker=worker,
             lease_until=_in(lease_s),
@@ -143,8 +184,8 @@ class Ledger:
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Holds a running job for another while; False if it is not this attempt's any more."""
         with self._session() as session:
-            changed = session.execute(update(JobRow).where(_held(job)).values(lease_until=_in(lease_s)))
-            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
+            held = update(JobRow).where(_held(job)).values(lease_until=_in(lease_s), spent_s=_spent(job))
+            return bool(session.execute(held).rowcount)  # type: ignore[attr-defined]  # an UPDATE's is a CursorResult
 
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
         """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
@@ -179,23 +220,65 @@ class Ledger:
             raise TooLate(f"{job_id} {now}")
         return job
 
-    def hand_back(self, job: Job, reason: str) -> bool:
-        """Lets go of a job that its holder cannot end: anybody may start it at once. The attempt counts.
+    def hand_back(self, job: Job, reason: str, *, lost: bool) -> bool:
+        """Lets go of a job that its holder cannot end: anybody may start it at once.
 
-        False, and nothing happens, if it is not its holder's any more.
+        Args:
+            lost: the attempt counts as one that was lost.
+
+        Returns:
+            False, and nothing happens, if it is not its holder's any more.
         """
-        return self._move(job.id, State.QUEUED, _held(job), said={"reason": reason}, worker=None, lease_until=None)
+        freed = {"losses": job.losses + lost, "spent_s": _spent(job), "worker": None, "lease_until": None}
+        return self._move(job.id, State.QUEUED, _held(job), said={"reason": reason}, **freed)
 
-    def give_back(self, worker: str) -> tuple[str, ...]:
-        """A worker that stops hands back what it still runs; the ids of it, oldest first."""
+    def give_back(self, worker: str) -> tuple[Job, ...]:
+        """A worker that stops hands back what it still runs; the jobs, oldest first."""
         held = [job for job in reversed(self.jobs(states=UNDER_WAY, limit=1000)) if job.worker == worker]
-        return tuple(job.id for job in held if self.hand_back(job, "its worker stopped"))
+        return tuple(job for job in held if self.hand_back(job, "its worker stopped", lost=False))
 
-    def lost(self) -> tuple[str, ...]:
-        """Ids of running jobs whose lease has run out, oldest first."""
-        query = select(JobRow.id).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
+    def lost(self) -> tuple[Job, ...]:
+        """Running jobs whose lease has run out, oldest first."""
+        query = select(JobRow).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
         with self._session() as session:
-            return tuple(session.scalars(query))
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def write_log(self, job_id: str, text: str) -> None:
+        """Keeps what a job's processes wrote, and lets go of the oldest beyond ``LOG_CHARS``."""
+        room = LOG_CHARS - len(text[-LOG_CHARS:])
+        sizes = select(LogRow.id, func.length(LogRow.text)).where(LogRow.job_id == job_id).order_by(LogRow.id.desc())
+        with self._session() as session:
+            for number, size in session.execute(sizes).all():
+                room -= size
+                if room < 0:
+                    session.execute(delete(LogRow).where(LogRow.job_id == job_id, LogRow.id <= number))
+                    break
+            session.add(LogRow(job_id=job_id, text=text[-LOG_CHARS:]))
+
+    def log(self, job_id: str) -> str:
+        """What a job's processes wrote, of all attempts; the oldest may be gone. Raises ``UnknownName``."""
+        self.job(job_id)
+        query = select(LogRow.text).where(LogRow.job_id == job_id).order_by(LogRow.id)
+        with self._session() as session:
+            return "".join(session.scalars(query))
+
+    def hello(self, worker: str, queues: Sequence[str]) -> None:
+        """A worker is there, and takes jobs from these queues; it says so again and again."""
+        now = datetime.now(UTC)
+        with self._session() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now - SEEN))
+            session.merge(WorkerRow(name=worker, queues=list(queues), seen_at=now))
+
+    def goodbye(self, worker: str) -> None:
+        """The worker is not there any more."""
+        with self._session() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.name == worker))
+
+    def queues(self) -> frozenset[str]:
+        """Those that some worker takes jobs from."""
+        query = select(WorkerRow.queues).where(WorkerRow.seen_at > datetime.now(UTC) - SEEN)
+        with self._session() as session:
+            return frozenset(queue for queues in session.scalars(query) for queue in queues)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -248,6 +331,12 @@ def _held(job: Job) -> ColumnElement[bool]:
 def _lost() -> ColumnElement[bool]:
     """Whether no lease holds the job."""
     return or_(JobRow.lease_until.is_(None), JobRow.lease_until < datetime.now(UTC))
+
+
+def _spent(job: Job) -> float:
+    """Seconds that a running job has run, with the attempts before."""
+    assert job.started_at
+    return job.spent_s + (datetime.now(UTC) - job.started_at).total_seconds()
 
 
 def _end(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,17 @@
-"""The ledger's tables, and how its database is opened."""
+"""The ledger's tables, and how its database is opened. ``schema.py`` makes them; a change here needs a migration."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Engine, ForeignKey, create_engine, event
+from sqlalchemy import JSON, DateTime, Engine, ForeignKey, Text, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from models.errors import StorageFailed
-from services.ledger.job import Job, State
+from services.ledger.job import Job, Priority, State
 
 BUSY_TIMEOUT_S = 5
 
@@ -19,7 +19,11 @@ BUSY_TIMEOUT_S = 5
 class Table(DeclarativeBase):
     """What all of them share."""
 
-    type_annotation_map = {dict[str, Any]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012  # SQLAlchemy's form
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's form
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        datetime: DateTime(timezone=True),
+    }
 
 
 class JobRow(Table):
@@ -33,9 +37,15 @@ class JobRow(Table):
     overrides: Mapped[dict[str, Any]]
     data: Mapped[str]
     rollout: Mapped[str]
+    priority: Mapped[str]
+    devices: Mapped[str]
+    budget_s: Mapped[float | None]
+    retry_of: Mapped[str | None]
     by: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
     attempts: Mapped[int]
+    losses: Mapped[int]
+    spent_s: Mapped[float]
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(index=True)
@@ -52,9 +62,15 @@ class JobRow(Table):
             overrides=self.overrides,
             data=self.data,
             rollout=self.rollout,
+            priority=Priority(self.priority),
+            devices=self.devices,
+            budget_s=self.budget_s,
+            retry_of=self.retry_of,
             by=self.by,
             state=State(self.state),
             attempts=self.attempts,
+            losses=self.losses,
+            spent_s=self.spent_s,
             worker=self.worker,
             created_at=utc(self.created_at),
             started_at=utc(self.started_at) if self.started_at else None,
@@ -86,6 +102,26 @@ class SubmissionRow(Table):
     """SHA-256 of what was asked for."""
     job_id: Mapped[str]
     at: Mapped[datetime] = mapped_column(index=True)
+
+
+class LogRow(Table):
+    """Some of what a job's processes wrote; ids grow over all jobs."""
+
+    __tablename__ = "logs"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    text: Mapped[str] = mapped_column(Text)
+
+
+class WorkerRow(Table):
+    """A worker, as long as it says that it is there."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    queues: Mapped[list[str]]
+    seen_at: Mapped[datetime]
 
 
 def utc(moment: datetime) -> datetime:

@@ -1,32 +1,26 @@
 """One delivery of one job: claim it, train in a child process, write down how it ended, or try again."""
 
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 
-from models.errors import ModelyardError, StorageFailed
+from models.errors import ModelyardError
 from pipeline.progress import Progress
-from services.ledger import FINAL, MAX_ATTEMPTS, Job, Ledger, State
+from services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from services.trainer import process
+from services.trainer.lease import Lease
 from services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
 from services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
-RENEW_S = 10.0
-LOOK_S = 1.0
-"""Between two looks at whether the job was cancelled."""
-
 
 def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings) -> None:
     """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here.
 
-    A job whose process was killed is tried again at once, from its last checkpoint, as long as it has attempts.
+    A job whose process was killed is tried again at once, from its last checkpoint, until it was lost too often.
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
@@ -43,16 +37,20 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
 def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
     """Trains once, and writes down how it ended, or that it did not."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
+    child = TrainingProcess(job, settings, keep_log=partial(ledger.write_log, job.id))
+    lease = Lease(ledger, job, stop=child.stop)
     try:
-        with TrainingProcess(job, settings) as child, held(ledger, job, on_loss=child.stop):
-            outcome = child.outcome(Milestones(ledger, job), may_publish=lambda: ledger.publishing(job))
-    except ChildKilled as death:
-        if job.attempts >= MAX_ATTEMPTS:
-            fail(job, ledger, f"{death}, in attempt {job.attempts} of {MAX_ATTEMPTS}")
-        elif ledger.hand_back(job, str(death)):
-            log.warning("job handed back", cause=str(death), attempt=job.attempts)
+        with child, lease:
+            outcome = child.outcome(Milestones(ledger, job), lease.may_publish)
     except (ModelyardError, ChildFailed) as error:
-        fail(job, ledger, str(error))
+        if lease.timed_out:
+            fail(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
+        elif not isinstance(error, ChildKilled):
+            fail(job, ledger, str(error))
+        elif job.losses + 1 >= MAX_LOSSES:
+            fail(job, ledger, f"{error}, in attempt {job.attempts}")
+        elif ledger.hand_back(job, str(error), lost=True):
+            log.warning("job handed back", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
         log.info("job ended", state=state, version=outcome.get("version"))
@@ -65,37 +63,6 @@ def fail(job: Job, ledger: Ledger, reason: str) -> None:
         log.warning("job failed", cause=reason)
     else:
         log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)
-
-
-@contextmanager
-def held(ledger: Ledger, job: Job, on_loss: Callable[[], None]) -> Iterator[None]:
-    """Looks after the job's lease, in a thread of its own: training may be silent for minutes and is still alive.
-
-    Args:
-        on_loss: called once if the job is not ours any more: somebody cancelled it, or took it over.
-    """
-    ended = threading.Event()
-
-    def look_after() -> None:
-        renewed_at = time.monotonic()
-        while not ended.wait(LOOK_S):
-            try:
-                if not ledger.holds(job):
-                    on_loss()
-                    return
-                if time.monotonic() - renewed_at >= RENEW_S:
-                    ledger.renew(job)
-                    renewed_at = time.monotonic()
-            except StorageFailed as error:
-                log.warning("lease not looked after", job=job.id, cause=str(error))
-
-    thread = threading.Thread(target=look_after, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Milestones:

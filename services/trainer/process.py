@@ -20,13 +20,20 @@ from models.errors import ModelyardError
 from models.store import STAGING
 from pipeline.progress import Progress
 from services.ledger import Job
+from services.trainer.job_log import JobLog
 from services.trainer.settings import TrainerSettings
 
 CHILD = "services.trainer.child"
 CANCEL, PUBLISH = b"cancel\n", b"publish\n"
 """What a child can be told: end soon; and, when it asks, that it may publish."""
-GRACE_S = 3.0
+GRACE_S = 2.0
 """Before each harder way to end a child."""
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+"""Of a child: warnings only; GPU memory as it is needed, not all at once, in TensorFlow and in JAX."""
 
 
 class ChildFailed(Exception):
@@ -40,7 +47,8 @@ class ChildKilled(ChildFailed):
 class TrainingProcess:
     """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
 
-    def __init__(self, job: Job, settings: TrainerSettings) -> None:
+    def __init__(self, job: Job, settings: TrainerSettings, keep_log: Callable[[str], None]) -> None:
+        """``keep_log`` takes what the child and its own write, every second."""
         self._settings = settings
         self._name = f"{job.id}.{job.attempts}"
         self._telling = threading.Lock()
@@ -48,9 +56,12 @@ class TrainingProcess:
             [sys.executable, "-m", CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+            stderr=subprocess.PIPE,
+            env=os.environ | ENVIRONMENT | ({} if settings.gpu_count() else {"CUDA_VISIBLE_DEVICES": ""}),
             start_new_session=True,
         )
+        assert self._process.stderr
+        self._log = JobLog(self._process.stderr, keep_log)
         self._tell(orjson.dumps(told(job, self._name, settings)) + b"\n")
 
     def __enter__(self) -> Self:
@@ -59,6 +70,7 @@ class TrainingProcess:
     def __exit__(self, *_: object) -> None:
         self._signal(signal.SIGKILL)  # whatever is left of the group
         self._process.wait()
+        self._log.close()
         for stream in (self._process.stdin, self._process.stdout):
             with self._telling, suppress(OSError):
                 if stream:

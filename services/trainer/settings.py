@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import NoDecode
 
 from pipeline.job import Place
+from services import gpus
 from services.settings import HOME, Addresses, Settings
 
 
@@ -24,9 +25,16 @@ class TrainerSettings(Settings):
     )
     ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
+    gpus: int | None = Field(
+        None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
+    )
     concurrency: int = Field(1, ge=1, le=64, description="Jobs that this worker runs at the same time.")
     drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM.")
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
+
+    def gpu_count(self) -> int:
+        """Those set; else those that this process may use."""
+        return gpus.count() if self.gpus is None else self.gpus
 
     def place(self) -> Place:
         """Where jobs work."""

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -71,13 +71,14 @@ def announce(settings: TrainerSettings) -> None:
 
 
 @contextmanager
-def recovering(settings: TrainerSettings, app: Celery, name: str) -> Iterator[None]:
-    """Sends lost jobs again, now and every while; gives back at the end what this worker still runs."""
+def recovering(settings: TrainerSettings, app: Celery, name: str, queues: Sequence[str]) -> Iterator[None]:
+    """Says that this worker is there and sends lost jobs again, every while; gives back at the end what it runs."""
     ledger, ended = Ledger(settings.ledger_url), threading.Event()
 
     def recover() -> None:
         while True:
             try:
+                ledger.hello(name, queues)
                 if lost := jobs.resend_lost(ledger, app):
                     log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
             except ModelyardError as error:
@@ -99,9 +100,10 @@ def recovering(settings: TrainerSettings, app: Celery, name: str) -> Iterator[No
 def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
     """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
     try:
-        for job_id in ledger.give_back(name):
-            log.info("job handed back", job=job_id)
-            jobs.send(app, job_id)
+        ledger.goodbye(name)
+        for job in ledger.give_back(name):
+            log.info("job handed back", job=job.id)
+            jobs.send(app, job, ledger.queues())
     except ModelyardError as error:
         log.warning("jobs are left to be found by another worker", cause=str(error))
 
@@ -119,17 +121,18 @@ def main() -> int:
     except ModelyardError as error:
         log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
         return error.exit_code
-    with recovering(settings, app, name):
-        work(settings, app)
+    queues = jobs.queues_of_worker(settings.gpu_count())
+    with recovering(settings, app, name, queues):
+        work(settings, app, queues)
     return 0
 
 
-def work(settings: TrainerSettings, app: Celery) -> None:
+def work(settings: TrainerSettings, app: Celery, queues: Sequence[str]) -> None:
     """Celery's own loop."""
     app.worker_main(
         [
             "worker",
-            f"--queues={jobs.QUEUE}",
+            f"--queues={','.join(queues)}",
             f"--concurrency={settings.concurrency}",
             f"--loglevel={settings.log_level}",
             "--without-gossip",

@@ -1,14 +1,21 @@
 """The catalogue: what can be trained, known without importing it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from models import catalog
 from models.catalog import Catalog
 from models.errors import InvalidRecipe, UnknownName
+from models.spec import Recipe
 
+RECIPE = TypeAdapter(Recipe).json_schema()["properties"]
+CONSTRAINTS = {
+    name: {k: v for k, v in RECIPE[name].items() if k != "default"} for name in ("epochs", "keep", "devices")
+} | {"name": {"type": "string"}}
 KNOWN = Catalog.model_validate_json(
     json.dumps(
         {
@@ -20,7 +27,9 @@ KNOWN = Catalog.model_validate_json(
                     "summary": "digits",
                     "dataset": "mnist",
                     "homepage": "",
-                    "recipes": {"quick": {"epochs": {"default": 1, "constraints": {"minimum": 1}}}},
+                    "recipes": {
+                        "quick": {name: {"default": 1, "constraints": said} for name, said in CONSTRAINTS.items()}
+                    },
                 }
             },
         }
@@ -39,9 +48,36 @@ def test_unknown_names_are_answered_with_the_closest() -> None:
         KNOWN.find("mnist_cn")
     with pytest.raises(InvalidRecipe, match="unknown recipe 'quik'; did you mean quick"):
         KNOWN.find("mnist_cnn").check("quik", {})
-    with pytest.raises(InvalidRecipe, match="unknown recipe key 'zzz'; valid: epochs"):
+    with pytest.raises(InvalidRecipe, match="unknown recipe key 'zzz'; valid: devices, epochs, keep, name"):
         KNOWN.find("mnist_cnn").check("quick", {"zzz": 1})
     KNOWN.find("mnist_cnn").check("quick", {"epochs": 3})
+
+
+@pytest.mark.parametrize("value", [3, "3", 1, 1000])
+def test_a_value_in_range_is_let_in(value: object) -> None:
+    """As a number, or as the text of a command line."""
+    KNOWN.find("mnist_cnn").check("quick", {"epochs": value, "devices": "2", "keep": "last", "name": "12"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"epochs": 0}, "recipe key 'epochs': received 0, allowed: integer, minimum 1, maximum 1000"),
+        ({"epochs": "1001"}, "received '1001', allowed: integer"),
+        ({"epochs": 2.5}, "received 2.5"),
+        ({"epochs": True}, "received True"),
+        ({"epochs": "many"}, "received 'many'"),
+        ({"epochs": [1]}, "received [1]"),
+        ({"keep": "first"}, "received 'first', allowed: best, last"),
+        ({"devices": "tpu"}, "received 'tpu', allowed: auto, cpu, gpu, or integer, minimum 1, maximum 64"),
+        ({"devices": 0}, "received 0"),
+        ({"epoch": 3}, "unknown recipe key 'epoch'; did you mean epochs?"),
+    ],
+)
+def test_a_value_out_of_range_is_answered_with_what_is_allowed(overrides: dict[str, object], text: str) -> None:
+    """At the door, not hours later in a worker."""
+    with pytest.raises(InvalidRecipe, match=re.escape(text)):
+        KNOWN.find("mnist_cnn").check("quick", overrides)
 
 
 def test_a_store_that_no_trainer_has_seen_has_no_catalogue(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 import contextlib
 import re
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from models.errors import StorageFailed, UnknownName
-from services.ledger import FINAL, MAX_ATTEMPTS, MOVES, Job, Ledger, State, TooLate
+from services.ledger import FINAL, MOVES, Job, Ledger, State, TooLate
+from services.ledger.ledger import LOG_CHARS
 
 WORKER = "host-1"
 
@@ -73,7 +76,7 @@ def test_a_running_job_is_free_only_when_its_lease_has_run_out(ledger: Ledger) -
     assert ledger.claim(job.id, "host-2") is None
     assert ledger.lost() == ()
     assert ledger.renew(held, lease_s=-1)
-    assert ledger.lost() == (job.id,)
+    assert [lost.id for lost in ledger.lost()] == [job.id]
     assert claim(ledger, job, "host-2").worker == "host-2"
     assert ledger.lost() == ()
 
@@ -93,7 +96,7 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
 def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
     """Queued again, free at once, and the attempt is counted."""
     mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
-    assert ledger.give_back(WORKER) == (mine.id,)
+    assert [job.id for job in ledger.give_back(WORKER)] == [mine.id]
     assert ledger.job(mine.id).state is State.QUEUED
     assert ledger.job(other.id) == other
     assert claim(ledger, mine).attempts == 2
@@ -102,11 +105,11 @@ def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> 
 def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
     """The reason is in the job's story; nobody else can, and not twice."""
     job = claim(ledger, accept(ledger))
-    assert ledger.hand_back(job, "out of memory")
-    assert not ledger.hand_back(job, "again")
+    assert ledger.hand_back(job, "out of memory", lost=True)
+    assert not ledger.hand_back(job, "again", lost=True)
     assert dict(ledger.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
     second = claim(ledger, job, "host-2")
-    assert not ledger.hand_back(job, "an older attempt")
+    assert not ledger.hand_back(job, "an older attempt", lost=True)
     assert ledger.job(job.id) == second
 
 
@@ -135,13 +138,50 @@ def test_the_picture_in_the_docs_is_the_code() -> None:
 
 
 def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger) -> None:
-    """Three attempts, then FAILED; the queue is not held up for ever."""
+    """Three losses, of one kind or the other, then FAILED; the queue is not held up for ever."""
     job = accept(ledger)
-    for _ in range(MAX_ATTEMPTS):
-        claim(ledger, job, lease_s=-1)
+    claim(ledger, job, lease_s=-1)
+    ledger.hand_back(claim(ledger, job), "killed", lost=True)
+    for _ in range(5):  # its worker was told to stop: nothing is wrong with the job
+        ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
+    claim(ledger, job, lease_s=-1)
     assert ledger.claim(job.id, WORKER) is None
-    assert ledger.job(job.id).state is State.FAILED
-    assert "lost its worker" in ledger.job(job.id).result["reason"]
+    assert (ledger.job(job.id).state, ledger.job(job.id).attempts) == (State.FAILED, 8)
+    assert "was lost 3 times" in ledger.job(job.id).result["reason"]
+
+
+def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
+    """Written down with each renewal, so that a vanished worker takes little of it along; waiting costs nothing."""
+    first = claim(ledger, accept(ledger))
+    ledger.renew(replace(first, started_at=first.started_at - timedelta(seconds=50)), lease_s=-1)  # type: ignore[operator]  # it has started
+    second = claim(ledger, first, "host-2")
+    assert 50 <= second.spent_s < 51
+    ledger.hand_back(replace(second, started_at=second.started_at - timedelta(seconds=7)), "killed", lost=True)  # type: ignore[operator]  # likewise
+    assert 57 <= ledger.job(first.id).spent_s < 59
+
+
+def test_a_log_keeps_the_newest(ledger: Ledger) -> None:
+    """In order, of all attempts, up to a size; a single text that is longer is cut."""
+    job, other = accept(ledger), accept(ledger)
+    ledger.write_log(other.id, "other")
+    for number in range(10):
+        ledger.write_log(job.id, f"{number}" * (LOG_CHARS // 4))
+    assert ledger.log(job.id) == "".join(f"{number}" * (LOG_CHARS // 4) for number in (6, 7, 8, 9))
+    ledger.write_log(job.id, "x" * LOG_CHARS + "end")
+    assert ledger.log(job.id) == "x" * (LOG_CHARS - 3) + "end"
+    assert ledger.log(other.id) == "other"
+    with pytest.raises(UnknownName):
+        ledger.log("job-none")
+
+
+def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
+    """Until they say goodbye."""
+    ledger.hello("gpu-1", ["train.gpu", "train.gpu.2"])
+    ledger.hello("cpu-1", ["train.cpu"])
+    ledger.hello("cpu-1", ["train.cpu"])
+    assert ledger.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
+    ledger.goodbye("gpu-1")
+    assert ledger.queues() == {"train.cpu"}
 
 
 def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
@@ -149,7 +189,7 @@ def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) ->
     job = claim(ledger, accept(ledger), lease_s=-1)
     assert not ledger.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.publishing(job)
-    assert ledger.lost() == (job.id,)
+    assert [lost.id for lost in ledger.lost()] == [job.id]
     again = claim(ledger, job, "host-2")
     assert (again.state, again.attempts) == (State.RUNNING, 2)
     assert not ledger.publishing(job)
@@ -223,6 +263,20 @@ def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
     assert [job.id for job in ledger.jobs(model="mnist_cnn")] == [first.id]
     assert [job.id for job in ledger.jobs(states=[State.QUEUED])] == [second.id]
     assert len(ledger.jobs(limit=1)) == 1
+
+
+def test_pages_of_a_list_hold_every_job_once(ledger: Ledger) -> None:
+    """Each goes on before the last job of the one before, also when jobs are of the same moment or come in between."""
+    every = [accept(ledger).id for _ in range(7)]
+    pages: list[list[str]] = []
+    before = None
+    while page := [job.id for job in ledger.jobs(before=before, limit=3)]:
+        pages, before = [*pages, page], page[-1]
+        accept(ledger)
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [job for page in pages for job in page] == every[::-1]
+    with pytest.raises(UnknownName):
+        ledger.jobs(before="job-none")
 
 
 def test_an_unknown_job_is_named(ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """The OpenAPI document says of every route what is true, and of no other."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,16 @@ def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+    """Scripts and styles come from here too, and the browser is told to fetch nothing else."""
+    page = client.get("/docs/")
+    assert client.get("/docs").location.endswith("/docs/")
+    assert '"url": "/openapi.json"' in page.text
+    parts = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+    assert len(parts) > 3
+    for part in parts:
+        assert client.get(part).status_code == 200
+    assert "default-src 'none'; connect-src 'self'" in page.headers["Content-Security-Policy"]
+    assert client.get("/docs/../secret").status_code == client.get("/docs/none.js").status_code == 404

@@ -73,3 +73,16 @@ def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(sys
     assert b"answers now" in modelyard(system, "jobs", "follow", job).stdout
     late = modelyard(system, "jobs", "cancel", job)
     assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())
+    assert modelyard(system, "jobs", "log", job).returncode == 0
+
+
+def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System) -> None:
+    """With a budget of a second it fails; the retry is another job, and is cancelled."""
+    asked = modelyard(system, "train", "mnist_mlp", "--budget", "1", "--priority", "high", "--wait")
+    assert (asked.returncode, b"timeout" in asked.stderr) == (1, True)
+    failed = system.get("/api/jobs?state=failed")["jobs"][0]["id"]
+    again = modelyard(system, "jobs", "retry", failed).stdout.split()[0].decode()
+    assert again != failed
+    assert modelyard(system, "jobs", "cancel", again).returncode == 0
+    listed = modelyard(system, "jobs", "--state", "failed", "--limit", "1").stdout
+    assert (failed.encode() in listed, again.encode() in listed) == (True, False)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.catalog import FILE, Catalog, Trainable
+from models.catalog import FILE, Catalog, RecipeField, Trainable
 from services.cli import redis_server
 from services.ledger import Ledger, State
 from tests.system.conftest import free_port, wait_until
@@ -21,6 +21,8 @@ from tests.system.serving import Running, running
 
 MODEL = "neuron"
 ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
+
+EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1, "maximum": 10})
 
 
 @dataclass
@@ -61,7 +63,9 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     store = tmp_path / "store"
     store.mkdir()
-    known = Trainable(name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}})
+    known = Trainable(
+        name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
+    )
     (store / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     port = free_port()
     settings = {
@@ -156,6 +160,96 @@ def test_a_job_that_is_being_published_cannot_be_cancelled(desk: Desk) -> None:
     assert answer.status_code == 409
     assert "roll its version back" in answer.json()["error"]
     assert desk.http.get(f"/api/jobs/{job['id']}").json()["state"] == "publishing"
+
+
+# --- trying again -----------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(desk: Desk) -> None:
+    """The same request; it names the first. One that may still end well is 409; a key makes retrying safe to repeat."""
+    asked = ASKED | {"priority": "high", "budget_s": 60}
+    with desk.redis():
+        first = desk.submit(asked).json()["id"]
+        early = desk.http.post(f"/api/jobs/{first}:retry")
+        assert (early.status_code, "is queued" in early.json()["error"]) == (409, True)
+        desk.http.post(f"/api/jobs/{first}:cancel")
+        answers = [desk.http.post(f"/api/jobs/{first}:retry", headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    again = answers[0].json()
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[1].json()["id"] == again["id"] != first
+    assert answers[0].headers["Location"] == f"/api/jobs/{again['id']}"
+    assert again["state"] == "queued"
+    assert {name: again[name] for name in asked} == asked
+    assert again["retry_of"] == first
+    assert desk.http.get(f"/api/jobs/{first}").json()["state"] == "cancelled"
+    assert desk.http.post("/api/jobs/job-0000:retry").status_code == 404
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_filtered_and_paged(desk: Desk) -> None:
+    """By model and states; each page names where the next one begins, the last one nothing."""
+    with desk.redis():
+        ids = [desk.submit().json()["id"] for _ in range(5)]
+    desk.http.post(f"/api/jobs/{ids[1]}:cancel")
+
+    def page(**query: Any) -> tuple[list[str], str | None]:
+        found = desk.http.get("/api/jobs", params=query).json()
+        return [job["id"] for job in found["jobs"]], found["next"]
+
+    first, following = page(limit=3)
+    assert (first, following) == (ids[:1:-1], ids[2])
+    assert page(limit=3, before=following) == ([ids[1], ids[0]], None)
+    assert page(state="cancelled") == ([ids[1]], None)
+    assert page(state=["cancelled", "queued"], limit=5) == (ids[::-1], None)
+    assert page(model="another") == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ("limit=0", 400, "limit: received '0', allowed: 1 to 200"),
+        ("limit=many", 400, "limit: received 'many'"),
+        ("state=done", 400, "state: received 'done', allowed: queued, running"),
+        ("offset=3", 400, "unknown parameter 'offset'; there are model, state, limit, before"),
+        ("before=job-0000", 404, "unknown job"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused(desk: Desk, query: str, status: int, text: str) -> None:
+    """With the parameter, and what it may be."""
+    answer = desk.http.get(f"/api/jobs?{query}")
+    assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.json()
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"budget_s": 0}, "field 'budget_s': Input should be greater than or equal to 1"),
+        ({"priority": "urgent"}, "field 'priority': Input should be 'high', 'normal' or 'low'"),
+        ({"overrides": {"epochs": 0}}, "recipe key 'epochs': received 0, allowed: integer, minimum 1"),
+        ({"overrides": {"epoch": 1}}, "unknown recipe key 'epoch'; did you mean epochs?"),
+        ({"url": "http://elsewhere"}, "field 'url': Extra inputs are not permitted; the fields are model"),
+        ({"rollout": "now"}, "field 'rollout'"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_at_the_door(desk: Desk, asked: dict[str, Any], text: str) -> None:
+    """400 with the field and what it may be; nothing is accepted."""
+    answer = desk.submit(ASKED | asked)
+    assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.json()
+    assert desk.jobs() == []
+
+
+def test_a_log_is_text(desk: Desk) -> None:
+    """What the job's processes wrote; empty before they did, 404 for a job that nobody knows."""
+    with desk.redis():
+        job = desk.submit().json()["id"]
+    empty = desk.http.get(f"/api/jobs/{job}/log")
+    assert (empty.status_code, empty.text) == (200, "")
+    desk.ledger.write_log(job, "Traceback…\n")
+    answer = desk.http.get(f"/api/jobs/{job}/log")
+    assert (answer.text, answer.headers["content-type"]) == ("Traceback…\n", "text/plain; charset=utf-8")
+    assert desk.http.get("/api/jobs/job-0000/log").status_code == 404
 
 
 # --- events as they happen --------------------------------------------------------------------------------------------

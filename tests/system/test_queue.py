@@ -10,8 +10,11 @@ from redis import Redis
 
 from services import jobs
 from services.cli import redis_server
-from services.ledger import Job, Ledger, State
+from services.ledger import Job, Ledger, Priority, State
 from tests.system.conftest import wait_until
+
+WAITING = f"{jobs.CPU_QUEUE}\x06\x16{jobs.PRIORITIES[Priority.NORMAL]}"
+"""Redis's list of those of usual priority."""
 
 
 @pytest.fixture
@@ -48,9 +51,9 @@ def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue
     job = submit(ledger, queue)
     assert jobs.resend_lost(ledger, queue) == []  # the message is there
     broker = Redis(unix_socket_path=str(socket))
-    assert broker.delete(jobs.QUEUE) == 1
+    assert broker.delete(WAITING) == 1
     assert jobs.resend_lost(ledger, queue) == [job.id]
-    assert job.id.encode() in broker.lindex(jobs.QUEUE, 0)
+    assert job.id.encode() in broker.lindex(WAITING, 0)
     assert jobs.resend_lost(ledger, queue) == []
 
 
@@ -59,7 +62,7 @@ def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
 ) -> None:
     """The lease decides, not the message."""
     held, lost = submit(ledger, queue), submit(ledger, queue)
-    Redis(unix_socket_path=str(socket)).delete(jobs.QUEUE)
+    Redis(unix_socket_path=str(socket)).delete(WAITING)
     ledger.claim(held.id, "alive")
     ledger.claim(lost.id, "dead", lease_s=-1)
     assert jobs.resend_lost(ledger, queue) == [lost.id]
@@ -69,12 +72,54 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
     """Final is final."""
     claimed = ledger.claim(submit(ledger, queue).id, "worker")
     assert claimed
-    Redis(unix_socket_path=str(socket)).delete(jobs.QUEUE)
+    Redis(unix_socket_path=str(socket)).delete(WAITING)
     ledger.finish(claimed, State.FAILED, {})
     assert jobs.resend_lost(ledger, queue) == []
 
 
+@pytest.mark.parametrize(
+    ("devices", "served", "queue_name"),
+    [
+        ("auto", [], "train.cpu"),
+        ("auto", ["train.cpu"], "train.cpu"),
+        ("auto", ["train.cpu", "train.gpu"], "train.gpu"),
+        ("cpu", ["train.gpu"], "train.cpu"),
+        ("gpu", ["train.cpu"], "train.gpu"),
+        ("1", [], "train.gpu"),
+        ("4", ["train.gpu"], "train.gpu.4"),
+    ],
+)
+def test_a_job_waits_where_what_it_is_to_be_trained_on_is(devices: str, served: list[str], queue_name: str) -> None:
+    """Automatic: on a GPU, if some worker has one."""
+    assert jobs.queue_of(devices, served) == queue_name
+
+
+def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
+    """Without GPUs, those of the CPU."""
+    assert jobs.queues_of_worker(0) == ("train.cpu",)
+    assert jobs.queues_of_worker(1) == ("train.gpu",)
+    assert jobs.queues_of_worker(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
+
+
+def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
+    """The only worker with a GPU has left: its jobs go to the CPU, unless they asked for a GPU."""
+    ledger.hello("gpu-1", ["train.gpu"])
+    job = submit(ledger, queue)
+    bound = jobs.submit(ledger, queue, jobs.TrainJob(model="neuron"), by="test", devices="gpu")
+    assert waiting(queue) == {"train.gpu": 2, "train.cpu": 0}
+    ledger.goodbye("gpu-1")
+    assert jobs.resend_lost(ledger, queue) == [job.id]
+    assert waiting(queue) == {"train.gpu": 2, "train.cpu": 1}
+    assert ledger.job(bound.id).state is State.QUEUED
+
+
+def waiting(queue: Celery) -> dict[str, int]:
+    with queue.connection_for_write() as connection:
+        return {name: jobs.messages(connection, name) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
+
+
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
     """Nothing is lost by asking."""
+    ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
     with pytest.raises(jobs.QueueUnavailable):
         jobs.resend_lost(ledger, jobs.sender(redis_server.broker_url(tmp_path / "none.sock")))

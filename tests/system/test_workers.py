@@ -49,8 +49,12 @@ class Shop:
         wait_until(lambda: " ready." in started.printed, 90, f"worker {name}")
         return started
 
-    def submit(self, model: str = "mnist_mlp", **overrides: Any) -> Job:
-        asked = jobs.TrainJob(model=model, data="sample", rollout="manual", overrides=overrides)
+    def submit(
+        self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
+    ) -> Job:
+        asked = jobs.TrainJob(
+            model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
+        )
         return jobs.submit(self.ledger, self.queue, asked, by="test")
 
     def job(self, job: Job) -> Job:
@@ -149,7 +153,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(shop: Sh
         child.send_signal(signal.SIGSEGV)
     ended = shop.ended(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 3)
-    assert ended.result["reason"] == "the training process was ended by SIGSEGV, in attempt 3 of 3"
+    assert ended.result["reason"] == "the training process was ended by SIGSEGV, in attempt 3"
     assert shop.ended(shop.submit("neuron")).state is State.SUCCEEDED
     wait_until(lambda: not shop.left(job), 10, "no folder is left")
 
@@ -177,3 +181,50 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
         os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: shop.job(job).attempts == 2, 100, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
+
+
+def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> None:
+    """The budget counts from the start, over all attempts; a process that does not hear is gone soon after."""
+    worker = shop.worker("one")
+    job = shop.submit(budget_s=15, **LONG)
+    child = child_of(worker)
+    wait_until(lambda: shop.in_epoch(job, 1), TRAINED_S, "the first epoch")
+    child.suspend()  # as if it hung in native code
+    ended = shop.ended(job)
+    assert (ended.state, ended.attempts) == (State.FAILED, 1)
+    assert ended.result["reason"] == "timeout: its time budget of 15 s is used up"
+    assert ended.started_at
+    assert ended.finished_at
+    assert 15 <= (ended.finished_at - ended.started_at).total_seconds() < 15 + 5 + 2
+    assert not child.is_running()
+    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+    assert shop.ledger.claim(job.id, "another") is None
+
+
+def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
+    """Twenty of low priority are queued before one of high; the worker then takes that one first."""
+    waiting = [shop.submit("neuron", priority="low") for _ in range(20)]
+    usual, urgent = shop.submit("neuron"), shop.submit("neuron", priority="high")
+    shop.worker("one")
+    for job in (urgent, usual):
+        wait_until(lambda job=job: shop.job(job).started_at, 90, "its start")
+        assert [early.id for early in waiting if shop.job(early).started_at] == []
+        shop.ledger.cancel(job.id, "the test")
+    wait_until(lambda: any(shop.job(job).started_at for job in waiting), 90, "the start of another")
+    first = shop.job(waiting[0])
+    assert first.started_at, "of equal priority, the oldest goes first"
+    for job in waiting:
+        shop.ledger.cancel(job.id, "the test")
+
+
+def test_what_a_jobs_processes_wrote_is_kept(shop: Shop) -> None:
+    """In the ledger, where those can read it who cannot see the worker: here the traceback of what nobody expected."""
+    worker = shop.worker("one")
+    job = shop.submit(**LONG)
+    child = child_of(worker)
+    wait_until(lambda: shop.in_epoch(job, 1), TRAINED_S, "the first epoch")
+    shutil.rmtree(shop.home / "work" / "checkpoints" / job.id)
+    ended = shop.ended(job)
+    assert ended.state is State.FAILED, child
+    assert "Traceback" in shop.ledger.log(job.id)
+    assert "Traceback" in worker.printed

@@ -1,0 +1,70 @@
+"""Brings a database's tables to the form that this code knows. Alembic is loaded only where something is to be done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from models.errors import StorageFailed
+
+HEAD = "0002"
+"""The newest file in ``migrations/versions``."""
+MIGRATIONS = Path(__file__).with_name("migrations")
+LOCK = 0x6D6F6479
+"""Of PostgreSQL, for one program that migrates at a time."""
+
+
+def prepare(engine: Engine) -> None:
+    """Creates or migrates the tables, if need be; of several who do so at once, one does and the others wait.
+
+    Raises:
+        StorageFailed: they were made by a newer program.
+    """
+    with engine.connect() as connection:
+        if revision(connection) == HEAD:
+            return
+    with alone(engine) as connection:
+        if revision(connection) != HEAD:
+            _upgrade(connection)
+
+
+def revision(connection: Connection) -> str | None:
+    """Of the tables; None if they are not there, or were made before migrations were."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which nobody else migrates."""
+    if engine.dialect.name == "sqlite":  # Python's sqlite3 begins none before it changes tables, so this one is ours
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+        return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield connection
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = revision(connection)
+    if found is not None and found not in known:
+        raise StorageFailed(f"ledger: its tables are of revision {found}, made by a newer release; use that one")
+    command.upgrade(config, "head")
