@@ -95,6 +95,7 @@ def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(client: Fl
     parts = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
     assert len(parts) > 3
     for part in parts:
-        assert client.get(part).status_code == 200
+        with client.get(part) as file:
+            assert file.status_code == 200
     assert "default-src 'none'; connect-src 'self'" in page.headers["Content-Security-Policy"]
     assert client.get("/docs/../secret").status_code == client.get("/docs/none.js").status_code == 404
