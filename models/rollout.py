@@ -3,9 +3,9 @@
 Slim. Every write is one atomic replacement under the store's lock, so a rollback is one file write.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -24,11 +24,33 @@ class NothingToRollBackTo(ModelyardError):
     status = 409
 
 
+class NotPossible(ModelyardError):
+    """A change that would make no sense; says why."""
+
+    status = 409
+
+
 class Canary(Frozen):
     """A version that gets ``percent`` of the unpinned requests."""
 
     version: int
     percent: Annotated[float, Field(ge=0, le=100)]
+    since: datetime
+    """When it began; marks what is observed of it."""
+    judged: bool = True
+    """Whether it is promoted or rolled back by what is observed; else a person decides."""
+    enough: Annotated[int, Field(ge=1)] = 10_000
+    """Answers after which it is promoted if nothing speaks against it."""
+
+
+class Shadow(Frozen):
+    """A version that is asked what the stable one answered, and whose answers nobody gets."""
+
+    version: int
+    since: datetime
+
+
+Trial = TypeVar("Trial", Canary, Shadow)
 
 
 class Change(Frozen):
@@ -47,7 +69,9 @@ class Rollout(Frozen):
 
     stable: int | None = None
     canary: Canary | None = None
-    shadow: int | None = None
+    shadow: Shadow | None = None
+    labels: Mapping[str, Annotated[int, Field(ge=1)]] = {}
+    """Versions by names of a person's choice, beside ``stable``, ``canary`` and ``shadow``."""
     keep: tuple[int, ...] = ()
     """Loaded, but not answering unpinned requests: the previous stable, and versions about to be promoted."""
     history: tuple[Change, ...] = ()
@@ -55,17 +79,35 @@ class Rollout(Frozen):
     @property
     def loaded(self) -> tuple[int, ...]:
         """Every version the model server must hold, ascending."""
-        wanted = {*self.keep, self.stable, self.shadow, self.canary.version if self.canary else None}
-        return tuple(sorted(version for version in wanted if version is not None))
+        return tuple(sorted({*self.keep, *self.named.values()}))
+
+    @property
+    def named(self) -> Mapping[str, int]:
+        """Every label that a version bears, ours and a person's."""
+        ours = {"stable": self.stable} if self.stable is not None else {}
+        if self.canary:
+            ours["canary"] = self.canary.version
+        if self.shadow:
+            ours["shadow"] = self.shadow.version
+        return {**self.labels, **ours}
 
     def preload(self, version: int) -> "Rollout":
         """Asks for a version to be loaded without letting it answer."""
         return self.model_copy(update={"keep": tuple(sorted({*self.keep, version}))})
 
     def promote(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Makes a version answer; the previous stable stays loaded, everything older is let go."""
+        """Makes a version answer; the previous stable stays loaded, everything older is let go.
+
+        A canary or shadow of the same version has ended with that; another canary would be compared with another
+        stable, and begins anew.
+        """
         previous = () if self.stable in (None, version) else (self.stable,)
-        return self._changed("promote", version, by, reason, detail, stable=version, keep=previous)
+        canary, shadow = self.canary, self.shadow
+        update = {
+            "canary": None if not canary or canary.version == version else _again(canary),
+            "shadow": None if not shadow or shadow.version == version else _again(shadow),
+        }
+        return self._changed("promote", version, by, reason, detail, stable=version, keep=previous, **update)
 
     @property
     def previous(self) -> int | None:
@@ -82,27 +124,100 @@ class Rollout(Frozen):
     def rollback(self, *, by: str, reason: str) -> "Rollout":
         """Makes the previous version answer again, at once: it is loaded. What answered until now stays loaded.
 
+        A canary ends with that: it was compared with a version that does not answer any more.
+
         Raises:
             NothingToRollBackTo: no version answered before, or it is not loaded any more.
         """
         version = self.previous
-        if version is None or version not in self.keep:
+        if version is None or version not in self.loaded:
             loaded = f"version {version} is not loaded any more; promote it" if version else "none answered before"
             raise NothingToRollBackTo(f"version {self.stable} stays: {loaded}")
         assert self.stable is not None
         keep = tuple(sorted({*self.keep, self.stable} - {version}))
-        return self._changed("rollback", version, by, reason, {"from": self.stable}, stable=version, keep=keep)
+        trials = {"canary": None, "shadow": self.shadow and _again(self.shadow)}
+        detail = {"from": self.stable}
+        return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **trials)
+
+    def start_canary(self, canary: Canary, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
+        """Lets a loaded version answer a share of the unpinned requests, instead of a canary that there is.
+
+        The same version with another share goes on with what was observed of it.
+
+        Raises:
+            NotPossible: nothing is stable, or the version is.
+        """
+        if self.stable is None or canary.version == self.stable:
+            why = "is stable already" if self.stable else "would be alone; promote it"
+            raise NotPossible(f"version {canary.version} {why}")
+        said = {"percent": canary.percent, **(detail or {})}
+        if self.canary and self.canary.version == canary.version:
+            canary = canary.model_copy(update={"since": self.canary.since})
+        keep = self._kept_without(canary.version)
+        return self._changed("canary", canary.version, by, reason, said, canary=canary, keep=keep)
+
+    def end_canary(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
+        """Takes the canary's share away and lets go of it.
+
+        Raises:
+            NotPossible: there is none.
+        """
+        if self.canary is None:
+            raise NotPossible("there is no canary")
+        return self._changed("end canary", self.canary.version, by, reason, detail, canary=None)
+
+    def start_shadow(self, shadow: Shadow, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
+        """Has a loaded version asked what the stable one answered.
+
+        Raises:
+            NotPossible: nothing is stable, or the version is.
+        """
+        if self.stable is None or shadow.version == self.stable:
+            why = "is stable already" if self.stable else "has nothing to follow: no version is stable"
+            raise NotPossible(f"version {shadow.version} {why}")
+        keep = self._kept_without(shadow.version)
+        return self._changed("shadow", shadow.version, by, reason, detail, shadow=shadow, keep=keep)
+
+    def end_shadow(self, *, by: str, reason: str) -> "Rollout":
+        """Raises ``NotPossible`` if there is none."""
+        if self.shadow is None:
+            raise NotPossible("there is no shadow")
+        return self._changed("end shadow", self.shadow.version, by, reason, None, shadow=None)
+
+    def label(
+        self, name: str, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None
+    ) -> "Rollout":
+        """Gives a loaded version a name, which another one may have borne."""
+        labels, said = {**self.labels, name: version}, {"label": name, **(detail or {})}
+        keep = self._kept_without(version)
+        return self._changed("label", version, by, reason, said, labels=labels, keep=keep)
+
+    def unlabel(self, name: str, *, by: str, reason: str) -> "Rollout":
+        """Raises ``NotPossible`` if no version bears the name."""
+        if name not in self.labels:
+            raise NotPossible(f"no version is labelled {name!r}")
+        labels = {label: version for label, version in self.labels.items() if label != name}
+        return self._changed("unlabel", self.labels[name], by, reason, {"label": name}, labels=labels)
 
     def drop(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Lets go of a version that was preloaded and did not make it."""
         keep = tuple(number for number in self.keep if number != version)
         return self._changed("reject", version, by, reason, detail, keep=keep)
 
+    def _kept_without(self, version: int) -> tuple[int, ...]:
+        """What stays loaded for its own sake when a version is loaded for another reason; the previous one does."""
+        return tuple(number for number in self.keep if number != version or number == self.previous)
+
     def _changed(
         self, action: str, version: int, by: str, reason: str, detail: dict[str, Any] | None, **update: Any
     ) -> "Rollout":
         change = Change(at=datetime.now(UTC), action=action, version=version, by=by, reason=reason, detail=detail or {})
         return self.model_copy(update={**update, "history": (*self.history, change)[-HISTORY:]})
+
+
+def _again(trial: Trial) -> Trial:
+    """The same, beginning now."""
+    return trial.model_copy(update={"since": datetime.now(UTC)})
 
 
 def read(store: Store, model: str) -> Rollout:

@@ -10,8 +10,9 @@ from models.manifest import Manifest, Verdict
 
 Policy = Literal["auto", "require-real", "sample"]
 """Which data: the real files or else the sample; the real files or nothing; the sample."""
-Target = Literal["stable", "manual"]
-"""What becomes of a published version: it answers as soon as it may; a person decides."""
+Target = Literal["stable", "canary", "manual"]
+"""What becomes of a published version: it answers as soon as it may; a share of the requests, until it is judged; a
+person decides."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Promotion:
     reason: str
     parity: float | None = None
     """Largest absolute difference of golden answers over all servers; None if no server was asked."""
+    percent: float = 100.0
+    """Its share of the requests; less for a canary."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""Lets a published version answer, once every model server holds it and answers as it did in training."""
+"""Lets a published version into the rollout, once every model server holds it and answers as it did in training."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 
 from models import rollout
 from models.manifest import Manifest
+from models.rollout import Canary, NotPossible, Rollout
 from models.serving_client import ServingClient
 from models.store import Store
 from models.tfserving import ServingFailed
@@ -18,6 +21,11 @@ from pipeline.progress import Progress, Report
 LOAD_DEADLINE_S = 180.0
 POLL_S = 0.2
 CALL_TIMEOUT_S = 10.0
+CANARY_PERCENT = 10.0
+"""Of the requests, for the canary that a job begins."""
+
+Edit = Callable[[Rollout, str, dict[str, Any]], Rollout]
+"""Gives a version that was let in its role: of the rollout as it is then, the reason, and what was found."""
 
 
 def promote(
@@ -30,24 +38,59 @@ def promote(
     why: str = "",
     deadline_s: float = LOAD_DEADLINE_S,
 ) -> Promotion:
-    """Loads the version beside the stable one, compares, and flips ``rollout.json``.
+    """Makes the version stable, once it was let in."""
 
-    Whatever goes wrong before the flip leaves the old version answering, and is written into the rollout's history.
+    def make_stable(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
+        return now.promote(manifest.version, by=by, reason=reason, detail=detail)
 
-    Args:
-        serving: addresses of every model server; with none, the version is promoted unseen and the reason says so.
-        by: who or what asked, for the history.
-        why: what they said, for the history too.
-        deadline_s: for each model server to load the version.
-    """
-    with store.lock(f"promote-{manifest.model}"):  # a second one would let go of the version this one has preloaded
-        return _promote(store, manifest, serving, by, report, {"why": why} if why else {}, deadline_s)
+    return let_in(store, manifest, serving, make_stable, by=by, report=report, why=why, deadline_s=deadline_s)
 
 
-def _promote(
+def start_canary(store: Store, manifest: Manifest, serving: Sequence[str], *, by: str, report: Report) -> Promotion:
+    """Gives the version a share of the requests, once it was let in."""
+    canary = Canary(version=manifest.version, percent=CANARY_PERCENT, since=datetime.now(UTC))
+
+    def begin(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
+        return now.start_canary(canary, by=by, reason=reason, detail=detail)
+
+    done = let_in(store, manifest, serving, begin, by=by, report=report)
+    return replace(done, percent=CANARY_PERCENT if done.promoted else 0.0)
+
+
+def let_in(
     store: Store,
     manifest: Manifest,
     serving: Sequence[str],
+    edit: Edit,
+    *,
+    by: str,
+    report: Report,
+    why: str = "",
+    deadline_s: float = LOAD_DEADLINE_S,
+) -> Promotion:
+    """Loads the version beside the stable one, compares its answers with training's, and edits ``rollout.json``.
+
+    Whatever goes wrong before that leaves what answers as it is, and is written into the rollout's history.
+
+    Args:
+        serving: addresses of every model server; with none, the version is let in unseen and the reason says so.
+        edit: gives the version its role.
+        by: who or what asked, for the history.
+        why: what they said, for the history too.
+        deadline_s: for each model server to load the version.
+
+    Raises:
+        NotPossible: the edit makes no sense by now; the version is let go of.
+    """
+    with store.lock(f"promote-{manifest.model}"):  # a second one would let go of the version this one has preloaded
+        return _let_in(store, manifest, serving, edit, by, report, {"why": why} if why else {}, deadline_s)
+
+
+def _let_in(
+    store: Store,
+    manifest: Manifest,
+    serving: Sequence[str],
+    edit: Edit,
     by: str,
     report: Report,
     said: Mapping[str, Any],
@@ -56,24 +99,24 @@ def _promote(
     model, version = manifest.model, manifest.version
     if not serving:
         reason = "no model server was given, so its answers were not compared"
-        rollout.change(store, model, lambda now: now.promote(version, by=by, reason=reason, detail={**said}))
+        rollout.change(store, model, lambda now: edit(now, reason, {**said}))
         return Promotion(True, reason)
     report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
     rollout.change(store, model, lambda now: now.preload(version))
     clients = [ServingClient(address) for address in serving]
     try:
         worst = max(_parity_when_available(client, store, manifest, deadline_s) for client in clients)
-    except (NotServed, ServingFailed) as error:
-        reason = str(error)
-        rollout.change(store, model, lambda now: now.drop(version, by=by, reason=reason, detail={**said}))
-        return Promotion(False, reason)
+        reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
+        rollout.change(store, model, lambda now: edit(now, reason, {**said, "parity": worst}))
+    except (NotServed, ServingFailed, NotPossible) as error:
+        because = str(error)
+        rollout.change(store, model, lambda now: now.drop(version, by=by, reason=because, detail={**said}))
+        if isinstance(error, NotPossible):
+            raise
+        return Promotion(False, because)
     finally:
         for client in clients:
             client.close()
-    reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
-    rollout.change(
-        store, model, lambda now: now.promote(version, by=by, reason=reason, detail={**said, "parity": worst})
-    )
     return Promotion(True, reason, worst)
 
 

@@ -23,7 +23,7 @@ from pipeline.export import export
 from pipeline.gate import judge
 from pipeline.job import Outcome, Place, Promotion, Published, Rejected, Run
 from pipeline.progress import Progress, Report
-from pipeline.promote import promote
+from pipeline.promote import promote, start_canary
 from pipeline.publish import environment, publish
 from pipeline.results import Loaded
 from pipeline.train import train
@@ -102,7 +102,8 @@ def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Re
     """A published version, and whether it answers now."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
-    return Published(manifest, promote(store, manifest, place.serving, by=job.by, report=report))
+    begin = start_canary if job.rollout == "canary" and rollout.read(store, manifest.model).stable else promote
+    return Published(manifest, begin(store, manifest, place.serving, by=job.by, report=report))
 
 
 def champion_of(store: Store, model: str) -> Manifest | None:

@@ -12,6 +12,8 @@ from services.cli.options import DEFAULT_URL, Url
 
 app = typer.Typer(help="List training jobs, the newest first; show, follow, cancel or retry one.")
 
+EVERY = 100.0
+"""Percent of the requests."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `modelyard jobs` lists it.")]
 
 
@@ -87,12 +89,20 @@ def told(entry: dict[str, Any]) -> tuple[str, str]:
     return show.progress_note(body)
 
 
+def answering(promotion: dict[str, Any]) -> str:
+    """Whether a new version answers."""
+    if not promotion["promoted"]:
+        return f"does not answer: {promotion['reason']}"
+    percent = promotion.get("percent", EVERY)
+    return "answers now" if percent == EVERY else f"answers {percent:g} % of the requests now"
+
+
 def end_like(job: dict[str, Any]) -> None:
     """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
     result = job["result"]
     if job["state"] == "succeeded":
         promotion, verdict = result["promotion"], result["verdict"]
-        now = "answers now" if promotion["promoted"] else f"does not answer: {promotion['reason']}"
+        now = answering(promotion)
         test = show.metric(verdict["metric"], verdict["value"])
         show.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
         return

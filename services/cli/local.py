@@ -104,7 +104,7 @@ def only_one(home: Path) -> Iterator[None]:
 
 
 def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
-    """Redis, model server, gateway and trainer; returns when all of them answer."""
+    """Redis, model server, gateway, scheduler and trainer; returns when all of them answer."""
     folder = ground.private_folder(local.home)
     broker = folder / "redis.sock"
     services = processes(local, broker, models)
@@ -127,6 +127,7 @@ def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service
         ),
         ground.model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
         ground.gateway(client, environment),
+        Service("scheduler", [sys.executable, "-m", "services.scheduler"], lambda: True, environment),
         Service(
             "trainer", [sys.executable, "-m", "services.trainer"], lambda: announced(local.store, models), environment
         ),

@@ -104,7 +104,10 @@ def train(
     recipe: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     set_: Overrides = None,
     data: Data = "auto",
-    rollout: Annotated[Target, typer.Option(help="stable: let it answer if it may; manual: only publish.")] = "stable",
+    rollout: Annotated[
+        Target,
+        typer.Option(help="stable: let it answer if it may; canary: a tenth, until judged; manual: only publish."),
+    ] = "stable",
     priority: Annotated[Priority, typer.Option(help="Which of those who wait goes first.")] = "normal",
     budget: Annotated[float | None, typer.Option(help="Seconds that it may run.", metavar="SECONDS")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress and end with the job.")] = False,

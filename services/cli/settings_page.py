@@ -4,10 +4,15 @@ import sys
 from pathlib import Path
 
 from services.gateway.settings import GatewaySettings
+from services.scheduler.settings import SchedulerSettings
 from services.settings import Settings
 from services.trainer.settings import TrainerSettings
 
-PROCESSES: tuple[tuple[str, type[Settings]], ...] = (("Gateway", GatewaySettings), ("Trainer", TrainerSettings))
+PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
+    ("Gateway", GatewaySettings),
+    ("Trainer", TrainerSettings),
+    ("Scheduler", SchedulerSettings),
+)
 
 HEAD = """# Settings
 

@@ -11,6 +11,7 @@ from services.gateway.deadline import Deadline
 from services.gateway.interface import Interface
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.versions import KEY_HEADER
 
 
 def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
@@ -39,7 +40,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
         """Fills the message from the body; finds who answers it, and until when."""
         request = request_ctx.request
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = serving.interface(model, version, label, until)
+        interface = g.interface = serving.interface(model, version, label, until, request.headers.get(KEY_HEADER))
         asked = json_form.parse(payload.read(request, settings.max_json_bytes), settings.max_depth)
         message.model_spec.signature_name = json_form.find_signature(asked, interface)
         examples_form.fill_input(message.input, asked, settings.max_instances)

@@ -22,12 +22,14 @@ from services.gateway.metrics import Metrics
 from services.gateway.payload import Decoded
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.versions import KEY_HEADER
 
 log = structlog.get_logger()
 
 NAME, NUMBER = "([a-zA-Z0-9_.-]{1,128})", "([0-9]{1,18})"
 UNUSUAL = frozenset({"content-encoding", "origin", "x-request-class"})
 """Headers that ask for more than an answer."""
+KEY = KEY_HEADER.lower()
 SIGNATURE = json_form.DEFAULT_SIGNATURE
 
 Headers = Mapping[str, str]
@@ -94,7 +96,7 @@ class FastLane:
         request_id = access.request_id(headers.get("x-request-id", ""))
         try:
             until = deadline.asked(headers.get("x-timeout-ms"), self._settings.predict_timeout_s)
-            interface = self._serving.at_hand(found[1], int(found[2]) if found[2] else None)
+            interface = self._serving.at_hand(found[1], int(found[2]) if found[2] else None, headers.get(KEY))
             if interface is None:
                 return None
             question = route.read(Asking(headers, body, interface, self._settings, until, request_id))

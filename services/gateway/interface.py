@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.manifest import ImageLimits, Manifest, SignatureSpec, TensorSpec, TextLimits, VectorLimits
+from models.rollout import Canary, Shadow
 from models.tfserving import dtype_name, get_model_metadata_pb2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an answer that the rollout chose the version for is compared with."""
+
+    canary: Canary | None
+    shadow: Shadow | None
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Interface:
     """Most rows in one call, where a measured plan says so."""
     floats: bool = False
     """The model server takes its newest version at each call; ``version`` is the one that it was when asked."""
+    trial: Trial | None = None
+    """Where the rollout chose this version, and has others to compare it with."""
 
 
 def published(manifest: Manifest) -> Interface:

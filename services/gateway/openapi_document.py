@@ -42,6 +42,7 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "X-Request-Id": ("header", "Comes back, if it is of this form; else a new one does.", REQUEST_ID),
     "X-Timeout-Ms": ("header", "Time limit; 30000 at most.", {"type": "integer", "minimum": 1}),
     "X-Request-Class": ("header", "Behind everything that is not bulk.", {"enum": ["interactive", "bulk"]}),
+    "X-Rollout-Key": ("header", "Of who asks: equal keys get the same version.", {"type": "string"}),
     "Content-Encoding": ("header", "Of the body.", {"enum": ["gzip", "deflate"]}),
     "Idempotency-Key": ("header", "The same key and body within a day give the same job.", matching(training.KEY)),
     "Inference-Header-Content-Length": ("header", "Where JSON ends and binary tensors begin.", {"type": "integer"}),

@@ -45,7 +45,7 @@ def examples(summary: str, schema: type[BaseModel]) -> Operation:
         summary,
         json(schema),
         takes={JSON: v1.ExamplesRequest},
-        parameters=("X-Timeout-Ms", "Content-Encoding"),
+        parameters=("X-Timeout-Ms", "X-Rollout-Key", "Content-Encoding"),
         errors=(*MODEL, 415),
         versioned=True,
     )
@@ -58,7 +58,7 @@ OPERATIONS: Mapping[str, Operation] = {
         takes={JSON: v1.PredictRequest}
         | dict.fromkeys(("image/png", "image/jpeg", "text/plain", "text/csv", *LINES))
         | {"multipart/form-data": None},
-        parameters=("X-Timeout-Ms", "X-Request-Class", "Content-Encoding", "labels", "signature_name"),
+        parameters=("X-Timeout-Ms", "X-Request-Class", "X-Rollout-Key", "Content-Encoding", "labels", "signature_name"),
         errors=(*MODEL, 415),
         versioned=True,
     ),
@@ -70,7 +70,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Infer: tensors in JSON, or in binary behind it.",
         {200: {JSON: v2.InferAnswer, "application/octet-stream": None}},
         takes={JSON: v2.InferRequest, "application/octet-stream": None},
-        parameters=("X-Timeout-Ms", "Content-Encoding", "Inference-Header-Content-Length"),
+        parameters=("X-Timeout-Ms", "X-Rollout-Key", "Content-Encoding", "Inference-Header-Content-Length"),
         errors=(*MODEL, 415),
         versioned=True,
     ),
@@ -117,6 +117,13 @@ OPERATIONS: Mapping[str, Operation] = {
         "Let a version answer, once every model server gives the answers that it gave in training.",
         json(ours.RolloutHistory),
         takes={JSON: ours.PromotionRequest},
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 404, 409, 415),
+    ),
+    "rollouts.change": Operation(
+        "Give versions roles, or end them: a canary's share, a shadow, labels.",
+        json(ours.RolloutHistory),
+        takes={JSON: ours.RolloutRequest},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from models.kinds import Source, Task
 from models.manifest import BaselineRecord, DataRecord, Environment, RecipeRecord, Training, Verdict
-from models.rollout import Canary, Change
+from models.rollout import Canary, Change, Shadow
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$")]
 """A number of 64 bits, which JSON writes as a string."""
@@ -74,7 +74,8 @@ class RolloutState(Body):
 
     stable: int | None
     canary: Canary | None
-    shadow: int | None
+    shadow: Shadow | None
+    labels: dict[str, int]
     keep: list[int]
 
 
@@ -109,6 +110,8 @@ class RolloutHistory(RolloutState):
     """Who decided what, the newest change first."""
 
     history: list[Change]
+    observed: dict[str, Any] | None = None
+    """Of a canary and a shadow; null where there is neither, or the ledger is away."""
 
 
 class RollbackRequest(Body):
@@ -121,6 +124,25 @@ class PromotionRequest(Body):
     """Which version, and why; ``force`` needs a reason, and overrules the gate, never the comparison of answers."""
 
     version: int = Field(ge=1, le=2**53 - 1)
+    reason: str = Field("", max_length=500)
+    force: bool = False
+
+
+class CanaryRequest(Body):
+    """A version, its share of the requests that name none, and whether it is judged by what is observed of it."""
+
+    version: int = Field(ge=1, le=2**53 - 1)
+    percent: float = Field(10.0, ge=0, le=100)
+    judged: bool = True
+    enough: int = Field(10_000, ge=1, le=10**9)
+
+
+class RolloutRequest(Body):
+    """Roles of versions: what is left out stays as it is, null ends it."""
+
+    canary: CanaryRequest | None = None
+    shadow: int | None = Field(None, ge=1, le=2**53 - 1)
+    labels: dict[str, int | None] = Field({}, max_length=16)
     reason: str = Field("", max_length=500)
     force: bool = False
 
@@ -155,7 +177,7 @@ class JobRequest(Body):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
 

@@ -10,6 +10,7 @@ from services.gateway.front import CLASS_HEADER, STREAMED
 from services.gateway.interface import Interface
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.versions import KEY_HEADER
 
 
 def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
@@ -22,7 +23,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
     def predict(model: str, version: int | None = None, label: str | None = None) -> Response:
         request = request_ctx.request  # itself: looking through Flask's proxy each time is slower
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = serving.interface(model, version, label, until)
+        interface = g.interface = serving.interface(model, version, label, until, request.headers.get(KEY_HEADER))
         if request.mimetype in STREAMED:
             g.interface = pinned(interface)
             return bulk.answer(request, g.interface, settings, serving, g.request_id)

@@ -3,21 +3,33 @@
 These write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work when those do not.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Self
 
 import structlog
 from flask import Blueprint, request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models import rollout
 from models.errors import ModelyardError
 from models.manifest import Manifest
+from models.rollout import Canary, Rollout, Shadow
 from models.store import Store
-from pipeline.promote import promote
+from pipeline.promote import let_in
 from services.gateway import json_body, payload
 from services.gateway.settings import GatewaySettings
+from services.gateway.trials import Trials
 
 log = structlog.get_logger()
+
+Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+OURS = ("stable", "canary", "shadow")
+"""Labels that follow from the rollout."""
+Role = Callable[..., Rollout]
+"""``(rollout, version, by=, reason=, detail=)`` -> the rollout in which the version has it."""
 
 MAX_BODY_BYTES = 16 * 1024
 LOAD_DEADLINE_S = 30.0
@@ -38,30 +50,63 @@ class Rollback(BaseModel):
     reason: str = Field("", max_length=500)
 
 
-class Promotion(BaseModel):
-    """Which version, and why."""
+class Forcible(BaseModel):
+    """A change that the gate's verdict may speak against."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = Field(ge=1, le=2**53 - 1)
     reason: str = Field("", max_length=500)
     force: bool = False
 
     @model_validator(mode="after")
-    def _forced_for_a_reason(self) -> "Promotion":
+    def _forced_for_a_reason(self) -> Self:
         if self.force and not self.reason.strip():
             raise ValueError("force needs a reason")
         return self
 
 
-def routes(settings: GatewaySettings, store: Store) -> Blueprint:
+class Promotion(Forcible):
+    """Which version is to be stable."""
+
+    version: Number
+
+
+class CanaryAsked(BaseModel):
+    """Which version gets which share of the requests that name none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Number
+    percent: float = Field(10.0, ge=0, le=100)
+    judged: bool = True
+    enough: int = Field(10_000, ge=1, le=10**9)
+
+
+class RolloutAsked(Forcible):
+    """Roles of versions; what is left out stays as it is, null ends it."""
+
+    canary: CanaryAsked | None = None
+    shadow: Number | None = None
+    labels: dict[Label, Number | None] = Field({}, max_length=16)
+
+    @field_validator("labels")
+    @classmethod
+    def _not_ours(cls, labels: dict[str, int | None]) -> dict[str, int | None]:
+        if taken := sorted(set(labels) & set(OURS)):
+            raise ValueError(f"{', '.join(taken)} cannot be given: they follow from the rollout")
+        return labels
+
+
+def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
     """The views under ``/api/models`` that say, and change, which version answers."""
     views = Blueprint("rollouts", __name__)
+    changes = Changes(store, settings.serving)
 
     @views.get("/api/models/<model>/rollout")
     def shown(model: str) -> dict[str, Any]:
         store.known_versions(model)
-        return told(rollout.read(store, model))
+        now = rollout.read(store, model)
+        return told(now) | {"observed": trials.observed(model, now)}
 
     @views.get("/api/models/<model>/versions/<version:version>")
     def record(model: str, version: int) -> dict[str, Any]:
@@ -81,30 +126,90 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
         asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
         store.known_versions(model)
         by = f"http {request.remote_addr}"
-        promoted(settings, store, model, asked, by)
-        log.warning("promoted", model=model, version=asked.version, by=by, forced=asked.force)
+        if rollout.read(store, model).stable != asked.version:
+            changes.let_in(model, asked.version, asked, by, Rollout.promote)
+        return told(rollout.read(store, model))
+
+    @views.post("/api/models/<model>/rollout")
+    def change(model: str) -> dict[str, Any]:
+        asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
+        store.known_versions(model)
+        changes.make(model, asked, f"http {request.remote_addr}")
         return told(rollout.read(store, model))
 
     return views
 
 
-def promoted(settings: GatewaySettings, store: Store, model: str, asked: Promotion, by: str) -> None:
-    """Loads, compares and flips, as after a job.
+class Changes:
+    """What a person asks of a model's rollout."""
 
-    Raises:
-        UnknownName: no such version.
-        NotPromoted: it may not, or did not pass; what answered before still does.
-    """
-    manifest, stable = store.manifest(model, asked.version), rollout.read(store, model).stable
-    if stable == asked.version:
-        return
-    reason = objection(manifest, store.manifest(model, stable) if stable else None)
-    if reason and not asked.force:
-        raise NotPromoted(f"{reason}; ask with force and a reason if it is to answer all the same")
-    why = f"{asked.reason} (forced: {reason})" if reason else asked.reason
-    done = promote(store, manifest, settings.serving, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
-    if not done.promoted:
-        raise NotPromoted(f"version {asked.version} was not promoted: {done.reason}")
+    def __init__(self, store: Store, serving: Sequence[str]) -> None:
+        self._store, self._serving = store, serving
+
+    def make(self, model: str, asked: RolloutAsked, by: str) -> None:
+        """One role after the other, those that end first.
+
+        Raises:
+            UnknownName: no such version.
+            NotPossible: nothing is stable, there is nothing to end, or the version has that role.
+            NotPromoted: a version may not answer, or did not pass; what was before it still is.
+        """
+        reason = asked.reason or "asked for"
+        for end in endings(asked):
+            rollout.change(self._store, model, partial(end, by=by, reason=reason))
+        for version, role in beginnings(asked):
+            self.let_in(model, version, asked, by, role)
+
+    def let_in(self, model: str, version: int, asked: Forcible, by: str, role: Role) -> None:
+        """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
+        manifest, now = self._store.manifest(model, version), rollout.read(self._store, model)
+        role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
+        reason = objection(manifest, self._store.manifest(model, now.stable) if now.stable else None)
+        if reason and not asked.force:
+            raise NotPromoted(f"{reason}; ask with force and a reason if it is to answer all the same")
+        why = f"{asked.reason} (forced: {reason})" if reason else asked.reason
+
+        def edit(now: Rollout, because: str, detail: dict[str, Any]) -> Rollout:
+            return role(now, version, by=by, reason=because, detail=detail)
+
+        done = let_in(
+            self._store,
+            manifest,
+            self._serving,
+            edit,
+            by=by,
+            report=lambda _: None,
+            why=why,
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        if not done.promoted:
+            raise NotPromoted(f"version {version} was not let in: {done.reason}")
+        log.warning("rollout changed", model=model, version=version, by=by, forced=bool(reason))
+
+
+def endings(asked: RolloutAsked) -> Iterator[Callable[..., Rollout]]:
+    """What takes roles away: edits that are told by whom and why."""
+    if "canary" in asked.model_fields_set and asked.canary is None:
+        yield Rollout.end_canary
+    if "shadow" in asked.model_fields_set and asked.shadow is None:
+        yield Rollout.end_shadow
+    for label, version in asked.labels.items():
+        if version is None:
+            yield lambda now, label=label, **said: now.unlabel(label, **said)
+
+
+def beginnings(asked: RolloutAsked) -> Iterator[tuple[int, Role]]:
+    """Versions, and the role that each is to get."""
+    since = datetime.now(UTC)
+    if asked.canary:
+        canary = Canary(**asked.canary.model_dump(), since=since)
+        yield canary.version, lambda now, _, **said: now.start_canary(canary, **said)
+    if asked.shadow:
+        shadow = Shadow(version=asked.shadow, since=since)
+        yield shadow.version, lambda now, _, **said: now.start_shadow(shadow, **said)
+    for label, version in asked.labels.items():
+        if version is not None:
+            yield version, lambda now, number, label=label, **said: now.label(label, number, **said)
 
 
 def objection(manifest: Manifest, stable: Manifest | None) -> str:

@@ -33,7 +33,9 @@ from services.gateway.metrics import Metrics
 from services.gateway.questions import Questions
 from services.gateway.servers import Servers
 from services.gateway.settings import GatewaySettings
-from services.gateway.versions import Versions, newest_available, not_found
+from services.gateway.shadows import Shadows
+from services.gateway.trials import Trials
+from services.gateway.versions import Versions, chosen, newest_available, not_found, on_trial
 from services.gateway.waiting import EventLoop
 
 Result = TypeVar("Result")
@@ -52,35 +54,47 @@ class Serving:
         self._independence = Independence(self._calls.predict)
         self._cache = ResponseCache(settings.cached, settings.cache_bytes, metrics)
         self._foreign: Questions[Interface] = Questions()
+        self.trials = Trials(settings.ledger_url)
+        """What is observed of canaries and shadows."""
+        self._shadows = Shadows(self._versions.interface, self._answered, self.trials)
 
     # --- which version ---
 
     def interface(
-        self, model: str, version: int | None = None, label: str | None = None, until: Deadline | None = None
+        self,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        until: Deadline | None = None,
+        key: str | None = None,
     ) -> Interface:
         """The version that answers.
 
         Args:
             until: when the caller goes, if the model server has to be asked first.
+            key: of who asks; equal keys get the same version, also while a canary has its share.
 
         Raises:
             ServableNotFound: unknown model or version, or none is stable.
             InvalidRequest: unknown label.
             ServingFailed: the model server was asked, and failed or took too long.
         """
-        return self._known(model, version, label) or self.wait_for(self._asked(model, version, label, until))
+        return self._known(model, version, label, key) or self.wait_for(self._asked(model, version, label, until))
 
-    def at_hand(self, model: str, version: int | None) -> Interface | None:
+    def at_hand(self, model: str, version: int | None, key: str | None = None) -> Interface | None:
         """``interface`` where nobody has to be asked; raises ``ServableNotFound``."""
-        return self._known(model, version, None) or self._foreign.fresh((model, version, None))
+        return self._known(model, version, None, key) or self._foreign.fresh((model, version, None))
 
-    def _known(self, model: str, version: int | None, label: str | None) -> Interface | None:
+    def _known(self, model: str, version: int | None, label: str | None, key: str | None) -> Interface | None:
         """What the store says; None where only the model server knows."""
-        number = self._versions.chosen(model, version, label)
+        rollout = self._versions.rollout(model)
+        number = chosen(rollout, model, version, label, key)
         known = None if number is None else self._versions.interface(model, number)
-        if known is None and self._versions.rollout(model) is not None:
+        if rollout is None:
+            return known
+        if known is None:
             raise ServableNotFound(not_found(model, version))
-        return known
+        return on_trial(known, rollout) if version is None and label is None else known
 
     async def _asked(self, model: str, version: int | None, label: str | None, until: Deadline | None) -> Interface:
         try:
@@ -136,6 +150,16 @@ class Serving:
         bulk: bool = False,
     ) -> Outputs:
         """``predict`` for who is on the event loop already, and has more to do meanwhile."""
+        work = self._answered(interface, signature, inputs, deadline, bulk=bulk)
+        if interface.trial is None:
+            return await work
+        outputs = await self.trials.watch(interface, work)
+        self._shadows.mirror(interface, signature, inputs, outputs)
+        return outputs
+
+    async def _answered(
+        self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline, *, bulk: bool
+    ) -> Outputs:
         target = target_of(interface, signature)
         key = self._cache.key(target, inputs)
         kept = self._cache.get(key, interface.model) if key else None
@@ -208,6 +232,7 @@ class Serving:
 
     def close(self) -> None:
         """Hangs up."""
+        self.trials.close()
         self.wait_for(self._calls.close())
         self._loop.close()
 
@@ -215,7 +240,8 @@ class Serving:
 
     async def _examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> bytes:
         target = target_of(interface, request.model_spec.signature_name)
-        return await self._calls.examples(method, target, request, deadline)
+        work = self._calls.examples(method, target, request, deadline)
+        return await (self.trials.watch(interface, work) if interface.trial else work)
 
     def _wanted(self, target: Target) -> bool:
         """Whether the model servers are told to serve this."""

@@ -15,6 +15,7 @@ from services.gateway import deadline, payload, v2_answer, v2_form, v2_models
 from services.gateway.health import obstacles
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.versions import KEY_HEADER
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = "/v2/models/<model:model>"
@@ -35,7 +36,8 @@ def routes(settings: GatewaySettings, serving: Serving, draining: Callable[[], b
     @views.post(f"{VERSION}/infer")
     def infer(model: str, version: str | None = None) -> Response:
         until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = v2_models.find(serving, model, version, until)
+        key = request.headers.get(KEY_HEADER)
+        interface = g.interface = v2_models.find(serving, model, version, until, key)
         asked = v2_form.read(request, interface, settings)
         outputs = serving.predict(interface, asked.signature, asked.inputs, asked.within(until))
         g.version = outputs.version

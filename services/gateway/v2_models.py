@@ -25,14 +25,16 @@ ANY = -1
 """A size that is left open."""
 
 
-def find(serving: Serving, model: str, version: str | None, until: Deadline | None = None) -> Interface:
-    """The version that answers: a number, a label, or the one that is stable.
+def find(
+    serving: Serving, model: str, version: str | None, until: Deadline | None = None, key: str | None = None
+) -> Interface:
+    """The version that answers: a number, a label, or the one that the rollout chooses for this key.
 
     Raises:
         ServableNotFound: unknown model or version. InvalidRequest: unknown label.
     """
     if version is None:
-        return serving.interface(model, until=until)
+        return serving.interface(model, until=until, key=key)
     if not (version.isascii() and version.isdecimal()):
         return serving.interface(model, label=version, until=until)
     if len(version) > MOST_DIGITS:

@@ -3,7 +3,9 @@
 Versions of ours are read from the store: rollout and manifest. For any other SavedModel the model server is asked.
 """
 
+import hashlib
 import os
+import random
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,24 +20,56 @@ from models.store import Store
 from models.tfserving import ServingFailed, VersionStatus
 from services.gateway import interface as interfaces
 from services.gateway.errors import InvalidRequest, ServableNotFound
-from services.gateway.interface import Interface
+from services.gateway.interface import Interface, Trial
 
+KEY_HEADER = "X-Rollout-Key"
+"""Of who asks: equal keys get the same version."""
 PLAN_FRESH_S = 1.0
 """How long a batching plan is believed; a version's manifest never changes."""
 
 
-def choose(rollout: Rollout, pinned: int | None, label: str | None) -> int | None:
-    """The version that answers: the caller's, else the labelled one, else the stable one, if there is one.
+def choose(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
+    """The version that answers: the caller's, the labelled one, or the stable one or its canary, if there is one.
+
+    Args:
+        key: of who asks: the same key gets the same version as long as its canary's share does not fall.
 
     Raises:
         InvalidRequest: no version bears the label; in TensorFlow Serving's words.
     """
     if pinned is not None:
         return pinned
-    labelled = {"stable": rollout.stable, "canary": rollout.canary.version if rollout.canary else None}
-    if label is not None and labelled.get(label) is None:
-        raise InvalidRequest(f"Unrecognized servable version label: {label}")
-    return labelled["stable" if label is None else label]
+    if label is not None:
+        if label not in rollout.named:
+            raise InvalidRequest(f"Unrecognized servable version label: {label}")
+        return rollout.named[label]
+    canary = rollout.canary
+    if canary and 100 * drawn(canary.version, key) < canary.percent:
+        return canary.version
+    return rollout.stable
+
+
+def chosen(rollout: Rollout | None, model: str, version: int | None, label: str | None, key: str | None) -> int | None:
+    """The version's number; None where only the model server knows.
+
+    Raises:
+        ServableNotFound: the model is ours, and none of its versions is stable.
+        InvalidRequest: an unknown label.
+    """
+    if rollout is None:
+        return version
+    number = choose(rollout, version, label, key)
+    if number is None:
+        raise ServableNotFound(f"{not_found(model, version)}; no version of it is stable yet")
+    return number
+
+
+def drawn(version: int, key: str | None) -> float:
+    """A number in 0..1: of the key, another one for each canary; or by chance."""
+    if key is None:
+        return random.random()
+    digest = hashlib.blake2b(f"{version}:{key}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest) / 2**56
 
 
 class Seen(NamedTuple):
@@ -72,21 +106,6 @@ class Versions:
             seen = self._rollouts[model] = Seen(path, stamp, rollouts.read(self._store, model))
         return seen.rollout
 
-    def chosen(self, model: str, version: int | None, label: str | None) -> int | None:
-        """The version's number; None where only the model server knows.
-
-        Raises:
-            ServableNotFound: the model is ours, and none of its versions is stable.
-            InvalidRequest: an unknown label.
-        """
-        rollout = self.rollout(model)
-        if rollout is None:
-            return version
-        number = choose(rollout, version, label)
-        if number is None:
-            raise ServableNotFound(f"{not_found(model, version)}; no version of it is stable yet")
-        return number
-
     def interface(self, model: str, version: int) -> Interface | None:
         """A published version's interface; None where there is no manifest."""
         looked_at, kept = self._interfaces.get((model, version), (0.0, None))
@@ -100,6 +119,13 @@ class Versions:
         found = replace(found, max_batch=plan.max_batch if plan else None)
         self._interfaces[model, version] = (time.monotonic(), found)
         return found
+
+
+def on_trial(interface: Interface, rollout: Rollout) -> Interface:
+    """Marked with the canary and the shadow, if there are any, that its answers are to be compared with."""
+    if rollout.canary is None and rollout.shadow is None:
+        return interface
+    return replace(interface, trial=Trial(rollout.canary, rollout.shadow))
 
 
 def newest_available(model: str, statuses: tuple[VersionStatus, ...]) -> int:

@@ -124,6 +124,32 @@ class WorkerRow(Table):
     seen_at: Mapped[datetime]
 
 
+class ObservationRow(Table):
+    """What one gateway has counted of one side of a trial."""
+
+    __tablename__ = "observations"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[str] = mapped_column(primary_key=True)
+    """When the trial began, as it stands in the rollout."""
+    role: Mapped[str] = mapped_column(primary_key=True)
+    gateway: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    counts: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class VerdictRow(Table):
+    """How far the judge of a trial has got; ``revision`` lets one of several write."""
+
+    __tablename__ = "verdicts"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    state: Mapped[dict[str, Any]]
+
+
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -111,10 +111,20 @@ def test_a_version_that_should_not_answer_needs_force_and_a_reason(
     ("path", "body", "status", "text"),
     [
         (f"{ROUTE}:promote", b"", 400, "Invalid JSON"),
-        (f"{ROUTE}:promote", b"{}", 400, "field 'version': Field required; the fields are version, reason, force"),
+        (f"{ROUTE}:promote", b"{}", 400, "field 'version': Field required; the fields are reason, force, version"),
         (f"{ROUTE}:promote", b'{"version": 0}', 400, "field 'version': Input should be greater than or equal to 1"),
         (f"{ROUTE}:promote", b'{"version": 2, "url": "x"}', 400, "field 'url': Extra inputs are not permitted"),
         (f"{ROUTE}:promote", b'{"version": 99}', 404, "has no version 99"),
+        (f"{ROUTE}/rollout", b'{"canary": {"version": 1, "percent": 101}}', 400, "field 'canary.percent'"),
+        (f"{ROUTE}/rollout", b'{"canary": {"version": 1, "percent": -1}}', 400, "greater than or equal to 0"),
+        (f"{ROUTE}/rollout", b'{"canary": {"version": 1, "share": 1}}', 400, "field 'canary.share'"),
+        (f"{ROUTE}/rollout", b'{"canary": {"version": 99}}', 404, "has no version 99"),
+        (f"{ROUTE}/rollout", b'{"canary": {"version": 2}}', 409, "version 2 is stable already"),
+        (f"{ROUTE}/rollout", b'{"canary": null}', 409, "there is no canary"),
+        (f"{ROUTE}/rollout", b'{"shadow": null}', 409, "there is no shadow"),
+        (f"{ROUTE}/rollout", b'{"labels": {"stable": 1}}', 400, "stable cannot be given"),
+        (f"{ROUTE}/rollout", b'{"labels": {"Blue!": 1}}', 400, "field 'labels.Blue!"),
+        (f"{ROUTE}/rollout", b'{"labels": {"blue": null}}', 409, "no version is labelled 'blue'"),
         (f"{ROUTE}:rollback", b'{"reason": 7}', 400, "field 'reason'"),
         (f"{ROUTE}:rollback", b'{"percent": 7}', 400, "the fields are reason"),
         ("/api/models/nobody:rollback", b"", 404, "has no version yet"),
@@ -129,6 +139,31 @@ def test_what_cannot_be_done_is_refused_with_the_field(
     refused = client.post(path, data=body, content_type="application/json")
     assert (refused.status_code, text in refused.json["error"]) == (status, True), refused.json
     assert rollout.read(filled, HALF_PLUS) == before
+
+
+def test_roles_are_given_and_taken_in_one_request(client: FlaskClient, server: FakeModelServer, filled: Store) -> None:
+    """Each version is loaded and compared first; what is left out stays as it is."""
+    version = publish_golden(server, filled)
+    asked = {"canary": {"version": version, "percent": 25}, "labels": {"blue": version}, "reason": "look at it"}
+    begun = client.post(f"{ROUTE}/rollout", json=asked).json
+    assert (begun["stable"], begun["canary"]["percent"], begun["labels"]) == (2, 25, {"blue": version})
+    assert [change["action"] for change in begun["history"][:2]] == ["label", "canary"]
+    assert begun["history"][0]["detail"]["why"] == "look at it"
+    shadowed = client.post(f"{ROUTE}/rollout", json={"canary": None, "shadow": version}).json
+    assert (shadowed["canary"], shadowed["shadow"]["version"], shadowed["labels"]) == (None, version, {"blue": version})
+    ended = client.post(f"{ROUTE}/rollout", json={"shadow": None, "labels": {"blue": None}}).json
+    assert (ended["shadow"], ended["labels"], version in rollout.read(filled, HALF_PLUS).loaded) == (None, {}, False)
+
+
+def test_a_canary_that_answers_otherwise_than_in_training_gets_no_share(
+    client: FlaskClient, server: FakeModelServer, filled: Store
+) -> None:
+    """And is let go of."""
+    version = publish_golden(server, filled, off=0.5)
+    refused = client.post(f"{ROUTE}/rollout", json={"canary": {"version": version}})
+    assert (refused.status_code, "differ from training" in refused.json["error"]) == (409, True)
+    assert rollout.read(filled, HALF_PLUS).canary is None
+    assert version not in rollout.read(filled, HALF_PLUS).loaded
 
 
 def test_a_decision_record_tells_where_a_version_came_from_and_what_became_of_it(client: FlaskClient) -> None:

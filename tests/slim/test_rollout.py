@@ -1,5 +1,6 @@
 """Rollouts: one file says which versions serve, and the model server's configuration follows from it."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,20 @@ from google.protobuf import text_format
 
 from models import rollout
 from models.errors import CorruptData
-from models.rollout import Canary, NothingToRollBackTo, Rollout
+from models.rollout import Canary, NothingToRollBackTo, NotPossible, Rollout, Shadow
 from models.store import Store
 from models.tfserving import model_server_config_pb2
 
 MODEL = "half_plus"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def canary(version: int, percent: float = 10, since: datetime = NOW) -> Canary:
+    return Canary(version=version, percent=percent, since=since)
+
+
+def shadow(version: int) -> Shadow:
+    return Shadow(version=version, since=NOW)
 
 
 @pytest.fixture
@@ -85,9 +95,64 @@ def test_promoting_the_stable_version_again_keeps_it() -> None:
 
 
 def test_every_role_is_loaded() -> None:
-    """Canary and shadow are loaded too."""
-    found = Rollout(stable=1, canary=Canary(version=2, percent=10), shadow=3, keep=(1,))
-    assert found.loaded == (1, 2, 3)
+    """Canary, shadow and what a person named are loaded too, and have names."""
+    found = Rollout(stable=1, canary=canary(2), shadow=shadow(3), labels={"blue": 4}, keep=(1,))
+    assert found.loaded == (1, 2, 3, 4)
+    assert found.named == {"stable": 1, "canary": 2, "shadow": 3, "blue": 4}
+
+
+def test_a_canary_begins_ends_and_leaves_what_was_loaded_before() -> None:
+    """Another share of the same version is the same trial; the version before the stable one stays at hand."""
+    start = promoted(1, 2).preload(3)
+    begun = start.start_canary(canary(3), by="t", reason="r")
+    assert (begun.stable, begun.keep, begun.loaded) == (2, (1,), (1, 2, 3))
+    wider = begun.start_canary(canary(3, percent=50, since=NOW + timedelta(hours=1)), by="t", reason="r")
+    assert (wider.canary and wider.canary.percent, wider.canary and wider.canary.since) == (50, NOW)
+    ended = wider.end_canary(by="judge", reason="slower", detail={"e": 120})
+    assert (ended.canary, ended.loaded) == (None, (1, 2))
+    assert [change.action for change in ended.history[-3:]] == ["canary", "canary", "end canary"]
+    with pytest.raises(NotPossible, match="no canary"):
+        ended.end_canary(by="t", reason="r")
+
+
+def test_the_version_before_can_be_tried_again_and_is_still_gone_back_to() -> None:
+    """As a canary that ends, it stays loaded."""
+    tried = promoted(1, 2).start_canary(canary(1), by="t", reason="r")
+    assert tried.rollback(by="t", reason="r").stable == 1
+    assert tried.end_canary(by="t", reason="r").loaded == (1, 2)
+
+
+def test_a_promoted_canary_is_one_no_more_and_another_begins_anew() -> None:
+    """It was compared with a version that is not stable any more; a rollback ends it."""
+    begun = promoted(1).start_canary(canary(2), by="t", reason="r")
+    assert begun.promote(2, by="t", reason="r").canary is None
+    other = begun.promote(3, by="t", reason="r").canary
+    assert other
+    assert (other.version, other.since > NOW) == (2, True)
+    back = begun.promote(3, by="t", reason="r").rollback(by="t", reason="r")
+    assert (back.stable, back.canary) == (1, None)
+
+
+def test_trials_need_a_stable_version_to_be_compared_with() -> None:
+    """Which is another one."""
+    for rollout_now, version, why in ((Rollout(), 1, "no version is|would be alone"), (promoted(1), 1, "is stable")):
+        with pytest.raises(NotPossible, match=why):
+            rollout_now.start_canary(canary(version), by="t", reason="r")
+        with pytest.raises(NotPossible, match=why):
+            rollout_now.start_shadow(shadow(version), by="t", reason="r")
+
+
+def test_a_shadow_and_a_label_keep_their_version_loaded_until_they_end() -> None:
+    """Both are in the history."""
+    begun = promoted(1).preload(2).start_shadow(shadow(2), by="t", reason="r").label("blue", 2, by="t", reason="r")
+    assert (begun.keep, begun.loaded) == ((), (1, 2))
+    named = begun.end_shadow(by="t", reason="r")
+    assert named.loaded == (1, 2)
+    assert named.unlabel("blue", by="t", reason="r").loaded == (1,)
+    with pytest.raises(NotPossible, match="no shadow"):
+        named.end_shadow(by="t", reason="r")
+    with pytest.raises(NotPossible, match="labelled 'green'"):
+        named.unlabel("green", by="t", reason="r")
 
 
 def test_changes_are_written_and_the_configuration_parses(store: Store) -> None:

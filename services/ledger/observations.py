@@ -1,0 +1,76 @@
+"""What gateways observed of canaries and shadows, and how far a judge has got with it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models.trial import Role
+from services.ledger import schema
+from services.ledger.tables import ObservationRow, VerdictRow, open_engine, storage_errors
+
+
+class Observations:
+    """Sums by trial, role and gateway. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._prepared = False
+
+    def put(
+        self, model: str, role: Role, version: int, since: datetime, gateway: str, counts: Mapping[str, float]
+    ) -> None:
+        """A gateway's sums so far, in place of its earlier ones. Raises ``StorageFailed``."""
+        row = ObservationRow(
+            model=model,
+            since=since.isoformat(),
+            role=role,
+            gateway=gateway,
+            version=version,
+            counts=dict(counts),
+            at=datetime.now(UTC),
+        )
+        with self._session() as session:
+            session.merge(row)
+
+    def sums(self, model: str, since: datetime) -> dict[Role, Counter[str]]:
+        """Of all gateways, by role."""
+        query = select(ObservationRow).where(ObservationRow.model == model, ObservationRow.since == since.isoformat())
+        found: dict[Any, Counter[str]] = {}
+        with self._session() as session:
+            for row in session.scalars(query):
+                found.setdefault(row.role, Counter()).update(row.counts)
+        return found
+
+    def verdict(self, model: str, since: datetime) -> tuple[int, dict[str, Any]]:
+        """How far a trial's judge has got: a number to be given back with the next state, and the state."""
+        with self._session() as session:
+            row = session.get(VerdictRow, (model, since.isoformat()))
+            return (row.revision, row.state) if row else (0, {})
+
+    def judge(self, model: str, since: datetime, revision: int, state: Mapping[str, Any]) -> bool:
+        """Writes the next state; False, and nothing happens, if another judge was quicker."""
+        with self._session() as session:
+            if revision == 0:
+                session.execute(delete(VerdictRow).where(VerdictRow.model == model))
+                session.add(VerdictRow(model=model, since=since.isoformat(), revision=1, state=dict(state)))
+                return True
+            ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
+            changed = session.execute(update(VerdictRow).where(*ours).values(revision=revision + 1, state=dict(state)))
+            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with storage_errors():
+            if not self._prepared:
+                schema.prepare(self._engine)
+                self._prepared = True
+            with Session(self._engine) as session, session.begin():
+                yield session

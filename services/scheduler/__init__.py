@@ -1,0 +1,1 @@
+"""Decides without being asked: judges canaries. Slim: no Keras, no TensorFlow."""

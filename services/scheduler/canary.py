@@ -1,0 +1,153 @@
+"""Judges a canary by what gateways observed: pure functions from sums to a verdict.
+
+Three comparisons with the stable version are made at every look, each an e-process (``evidence.py``): answers that
+failed, slow answers, and answers that feedback called wrong. Shows one of them that the canary is worse, it is rolled
+back. It is promoted when feedback shows that it makes no more mistakes than allowed, or when it has answered enough and
+nothing spoke against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.rollout import Canary
+from models.trial import BOUNDS_S, bucket
+from services.scheduler.evidence import FEWER, MORE, Block, update, weight
+
+HARM = 0.01
+"""Chance that one comparison rolls back a canary that is no worse than it allows, however long it runs."""
+LEAVE = 0.05
+"""Chance that feedback promotes a canary that makes more mistakes than allowed."""
+MORE_ERRORS = 2.0
+MORE_SLOW = 2.0
+"""How many times as many failed and slow answers as stable's a canary may have."""
+MORE_MISTAKES = 1.25
+"""How many times as many mistakes are still no reason against it; more than stable's own are evidence of harm."""
+SLOW_SHARE = 0.1
+"""Slow is what takes longer than all but at most this share of the stable version's first answers."""
+FIRST = 100
+"""Answers of the stable version after which that is fixed."""
+
+Comparison = Literal["errors", "slow", "mistakes", "fit"]
+RATIOS: Mapping[Comparison, tuple[float, tuple[float, ...]]] = {
+    "errors": (MORE_ERRORS, MORE),
+    "slow": (MORE_SLOW, MORE),
+    "mistakes": (1.0, MORE),
+    "fit": (MORE_MISTAKES, FEWER),
+}
+"""The null hypothesis of each, and what would speak against it."""
+REASONS: Mapping[Comparison, str] = {
+    "errors": "its answers fail more often",
+    "slow": "its answers take longer",
+    "mistakes": "feedback finds more mistakes in its answers",
+    "fit": "feedback finds no more mistakes in its answers than allowed",
+}
+
+
+class Sums(BaseModel):
+    """What was counted of one side since the trial began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answers: int = 0
+    errors: int = 0
+    within: tuple[int, ...] = (0,) * (len(BOUNDS_S) + 1)
+    """Answers by how long they took, in ``BOUNDS_S``."""
+    labelled: int = 0
+    mistakes: int = 0
+
+    @classmethod
+    def of(cls, counts: Mapping[str, float], labelled: int = 0, mistakes: int = 0) -> "Sums":
+        """From what gateways wrote, and from feedback."""
+        within = tuple(int(counts.get(bucket(index), 0)) for index in range(len(BOUNDS_S) + 1))
+        answers, errors = int(counts.get("answers", 0)), int(counts.get("errors", 0))
+        return cls(answers=answers, errors=errors, within=within, labelled=labelled, mistakes=mistakes)
+
+    def slower_than(self, limit: int) -> tuple[int, int]:
+        """Answers, and those that took longer than the bound of this number."""
+        return sum(self.within), sum(self.within[limit + 1 :])
+
+
+class Trial(BaseModel):
+    """How far a trial has got."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stable: Sums = Sums()
+    canary: Sums = Sums()
+    slow: int | None = None
+    """The bound that slow answers exceed, by number; None until it is fixed."""
+    logs: Mapping[Comparison, tuple[float, ...]] = {}
+
+    def weights(self) -> dict[str, float]:
+        """The evidence of each comparison."""
+        return {name: weight(self.logs.get(name, ())) for name in RATIOS}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of the canary, and why."""
+
+    promote: bool
+    reason: str
+
+
+def look(trial: Trial, stable: Sums, canary: Sums) -> Trial:
+    """The trial after what has been counted since the last look."""
+    blocks = blocks_between(trial, stable, canary, trial.slow)
+    logs = {name: update(trial.logs.get(name, ()), block, *RATIOS[name]) for name, block in blocks.items()}
+    slow = trial.slow
+    if slow is None and sum(stable.within) >= FIRST:
+        slow = bound_of(stable)  # for what comes after: a limit may not be chosen by what it is then held against
+    return Trial(stable=stable, canary=canary, slow=slow, logs={**trial.logs, **logs})
+
+
+def blocks_between(trial: Trial, stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
+    """What each comparison is told: differences to the last look."""
+    sides = ((trial.stable, stable), (trial.canary, canary))
+    answers = [part for before, now in sides for part in (now.answers - before.answers, now.errors - before.errors)]
+    feedback = [part for old, now in sides for part in (now.labelled - old.labelled, now.mistakes - old.mistakes)]
+    blocks: dict[Comparison, Block] = {
+        "errors": Block(*answers),
+        "mistakes": Block(*feedback),
+        "fit": Block(*feedback),
+    }
+    if slow is not None:
+        pairs = [(before.slower_than(slow), now.slower_than(slow)) for before, now in sides]
+        blocks["slow"] = Block(*(now[part] - before[part] for before, now in pairs for part in (0, 1)))
+    return blocks
+
+
+def bound_of(stable: Sums) -> int:
+    """The first bound that no more than ``SLOW_SHARE`` of the stable version's answers exceed."""
+    most = SLOW_SHARE * sum(stable.within)
+    return next(index for index in range(len(stable.within)) if sum(stable.within[index + 1 :]) <= most)
+
+
+def decide(trial: Trial, canary: Canary) -> Decision | None:
+    """What the evidence says; None: go on looking."""
+    weights = trial.weights()
+    harm: Comparison
+    for harm in ("errors", "slow", "mistakes"):
+        if weights[harm] >= 1 / HARM:
+            return Decision(False, f"{REASONS[harm]} (evidence {weights[harm]:.0f}, needed {1 / HARM:.0f})")
+    if weights["fit"] >= 1 / LEAVE:
+        return Decision(True, f"{REASONS['fit']} (evidence {weights['fit']:.0f}, needed {1 / LEAVE:.0f})")
+    if trial.canary.answers >= canary.enough:
+        return Decision(True, f"nothing spoke against it in {trial.canary.answers} answers")
+    return None
+
+
+def statistics(trial: Trial) -> dict[str, Any]:
+    """What a decision was made on, for the history."""
+    said: dict[str, Any] = {"evidence": {name: float(f"{value:.4g}") for name, value in trial.weights().items()}}
+    for role, sums in (("stable", trial.stable), ("canary", trial.canary)):
+        counted = {name: getattr(sums, name) for name in ("answers", "errors", "labelled", "mistakes")}
+        if trial.slow is not None:
+            counted["slow"] = sums.slower_than(trial.slow)[1]
+        said[role] = counted
+    if trial.slow is not None and trial.slow < len(BOUNDS_S):
+        said["slow_above_s"] = BOUNDS_S[trial.slow]
+    return said

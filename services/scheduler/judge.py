@@ -1,0 +1,63 @@
+"""Looks at every canary, and promotes it or rolls it back when the evidence says so. Any number may run at once."""
+
+from collections import Counter
+
+import structlog
+
+from models import rollout
+from models.errors import CorruptData
+from models.rollout import Canary, Rollout
+from models.store import Store
+from services.ledger.observations import Observations
+from services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
+
+log = structlog.get_logger()
+
+BY = "canary judge"
+
+
+def judge_all(store: Store, observations: Observations) -> None:
+    """One look at each model that has a canary to be judged.
+
+    Raises:
+        StorageFailed: the ledger is away.
+    """
+    for model in store.models():
+        try:
+            canary = rollout.read(store, model).canary
+        except CorruptData as error:
+            log.warning("rollout cannot be read", model=model, cause=str(error))
+            continue
+        if canary and canary.judged:
+            judge(store, observations, model, canary)
+
+
+def judge(store: Store, observations: Observations, model: str, canary: Canary) -> None:
+    """One look at one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
+    revision, state = observations.verdict(model, canary.since)
+    counted = observations.sums(model, canary.since)
+    before = Trial.model_validate(state.get("trial", {}))
+    stable, tried = (Sums.of(counted.get(role, Counter())) for role in ("stable", "canary"))
+    if (stable, tried) == (before.stable, before.canary):
+        return
+    trial = look(before, stable, tried)
+    state = {"trial": trial.model_dump(mode="json"), "said": statistics(trial)}
+    if not observations.judge(model, canary.since, revision, state):
+        return  # another judge looked at the same time
+    if decision := decide(trial, canary):
+        carry_out(store, model, canary, decision, trial)
+
+
+def carry_out(store: Store, model: str, canary: Canary, decision: Decision, trial: Trial) -> None:
+    """Writes the decision into the rollout, with what it was made on; nothing if the canary has ended meanwhile."""
+    reason, found = decision.reason, statistics(trial)
+
+    def edit(now: Rollout) -> Rollout:
+        if now.canary is None or (now.canary.version, now.canary.since) != (canary.version, canary.since):
+            return now
+        if decision.promote:
+            return now.promote(canary.version, by=BY, reason=reason, detail=found)
+        return now.end_canary(by=BY, reason=reason, detail=found)
+
+    rollout.change(store, model, edit)
+    log.warning("canary judged", model=model, version=canary.version, promoted=decision.promote, reason=decision.reason)
