@@ -117,6 +117,7 @@ class FastLane:
         try:
             with self._metrics.in_flight.track_inprogress():
                 outputs = await self._serving.predicted(interface, question.signature, question.inputs, question.until)
+            self._serving.capture.keep(request_id, interface, question.inputs, outputs)
             return 200, question.write(outputs), outputs.version
         except ModelyardError as error:
             status, text, more = errors.told(error)

@@ -48,6 +48,11 @@ class Metrics:
             "Bytes that kept answers take.",
             registry=self.registry,
         )
+        self.capture_left_out = Counter(
+            "modelyard_gateway_capture_left_out",
+            "Answers that were to be kept for feedback and were not, because the ledger was away or behind.",
+            registry=self.registry,
+        )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
             "Failed calls to the model server, by gRPC code; a retried call counts twice.",

@@ -127,6 +127,16 @@ OPERATIONS: Mapping[str, Operation] = {
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),
+    "feedback.tell": Operation(
+        "Say what is true of an earlier answer that was kept.",
+        json(ours.FeedbackTaken, 201),
+        takes={JSON: ours.FeedbackRequest},
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 404, 409, 415),
+    ),
+    "feedback.made": Operation(
+        "Which version made an answer that was kept, from which data.", json(ours.MadeBy), errors=(*FRONT, 404)
+    ),
     "training.submit": Operation(
         "Ask for a training job.",
         json(ours.Job, 202),

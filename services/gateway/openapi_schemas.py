@@ -170,6 +170,35 @@ class DecisionRecord(Body):
     changes: list[Change]
 
 
+class FeedbackRequest(Body):
+    """What is true of one row of an answered request: a label, by name or number, or a value."""
+
+    request_id: str = Field(min_length=1, max_length=64)
+    row: int = Field(0, ge=0, le=10_000)
+    label: str | int | None = None
+    value: float | None = None
+
+
+class FeedbackTaken(Body):
+    """Whose answer it was, and whether it was right; null for numbers."""
+
+    model: str
+    version: int
+    right: bool | None
+
+
+class MadeBy(Body):
+    """Where an answer came from."""
+
+    request_id: str
+    at: datetime
+    model: str
+    version: int
+    predicted: str | float
+    data: DataRecord
+    job: str | None
+
+
 class JobRequest(Body):
     """What to train."""
 

@@ -34,6 +34,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
         later = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = serving.predict(interface, decoded.signature, decoded.inputs, until, bulk=later)
         g.version = outputs.version
+        serving.capture.keep(g.request_id, interface, decoded.inputs, outputs)
         return answers.encode(decoded, outputs, interface, g.request_id)
 
     return views

@@ -25,6 +25,7 @@ from services.gateway import servers
 from services.gateway.batching import Batcher, Outputs, Target
 from services.gateway.cache import ResponseCache
 from services.gateway.calls import Calls
+from services.gateway.capture import Capture
 from services.gateway.deadline import Deadline
 from services.gateway.errors import ServableNotFound
 from services.gateway.independence import Independence, Key
@@ -56,6 +57,8 @@ class Serving:
         self._foreign: Questions[Interface] = Questions()
         self.trials = Trials(settings.ledger_url)
         """What is observed of canaries and shadows."""
+        self.capture = Capture(settings, metrics)
+        """Answers that are kept for feedback."""
         self._shadows = Shadows(self._versions.interface, self._answered, self.trials)
 
     # --- which version ---
@@ -233,6 +236,7 @@ class Serving:
     def close(self) -> None:
         """Hangs up."""
         self.trials.close()
+        self.capture.close()
         self.wait_for(self._calls.close())
         self._loop.close()
 

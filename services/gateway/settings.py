@@ -69,6 +69,12 @@ class GatewaySettings(Settings):
     max_batch_pixels: int = Field(
         64_000_000, ge=1, description="Most pixels in one prediction's images: small files can decode to large ones."
     )
+    capture: Annotated[Addresses, NoDecode] = Field(
+        (), description="Models of which a sample of answers is kept with their inputs, for feedback; by commas."
+    )
+    capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is kept.")
+    capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a kept answer is let go of.")
+    capture_bytes: int = Field(268_435_456, ge=0, description="Most bytes of kept inputs; the oldest go first.")
     ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")

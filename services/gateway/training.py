@@ -58,9 +58,7 @@ class Desk:
     def ledger(self) -> "Ledger":
         from services.ledger import Ledger
 
-        ledger = Ledger(self._settings.ledger_url)
-        ledger.prepare()
-        return ledger
+        return Ledger(self._settings.ledger_url)
 
     @cached_property
     def queue(self) -> "Celery":

@@ -41,6 +41,7 @@ def routes(settings: GatewaySettings, serving: Serving, draining: Callable[[], b
         asked = v2_form.read(request, interface, settings)
         outputs = serving.predict(interface, asked.signature, asked.inputs, asked.within(until))
         g.version = outputs.version
+        serving.capture.keep(g.request_id, interface, asked.inputs, outputs)
         return v2_answer.answer(asked, outputs, interface)
 
     @views.get(f"{MODEL}/", strict_slashes=False)

@@ -15,6 +15,7 @@ from services.gateway import (
     cors,
     errors,
     examples,
+    feedback,
     health,
     openapi,
     predict,
@@ -65,6 +66,7 @@ def create_app(
     app.register_blueprint(v2.routes(settings, serving, draining))
     app.register_blueprint(registry.routes(store, serving))
     app.register_blueprint(rollouts.routes(settings, store, serving.trials))
+    app.register_blueprint(feedback.routes(store, serving.capture))
     app.register_blueprint(health.routes(serving, metrics, draining))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(openapi.routes())

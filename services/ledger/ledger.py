@@ -5,10 +5,8 @@ compare-and-set on its state and its lease. SQLite (WAL) on one machine, any SQL
 """
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
-from services.ledger import schema
+from services.ledger.database import Database
 from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
-from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, open_engine, storage_errors, utc
+from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, utc
 
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
@@ -37,19 +35,12 @@ class Ledger:
     """All jobs. Each call is one transaction; safe for several processes."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+        self._database = Database(url)
+        self._session = self._database.session
 
     def prepare(self) -> None:
-        """Creates the tables, or brings those of an older release up to date.
-
-        Raises:
-            StorageFailed: the database cannot be reached or written, or is a newer release's.
-        """
-        database = self._engine.url.database
-        if self._engine.dialect.name == "sqlite" and database:
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
-        with storage_errors():
-            schema.prepare(self._engine)
+        """As the first call would: creates or migrates the tables; raises ``StorageFailed``."""
+        self._database.prepare()
 
     def add(
         self,
@@ -281,7 +272,7 @@ class Ledger:
             return frozenset(queue for queues in session.scalars(query) for queue in queues)
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def _move(
         self,
@@ -304,11 +295,6 @@ class Ledger:
             if moved:
                 _record(session, job_id, "state", {"state": target, **said, **values.get("result", {})})
             return moved
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with storage_errors(), Session(self._engine) as session, session.begin():
-            yield session
 
 
 def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:

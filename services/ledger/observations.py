@@ -1,25 +1,23 @@
 """What gateways observed of canaries and shadows, and how far a judge has got with it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
 
 from models.trial import Role
-from services.ledger import schema
-from services.ledger.tables import ObservationRow, VerdictRow, open_engine, storage_errors
+from services.ledger.database import Database
+from services.ledger.tables import ObservationRow, VerdictRow
 
 
 class Observations:
     """Sums by trial, role and gateway. Each call is one transaction; safe for several processes."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._prepared = False
+        self._database = Database(url)
+        self._session = self._database.session
 
     def put(
         self, model: str, role: Role, version: int, since: datetime, gateway: str, counts: Mapping[str, float]
@@ -64,13 +62,4 @@ class Observations:
             return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
 
     def close(self) -> None:
-        self._engine.dispose()
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with storage_errors():
-            if not self._prepared:
-                schema.prepare(self._engine)
-                self._prepared = True
-            with Session(self._engine) as session, session.begin():
-                yield session
+        self._database.close()

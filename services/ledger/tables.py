@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Engine, ForeignKey, Text, create_engine, event
+from sqlalchemy import JSON, DateTime, Engine, ForeignKey, String, Text, UniqueConstraint, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -22,6 +22,7 @@ class Table(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's form
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[int]: JSON,
         datetime: DateTime(timezone=True),
     }
 
@@ -148,6 +149,45 @@ class VerdictRow(Table):
     since: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int]
     state: Mapped[dict[str, Any]]
+
+
+class AnswerRow(Table):
+    """One row of a request with what a version answered, where such are kept."""
+
+    __tablename__ = "answers"
+    __table_args__ = (UniqueConstraint("request_id", "row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(64))
+    row: Mapped[int]
+    model: Mapped[str]
+    version: Mapped[int]
+    input: Mapped[str]
+    dtype: Mapped[str]
+    shape: Mapped[list[int]]
+    content: Mapped[bytes]
+    digest: Mapped[str]
+    """SHA-256 of the input."""
+    predicted: Mapped[float]
+    score: Mapped[float | None]
+    at: Mapped[datetime] = mapped_column(index=True)
+
+
+class FeedbackRow(Table):
+    """What somebody said is true of an answer."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (UniqueConstraint("request_id", "row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(64))
+    row: Mapped[int]
+    model: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int]
+    truth: Mapped[float]
+    right: Mapped[bool | None]
+    client: Mapped[str]
+    at: Mapped[datetime]
 
 
 def utc(moment: datetime) -> datetime:

@@ -1,6 +1,7 @@
 """Looks at every canary, and promotes it or rolls it back when the evidence says so. Any number may run at once."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
@@ -8,6 +9,8 @@ from models import rollout
 from models.errors import CorruptData
 from models.rollout import Canary, Rollout
 from models.store import Store
+from models.trial import Role
+from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
 from services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
 
@@ -16,7 +19,7 @@ log = structlog.get_logger()
 BY = "canary judge"
 
 
-def judge_all(store: Store, observations: Observations) -> None:
+def judge_all(store: Store, observations: Observations, feedback: Feedback) -> None:
     """One look at each model that has a canary to be judged.
 
     Raises:
@@ -29,15 +32,18 @@ def judge_all(store: Store, observations: Observations) -> None:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
         if canary and canary.judged:
-            judge(store, observations, model, canary)
+            judge(store, observations, feedback, model, canary)
 
 
-def judge(store: Store, observations: Observations, model: str, canary: Canary) -> None:
+def judge(store: Store, observations: Observations, feedback: Feedback, model: str, canary: Canary) -> None:
     """One look at one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
     revision, state = observations.verdict(model, canary.since)
-    counted = observations.sums(model, canary.since)
+    counted, mistakes = observations.sums(model, canary.since), feedback.mistakes(model, canary.since)
+    versions: Mapping[Role, int | None] = {"stable": rollout.read(store, model).stable, "canary": canary.version}
     before = Trial.model_validate(state.get("trial", {}))
-    stable, tried = (Sums.of(counted.get(role, Counter())) for role in ("stable", "canary"))
+    stable, tried = (
+        Sums.of(counted.get(role, Counter()), *mistakes.get(version or 0, (0, 0))) for role, version in versions.items()
+    )
     if (stable, tried) == (before.stable, before.canary):
         return
     trial = look(before, stable, tried)

@@ -9,6 +9,7 @@ from models.errors import ModelyardError, StorageFailed
 from models.store import Store
 from services import logs
 from services.ledger import Ledger
+from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
 from services.scheduler.judge import judge_all
 from services.scheduler.settings import SchedulerSettings
@@ -33,17 +34,18 @@ def main() -> int:
     except ModelyardError as error:
         log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
         return error.exit_code
-    observations = Observations(settings.ledger_url)
+    observations, feedback = Observations(settings.ledger_url), Feedback(settings.ledger_url)
     log.info("looking")
     while not ended.wait(settings.judge_s):
-        look_around(store, observations)
+        look_around(store, observations, feedback)
+    feedback.close()
     observations.close()
     return 0
 
 
-def look_around(store: Store, observations: Observations) -> None:
+def look_around(store: Store, observations: Observations, feedback: Feedback) -> None:
     """Everything that is to be decided now; what cannot be is tried again at the next look."""
     try:
-        judge_all(store, observations)
+        judge_all(store, observations, feedback)
     except StorageFailed as error:
         log.warning("cannot judge canaries", cause=str(error))

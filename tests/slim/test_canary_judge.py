@@ -11,6 +11,7 @@ from models import rollout
 from models.rollout import Canary
 from models.store import Store
 from models.trial import BOUNDS_S, bucket
+from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
 from services.scheduler.canary import FIRST, Decision, Sums, Trial, decide, look
 from services.scheduler.evidence import FEWER, MORE, Block, update, weight
@@ -156,6 +157,13 @@ def observations(tmp_path: Path) -> Iterator[Observations]:
 
 
 @pytest.fixture
+def feedback(tmp_path: Path) -> Iterator[Feedback]:
+    found = Feedback(f"sqlite:///{tmp_path}/ledger.db")
+    yield found
+    found.close()
+
+
+@pytest.fixture
 def canary(filled: Store) -> Canary:
     """Version 1 is stable, version 2 its canary."""
     found = Canary(version=2, percent=10, since=NOW)
@@ -172,43 +180,45 @@ def observe(observations: Observations, canary: Canary, gateway: str, stable: Su
 
 
 def test_what_two_gateways_saw_rolls_a_failing_canary_back(
-    filled: Store, observations: Observations, canary: Canary
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
 ) -> None:
     """The history has the reason, the numbers and who decided; nothing is decided twice."""
     for gateway in ("one", "two"):
         observe(observations, canary, gateway, sums(50), sums(5))
-        judge_all(filled, observations)
+        judge_all(filled, observations, feedback)
     assert rollout.read(filled, HALF_PLUS).canary == canary
     for gateway in ("one", "two"):
         observe(observations, canary, gateway, sums(300), sums(30, errors=10))
-    judge_all(filled, observations)
+    judge_all(filled, observations, feedback)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary) == (1, None)
     last = now.history[-1]
     assert (last.action, last.version, last.by) == ("end canary", 2, BY)
     assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
     assert last.detail["evidence"]["errors"] >= 100
-    judge_all(filled, observations)
+    judge_all(filled, observations, feedback)
     assert rollout.read(filled, HALF_PLUS) == now
 
 
 def test_a_canary_that_has_answered_enough_becomes_stable(
-    filled: Store, observations: Observations, canary: Canary
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
 ) -> None:
     """The version before stays loaded."""
     observe(observations, canary, "one", sums(90_000), sums(10_000))
-    judge_all(filled, observations)
+    judge_all(filled, observations, feedback)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
 
 
-def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, observations: Observations, canary: Canary) -> None:
+def test_a_canary_that_a_person_judges_is_left_alone(
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
+) -> None:
     """However it fares."""
     ours = canary.model_copy(update={"judged": False})
     rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
     observe(observations, canary, "one", sums(1000), sums(1000, errors=1000))
-    judge_all(filled, observations)
+    judge_all(filled, observations, feedback)
     assert rollout.read(filled, HALF_PLUS).canary == ours
 
 

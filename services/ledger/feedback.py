@@ -1,0 +1,192 @@
+"""Answers that were kept with what they were given to, and what people said of them."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import case, delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from models.errors import ModelyardError
+from services.ledger.database import Database
+from services.ledger.tables import AnswerRow, FeedbackRow, utc
+
+
+class UnknownAnswer(ModelyardError):
+    """No answer of this id was kept, or it is too old."""
+
+    status = 404
+
+
+class ToldBefore(ModelyardError):
+    """Somebody has said what is true already."""
+
+    status = 409
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row of a request, and what a version answered."""
+
+    request_id: str
+    row: int
+    model: str
+    version: int
+    input: str
+    """Name of the signature's input."""
+    dtype: str
+    """numpy's name; ``bytes`` for text and image files."""
+    shape: tuple[int, ...]
+    content: bytes
+    predicted: float
+    """The class, or the value."""
+    score: float | None
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer with what is true."""
+
+    answer: Answer
+    truth: float
+    client: str
+    at: datetime
+
+
+class Feedback:
+    """Kept answers and feedback. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._session = self._database.session
+
+    def keep(self, answers: Sequence[Answer]) -> None:
+        """Keeps answers; of those that bear the same id, the first."""
+        with self._session() as session:
+            ids = {answer.request_id for answer in answers}
+            known = set(session.scalars(select(AnswerRow.request_id).where(AnswerRow.request_id.in_(ids))))
+            session.add_all(
+                AnswerRow(**vars(answer) | {"shape": list(answer.shape), "digest": digest(answer)})
+                for answer in answers
+                if answer.request_id not in known
+            )
+
+    def prune(self, older_than: datetime, most_bytes: int) -> None:
+        """Lets go of answers that are too old, and of the oldest beyond a size; feedback on them is none any more."""
+        with self._session() as session:
+            session.execute(delete(AnswerRow).where(AnswerRow.at < older_than))
+            total = session.scalar(select(func.sum(func.length(AnswerRow.content)))) or 0
+            for number, size in session.execute(
+                select(AnswerRow.id, func.length(AnswerRow.content)).order_by(AnswerRow.id)
+            ):
+                if total <= most_bytes:
+                    return
+                session.execute(delete(AnswerRow).where(AnswerRow.id == number))
+                total -= size
+
+    def answer(self, request_id: str, row: int = 0) -> Answer:
+        """Raises ``UnknownAnswer``."""
+        query = select(AnswerRow).where(AnswerRow.request_id == request_id, AnswerRow.row == row)
+        with self._session() as session:
+            found = session.scalar(query)
+            if found is None:
+                raise UnknownAnswer(f"no answer {request_id[:64]!r}, row {row}, was kept, or it is too old")
+            return _answer(found)
+
+    def tell(self, answer: Answer, truth: float, *, right: bool | None, client: str) -> None:
+        """Writes down what is true; once for each answer.
+
+        Args:
+            right: whether the answer was; None for numbers, which are never quite.
+
+        Raises:
+            ToldBefore: somebody has.
+        """
+        row = FeedbackRow(
+            request_id=answer.request_id,
+            row=answer.row,
+            model=answer.model,
+            version=answer.version,
+            truth=truth,
+            right=right,
+            client=client,
+            at=datetime.now(UTC),
+        )
+        with self._session() as session:
+            try:
+                with session.begin_nested():
+                    session.add(row)
+            except IntegrityError:
+                raise ToldBefore(f"answer {answer.request_id!r}, row {answer.row}, has feedback already") from None
+
+    def mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
+        """By version: answers with feedback of this trial or later, and those of them that were wrong."""
+        query = (
+            select(FeedbackRow.version, func.count(), func.sum(case((FeedbackRow.right.is_(False), 1), else_=0)))
+            .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
+            .where(FeedbackRow.model == model, FeedbackRow.right.is_not(None), AnswerRow.at >= since)
+            .group_by(FeedbackRow.version)
+        )
+        with self._session() as session:
+            return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
+
+    def count(self, model: str, since: datetime | None = None) -> int:
+        """How much feedback came after a moment."""
+        query = select(func.count()).select_from(FeedbackRow).where(FeedbackRow.model == model)
+        if since is not None:
+            query = query.where(FeedbackRow.at > since)
+        with self._session() as session:
+            return session.scalar(query) or 0
+
+    def examples(self, model: str, most: int) -> tuple[Example, ...]:
+        """The newest answers with what is true, oldest first; of equal inputs, what was said last."""
+        query = (
+            select(FeedbackRow, AnswerRow)
+            .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
+            .where(FeedbackRow.model == model)
+            .order_by(FeedbackRow.id.desc())
+        )
+        found: dict[str, Example] = {}
+        with self._session() as session:
+            for told, kept in session.execute(query).yield_per(100):
+                if len(found) == most:
+                    break
+                found.setdefault(kept.digest, Example(_answer(kept), told.truth, told.client, utc(told.at)))
+        return tuple(reversed(found.values()))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def digest(answer: Answer) -> str:
+    """Equal for equal inputs."""
+    head = f"{answer.model} {answer.input} {answer.dtype} {answer.shape} "
+    return hashlib.sha256(head.encode() + answer.content).hexdigest()
+
+
+def limited(examples: Collection[Example], share: float) -> Iterator[Example]:
+    """Examples of which no client said more than a share; of those who said more, the newest are left out."""
+    most = max(1, int(share * len(examples)))
+    said: dict[str, int] = {}
+    for example in examples:
+        said[example.client] = said.get(example.client, 0) + 1
+        if said[example.client] <= most:
+            yield example
+
+
+def _answer(row: AnswerRow) -> Answer:
+    return Answer(
+        row.request_id,
+        row.row,
+        row.model,
+        row.version,
+        row.input,
+        row.dtype,
+        tuple(row.shape),
+        row.content,
+        row.predicted,
+        row.score,
+        utc(row.at),
+    )
