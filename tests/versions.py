@@ -56,11 +56,11 @@ SCALARS = {
 """``signatures`` of a model that makes a number of each number."""
 
 
-def publish_copy(store: Store, model: str, saved: Path) -> None:
-    """The next version of ``model``: a saved one of the form of ``SCALARS``."""
+def publish_copy(store: Store, model: str, saved: Path, **said: Any) -> None:
+    """The next version of ``model``: a saved one of the form of ``SCALARS``, unless ``said`` says otherwise."""
     with store.staging(model) as staged:
         shutil.copytree(saved, staged, dirs_exist_ok=True)
-        store.publish(staged, seal_as(model, signatures=SCALARS))
+        store.publish(staged, seal_as(model, **{"signatures": SCALARS, **said}))
 
 
 def seal_as(model: str, **said: Any) -> Callable[[int, dict[str, str]], Manifest]:

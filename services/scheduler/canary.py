@@ -30,6 +30,7 @@ SLOW_SHARE = 0.1
 FIRST = 100
 """Answers of the stable version after which that is fixed."""
 
+NOTHING = Block(0, 0, 0, 0)
 Comparison = Literal["errors", "slow", "mistakes", "fit"]
 RATIOS: Mapping[Comparison, tuple[float, tuple[float, ...]]] = {
     "errors": (MORE_ERRORS, MORE),
@@ -79,6 +80,8 @@ class Trial(BaseModel):
     canary: Sums = Sums()
     slow: int | None = None
     """The bound that slow answers exceed, by number; None until it is fixed."""
+    told: Mapping[Comparison, Block] = {}
+    """What each comparison has taken in so far."""
     logs: Mapping[Comparison, tuple[float, ...]] = {}
 
     def weights(self) -> dict[str, float]:
@@ -95,29 +98,30 @@ class Decision:
 
 
 def look(trial: Trial, stable: Sums, canary: Sums) -> Trial:
-    """The trial after what has been counted since the last look."""
-    blocks = blocks_between(trial, stable, canary, trial.slow)
-    logs = {name: update(trial.logs.get(name, ()), block, *RATIOS[name]) for name, block in blocks.items()}
+    """The trial after what has been counted since; what has come from one side only waits for the other."""
+    told, logs = dict(trial.told), dict(trial.logs)
+    for name, total in totals(stable, canary, trial.slow).items():
+        block = Block(*(now - before for now, before in zip(total, told.get(name, NOTHING), strict=True)))
+        if block.stable and block.canary:
+            told[name], logs[name] = total, update(logs.get(name, ()), block, *RATIOS[name])
     slow = trial.slow
     if slow is None and sum(stable.within) >= FIRST:
         slow = bound_of(stable)  # for what comes after: a limit may not be chosen by what it is then held against
-    return Trial(stable=stable, canary=canary, slow=slow, logs={**trial.logs, **logs})
+        told["slow"] = totals(stable, canary, slow)["slow"]
+    return Trial(stable=stable, canary=canary, slow=slow, told=told, logs=logs)
 
 
-def blocks_between(trial: Trial, stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
-    """What each comparison is told: differences to the last look."""
-    sides = ((trial.stable, stable), (trial.canary, canary))
-    answers = [part for before, now in sides for part in (now.answers - before.answers, now.errors - before.errors)]
-    feedback = [part for old, now in sides for part in (now.labelled - old.labelled, now.mistakes - old.mistakes)]
-    blocks: dict[Comparison, Block] = {
-        "errors": Block(*answers),
-        "mistakes": Block(*feedback),
-        "fit": Block(*feedback),
+def totals(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
+    """What each comparison counts as answers and as bad ones, since the trial began."""
+    feedback = Block(stable.labelled, stable.mistakes, canary.labelled, canary.mistakes)
+    found: dict[Comparison, Block] = {
+        "errors": Block(stable.answers, stable.errors, canary.answers, canary.errors),
+        "mistakes": feedback,
+        "fit": feedback,
     }
     if slow is not None:
-        pairs = [(before.slower_than(slow), now.slower_than(slow)) for before, now in sides]
-        blocks["slow"] = Block(*(now[part] - before[part] for before, now in pairs for part in (0, 1)))
-    return blocks
+        found["slow"] = Block(*stable.slower_than(slow), *canary.slower_than(slow))
+    return found
 
 
 def bound_of(stable: Sums) -> int:

@@ -137,6 +137,20 @@ def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_e
     )
 
 
+def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
+    """However often one looks: answers that come one by one say as much as those that come together."""
+    trial, stable, canary = Trial(), sums(0), sums(0)
+    for number in range(1, 201):
+        if number % 2:
+            stable = sums(number, labelled=number, mistakes=0)
+        else:
+            canary = sums(number, labelled=number, mistakes=number)
+        trial = look(trial, stable, canary)
+    assert trial.weights()["mistakes"] > 1e6
+    together = look(look(Trial(), sums(1), sums(1)), stable, canary)
+    assert together.weights()["mistakes"] > 1e6
+
+
 def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> None:
     """Fixed once there are enough, and then no more: it is not chosen by what it is held against."""
     assert look(Trial(), sums(FIRST - 1), sums(10)).slow is None

@@ -1,0 +1,161 @@
+"""Canaries on real processes: gateway, model server and scheduler; worse ones go, better ones stay, by themselves."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from models import rollout
+from models.manifest import SignatureSpec, TensorSpec
+from models.rollout import Rollout
+from models.store import Store
+from services.ledger.feedback import Feedback
+from tests.system.conftest import free_port, wait_until
+from tests.system.serving import HOST, listens, running
+from tests.versions import publish_copy
+
+MODEL = "sign"
+JUDGED_S = 120.0
+SIGN = {
+    "task": "binary",
+    "labels": ("negative", "positive"),
+    "signatures": {
+        "serving_default": SignatureSpec(
+            inputs=(TensorSpec(name="x", dtype="float32", shape=(None,)),),
+            outputs=(
+                TensorSpec(name="class_id", dtype="int64", shape=(None,)),
+                TensorSpec(name="probabilities", dtype="float32", shape=(None, 2)),
+            ),
+        )
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``sign/N``: a linear model of the sign of a number, as ``make_sign_models`` says."""
+    root = tmp_path_factory.mktemp("sign")
+    subprocess.run([sys.executable, "-m", "tests.system.make_sign_models", str(root)], check=True, timeout=120)
+    return root
+
+
+@dataclass
+class Yard:
+    """A system without training."""
+
+    store: Store
+    http: httpx.Client
+    ledger_url: str
+
+    def change(self, **asked: Any) -> httpx.Response:
+        return self.http.post(f"/api/models/{MODEL}/rollout", json=asked)
+
+    def now(self) -> Rollout:
+        return rollout.read(self.store, MODEL)
+
+    def ask_and_tell(self, generator: np.random.Generator, rows: int) -> None:
+        """One request of numbers in -1..1, and feedback on each row."""
+        numbers = generator.uniform(-1, 1, rows).round(3)
+        answer = self.http.post(f"/v1/models/{MODEL}:predict", json={"inputs": {"x": numbers.tolist()}})
+        assert answer.status_code == 200, answer.text
+        request_id = answer.headers["X-Request-Id"]
+        wait_until(lambda: self.http.get(f"/api/answers/{request_id}").status_code == 200, 10, "the answer is kept")
+        for row, number in enumerate(numbers):
+            told = {"request_id": request_id, "row": row, "label": "positive" if number > 0 else "negative"}
+            assert self.http.post("/api/feedback", json=told).status_code == 201
+
+    def judged(self) -> Rollout:
+        """The rollout once the canary has ended, with answers and feedback until then."""
+        generator = np.random.default_rng(0)
+
+        def ended() -> Rollout | None:
+            self.ask_and_tell(generator, rows=40)
+            return self.now() if self.now().canary is None else None
+
+        found: Rollout = wait_until(ended, JUDGED_S, "the judge's decision")
+        return found
+
+
+@pytest.fixture
+def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
+    """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any."""
+    store = Store(tmp_path / "store")
+    for number in (1, 2, 3):
+        publish_copy(store, MODEL, saved / str(number), **SIGN)
+    rollout.change(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
+    port, serving_port = free_port(), free_port()
+    settings = {
+        "MODELYARD_PORT": str(port),
+        "MODELYARD_STORE": str(store.root),
+        "MODELYARD_SERVING": f"{HOST}:{serving_port}",
+        "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
+        "MODELYARD_CAPTURE": MODEL,
+        "MODELYARD_JUDGE_S": "0.2",
+    }
+    config = f"--model_config_file={store.root / rollout.CONFIG}"
+    server = ("services.modelserver", f"--port={serving_port}", config, "--model_config_file_poll_wait_seconds=1")
+    with (
+        running(tmp_path / "modelserver.log", *server),
+        running(tmp_path / "gateway.log", "services.gateway", **settings),
+        running(tmp_path / "scheduler.log", "services.scheduler", **settings),
+        httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as http,
+    ):
+        wait_until(lambda: listens(port) and http.get("/readyz").status_code == 200, 60, "ready")
+        yield Yard(store, http, settings["MODELYARD_LEDGER_URL"])
+
+
+def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(yard: Yard) -> None:
+    """The history says by how much it was worse; who named no version is answered by the stable one again."""
+    assert yard.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
+    ended = yard.judged()
+    last = ended.history[-1]
+    assert (ended.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary judge")
+    assert "feedback finds more mistakes in its answers" in last.reason
+    assert last.detail["evidence"]["mistakes"] >= 100
+    stable, canary = last.detail["stable"], last.detail["canary"]
+    assert canary["mistakes"] / canary["labelled"] > 2 * stable["mistakes"] / stable["labelled"]
+    record = yard.http.get(f"/api/models/{MODEL}/versions/2").json()
+    assert [change["action"] for change in record["changes"]] == ["canary", "end canary"]
+    answers = {yard.http.post(f"/v1/models/{MODEL}:predict", json=ASKED).headers["X-Model-Version"] for _ in range(20)}
+    assert answers == {"1"}
+
+
+ASKED = {"inputs": {"x": [0.5]}}
+
+
+def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
+    """And can be rolled back as any other."""
+    assert yard.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
+    ended = yard.judged()
+    last = ended.history[-1]
+    assert (ended.stable, last.action, last.by) == (3, "promote", "canary judge")
+    assert "feedback finds no more mistakes" in last.reason
+    assert last.detail["evidence"]["fit"] >= 20
+    feedback = Feedback(yard.ledger_url)
+    assert feedback.count(MODEL) >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
+    feedback.close()
+    assert yard.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
+
+
+def test_a_shadow_is_compared_and_nobody_gets_its_answers(yard: Yard) -> None:
+    """Disagreement and shift are shown with the rollout."""
+    assert yard.change(shadow=2).status_code == 200
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        asked = {"inputs": {"x": generator.uniform(-1, 1, 10).round(3).tolist()}}
+        assert yard.http.post(f"/v1/models/{MODEL}:predict", json=asked).headers["X-Model-Version"] == "1"
+
+    def compared() -> dict[str, float] | None:
+        found = yard.http.get(f"/api/models/{MODEL}/rollout").json()["observed"]["shadow"]
+        return found if found.get("rows") == 200 else None
+
+    observed = wait_until(compared, 30, "all are compared")
+    assert 0.05 < observed["disagreed"] / observed["rows"] < 0.6
+    assert observed["shift"] > 0
+    assert yard.now().stable == 1
