@@ -68,6 +68,8 @@ class DataRecord(Frozen):
     train: int
     validation: int
     test: int
+    feedback: int = 0
+    """Examples of the training split that came from feedback."""
 
 
 class RecipeRecord(Frozen):

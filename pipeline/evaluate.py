@@ -34,15 +34,22 @@ class EvaluateRequest:
     task: Task
     labels: tuple[str, ...]
     test: str
+    recent: str | None
     challenger: str
     champion: str | None
     result: str
 
 
 def evaluate(
-    spec: ModelSpec, test: Split, challenger: Path, champion: Path | None, work: Path, report: Report
+    spec: ModelSpec,
+    test: Split,
+    recent: Split | None,
+    challenger: Path,
+    champion: Path | None,
+    work: Path,
+    report: Report,
 ) -> Evaluations:
-    """Evaluates an exported version, and the serving one beside it, on ``test``.
+    """Evaluates an exported version, and the serving one beside it, on ``test``, and on feedback if there is any.
 
     Raises:
         StageFailed: the export does not load, or does not equal the model that was trained.
@@ -52,6 +59,7 @@ def evaluate(
         task=spec.task,
         labels=spec.labels,
         test=str(arrays.save(work / "test.npz", {"x": test.x, "y": test.y})),
+        recent=str(arrays.save(work / "recent.npz", {"x": recent.x, "y": recent.y})) if recent else None,
         challenger=str(challenger),
         champion=str(champion) if champion else None,
         result=str(result),
@@ -67,11 +75,15 @@ def evaluate(
 
 def main(request_path: Path) -> None:
     request = EvaluateRequest(**orjson.loads(request_path.read_bytes()))
-    test = arrays.load(Path(request.test))
-    split = Split(test["x"], test["y"])
+    split = read(request.test)
     challenger = measure(request, Path(request.challenger), split, "the new version")
     champion = measure(request, Path(request.champion), split, "the serving version") if request.champion else None
     Path(request.result).write_text(Evaluations(challenger=challenger, champion=champion).model_dump_json())
+
+
+def read(file: str) -> Split:
+    found = arrays.load(Path(file))
+    return Split(found["x"], found["y"])
 
 
 def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
@@ -91,7 +103,19 @@ def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Ev
         latency_ms=latency_ms,
         examples=len(test),
         golden_difference=difference,
+        recent=on_feedback(request, default, who),
     )
+
+
+def on_feedback(request: EvaluateRequest, signature: "Signature", who: str) -> dict[str, float]:
+    """Metrics on the newest feedback; none where there is none."""
+    if request.recent is None:
+        return {}
+    recent = read(request.recent)
+    outputs = predict_all(signature, recent.x, f"{who} on feedback")
+    if request.task == "regression":
+        return {"mae": float(np.abs(outputs[:, 0] - recent.y).mean())}
+    return {"accuracy": float((outputs.argmax(axis=1) == recent.y).mean())}
 
 
 class Signature:

@@ -30,6 +30,8 @@ class Run:
     """Its id, if it came through a queue. An id is published once, however often it is started."""
     name: str = "job"
     """Of its temporary folders."""
+    feedback: Path | None = None
+    """A file of feedback to train on, too (``pipeline/feedback.py``)."""
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def publish(
                 train=len(data.splits.train),
                 validation=len(data.splits.validation),
                 test=len(data.splits.test),
+                feedback=data.feedback,
             ),
             recipe=RecipeRecord(name=recipe_name, values=asdict(recipe)),
             training=Training(
@@ -86,7 +87,7 @@ def publish(
                 wall_s=round(trained.wall_s, 2),
                 weights_sha256=weights_sha256,
             ),
-            metrics=evaluation.metrics,
+            metrics=evaluation.metrics | {f"feedback_{name}": value for name, value in evaluation.recent.items()},
             baseline=BaselineRecord(method=baseline.method, value=baseline.value) if baseline else None,
             verdict=verdict,
             environment=environment,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.kinds import Source
-from models.spec import Splits
+from models.spec import Split, Splits
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class Loaded:
     fingerprint: str
     """SHA-256 over the raw examples of every split, in order."""
     splits: Splits
+    feedback: int = 0
+    """Training examples that came from feedback."""
+    recent: Split | None = None
+    """The newest feedback, which is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Evaluation(BaseModel):
     """Rows are true labels, columns predicted ones, in the order of the labels."""
     golden_difference: float
     """Largest absolute difference between the trained model and the reloaded export."""
+    recent: dict[str, float] = Field(default_factory=dict)
+    """Accuracy, or mean absolute error, on the newest feedback, if there is any."""
 
 
 class Evaluations(BaseModel):

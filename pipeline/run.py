@@ -20,12 +20,13 @@ from models.store import Store, replace_file
 from pipeline import data as datasets
 from pipeline.evaluate import evaluate
 from pipeline.export import export
+from pipeline.feedback import join
 from pipeline.gate import judge
 from pipeline.job import Outcome, Place, Promotion, Published, Rejected, Run
 from pipeline.progress import Progress, Report
 from pipeline.promote import promote, start_canary
 from pipeline.publish import environment, publish
-from pipeline.results import Loaded
+from pipeline.results import Evaluations, Loaded
 from pipeline.train import train
 
 
@@ -47,12 +48,14 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     if job.job and (published := version_of(store, spec.name, job.job)):
         return settled(published, store, job, place, report)
     data = datasets.load(spec.dataset, job.data, place.data, report)
+    if job.feedback:
+        data = join(data, spec, job.feedback, report)
     with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
         trained = train(spec, data.splits, recipe, work, checkpoints_of(job, place, data, work), report)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
         champion = champion_of(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
-        evaluations = evaluate(spec, data.splits.test, staged, serving, work, report)
+        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, report)
         verdict = judge(
             spec.gate,
             data.source,
@@ -61,6 +64,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
             champion_value=evaluations.champion.metrics[spec.gate.metric] if evaluations.champion else None,
             champion_source=champion.data.source if champion else None,
         )
+        verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, *remarks(data, evaluations))})
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
             return Rejected(verdict, evaluations.challenger.metrics)
@@ -82,6 +86,14 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
             job=job.job,
         )
     return settled(manifest, store, job, place, report)
+
+
+def remarks(data: Loaded, evaluations: Evaluations) -> Iterator[str]:
+    """What the newest feedback says of both versions; the gate does not decide by it."""
+    champion = evaluations.champion.recent if evaluations.champion else {}
+    for name, value in evaluations.challenger.recent.items():
+        serving = f", of the serving version {champion[name]:.4f}" if name in champion else ""
+        yield f"{name} {value:.4f} on the newest {len(data.recent or ())} answers with feedback{serving}"
 
 
 def checkpoints_of(job: Run, place: Place, data: Loaded, work: Path) -> Path:

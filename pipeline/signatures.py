@@ -48,19 +48,26 @@ def named_outputs(task: Task, raw: Any) -> Outputs:
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
+def image_decoder(size: tuple[int, int]) -> Callable[[Any], Any]:
+    """PNG or JPEG bytes -> float32 [height, width, 1], grey, 0..255; the canonical size is left untouched."""
+
+    def decode(content: Any) -> Any:
+        image = tf.io.decode_image(content, channels=1, expand_animations=False)
+        image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, 1))
+        same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
+        scaled = tf.cond(same, lambda: image, lambda: tf.image.resize(image, size, antialias=True))
+        return tf.ensure_shape(scaled, (*size, 1))
+
+    return decode
+
+
 def _image_endpoints(kind: ImageInput, task: Task, model: Any) -> Endpoints:
     size = (kind.height, kind.width)
 
     def from_pixels(images: Any) -> Outputs:
         return named_outputs(task, model(images, training=False))
 
-    def decode(content: Any) -> Any:
-        """PNG or JPEG bytes -> float32 [height, width, 1], grey, 0..255; the canonical size is left untouched."""
-        image = tf.io.decode_image(content, channels=1, expand_animations=False)
-        image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, 1))
-        same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-        scaled = tf.cond(same, lambda: image, lambda: tf.image.resize(image, size, antialias=True))
-        return tf.ensure_shape(scaled, (*size, 1))
+    decode = image_decoder(size)
 
     def from_bytes(image_bytes: Any) -> Outputs:
         shape = tf.TensorSpec((*size, 1), tf.float32)

@@ -42,6 +42,7 @@ class TrainJob(BaseModel):
     rollout: Literal["stable", "canary", "manual"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
+    with_feedback: bool = False
 
 
 def submit(

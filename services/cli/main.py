@@ -110,13 +110,15 @@ def train(
     ] = "stable",
     priority: Annotated[Priority, typer.Option(help="Which of those who wait goes first.")] = "normal",
     budget: Annotated[float | None, typer.Option(help="Seconds that it may run.", metavar="SECONDS")] = None,
+    with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback, too.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress and end with the job.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Queue a training job."""
     client = Client(url)
     asked = {"model": model, "recipe": recipe, "overrides": parse_overrides(set_ or []), "data": data}
-    job = client.submit(asked | {"rollout": rollout, "priority": priority, "budget_s": budget})
+    order = {"rollout": rollout, "priority": priority, "budget_s": budget, "with_feedback": with_feedback}
+    job = client.submit(asked | order)
     if not wait:
         show.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return

@@ -209,6 +209,7 @@ class JobRequest(Body):
     rollout: Literal["stable", "canary", "manual"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
+    with_feedback: bool = False
 
 
 class Job(Body):
@@ -223,6 +224,7 @@ class Job(Body):
     priority: Literal["high", "normal", "low"]
     devices: str
     budget_s: float | None
+    with_feedback: bool
     retry_of: str | None
     by: str
     state: Literal["queued", "running", "publishing", "succeeded", "rejected", "failed", "cancelled"]

@@ -140,14 +140,20 @@ class Feedback:
         with self._session() as session:
             return session.scalar(query) or 0
 
-    def examples(self, model: str, most: int) -> tuple[Example, ...]:
-        """The newest answers with what is true, oldest first; of equal inputs, what was said last."""
+    def examples(self, model: str, most: int, until: datetime | None = None) -> tuple[Example, ...]:
+        """The newest answers with what is true, oldest first; of equal inputs, what was said last.
+
+        Args:
+            until: what was said after it is left out.
+        """
         query = (
             select(FeedbackRow, AnswerRow)
             .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
             .where(FeedbackRow.model == model)
             .order_by(FeedbackRow.id.desc())
         )
+        if until is not None:
+            query = query.where(FeedbackRow.at <= until)
         found: dict[str, Example] = {}
         with self._session() as session:
             for told, kept in session.execute(query).yield_per(100):
@@ -166,9 +172,13 @@ def digest(answer: Answer) -> str:
     return hashlib.sha256(head.encode() + answer.content).hexdigest()
 
 
-def limited(examples: Collection[Example], share: float) -> Iterator[Example]:
-    """Examples of which no client said more than a share; of those who said more, the newest are left out."""
-    most = max(1, int(share * len(examples)))
+def limited(examples: Collection[Example], share: float, free: int) -> Iterator[Example]:
+    """Examples of which no client said more than a share of all; of those who said more, the newest are left out.
+
+    Args:
+        free: so many may come from one client, whatever share that is.
+    """
+    most = max(free, int(share * len(examples)))
     said: dict[str, int] = {}
     for example in examples:
         said[example.client] = said.get(example.client, 0) + 1

@@ -56,6 +56,8 @@ class Job:
     """What it is to be trained on: auto, cpu, gpu, or a number of GPUs."""
     budget_s: float | None
     """Seconds that all its attempts together may run."""
+    with_feedback: bool
+    """Whether it trains on feedback, too."""
     retry_of: str | None
     """The job that this one tries again."""
     by: str

@@ -54,6 +54,7 @@ class Ledger:
         priority: Priority = Priority.NORMAL,
         devices: str = "auto",
         budget_s: float | None = None,
+        with_feedback: bool = False,
         retry_of: str | None = None,
         submission: Submission | None = None,
     ) -> Job:
@@ -75,6 +76,7 @@ class Ledger:
             priority=priority,
             devices=devices,
             budget_s=budget_s,
+            with_feedback=with_feedback,
             retry_of=retry_of,
             by=by,
             state=State.QUEUED,

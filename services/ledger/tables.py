@@ -41,6 +41,7 @@ class JobRow(Table):
     priority: Mapped[str]
     devices: Mapped[str]
     budget_s: Mapped[float | None]
+    with_feedback: Mapped[bool]
     retry_of: Mapped[str | None]
     by: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
@@ -66,6 +67,7 @@ class JobRow(Table):
             priority=Priority(self.priority),
             devices=self.devices,
             budget_s=self.budget_s,
+            with_feedback=self.with_feedback,
             retry_of=self.retry_of,
             by=self.by,
             state=State(self.state),

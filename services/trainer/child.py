@@ -84,8 +84,9 @@ def job_outcome(
     from pipeline.run import run
 
     place = request["place"]
+    feedback = request["run"]["feedback"]
     outcome = run(
-        Run(**request["run"]),
+        Run(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
         Place(Path(place["store"]), Path(place["data"]), Path(place["work"]), tuple(place["serving"])),
         report,
         before_publishing,

@@ -37,7 +37,11 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
 def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
     """Trains once, and writes down how it ended, or that it did not."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
-    child = TrainingProcess(job, settings, keep_log=partial(ledger.write_log, job.id))
+    try:
+        child = TrainingProcess(job, settings, keep_log=partial(ledger.write_log, job.id))
+    except ModelyardError as error:
+        fail(job, ledger, str(error))
+        return
     lease = Lease(ledger, job, stop=child.stop)
     try:
         with child, lease:

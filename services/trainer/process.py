@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 import orjson
@@ -20,6 +22,7 @@ from models.errors import ModelyardError
 from models.store import STAGING
 from pipeline.progress import Progress
 from services.ledger import Job
+from services.trainer import feedback_file
 from services.trainer.job_log import JobLog
 from services.trainer.settings import TrainerSettings
 
@@ -48,10 +51,15 @@ class TrainingProcess:
     """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
 
     def __init__(self, job: Job, settings: TrainerSettings, keep_log: Callable[[str], None]) -> None:
-        """``keep_log`` takes what the child and its own write, every second."""
+        """``keep_log`` takes what the child and its own write, every second.
+
+        Raises:
+            StorageFailed: feedback was asked for and cannot be had.
+        """
         self._settings = settings
         self._name = f"{job.id}.{job.attempts}"
         self._telling = threading.Lock()
+        feedback = self._feedback(job) if job.with_feedback else None
         self._process = subprocess.Popen(
             [sys.executable, "-m", CHILD],
             stdin=subprocess.PIPE,
@@ -62,7 +70,7 @@ class TrainingProcess:
         )
         assert self._process.stderr
         self._log = JobLog(self._process.stderr, keep_log)
-        self._tell(orjson.dumps(told(job, self._name, settings)) + b"\n")
+        self._tell(orjson.dumps(told(job, self._name, settings, feedback)) + b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +119,10 @@ class TrainingProcess:
             except subprocess.TimeoutExpired:
                 self._signal(harder)
 
+    def _feedback(self, job: Job) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-feedback-", dir=self._settings.work_dir))
+        return feedback_file.write(job, self._settings, folder)
+
     def _tell(self, line: bytes) -> None:
         with self._telling, suppress(BrokenPipeError, ValueError):  # it has ended, or been closed: it need not know
             assert self._process.stdin
@@ -122,7 +134,7 @@ class TrainingProcess:
             os.killpg(self._process.pid, number)
 
 
-def told(job: Job, name: str, settings: TrainerSettings) -> Mapping[str, Any]:
+def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:
     """What the child needs to know, as JSON."""
     return {
         "run": {
@@ -134,6 +146,7 @@ def told(job: Job, name: str, settings: TrainerSettings) -> Mapping[str, Any]:
             "by": f"job {job.id} of {job.by}",
             "job": job.id,
             "name": name,
+            "feedback": str(feedback) if feedback else None,
         },
         "place": {
             "store": str(settings.store),

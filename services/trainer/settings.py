@@ -29,6 +29,12 @@ class TrainerSettings(Settings):
         None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
     )
     concurrency: int = Field(1, ge=1, le=64, description="Jobs that this worker runs at the same time.")
+    feedback_share: float = Field(
+        0.2, gt=0, le=1, description="Largest share of a job's feedback that may come from one client."
+    )
+    feedback_free: int = Field(
+        1000, ge=0, description="Examples that one client may give in any case, whatever share that is."
+    )
     drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM.")
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
 

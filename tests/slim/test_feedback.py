@@ -217,6 +217,7 @@ def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
         feedback.tell(again, float(number), right=None, client="ann")
     assert [example.truth for example in feedback.examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
     assert [example.truth for example in feedback.examples(HALF_PLUS, 2)] == [3, 4]
+    assert feedback.examples(HALF_PLUS, 10, until=NOW) == ()
     assert feedback.count(HALF_PLUS) == 5
     assert feedback.count(HALF_PLUS, datetime.now(UTC)) == 0
     with pytest.raises(ToldBefore):
@@ -228,8 +229,9 @@ def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
     for number in range(10):
         feedback.keep([answer_of(number)])
         feedback.tell(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
-    kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3)]
+    kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=0)]
     assert kept == [0, 1, 2, 8, 9]
+    assert len(list(limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=7))) == 9
 
 
 def test_mistakes_count_from_the_trials_beginning(feedback: Feedback) -> None:

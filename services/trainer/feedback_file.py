@@ -1,0 +1,38 @@
+"""Feedback on its way to a training process, which knows no database: a file of JSON lines."""
+
+import base64
+from pathlib import Path
+
+import orjson
+
+from services.ledger import Job
+from services.ledger.feedback import Example, Feedback, limited
+from services.trainer.settings import TrainerSettings
+
+MOST = 50_000
+
+
+def write(job: Job, settings: TrainerSettings, folder: Path) -> Path:
+    """What was said of a model until the job was asked for: the same for each of its attempts.
+
+    Raises:
+        StorageFailed: the ledger is away.
+    """
+    feedback = Feedback(settings.ledger_url)
+    try:
+        told = feedback.examples(job.model, MOST, until=job.created_at)
+    finally:
+        feedback.close()
+    file = folder / "feedback.jsonl"
+    kept = limited(told, settings.feedback_share, settings.feedback_free)
+    file.write_bytes(b"\n".join(map(line, kept)))
+    return file
+
+
+def line(example: Example) -> bytes:
+    """As ``pipeline/feedback.py`` reads it."""
+    answer = example.answer
+    content = base64.b64encode(answer.content).decode()
+    return orjson.dumps(
+        {"dtype": answer.dtype, "shape": answer.shape, "content": content, "truth": example.truth, "at": example.at}
+    )
