@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
+from models.catalog import Catalog
 from models.errors import ModelyardError
 from services.ledger import Job, Ledger, Priority, State, Submission
 
@@ -30,12 +31,17 @@ class QueueUnavailable(ModelyardError):
     status = 503
 
 
-class TrainJob(BaseModel):
-    """What can be asked for."""
+class NoTrainer(ModelyardError):
+    """No trainer has yet said what can be trained."""
+
+    status = 503
+
+
+class Order(BaseModel):
+    """How to train, whatever model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(max_length=64)
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
@@ -43,6 +49,40 @@ class TrainJob(BaseModel):
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
     with_feedback: bool = False
+
+
+class TrainJob(Order):
+    """What can be asked for."""
+
+    model: str = Field(max_length=64)
+
+
+def accept(
+    known: Catalog | None,
+    ledger: Ledger,
+    queue: Celery,
+    asked: TrainJob,
+    by: str,
+    *,
+    key: str | None = None,
+    retry_of: str | None = None,
+) -> Job:
+    """``submit`` of what can be trained.
+
+    Args:
+        known: what trainers announced, if they did.
+
+    Raises:
+        NoTrainer: they did not.
+        UnknownName, InvalidRecipe: what is wrong with it, and what is allowed.
+        QueueUnavailable, KeyReused: as ``submit``.
+    """
+    if known is None:
+        raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
+    trainable = known.find(asked.model)
+    trainable.check(asked.recipe, asked.overrides)
+    devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
+    return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of)
 
 
 def submit(

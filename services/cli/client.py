@@ -39,6 +39,15 @@ class Client:
         found: dict[str, Any] = self._call("POST", path, json=body).json()
         return found
 
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Raises ``GatewayUnreachable`` or ``Refused``."""
+        found: dict[str, Any] = self._call("PUT", path, json=body).json()
+        return found
+
+    def delete(self, path: str) -> None:
+        """Raises ``GatewayUnreachable`` or ``Refused``."""
+        self._call("DELETE", path)
+
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
         return self.post("/api/jobs", job)
 

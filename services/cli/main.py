@@ -10,7 +10,7 @@ import typer
 from models.errors import ModelyardError
 from models.store import Store
 from pipeline.job import Policy, Target, parse_overrides
-from services.cli import jobs, rollouts, show
+from services.cli import jobs, rollouts, show, triggers
 from services.cli.client import Client, body_of
 from services.cli.options import DEFAULT_URL, Url
 from services.settings import HOME
@@ -25,6 +25,7 @@ Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that h
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(triggers.app, name="triggers")
 for command in (rollouts.promote, rollouts.rollback, rollouts.rollout):
     app.command()(command)
 

@@ -137,6 +137,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "feedback.made": Operation(
         "Which version made an answer that was kept, from which data.", json(ours.MadeBy), errors=(*FRONT, 404)
     ),
+    "triggers.listed": Operation("What starts jobs of a model by itself.", json(ours.TriggerList)),
+    "triggers.put": Operation(
+        "Have jobs started by a schedule, by feedback, or when quality falls.",
+        json(ours.TriggerShown),
+        takes={JSON: ours.TriggerAsked},
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 404, 415),
+    ),
+    "triggers.remove": Operation("Have them started no more.", json(ours.TriggerList), errors=(*FRONT, 404)),
     "training.submit": Operation(
         "Ask for a training job.",
         json(ours.Job, 202),

@@ -212,6 +212,52 @@ class JobRequest(Body):
     with_feedback: bool = False
 
 
+class JobOrder(Body):
+    """How to train."""
+
+    recipe: str = Field("quick", max_length=64)
+    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
+    data: Literal["auto", "require-real", "sample"] = "auto"
+    rollout: Literal["stable", "canary", "manual"] = "stable"
+    priority: Literal["high", "normal", "low"] = "normal"
+    budget_s: float | None = Field(None, ge=1, le=39600)
+    with_feedback: bool = False
+
+
+class QualityAsked(Body):
+    """Below which share of right answers, over how many of the newest with feedback."""
+
+    floor: float = Field(gt=0, lt=1)
+    of: int = Field(200, ge=10, le=100_000)
+
+
+class TriggerAsked(Body):
+    """One of ``cron`` (five fields, in UTC), ``feedback`` and ``quality``, and the job."""
+
+    cron: str | None = Field(None, max_length=200)
+    feedback: int | None = Field(None, ge=1, le=10**9)
+    quality: QualityAsked | None = None
+    job: JobOrder = JobOrder.model_construct()
+    cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
+    per_week: int = Field(7, ge=1, le=10_000)
+
+
+class TriggerShown(TriggerAsked):
+    """A trigger, and when it last started which job."""
+
+    model: str
+    name: str
+    since: datetime
+    fired_at: datetime | None
+    job_id: str | None
+
+
+class TriggerList(Body):
+    """In order of name."""
+
+    triggers: list[TriggerShown]
+
+
 class Job(Body):
     """A training job, and how it goes."""
 

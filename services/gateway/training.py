@@ -42,12 +42,6 @@ class NotEnded(ModelyardError):
     status = 409
 
 
-class NoTrainer(ModelyardError):
-    """No trainer has yet said what can be trained."""
-
-    status = 503
-
-
 class Desk:
     """Where jobs are handed in. Ledger and broker are connected at the first job: predictions need neither."""
 
@@ -90,12 +84,7 @@ class Desk:
         from services import jobs
 
         known = catalog.read(self._store.root)
-        if known is None:
-            raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
-        trainable = known.find(asked.model)
-        trainable.check(asked.recipe, asked.overrides)
-        devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
-        return jobs.submit(self.ledger, self.queue, asked, by, devices=devices, key=key, retry_of=retry_of)
+        return jobs.accept(known, self.ledger, self.queue, asked, by, key=key, retry_of=retry_of)
 
 
 def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Blueprint:

@@ -132,6 +132,18 @@ class Feedback:
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
+    def newest(self, model: str, version: int, most: int) -> tuple[int, int]:
+        """Of a version's newest answers that were right or wrong: those that were right, and how many these are."""
+        query = (
+            select(FeedbackRow.right)
+            .where(FeedbackRow.model == model, FeedbackRow.version == version, FeedbackRow.right.is_not(None))
+            .order_by(FeedbackRow.id.desc())
+            .limit(most)
+        )
+        with self._session() as session:
+            found = session.scalars(query).all()
+        return sum(map(bool, found)), len(found)
+
     def count(self, model: str, since: datetime | None = None) -> int:
         """How much feedback came after a moment."""
         query = select(func.count()).select_from(FeedbackRow).where(FeedbackRow.model == model)

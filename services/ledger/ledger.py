@@ -137,6 +137,13 @@ class Ledger:
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))
 
+    def asked_by(self, author: str, since: datetime) -> int:
+        """How many jobs somebody has asked for; what follows a colon in ``by`` is the reason."""
+        theirs = JobRow.by.startswith(f"{author}:", autoescape=True)
+        query = select(func.count()).select_from(JobRow).where(theirs, JobRow.created_at > since)
+        with self._session() as session:
+            return session.scalar(query) or 0
+
     def waiting(self, limit: int = 1000) -> tuple[Job, ...]:
         """Queued jobs, the oldest first."""
         query = select(JobRow).where(JobRow.state == State.QUEUED).order_by(JobRow.created_at, JobRow.id).limit(limit)

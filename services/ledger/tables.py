@@ -192,6 +192,20 @@ class FeedbackRow(Table):
     at: Mapped[datetime]
 
 
+class TriggerRow(Table):
+    """What starts a job by itself; ``revision`` counts changes and firings."""
+
+    __tablename__ = "triggers"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[dict[str, Any]]
+    revision: Mapped[int]
+    since: Mapped[datetime]
+    fired_at: Mapped[datetime | None]
+    job_id: Mapped[str | None]
+
+
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

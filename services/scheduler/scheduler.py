@@ -2,19 +2,27 @@
 
 import signal
 import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 
 import structlog
 
 from models.errors import ModelyardError, StorageFailed
 from models.store import Store
-from services import logs
+from services import jobs, logs
 from services.ledger import Ledger
 from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
+from services.ledger.triggers import Triggers
 from services.scheduler.judge import judge_all
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.triggers import Watch
 
 log = structlog.get_logger()
+
+TICK_S = 0.1
 
 
 def main() -> int:
@@ -25,27 +33,36 @@ def main() -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    store = Store(settings.store)
-    try:
-        store.prepare()
-        ledger = Ledger(settings.ledger_url)
-        ledger.prepare()
-        ledger.close()
-    except ModelyardError as error:
-        log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
-        return error.exit_code
-    observations, feedback = Observations(settings.ledger_url), Feedback(settings.ledger_url)
-    log.info("looking")
-    while not ended.wait(settings.judge_s):
-        look_around(store, observations, feedback)
-    feedback.close()
-    observations.close()
+    with ExitStack() as stack:
+        store, ledger = Store(settings.store), stack.enter_context(closing(Ledger(settings.ledger_url)))
+        try:
+            store.prepare()
+            ledger.prepare()
+        except ModelyardError as error:
+            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+            return error.exit_code
+        observations = stack.enter_context(closing(Observations(settings.ledger_url)))
+        feedback = stack.enter_context(closing(Feedback(settings.ledger_url)))
+        triggers = stack.enter_context(closing(Triggers(settings.ledger_url)))
+        watch = Watch(store, ledger, feedback, triggers, jobs.sender(settings.broker_url))
+        log.info("looking")
+        look_around(
+            ended,
+            (settings.judge_s, "canaries", lambda: judge_all(store, observations, feedback)),
+            (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
+        )
     return 0
 
 
-def look_around(store: Store, observations: Observations, feedback: Feedback) -> None:
-    """Everything that is to be decided now; what cannot be is tried again at the next look."""
-    try:
-        judge_all(store, observations, feedback)
-    except StorageFailed as error:
-        log.warning("cannot judge canaries", cause=str(error))
+def look_around(ended: threading.Event, *duties: tuple[float, str, Callable[[], None]]) -> None:
+    """Does each duty every so many seconds; what cannot be done is tried again at its next time."""
+    due = dict.fromkeys((name for _, name, _ in duties), 0.0)
+    while not ended.wait(TICK_S):
+        for every_s, name, duty in duties:
+            if time.monotonic() < due[name]:
+                continue
+            due[name] = time.monotonic() + every_s
+            try:
+                duty()
+            except StorageFailed as error:
+                log.warning("cannot look", at=name, cause=str(error))

@@ -86,3 +86,21 @@ def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System) -> None
     assert modelyard(system, "jobs", "cancel", again).returncode == 0
     listed = modelyard(system, "jobs", "--state", "failed", "--limit", "1").stdout
     assert (failed.encode() in listed, again.encode() in listed) == (True, False)
+
+
+def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:
+    """A shadow, a label and a trigger; taken away again, and mistakes are one line."""
+    first = system.get("/api/models/neuron/rollout")["stable"]
+    assert modelyard(system, "train", "neuron", "--set", "seed=5", "--wait", "--rollout", "canary").returncode == 0
+    begun = system.get("/api/models/neuron/rollout")
+    assert (begun["stable"], begun["canary"]["percent"]) == (first, 10)
+    version = str(begun["canary"]["version"])
+    shown = modelyard(system, "rollout", "neuron", "--canary", "0", "--shadow", version, "--label", f"blue={version}")
+    assert f"{version} is its shadow; {version} is labelled blue".encode() in shown.stdout, shown.stderr
+    assert modelyard(system, "rollout", "neuron", "--shadow", "0", "--label", "blue=").returncode == 0
+    assert b"expects NAME=VERSION" in modelyard(system, "rollout", "neuron", "--label", "blue").stderr
+    nightly = modelyard(system, "triggers", "set", "neuron", "nightly", "--cron", "0 3 * * *")
+    assert b"nightly: at 0 3 * * * (UTC)" in nightly.stdout, nightly.stderr
+    assert b"nightly" in modelyard(system, "triggers", "list", "neuron").stdout
+    assert b"is never due" in modelyard(system, "triggers", "set", "neuron", "t", "--cron", "0 0 30 2 *").stderr
+    assert modelyard(system, "triggers", "remove", "neuron", "nightly").returncode == 0

@@ -1,0 +1,74 @@
+"""``/api/models/NAME/triggers``: what starts jobs by itself."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, request
+
+from models import catalog
+from models.errors import UnknownName
+from models.store import Store
+from services.gateway import json_body, payload
+from services.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from services.ledger.triggers import Kept, Triggers
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+class Board:
+    """Where triggers are kept; connected at the first use."""
+
+    def __init__(self, settings: GatewaySettings, store: Store) -> None:
+        self._settings, self._store = settings, store
+
+    @cached_property
+    def triggers(self) -> "Triggers":
+        from services.ledger.triggers import Triggers
+
+        return Triggers(self._settings.ledger_url)
+
+    def put(self, model: str, name: str, body: bytes) -> "Kept":
+        """Raises ``InvalidRequest``, ``UnknownName`` or ``InvalidRecipe``: what is wrong with it."""
+        from services.triggers import Trigger
+
+        asked = json_body.parsed(Trigger, body)
+        known = catalog.read(self._store.root)
+        if known is None:
+            raise UnknownName(f"unknown model {model[:64]!r}: no trainer has announced its models yet")
+        known.find(model).check(asked.job.recipe, asked.job.overrides)
+        return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
+
+
+def routes(settings: GatewaySettings, store: Store) -> Blueprint:
+    """The views."""
+    board = Board(settings, store)
+    views = Blueprint("triggers", __name__)
+
+    @views.get("/api/models/<model>/triggers")
+    def listed(model: str) -> dict[str, Any]:
+        return {"triggers": [shown(trigger) for trigger in board.triggers.all(model)]}
+
+    @views.put("/api/models/<model>/triggers/<label:name>")
+    def put(model: str, name: str) -> dict[str, Any]:
+        return shown(board.put(model, name, payload.read(request, MAX_BODY_BYTES)))
+
+    @views.delete("/api/models/<model>/triggers/<label:name>")
+    def remove(model: str, name: str) -> dict[str, Any]:
+        board.triggers.remove(model, name)
+        return {"triggers": [shown(trigger) for trigger in board.triggers.all(model)]}
+
+    return views
+
+
+def shown(trigger: "Kept") -> dict[str, Any]:
+    """A trigger as callers see it."""
+    return {
+        "model": trigger.model,
+        "name": trigger.name,
+        **trigger.body,
+        "since": trigger.since,
+        "fired_at": trigger.fired_at,
+        "job_id": trigger.job_id,
+    }

@@ -1,0 +1,82 @@
+"""Triggers as the ledger keeps them: what starts a job by itself, and when it last did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from models.errors import UnknownName
+from services.ledger.database import Database
+from services.ledger.tables import TriggerRow, utc
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One trigger."""
+
+    model: str
+    name: str
+    body: Mapping[str, Any]
+    """As it was asked for."""
+    revision: int
+    """Another one after each change and each firing."""
+    since: datetime
+    """When it was last changed."""
+    fired_at: datetime | None
+    job_id: str | None
+    """The job that it started last."""
+
+
+class Triggers:
+    """All triggers. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._session = self._database.session
+
+    def put(self, model: str, name: str, body: Mapping[str, Any]) -> Kept:
+        """Sets a trigger, or another one in its place; when it last fired stays known."""
+        with self._session() as session:
+            row = session.get(TriggerRow, (model, name))
+            if row is None:
+                row = TriggerRow(model=model, name=name, revision=0, fired_at=None, job_id=None)
+                session.add(row)
+            row.body, row.revision, row.since = dict(body), row.revision + 1, datetime.now(UTC)
+            return _kept(row)
+
+    def all(self, model: str | None = None) -> tuple[Kept, ...]:
+        """Of a model, or of all."""
+        query = select(TriggerRow).order_by(TriggerRow.model, TriggerRow.name)
+        if model is not None:
+            query = query.where(TriggerRow.model == model)
+        with self._session() as session:
+            return tuple(map(_kept, session.scalars(query)))
+
+    def remove(self, model: str, name: str) -> None:
+        """Raises ``UnknownName``."""
+        with self._session() as session:
+            gone = session.execute(delete(TriggerRow).where(TriggerRow.model == model, TriggerRow.name == name))
+            if not gone.rowcount:  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+                raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
+
+    def fired(self, trigger: Kept, job_id: str) -> bool:
+        """Writes down that it started a job; False if somebody did before, or changed it."""
+        ours = (
+            TriggerRow.model == trigger.model,
+            TriggerRow.name == trigger.name,
+            TriggerRow.revision == trigger.revision,
+        )
+        values = {"revision": trigger.revision + 1, "fired_at": datetime.now(UTC), "job_id": job_id}
+        with self._session() as session:
+            changed = session.execute(update(TriggerRow).where(*ours).values(**values))
+            return bool(changed.rowcount)  # type: ignore[attr-defined]  # likewise
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _kept(row: TriggerRow) -> Kept:
+    fired_at = utc(row.fired_at) if row.fired_at else None
+    return Kept(row.model, row.name, row.body, row.revision, utc(row.since), fired_at, row.job_id)

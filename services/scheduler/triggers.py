@@ -1,0 +1,92 @@
+"""Looks at every trigger, and asks for a job where one is due. Any number may run at once: a firing is one job."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from celery import Celery
+from pydantic import ValidationError
+
+from models import catalog, rollout
+from models.errors import ModelyardError
+from models.store import Store
+from services import jobs
+from services.ledger import Ledger
+from services.ledger.feedback import Feedback
+from services.ledger.triggers import Kept, Triggers
+from services.triggers import Quality, Trigger, next_after
+
+log = structlog.get_logger()
+
+WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What it takes to see whether triggers are due, and to ask for jobs."""
+
+    store: Store
+    ledger: Ledger
+    feedback: Feedback
+    triggers: Triggers
+    queue: Celery
+
+    def fire_due(self, now: datetime) -> None:
+        """Asks for a job for each trigger that is due.
+
+        Raises:
+            StorageFailed: the ledger is away.
+        """
+        for kept in self.triggers.all():
+            try:
+                trigger = Trigger.model_validate(kept.body)
+            except ValidationError as error:  # of another release
+                log.warning("trigger not understood", model=kept.model, trigger=kept.name, cause=str(error))
+                continue
+            if not self._held_back(kept, trigger, now) and (reason := self._reason(kept, trigger, now)):
+                self._fire(kept, trigger, reason)
+
+    def _reason(self, kept: Kept, trigger: Trigger, now: datetime) -> str:
+        """Why it is due; empty if it is not."""
+        last = kept.fired_at or kept.since
+        if trigger.cron is not None:
+            due = next_after(trigger.cron, last)
+            return f"due at {due:%Y-%m-%d %H:%M} UTC" if due <= now else ""
+        if trigger.feedback is not None:
+            count = self.feedback.count(kept.model, last)
+            return f"{count} new answers with feedback" if count >= trigger.feedback else ""
+        assert trigger.quality
+        return self._fallen(kept.model, trigger.quality)
+
+    def _fallen(self, model: str, quality: Quality) -> str:
+        stable = rollout.read(self.store, model).stable
+        right, count = self.feedback.newest(model, stable or 0, quality.of)
+        if count < quality.of or right >= quality.floor * count:
+            return ""
+        return f"{right} of the newest {count} answers were right, fewer than {quality.floor:.1%}"
+
+    def _held_back(self, kept: Kept, trigger: Trigger, now: datetime) -> bool:
+        """By its cool-down, by what it may ask for in a week, or because its last job still runs."""
+        if kept.fired_at and now - kept.fired_at < timedelta(seconds=trigger.cooldown_s):
+            return True
+        if kept.job_id and not self.ledger.job(kept.job_id).finished_at:
+            return True
+        return self.ledger.asked_by(author(kept), now - WEEK) >= trigger.per_week
+
+    def _fire(self, kept: Kept, trigger: Trigger, reason: str) -> None:
+        asked = jobs.TrainJob(model=kept.model, **trigger.job.model_dump())
+        key = f"trigger {kept.model}/{kept.name} {kept.revision}"  # whoever fires it too, gets the same job
+        try:
+            job = jobs.accept(
+                catalog.read(self.store.root), self.ledger, self.queue, asked, f"{author(kept)}: {reason}", key=key
+            )
+        except ModelyardError as error:
+            log.warning("trigger could not ask for its job", model=kept.model, trigger=kept.name, cause=str(error))
+            return
+        if self.triggers.fired(kept, job.id):
+            log.info("trigger fired", model=kept.model, trigger=kept.name, reason=reason, job=job.id)
+
+
+def author(kept: Kept) -> str:
+    """Who asked, as jobs have it."""
+    return f"trigger {kept.model}/{kept.name}"

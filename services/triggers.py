@@ -1,0 +1,59 @@
+"""What a trigger can be: the contract between those who set one and the scheduler that watches it."""
+
+from datetime import UTC, datetime
+from typing import Self
+
+from croniter import croniter
+from croniter.croniter import CroniterError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.jobs import Order
+
+
+class Quality(BaseModel):
+    """Falls below a floor: share of right answers of the stable version, over its newest answers with feedback."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    floor: float = Field(gt=0, lt=1)
+    of: int = Field(200, ge=10, le=100_000)
+
+
+class Trigger(BaseModel):
+    """When to train a model, and how. One of ``cron``, ``feedback`` and ``quality`` says when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str | None = Field(None, max_length=200)
+    """Five fields, in UTC."""
+    feedback: int | None = Field(None, ge=1, le=10**9)
+    """So much has come since it last fired."""
+    quality: Quality | None = None
+    job: Order = Order()
+    cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
+    """Least time between two firings."""
+    per_week: int = Field(7, ge=1, le=10_000)
+    """Most jobs within seven days."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if sum(condition is not None for condition in (self.cron, self.feedback, self.quality)) != 1:
+            raise ValueError("expected one of cron, feedback and quality")
+        if self.cron is not None:
+            next_after(self.cron, datetime.now(UTC))
+        return self
+
+
+def next_after(cron: str, moment: datetime) -> datetime:
+    """When a schedule is due next.
+
+    Raises:
+        ValueError: it is none, or never is.
+    """
+    if len(cron.split()) != 5:  # noqa: PLR2004  # minute, hour, day, month, day of the week
+        raise ValueError(f"cron: expected five fields such as '0 3 * * *', received {cron!r}")
+    try:
+        found: datetime = croniter(cron, moment).get_next(datetime)
+    except CroniterError as error:
+        raise ValueError(f"cron: {cron!r} is never due: {error}") from None
+    return found

@@ -1,0 +1,163 @@
+"""Triggers on a real ledger and Redis: due, held back, and once, however many schedulers look."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import rollout
+from models.catalog import FILE, Catalog, RecipeField, Trainable
+from models.store import Store
+from services import jobs
+from services.cli import redis_server
+from services.ledger import Ledger, State
+from services.ledger.feedback import Answer, Feedback
+from services.ledger.triggers import Kept, Triggers
+from services.scheduler.triggers import Watch
+from tests.system.conftest import wait_until
+from tests.system.serving import running
+
+MODEL = "neuron"
+NOW = datetime.now(UTC)
+EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    socket, url = tmp_path / "redis.sock", f"sqlite:///{tmp_path}/ledger.db"
+    command = redis_server.command(redis_server.find_server(), socket, tmp_path)
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    store = Store(tmp_path / "store")
+    store.prepare()
+    known = Trainable(
+        name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
+    )
+    (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
+    try:
+        wait_until(lambda: redis_server.answers(socket), 20, "redis")
+        with closing(Ledger(url)) as ledger, closing(Feedback(url)) as feedback, closing(Triggers(url)) as triggers:
+            yield Watch(store, ledger, feedback, triggers, jobs.sender(redis_server.broker_url(socket)))
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def put(watch: Watch, **body: Any) -> Kept:
+    return watch.triggers.put(MODEL, "t", body)
+
+
+def reasons(watch: Watch, now: datetime = NOW) -> list[str]:
+    """Of all jobs, the newest first, after another look."""
+    watch.fire_due(now)
+    return [job.by for job in watch.ledger.jobs()]
+
+
+def end(watch: Watch) -> None:
+    """The job that runs ends."""
+    for job in watch.ledger.waiting():
+        watch.ledger.cancel(job.id, "test")
+
+
+def tell(watch: Watch, right: int, wrong: int) -> None:
+    for index in range(right + wrong):
+        number = watch.feedback.count(MODEL)
+        answer = Answer(
+            f"id-{number}", 0, MODEL, 1, "x", "float32", (1,), b"%04d" % number, 1.0, None, datetime.now(UTC)
+        )
+        watch.feedback.keep([answer])
+        watch.feedback.tell(answer, 1.0, right=index < right, client="test")
+
+
+def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
+    """A time that was missed is made up for once."""
+    kept = put(watch, cron="30 3 * * *", cooldown_s=0, job={"overrides": {"epochs": 5}, "with_feedback": True})
+    assert reasons(watch, kept.since + timedelta(seconds=1)) == []
+    later = (kept.since + timedelta(days=4)).replace(hour=3, minute=31)
+    (by,) = reasons(watch, later)
+    assert by.startswith("trigger neuron/t: due at ")
+    (job,) = watch.ledger.jobs()
+    assert (job.overrides, job.with_feedback, watch.triggers.all()[0].job_id) == ({"epochs": 5}, True, job.id)
+    end(watch)
+    assert len(reasons(watch, datetime.now(UTC))) == 1
+
+
+def test_enough_new_feedback_asks_for_a_job(watch: Watch) -> None:
+    """New is what came since the last time."""
+    put(watch, feedback=5, cooldown_s=0)
+    tell(watch, right=4, wrong=0)
+    assert reasons(watch) == []
+    tell(watch, right=1, wrong=0)
+    assert reasons(watch) == ["trigger neuron/t: 5 new answers with feedback"]
+    end(watch)
+    tell(watch, right=4, wrong=0)
+    assert len(reasons(watch)) == 1
+
+
+def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
+    """Over the newest answers of the stable version; too few say nothing."""
+    watch.store.folder(MODEL).mkdir(exist_ok=True)
+    rollout.change(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    put(watch, quality={"floor": 0.9, "of": 10})
+    tell(watch, right=3, wrong=6)
+    assert reasons(watch) == []
+    tell(watch, right=0, wrong=1)
+    (by,) = reasons(watch)
+    assert by == "trigger neuron/t: 3 of the newest 10 answers were right, fewer than 90.0%"
+    end(watch)
+    tell(watch, right=10, wrong=0)
+    assert len(reasons(watch, NOW + timedelta(days=30))) == 1
+
+
+def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: Watch) -> None:
+    """Whichever says no."""
+    put(watch, feedback=1, cooldown_s=3600, per_week=2)
+    tell(watch, right=1, wrong=0)
+    assert len(reasons(watch)) == 1
+    tell(watch, right=1, wrong=0)
+    assert len(reasons(watch, NOW + timedelta(hours=2))) == 1, "its job still waits"
+    end(watch)
+    assert len(reasons(watch, NOW + timedelta(minutes=30))) == 1, "it cools down"
+    assert len(reasons(watch, NOW + timedelta(hours=2))) == 2
+    end(watch)
+    tell(watch, right=1, wrong=0)
+    assert len(reasons(watch, NOW + timedelta(hours=4))) == 2, "two within a week"
+    assert len(reasons(watch, NOW + timedelta(days=8))) == 3
+
+
+def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> None:
+    """Each firing has one key."""
+    put(watch, feedback=1)
+    tell(watch, right=1, wrong=0)
+    barrier = threading.Barrier(8)
+
+    def look() -> None:
+        barrier.wait()
+        watch.fire_due(NOW)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (job,) = watch.ledger.jobs()
+    assert (job.state, watch.triggers.all()[0].job_id) == (State.QUEUED, job.id)
+
+
+def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path: Path) -> None:
+    """With exit status 0."""
+    settings = {
+        "MODELYARD_STORE": str(watch.store.root),
+        "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
+        "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
+        "MODELYARD_TRIGGER_S": "0.2",
+    }
+    put(watch, feedback=1)
+    with running(tmp_path / "scheduler.log", "services.scheduler", **settings) as scheduler:
+        tell(watch, right=1, wrong=0)
+        wait_until(watch.ledger.jobs, 30, "a job")
+        assert scheduler.stop() == 0
