@@ -204,6 +204,12 @@ class Rollout(Frozen):
         keep = tuple(number for number in self.keep if number != version)
         return self._changed("reject", version, by, reason, detail, keep=keep)
 
+    def remove(self, version: int, *, by: str, reason: str) -> "Rollout":
+        """Writes down that a version is no more; raises ``NotPossible`` if it has a role."""
+        if version in self.loaded:
+            raise NotPossible(f"version {version} has a role")
+        return self._changed("remove", version, by, reason, None)
+
     def _kept_without(self, version: int) -> tuple[int, ...]:
         """What stays loaded for its own sake when a version is loaded for another reason; the previous one does."""
         return tuple(number for number in self.keep if number != version or number == self.previous)

@@ -12,6 +12,7 @@ from models.store import Store
 from pipeline.job import Policy, Target, parse_overrides
 from services.cli import jobs, rollouts, show, triggers
 from services.cli.client import Client, body_of
+from services.cli.gc import gc
 from services.cli.options import DEFAULT_URL, Url
 from services.settings import HOME
 
@@ -26,7 +27,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value
 Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(triggers.app, name="triggers")
-for command in (rollouts.promote, rollouts.rollback, rollouts.rollout):
+for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc):
     app.command()(command)
 
 
@@ -160,8 +161,16 @@ def models(*, url: Url = DEFAULT_URL) -> None:
 
 
 @app.command()
-def versions(model: str, *, url: Url = DEFAULT_URL) -> None:
-    """List the versions of a model."""
+def versions(
+    model: str,
+    version: Annotated[int | None, typer.Argument(help="Show the decision record of this one.")] = None,
+    *,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the versions of a model, or show where one came from and what was decided about it."""
+    if version is not None:
+        rollouts.print_record(Client(url).get(f"/api/models/{model}/versions/{version}"))
+        return
     found = Client(url).get(f"/api/models/{model}")
     stable = found["rollout"]["stable"]
     rows: list[tuple[object, ...]] = []

@@ -56,11 +56,7 @@ def rollout(
         client.post(f"/api/models/{model}/rollout", asked | {"reason": reason, "force": force})
     found = client.get(f"/api/models/{model}/rollout")
     print_roles(model, found)
-    rows = [
-        (change["at"][:19].replace("T", " "), change["action"], change["version"], change["by"], told(change))
-        for change in found["history"]
-    ]
-    show.table("when (UTC)", "what", "version", "by", "why", rows=rows)
+    print_changes(found["history"])
 
 
 def labels_of(pairs: list[str]) -> dict[str, int | None]:
@@ -72,6 +68,37 @@ def labels_of(pairs: list[str]) -> dict[str, int | None]:
             raise typer.BadParameter(f"--label expects NAME=VERSION, received {pair!r}")
         found[name] = int(version) if version else None
     return found
+
+
+def print_record(found: dict[str, Any]) -> None:
+    """A version's decision record."""
+    data, made, environment = found["data"], found["training"], found["environment"]
+    verdict = found["verdict"]
+    roles = "removed" if found["removed"] else ", ".join(found["roles"]) or ("loaded" if found["loaded"] else "no role")
+    metrics = " · ".join(show.metric(name, value) for name, value in found["metrics"].items())
+    libraries = " · ".join(f"{name} {environment[name]}" for name in ("python", "tensorflow", "keras", "numpy"))
+    lines = {
+        "version": f"{found['version']} of {found['model']}, {found['created_at'][:19].replace('T', ' ')} UTC ({roles})",
+        "data": f"{show.dataset(data)}, {data['train']:,} to train on, {data['feedback']:,} of them from feedback",
+        "fingerprint": data["fingerprint"],
+        "recipe": " ".join([found["recipe"]["name"], *(f"{k}={v}" for k, v in found["recipe"]["values"].items())]),
+        "training": f"{made['epochs']} epochs, {made['wall_s']:.0f} s on {environment['device']}, {environment['backend']}",
+        "test": metrics,
+        "verdict": ("accepted: " if verdict["accepted"] else "rejected: ") + "; ".join(verdict["reasons"]),
+        "code": f"{environment['code']} · {libraries}",
+        "job": found["job"] or "-",
+    }
+    for name, text in lines.items():
+        show.console.print(f"{name:<12}{text}", markup=False, soft_wrap=True)
+    print_changes(found["changes"])
+
+
+def print_changes(changes: list[dict[str, Any]]) -> None:
+    rows = [
+        (change["at"][:19].replace("T", " "), change["action"], change["version"], change["by"], told(change))
+        for change in changes
+    ]
+    show.table("when (UTC)", "what", "version", "by", "why", rows=rows)
 
 
 def told(change: dict[str, Any]) -> str:

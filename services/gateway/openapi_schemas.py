@@ -167,6 +167,8 @@ class DecisionRecord(Body):
     job: str | None
     stable: bool
     loaded: bool
+    roles: list[str]
+    removed: bool
     changes: list[Change]
 
 

@@ -12,7 +12,7 @@ import structlog
 from flask import Blueprint, request
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from models import rollout
+from models import retention, rollout
 from models.errors import ModelyardError
 from models.manifest import Manifest
 from models.rollout import Canary, Rollout, Shadow
@@ -223,11 +223,13 @@ def objection(manifest: Manifest, stable: Manifest | None) -> str:
 
 def record_of(store: Store, model: str, version: int) -> dict[str, Any]:
     """The decision record: where a version came from, how it was judged, and every decision about it."""
-    manifest, now = store.manifest(model, version), rollout.read(store, model)
+    manifest, now = retention.record(store, model, version), rollout.read(store, model)
     about = [change for change in now.history if version in (change.version, change.detail.get("from"))]
     return manifest.model_dump(exclude={"files", "signatures", "example", "format"}) | {
         "stable": now.stable == version,
         "loaded": version in now.loaded,
+        "roles": [role for role, number in now.named.items() if number == version],
+        "removed": version not in store.versions(model),
         "changes": [change.model_dump() for change in about],
     }
 

@@ -63,6 +63,8 @@ def test_lists_show_what_serves_and_what_ran(system: System) -> None:
     assert b"(stable)" in versions
     assert b"AVAILABLE" in versions
     assert b"job-" in modelyard(system, "jobs", "--model", "mnist_mlp").stdout
+    record = modelyard(system, "versions", "mnist_mlp", "1").stdout
+    assert all(word in record for word in (b"fingerprint", b"recipe      quick", b"accepted: ", b"promote", b"stable"))
 
 
 def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
