@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
         "COLUMNS": "200",
     }
     with (folder / "out").open("wb") as out:
-        process = subprocess.Popen([*command, *options], stdout=out, stderr=out, env=os.environ | settings)
+        process = subprocess.Popen(
+            [*command, *options], stdout=out, stderr=out, cwd=folder / "code", env=os.environ | settings
+        )
     try:
         wait_for(lambda: "Ctrl-C stops" in (folder / "out").read_text() or process.poll() is not None, 600, "up")
         if process.poll() is not None:
@@ -123,10 +126,14 @@ def ask_and_tell(http: httpx.Client, data: Path) -> float:
         asked[answer.raise_for_status().headers["X-Request-Id"]] = str(train.y[index])
     right = 0
     for request_id, label in asked.items():
-        wait_for(lambda request_id=request_id: http.get(f"/api/answers/{request_id}").is_success, 30, "it is kept")
+        wait_for(partial(is_kept, http, request_id), 30, "it is kept")
         told = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
         right += told.json()["right"]
     return right / len(asked)
+
+
+def is_kept(http: httpx.Client, request_id: str) -> bool:
+    return http.get(f"/api/answers/{request_id}").is_success
 
 
 def version(home: Path, http: httpx.Client, number: int) -> dict[str, Any]:

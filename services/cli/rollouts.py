@@ -76,13 +76,15 @@ def print_record(found: dict[str, Any]) -> None:
     verdict = found["verdict"]
     roles = "removed" if found["removed"] else ", ".join(found["roles"]) or ("loaded" if found["loaded"] else "no role")
     metrics = " · ".join(show.metric(name, value) for name, value in found["metrics"].items())
-    libraries = " · ".join(f"{name} {environment[name]}" for name in ("python", "tensorflow", "keras", "numpy"))
+    libraries = " · ".join(
+        f"{name} {environment[name]}" for name in ("backend", "python", "tensorflow", "keras", "numpy")
+    )
     lines = {
         "version": f"{found['version']} of {found['model']}, {found['created_at'][:19]} UTC ({roles})",
         "data": f"{show.dataset(data)}, {data['train']:,} to train on, {data['feedback']:,} of them from feedback",
         "fingerprint": data["fingerprint"],
         "recipe": " ".join([found["recipe"]["name"], *(f"{k}={v}" for k, v in found["recipe"]["values"].items())]),
-        "training": f"{made['epochs']} epochs, {made['wall_s']:.0f} s, {environment['device']} {environment['backend']}",
+        "training": f"{made['epochs']} epochs, {made['wall_s']:.0f} s, {environment['device']}",
         "test": metrics,
         "verdict": ("accepted: " if verdict["accepted"] else "rejected: ") + "; ".join(verdict["reasons"]),
         "code": f"{environment['code']} · {libraries}",
