@@ -15,6 +15,7 @@ import orjson
 
 from models.errors import ModelyardError
 from models.kinds import Task
+from models.reference import describe
 from models.spec import Array, ModelSpec, Split
 from pipeline import arrays, golden
 from pipeline.errors import ExportRejected
@@ -102,9 +103,17 @@ def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Ev
         **scores(request.task, request.labels, test.y, outputs),
         latency_ms=latency_ms,
         examples=len(test),
+        reference=describe(request.task, request.labels, test.x, said(request.task, outputs)),
         golden_difference=difference,
         recent=on_feedback(request, default, who),
     )
+
+
+def said(task: Task, outputs: Array) -> dict[str, Array]:
+    """Of probabilities ``[N,C]`` or values ``[N,1]``, what drift is looked for in."""
+    if task == "regression":
+        return {"value": outputs[:, 0]}
+    return {"class_id": outputs.argmax(axis=1), "score": outputs.max(axis=1)}
 
 
 def on_feedback(request: EvaluateRequest, signature: "Signature", who: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models import reference
 from models.manifest import (
     BaselineRecord,
     DataRecord,
@@ -48,12 +49,13 @@ def publish(
     environment: Environment,
     job: str | None,
 ) -> Manifest:
-    """Writes ``evaluation.json`` beside the graph, then the manifest, then claims the next number.
+    """Writes ``evaluation.json`` and ``reference.json``, then the manifest, then claims the next number.
 
     Raises:
         StorageFailed: the store cannot be written; nothing numeric appears.
     """
-    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1))
+    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
+    (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
     signatures = read_signatures(staged)
     weights_sha256 = weights_digest(trained.weights)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.kinds import Source
+from models.reference import Reference
 from models.spec import Split, Splits
 
 
@@ -59,6 +60,8 @@ class Evaluation(BaseModel):
     """Rows are true labels, columns predicted ones, in the order of the labels."""
     golden_difference: float
     """Largest absolute difference between the trained model and the reloaded export."""
+    reference: Reference = Reference()
+    """What inputs and answers looked like."""
     recent: dict[str, float] = Field(default_factory=dict)
     """Accuracy, or mean absolute error, on the newest feedback, if there is any."""
 

@@ -20,7 +20,7 @@ class Quality(BaseModel):
 
 
 class Trigger(BaseModel):
-    """When to train a model, and how. One of ``cron``, ``feedback`` and ``quality`` says when."""
+    """When to train a model, and how. One of ``cron``, ``feedback``, ``quality`` and ``psi`` says when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,6 +29,8 @@ class Trigger(BaseModel):
     feedback: int | None = Field(None, ge=1, le=10**9)
     """So much has come since it last fired."""
     quality: Quality | None = None
+    psi: float | None = Field(None, gt=0, le=10)
+    """The population stability index of an input or an answer is above it."""
     job: Order = Order()
     cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
     """Least time between two firings."""
@@ -37,8 +39,9 @@ class Trigger(BaseModel):
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
-        if sum(condition is not None for condition in (self.cron, self.feedback, self.quality)) != 1:
-            raise ValueError("expected one of cron, feedback and quality")
+        conditions = (self.cron, self.feedback, self.quality, self.psi)
+        if sum(condition is not None for condition in conditions) != 1:
+            raise ValueError("expected one of cron, feedback, quality and psi")
         if self.cron is not None:
             next_after(self.cron, datetime.now(UTC))
         return self

@@ -30,6 +30,7 @@ def put(
     cron: Annotated[str | None, typer.Option(help="Five fields, in UTC.")] = None,
     feedback: Annotated[int | None, typer.Option(help="So many new answers with feedback.")] = None,
     floor: Annotated[float | None, typer.Option(help="Share of right answers that it falls below.")] = None,
+    psi: Annotated[float | None, typer.Option(help="Population stability index that drift is above.")] = None,
     recipe: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; repeatable.")] = None,
     rollout: Annotated[Target, typer.Option(help="What becomes of the version.")] = "stable",
@@ -46,7 +47,7 @@ def put(
         "with_feedback": with_feedback,
     }
     asked: dict[str, Any] = {"job": job, "cooldown_s": 3600 * cooldown_h, "per_week": per_week}
-    asked |= {key: value for key, value in (("cron", cron), ("feedback", feedback)) if value is not None}
+    asked |= {key: value for key, value in (("cron", cron), ("feedback", feedback), ("psi", psi)) if value is not None}
     if floor is not None:
         asked["quality"] = {"floor": floor}
     found = Client(url).put(f"/api/models/{model}/triggers/{name}", asked)
@@ -65,5 +66,7 @@ def condition(trigger: dict[str, Any]) -> str:
         return f"at {trigger['cron']} (UTC)"
     if trigger.get("feedback"):
         return f"after {trigger['feedback']} new answers with feedback"
+    if trigger.get("psi"):
+        return f"when something has moved by more than {trigger['psi']:g}"
     quality = trigger["quality"]
     return f"below {quality['floor']:.1%} right of the newest {quality.get('of', 200)}"

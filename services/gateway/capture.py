@@ -38,7 +38,8 @@ class Capture:
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._models = frozenset(settings.capture)
+        self.models = frozenset(settings.capture)
+        """Those of which a sample is kept."""
         self._waiting: queue.Queue[Answer] = queue.Queue(MOST_WAITING)
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._writer: threading.Thread | None = None
@@ -52,7 +53,7 @@ class Capture:
 
     def keep(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
         """Keeps a request's rows, if its model is one of those and chance wants it."""
-        if interface.model not in self._models or random.random() >= self._settings.capture_rate:
+        if interface.model not in self.models or random.random() >= self._settings.capture_rate:
             return
         for answer in answers_of(request_id, interface, inputs, outputs):
             try:

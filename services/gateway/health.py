@@ -28,6 +28,8 @@ def routes(serving: Serving, metrics: Metrics, draining: Callable[[], bool]) -> 
 
     @views.get("/metrics")
     def scrape() -> Response:
+        if serving.capture.models:
+            metrics.moved(serving.trials.drift())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")

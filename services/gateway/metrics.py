@@ -1,6 +1,12 @@
 """Every metric of the gateway, each with its meaning. Label values are bounded: routes as declared, never raw paths."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+if TYPE_CHECKING:
+    from services.ledger.observations import Drift
 
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -53,6 +59,12 @@ class Metrics:
             "Answers that were to be kept for feedback and were not, because the ledger was away or behind.",
             registry=self.registry,
         )
+        self.drift = Gauge(
+            "modelyard_drift_psi",
+            "Population stability index of what the stable version was asked, and answered, against training.",
+            ("model", "version", "what"),
+            registry=self.registry,
+        )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
             "Failed calls to the model server, by gRPC code; a retried call counts twice.",
@@ -73,6 +85,13 @@ class Metrics:
         count, latency = self._answered[key]
         count.inc()
         latency.observe(took_s)
+
+    def moved(self, drifts: "Iterable[Drift]") -> None:
+        """Shows what a scheduler found last, and nothing that it found before."""
+        self.drift.clear()
+        for drift in drifts:
+            for name, moved in drift.shifts.items():
+                self.drift.labels(drift.model, drift.version, name).set(moved["psi"] or 0.0)
 
     def predicted(self, model: str, version: int, rows: int) -> None:
         """Counts what a version answered."""

@@ -138,6 +138,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Which version made an answer that was kept, from which data.", json(ours.MadeBy), errors=(*FRONT, 404)
     ),
     "triggers.listed": Operation("What starts jobs of a model by itself.", json(ours.TriggerList)),
+    "triggers.drift": Operation("How far inputs and answers have moved from training's.", json(ours.DriftShown)),
     "triggers.put": Operation(
         "Have jobs started by a schedule, by feedback, or when quality falls.",
         json(ours.TriggerShown),

@@ -234,14 +234,32 @@ class QualityAsked(Body):
 
 
 class TriggerAsked(Body):
-    """One of ``cron`` (five fields, in UTC), ``feedback`` and ``quality``, and the job."""
+    """One of ``cron`` (five fields, in UTC), ``feedback``, ``quality`` and ``psi`` (drift), and the job."""
 
     cron: str | None = Field(None, max_length=200)
     feedback: int | None = Field(None, ge=1, le=10**9)
     quality: QualityAsked | None = None
+    psi: float | None = Field(None, gt=0, le=10)
     job: JobOrder = JobOrder.model_construct()
     cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
     per_week: int = Field(7, ge=1, le=10_000)
+
+
+class ShiftShown(Body):
+    """How far a histogram has moved."""
+
+    psi: float
+    p_value: float | None
+
+
+class DriftShown(Body):
+    """How far what the stable version is asked, and answers, has moved from what it was measured on."""
+
+    model: str
+    version: int | None
+    answers: int
+    shifts: dict[str, ShiftShown]
+    at: datetime | None
 
 
 class TriggerShown(TriggerAsked):

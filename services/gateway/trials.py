@@ -24,7 +24,7 @@ from services.gateway import errors
 from services.gateway.interface import Interface
 
 if TYPE_CHECKING:
-    from services.ledger.observations import Observations
+    from services.ledger.observations import Drift, Observations
 
 log = structlog.get_logger()
 
@@ -103,6 +103,10 @@ class Trials:
         except StorageFailed:
             return None
         return found or None
+
+    def drift(self, model: str | None = None) -> "tuple[Drift, ...]":
+        """What a scheduler found last; raises ``StorageFailed``."""
+        return self._observations.drift(model)
 
     def close(self) -> None:
         """Writes what has been counted since."""

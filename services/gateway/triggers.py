@@ -1,4 +1,4 @@
-"""``/api/models/NAME/triggers``: what starts jobs by itself."""
+"""``/api/models/NAME/triggers`` and ``/drift``: what starts jobs by itself, and one of its reasons."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from models.errors import UnknownName
 from models.store import Store
 from services.gateway import json_body, payload
 from services.gateway.settings import GatewaySettings
+from services.gateway.trials import Trials
 
 if TYPE_CHECKING:
     from services.ledger.triggers import Kept, Triggers
@@ -41,7 +42,7 @@ class Board:
         return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
 
 
-def routes(settings: GatewaySettings, store: Store) -> Blueprint:
+def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
     """The views."""
     board = Board(settings, store)
     views = Blueprint("triggers", __name__)
@@ -49,6 +50,12 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
     @views.get("/api/models/<model>/triggers")
     def listed(model: str) -> dict[str, Any]:
         return {"triggers": [shown(trigger) for trigger in board.triggers.all(model)]}
+
+    @views.get("/api/models/<model>/drift")
+    def drift(model: str) -> dict[str, Any]:
+        for found in trials.drift(model):
+            return {**vars(found)}
+        return {"model": model, "version": None, "answers": 0, "shifts": {}, "at": None}
 
     @views.put("/api/models/<model>/triggers/<label:name>")
     def put(model: str, name: str) -> dict[str, Any]:

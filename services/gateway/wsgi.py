@@ -67,7 +67,7 @@ def create_app(
     app.register_blueprint(v2.routes(settings, serving, draining))
     app.register_blueprint(registry.routes(store, serving))
     app.register_blueprint(rollouts.routes(settings, store, serving.trials))
-    app.register_blueprint(triggers.routes(settings, store))
+    app.register_blueprint(triggers.routes(settings, store, serving.trials))
     app.register_blueprint(feedback.routes(store, serving.capture))
     app.register_blueprint(health.routes(serving, metrics, draining))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))

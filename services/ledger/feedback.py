@@ -144,6 +144,12 @@ class Feedback:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
 
+    def asked(self, model: str, version: int, most: int) -> tuple[Answer, ...]:
+        """A version's newest answers that were kept."""
+        theirs = select(AnswerRow).where(AnswerRow.model == model, AnswerRow.version == version)
+        with self._session() as session:
+            return tuple(map(_answer, session.scalars(theirs.order_by(AnswerRow.id.desc()).limit(most))))
+
     def count(self, model: str, since: datetime | None = None) -> int:
         """How much feedback came after a moment."""
         query = select(func.count()).select_from(FeedbackRow).where(FeedbackRow.model == model)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,20 @@ from sqlalchemy import delete, select, update
 
 from models.trial import Role
 from services.ledger.database import Database
-from services.ledger.tables import ObservationRow, VerdictRow
+from services.ledger.tables import DriftRow, ObservationRow, VerdictRow, utc
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far what a version is asked, and answers, has moved."""
+
+    model: str
+    version: int
+    answers: int
+    """So many were looked at."""
+    shifts: Mapping[str, Mapping[str, float | None]]
+    """``psi`` and ``p_value`` by what has moved."""
+    at: datetime
 
 
 class Observations:
@@ -60,6 +74,21 @@ class Observations:
             ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
             changed = session.execute(update(VerdictRow).where(*ours).values(revision=revision + 1, state=dict(state)))
             return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
+
+    def put_drift(self, drift: Drift) -> None:
+        """In place of what was found before."""
+        with self._session() as session:
+            session.merge(DriftRow(**vars(drift) | {"shifts": dict(drift.shifts)}))
+
+    def drift(self, model: str | None = None) -> tuple[Drift, ...]:
+        """What was found last, of a model or of all."""
+        query = select(DriftRow).order_by(DriftRow.model)
+        if model is not None:
+            query = query.where(DriftRow.model == model)
+        with self._session() as session:
+            return tuple(
+                Drift(row.model, row.version, row.answers, row.shifts, utc(row.at)) for row in session.scalars(query)
+            )
 
     def close(self) -> None:
         self._database.close()

@@ -206,6 +206,18 @@ class TriggerRow(Table):
     job_id: Mapped[str | None]
 
 
+class DriftRow(Table):
+    """How far what a version is asked and answers has moved from what it was measured on."""
+
+    __tablename__ = "drift"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    answers: Mapped[int]
+    shifts: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -13,6 +13,7 @@ from models.store import Store
 from services import jobs
 from services.ledger import Ledger
 from services.ledger.feedback import Feedback
+from services.ledger.observations import Observations
 from services.ledger.triggers import Kept, Triggers
 from services.triggers import Quality, Trigger, next_after
 
@@ -28,6 +29,7 @@ class Watch:
     store: Store
     ledger: Ledger
     feedback: Feedback
+    observations: Observations
     triggers: Triggers
     queue: Celery
 
@@ -55,8 +57,18 @@ class Watch:
         if trigger.feedback is not None:
             count = self.feedback.count(kept.model, last)
             return f"{count} new answers with feedback" if count >= trigger.feedback else ""
+        if trigger.psi is not None:
+            return self._moved(kept.model, trigger.psi)
         assert trigger.quality
         return self._fallen(kept.model, trigger.quality)
+
+    def _moved(self, model: str, most: float) -> str:
+        stable = rollout.read(self.store, model).stable
+        for drift in self.observations.drift(model):
+            psi, name = max(((moved["psi"] or 0.0, name) for name, moved in drift.shifts.items()), default=(0.0, ""))
+            if drift.version == stable and psi > most:
+                return f"{name} has moved: population stability index {psi:.3f} over {drift.answers} answers"
+        return ""
 
     def _fallen(self, model: str, quality: Quality) -> str:
         stable = rollout.read(self.store, model).stable

@@ -48,7 +48,7 @@ def test_a_trigger_is_set_changed_listed_and_removed(client: FlaskClient) -> Non
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({}, 400, "expected one of cron, feedback and quality"),
+        ({}, 400, "expected one of cron, feedback, quality and psi"),
         ({"cron": "0 3 * * *", "feedback": 5}, 400, "expected one of cron"),
         ({"cron": "0 0 30 2 *"}, 400, "is never due"),
         ({"cron": "61 3 * * *"}, 400, "is never due"),
@@ -61,6 +61,7 @@ def test_a_trigger_is_set_changed_listed_and_removed(client: FlaskClient) -> Non
         ({"feedback": 5, "job": {"recipe": "quik"}}, 400, "did you mean quick"),
         ({"feedback": 5, "job": {"overrides": {"epochs": 0}}}, 400, "recipe key 'epochs': received 0"),
         ({"feedback": 5, "job": {"budget_s": 0}}, 400, "field 'job.budget_s'"),
+        ({"psi": 0}, 400, "field 'psi'"),
         ({"feedback": 5, "url": "x"}, 400, "field 'url'"),
     ],
 )

@@ -3,7 +3,7 @@
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from services import jobs
 from services.cli import redis_server
 from services.ledger import Ledger, State
 from services.ledger.feedback import Answer, Feedback
+from services.ledger.observations import Drift, Observations
 from services.ledger.triggers import Kept, Triggers
 from services.scheduler.triggers import Watch
 from tests.system.conftest import wait_until
@@ -40,8 +41,10 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
         wait_until(lambda: redis_server.answers(socket), 20, "redis")
-        with closing(Ledger(url)) as ledger, closing(Feedback(url)) as feedback, closing(Triggers(url)) as triggers:
-            yield Watch(store, ledger, feedback, triggers, jobs.sender(redis_server.broker_url(socket)))
+        with ExitStack() as stack:
+            kinds = (Ledger, Feedback, Observations, Triggers)
+            ledger, feedback, observations, triggers = (stack.enter_context(closing(kind(url))) for kind in kinds)
+            yield Watch(store, ledger, feedback, observations, triggers, jobs.sender(redis_server.broker_url(socket)))
     finally:
         server.terminate()
         server.wait(20)
@@ -111,6 +114,21 @@ def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
     end(watch)
     tell(watch, right=10, wrong=0)
     assert len(reasons(watch, NOW + timedelta(days=30))) == 1
+
+
+def test_drift_asks_for_a_job(watch: Watch) -> None:
+    """Of the stable version; what an earlier one was asked says nothing of it."""
+    watch.store.folder(MODEL).mkdir(exist_ok=True)
+    rollout.change(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
+    put(watch, psi=0.2)
+    moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, "answer value": {"psi": 0.1, "p_value": 0.4}}
+    watch.observations.put_drift(Drift(MODEL, 1, 500, moved, NOW))
+    assert reasons(watch) == []
+    watch.observations.put_drift(Drift(MODEL, 2, 500, {"answer value": {"psi": 0.1, "p_value": 0.4}}, NOW))
+    assert reasons(watch) == []
+    watch.observations.put_drift(Drift(MODEL, 2, 500, moved, NOW))
+    (by,) = reasons(watch)
+    assert by.endswith("input number 0 has moved: population stability index 0.310 over 500 answers")
 
 
 def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: Watch) -> None:

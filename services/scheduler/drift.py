@@ -1,0 +1,124 @@
+"""Whether what is asked and answered still looks as it did in training: two histograms, held against each other.
+
+Population stability index: the sum of (q - p) ln(q / p) over bins, with shares p of the reference and q of what is
+seen; 0.1 is usually taken for a shift worth a look and 0.25 for one worth a new model (Siddiqi, Credit Risk Scorecards,
+2006). Chi-square: the usual test that both come from one distribution (scipy.stats.chi2_contingency); with many answers
+it finds shifts that matter to nobody, so triggers go by the index.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+from PIL import Image
+
+from models import reference as references
+from models import rollout
+from models.errors import CorruptData
+from models.manifest import ImageLimits, Manifest
+from models.reference import Histogram, Reference, features
+from models.spec import Array
+from models.store import Store
+from services.ledger.feedback import Answer, Feedback
+from services.ledger.observations import Drift, Observations
+
+log = structlog.get_logger()
+
+NEWEST = 2000
+"""Answers that are looked at."""
+LEAST = 200
+"""Answers below which nothing is said."""
+SMOOTHED = 0.5
+"""Added to each bin, so that an empty one is no infinity."""
+
+
+def look_at_all(store: Store, feedback: Feedback, observations: Observations) -> None:
+    """Holds what the stable version of each model was asked lately against its reference.
+
+    Raises:
+        StorageFailed: the ledger is away.
+    """
+    for model in store.models():
+        try:
+            look_at(store, feedback, observations, model)
+        except CorruptData as error:
+            log.warning("drift cannot be told", model=model, cause=str(error))
+
+
+def look_at(store: Store, feedback: Feedback, observations: Observations, model: str) -> None:
+    """One model; nothing is written where nothing can be said."""
+    stable = rollout.read(store, model).stable
+    known = references.read(store.path(model, stable)) if stable else None
+    if stable is None or known is None:
+        return
+    answers = feedback.asked(model, stable, NEWEST)
+    found = shifts(known, answers, store.manifest(model, stable))
+    if found:
+        said = {name: vars(moved) for name, moved in found.items()}
+        observations.put_drift(Drift(model, stable, len(answers), said, datetime.now(UTC)))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far one histogram has moved."""
+
+    psi: float
+    p_value: float | None
+    """Of chi-square; None where scipy is not installed."""
+
+
+def shifts(reference: Reference, answers: Sequence[Answer], manifest: Manifest) -> Mapping[str, Shift]:
+    """By histogram; empty as long as there are too few answers."""
+    if len(answers) < LEAST:
+        return {}
+    columns = columns_of(answers, manifest)
+    return {
+        name: shift(histogram, histogram.count(np.array(columns[name])))
+        for name, histogram in reference.histograms.items()
+        if len(columns.get(name, ())) >= LEAST
+    }
+
+
+def columns_of(answers: Iterable[Answer], manifest: Manifest) -> dict[str, list[float]]:
+    """Values by the name of their histogram."""
+    found: dict[str, list[float]] = {}
+    said = "answer value" if manifest.task == "regression" else "answer class"
+    for answer in answers:
+        found.setdefault(said, []).append(answer.predicted)
+        if answer.score is not None:
+            found.setdefault("answer score", []).append(answer.score)
+        for name, value in features(raw(answer, manifest)).items():
+            found.setdefault(f"input {name}", []).append(value)
+    return found
+
+
+def raw(answer: Answer, manifest: Manifest) -> object:
+    """The input as a dataset has it: a text, pixels, or numbers."""
+    if answer.dtype != "bytes":
+        return np.frombuffer(answer.content, answer.dtype).reshape(answer.shape)
+    if isinstance(manifest.input, ImageLimits):
+        size = (manifest.input.width, manifest.input.height)
+        return np.asarray(Image.open(io.BytesIO(answer.content)).convert("L").resize(size))
+    return answer.content.decode(errors="replace")
+
+
+def shift(reference: Histogram, seen: Sequence[int]) -> Shift:
+    """Raises nothing: both have the same bins."""
+    expected, found = (np.array(counts, float) for counts in (reference.counts, seen))
+    p, q = ((counts + SMOOTHED) / (counts + SMOOTHED).sum() for counts in (expected, found))
+    return Shift(psi=float(((q - p) * np.log(q / p)).sum()), p_value=chi_square(expected, found))
+
+
+def chi_square(expected: Array, found: Array) -> float | None:
+    """The p-value; bins that both leave empty say nothing."""
+    try:
+        from scipy.stats import chi2_contingency
+    except ImportError:  # where nobody trains
+        return None
+    used = (expected + found) > 0
+    if used.sum() < 2:  # noqa: PLR2004  # one bin holds everything
+        return 1.0
+    return float(chi2_contingency(np.stack([expected[used], found[used]])).pvalue)
