@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models.absent import absent
 from models.errors import ModelyardError
 from models.kinds import Task
 from models.spec import Array, ModelSpec, Split
@@ -75,7 +76,8 @@ def main(request_path: Path) -> None:
 
 
 def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
-    import tensorflow as tf
+    with absent("jax"):  # see models.backend
+        import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     default = Signature(loaded.signatures["serving_default"])

@@ -15,6 +15,7 @@ from models.errors import CorruptData, InvalidRecipe
 from models.spec import Array, Splits
 from models.zoo import mnist_cnn
 from models.zoo.mnist_cnn import SPEC, MnistRecipe
+from pipeline.devices import prepared
 from pipeline.train import train
 
 DATA = os.environ.get("MODELYARD_DATA_DIR")
@@ -259,7 +260,8 @@ def test_quick_recipe_learns_the_sample(sample: Splits, tmp_path: Path) -> None:
     """Without a network, `quick` still gives a model that reads 95 of 100 digits it has not seen."""
     recipe = SPEC.recipes["quick"]
     model = SPEC.build(recipe, {})
-    model.load_weights(train(SPEC, sample, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None).weights)
+    trained = train(SPEC, sample, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    model.load_weights(trained.weights)
     predicted = np.asarray(model(sample.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == sample.test.y).mean() >= 0.95
 
