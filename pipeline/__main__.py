@@ -60,7 +60,7 @@ def begin(job: Run) -> None:
     backend.begin(backend.known(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
     wanted = catalog.recipe_of(catalog.load(job.model), job.recipe, job.overrides).backend
     if wanted != backend.current():
-        os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves, without a shell
+        os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves
 
 
 if __name__ == "__main__":

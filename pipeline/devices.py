@@ -31,6 +31,17 @@ class Devices:
         kind = self.names[0].partition(":")[0]
         return f"{kind}:{len(self.names)}" if kind != "cpu" or len(self.names) > 1 else kind
 
+    def require_able(self, recipe: Recipe) -> None:
+        """Raises ``InvalidRecipe`` for what these cannot do together."""
+        count, size = len(self.names), recipe.batch_size
+        if size % count:
+            raise InvalidRecipe(f"recipe key 'batch_size': expected a multiple of {count} devices, received {size}")
+        if count > 1 and recipe.ema and recipe.backend == "tensorflow":
+            # Keras's SwapEMAWeights ruins the variables of a MirroredStrategy.
+            raise InvalidRecipe(
+                "recipe key 'ema': expected 0 on several devices with tensorflow; jax can average there"
+            )
+
     def scope(self) -> AbstractContextManager[Any]:
         """Where a model has to be built and fitted."""
         if len(self.names) == 1:
@@ -81,16 +92,14 @@ def prepared(recipe: Recipe) -> Devices:
     Raises:
         WrongBackend: this process computes with another one.
         DevicesMissing: fewer are visible than are asked for.
-        InvalidRecipe: so many devices cannot share its batches.
+        InvalidRecipe: so many devices cannot do what it asks for.
     """
     backend.require(recipe.backend)
     limit_threads(recipe.threads)
     if recipe.devices == "cpu":
         hide_gpus()
     devices = Devices(chosen(recipe, keras.distribution.list_devices()))
-    if recipe.batch_size % len(devices.names):
-        count = len(devices.names)
-        raise InvalidRecipe(f"recipe key 'batch_size': expected a multiple of {count} devices, got {recipe.batch_size}")
+    devices.require_able(recipe)
     return devices
 
 
