@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 import models.zoo
+from models import backend
 from models.errors import InvalidRecipe, UnknownName
 from models.spec import ModelSpec, Recipe
 from models.store import replace_file
@@ -106,8 +107,8 @@ class Trainable(BaseModel):
                 raise InvalidRecipe(f"recipe key {key!r}: received {value!r}, allowed: {allowed(constraints)}")
 
     def value(self, recipe: str, overrides: Mapping[str, Any], key: str) -> Any:
-        """What a checked recipe has for ``key``; None if this release's zoo does not know it."""
-        known = self.recipes[recipe].get(key)
+        """What a recipe, if there is one, has for ``key``; None if this release's zoo does not know it."""
+        known = self.recipes.get(recipe, {}).get(key)
         return overrides.get(key, known.default if known else None)
 
 
@@ -187,6 +188,7 @@ def read(store_root: Path) -> Catalog | None:
 
 def write(store_root: Path) -> Catalog:
     """Imports the whole zoo (needs Keras) and writes ``catalog.json``."""
+    backend.begin(backend.DEFAULT)
     catalog = Catalog(digest=digest(), trainable={name: describe(load(name)) for name in names()})
     replace_file(store_root / FILE, catalog.model_dump_json(indent=1).encode())
     return catalog

@@ -24,6 +24,10 @@ class UnknownName(ModelyardError):
     exit_code = 2
 
 
+class WrongBackend(ModelyardError):
+    """Keras computes with another backend in this process than was asked for, and cannot change any more."""
+
+
 class CorruptData(ModelyardError):
     """Dataset files or a stored version whose content is not what it must be."""
 

@@ -109,7 +109,10 @@ class Environment(Frozen):
     keras: str
     numpy: str
     backend: str
+    jax: str | None = None
+    """Of which version; None where the backend is another."""
     device: str
+    """``cpu``; or ``gpu:2`` for two at once."""
 
 
 class Verdict(Frozen):

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from models.errors import InvalidRecipe
-from models.kinds import Task
+from models.kinds import Backend, Task
 
 Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
@@ -145,6 +145,9 @@ class Recipe:
     ] = "best"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="Seeds initial weights, order and augmentation.")] = 0
     threads: Annotated[int, Field(ge=1, le=256, description="Threads within and between operations.")] = 1
+    backend: Annotated[
+        Backend, Field(description="What training computes with; the exported graph is TensorFlow's.")
+    ] = "tensorflow"
     devices: Annotated[
         Literal["auto", "cpu", "gpu"] | Annotated[int, Field(ge=1, le=64)],
         Field(description="auto: a GPU if a worker has one, else the CPU; a number: so many GPUs of one machine."),

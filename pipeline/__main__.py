@@ -1,11 +1,13 @@
 """``python -m pipeline MODEL``: the same job as the queue runs, in this process."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from models import backend, catalog
 from models.errors import ModelyardError
 from pipeline.job import REJECTED_EXIT, Place, Policy, Rejected, Run, Target, parse_overrides
 from pipeline.progress import Progress
@@ -31,10 +33,11 @@ def main(
     serving: Annotated[list[str] | None, typer.Option(help="host:port of a model server; may be repeated")] = None,
 ) -> None:
     """Train, export, evaluate, gate and publish one version of MODEL."""
-    from pipeline.run import run
-
     try:
         job = Run(model, recipe, parse_overrides(set_ or []), data, rollout, by="python -m pipeline")
+        begin(job)
+        from pipeline.run import run
+
         outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), show)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,6 +50,17 @@ def main(
     test = f"{manifest.verdict.metric} {value:.4f} on {manifest.data.name}"
     print(f"published {manifest.model} version {manifest.version}: {test}")
     print(f"promoted: {promotion.promoted} ({promotion.reason})")
+
+
+def begin(job: Run) -> None:
+    """Makes this process compute with the backend of the job's recipe.
+
+    Only the zoo file knows it, and importing that decides it: a process that guessed wrong becomes a new one.
+    """
+    backend.begin(backend.known(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
+    wanted = catalog.recipe_of(catalog.load(job.model), job.recipe, job.overrides).backend
+    if wanted != backend.current():
+        os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves
 
 
 if __name__ == "__main__":

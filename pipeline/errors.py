@@ -9,3 +9,7 @@ class StageFailed(ModelyardError):
 
 class ExportRejected(ModelyardError):
     """The exported graph holds operations that a plain CPU server cannot run, or does not equal the trained model."""
+
+
+class DevicesMissing(ModelyardError):
+    """The process sees fewer devices than the recipe asks for."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models.absent import absent
 from models.errors import ModelyardError
 from models.kinds import Task
 from models.reference import describe
@@ -88,7 +89,8 @@ def read(file: str) -> Split:
 
 
 def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
-    import tensorflow as tf
+    with absent("jax"):  # see models.backend
+        import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     default = Signature(loaded.signatures["serving_default"])

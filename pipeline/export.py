@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models import catalog
+from models import backend, catalog
 from models.errors import ModelyardError
 from models.spec import Array, ImageInput, ModelSpec, Recipe, Split
 from models.tfserving import prediction_log_pb2, to_proto
@@ -82,6 +82,7 @@ def golden_examples(test: Split) -> Array:
 
 
 def main(request_path: Path) -> None:
+    backend.begin("tensorflow")
     request = ExportRequest(**orjson.loads(request_path.read_bytes()))
     spec = catalog.load(request.model)
     recipe = catalog.recipe_of(spec, request.recipe_name, request.recipe)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models import reference
+from models import backend, reference
 from models.manifest import (
     BaselineRecord,
     DataRecord,
@@ -157,34 +157,20 @@ def weights_digest(weights: Path) -> str:
     return total.hexdigest()
 
 
-def environment() -> Environment:
-    """What this process computes with."""
-    import keras
-
+def environment(device: str) -> Environment:
+    """What this process, which trained, computed with and on."""
     version = importlib.metadata.version
+    used = backend.current()
     return Environment(
         code=code_revision(),
         python=platform.python_version(),
         tensorflow=version("tensorflow"),
         keras=version("keras"),
+        jax=version("jax") if used == "jax" else None,
         numpy=version("numpy"),
-        backend=keras.backend.backend(),
-        device=device(),
+        backend=used,
+        device=device,
     )
-
-
-def device() -> str:
-    """``gpu:N`` when the backend sees N GPUs, else ``cpu``."""
-    import keras
-
-    gpus = keras.distribution.list_devices("gpu") if keras.backend.backend() != "tensorflow" else _tensorflow_gpus()
-    return f"gpu:{len(gpus)}" if gpus else "cpu"
-
-
-def _tensorflow_gpus() -> list[Any]:
-    import tensorflow as tf
-
-    return list(tf.config.list_physical_devices("GPU"))
 
 
 def code_revision() -> str:

@@ -18,6 +18,7 @@ from models.manifest import Manifest
 from models.spec import Baseline, ModelSpec
 from models.store import Store, replace_file
 from pipeline import data as datasets
+from pipeline.devices import prepared
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.feedback import join
@@ -43,6 +44,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     """
     spec = catalog.load(job.model)
     recipe = catalog.recipe_of(spec, job.recipe, job.overrides)
+    devices = prepared(recipe)
     store = Store(place.store)
     store.prepare()
     if job.job and (published := version_of(store, spec.name, job.job)):
@@ -51,7 +53,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     if job.feedback:
         data = join(data, spec, job.feedback, report)
     with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        trained = train(spec, data.splits, recipe, work, checkpoints_of(job, place, data, work), report)
+        trained = train(spec, data.splits, recipe, devices, work, checkpoints_of(job, place, data, work), report)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
         champion = champion_of(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
@@ -82,7 +84,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
             evaluation=evaluations.challenger,
             baseline=baseline,
             verdict=verdict,
-            environment=environment(),
+            environment=environment(devices.label),
             job=job.job,
         )
     return settled(manifest, store, job, place, report)

@@ -10,23 +10,25 @@ from threadpoolctl import threadpool_limits
 from models.spec import Array, ModelSpec, Prepared, Recipe, Splits
 from pipeline import arrays
 from pipeline.checkpoint import Checkpoint, Checkpoints, values_of
+from pipeline.devices import Devices
 from pipeline.progress import Progress, Report
 from pipeline.results import Trained
 
 REPORT_EVERY_S = 0.5
 
 
-def train(spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, checkpoints: Path, report: Report) -> Trained:
+def train(
+    spec: ModelSpec, splits: Splits, recipe: Recipe, devices: Devices, work: Path, checkpoints: Path, report: Report
+) -> Trained:
     """Fits ``spec`` to ``splits.train``; the test split is not touched.
 
-    The same recipe, data, backend and number of threads give the same weights, however often the process was killed
-    and started again on the same ``checkpoints``: it goes on after the last epoch that was finished.
+    The same recipe, data, kind and number of devices give the same weights, however often the process was killed and
+    started again on the same ``checkpoints``: it goes on after the last epoch that was finished.
     """
-    limit_threads(recipe.threads)
     keras.utils.set_random_seed(recipe.seed)
     clock = Clock()
-    with threadpool_limits(limits=recipe.threads):
-        report(Progress("train", message="preparing"))
+    with threadpool_limits(limits=recipe.threads), devices.scope():
+        report(Progress("train", message=f"preparing, on {devices.label} with {recipe.backend}"))
         prepared = spec.prepare(splits, recipe)
         model = spec.build(recipe, prepared.state)
         compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
@@ -34,7 +36,7 @@ def train(spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, checkpoin
         done = resume(model, prepared, kept, report)
         if not done.ends(recipe):
             keeper = Keeper(kept, recipe, done, clock)
-            fit(model, prepared, recipe, keeper, report)
+            fit(model, prepared, recipe, devices, keeper, report)
             done = keeper.done
     return Trained(
         state=arrays.save(work / "state.npz", prepared.state),
@@ -58,11 +60,11 @@ def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, report: Rep
     return found
 
 
-def fit(model: Any, prepared: Prepared, recipe: Recipe, keeper: "Keeper", report: Report) -> None:
+def fit(model: Any, prepared: Prepared, recipe: Recipe, devices: Devices, keeper: "Keeper", report: Report) -> None:
     """The epochs that are left."""
     model.fit(
-        prepared.train,
-        validation_data=prepared.validation,
+        devices.even(prepared.train),
+        validation_data=devices.even(prepared.validation),
         initial_epoch=keeper.done.epoch,
         epochs=recipe.epochs,
         shuffle=False,  # the batches order themselves, from the seed and the epoch
@@ -84,18 +86,6 @@ class Clock:
     @property
     def wall_s(self) -> float:
         return time.monotonic() - self._wall_s
-
-
-def limit_threads(threads: int) -> None:
-    """Fixes the threads of the backend; the order of floating-point sums, and so the weights, depend on them."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    threading = tf.config.threading
-    if threading.get_intra_op_parallelism_threads() != threads:
-        threading.set_intra_op_parallelism_threads(threads)
-        threading.set_inter_op_parallelism_threads(threads)
 
 
 def compile_model(model: Any, spec: ModelSpec, recipe: Recipe, steps: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from services.absent import absent
+from models.absent import absent
 
 with absent("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
     import structlog

@@ -3,7 +3,7 @@
 import fcntl
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from models import catalog, rollout
 from models.errors import ModelyardError
 from models.store import Store
+from services import gpus
 from services.cli import ground, redis_server, show
 from services.cli.client import Client
 from services.cli.examples import curl_lines
@@ -104,15 +105,15 @@ def only_one(home: Path) -> Iterator[None]:
 
 
 def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
-    """Redis, model server, gateway, scheduler and trainer; returns when all of them answer."""
+    """Redis, model server, gateway, scheduler and trainers; returns when all of them answer."""
     folder = ground.private_folder(local.home)
     broker = folder / "redis.sock"
-    services = processes(local, broker, models)
+    services = processes(local, broker, models, gpus.visible())
     with show.console.status("starting"):
         ground.start(supervisor, services)
 
 
-def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service]:
+def processes(local: Local, broker: Path, models: Sequence[str], gpu_names: Sequence[str]) -> list[Service]:
     socket_path = broker.with_name(SERVING_SOCKET)
     environment = local.environment(redis_server.broker_url(broker), f"unix:{socket_path}")
     queue_files = (local.home / "redis").resolve()
@@ -128,9 +129,22 @@ def processes(local: Local, broker: Path, models: Sequence[str]) -> list[Service
         ground.model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
         ground.gateway(client, environment),
         Service("scheduler", [sys.executable, "-m", "services.scheduler"], lambda: True, environment),
-        Service(
-            "trainer", [sys.executable, "-m", "services.trainer"], lambda: announced(local.store, models), environment
+        *trainers(environment, gpu_names, ready=lambda: announced(local.store, models)),
+    ]
+
+
+def trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Callable[[], bool]) -> list[Service]:
+    """One for each GPU, a job at a time, and one for the CPU's queue; without GPUs that one alone."""
+    command = [sys.executable, "-m", "services.trainer"]
+    if not gpu_names:
+        return [Service("trainer", command, ready, environment)]
+    one_job = {**environment, "MODELYARD_GPUS": "1", "MODELYARD_CONCURRENCY": "1"}
+    return [
+        *(
+            Service(f"trainer-gpu{number}", command, ready, {**one_job, gpus.VARIABLE: name})
+            for number, name in enumerate(gpu_names)
         ),
+        Service("trainer-cpu", command, ready, {**environment, "MODELYARD_GPUS": "0", gpus.VARIABLE: ""}),
     ]
 
 
@@ -159,7 +173,7 @@ def train_missing(local: Local, client: Client, models: Sequence[str], recipe: s
     for job in follow(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
             reason = job["result"].get("reason") or job["result"].get("promotion", {}).get("reason")
-            raise NotServing(f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer.log")
+            raise NotServing(f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer*.log")
 
 
 def unfinished(client: Client) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from models import backend
 from models.errors import ModelyardError
 from pipeline.job import Cancelled, Place, Published, Run
 from pipeline.progress import Progress
@@ -81,6 +82,7 @@ def job_outcome(
     request: Mapping[str, Any], report: Callable[[Progress], None], before_publishing: Callable[[], None]
 ) -> dict[str, Any]:
     """Runs the job; version, metrics, verdict and promotion as plain values."""
+    backend.begin(request["backend"])
     from pipeline.run import run
 
     place = request["place"]

@@ -18,7 +18,10 @@ from typing import Any, Self
 
 import orjson
 
+from models import backend, catalog
+from models.catalog import Catalog
 from models.errors import ModelyardError
+from models.kinds import Backend
 from models.store import STAGING
 from pipeline.progress import Progress
 from services.ledger import Job
@@ -37,6 +40,8 @@ ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 """Of a child: warnings only; GPU memory as it is needed, not all at once, in TensorFlow and in JAX."""
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+"""Of a child of a worker for the CPU; JAX's wheel for GPUs complains if it finds none."""
 
 
 class ChildFailed(Exception):
@@ -65,7 +70,7 @@ class TrainingProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT | ({} if settings.gpu_count() else {"CUDA_VISIBLE_DEVICES": ""}),
+            env=os.environ | ENVIRONMENT | ({} if settings.gpu_count() else WITHOUT_GPU),
             start_new_session=True,
         )
         assert self._process.stderr
@@ -148,6 +153,7 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
             "name": name,
             "feedback": str(feedback) if feedback else None,
         },
+        "backend": backend_of(job, catalog.read(settings.store)),
         "place": {
             "store": str(settings.store),
             "data": str(settings.data_dir),
@@ -155,6 +161,12 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
             "serving": settings.serving,
         },
     }
+
+
+def backend_of(job: Job, known: Catalog | None) -> Backend:
+    """What the job's recipe is to be trained with; of one that nobody announced, the child says what is wrong."""
+    trainable = known.trainable.get(job.model) if known else None
+    return backend.known(trainable.value(job.recipe, job.overrides, "backend") if trainable else None)
 
 
 def clear(settings: TrainerSettings, name: str) -> None:

@@ -1,6 +1,10 @@
 """Tests that compute: one thread, fixed before TensorFlow's first operation, as training does it."""
 
-import tensorflow as tf
+from models import backend
+
+backend.begin("tensorflow")
+
+import tensorflow as tf  # noqa: E402  # after the backend is settled
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -10,6 +10,7 @@ import pytest
 from models.batches import Batches
 from models.spec import Prepared, Recipe, Splits
 from pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
+from pipeline.devices import prepared
 from pipeline.progress import Progress
 from pipeline.publish import weights_digest
 from pipeline.results import Trained
@@ -40,7 +41,7 @@ def run(work: Path, recipe: Recipe, spec: Any = SHUFFLED, cut_after: int = 0) ->
             raise CutOff
 
     work.mkdir(exist_ok=True)
-    return train(spec, SPLITS, recipe, work, work / "checkpoints", report), said
+    return train(spec, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", report), said
 
 
 def epochs(said: list[Progress]) -> set[int]:

@@ -15,6 +15,7 @@ from models.errors import CorruptData, InvalidRecipe
 from models.spec import Array, Splits
 from models.zoo import mnist_cnn
 from models.zoo.mnist_cnn import SPEC, MnistRecipe
+from pipeline.devices import prepared
 from pipeline.train import train
 
 DATA = os.environ.get("MODELYARD_DATA_DIR")
@@ -250,7 +251,8 @@ def test_every_recipe_value_is_bounded_and_described() -> None:
     """The job form and the API are generated from the schema."""
     for key, schema in TypeAdapter(MnistRecipe).json_schema()["properties"].items():
         assert schema["description"], key
-        assert schema["type"] == "string" or "minimum" in schema or "exclusiveMinimum" in schema, key
+        for choice in schema.get("anyOf", [schema]):
+            assert choice["type"] == "string" or "minimum" in choice or "exclusiveMinimum" in choice, key
     with pytest.raises(InvalidRecipe, match="'rotation'"):
         SPEC.recipes["quick"].override({"rotation": "90"})
 
@@ -259,7 +261,8 @@ def test_quick_recipe_learns_the_sample(sample: Splits, tmp_path: Path) -> None:
     """Without a network, `quick` still gives a model that reads 95 of 100 digits it has not seen."""
     recipe = SPEC.recipes["quick"]
     model = SPEC.build(recipe, {})
-    model.load_weights(train(SPEC, sample, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None).weights)
+    trained = train(SPEC, sample, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    model.load_weights(trained.weights)
     predicted = np.asarray(model(sample.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == sample.test.y).mean() >= 0.95
 

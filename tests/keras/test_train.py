@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.spec import Gate, ModelSpec, Prepared, Recipe, Split, Splits, VectorInput
+from pipeline.devices import prepared
 from pipeline.progress import Progress
 from pipeline.publish import weights_digest
 from pipeline.results import Trained
@@ -60,7 +61,9 @@ RECIPE = Recipe(epochs=4, batch_size=32, learning_rate=0.02)
 
 def fit(work: Path, recipe: Recipe = RECIPE, said: list[Progress] | None = None) -> Trained:
     work.mkdir(exist_ok=True)
-    return train(SPEC, SPLITS, recipe, work, work / "checkpoints", (said if said is not None else []).append)
+    return train(
+        SPEC, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", (said if said is not None else []).append
+    )
 
 
 def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:

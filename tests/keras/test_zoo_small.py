@@ -10,6 +10,7 @@ import pytest
 from models import catalog
 from models.datasets import mnist
 from models.zoo import mnist_mlp, neuron
+from pipeline.devices import prepared
 from pipeline.train import train
 
 
@@ -25,7 +26,8 @@ def test_hidden_layer_learns_the_sample(tmp_path: Path) -> None:
     spec, splits = mnist_mlp.SPEC, mnist.sample()
     recipe = spec.recipes["quick"]
     model = spec.build(recipe, {})
-    model.load_weights(train(spec, splits, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None).weights)
+    trained = train(spec, splits, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    model.load_weights(trained.weights)
     predicted = np.asarray(model(splits.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == splits.test.y).mean() >= spec.gate.sample_floor
 
@@ -34,7 +36,7 @@ def test_neuron_finds_the_line(tmp_path: Path) -> None:
     """Gradient descent on the absolute error recovers weight and bias; the validation score says so."""
     spec, splits = neuron.SPEC, neuron.SPEC.dataset.read(tmp_path)
     recipe = spec.recipes["quick"]
-    trained = train(spec, splits, recipe, tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    trained = train(spec, splits, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
     model = spec.build(recipe, {})
     model.load_weights(trained.weights)
     weight, bias = model.get_weights()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from models import catalog
+from models import backend, catalog
 from models.catalog import Catalog
 from models.errors import InvalidRecipe, UnknownName
 from models.spec import Recipe
 
 RECIPE = TypeAdapter(Recipe).json_schema()["properties"]
 CONSTRAINTS = {
-    name: {k: v for k, v in RECIPE[name].items() if k != "default"} for name in ("epochs", "keep", "devices")
+    name: {k: v for k, v in RECIPE[name].items() if k != "default"} for name in ("epochs", "keep", "devices", "backend")
 } | {"name": {"type": "string"}}
 KNOWN = Catalog.model_validate_json(
     json.dumps(
@@ -48,7 +48,7 @@ def test_unknown_names_are_answered_with_the_closest() -> None:
         KNOWN.find("mnist_cn")
     with pytest.raises(InvalidRecipe, match="unknown recipe 'quik'; did you mean quick"):
         KNOWN.find("mnist_cnn").check("quik", {})
-    with pytest.raises(InvalidRecipe, match="unknown recipe key 'zzz'; valid: devices, epochs, keep, name"):
+    with pytest.raises(InvalidRecipe, match="unknown recipe key 'zzz'; valid: backend, devices, epochs, keep, name"):
         KNOWN.find("mnist_cnn").check("quick", {"zzz": 1})
     KNOWN.find("mnist_cnn").check("quick", {"epochs": 3})
 
@@ -71,6 +71,7 @@ def test_a_value_in_range_is_let_in(value: object) -> None:
         ({"keep": "first"}, "received 'first', allowed: best, last"),
         ({"devices": "tpu"}, "received 'tpu', allowed: auto, cpu, gpu, or integer, minimum 1, maximum 64"),
         ({"devices": 0}, "received 0"),
+        ({"backend": "torch"}, "received 'torch', allowed: tensorflow, jax"),
         ({"epoch": 3}, "unknown recipe key 'epoch'; did you mean epochs?"),
     ],
 )
@@ -78,6 +79,22 @@ def test_a_value_out_of_range_is_answered_with_what_is_allowed(overrides: dict[s
     """At the door, not hours later in a worker."""
     with pytest.raises(InvalidRecipe, match=re.escape(text)):
         KNOWN.find("mnist_cnn").check("quick", overrides)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "expected"),
+    [
+        ("quick", {"backend": "jax"}, "jax"),
+        ("quick", {"backend": "torch"}, "tensorflow"),
+        ("quik", {"backend": "tensorflow"}, "tensorflow"),
+        ("quik", {}, "tensorflow"),
+    ],
+)
+def test_a_worker_knows_the_backend_before_anything_is_imported(
+    recipe: str, overrides: dict[str, object], expected: str
+) -> None:
+    """Of a recipe that is wrong, any will do: whoever imports it says what is wrong."""
+    assert backend.known(KNOWN.find("mnist_cnn").value(recipe, overrides, "backend")) == expected
 
 
 def test_a_store_that_no_trainer_has_seen_has_no_catalogue(tmp_path: Path) -> None:

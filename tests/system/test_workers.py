@@ -217,6 +217,24 @@ def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
         shop.ledger.cancel(job.id, "the test")
 
 
+def test_a_job_is_trained_on_the_backend_of_its_recipe(shop: Shop) -> None:
+    """One worker trains on either, one job after the other; each version says on which."""
+    shop.worker("one")
+    asked = ("jax", "tensorflow")
+    ended = [shop.ended(job) for job in [shop.submit("neuron", backend=name) for name in asked]]
+    versions = [job.result["version"] for job in ended]
+    found = [Store(shop.home / "store").manifest("neuron", version).environment for version in versions]
+    assert [(one.backend, one.device) for one in found] == [(name, "cpu") for name in asked]
+
+
+def test_too_few_devices_fail_a_job_with_the_reason(shop: Shop) -> None:
+    """Before it trains: here it was put into the queue of a worker that has no GPU."""
+    shop.worker("one")
+    ended = shop.ended(shop.submit("neuron", devices=2))
+    assert ended.state is State.FAILED
+    assert ended.result["reason"].startswith("recipe key 'devices': expected 2 GPUs, but tensorflow sees cpu:0")
+
+
 def test_what_a_jobs_processes_wrote_is_kept(shop: Shop) -> None:
     """In the ledger, where those can read it who cannot see the worker: here the traceback of what nobody expected."""
     worker = shop.worker("one")
