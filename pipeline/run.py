@@ -18,6 +18,7 @@ from models.manifest import Manifest
 from models.spec import Baseline, ModelSpec
 from models.store import Store, replace_file
 from pipeline import data as datasets
+from pipeline.errors import storage_errors
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.gate import judge
@@ -29,6 +30,7 @@ from pipeline.results import Loaded
 from pipeline.train import train
 
 
+@storage_errors()
 def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], None] = lambda: None) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate lets it through.
 
