@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from models.errors import ModelyardError
+from models.errors import ModelyardError, StorageFailed
 from pipeline.progress import Progress
 from services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from services.trainer import process
@@ -75,7 +75,10 @@ class Milestones:
     def __call__(self, progress: Progress) -> None:
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
-        self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
+        try:
+            self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
+        except StorageFailed as error:  # a line less in its story is no reason to end a job
+            log.warning("progress not written down", cause=str(error))
         self._last = mark
 
 
