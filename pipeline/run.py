@@ -47,6 +47,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     store = Store(place.store)
     store.prepare()
     if job.job and (published := version_of(store, spec.name, job.job)):
+        before_publishing()  # it may be promoted now; and who asked for it is told of success by way of this
         return settled(published, store, job, place, report)
     data = datasets.load(spec.dataset, job.data, place.data, report)
     with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:

@@ -47,9 +47,9 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
             fail(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
         elif not isinstance(error, ChildKilled):
             fail(job, ledger, str(error))
-        elif job.losses + 1 >= MAX_LOSSES:
+        elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
             fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif ledger.hand_back(job, str(error), lost=True):
+        elif ledger.hand_back(job, str(error), lost=not lease.publishing):
             log.warning("job handed back", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED

@@ -6,8 +6,9 @@ import signal
 
 import psutil
 
+from models.manifest import FILE
 from models.store import Store
-from services.ledger import Job, State
+from services.ledger import MAX_LOSSES, Job, State
 from tests.system.conftest import wait_until
 from tests.system.shop import TRAINED_S, Shop, child_of
 
@@ -78,6 +79,31 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
         os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: shop.job(job).attempts == 2, 100, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
+
+
+def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_result(shop: Shop) -> None:
+    """Lost while publishing, and twice before: the next worker finds the version by the job's id."""
+    worker = shop.worker("one")
+    model = shop.ended(shop.submit("neuron")).model
+    worker.stop()
+    job = shop.submit("neuron")
+    for _ in range(MAX_LOSSES):
+        claimed = shop.ledger.claim(job.id, "lost", lease_s=-1)
+        assert claimed
+    assert shop.ledger.publishing(claimed)
+    put_version(shop, model, of=job)
+    shop.worker("two")
+    ended = shop.ended(job)
+    assert (ended.state, ended.result.get("version")) == (State.SUCCEEDED, 2), ended.result
+    assert Store(shop.home / "store").versions(model) == (1, 2)
+
+
+def put_version(shop: Shop, model: str, of: Job) -> None:
+    """Version 2, as the job would have made it: the first one with its name."""
+    store = Store(shop.home / "store")
+    shutil.copytree(store.path(model, 1), store.path(model, 2))
+    manifest = store.manifest(model, 1).model_copy(update={"version": 2, "job": of.id})
+    (store.path(model, 2) / FILE).write_text(manifest.model_dump_json())
 
 
 def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> None:
