@@ -1,10 +1,10 @@
 """The queue's limits: ``python -m benchmarks.queues [--waiting 10000 --outages 20 20 60 --seconds 120]``.
 
-A gateway with its ledger and Redis, and one worker. First without the worker: so many jobs are submitted over HTTP,
-then a thousand more are timed while all of those wait, and so are pages of the list. Then the worker takes the messages
-of all these jobs, which have been cancelled. Then Redis is killed, stays away and comes back, and a job is submitted at
-once: how long until it is started? At last, for so many seconds, jobs that fail in their training process: how much
-does the worker grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
+A gateway with its ledger and Redis. First without a worker: so many jobs are submitted over HTTP, then a thousand more
+are timed while all of those wait, and so are pages of the list. Then, in a new folder and with a worker, messages of
+cancelled jobs are taken and dropped. Redis is killed, stays away and comes back, and a job is submitted at once: how
+long until it is started? At last, for so many seconds, jobs fail in their training process: how much does the worker
+grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
 """
 
 import argparse
@@ -147,22 +147,27 @@ def submissions(desk: Desk, waiting: int) -> dict[str, Any]:
 
 
 def pages(desk: Desk) -> Iterator[float]:
-    """Seconds for each page of those that wait, the newest first."""
-    query: dict[str, Any] = {"state": "queued", "limit": 100}
+    """Seconds for each page of those that wait, the newest first, and over again."""
+    first: dict[str, Any] = {"state": "queued", "limit": 100}
+    query = first
     for _ in range(PAGES):
         began = time.perf_counter()
         page = desk.http.get("/api/jobs", params=query).raise_for_status().json()
         yield time.perf_counter() - began
-        query["before"] = page["next"]
+        query = first | ({"before": page["next"]} if page["next"] else {})
 
 
-def drain(desk: Desk) -> dict[str, Any]:
-    """The worker takes and drops one message after the other."""
+def dropped(desk: Desk, count: int) -> dict[str, Any]:
+    """So many messages of cancelled jobs, which the worker takes and drops one after the other."""
+    for _ in range(count):
+        desk.submit()
     for job in desk.asked:
         desk.ledger.cancel(job, "the benchmark")
     desk.start_worker()
-    assert_ended(desk, desk.submit_unknown())  # goes last; until then they are dropped
-    return {"messages": len(desk.asked), "worker_mb_after": round(desk.worker_mb(), 1)}
+    began, before = time.monotonic(), desk.worker_mb()
+    assert_ended(desk, desk.submit_unknown())  # goes last
+    took = round(time.monotonic() - began, 1)
+    return {"messages": count, "took_s": took, "before_mb": round(before, 1), "after_mb": round(desk.worker_mb(), 1)}
 
 
 def outage(desk: Desk, seconds: float) -> dict[str, float]:
@@ -242,6 +247,7 @@ def promised(away_s: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.queues", description=__doc__)
     parser.add_argument("--waiting", type=int, default=10_000, help="jobs that wait")
+    parser.add_argument("--dropped", type=int, default=500, help="messages of cancelled jobs for one worker")
     parser.add_argument("--outages", type=float, nargs="+", default=[20, 20, 60], help="seconds without Redis")
     parser.add_argument("--seconds", type=float, default=120, help="how long jobs fail one after another")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
@@ -249,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {"machine": machine(), "asked": vars(options)}
     with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
         result["submissions"] = submissions(desk, options.waiting)
-        result["drained"] = drain(desk)
+    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
+        result["dropped"] = dropped(desk, options.dropped)
         result["outages"] = [outage(desk, seconds) for seconds in options.outages]
         result["growth"] = growth(desk, options.seconds)
     with RESULTS.open("a") as results:
