@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from models import catalog, rollout
-from models.errors import CorruptData
+from models.errors import CorruptData, StorageFailed
 from models.manifest import Manifest
 from models.spec import Baseline, ModelSpec
 from models.store import Store, replace_file
@@ -102,10 +102,14 @@ def version_of(store: Store, model: str, job: str) -> Manifest | None:
 
 
 def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Report) -> Published:
-    """A published version, and whether it answers now."""
+    """A published version, and whether it answers now: a disk that fails only now does not unmake it."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
-    return Published(manifest, promote(store, manifest, place.serving, by=job.by, report=report))
+    try:
+        with storage_errors():
+            return Published(manifest, promote(store, manifest, place.serving, by=job.by, report=report))
+    except StorageFailed as error:
+        return Published(manifest, Promotion(False, str(error)))
 
 
 def champion_of(store: Store, model: str) -> Manifest | None:

@@ -148,6 +148,21 @@ def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp
     assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
 
 
+def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
+    """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
+    lock = tmp_path / "store" / ".pointers.lock"
+
+    def break_the_disk() -> None:
+        lock.unlink(missing_ok=True)
+        lock.symlink_to("/dev/null/none")
+
+    outcome = run(JOB, place(tmp_path), IGNORE, break_the_disk)
+    assert isinstance(outcome, Published)
+    assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), None)
+
+
 @pytest.mark.parametrize(
     ("job", "error", "text"),
     [
