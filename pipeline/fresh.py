@@ -7,12 +7,13 @@ process that never saw its training is a version that will load in the server.
 import os
 import subprocess
 import sys
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import orjson
 
-from pipeline.errors import StageFailed
+from models.errors import ModelyardError, StorageFailed
+from pipeline.errors import StageFailed, storage_fault_in
 from pipeline.progress import Progress, Report, Stage
 
 SETTINGS = {"CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -24,29 +25,37 @@ def run_fresh(stage: Stage, module: str, arguments: list[str], report: Report) -
 
     Raises:
         StageFailed: with the last line of its standard error.
+        StorageFailed: a disk was the cause.
     """
     report(Progress(stage, message="starting a fresh process"))
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=os.environ | SETTINGS,
-        )
-        with process:
-            try:
-                for line in process.stdout or ():
-                    if line.startswith(b"{"):
-                        report(replace(Progress(**orjson.loads(line)), stage=stage))
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode:
-            errors.seek(0, os.SEEK_END)
-            errors.seek(max(0, errors.tell() - LAST_WORDS))
-            lines = errors.read().strip().splitlines() or [f"exit status {process.returncode}"]
-            raise StageFailed(f"{stage} failed: {lines[-1].removeprefix('models.errors.')}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # not a file: its last words may be that the disk is full
+        env=os.environ | SETTINGS,
+    )
+    assert process.stdout
+    assert process.stderr
+    with process, ThreadPoolExecutor(1) as reader:
+        errors = reader.submit(process.stderr.read)
+        try:
+            for line in process.stdout:
+                if line.startswith(b"{"):
+                    report(replace(Progress(**orjson.loads(line)), stage=stage))
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        said = errors.result()[-LAST_WORDS:].decode(errors="replace").strip()
+        raise failure(stage, said or f"exit status {process.returncode}")
+
+
+def failure(stage: Stage, said: str) -> ModelyardError:
+    """What a stage's process said last, as an error."""
+    if fault := storage_fault_in(said):
+        return StorageFailed(f"storage: {stage}: {fault}")
+    return StageFailed(f"{stage} failed: {said.splitlines()[-1].removeprefix('models.errors.')}")
 
 
 def say(progress: Progress) -> None:

@@ -13,12 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from models import catalog, rollout
-from models.errors import CorruptData
+from models.errors import CorruptData, StorageFailed
 from models.manifest import Manifest
 from models.spec import Baseline, ModelSpec
 from models.store import Store, replace_file
 from pipeline import data as datasets
 from pipeline.devices import prepared
+from pipeline.errors import storage_errors
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.feedback import join
@@ -31,6 +32,7 @@ from pipeline.results import Evaluations, Loaded
 from pipeline.train import train
 
 
+@storage_errors()
 def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], None] = lambda: None) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate lets it through.
 
@@ -48,6 +50,7 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     store = Store(place.store)
     store.prepare()
     if job.job and (published := version_of(store, spec.name, job.job)):
+        before_publishing()  # it may be promoted now; and who asked for it is told of success by way of this
         return settled(published, store, job, place, report)
     data = datasets.load(spec.dataset, job.data, place.data, report)
     if job.feedback:
@@ -113,11 +116,15 @@ def version_of(store: Store, model: str, job: str) -> Manifest | None:
 
 
 def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Report) -> Published:
-    """A published version, and whether it answers now."""
+    """A published version, and whether it answers now: a disk that fails only now does not unmake it."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
     begin = start_canary if job.rollout == "canary" and rollout.read(store, manifest.model).stable else promote
-    return Published(manifest, begin(store, manifest, place.serving, by=job.by, report=report))
+    try:
+        with storage_errors():
+            return Published(manifest, begin(store, manifest, place.serving, by=job.by, report=report))
+    except StorageFailed as error:
+        return Published(manifest, Promotion(False, str(error)))
 
 
 def champion_of(store: Store, model: str) -> Manifest | None:

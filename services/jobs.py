@@ -19,7 +19,9 @@ from services.ledger import Job, Ledger, Priority, State, Submission
 
 TASK = "modelyard.train"
 CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
-PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 0, Priority.NORMAL: 5, Priority.LOW: 9}
+STARTED_BEFORE = 0
+"""Of jobs that a worker or a process was lost with: they go on before anything new is begun."""
+PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 1, Priority.NORMAL: 5, Priority.LOW: 9}
 """In Redis 0 goes first (celery, docs/userguide/routing.rst)."""
 VISIBILITY_TIMEOUT_S = 12 * 3600
 MAX_BUDGET_S = VISIBILITY_TIMEOUT_S - 3600
@@ -127,11 +129,16 @@ def send(queue: Celery, job: Job, served: Collection[str], connection: Any = Non
     Args:
         served: queues that some worker takes jobs from.
     """
-    name, priority = queue_of(job.devices, served), PRIORITIES[job.priority]
+    name, priority = lane_of(job, served)
     try:
         queue.send_task(TASK, args=[job.id], queue=name, priority=priority, task_id=job.id, connection=connection)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
+
+
+def lane_of(job: Job, served: Collection[str]) -> tuple[str, int]:
+    """The queue that a job's message waits in, and its priority there."""
+    return queue_of(job.devices, served), STARTED_BEFORE if job.attempts else PRIORITIES[job.priority]
 
 
 def queue_of(devices: str, served: Collection[str]) -> str:
@@ -162,7 +169,8 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     """Sends again what the broker or a worker lost; returns the job ids.
 
     A worker that dies between taking a message off its list and writing down that it did takes the message with it; one
-    that dies while training leaves it to the visibility timeout. A message too many does no harm: the claim decides.
+    that dies while training leaves it to the visibility timeout. Where no message of a queue and priority is left,
+    those of all jobs that should wait there were lost. A message too many does no harm: the claim decides.
 
     Raises:
         QueueUnavailable: the broker cannot be asked.
@@ -170,9 +178,9 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     served = ledger.queues()
     try:
         with queue.connection_for_write() as connection:
-            waiting = [(job, queue_of(job.devices, served)) for job in ledger.waiting()]
-            empty = {name for name in {name for _, name in waiting} if not messages(connection, name)}
-            lost = [*ledger.lost(), *(job for job, name in waiting if name in empty)]
+            waiting = [(job, lane_of(job, served)) for job in (*ledger.lost(), *ledger.waiting())]
+            empty = {lane for lane in {lane for _, lane in waiting} if not messages(connection, *lane)}
+            lost = [job for job, lane in waiting if lane in empty]
             for job in lost:
                 send(queue, job, served, connection)
     except (OperationalError, RedisError, OSError) as error:
@@ -180,10 +188,10 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     return [job.id for job in lost]
 
 
-def messages(connection: Any, queue: str) -> int:
-    """How many wait in a queue, of any priority."""
-    _, waiting, _ = connection.default_channel.queue_declare(queue)
-    return int(waiting)
+def messages(connection: Any, queue: str, priority: int) -> int:
+    """How many wait in a queue with this priority: kombu keeps a list for each."""
+    channel = connection.default_channel
+    return int(channel.client.llen(channel._q_for_pri(queue, priority)))  # noqa: SLF001  # there is no public name for it
 
 
 def sender(broker_url: str) -> Celery:
@@ -191,9 +199,17 @@ def sender(broker_url: str) -> Celery:
     return _app(broker_url, {"socket_timeout": 2, "socket_connect_timeout": 1, "retry_on_timeout": False})
 
 
-def consumer(broker_url: str) -> Celery:
-    """The queue as a worker sees it: it waits for work, and for a broker that comes back."""
-    return _app(broker_url, {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True})
+def consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIMEOUT_S) -> Celery:
+    """The queue as a worker sees it: it waits for work, and for a broker that comes back.
+
+    Args:
+        visibility_timeout_s: a message whose job has not ended for so long is given out again. If that comes too early,
+            the claim refuses it.
+    """
+    app = _app(broker_url, {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True})
+    app.conf.visibility_timeout = visibility_timeout_s
+    app.conf.broker_transport_options["visibility_timeout"] = visibility_timeout_s
+    return app
 
 
 def _app(broker_url: str, patience: dict[str, Any]) -> Celery:
@@ -205,8 +221,10 @@ def _app(broker_url: str, patience: dict[str, Any]) -> Celery:
 TRANSPORT: dict[str, Any] = {
     # Redis gives a message out again after this long, by the wall clock; so it is longer than any job.
     "visibility_timeout": VISIBILITY_TIMEOUT_S,
+    # Looked at each 10 s; kombu would look each 100 s, ten times ten.
+    "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",
-    "priority_steps": sorted(PRIORITIES.values()),
+    "priority_steps": sorted([STARTED_BEFORE, *PRIORITIES.values()]),
     "health_check_interval": 10,
 }
 

@@ -161,7 +161,8 @@ class Ledger:
         current = self.job(job_id)
         if current.state in FINAL:
             return None
-        losses = current.losses + (current.state in UNDER_WAY)  # nobody handed it back
+        # Nobody handed it back. What was lost while publishing may be in the store: the next attempt has to look.
+        losses = current.losses + (current.state is State.RUNNING)
         if losses >= MAX_LOSSES:
             self._move(
                 job_id, State.FAILED, _lost(), **_end({"reason": f"its process or its worker was lost {losses} times"})

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from models.errors import ModelyardError
+from models.errors import ModelyardError, StorageFailed
 from pipeline.progress import Progress
 from services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from services.trainer import process
@@ -51,9 +51,9 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
             fail(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
         elif not isinstance(error, ChildKilled):
             fail(job, ledger, str(error))
-        elif job.losses + 1 >= MAX_LOSSES:
+        elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
             fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif ledger.hand_back(job, str(error), lost=True):
+        elif ledger.hand_back(job, str(error), lost=not lease.publishing):
             log.warning("job handed back", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
@@ -79,7 +79,10 @@ class Milestones:
     def __call__(self, progress: Progress) -> None:
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
-        self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
+        try:
+            self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
+        except StorageFailed as error:  # a line less in its story is no reason to end a job
+            log.warning("progress not written down", cause=str(error))
         self._last = mark
 
 

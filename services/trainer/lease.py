@@ -43,6 +43,11 @@ class Lease:
         """Whether the job's budget was used up before it could publish."""
         return self._timed_out
 
+    @property
+    def publishing(self) -> bool:
+        """Whether the ledger said yes. If the attempt is lost now, its version may be in the store already."""
+        return self._publishing
+
     def may_publish(self) -> bool:
         """Asks the ledger; once it says yes, neither cancelling nor the budget ends the job."""
         with self._deciding:

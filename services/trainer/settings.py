@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import NoDecode
 
 from pipeline.job import Place
-from services import gpus
+from services import gpus, jobs
 from services.settings import HOME, Addresses, Settings
 
 
@@ -27,6 +27,11 @@ class TrainerSettings(Settings):
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
     gpus: int | None = Field(
         None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
+    )
+    visibility_timeout_s: float = Field(
+        jobs.VISIBILITY_TIMEOUT_S,
+        ge=1,
+        description="Seconds after which the broker gives out again what no worker has ended; more than any job takes.",
     )
     concurrency: int = Field(1, ge=1, le=64, description="Jobs that this worker runs at the same time.")
     feedback_share: float = Field(

@@ -27,7 +27,7 @@ RECOVER_S = 15.0
 
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
-    app = jobs.consumer(settings.broker_url)
+    app = jobs.consumer(settings.broker_url, settings.visibility_timeout_s)
     app.conf.update(worker_soft_shutdown_timeout=settings.drain_s, worker_enable_soft_shutdown_on_idle=True)
 
     @app.task(name=jobs.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information

@@ -68,8 +68,9 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     extra = {path.name for path in (version / "assets.extra").iterdir()}
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     assert extra == {
-        "evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "state.npz", "tf_serving_warmup_requests"
-    }  # fmt: skip
+        *("evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "reference.json", "state.npz"),
+        "tf_serving_warmup_requests",
+    }
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
     assert set(evaluation["latency_ms"]) == {"1", "32"}
@@ -148,6 +149,21 @@ def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp
     assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
 
 
+def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
+    """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
+    lock = tmp_path / "store" / ".pointers.lock"
+
+    def break_the_disk() -> None:
+        lock.unlink(missing_ok=True)
+        lock.symlink_to("/dev/null/none")
+
+    outcome = run(JOB, place(tmp_path), IGNORE, break_the_disk)
+    assert isinstance(outcome, Published)
+    assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), None)
+
+
 @pytest.mark.parametrize(
     ("job", "error", "text"),
     [
@@ -185,7 +201,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     spec = catalog.load("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
-        evaluate(spec, test, copied, None, tmp_path, IGNORE)
+        evaluate(spec, test, None, copied, None, tmp_path, IGNORE)
 
 
 def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:

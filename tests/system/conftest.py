@@ -1,6 +1,7 @@
 """A whole system of real processes, as ``modelyard up`` starts it, on free ports and in a temporary folder."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from tests.system.shop import Shop  # which stands on this module
 
 UP_S = 240.0
 STOP_S = 60.0
@@ -129,3 +133,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=120)
     return root
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that says what can be trained, so that workers need not find out."""
+    store = tmp_path_factory.mktemp("known")
+    subprocess.run([sys.executable, "-m", "models.catalog", str(store)], check=True, timeout=120)
+    return store
+
+
+@pytest.fixture
+def shop(tmp_path: Path, known: Path) -> Iterator["Shop"]:
+    """A queue for workers."""
+    from tests.system.shop import opened
+
+    shutil.copytree(known, tmp_path / "store")
+    with opened(tmp_path) as found:
+        yield found

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -42,8 +43,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def submit(ledger: Ledger, queue: Celery) -> Job:
-    return jobs.submit(ledger, queue, jobs.TrainJob(model="neuron"), by="test")
+def submit(ledger: Ledger, queue: Celery, priority: Any = "normal") -> Job:
+    return jobs.submit(ledger, queue, jobs.TrainJob(model="neuron", priority=priority), by="test")
 
 
 def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue: Celery, socket: Path) -> None:
@@ -66,6 +67,28 @@ def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
     ledger.claim(held.id, "alive")
     ledger.claim(lost.id, "dead", lease_s=-1)
     assert jobs.resend_lost(ledger, queue) == [lost.id]
+    assert jobs.resend_lost(ledger, queue) == []  # it waits, once
+
+
+def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Celery) -> None:
+    """A stopped worker could not send its job again as Redis was away; others of other priorities wait all the time."""
+    stopped, _ = submit(ledger, queue), submit(ledger, queue)
+    claimed = ledger.claim(stopped.id, "stopping")
+    assert claimed
+    ledger.hand_back(claimed, "its worker stopped", lost=False)
+    assert jobs.resend_lost(ledger, queue) == [stopped.id]
+
+
+def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledger, queue: Celery) -> None:
+    """However many wait, and of whatever priority: else a lost job would wait for all of them."""
+    started, urgent = submit(ledger, queue), submit(ledger, queue, "high")
+    usual = [submit(ledger, queue) for _ in range(3)]
+    ledger.claim(started.id, "dead", lease_s=-1)
+    assert jobs.resend_lost(ledger, queue) == [started.id]
+    with queue.connection_for_read() as connection:
+        channel = connection.default_channel
+        order = [channel.basic_get(jobs.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(6)]
+    assert order == [started.id, urgent.id, started.id, *(job.id for job in usual)]
 
 
 def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket: Path) -> None:
@@ -115,7 +138,8 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
 
 def waiting(queue: Celery) -> dict[str, int]:
     with queue.connection_for_write() as connection:
-        return {name: jobs.messages(connection, name) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
+        usual = jobs.PRIORITIES[Priority.NORMAL]
+        return {name: jobs.messages(connection, name, usual) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
 
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:

@@ -3,118 +3,16 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
-from celery import Celery
 
+from models.manifest import FILE
 from models.store import Store
-from services import jobs
-from services.cli import redis_server
-from services.ledger import Job, Ledger, State
+from services.ledger import MAX_LOSSES, Job, State
 from tests.system.conftest import wait_until
-from tests.system.serving import Running, running
+from tests.system.shop import TRAINED_S, Shop, child_of
 
-CHILD = "services.trainer.child"
 LONG = {"epochs": 20, "min_steps": 300}
-TRAINED_S = 240.0
-
-
-@dataclass
-class Shop:
-    """A queue, and as many workers as a test starts."""
-
-    home: Path
-    ledger: Ledger
-    queue: Celery
-    workers: ExitStack = field(default_factory=ExitStack)
-
-    def worker(self, name: str) -> Running:
-        settings = {
-            "MODELYARD_STORE": str(self.home / "store"),
-            "MODELYARD_WORK_DIR": str(self.home / "work"),
-            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home}/ledger.db",
-            "MODELYARD_BROKER_URL": redis_server.broker_url(self.home / "redis.sock"),
-            "MODELYARD_SERVING": "",
-            "MODELYARD_DRAIN_S": "1",
-        }
-        started = self.workers.enter_context(running(self.home / f"{name}.log", "services.trainer", **settings))
-        wait_until(lambda: " ready." in started.printed, 90, f"worker {name}")
-        return started
-
-    def submit(
-        self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
-    ) -> Job:
-        asked = jobs.TrainJob(
-            model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
-        )
-        return jobs.submit(self.ledger, self.queue, asked, by="test")
-
-    def job(self, job: Job) -> Job:
-        return self.ledger.job(job.id)
-
-    def in_epoch(self, job: Job, least: int) -> bool:
-        return bool(self.job(job).progress.get("epoch", 0) >= least)
-
-    def ended(self, job: Job) -> Job:
-        found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
-        return found
-
-    def epochs(self, job: Job) -> list[int]:
-        """Those that ended, over all attempts, in the order in which they did."""
-        bodies = [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
-        return [body["epoch"] for body in bodies if body.get("step") and body["step"] == body.get("steps")]
-
-    def said(self, job: Job) -> list[str]:
-        """Messages of its progress, and reasons of its states."""
-        bodies = [event.body for event in self.ledger.events(job.id)]
-        return [str(body.get("message") or body.get("reason") or "") for body in bodies]
-
-    def left(self, job: Job) -> list[Path]:
-        return [path for path in self.home.rglob(f"*{job.id}*") if path.is_dir()]
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that says what can be trained, so that workers need not find out."""
-    store = tmp_path_factory.mktemp("known")
-    subprocess.run([sys.executable, "-m", "models.catalog", str(store)], check=True, timeout=120)
-    return store
-
-
-@pytest.fixture
-def shop(tmp_path: Path, known: Path) -> Iterator[Shop]:
-    shutil.copytree(known, tmp_path / "store")
-    socket = tmp_path / "redis.sock"
-    command = redis_server.command(redis_server.find_server(), socket, tmp_path)
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    ledger.prepare()
-    found = Shop(tmp_path, ledger, jobs.sender(redis_server.broker_url(socket)))
-    try:
-        wait_until(lambda: redis_server.answers(socket), 20, "redis")
-        with found.workers:
-            yield found
-    finally:
-        ledger.close()
-        server.terminate()
-        server.wait(20)
-
-
-def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
-    def look() -> psutil.Process | None:
-        found = worker.child(CHILD)
-        return found if found and found.pid != other_than else None
-
-    found: psutil.Process = wait_until(look, 90, "the training process")
-    return found
 
 
 def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
@@ -181,6 +79,31 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
         os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: shop.job(job).attempts == 2, 100, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
+
+
+def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_result(shop: Shop) -> None:
+    """Lost while publishing, and twice before: the next worker finds the version by the job's id."""
+    worker = shop.worker("one")
+    model = shop.ended(shop.submit("neuron")).model
+    worker.stop()
+    job = shop.submit("neuron")
+    for _ in range(MAX_LOSSES):
+        claimed = shop.ledger.claim(job.id, "lost", lease_s=-1)
+        assert claimed
+    assert shop.ledger.publishing(claimed)
+    put_version(shop, model, of=job)
+    shop.worker("two")
+    ended = shop.ended(job)
+    assert (ended.state, ended.result.get("version")) == (State.SUCCEEDED, 2), ended.result
+    assert Store(shop.home / "store").versions(model) == (1, 2)
+
+
+def put_version(shop: Shop, model: str, of: Job) -> None:
+    """Version 2, as the job would have made it: the first one with its name."""
+    store = Store(shop.home / "store")
+    shutil.copytree(store.path(model, 1), store.path(model, 2))
+    manifest = store.manifest(model, 1).model_copy(update={"version": 2, "job": of.id})
+    (store.path(model, 2) / FILE).write_text(manifest.model_dump_json())
 
 
 def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> None:

@@ -1,0 +1,270 @@
+"""The queue's limits: ``python -m benchmarks.queues [--waiting 10000 --outages 20 20 60 --seconds 120]``.
+
+A gateway with its ledger and Redis. First without a worker: so many jobs are submitted over HTTP, then a thousand more
+are timed while all of those wait, and so are pages of the list. Then, in a new folder and with a worker, messages of
+cancelled jobs are taken and dropped. Redis is killed, stays away and comes back, and a job is submitted at once: how
+long until it is started? At last, for so many seconds, jobs fail in their training process: how much does the worker
+grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.page import replace_section
+from benchmarks.served import free_ports
+from benchmarks.serving.machine import machine
+from benchmarks.serving.tally import percentile
+from services import jobs
+from services.cli import ground, local, redis_server
+from services.cli.client import Client
+from services.cli.local import Local
+from services.cli.supervisor import Service, Supervisor
+from services.ledger import FINAL, Job, Ledger
+
+RESULTS = Path(__file__).parent / "results" / "queues.jsonl"
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+MODEL = "neuron"
+UNKNOWN = "no_such_model"
+"""Jobs for it fail in their training process."""
+CALLERS = 4
+TIMED = 1000
+PAGES = 100
+PATIENCE_S = 300.0
+POLL_S = 0.02
+
+
+@dataclass
+class Desk:
+    """What takes jobs, and what does them once it was started."""
+
+    system: Local
+    broker: Path
+    services: dict[str, Service]
+    supervisor: Supervisor
+    ledger: Ledger
+    http: httpx.Client
+    redis: subprocess.Popen[bytes] | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def start_redis(self) -> None:
+        """Returns when it answers, with all that it knew."""
+        data = self.system.home / "redis"
+        command = redis_server.command(redis_server.find_server(), self.broker, data)
+        self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait(lambda: redis_server.answers(self.broker))
+
+    def submit(self, _: int = 0) -> float:
+        """Over HTTP; seconds until it was accepted."""
+        began = time.perf_counter()
+        answer = self.http.post("/api/jobs", json={"model": MODEL, "rollout": "manual"}).raise_for_status()
+        took = time.perf_counter() - began
+        self.asked.append(answer.json()["id"])
+        return took
+
+    def submit_unknown(self) -> Job:
+        """Past the gateway, which would refuse it."""
+        queue = jobs.sender(redis_server.broker_url(self.broker))
+        return jobs.submit(self.ledger, queue, jobs.TrainJob(model=UNKNOWN), by="benchmark")
+
+    def start_worker(self) -> None:
+        self.supervisor.start(self.services["trainer"])
+        wait(lambda: "ready." in (self.system.home / "log" / "trainer.log").read_text())
+
+    def worker_mb(self) -> float:
+        """Resident memory of the worker's own processes."""
+        process = psutil.Process(self.supervisor.pids()["trainer"])
+        return float(sum(each.memory_info().rss for each in (process, *process.children())) / 1e6)
+
+    def worker_files(self) -> int:
+        process = psutil.Process(self.supervisor.pids()["trainer"])
+        return sum(each.num_fds() for each in (process, *process.children()))
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Desk]:
+    """Without a worker at first."""
+    port, serving_port = free_ports(2)
+    system = Local(home, home / "data", port, serving_port, workers=1)
+    system.store.prepare()
+    subprocess.run([sys.executable, "-m", "models.catalog", str(system.store.root)], check=True)
+    broker = ground.private_folder(home) / "redis.sock"
+    services = {service.name: service for service in local.processes(system, broker, [MODEL], gpu_names=())}
+    supervisor, ledger = Supervisor(home / "log", on_event=print), Ledger(f"sqlite:///{home / 'ledger.db'}")
+    ledger.prepare()
+    with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
+        desk = Desk(system, broker, services, supervisor, ledger, http)
+        try:
+            desk.start_redis()
+            gateway = ground.gateway(Client(system.url), services["gateway"].environment)
+            ground.start(supervisor, [gateway])
+            yield desk
+        finally:
+            supervisor.stop()
+            ledger.close()
+            if desk.redis:
+                desk.redis.terminate()
+                desk.redis.wait(20)
+
+
+def wait(done: Callable[[], Any]) -> Any:
+    """Its first true value."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not (found := done()):
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+        time.sleep(POLL_S)
+    return found
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def submissions(desk: Desk, waiting: int) -> dict[str, Any]:
+    """With one caller and with a few, while so many wait."""
+    with ThreadPoolExecutor(CALLERS) as callers:
+        list(callers.map(desk.submit, range(waiting)))
+        alone = [desk.submit() for _ in range(TIMED)]
+        together = list(callers.map(desk.submit, range(TIMED)))
+    return {
+        "waiting": waiting,
+        "submit_ms": in_ms(alone),
+        f"submit_{CALLERS}_callers_ms": in_ms(together),
+        "page_ms": in_ms(list(pages(desk))),
+    }
+
+
+def pages(desk: Desk) -> Iterator[float]:
+    """Seconds for each page of those that wait, the newest first, and over again."""
+    first: dict[str, Any] = {"state": "queued", "limit": 100}
+    query = first
+    for _ in range(PAGES):
+        began = time.perf_counter()
+        page = desk.http.get("/api/jobs", params=query).raise_for_status().json()
+        yield time.perf_counter() - began
+        query = first | ({"before": page["next"]} if page["next"] else {})
+
+
+def dropped(desk: Desk, count: int) -> dict[str, Any]:
+    """So many messages of cancelled jobs, which the worker takes and drops one after the other."""
+    for _ in range(count):
+        desk.submit()
+    for job in desk.asked:
+        desk.ledger.cancel(job, "the benchmark")
+    desk.start_worker()
+    began, before = time.monotonic(), desk.worker_mb()
+    assert_ended(desk, desk.submit_unknown())  # goes last
+    took = round(time.monotonic() - began, 1)
+    return {"messages": count, "took_s": took, "before_mb": round(before, 1), "after_mb": round(desk.worker_mb(), 1)}
+
+
+def outage(desk: Desk, seconds: float) -> dict[str, float]:
+    """Redis is killed and stays away; from its first answer to the start of a job."""
+    assert desk.redis
+    desk.redis.kill()
+    desk.redis.wait()
+    time.sleep(seconds)
+    desk.start_redis()
+    back = time.monotonic()
+    job = desk.submit_unknown()
+    wait(lambda: desk.ledger.job(job.id).started_at)
+    started = time.monotonic()
+    assert_ended(desk, job)
+    return {"away_s": seconds, "consuming_after_s": round(started - back, 1)}
+
+
+def growth(desk: Desk, seconds: float) -> dict[str, Any]:
+    """One failing job after another."""
+    assert_ended(desk, desk.submit_unknown())
+    before_mb, before_files, count = desk.worker_mb(), desk.worker_files(), 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert_ended(desk, desk.submit_unknown())
+        count += 1
+    after_mb, files = desk.worker_mb(), desk.worker_files() - before_files
+    share = round(after_mb / before_mb - 1, 4)
+    return {
+        "jobs": count,
+        "before_mb": round(before_mb, 1),
+        "after_mb": round(after_mb, 1),
+        "grown": share,
+        "files": files,
+    }
+
+
+def assert_ended(desk: Desk, job: Job) -> None:
+    wait(lambda: desk.ledger.job(job.id).state in FINAL)
+
+
+def in_ms(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {f"p{share}": round((percentile(ordered, share / 100) or 0) * 1000, 1) for share in (50, 99)}
+
+
+# --- telling it -------------------------------------------------------------------------------------------------------
+
+
+def table(result: dict[str, Any]) -> str:
+    waiting, grown = result["submissions"], result["growth"]
+    few = waiting[f"submit_{CALLERS}_callers_ms"]
+    rows = [
+        (f"submit while {waiting['waiting']:,} wait, p99", "≤ 200 ms", f"{waiting['submit_ms']['p99']} ms"),
+        (f"the same, {CALLERS} callers at a time", "≤ 200 ms", f"{few['p99']} ms"),
+        ("a page of 100 of those that wait, p99", "", f"{waiting['page_ms']['p99']} ms"),
+        *(
+            (
+                f"Redis away for {each['away_s']:g} s → a job is started",
+                promised(each["away_s"]),
+                f"{each['consuming_after_s']} s",
+            )
+            for each in result["outages"]
+        ),
+        (
+            f"a worker's memory after {grown['jobs']} failing jobs",
+            "≤ 5 % more",
+            f"{grown['before_mb']} → {grown['after_mb']} MB, {grown['files']:+d} open files",
+        ),
+    ]
+    return "\n".join(["| | promise | seen |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def promised(away_s: float) -> str:
+    return "≤ 15 s" if away_s <= 20 else "≤ 35 s"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.queues", description=__doc__)
+    parser.add_argument("--waiting", type=int, default=10_000, help="jobs that wait")
+    parser.add_argument("--dropped", type=int, default=500, help="messages of cancelled jobs for one worker")
+    parser.add_argument("--outages", type=float, nargs="+", default=[20, 20, 60], help="seconds without Redis")
+    parser.add_argument("--seconds", type=float, default=120, help="how long jobs fail one after another")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    options = parser.parse_args(arguments)
+    result: dict[str, Any] = {"machine": machine(), "asked": vars(options)}
+    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
+        result["submissions"] = submissions(desk, options.waiting)
+    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
+        result["dropped"] = dropped(desk, options.dropped)
+        result["outages"] = [outage(desk, seconds) for seconds in options.outages]
+        result["growth"] = growth(desk, options.seconds)
+    with RESULTS.open("a") as results:
+        results.write(json.dumps(result) + "\n")
+    print(table(result))
+    if options.write:
+        replace_section(PAGE, "queues", table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""A queue with a real Redis and ledger, and as many real workers as a test starts; no gateway, no model server."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+
+from services import jobs
+from services.cli import redis_server
+from services.ledger import Job, Ledger, State
+from tests.system.conftest import wait_until
+from tests.system.serving import Running, running
+
+CHILD = "services.trainer.child"
+TRAINED_S = 240.0
+
+
+@dataclass
+class Shop:
+    """A queue, and as many workers as a test starts."""
+
+    home: Path
+    ledger: Ledger
+    queue: Celery
+    workers: ExitStack = field(default_factory=ExitStack)
+    redis: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.home / "redis.sock"
+
+    def start_redis(self) -> None:
+        """With what it had when it ended."""
+        command = redis_server.command(redis_server.find_server(), self.socket, self.home)
+        self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: redis_server.answers(self.socket), 20, "redis")
+
+    def end_redis(self, how: int = signal.SIGTERM) -> None:
+        assert self.redis
+        self.redis.send_signal(how)
+        self.redis.wait(20)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of every process."""
+        return {
+            "MODELYARD_STORE": str(self.home / "store"),
+            "MODELYARD_WORK_DIR": str(self.home / "work"),
+            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home}/ledger.db",
+            "MODELYARD_BROKER_URL": redis_server.broker_url(self.socket),
+            "MODELYARD_SERVING": "",
+            "MODELYARD_DRAIN_S": "1",
+        }
+
+    def worker(self, name: str, **more: str) -> Running:
+        settings = self.settings | more
+        started = self.workers.enter_context(running(self.home / f"{name}.log", "services.trainer", **settings))
+        wait_until(lambda: " ready." in started.printed, 90, f"worker {name}")
+        return started
+
+    def submit(
+        self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
+    ) -> Job:
+        asked = jobs.TrainJob(
+            model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
+        )
+        return jobs.submit(self.ledger, self.queue, asked, by="test")
+
+    def job(self, job: Job) -> Job:
+        return self.ledger.job(job.id)
+
+    def in_epoch(self, job: Job, least: int) -> bool:
+        return bool(self.job(job).progress.get("epoch", 0) >= least)
+
+    def ended(self, job: Job) -> Job:
+        found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
+        return found
+
+    def starts(self, job: Job) -> int:
+        """How often it was started, as its story tells."""
+        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.events(job.id))
+
+    def epochs(self, job: Job) -> list[int]:
+        """Those that ended, over all attempts, in the order in which they did."""
+        bodies = [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
+        return [body["epoch"] for body in bodies if body.get("step") and body["step"] == body.get("steps")]
+
+    def said(self, job: Job) -> list[str]:
+        """Messages of its progress, and reasons of its states."""
+        bodies = [event.body for event in self.ledger.events(job.id)]
+        return [str(body.get("message") or body.get("reason") or "") for body in bodies]
+
+    def left(self, job: Job) -> list[Path]:
+        return [path for path in self.home.rglob(f"*{job.id}*") if path.is_dir()]
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Shop]:
+    """A shop with its Redis, in a folder that has a store."""
+    ledger = Ledger(f"sqlite:///{home}/ledger.db")
+    ledger.prepare()
+    found = Shop(home, ledger, jobs.sender(redis_server.broker_url(home / "redis.sock")))
+    try:
+        found.start_redis()
+        with found.workers:
+            yield found
+    finally:
+        ledger.close()
+        found.end_redis()
+
+
+def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
+    def look() -> psutil.Process | None:
+        found = worker.child(CHILD)
+        return found if found and found.pid != other_than else None
+
+    found: psutil.Process = wait_until(look, 90, "the training process")
+    return found

@@ -1,0 +1,173 @@
+"""Queue and disk fail while jobs run and wait, on real Redis, workers and ledger: none is lost or done twice."""
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+
+from models.store import Store
+from services.ledger import Job, State
+from tests.system.conftest import free_port, wait_until
+from tests.system.serving import Running, running
+from tests.system.shop import Shop, child_of
+
+SOON_S = 60.0
+"""For what takes a few seconds on an idle machine."""
+UNKNOWN = "no_such_model"
+"""Jobs for it fail soon: cheap ones."""
+MANY = 300
+LARGEST = 1024
+"""Bytes of a file, on the disk that is full."""
+
+
+# --- the broker -------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(shop: Shop) -> None:
+    """Longer than the visibility timeout: Redis gives the message to the other worker, whose claim is refused."""
+    workers = [shop.worker(name, MODELYARD_VISIBILITY_TIMEOUT_S="2") for name in ("one", "two")]
+    job = shop.submit(UNKNOWN)
+    child = wait_until(lambda: any_child(workers), SOON_S, "the training process")
+    child.suspend()  # it lasts as long as we like
+    wait_until(lambda: any("job not started" in worker.printed for worker in workers), SOON_S, "the second message")
+    child.resume()
+    ended = shop.ended(job)
+    assert (ended.state, ended.attempts, shop.starts(job)) == (State.FAILED, 1, 1), ended.result
+    assert ended.result["reason"].startswith("unknown model")
+
+
+def any_child(workers: list[Running]) -> psutil.Process | None:
+    return next((child for worker in workers if (child := worker.child("services.trainer.child"))), None)
+
+
+def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(shop: Shop) -> None:
+    """SIGTERM in the middle of a job: it goes on and is recorded, what waited follows, each is started once."""
+    worker = shop.worker("one")
+    job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
+    child = child_of(worker)
+    child.suspend()
+    shop.end_redis(signal.SIGTERM)
+    shop.start_redis()
+    child.resume()
+    assert shop.ended(job).state is State.SUCCEEDED
+    assert_both_ran_once(shop, job, waiting)
+
+
+def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follows(shop: Shop) -> None:
+    """kill -9: nothing but the ledger is needed to say how a job ended; the worker goes on when Redis is back."""
+    worker = shop.worker("one")
+    job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
+    wait_until(lambda: shop.job(job).progress.get("stage") == "evaluate", SOON_S, "its last stage but publishing")
+    shop.end_redis(signal.SIGKILL)
+    assert shop.ended(job).state is State.SUCCEEDED
+    assert shop.job(waiting).state is State.QUEUED
+    shop.start_redis()
+    assert_both_ran_once(shop, job, waiting)
+    assert worker.process.poll() is None
+
+
+def assert_both_ran_once(shop: Shop, job: Job, waiting: Job) -> None:
+    assert (shop.ended(job).state, shop.ended(waiting).state) == (State.SUCCEEDED, State.FAILED)
+    assert (shop.starts(job), shop.starts(waiting)) == (1, 1)
+    assert published(shop) == [job.id]
+
+
+def published(shop: Shop) -> list[str | None]:
+    """The jobs that versions name, oldest first."""
+    store = Store(shop.home / "store")
+    return [store.manifest("neuron", number).job for number in store.versions("neuron")]
+
+
+# --- the disk ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(shop: Shop) -> None:
+    """Its disk was taken away: the reason names storage; when the disk is back, the next job is looked at."""
+    disk = shop.home / "disk"
+    shop.worker("one", MODELYARD_WORK_DIR=str(disk / "work"))
+    away = disk.rename(shop.home / "away")
+    disk.write_bytes(b"")
+    ended = shop.ended(shop.submit("neuron"))
+    assert (ended.state, ended.result["reason"]) == (State.FAILED, "storage: work: Not a directory")
+    assert (ended.attempts, published(shop)) == (1, [])
+    disk.unlink()
+    away.rename(disk)
+    assert shop.ended(shop.submit(UNKNOWN)).result["reason"].startswith("unknown model")
+
+
+@pytest.mark.parametrize("stage", ["train", "export"])
+def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, stage: str) -> None:
+    """In training and in the export's own process; the limit on file sizes fails writes where a full disk would."""
+    worker = shop.worker("one")
+    job = shop.submit("neuron")
+    child = child_of(worker)
+    wait_until(lambda: stage == "train" or shop.job(job).progress.get("stage") == stage, SOON_S, f"stage {stage}")
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+    for process in child.children(recursive=True):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+    ended = shop.ended(job)
+    assert (ended.state, ended.attempts) == (State.FAILED, 1)
+    assert ended.result["reason"].startswith("storage: "), ended.result
+    assert published(shop) == []
+    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+
+
+# --- many jobs --------------------------------------------------------------------------------------------------------
+
+
+def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(shop: Shop) -> None:
+    """Submitted and listed over HTTP, page by page; the oldest goes first; the last one meets the same worker."""
+    with gateway(shop) as http:
+        ids = [accepted(http) for _ in range(MANY)]
+        assert listed(http) == ids[::-1]
+    worker = shop.worker("one")
+    first, *between, last = map(shop.ledger.job, ids)
+    wait_until(lambda: shop.job(first).progress, SOON_S, "the first job")
+    assert [job.id for job in between if shop.job(job).started_at] == []
+    before = held_by(worker)
+    for job in (*between, first):
+        shop.ledger.cancel(job.id, "the test")
+    wait_until(lambda: shop.job(last).progress, SOON_S, "the last job")
+    assert worker.printed.count("job not started") == len(between)
+    assert held_by(worker) == before
+    shop.ledger.cancel(last.id, "the test")
+
+
+@contextmanager
+def gateway(shop: Shop) -> Iterator[httpx.Client]:
+    port = free_port()
+    settings = shop.settings | {"MODELYARD_PORT": str(port), "MODELYARD_SERVING": "127.0.0.1:1"}
+    with (
+        running(shop.home / "gateway.log", "services.gateway", **settings) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+    ):
+        wait_until(lambda: "listening" in process.printed, 30, "the gateway")
+        yield http
+
+
+def accepted(http: httpx.Client) -> str:
+    answer = http.post("/api/jobs", json={"model": "neuron", "rollout": "manual"})
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+    return str(answer.json()["id"])
+
+
+def listed(http: httpx.Client) -> list[str]:
+    """All jobs that wait, the newest first, in pages of 120."""
+    ids: list[str] = []
+    query = {"state": "queued", "limit": 120}
+    while page := http.get("/api/jobs", params=query).raise_for_status().json():
+        ids += [job["id"] for job in page["jobs"]]
+        if page["next"] is None:
+            break
+        query["before"] = page["next"]
+    return ids
+
+
+def held_by(worker: Running) -> dict[int, int]:
+    """Open files of each of the worker's own processes, by process id; beside a training process."""
+    own = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children()]
+    return {process.pid: process.num_fds() for process in own}
