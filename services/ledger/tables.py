@@ -241,6 +241,6 @@ def _sqlite_pragmas(connection: Any, _: object) -> None:
 def storage_errors() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise StorageFailed(f"ledger: {cause}") from error

@@ -38,10 +38,11 @@ def test_a_process_whose_disk_was_full_is_understood() -> None:
 
 
 def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> None:
-    """The ledger's folder is not there."""
+    """Something else is in the place of the ledger's folder."""
     ledger = Ledger("sqlite://")
     ledger.prepare()
     job = ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    (tmp_path / "none").touch()
     away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
     with pytest.raises(StorageFailed):
         away.job(job.id)

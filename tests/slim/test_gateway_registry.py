@@ -80,7 +80,7 @@ def test_a_model_is_shown_with_its_versions_and_their_state(client: FlaskClient,
     server.loaded.discard((HALF_PLUS, 1))
     answer = client.get(f"/api/models/{HALF_PLUS}")
     assert answer.json is not None
-    assert answer.json["rollout"] == {"stable": 2, "canary": None, "shadow": None, "keep": [1]}
+    assert answer.json["rollout"] == {"stable": 2, "canary": None, "shadow": None, "labels": {}, "keep": [1]}
     assert [(version["version"], version["state"]) for version in answer.json["versions"]] == [
         (1, "not loaded"),
         (2, "AVAILABLE"),

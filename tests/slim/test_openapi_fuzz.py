@@ -15,7 +15,10 @@ from tests.fakes import FakeModelServer
 from tests.fuzzing import MODES, Fuzzer
 from tests.slim.test_gateway_process import gateway
 
-TAGS = ("examples", "health", "openapi", "predict", "registry", "rollouts", "tfs", "training", "v2")
+TAGS = (
+    *("examples", "feedback", "health", "openapi", "predict", "registry"),
+    *("rollouts", "tfs", "training", "triggers", "v2"),
+)
 CASES = 6
 """Of each kind for each operation."""
 
