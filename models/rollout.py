@@ -15,7 +15,9 @@ from models.store import Store, first_line, replace_file
 
 FILE = "rollout.json"
 CONFIG = "models.config"
+JOURNAL = "history.jsonl"
 HISTORY = 200
+"""Changes that the rollout itself holds; the journal has all."""
 
 
 class NothingToRollBackTo(ModelyardError):
@@ -246,7 +248,31 @@ def change(store: Store, model: str, edit: Callable[[Rollout], Rollout]) -> Roll
         changed = edit(read(store, model))
         replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
         write_config(store)
+        _write_journal(store, model, changed)
         return changed
+
+
+def journal(store: Store, model: str) -> tuple[Change, ...]:
+    """Every change ever made to a model's rollout, the oldest first."""
+    try:
+        lines = (store.folder(model) / JOURNAL).read_bytes().splitlines()
+    except FileNotFoundError:
+        return read(store, model).history
+    written = tuple(Change.model_validate_json(line) for line in lines)
+    return (*written, *_after(read(store, model).history, written))
+
+
+def _write_journal(store: Store, model: str, changed: Rollout) -> None:
+    """Adds what it does not have yet: also what was not added when a change was cut short."""
+    path = store.folder(model) / JOURNAL
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    missing = _after(changed.history, tuple(map(Change.model_validate_json, lines[-1:])))
+    with path.open("ab") as file:
+        file.writelines(change.model_dump_json().encode() + b"\n" for change in missing)
+
+
+def _after(changes: tuple[Change, ...], written: tuple[Change, ...]) -> tuple[Change, ...]:
+    return tuple(change for change in changes if not written or change.at > written[-1].at)
 
 
 def write_config(store: Store) -> None:

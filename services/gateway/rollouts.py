@@ -224,7 +224,9 @@ def objection(manifest: Manifest, stable: Manifest | None) -> str:
 def record_of(store: Store, model: str, version: int) -> dict[str, Any]:
     """The decision record: where a version came from, how it was judged, and every decision about it."""
     manifest, now = retention.record(store, model, version), rollout.read(store, model)
-    about = [change for change in now.history if version in (change.version, change.detail.get("from"))]
+    about = [
+        change for change in rollout.journal(store, model) if version in (change.version, change.detail.get("from"))
+    ]
     return manifest.model_dump(exclude={"files", "signatures", "example", "format"}) | {
         "stable": now.stable == version,
         "loaded": version in now.loaded,

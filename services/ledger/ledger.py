@@ -21,6 +21,8 @@ from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, Work
 
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
+MAX_ATTEMPTS = 20
+"""Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
 KEY_KEPT = timedelta(hours=24)
 """How long a submission's key is remembered."""
 LEASE_S = 60.0
@@ -163,10 +165,10 @@ class Ledger:
             return None
         # Nobody handed it back. What was lost while publishing may be in the store: the next attempt has to look.
         losses = current.losses + (current.state is State.RUNNING)
-        if losses >= MAX_LOSSES:
-            self._move(
-                job_id, State.FAILED, _lost(), **_end({"reason": f"its process or its worker was lost {losses} times"})
-            )
+        if losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS:
+            lost = f"its process or its worker was lost {losses} times"
+            reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
+            self._move(job_id, State.FAILED, _lost(), **_end({"reason": reason}))
             return None
         free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
         started = self._move(

@@ -11,7 +11,7 @@ import pytest
 
 from models.errors import StorageFailed, UnknownName
 from services.ledger import FINAL, MOVES, Job, Ledger, State, TooLate
-from services.ledger.ledger import LOG_CHARS
+from services.ledger.ledger import LOG_CHARS, MAX_ATTEMPTS
 
 WORKER = "host-1"
 
@@ -148,6 +148,15 @@ def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger
     assert ledger.claim(job.id, WORKER) is None
     assert (ledger.job(job.id).state, ledger.job(job.id).attempts) == (State.FAILED, 8)
     assert "was lost 3 times" in ledger.job(job.id).result["reason"]
+
+
+def test_a_job_that_never_ends_is_given_up(ledger: Ledger) -> None:
+    """Though no attempt was a loss."""
+    job = accept(ledger)
+    for _ in range(MAX_ATTEMPTS):
+        assert ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
+    assert ledger.claim(job.id, WORKER) is None
+    assert ledger.job(job.id).result["reason"] == f"it did not end in {MAX_ATTEMPTS} attempts"
 
 
 def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:

@@ -186,6 +186,29 @@ def test_a_damaged_rollout_is_named(store: Store) -> None:
         rollout.read(store, MODEL)
 
 
+def test_the_journal_has_every_change(store: Store) -> None:
+    """Also those that the rollout itself holds no more, and one whose writing was cut short."""
+    for version in range(1, rollout.HISTORY + 6):
+        rollout.change(store, MODEL, lambda now, version=version: now.promote(version, by="t", reason="r"))
+    path = store.folder(MODEL) / rollout.JOURNAL
+    *lines, _ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines))
+    every = list(range(1, rollout.HISTORY + 6))
+    assert [change.version for change in rollout.journal(store, MODEL)] == every
+    rollout.change(store, MODEL, lambda now: now.promote(7, by="t", reason="r"))
+    assert [change.version for change in rollout.journal(store, MODEL)] == [*every, 7]
+    assert len(path.read_bytes().splitlines()) == len(every) + 1
+
+
+def test_a_rollout_without_a_journal_tells_its_own_history(store: Store) -> None:
+    """It was made by an earlier release."""
+    rollout.change(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    (store.folder(MODEL) / rollout.JOURNAL).unlink()
+    assert [change.version for change in rollout.journal(store, MODEL)] == [1]
+    rollout.change(store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
+    assert [change.version for change in rollout.journal(store, MODEL)] == [1, 2]
+
+
 def test_history_is_bounded() -> None:
     """The newest changes are kept."""
     found = Rollout()
