@@ -229,7 +229,7 @@ def test_a_list_that_cannot_be_is_refused(desk: Desk, query: str, status: int, t
         ({"priority": "urgent"}, "field 'priority': Input should be 'high', 'normal' or 'low'"),
         ({"overrides": {"epochs": 0}}, "recipe key 'epochs': received 0, allowed: integer, minimum 1"),
         ({"overrides": {"epoch": 1}}, "unknown recipe key 'epoch'; did you mean epochs?"),
-        ({"url": "http://elsewhere"}, "field 'url': Extra inputs are not permitted; the fields are model"),
+        ({"url": "http://elsewhere"}, "field 'url': Extra inputs are not permitted; the fields are recipe"),
         ({"rollout": "now"}, "field 'rollout'"),
     ],
 )

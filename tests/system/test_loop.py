@@ -149,12 +149,11 @@ def test_a_job_that_cannot_be_done_is_refused_at_the_door(
     assert system.get("/api/jobs")["jobs"] == before
 
 
-def test_a_recipe_value_out_of_range_fails_the_job_with_the_range(system: System) -> None:
-    """Values are checked by the recipe itself, before anything is trained."""
-    job = system.submit(model="neuron", overrides={"epochs": 0}).json()
-    ended = system.finished(job["id"])
-    assert ended["state"] == "failed"
-    assert "greater than or equal to 1, received 0" in ended["result"]["reason"]
+def test_a_recipe_value_out_of_range_is_refused_with_the_range(system: System) -> None:
+    """By what the trainers announced, before there is a job."""
+    refused = system.submit(model="neuron", overrides={"epochs": 0})
+    assert refused.status_code == 400
+    assert "recipe key 'epochs': received 0, allowed: integer, minimum 1, maximum 1000" in refused.json()["error"]
 
 
 def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System) -> None:

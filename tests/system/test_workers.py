@@ -16,14 +16,17 @@ LONG = {"epochs": 20, "min_steps": 300}
 
 
 def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
-    """Two attempts, every epoch in order, at most one of them twice, at most one version, and nothing left behind."""
+    """Two attempts, every epoch in order, at most one of them twice, at most one version, and nothing left behind.
+
+    An epoch that ended, and left its checkpoint, just as its attempt was let go of is in nobody's story.
+    """
     ended = shop.ended(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
     assert ended.attempts == 2
     assert any(text.startswith("going on after epoch") for text in shop.said(job))
     seen = shop.epochs(job)
     assert seen == sorted(seen)
-    assert set(seen) >= set(range(1, epochs + 1)) - {max(seen[:1])}
+    assert len(set(range(1, epochs + 1)) - set(seen)) <= 1
     assert len(seen) - len(set(seen)) <= 1
     published = [ended.result["version"]] if ended.state is State.SUCCEEDED else []
     assert list(Store(shop.home / "store").versions(job.model)) == published
