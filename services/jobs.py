@@ -47,7 +47,7 @@ class Order(BaseModel):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
     with_feedback: bool = False

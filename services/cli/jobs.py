@@ -100,6 +100,12 @@ def answering(promotion: dict[str, Any]) -> str:
 def end_like(job: dict[str, Any]) -> None:
     """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
     result = job["result"]
+    if result.get("state") == "measured":
+        found = " · ".join(show.metric(name, value) for name, value in result["metrics"].items())
+        show.console.print(
+            f"{job['model']} reached {found} on the validation split; nothing is published", markup=False
+        )
+        return
     if job["state"] == "succeeded":
         promotion, verdict = result["promotion"], result["verdict"]
         now = answering(promotion)

@@ -208,7 +208,7 @@ class JobRequest(Body):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
     with_feedback: bool = False
@@ -220,7 +220,7 @@ class JobOrder(Body):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
     with_feedback: bool = False
