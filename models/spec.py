@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from models.errors import InvalidRecipe
 from models.kinds import Backend, Task
+from models.ranges import Range
 
 Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
@@ -241,5 +242,7 @@ class ModelSpec:
     prepare_with: Callable[[Splits, Any, State], Prepared] | None = None
     """``(splits, recipe, state)``: as ``prepare``, with a state that was learned before; for warm starts. Only needed
     where ``prepare`` learns from the data: weights fit the state that they were trained with, and no other."""
+    search: Mapping[str, Range] = field(default_factory=dict)
+    """What a search may try, by recipe key; every value must be one that the recipe takes."""
     loss: str = ""
     """A Keras loss by name; empty: cross-entropy for classes, mean absolute error for regression."""

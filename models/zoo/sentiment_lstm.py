@@ -16,6 +16,7 @@ from models.datasets.imdb import IMDB, LABELS
 from models.errors import InvalidRecipe
 from models.fused_lstm import FusedLSTM
 from models.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
+from models.ranges import choice, linear, log
 from models.review_batches import ReviewBatches
 from models.spec import Array, Baseline, Gate, ModelSpec, Prepared, Recipe, Splits, State, TextInput, recipe
 from models.text import FIRST_WORD, PAD_MULTIPLE, PADDING, TokenIds, encode, learn_vocabulary, truncate, vectoriser
@@ -290,4 +291,14 @@ SPEC = ModelSpec(
     prepare_with=prepare_with,
     build=build,
     baseline=linear_baseline,
+    search={
+        "learning_rate": log(5e-4, 0.01),
+        "batch_size": choice(32, 64, 128),
+        "dropout": linear(0.2, 0.6),
+        "vector_dropout": linear(0.1, 0.5),
+        "word_dropout": linear(0, 0.2),
+        "ngram_share": linear(0.3, 0.7),
+        "filters": choice(64, 128, 192),
+        "units": choice(32, 64, 96),
+    },
 )
