@@ -24,6 +24,7 @@ def listed(
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1, max=200)] = 50,
+    group: Annotated[str | None, typer.Option(help="Only of this search.")] = None,
     before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -31,7 +32,7 @@ def listed(
     if context.invoked_subcommand:
         return
     rows = []
-    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before)
+    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before, group=group)
     for job in found["jobs"]:
         stage, note = show.stage_and_note(job)
         version = job["result"].get("version")

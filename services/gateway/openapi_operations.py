@@ -157,7 +157,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "training.listed": Operation(
         "Jobs, the newest first.",
         json(ours.Jobs),
-        parameters=("model", "state", "limit", "before"),
+        parameters=("model", "group", "state", "limit", "before"),
         errors=(*FRONT, 404),
     ),
     "training.one": Operation("A job and its events.", json(ours.JobStory), errors=(*FRONT, 404)),

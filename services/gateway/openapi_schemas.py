@@ -292,6 +292,7 @@ class Job(Body):
     budget_s: float | None
     with_feedback: bool
     retry_of: str | None
+    group: str | None
     by: str
     state: Literal["queued", "running", "publishing", "succeeded", "rejected", "failed", "cancelled"]
     attempts: int
