@@ -49,7 +49,7 @@ def ask(client: Client, asked: dict[str, Any], *, wait: bool) -> None:
         time.sleep(POLL_S)
         search = client.get(f"/api/searches/{search['id']}")
         for rung in [rung for rung in search["rungs"] if rung["tried"]][begun:]:
-            show.console.print(f"{rung['trials']} trials of {rung['epochs']} epochs", markup=False)
+            show.console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
             begun += 1
     print_search(search)
     if search["state"] != "succeeded":

@@ -14,7 +14,7 @@ from models.ranges import choice, log
 from models.store import Store
 from services.gateway.openapi_schemas import SearchRequest
 from services.gateway.settings import GatewaySettings
-from services.ledger import Job, KeyReused, Ledger
+from services.ledger import Job, KeyReused, Ledger, State
 from services.ledger.searches import FAILED, SUCCEEDED, Searches, Tried
 from services.scheduler.searches import survivors, verdict
 from services.searches import Plan, SearchAsked, plan, value_of
@@ -100,12 +100,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield found
 
 
-def ended(ledger: Ledger, result: Mapping[str, Any]) -> Job:
-    job = ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t", group="search-1")
+def add(ledger: Ledger, group: str | None) -> Job:
+    return ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t", group=group)
+
+
+def ended(ledger: Ledger, result: Mapping[str, Any], group: str = "search-1") -> Job:
+    job = add(ledger, group)
     claimed = ledger.claim(job.id, "w")
     assert claimed
     assert ledger.publishing(claimed)
-    ledger.finish(claimed, "succeeded", result)  # type: ignore[arg-type]  # a StrEnum's value
+    ledger.finish(claimed, State.SUCCEEDED, result)
     return ledger.job(job.id)
 
 
@@ -192,6 +196,22 @@ def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:
     assert client.get("/api/searches/search-0").status_code == 404
 
 
+def test_a_search_is_cancelled_with_all_its_jobs(client: FlaskClient, settings: GatewaySettings) -> None:
+    """Those that have ended, or belong to no search, stay as they are."""
+    search = client.post("/api/searches", json={"model": HALF_PLUS, "trials": 3}).json["id"]
+    with closing(Ledger(settings.ledger_url)) as ledger, closing(Searches(settings.ledger_url)) as searches:
+        waiting, other = (add(ledger, group) for group in (search, None))
+        done = ended(ledger, measured(0.5), search)
+        assert searches.begin_rung(searches.search(search), [Tried(0, done.id), Tried(1, waiting.id)])
+        found = client.post(f"/api/searches/{search}:cancel").json
+        assert [(tried["state"], tried["value"]) for tried in found["rungs"][0]["tried"]] == [
+            ("succeeded", 0.5),
+            ("cancelled", None),
+        ]
+        assert (found["reason"], found["jobs"]) == ("cancelled by http 127.0.0.1", {"succeeded": 1, "cancelled": 1})
+        assert ledger.job(other.id).state == State.QUEUED
+
+
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
@@ -219,10 +239,7 @@ def test_a_search_that_cannot_be_is_refused(client: FlaskClient, body: Any, stat
 def test_jobs_are_listed_by_their_search(client: FlaskClient, settings: GatewaySettings) -> None:
     """And no others."""
     with closing(Ledger(settings.ledger_url)) as ledger:
-        ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t")
-        mine = ledger.add(
-            model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t", group="search-1"
-        )
+        _, mine = (add(ledger, group) for group in (None, "search-1"))
     assert [job["id"] for job in client.get("/api/jobs?group=search-1").json["jobs"]] == [mine.id]
     assert len(client.get("/api/jobs").json["jobs"]) == 2
 
