@@ -63,7 +63,7 @@ def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any
             Run(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
         )
         if not isinstance(outcome, Published):
-            raise SystemExit(f"{model} {recipe} seed {seed}: {outcome.verdict.reasons}")
+            raise SystemExit(f"{model} {recipe} seed {seed}: {outcome}")
         manifest = outcome.manifest
         version = place.store / model / str(manifest.version)
         evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 import models.zoo
 from models import backend
 from models.errors import InvalidRecipe, UnknownName
+from models.ranges import Range
 from models.spec import ModelSpec, Recipe
 from models.store import replace_file
 
@@ -90,6 +91,10 @@ class Trainable(BaseModel):
     dataset: str
     homepage: str
     recipes: dict[str, dict[str, RecipeField]]
+    search: dict[str, Range] = {}
+    """What a search may try, by recipe key."""
+    metric: str = ""
+    """What versions, and trials of a search, are compared by: more is better."""
 
     def check(self, recipe: str, overrides: Mapping[str, Any]) -> None:
         """Rejects unknown recipes, unknown keys and values out of range at the door.
@@ -158,6 +163,8 @@ def describe(spec: ModelSpec) -> Trainable:
         dataset=spec.dataset.name,
         homepage=spec.dataset.homepage,
         recipes={name: _fields(chosen) for name, chosen in spec.recipes.items()},
+        search=dict(spec.search),
+        metric=spec.gate.metric,
     )
 
 

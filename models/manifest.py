@@ -1,5 +1,6 @@
 """What a published version says of itself: all that the gateway needs to serve it, and where it came from."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -97,6 +98,18 @@ class Training(Frozen):
     cpu_s: float
     wall_s: float
     weights_sha256: str
+    started_from: int | None = None
+    """The version whose weights training began with; None for random ones."""
+
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """What the kept weights reached on the validation split."""
+        return validation_of(self.history[self.best_epoch - 1])
+
+
+def validation_of(epoch: Mapping[str, float]) -> Mapping[str, float]:
+    """Loss and metrics on the validation split, of an epoch's."""
+    return {name.removeprefix("val_"): value for name, value in epoch.items() if name.startswith("val_")}
 
 
 class Environment(Frozen):

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from models.errors import InvalidRecipe
 from models.kinds import Backend, Task
+from models.ranges import Range
 
 Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
@@ -153,6 +154,11 @@ class Recipe:
         Field(description="auto: a GPU if a worker has one, else the CPU; a number: so many GPUs of one machine."),
     ] = "auto"
 
+    init: Annotated[
+        Literal["fresh", "stable"],
+        Field(description="Weights to begin with: random ones, or those of the version that answers now."),
+    ] = "fresh"
+
     def passes(self, examples: int) -> int:
         """Times that an epoch goes over so many training examples, to reach ``min_steps`` in ``epochs``."""
         steps = self.epochs * max(1, examples // self.batch_size)
@@ -233,5 +239,10 @@ class ModelSpec:
     build: Callable[[Any, State], Any]
     """``(recipe, state)`` -> uncompiled ``keras.Model``; softmax ``[N,C]``, sigmoid ``[N,1]`` or linear ``[N,1]``."""
     baseline: Callable[[Splits], Baseline] | None = None
+    prepare_with: Callable[[Splits, Any, State], Prepared] | None = None
+    """``(splits, recipe, state)``: as ``prepare``, with a state that was learned before; for warm starts. Only needed
+    where ``prepare`` learns from the data: weights fit the state that they were trained with, and no other."""
+    search: Mapping[str, Range] = field(default_factory=dict)
+    """What a search may try, by recipe key; every value must be one that the recipe takes."""
     loss: str = ""
     """A Keras loss by name; empty: cross-entropy for classes, mean absolute error for regression."""

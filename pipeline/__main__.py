@@ -9,7 +9,7 @@ import typer
 
 from models import backend, catalog
 from models.errors import ModelyardError
-from pipeline.job import REJECTED_EXIT, Place, Policy, Rejected, Run, Target, parse_overrides
+from pipeline.job import REJECTED_EXIT, Measured, Place, Policy, Rejected, Run, Target, parse_overrides
 from pipeline.progress import Progress
 
 
@@ -45,6 +45,9 @@ def main(
     if isinstance(outcome, Rejected):
         print(f"rejected: {'; '.join(outcome.verdict.reasons)}", file=sys.stderr)
         raise SystemExit(REJECTED_EXIT)
+    if isinstance(outcome, Measured):
+        print("measured on the validation split:", *(f"{name} {value:.4f}" for name, value in outcome.metrics.items()))
+        return
     manifest, promotion = outcome.manifest, outcome.promotion
     value = manifest.metrics[manifest.verdict.metric]
     test = f"{manifest.verdict.metric} {value:.4f} on {manifest.data.name}"

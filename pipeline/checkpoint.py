@@ -40,6 +40,8 @@ class Checkpoint(BaseModel):
     cpu_s: float = 0.0
     wall_s: float = 0.0
     """What fitting has taken so far, over all attempts."""
+    started_from: int | None = None
+    """The version whose weights the first epoch began with; None for random ones."""
     files: dict[str, str] = {}
     """SHA-256 by name."""
 

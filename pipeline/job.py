@@ -10,9 +10,9 @@ from models.manifest import Manifest, Verdict
 
 Policy = Literal["auto", "require-real", "sample"]
 """Which data: the real files or else the sample; the real files or nothing; the sample."""
-Target = Literal["stable", "canary", "manual"]
+Target = Literal["stable", "canary", "manual", "none"]
 """What becomes of a published version: it answers as soon as it may; a share of the requests, until it is judged; a
-person decides."""
+person decides. ``none``: nothing is published, and the test split is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,15 @@ class Rejected:
     state: Literal["rejected"] = "rejected"
 
 
-Outcome = Published | Rejected
+@dataclass(frozen=True)
+class Measured:
+    """It was only to be seen how good it gets: loss and metrics on the validation split."""
+
+    metrics: Mapping[str, float]
+    state: Literal["measured"] = "measured"
+
+
+Outcome = Published | Rejected | Measured
 
 REJECTED_EXIT = 3
 """Exit status of a command whose job was rejected."""

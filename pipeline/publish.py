@@ -88,6 +88,7 @@ def publish(
                 cpu_s=round(trained.cpu_s, 2),
                 wall_s=round(trained.wall_s, 2),
                 weights_sha256=weights_sha256,
+                started_from=trained.started_from,
             ),
             metrics=evaluation.metrics | {f"feedback_{name}": value for name, value in evaluation.recent.items()},
             baseline=BaselineRecord(method=baseline.method, value=baseline.value) if baseline else None,

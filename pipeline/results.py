@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.kinds import Source
+from models.manifest import validation_of
 from models.reference import Reference
 from models.spec import Split, Splits
 
@@ -42,6 +43,13 @@ class Trained:
     cpu_s: float
     """Processor seconds (user + system) of every fitting step: preprocessing, compilation, training, validation."""
     wall_s: float
+    started_from: int | None = None
+    """The version whose weights it began with."""
+
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """What the kept weights reached on the validation split."""
+        return validation_of(self.history[self.best_epoch - 1])
 
 
 class Evaluation(BaseModel):

@@ -24,12 +24,13 @@ from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.feedback import join
 from pipeline.gate import judge
-from pipeline.job import Outcome, Place, Promotion, Published, Rejected, Run
+from pipeline.job import Measured, Outcome, Place, Promotion, Published, Rejected, Run
 from pipeline.progress import Progress, Report
 from pipeline.promote import promote, start_canary
 from pipeline.publish import environment, publish
 from pipeline.results import Evaluations, Loaded
 from pipeline.train import train
+from pipeline.warm_start import start_of
 
 
 @storage_errors()
@@ -56,7 +57,12 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
     if job.feedback:
         data = join(data, spec, job.feedback, report)
     with workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        trained = train(spec, data.splits, recipe, devices, work, checkpoints_of(job, place, data, work), report)
+        checkpoints = checkpoints_of(job, place, data, work)
+        start = start_of(store, spec.name, recipe, checkpoints)
+        trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start)
+        if job.rollout == "none":
+            before_publishing()
+            return Measured(trained.validation)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
         champion = champion_of(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None

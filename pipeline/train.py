@@ -13,27 +13,43 @@ from pipeline.checkpoint import Checkpoint, Checkpoints, values_of
 from pipeline.devices import Devices
 from pipeline.progress import Progress, Report
 from pipeline.results import Trained
+from pipeline.warm_start import Start, begin_with, prepare
 
 REPORT_EVERY_S = 0.5
 
 
 def train(
-    spec: ModelSpec, splits: Splits, recipe: Recipe, devices: Devices, work: Path, checkpoints: Path, report: Report
+    spec: ModelSpec,
+    splits: Splits,
+    recipe: Recipe,
+    devices: Devices,
+    work: Path,
+    checkpoints: Path,
+    report: Report,
+    start: Start | None = None,
 ) -> Trained:
     """Fits ``spec`` to ``splits.train``; the test split is not touched.
 
     The same recipe, data, kind and number of devices give the same weights, however often the process was killed and
     started again on the same ``checkpoints``: it goes on after the last epoch that was finished.
+
+    Args:
+        start: the version whose weights it begins with, and whose preprocessing it keeps; random weights without one.
+
+    Raises:
+        InvalidRecipe: that version's weights do not fit.
     """
     keras.utils.set_random_seed(recipe.seed)
     clock = Clock()
     with threadpool_limits(limits=recipe.threads), devices.scope():
         report(Progress("train", message=f"preparing, on {devices.label} with {recipe.backend}"))
-        prepared = spec.prepare(splits, recipe)
+        prepared = prepare(spec, splits, recipe, start)
         model = spec.build(recipe, prepared.state)
+        if start:
+            begin_with(start, model, work, report)
         compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
         kept = Checkpoints(checkpoints)
-        done = resume(model, prepared, kept, report)
+        done = resume(model, prepared, kept, start, report)
         if not done.ends(recipe):
             keeper = Keeper(kept, recipe, done, clock)
             fit(model, prepared, recipe, devices, keeper, report)
@@ -46,15 +62,16 @@ def train(
         parameters=int(model.count_params()),
         cpu_s=done.cpu_s,
         wall_s=done.wall_s,
+        started_from=done.started_from,
     )
 
 
-def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, report: Report) -> Checkpoint:
+def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, start: Start | None, report: Report) -> Checkpoint:
     """Puts model and batches where an earlier attempt got to; says where that is."""
     found = checkpoints.newest()
     model.optimizer.build(model.trainable_variables)
     if not found.epoch or not checkpoints.restore(model, found.epoch):
-        return Checkpoint()
+        return Checkpoint(started_from=start.version if start else None)
     prepared.train.epoch = found.epoch  # what a batch holds depends on the epoch
     report(Progress("train", message=f"going on after epoch {found.epoch}, from its checkpoint"))
     return found
@@ -172,6 +189,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         ended = {name: float(value) for name, value in logs.items()}
         self.done = Checkpoint(
+            started_from=self._earlier.started_from,
             history=(*self.done.history, ended),
             cpu_s=self._earlier.cpu_s + self._clock.cpu_s,
             wall_s=self._earlier.wall_s + self._clock.wall_s,

@@ -47,7 +47,7 @@ class Order(BaseModel):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
     with_feedback: bool = False
@@ -68,6 +68,7 @@ def accept(
     *,
     key: str | None = None,
     retry_of: str | None = None,
+    group: str | None = None,
 ) -> Job:
     """``submit`` of what can be trained.
 
@@ -84,7 +85,7 @@ def accept(
     trainable = known.find(asked.model)
     trainable.check(asked.recipe, asked.overrides)
     devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
-    return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of)
+    return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of, group=group)
 
 
 def submit(
@@ -96,6 +97,7 @@ def submit(
     devices: str = "auto",
     key: str | None = None,
     retry_of: str | None = None,
+    group: str | None = None,
 ) -> Job:
     """Accepts a job: first the ledger, then the broker.
 
@@ -104,6 +106,7 @@ def submit(
         key: a request that comes again with the same key gets the job of the first one. Until that has started, its
             message is sent once more: the first request may not have got so far, and one too many does no harm.
         retry_of: the id of the job that this one tries again.
+        group: the search that it belongs to.
 
     Raises:
         QueueUnavailable: the broker did not take it; the ledger says so too, so it will never run.
@@ -111,7 +114,7 @@ def submit(
     """
     submission = Submission(key, digest(asked, retry_of)) if key is not None else None
     values = asked.model_dump() | {"priority": Priority(asked.priority)}
-    job = ledger.add(**values, devices=devices, by=by, retry_of=retry_of, submission=submission)
+    job = ledger.add(**values, devices=devices, by=by, retry_of=retry_of, group=group, submission=submission)
     if job.state is not State.QUEUED:
         return job
     try:
@@ -186,6 +189,15 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
     return [job.id for job in lost]
+
+
+def require(queue: Celery) -> None:
+    """Raises ``QueueUnavailable`` if the broker does not answer."""
+    try:
+        with queue.connection_for_write() as connection:
+            messages(connection, CPU_QUEUE, STARTED_BEFORE)
+    except (OperationalError, RedisError, OSError) as error:
+        raise QueueUnavailable("the job queue is not reachable") from error
 
 
 def messages(connection: Any, queue: str, priority: int) -> int:

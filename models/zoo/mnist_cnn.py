@@ -10,6 +10,7 @@ from pydantic import Field
 
 from models.batches import Batches
 from models.datasets.mnist import LABELS, MNIST, SIZE
+from models.ranges import choice, linear, log
 from models.spec import Array, Baseline, Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State, recipe
 
 
@@ -167,4 +168,14 @@ SPEC = ModelSpec(
     prepare=prepare,
     build=build,
     baseline=linear_baseline,
+    search={
+        "learning_rate": log(1e-3, 0.05),
+        "batch_size": choice(32, 64, 128),
+        "weight_decay": log(1e-5, 0.1),
+        "dropout": linear(0, 0.5),
+        "label_smoothing": linear(0, 0.1),
+        "shift": linear(0, 2),
+        "rotation": linear(0, 15),
+        "scale": linear(0, 0.15),
+    },
 )

@@ -6,6 +6,7 @@ import keras
 
 from models.batches import Batches
 from models.datasets.mnist import LABELS, MNIST, SIZE
+from models.ranges import choice, linear, log
 from models.spec import Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State
 
 
@@ -46,4 +47,10 @@ SPEC = ModelSpec(
     gate=Gate(metric="accuracy", floor=0.97, sample_floor=0.85, max_drop=0.01),
     prepare=prepare,
     build=build,
+    search={
+        "learning_rate": log(5e-4, 0.03),
+        "batch_size": choice(64, 128, 256),
+        "weight_decay": log(1e-5, 0.1),
+        "label_smoothing": linear(0, 0.1),
+    },
 )

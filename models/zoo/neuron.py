@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from models.batches import Batches
+from models.ranges import choice, log
 from models.spec import Dataset, Gate, ModelSpec, Prepared, Recipe, Split, Splits, State, VectorInput
 
 WEIGHT, BIAS, NOISE = 2.0, -1.0, 0.1
@@ -54,4 +55,5 @@ SPEC = ModelSpec(
     gate=Gate(metric="r2", floor=0.98, sample_floor=0.98, max_drop=0.01),
     prepare=prepare,
     build=build,
+    search={"learning_rate": log(0.002, 0.5), "batch_size": choice(8, 16, 32, 64)},
 )

@@ -16,6 +16,7 @@ from models.datasets.imdb import IMDB, LABELS
 from models.errors import InvalidRecipe
 from models.fused_lstm import FusedLSTM
 from models.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
+from models.ranges import choice, linear, log
 from models.review_batches import ReviewBatches
 from models.spec import Array, Baseline, Gate, ModelSpec, Prepared, Recipe, Splits, State, TextInput, recipe
 from models.text import FIRST_WORD, PAD_MULTIPLE, PADDING, TokenIds, encode, learn_vocabulary, truncate, vectoriser
@@ -83,7 +84,7 @@ def prepare(splits: Splits, recipe: SentimentRecipe) -> Prepared:
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
     size = FIRST_WORD + len(vocabulary)
     ids = truncate(whole, recipe.max_tokens)
-    labelled, others = ids[: len(labels)], ids[len(labels) :][: recipe.soft_labels]
+    labelled = ids[: len(labels)]
     linear, held_out = fit_ngrams(labelled, labels, vocabulary_size=size, folds=3, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
@@ -91,11 +92,41 @@ def prepare(splits: Splits, recipe: SentimentRecipe) -> Prepared:
         "vectors": _initial_vectors(whole, labelled, labels, size, recipe).astype(np.float16),
         **_ngram_state(linear),
     }
+    return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), state)
+
+
+def prepare_with(splits: Splits, recipe: SentimentRecipe, known: State) -> Prepared:
+    """Vocabulary, word vectors and the linear model as they were; a teacher, if asked for, learns from these reviews.
+
+    Raises:
+        InvalidRecipe: word vectors of another size are asked for.
+    """
+    vocabulary, (size, dimensions) = known["vocabulary"], known["vectors"].shape
+    if dimensions != recipe.vector_size:
+        raise InvalidRecipe(
+            f"recipe key 'vector_size': expected {dimensions}, as the version to begin with has, "
+            f"received {recipe.vector_size}; use init=fresh"
+        )
+    labels = targets = splits.train.y
+    soft = _unlabelled(splits, recipe)[: recipe.soft_labels]
+    ids = truncate(encode([*splits.train.x, *soft], vocabulary), recipe.max_tokens)
+    if recipe.teacher_share or len(soft):
+        labelled = ids[: len(labels)]
+        linear, held_out = fit_ngrams(labelled, labels, vocabulary_size=size, folds=3, seed=recipe.seed)
+        targets = _targets(labels, ids, recipe, linear, held_out)
+    return _prepared(splits, recipe, ids, targets, {**known, "max_tokens": np.array(recipe.max_tokens, np.int32)})
+
+
+def _targets(labels: Array, ids: TokenIds, recipe: SentimentRecipe, linear: NgramModel, held_out: Array) -> Array:
+    """Of labelled reviews, mixed with the teacher's answer; of the unlabelled ones behind them, the teacher's alone."""
     targets = (1 - recipe.teacher_share) * labels + recipe.teacher_share * expit(held_out)
-    if len(others):
-        targets = np.concatenate([targets, expit(linear.log_odds(others))])
+    others = ids[len(labels) :][: recipe.soft_labels]
+    return np.concatenate([targets, expit(linear.log_odds(others))]) if len(others) else targets
+
+
+def _prepared(splits: Splits, recipe: SentimentRecipe, ids: TokenIds, targets: Array, state: State) -> Prepared:
     passes = recipe.passes(len(targets))
-    validation = truncate(encode(splits.validation.x, vocabulary), recipe.max_tokens)
+    validation = truncate(encode(splits.validation.x, state["vocabulary"]), recipe.max_tokens)
     return Prepared(
         train=ReviewBatches(ids[: len(targets)], targets, recipe.batch_size, seed=recipe.seed, passes=passes),
         validation=ReviewBatches(validation, splits.validation.y, 2 * recipe.batch_size),
@@ -257,6 +288,17 @@ SPEC = ModelSpec(
     },
     gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01),
     prepare=prepare,
+    prepare_with=prepare_with,
     build=build,
     baseline=linear_baseline,
+    search={
+        "learning_rate": log(5e-4, 0.01),
+        "batch_size": choice(32, 64, 128),
+        "dropout": linear(0.2, 0.6),
+        "vector_dropout": linear(0.1, 0.5),
+        "word_dropout": linear(0, 0.2),
+        "ngram_share": linear(0.3, 0.7),
+        "filters": choice(64, 128, 192),
+        "units": choice(32, 64, 96),
+    },
 )

@@ -24,6 +24,7 @@ def listed(
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1, max=200)] = 50,
+    group: Annotated[str | None, typer.Option(help="Only of this search.")] = None,
     before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -31,7 +32,7 @@ def listed(
     if context.invoked_subcommand:
         return
     rows = []
-    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before)
+    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before, group=group)
     for job in found["jobs"]:
         stage, note = show.stage_and_note(job)
         version = job["result"].get("version")
@@ -100,6 +101,12 @@ def answering(promotion: dict[str, Any]) -> str:
 def end_like(job: dict[str, Any]) -> None:
     """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
     result = job["result"]
+    if result.get("state") == "measured":
+        found = " · ".join(show.metric(name, value) for name, value in result["metrics"].items())
+        show.console.print(
+            f"{job['model']} reached {found} on the validation split; nothing is published", markup=False
+        )
+        return
     if job["state"] == "succeeded":
         promotion, verdict = result["promotion"], result["verdict"]
         now = answering(promotion)

@@ -10,7 +10,7 @@ import typer
 from models.errors import ModelyardError
 from models.store import Store
 from pipeline.job import Policy, Target, parse_overrides
-from services.cli import jobs, rollouts, show, triggers
+from services.cli import jobs, rollouts, searches, show, triggers
 from services.cli.client import Client, body_of
 from services.cli.gc import gc
 from services.cli.options import DEFAULT_URL, Url
@@ -26,6 +26,7 @@ Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that h
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc):
     app.command()(command)
@@ -108,17 +109,28 @@ def train(
     data: Data = "auto",
     rollout: Annotated[
         Target,
-        typer.Option(help="stable: let it answer if it may; canary: a tenth, until judged; manual: only publish."),
+        typer.Option(
+            help="stable: answers if it may; canary: a tenth, until judged; manual: publish only; none: not even."
+        ),
     ] = "stable",
     priority: Annotated[Priority, typer.Option(help="Which of those who wait goes first.")] = "normal",
     budget: Annotated[float | None, typer.Option(help="Seconds that it may run.", metavar="SECONDS")] = None,
     with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback, too.")] = False,
+    search: Annotated[
+        int | None, typer.Option(help="Search the model's ranges, at low priority.", min=2, max=100, metavar="TRIALS")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search: the same one tries the same values.", min=0)] = 0,
+    promote_best: Annotated[bool, typer.Option("--promote-best", help="Let the search's best answer.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress and end with the job.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Queue a training job."""
+    """Queue a training job, or a search: many of them, of which the best is kept."""
     client = Client(url)
     asked = {"model": model, "recipe": recipe, "overrides": parse_overrides(set_ or []), "data": data}
+    if search is not None:
+        searching = {"trials": search, "seed": seed, "promote_best": promote_best}
+        searches.ask(client, asked | searching | {"budget_s": budget, "with_feedback": with_feedback}, wait=wait)
+        return
     order = {"rollout": rollout, "priority": priority, "budget_s": budget, "with_feedback": with_feedback}
     job = client.submit(asked | order)
     if not wait:

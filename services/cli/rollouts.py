@@ -85,6 +85,7 @@ def print_record(found: dict[str, Any]) -> None:
         "fingerprint": data["fingerprint"],
         "recipe": " ".join([found["recipe"]["name"], *(f"{k}={v}" for k, v in found["recipe"]["values"].items())]),
         "training": f"{made['epochs']} epochs, {made['wall_s']:.0f} s, {environment['device']}",
+        "begun with": f"the weights of version {made['started_from']}" if made["started_from"] else "random weights",
         "test": metrics,
         "verdict": ("accepted: " if verdict["accepted"] else "rejected: ") + "; ".join(verdict["reasons"]),
         "code": f"{environment['code']} · {libraries}",

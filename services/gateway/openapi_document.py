@@ -60,6 +60,7 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "How many jobs.",
         {"type": "integer", "minimum": 1, "maximum": training.MAX_LISTED, "default": 50},
     ),
+    "group": ("query", "Only jobs of this search.", {"type": "string"}),
     "before": ("query", "Only jobs older than this one.", {"type": "string", "pattern": "^job-[0-9a-f]{16}$"}),
 }
 """Where each stands, what it does, and its values."""

@@ -157,7 +157,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "training.listed": Operation(
         "Jobs, the newest first.",
         json(ours.Jobs),
-        parameters=("model", "state", "limit", "before"),
+        parameters=("model", "group", "state", "limit", "before"),
         errors=(*FRONT, 404),
     ),
     "training.one": Operation("A job and its events.", json(ours.JobStory), errors=(*FRONT, 404)),
@@ -178,6 +178,18 @@ OPERATIONS: Mapping[str, Operation] = {
         parameters=("Idempotency-Key",),
         errors=(*FRONT, 404, 409, 422),
     ),
+    "searches.submit": Operation(
+        "Ask for a search over the ranges that a model declares.",
+        json(ours.SearchShown, 202),
+        takes={JSON: ours.SearchRequest},
+        parameters=("Content-Encoding", "Idempotency-Key"),
+        errors=(*FRONT, 404, 415, 422),
+    ),
+    "searches.listed": Operation("Searches, the newest first.", json(ours.SearchList)),
+    "searches.one": Operation(
+        "A search, its rungs and what each trial reached.", json(ours.SearchShown), errors=(*FRONT, 404)
+    ),
+    "searches.cancel": Operation("End a search with all its jobs.", json(ours.SearchShown), errors=(*FRONT, 404)),
     "training.cancel": Operation("End a job that waits or runs.", json(ours.Job), errors=(*FRONT, 404, 409)),
     "health.live": Operation("Whether the process answers.", json(ours.Alive)),
     "health.ready": Operation("Whether predictions would be answered.", json(ours.Ready) | json(ours.NotReady, 503)),

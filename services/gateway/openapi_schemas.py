@@ -208,7 +208,7 @@ class JobRequest(Body):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
     with_feedback: bool = False
@@ -220,7 +220,7 @@ class JobOrder(Body):
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
     data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual"] = "stable"
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
     priority: Literal["high", "normal", "low"] = "normal"
     budget_s: float | None = Field(None, ge=1, le=39600)
     with_feedback: bool = False
@@ -292,6 +292,7 @@ class Job(Body):
     budget_s: float | None
     with_feedback: bool
     retry_of: str | None
+    group: str | None
     by: str
     state: Literal["queued", "running", "publishing", "succeeded", "rejected", "failed", "cancelled"]
     attempts: int
@@ -329,6 +330,71 @@ class Jobs(Body):
 
     jobs: list[Job]
     next: str | None
+
+
+class SearchRequest(Body):
+    """A search over the ranges that a model declares."""
+
+    model: str = Field(max_length=64)
+    recipe: str = Field("quick", max_length=64)
+    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
+    trials: int = Field(ge=2, le=100)
+    keys: list[str] | None = Field(None, min_length=1, max_length=64)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    data: Literal["auto", "require-real", "sample"] = "auto"
+    priority: Literal["high", "normal", "low"] = "low"
+    budget_s: float | None = Field(None, ge=1, le=39600)
+    with_feedback: bool = False
+    promote_best: bool = False
+
+
+class TriedShown(Body):
+    """A trial in a rung; ``value`` is the metric on the validation split."""
+
+    trial: int
+    job: str
+    state: str
+    value: float | None
+    version: int | None
+
+
+class RungShown(Body):
+    """How many trials train for how long, and how those do that have begun."""
+
+    trials: int
+    epochs: int
+    min_steps: int
+    tried: list[TriedShown]
+
+
+class BestTrial(TriedShown):
+    """The one that is left."""
+
+    values: dict[str, Any]
+
+
+class SearchShown(Body):
+    """A search, and how it goes."""
+
+    id: str
+    model: str
+    by: str
+    state: Literal["running", "succeeded", "failed", "cancelled"]
+    reason: str
+    metric: str
+    asked: SearchRequest
+    values: list[dict[str, Any]]
+    rungs: list[RungShown]
+    jobs: dict[str, int]
+    best: BestTrial | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class SearchList(Body):
+    """The newest first."""
+
+    searches: list[SearchShown]
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -102,10 +102,9 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
     def listed() -> dict[str, Any]:
         from services.ledger import State
 
-        model, states, limit, before = wanted(request.args, [state.value for state in State])
-        jobs = desk.ledger.jobs(
-            model=model, states=[State(name) for name in states] or None, before=before, limit=limit + 1
-        )
+        asked = wanted(request.args, [state.value for state in State])
+        limit = asked["limit"]
+        jobs = desk.ledger.jobs(**asked | {"limit": limit + 1})
         shown_jobs = [shown(job) for job in jobs[:limit]]
         return {"jobs": shown_jobs, "next": shown_jobs[-1]["id"] if len(jobs) > limit else None}
 
@@ -138,11 +137,11 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
     return views
 
 
-FILTERS = ("model", "state", "limit", "before")
+FILTERS = ("model", "group", "state", "limit", "before")
 
 
-def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> tuple[str | None, list[str], int, str | None]:
-    """Which jobs to list: of a model, in some states, how many, older than one.
+def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> dict[str, Any]:
+    """Which jobs to list, as ``Ledger.jobs`` takes it: of a model or search, in some states, how many, older than one.
 
     Raises:
         InvalidJob: names the parameter, and what it may be.
@@ -156,7 +155,8 @@ def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> tuple[str | Non
     limit = asked.get("limit", default="50")
     if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LISTED:
         raise InvalidJob(f"limit: received {limit[:40]!r}, allowed: 1 to {MAX_LISTED}")
-    return asked.get("model"), asked.getlist("state"), int(limit), asked.get("before")
+    plain = {name: asked.get(name) for name in ("model", "group", "before")}
+    return plain | {"states": asked.getlist("state") or None, "limit": int(limit)}
 
 
 def idempotency_key(given: str | None) -> str | None:

@@ -21,6 +21,7 @@ from services.gateway import (
     predict,
     registry,
     rollouts,
+    searches,
     tfs,
     training,
     triggers,
@@ -71,6 +72,7 @@ def create_app(
     app.register_blueprint(feedback.routes(store, serving.capture))
     app.register_blueprint(health.routes(serving, metrics, draining))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
+    app.register_blueprint(searches.routes(settings, store))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
     return app

@@ -60,6 +60,8 @@ class Job:
     """Whether it trains on feedback, too."""
     retry_of: str | None
     """The job that this one tries again."""
+    group: str | None
+    """The search that it belongs to."""
     by: str
     state: State
     attempts: int

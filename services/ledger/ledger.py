@@ -58,6 +58,7 @@ class Ledger:
         budget_s: float | None = None,
         with_feedback: bool = False,
         retry_of: str | None = None,
+        group: str | None = None,
         submission: Submission | None = None,
     ) -> Job:
         """Accepts a job, in state QUEUED.
@@ -80,6 +81,7 @@ class Ledger:
             budget_s=budget_s,
             with_feedback=with_feedback,
             retry_of=retry_of,
+            group=group,
             by=by,
             state=State.QUEUED,
             attempts=0,
@@ -116,6 +118,7 @@ class Ledger:
         self,
         *,
         model: str | None = None,
+        group: str | None = None,
         states: Collection[State] | None = None,
         before: str | None = None,
         limit: int = 50,
@@ -131,6 +134,8 @@ class Ledger:
         query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
         if model is not None:
             query = query.where(JobRow.model == model)
+        if group is not None:
+            query = query.where(JobRow.group == group)
         if states is not None:
             query = query.where(JobRow.state.in_(states))
         if before is not None:

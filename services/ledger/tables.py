@@ -43,6 +43,7 @@ class JobRow(Table):
     budget_s: Mapped[float | None]
     with_feedback: Mapped[bool]
     retry_of: Mapped[str | None]
+    group: Mapped[str | None] = mapped_column(index=True)
     by: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
     attempts: Mapped[int]
@@ -69,6 +70,7 @@ class JobRow(Table):
             budget_s=self.budget_s,
             with_feedback=self.with_feedback,
             retry_of=self.retry_of,
+            group=self.group,
             by=self.by,
             state=State(self.state),
             attempts=self.attempts,
@@ -216,6 +218,22 @@ class DriftRow(Table):
     answers: Mapped[int]
     shifts: Mapped[dict[str, Any]]
     at: Mapped[datetime]
+
+
+class SearchRow(Table):
+    """A search; ``revision`` lets one of several schedulers take the next step."""
+
+    __tablename__ = "searches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(index=True)
+    by: Mapped[str]
+    plan: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(index=True)
+    progress: Mapped[dict[str, Any]]
+    revision: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    finished_at: Mapped[datetime | None]
 
 
 def utc(moment: datetime) -> datetime:

@@ -1,1 +1,1 @@
-"""Decides without being asked: judges canaries. Slim: no Keras, no TensorFlow."""
+"""Decides without being asked: canaries, triggers, the steps of searches. Slim: no Keras, no TensorFlow."""

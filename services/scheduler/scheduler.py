@@ -15,9 +15,11 @@ from services import jobs, logs
 from services.ledger import Ledger
 from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
+from services.ledger.searches import Searches
 from services.ledger.triggers import Triggers
 from services.scheduler.drift import look_at_all
 from services.scheduler.judge import judge_all
+from services.scheduler.searches import Searcher
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.triggers import Watch
 
@@ -45,13 +47,17 @@ def main() -> int:
         observations = stack.enter_context(closing(Observations(settings.ledger_url)))
         feedback = stack.enter_context(closing(Feedback(settings.ledger_url)))
         triggers = stack.enter_context(closing(Triggers(settings.ledger_url)))
-        watch = Watch(store, ledger, feedback, observations, triggers, jobs.sender(settings.broker_url))
+        searches = stack.enter_context(closing(Searches(settings.ledger_url)))
+        queue = jobs.sender(settings.broker_url)
+        watch = Watch(store, ledger, feedback, observations, triggers, queue)
+        searcher = Searcher(store, ledger, searches, queue)
         log.info("looking")
         look_around(
             ended,
             (settings.judge_s, "canaries", lambda: judge_all(store, observations, feedback)),
             (settings.drift_s, "drift", lambda: look_at_all(store, feedback, observations)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
+            (settings.search_s, "searches", searcher.step_all),
         )
     return 0
 

@@ -15,5 +15,6 @@ class SchedulerSettings(Settings):
     judge_s: float = Field(2.0, gt=0, le=600, description="Seconds between two looks at what was observed of canaries.")
     drift_s: float = Field(60.0, gt=0, le=86_400, description="Seconds between two looks at drift.")
     trigger_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two looks at triggers.")
+    search_s: float = Field(2.0, gt=0, le=3600, description="Seconds between two looks at searches.")
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")

@@ -18,7 +18,7 @@ import orjson
 
 from models import backend
 from models.errors import ModelyardError
-from pipeline.job import Cancelled, Place, Published, Run
+from pipeline.job import Cancelled, Measured, Place, Rejected, Run
 from pipeline.progress import Progress
 from services.trainer.process import CANCEL, PUBLISH
 
@@ -93,7 +93,9 @@ def job_outcome(
         report,
         before_publishing,
     )
-    if not isinstance(outcome, Published):
+    if isinstance(outcome, Measured):
+        return {"state": "measured", "metrics": dict(outcome.metrics)}
+    if isinstance(outcome, Rejected):
         return {
             "state": "rejected",
             "reason": "; ".join(outcome.verdict.reasons),
@@ -105,6 +107,7 @@ def job_outcome(
         "state": "published",
         "version": manifest.version,
         "metrics": manifest.metrics,
+        "validation": dict(manifest.training.validation),
         "data": manifest.data.model_dump(),
         "verdict": manifest.verdict.model_dump(),
         "promotion": asdict(outcome.promotion),

@@ -9,6 +9,7 @@ import pytest
 
 from models import catalog
 from models.datasets import mnist
+from models.ranges import sample
 from models.zoo import mnist_mlp, neuron
 from pipeline.devices import prepared
 from pipeline.train import train
@@ -43,6 +44,18 @@ def test_neuron_finds_the_line(tmp_path: Path) -> None:
     assert weight.item() == pytest.approx(neuron.WEIGHT, abs=0.05)
     assert bias.item() == pytest.approx(neuron.BIAS, abs=0.05)
     assert trained.history[-1]["val_r2"] >= spec.gate.floor
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_what_a_search_may_try_is_what_the_recipes_take(name: str) -> None:
+    """Every model of the zoo declares ranges; the number of epochs is the search's own to choose."""
+    spec, trainable = catalog.load(name), catalog.describe(catalog.load(name))
+    assert trainable.search
+    assert not {"epochs", "min_steps", "seed"} & trainable.search.keys()
+    for recipe, chosen in spec.recipes.items():
+        for values in sample(trainable.search, 20, seed=0):
+            trainable.check(recipe, values)
+            chosen.override(values)
 
 
 def test_generated_points_are_always_the_same(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.slim.test_gateway_process import gateway
 
 TAGS = (
     *("examples", "feedback", "health", "openapi", "predict", "registry"),
-    *("rollouts", "tfs", "training", "triggers", "v2"),
+    *("rollouts", "searches", "tfs", "training", "triggers", "v2"),
 )
 CASES = 6
 """Of each kind for each operation."""

@@ -22,6 +22,30 @@ def test_train_waits_for_the_version_and_says_that_it_answers(system: System) ->
     assert b"answers now" in found.stdout
 
 
+def test_a_search_keeps_the_best_of_its_trials(system: System) -> None:
+    """One version, left for a person to promote; what each trial reached is told, the best first."""
+    before = len(system.get("/api/models/neuron")["versions"])
+    found = modelyard(system, "train", "neuron", "--search", "3", "--set", "epochs=6", "--wait")
+    assert found.returncode == 0, found.stderr
+    assert b"trials: 3, epochs: 2\ntrials: 1, epochs: 6\n" in found.stdout
+    (search,) = system.get("/api/searches")["searches"]
+    version = search["best"]["version"]
+    assert f"is the best with r2 {search['best']['value']:.4f}".encode() in found.stdout
+    shown = system.get("/api/models/neuron")
+    assert (len(shown["versions"]), shown["rollout"]["stable"] != version) == (before + 1, True)
+    assert len(system.get(f"/api/jobs?group={search['id']}")["jobs"]) == 4
+
+
+def test_a_version_that_began_with_another_says_so(system: System) -> None:
+    """Its decision record names it."""
+    stable = system.get("/api/models/neuron")["rollout"]["stable"]
+    found = modelyard(system, "train", "neuron", "--set", "init=stable", "--rollout", "manual", "--wait")
+    assert found.returncode == 0, found.stderr
+    newest = system.get("/api/models/neuron")["versions"][-1]["version"]
+    record = modelyard(system, "versions", "neuron", str(newest)).stdout
+    assert f"begun with  the weights of version {stable}".encode() in record
+
+
 def test_a_rejected_training_ends_with_status_three_and_the_reason(system: System) -> None:
     """The gate's own words."""
     found = modelyard(system, "train", "neuron", "--set", "learning_rate=1e-6", "--wait")
@@ -34,6 +58,7 @@ def test_a_rejected_training_ends_with_status_three_and_the_reason(system: Syste
     [
         (("train", "neurn"), b"did you mean neuron"),
         (("train", "neuron", "--set", "epoch=3"), b"did you mean epochs"),
+        (("train", "neuron", "--search", "4", "--set", "epoch=3"), b"did you mean epochs"),
         (("predict", "nothing", "x"), b"Servable not found"),
         (("predict", "neuron", "a text"), b"expected application/json"),
         (("versions", "nothing"), b"has no version yet"),

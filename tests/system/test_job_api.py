@@ -212,7 +212,7 @@ def test_a_list_is_filtered_and_paged(desk: Desk) -> None:
         ("limit=0", 400, "limit: received '0', allowed: 1 to 200"),
         ("limit=many", 400, "limit: received 'many'"),
         ("state=done", 400, "state: received 'done', allowed: queued, running"),
-        ("offset=3", 400, "unknown parameter 'offset'; there are model, state, limit, before"),
+        ("offset=3", 400, "unknown parameter 'offset'; there are model, group, state, limit, before"),
         ("before=job-0000", 404, "unknown job"),
     ],
 )

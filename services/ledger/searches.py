@@ -1,0 +1,135 @@
+"""Searches as the ledger keeps them: what was planned, and which jobs were asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from models.errors import UnknownName
+from services.ledger.database import Database
+from services.ledger.job import KeyReused
+from services.ledger.tables import SearchRow, utc
+
+RUNNING, SUCCEEDED, FAILED, CANCELLED = "running", "succeeded", "failed", "cancelled"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial in one rung."""
+
+    trial: int
+    job: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search."""
+
+    id: str
+    model: str
+    by: str
+    plan: Mapping[str, Any]
+    """``services.searches.Plan``."""
+    state: str
+    rungs: tuple[tuple[Tried, ...], ...]
+    """Those that have begun."""
+    reason: str
+    """Why it ended as it did."""
+    revision: int
+    """Another one after each step."""
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Searches:
+    """All searches. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._session = self._database.session
+
+    def add(self, search_id: str, model: str, by: str, plan: Mapping[str, Any]) -> Search:
+        """Accepts a search; one that is there under this id is returned as it is now.
+
+        Raises:
+            KeyReused: that one is another.
+        """
+        row = SearchRow(
+            id=search_id,
+            model=model,
+            by=by,
+            plan=dict(plan),
+            state=RUNNING,
+            progress={"rungs": [], "reason": ""},
+            revision=0,
+            created_at=datetime.now(UTC),
+        )
+        with self._session() as session:
+            try:
+                with session.begin_nested():
+                    session.add(row)
+            except IntegrityError:
+                earlier = session.get_one(SearchRow, search_id)
+                if earlier.plan["asked"] != plan["asked"]:
+                    raise KeyReused(f"the Idempotency-Key was used for another search, {search_id}") from None
+                return _search(earlier)
+            return _search(row)
+
+    def search(self, search_id: str) -> Search:
+        """Raises ``UnknownName``."""
+        with self._session() as session:
+            row = session.get(SearchRow, search_id)
+            if row is None:
+                raise UnknownName(f"unknown search {search_id[:64]!r}")
+            return _search(row)
+
+    def all(self, state: str | None = None, limit: int = 200) -> tuple[Search, ...]:
+        """In a state, or in any; the newest first."""
+        query = select(SearchRow).order_by(SearchRow.created_at.desc(), SearchRow.id).limit(limit)
+        if state is not None:
+            query = query.where(SearchRow.state == state)
+        with self._session() as session:
+            return tuple(map(_search, session.scalars(query)))
+
+    def begin_rung(self, search: Search, tried: Sequence[Tried]) -> bool:
+        """Writes down the jobs of its next rung; False if somebody took a step before, or ended it."""
+        return self._step(search, RUNNING, [*search.rungs, tuple(tried)], "")
+
+    def end(self, search: Search, state: str, reason: str) -> bool:
+        """Ends it; False if somebody took a step before, or ended it."""
+        return self._step(search, state, search.rungs, reason)
+
+    def _step(self, search: Search, state: str, rungs: Sequence[Sequence[Tried]], reason: str) -> bool:
+        ours = (SearchRow.id == search.id, SearchRow.revision == search.revision, SearchRow.state == RUNNING)
+        values = {
+            "state": state,
+            "progress": {"rungs": [[vars(tried) for tried in rung] for rung in rungs], "reason": reason},
+            "revision": search.revision + 1,
+            "finished_at": None if state == RUNNING else datetime.now(UTC),
+        }
+        with self._session() as session:
+            changed = session.execute(update(SearchRow).where(*ours).values(**values))
+            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's is a CursorResult
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _search(row: SearchRow) -> Search:
+    rungs = tuple(tuple(Tried(**tried) for tried in rung) for rung in row.progress["rungs"])
+    finished_at = utc(row.finished_at) if row.finished_at else None
+    return Search(
+        id=row.id,
+        model=row.model,
+        by=row.by,
+        plan=row.plan,
+        state=row.state,
+        rungs=rungs,
+        reason=row.progress["reason"],
+        revision=row.revision,
+        created_at=utc(row.created_at),
+        finished_at=finished_at,
+    )

@@ -1,0 +1,104 @@
+"""Takes the next step of every search: asks for a rung's jobs, chooses the best, ends it. Any number may run at once.
+
+Each trial's job has a key of its own, so whoever asks for it too gets the same job; and one step is written down once.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from celery import Celery
+
+from models import catalog
+from models.errors import InvalidRecipe, ModelyardError, StorageFailed, UnknownName
+from models.store import Store
+from services import jobs
+from services.ledger import Job, Ledger, TooLate
+from services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Searches, Tried
+from services.searches import Plan, value_of
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """What it takes to see how a search goes, and to ask for jobs."""
+
+    store: Store
+    ledger: Ledger
+    searches: Searches
+    queue: Celery
+
+    def step_all(self) -> None:
+        """One look at each search that runs.
+
+        Raises:
+            StorageFailed: the ledger is away.
+        """
+        for search in self.searches.all(RUNNING):
+            try:
+                self.step(search, Plan.model_validate(search.plan))
+            except StorageFailed:
+                raise
+            except (InvalidRecipe, UnknownName) as error:  # the zoo has become another one
+                self._end(search, FAILED, str(error))
+            except (ModelyardError, ValueError) as error:  # the queue is away; or a plan of another release
+                log.warning("search cannot go on", search=search.id, cause=str(error))
+
+    def step(self, search: Search, plan: Plan) -> None:
+        """Begins its next rung, or ends it, if there is nothing to wait for."""
+        if not search.rungs:
+            self._begin(search, plan, range(plan.asked.trials))
+            return
+        ended = [(tried.trial, self.ledger.job(tried.job)) for tried in search.rungs[-1]]
+        if not all(job.finished_at for _, job in ended):
+            return
+        if len(search.rungs) == len(plan.rungs):
+            self._end(search, *verdict(plan, *ended[0]))
+        elif best := survivors(plan, len(search.rungs), ended):
+            self._begin(search, plan, best)
+        else:
+            self._end(search, FAILED, f"no trial of rung {len(search.rungs)} has a value of {plan.metric}")
+
+    def _begin(self, search: Search, plan: Plan, trials: Sequence[int]) -> None:
+        jobs.require(self.queue)  # else each look would leave a job that failed
+        tried = [Tried(trial, self._ask(search, plan, trial).id) for trial in trials]
+        if self.searches.begin_rung(search, tried):
+            log.info("rung begun", search=search.id, rung=len(search.rungs) + 1, trials=len(tried))
+        elif self.searches.search(search.id).finished_at:  # it was cancelled meanwhile
+            for each in tried:
+                with suppress(TooLate):
+                    self.ledger.cancel(each.job, f"search {search.id}")
+
+    def _ask(self, search: Search, plan: Plan, trial: int) -> Job:
+        rung = len(search.rungs)
+        return jobs.accept(
+            catalog.read(self.store.root),
+            self.ledger,
+            self.queue,
+            plan.job(rung, trial),
+            f"search {search.id}: trial {trial} in rung {rung + 1} of {len(plan.rungs)}",
+            key=f"search {search.id} {rung}/{trial}",
+            group=search.id,
+        )
+
+    def _end(self, search: Search, state: str, reason: str) -> None:
+        if self.searches.end(search, state, reason):
+            log.info("search ended", search=search.id, state=state, reason=reason)
+
+
+def survivors(plan: Plan, rung: int, ended: Sequence[tuple[int, Job]]) -> list[int]:
+    """Trials that go on into a rung: the best on the validation split; of equals, the first."""
+    values = {trial: value for trial, job in ended if (value := value_of(plan, job.result)) is not None}
+    ranked = sorted(values, key=lambda trial: (-values[trial], trial))
+    return ranked[: plan.rungs[rung].trials]
+
+
+def verdict(plan: Plan, trial: int, job: Job) -> tuple[str, str]:
+    """How a search ends whose last job has ended."""
+    if (version := job.result.get("version")) is None:
+        return FAILED, f"trial {trial} was the best, and its last job has {job.state}: {job.result.get('reason')}"
+    value = value_of(plan, job.result)
+    reached = f" with {plan.metric} {value:.4f} on the validation split" if value is not None else ""
+    return SUCCEEDED, f"trial {trial} is the best{reached}: version {version}"

@@ -1,0 +1,138 @@
+"""What a search can be: the contract between those who ask for one and the scheduler that takes its steps.
+
+Random sampling with successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): all trials train for few epochs,
+the best third of them for three times as many, until one is left. Li et al. 2018 (Hyperband, JMLR 18:185) run several
+such brackets; this is one. Each rung trains from the beginning, so that its learning rate falls over its own epochs.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.catalog import Trainable, unknown
+from models.errors import InvalidRecipe
+from models.ranges import sample
+from services.jobs import MAX_BUDGET_S, TrainJob
+
+KEEP_ONE_IN = 3
+"""Trials of a rung for one of the next; and how many times as many epochs that one gets."""
+
+
+class SearchAsked(BaseModel):
+    """What can be asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(max_length=64)
+    recipe: str = Field("quick", max_length=64)
+    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
+    """Of all trials; what stands here is not searched."""
+    trials: int = Field(ge=2, le=100)
+    keys: list[str] | None = Field(None, min_length=1, max_length=64)
+    """Recipe keys to search; all that the model declares unless given."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Of the sampler: the same one tries the same values."""
+    data: Literal["auto", "require-real", "sample"] = "auto"
+    priority: Literal["high", "normal", "low"] = "low"
+    budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
+    """Of each trial's job."""
+    with_feedback: bool = False
+    promote_best: bool = False
+    """Whether the last trial's version is to answer, if gate and servers let it; else a person decides."""
+
+
+class Rung(BaseModel):
+    """How many trials train for how long."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trials: int
+    epochs: int
+    min_steps: int
+
+
+class Plan(BaseModel):
+    """All that a search is going to do, fixed when it is asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: SearchAsked
+    metric: str
+    """On the validation split; more is better."""
+    values: tuple[dict[str, Any], ...]
+    """Of each trial, by recipe key."""
+    rungs: tuple[Rung, ...]
+
+    def job(self, rung: int, trial: int) -> TrainJob:
+        """What a trial is asked to train. Only the last rung publishes; the others measure on the validation split."""
+        asked, now = self.asked, self.rungs[rung]
+        last = rung == len(self.rungs) - 1
+        answering = "stable" if asked.promote_best else "manual"
+        return TrainJob(
+            model=asked.model,
+            recipe=asked.recipe,
+            overrides={**asked.overrides, **self.values[trial], "epochs": now.epochs, "min_steps": now.min_steps},
+            data=asked.data,
+            rollout=answering if last else "none",
+            priority=asked.priority,
+            budget_s=asked.budget_s,
+            with_feedback=asked.with_feedback,
+        )
+
+
+def plan(asked: SearchAsked, trainable: Trainable) -> Plan:
+    """Draws values and lays out rungs.
+
+    Raises:
+        InvalidRecipe: the model declares no ranges, a key has none, or a trial is none that its recipe takes.
+    """
+    trainable.check(asked.recipe, asked.overrides)
+    keys = keys_of(asked, trainable)
+    values = sample({key: trainable.search[key] for key in keys}, asked.trials, asked.seed)
+    found = Plan(asked=asked, metric=trainable.metric, values=values, rungs=rungs_of(asked, trainable))
+    for trial in range(asked.trials):
+        trainable.check(asked.recipe, found.job(len(found.rungs) - 1, trial).overrides)
+    return found
+
+
+def keys_of(asked: SearchAsked, trainable: Trainable) -> list[str]:
+    """What is searched: keys that have a range and are not fixed by an override."""
+    if not trainable.search:
+        raise InvalidRecipe(f"{trainable.name} cannot be searched: it declares no ranges")
+    for key in asked.keys or ():
+        if key not in trainable.search:
+            raise InvalidRecipe(f"field 'keys': {unknown('search key', key, trainable.search)}")
+    found = sorted(set(asked.keys or trainable.search) - set(asked.overrides))
+    if not found:
+        raise InvalidRecipe(f"field 'overrides': nothing is left to search; there are {', '.join(trainable.search)}")
+    return found
+
+
+def rungs_of(asked: SearchAsked, trainable: Trainable) -> tuple[Rung, ...]:
+    """From all trials down to one, which gets what the recipe says, or one epoch for the first rung if that is more."""
+    sizes = [asked.trials]
+    while sizes[-1] > 1:
+        sizes.append(max(1, sizes[-1] // KEEP_ONE_IN))
+    shares = [KEEP_ONE_IN**rung for rung in range(len(sizes))]
+    epochs, steps = (number(trainable, asked, key) for key in ("epochs", "min_steps"))
+    first = max(1, epochs // shares[-1])
+    return tuple(
+        Rung(trials=size, epochs=first * share, min_steps=max(1, steps * share // shares[-1]))
+        for size, share in zip(sizes, shares, strict=True)
+    )
+
+
+def number(trainable: Trainable, asked: SearchAsked, key: str) -> int:
+    """A recipe's value, which a command line gives as text; 1 where it has none."""
+    return int(float(trainable.value(asked.recipe, asked.overrides, key) or 1))
+
+
+def value_of(plan: Plan, result: Mapping[str, Any]) -> float | None:
+    """What a trial's job reached by the search's metric on the validation split; None if that is no number."""
+    measured = result.get("validation") or (result.get("metrics") if result.get("state") == "measured" else {}) or {}
+    found, loss = measured.get(plan.metric), measured.get("loss")
+    if found is None or loss is None or not (math.isfinite(found) and math.isfinite(loss)):
+        return None
+    return float(found)

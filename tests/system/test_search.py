@@ -1,0 +1,138 @@
+"""A search on a real Redis and ledger, with a worker and two schedulers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from models import catalog, rollout
+from models.catalog import Trainable
+from models.store import Store
+from services.ledger import State
+from services.ledger.searches import CANCELLED, FAILED, RUNNING, SUCCEEDED, Search, Searches
+from services.scheduler.searches import Searcher
+from services.searches import SearchAsked, plan
+from tests.system.conftest import wait_until
+from tests.system.serving import running
+from tests.system.shop import Shop
+
+SEARCH = "search-0123456789abcdef"
+
+
+def known(shop: Shop) -> Trainable:
+    found = catalog.read(shop.home / "store")
+    assert found
+    return found.find("neuron")
+
+
+@pytest.fixture
+def searches(shop: Shop) -> Iterator[Searches]:
+    with closing(Searches(shop.settings["MODELYARD_LEDGER_URL"])) as found:
+        yield found
+
+
+@pytest.fixture
+def searcher(shop: Shop, searches: Searches) -> Searcher:
+    return Searcher(Store(shop.home / "store"), shop.ledger, searches, shop.queue)
+
+
+def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
+    asked = SearchAsked(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
+    return searches.add(SEARCH, "neuron", "test", plan(asked, known(shop)).model_dump(mode="json"))
+
+
+def end_all(shop: Shop, result: dict[str, Any]) -> None:
+    """Every job that waits ends with this, as a worker would have it."""
+    for job in shop.ledger.waiting():
+        claimed = shop.ledger.claim(job.id, "w")
+        assert claimed
+        assert shop.ledger.publishing(claimed)
+        shop.ledger.finish(claimed, State.SUCCEEDED, result)
+
+
+def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, searches: Searches) -> None:
+    """Three trials for two epochs, the best on the validation split for six; two schedulers look all the time."""
+    search = ask(shop, searches, promote_best=True, seed=2)
+    eager = shop.settings | {"MODELYARD_SEARCH_S": "0.2"}
+    shop.worker("worker")
+    with (
+        running(shop.home / "one.log", "services.scheduler", **eager) as one,
+        running(shop.home / "two.log", "services.scheduler", **eager) as two,
+    ):
+        wait_until(lambda: searches.search(SEARCH).finished_at, 240, "the end of the search")
+        assert (one.stop(), two.stop()) == (0, 0)
+    ended = searches.search(search.id)
+    first, (last,) = ended.rungs
+    jobs = {job.id: job for job in shop.ledger.jobs(group=SEARCH)}
+    assert jobs.keys() == {tried.job for tried in (*first, last)}, "each trial was asked for once"
+    reached = {tried.trial: jobs[tried.job].result["metrics"]["r2"] for tried in first}
+    assert last.trial == max(reached, key=lambda trial: reached[trial])
+    winner = jobs[last.job]
+    assert (ended.state, winner.result["version"]) == (SUCCEEDED, 1), ended.reason
+    assert {jobs[tried.job].result["state"] for tried in first} == {"measured"}
+    store = Store(shop.home / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
+    made = store.manifest("neuron", 1)
+    assert made.recipe.values["learning_rate"] == ended.plan["values"][last.trial]["learning_rate"]
+    assert made.training.epochs == 6
+
+
+def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
+    shop: Shop, searches: Searches, searcher: Searcher
+) -> None:
+    """In every rung."""
+    ask(shop, searches)
+
+    def look_at_once() -> None:
+        barrier = threading.Barrier(8)
+
+        def look() -> None:
+            barrier.wait()
+            searcher.step_all()
+
+        threads = [threading.Thread(target=look) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    look_at_once()
+    assert len(shop.ledger.jobs(group=SEARCH)) == 3
+    end_all(shop, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
+    look_at_once()
+    assert len(shop.ledger.jobs(group=SEARCH)) == 4
+    assert [len(rung) for rung in searches.search(SEARCH).rungs] == [3, 1]
+
+
+def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches, searcher: Searcher) -> None:
+    """All its trials were cancelled, or learned nothing that is a number."""
+    ask(shop, searches)
+    searcher.step_all()
+    end_all(shop, {"state": "measured", "metrics": {"r2": None, "loss": None}})
+    searcher.step_all()
+    ended = searches.search(SEARCH)
+    assert (ended.state, ended.reason) == (FAILED, "no trial of rung 1 has a value of r2")
+
+
+def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: Searcher) -> None:
+    """And leaves nothing in the ledger meanwhile, however often it looks."""
+    ask(shop, searches)
+    shop.end_redis()
+    for _ in range(3):
+        searcher.step_all()
+    assert (shop.ledger.jobs(group=SEARCH), searches.search(SEARCH).state) == ((), RUNNING)
+    shop.start_redis()
+    searcher.step_all()
+    assert len(shop.ledger.jobs(group=SEARCH)) == 3
+
+
+def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that_runs(
+    shop: Shop, searches: Searches, searcher: Searcher
+) -> None:
+    """The step that comes too late takes its jobs back."""
+    search = ask(shop, searches)
+    assert searches.end(search, CANCELLED, "cancelled by test")
+    searcher.step(search, plan(SearchAsked.model_validate(search.plan["asked"]), known(shop)))
+    assert {job.state for job in shop.ledger.jobs(group=SEARCH)} == {State.CANCELLED}
