@@ -97,7 +97,7 @@ def test_nothing_temporary_stays_behind(published: tuple[Path, Published, list[P
     """No job folder, no staging folder."""
     root, _, _ = published
     assert list((root / "work").glob("job-*")) == []
-    assert {path.name for path in (root / "store" / "neuron").iterdir()} == {"1", "rollout.json"}
+    assert {path.name for path in (root / "store" / "neuron").iterdir()} == {"1", "history.jsonl", "rollout.json"}
 
 
 def test_a_worse_version_is_rejected_with_both_numbers(published: tuple[Path, Published, list[Progress]]) -> None:

@@ -106,7 +106,7 @@ class System:
     def cancel(self, job_id: str) -> httpx.Response:
         return httpx.post(f"{self.url}/api/jobs/{job_id}:cancel", timeout=30)
 
-    def finished(self, job_id: str, deadline_s: float = 180) -> dict[str, Any]:
+    def finished(self, job_id: str, deadline_s: float = 300) -> dict[str, Any]:
         """The job as it ended."""
 
         def ended() -> dict[str, Any] | None:
