@@ -182,7 +182,7 @@ def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(tmp_path: Path) -> Non
 def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
     """`quick` on the sample passes the gate; the export equals the model and holds nothing of JAX.
 
-    The small ones are trained on two devices above.
+    `mnist_mlp` is trained on two devices above.
     """
     manifest = published(tmp_path, model, "--set", "backend=jax")
     assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
