@@ -41,10 +41,10 @@ def test_versions_are_numbered_from_one_upwards(store: Store) -> None:
 
 
 def test_publishers_in_several_processes_never_share_a_number(store: Store) -> None:
-    """Eight processes that publish at once get distinct, gapless numbers, and every version verifies."""
+    """Eight processes, a thousand publications: distinct, gapless numbers, and every version verifies."""
     with multiprocessing.get_context("spawn").Pool(8) as pool:
-        numbers = [number for each in pool.starmap(publish_many, [(store.root, 5)] * 8) for number in each]
-    assert sorted(numbers) == list(range(1, 41))
+        numbers = [number for each in pool.starmap(publish_many, [(store.root, 125)] * 8) for number in each]
+    assert sorted(numbers) == list(range(1, 1001))
     for number in numbers:
         store.verify(MODEL, number)
 
