@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import httpx
 
 from benchmarks.page import replace_section
+from benchmarks.served import free_ports
 from models.datasets import mnist
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
     for package in ("models", "pipeline", "services"):
         shutil.copytree(ROOT / package, folder / "code" / package)
     (folder / "code" / "models" / "zoo" / f"{MODEL}.py").write_text(ZOO)
-    port, serving_port = free_port(), free_port()
+    port, serving_port = free_ports(2)
     command = [sys.executable, "-m", "services.cli.main", "up", "--home", str(folder / "home")]
     options = ["--port", str(port), "--serving-port", str(serving_port), "--model", MODEL, "--data", "require-real"]
     settings = {
@@ -170,12 +170,6 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         f"{found['until_it_answers_s']:.0f} s after the last of it version 2 answered. "
         f"Its job was asked for by `{found['job_by']}`; its verdict: {'; '.join(found['versions'][1]['reasons'])}."
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], deadline_s: float, what: str) -> None:

@@ -59,6 +59,13 @@ class TrainJob(Order):
     model: str = Field(max_length=64)
 
 
+def announced(known: Catalog | None) -> Catalog:
+    """What trainers said that they can train; raises ``NoTrainer``."""
+    if known is None:
+        raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
+    return known
+
+
 def accept(
     known: Catalog | None,
     ledger: Ledger,
@@ -80,9 +87,7 @@ def accept(
         UnknownName, InvalidRecipe: what is wrong with it, and what is allowed.
         QueueUnavailable, KeyReused: as ``submit``.
     """
-    if known is None:
-        raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
-    trainable = known.find(asked.model)
+    trainable = announced(known).find(asked.model)
     trainable.check(asked.recipe, asked.overrides)
     devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
     return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of, group=group)

@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from models.kinds import Source, Task
 from models.manifest import BaselineRecord, DataRecord, Environment, RecipeRecord, Training, Verdict
 from models.rollout import Canary, Change, Shadow
+from services.gateway.feedback import Told
+from services.gateway.rollouts import Promotion, Rollback, RolloutAsked
+from services.jobs import TrainJob
+from services.searches import SearchAsked
+from services.triggers import Trigger
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$")]
 """A number of 64 bits, which JSON writes as a string."""
@@ -114,37 +119,16 @@ class RolloutHistory(RolloutState):
     """Of a canary and a shadow; null where there is neither, or the ledger is away."""
 
 
-class RollbackRequest(Body):
+class RollbackRequest(Rollback):
     """Why; the body may be left out."""
 
-    reason: str = Field("", max_length=500)
 
-
-class PromotionRequest(Body):
+class PromotionRequest(Promotion):
     """Which version, and why; ``force`` needs a reason, and overrules the gate, never the comparison of answers."""
 
-    version: int = Field(ge=1, le=2**53 - 1)
-    reason: str = Field("", max_length=500)
-    force: bool = False
 
-
-class CanaryRequest(Body):
-    """A version, its share of the requests that name none, and whether it is judged by what is observed of it."""
-
-    version: int = Field(ge=1, le=2**53 - 1)
-    percent: float = Field(10.0, ge=0, le=100)
-    judged: bool = True
-    enough: int = Field(10_000, ge=1, le=10**9)
-
-
-class RolloutRequest(Body):
+class RolloutRequest(RolloutAsked):
     """Roles of versions: what is left out stays as it is, null ends it."""
-
-    canary: CanaryRequest | None = None
-    shadow: int | None = Field(None, ge=1, le=2**53 - 1)
-    labels: dict[str, int | None] = Field({}, max_length=16)
-    reason: str = Field("", max_length=500)
-    force: bool = False
 
 
 class DecisionRecord(Body):
@@ -172,13 +156,8 @@ class DecisionRecord(Body):
     changes: list[Change]
 
 
-class FeedbackRequest(Body):
+class FeedbackRequest(Told):
     """What is true of one row of an answered request: a label, by name or number, or a value."""
-
-    request_id: str = Field(min_length=1, max_length=64)
-    row: int = Field(0, ge=0, le=10_000)
-    label: str | int | None = None
-    value: float | None = None
 
 
 class FeedbackTaken(Body):
@@ -201,48 +180,12 @@ class MadeBy(Body):
     job: str | None
 
 
-class JobRequest(Body):
+class JobRequest(TrainJob):
     """What to train."""
 
-    model: str = Field(max_length=64)
-    recipe: str = Field("quick", max_length=64)
-    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
-    data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
-    priority: Literal["high", "normal", "low"] = "normal"
-    budget_s: float | None = Field(None, ge=1, le=39600)
-    with_feedback: bool = False
 
-
-class JobOrder(Body):
-    """How to train."""
-
-    recipe: str = Field("quick", max_length=64)
-    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
-    data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
-    priority: Literal["high", "normal", "low"] = "normal"
-    budget_s: float | None = Field(None, ge=1, le=39600)
-    with_feedback: bool = False
-
-
-class QualityAsked(Body):
-    """Below which share of right answers, over how many of the newest with feedback."""
-
-    floor: float = Field(gt=0, lt=1)
-    of: int = Field(200, ge=10, le=100_000)
-
-
-class TriggerAsked(Body):
+class TriggerAsked(Trigger):
     """One of ``cron`` (five fields, in UTC), ``feedback``, ``quality`` and ``psi`` (drift), and the job."""
-
-    cron: str | None = Field(None, max_length=200)
-    feedback: int | None = Field(None, ge=1, le=10**9)
-    quality: QualityAsked | None = None
-    psi: float | None = Field(None, gt=0, le=10)
-    job: JobOrder = JobOrder.model_construct()
-    cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
-    per_week: int = Field(7, ge=1, le=10_000)
 
 
 class ShiftShown(Body):
@@ -332,20 +275,8 @@ class Jobs(Body):
     next: str | None
 
 
-class SearchRequest(Body):
+class SearchRequest(SearchAsked):
     """A search over the ranges that a model declares."""
-
-    model: str = Field(max_length=64)
-    recipe: str = Field("quick", max_length=64)
-    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
-    trials: int = Field(ge=2, le=100)
-    keys: list[str] | None = Field(None, min_length=1, max_length=64)
-    seed: int = Field(0, ge=0, le=2**32 - 1)
-    data: Literal["auto", "require-real", "sample"] = "auto"
-    priority: Literal["high", "normal", "low"] = "low"
-    budget_s: float | None = Field(None, ge=1, le=39600)
-    with_feedback: bool = False
-    promote_best: bool = False
 
 
 class TriedShown(Body):

@@ -14,10 +14,10 @@ from models import catalog
 from models.store import Store
 from services.gateway import json_body, payload
 from services.gateway.settings import GatewaySettings
-from services.gateway.training import KEY_HEADER, MAX_BODY_BYTES, idempotency_key
+from services.gateway.training import KEY_HEADER, MAX_BODY_BYTES, Desk, idempotency_key
 
 if TYPE_CHECKING:
-    from services.ledger import Job, Ledger
+    from services.ledger import Job
     from services.ledger.searches import Search, Searches
     from services.searches import Plan
 
@@ -27,12 +27,7 @@ class SearchDesk:
 
     def __init__(self, settings: GatewaySettings, store: Store) -> None:
         self._settings, self._store = settings, store
-
-    @cached_property
-    def ledger(self) -> "Ledger":
-        from services.ledger import Ledger
-
-        return Ledger(self._settings.ledger_url)
+        self._jobs_desk = Desk(settings, store)
 
     @cached_property
     def searches(self) -> "Searches":
@@ -42,14 +37,11 @@ class SearchDesk:
 
     def submit(self, body: bytes, by: str, key: str | None) -> dict[str, Any]:
         """Accepts a search, or says what is wrong with it; once for each key."""
-        from services.jobs import NoTrainer
+        from services.jobs import announced
         from services.searches import SearchAsked, plan
 
         asked = json_body.parsed(SearchAsked, body)
-        known = catalog.read(self._store.root)
-        if known is None:
-            raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
-        planned = plan(asked, known.find(asked.model))
+        planned = plan(asked, announced(catalog.read(self._store.root)).find(asked.model))
         return self._shown(self.searches.add(search_id(key), asked.model, by, planned.model_dump(mode="json")))
 
     def shown(self, search_id: str) -> dict[str, Any]:
@@ -67,11 +59,11 @@ class SearchDesk:
             self.searches.end(search, CANCELLED, f"cancelled by {by}")
         for job in self._jobs(search_id).values() if search.state == CANCELLED else ():
             with suppress(TooLate):
-                self.ledger.cancel(job.id, by)
+                self._jobs_desk.ledger.cancel(job.id, by)
         return self._shown(search)
 
     def _jobs(self, search_id: str) -> "Mapping[str, Job]":
-        return {job.id: job for job in self.ledger.jobs(group=search_id, limit=1000)}
+        return {job.id: job for job in self._jobs_desk.ledger.jobs(group=search_id, limit=1000)}
 
     def _shown(self, search: "Search") -> dict[str, Any]:
         from services.searches import Plan

@@ -4,10 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Delete, Update
 from sqlalchemy.orm import Session
 
 from services.ledger import schema
 from services.ledger.tables import open_engine, storage_errors
+
+
+def changes(session: Session, statement: Update | Delete) -> bool:
+    """Carries out an UPDATE or DELETE; whether there was a row for it."""
+    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # its result is a CursorResult
 
 
 class Database:

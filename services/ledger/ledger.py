@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
-from services.ledger.database import Database
+from services.ledger.database import Database, changes
 from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
 from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, utc
 
@@ -193,13 +193,13 @@ class Ledger:
         """Holds a running job for another while; False if it is not this attempt's any more."""
         with self._session() as session:
             held = update(JobRow).where(_held(job)).values(lease_until=_in(lease_s), spent_s=_spent(job))
-            return bool(session.execute(held).rowcount)  # type: ignore[attr-defined]  # an UPDATE's is a CursorResult
+            return changes(session, held)
 
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
         """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
         with self._session() as session:
-            changed = session.execute(update(JobRow).where(_held(job)).values(progress=dict(progress)))
-            if milestone and changed.rowcount:  # type: ignore[attr-defined]  # as above
+            kept = changes(session, update(JobRow).where(_held(job)).values(progress=dict(progress)))
+            if milestone and kept:
                 _record(session, job.id, "progress", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
@@ -307,8 +307,7 @@ class Ledger:
         sources = [source for source, targets in MOVES.items() if target in targets]
         allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
         with self._session() as session:
-            changed = session.execute(update(JobRow).where(allowed).values(state=target, **values))
-            moved = bool(changed.rowcount)  # type: ignore[attr-defined]  # as above
+            moved = changes(session, update(JobRow).where(allowed).values(state=target, **values))
             if moved:
                 _record(session, job_id, "state", {"state": target, **said, **values.get("result", {})})
             return moved

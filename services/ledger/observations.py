@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from models.trial import Role
-from services.ledger.database import Database
+from services.ledger.database import Database, changes
 from services.ledger.tables import DriftRow, ObservationRow, VerdictRow, utc
 
 
@@ -72,8 +72,8 @@ class Observations:
                 session.add(VerdictRow(model=model, since=since.isoformat(), revision=1, state=dict(state)))
                 return True
             ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
-            changed = session.execute(update(VerdictRow).where(*ours).values(revision=revision + 1, state=dict(state)))
-            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result is a CursorResult
+            values = {"revision": revision + 1, "state": dict(state)}
+            return changes(session, update(VerdictRow).where(*ours).values(**values))
 
     def put_drift(self, drift: Drift) -> None:
         """In place of what was found before."""

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from models.errors import UnknownName
-from services.ledger.database import Database
+from services.ledger.database import Database, changes
 from services.ledger.job import KeyReused
 from services.ledger.tables import SearchRow, utc
 
@@ -111,8 +111,7 @@ class Searches:
             "finished_at": None if state == RUNNING else datetime.now(UTC),
         }
         with self._session() as session:
-            changed = session.execute(update(SearchRow).where(*ours).values(**values))
-            return bool(changed.rowcount)  # type: ignore[attr-defined]  # an UPDATE's is a CursorResult
+            return changes(session, update(SearchRow).where(*ours).values(**values))
 
     def close(self) -> None:
         self._database.close()

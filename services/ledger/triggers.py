@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from models.errors import UnknownName
-from services.ledger.database import Database
+from services.ledger.database import Database, changes
 from services.ledger.tables import TriggerRow, utc
 
 
@@ -57,8 +57,8 @@ class Triggers:
     def remove(self, model: str, name: str) -> None:
         """Raises ``UnknownName``."""
         with self._session() as session:
-            gone = session.execute(delete(TriggerRow).where(TriggerRow.model == model, TriggerRow.name == name))
-            if not gone.rowcount:  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+            theirs = (TriggerRow.model == model, TriggerRow.name == name)
+            if not changes(session, delete(TriggerRow).where(*theirs)):
                 raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
 
     def fired(self, trigger: Kept, job_id: str) -> bool:
@@ -70,8 +70,7 @@ class Triggers:
         )
         values = {"revision": trigger.revision + 1, "fired_at": datetime.now(UTC), "job_id": job_id}
         with self._session() as session:
-            changed = session.execute(update(TriggerRow).where(*ours).values(**values))
-            return bool(changed.rowcount)  # type: ignore[attr-defined]  # likewise
+            return changes(session, update(TriggerRow).where(*ours).values(**values))
 
     def close(self) -> None:
         self._database.close()

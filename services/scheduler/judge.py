@@ -27,19 +27,26 @@ def judge_all(store: Store, observations: Observations, feedback: Feedback) -> N
     """
     for model in store.models():
         try:
-            canary = rollout.read(store, model).canary
+            now = rollout.read(store, model)
         except CorruptData as error:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
-        if canary and canary.judged:
-            judge(store, observations, feedback, model, canary)
+        if now.canary and now.canary.judged:
+            judge(store, observations, feedback, model, now.stable, now.canary)
 
 
-def judge(store: Store, observations: Observations, feedback: Feedback, model: str, canary: Canary) -> None:
+def judge(
+    store: Store,
+    observations: Observations,
+    feedback: Feedback,
+    model: str,
+    stable_version: int | None,
+    canary: Canary,
+) -> None:
     """One look at one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
     revision, state = observations.verdict(model, canary.since)
     counted, mistakes = observations.sums(model, canary.since), feedback.mistakes(model, canary.since)
-    versions: Mapping[Role, int | None] = {"stable": rollout.read(store, model).stable, "canary": canary.version}
+    versions: Mapping[Role, int | None] = {"stable": stable_version, "canary": canary.version}
     before = Trial.model_validate(state.get("trial", {}))
     stable, tried = (
         Sums.of(counted.get(role, Counter()), *mistakes.get(version or 0, (0, 0))) for role, version in versions.items()
