@@ -5,7 +5,6 @@ Callers wait for nothing: a thread writes what has gathered. What would not fit 
 
 import queue
 import random
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from services.gateway.batching import Outputs
 from services.gateway.interface import Interface
 from services.gateway.metrics import Metrics
 from services.gateway.settings import GatewaySettings
+from services.gateway.writer import Writer
 
 if TYPE_CHECKING:
     from services.ledger.feedback import Answer, Feedback
@@ -41,8 +41,8 @@ class Capture:
         self.models = frozenset(settings.capture)
         """Those of which a sample is kept."""
         self._waiting: queue.Queue[Answer] = queue.Queue(MOST_WAITING)
-        self._lock, self._ended = threading.Lock(), threading.Event()
-        self._writer: threading.Thread | None = None
+        self._writer = Writer("capture", WRITE_S, self._write_and_prune)
+        self._pruned_at = 0.0
 
     @cached_property
     def feedback(self) -> "Feedback":
@@ -61,31 +61,19 @@ class Capture:
             except queue.Full:
                 self._metrics.capture_left_out.inc()
                 return
-        if self._writer is None:
-            self._start()
+        self._writer.start()
 
     def close(self) -> None:
         """Writes what waits."""
-        self._ended.set()
-        if self._writer:
-            self._writer.join()
+        self._writer.close()
         if "feedback" in vars(self):
             self.feedback.close()
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_on, name="capture", daemon=True)
-                self._writer.start()
-
-    def _write_on(self) -> None:
-        pruned_at = 0.0
-        while not self._ended.wait(WRITE_S):
-            self._write()
-            if time.monotonic() - pruned_at > PRUNE_S:
-                pruned_at = time.monotonic()
-                self._prune()
+    def _write_and_prune(self) -> None:
         self._write()
+        if time.monotonic() - self._pruned_at > PRUNE_S:
+            self._pruned_at = time.monotonic()
+            self._prune()
 
     def _write(self) -> None:
         while not self._waiting.empty():

@@ -22,6 +22,7 @@ from models.rollout import Rollout
 from models.trial import BOUNDS_S, Role, bucket
 from services.gateway import errors
 from services.gateway.interface import Interface
+from services.gateway.writer import Writer
 
 if TYPE_CHECKING:
     from services.ledger.observations import Drift, Observations
@@ -52,8 +53,7 @@ class Trials:
         self._lock = threading.Lock()
         self._counts: dict[Key, Counter[str]] = {}
         self._changed: set[Key] = set()
-        self._ended = threading.Event()
-        self._writer: threading.Thread | None = None
+        self._writer = Writer("trials", WRITE_S, self._write)
 
     @cached_property
     def _observations(self) -> "Observations":
@@ -86,9 +86,7 @@ class Trials:
             for name, amount in amounts.items():
                 counts[name] += amount  # type: ignore[assignment]  # a Counter adds up any numbers
             self._changed.add(key)
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_on, name="trials", daemon=True)
-                self._writer.start()
+        self._writer.start()
 
     def observed(self, model: str, rollout: Rollout) -> dict[str, Any] | None:
         """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
@@ -110,15 +108,9 @@ class Trials:
 
     def close(self) -> None:
         """Writes what has been counted since."""
-        self._ended.set()
-        if self._writer:
-            self._writer.join()
+        self._writer.close()
+        if self._writer.started:
             self._observations.close()
-
-    def _write_on(self) -> None:
-        while not self._ended.wait(WRITE_S):
-            self._write()
-        self._write()
 
     def _write(self) -> None:
         with self._lock:
