@@ -177,11 +177,13 @@ def times(system: Whole, seen: Seen) -> dict[str, Any]:
         kind: [starts_again(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
         for kind in (CHILD, WORKER, TOLD)
     }
+    lost = [fault for fault in seen.faults.done if fault.kind == WORKER and fault.job]
     killed = [fault for fault in seen.faults.done if fault.kind == QUEUE]
     servers = [fault for fault in seen.faults.done if fault.kind == SERVER]
     return {
         "training process killed -> its job was started again": spread(start for start, _ in started[CHILD]),
         "training process killed -> it trains again": spread(train for _, train in started[CHILD]),
+        "worker killed -> its job waits for who is free": spread(sent_again(system, fault) for fault in lost),
         "worker killed -> its job was taken over": spread(start for start, _ in started[WORKER]),
         "worker told to stop -> its job was taken over": spread(start for start, _ in started[TOLD]),
         "Redis killed -> both workers are connected again": spread(connected(system, fault) for fault in killed),
@@ -197,6 +199,13 @@ def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | No
     later = after[after.index(start) :] if start else []
     train = next((event for event in later if event.body.get("stage") == "train"), None)
     return since(fault, start), since(fault, train)
+
+
+def sent_again(system: Whole, fault: Fault) -> float | None:
+    """When some worker saw that the lease of the fault's job had run out."""
+    lines = [line for trainer in system.trainers for line in system.log(trainer) if line.at > fault.at]
+    moments = [line.at for line in lines if line.event.startswith("jobs sent again") and fault.job in line.jobs]
+    return after_s(fault, min(moments)) if moments else None
 
 
 def since(fault: Fault, event: Event | None) -> float | None:
@@ -280,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name, whole(Path(name) / "home", MODEL, TRAINERS, say=print) as system:
         result = found(system, run(system, options))
     with RESULTS.open("a") as results:
-        results.write(json.dumps({"machine": measured_on, "asked": vars(options), **result}) + "\n")
+        results.write(json.dumps({"machine": measured_on, "options": vars(options), **result}) + "\n")
     text = table(result, options)
     print(text)
     if options.write:

@@ -1,10 +1,10 @@
 """The queue's limits: ``python -m benchmarks.queues [--waiting 10000 --outages 20 20 60 --seconds 120]``.
 
 A gateway with its ledger and Redis. First without a worker: so many jobs are submitted over HTTP, then a thousand more
-are timed while all of those wait, and so are pages of the list. Then, in a new folder and with a worker, messages of
-cancelled jobs are taken and dropped. Redis is killed, stays away and comes back, and a job is submitted at once: how
-long until it is started? At last, for so many seconds, jobs fail in their training process: how much does the worker
-grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
+are timed while all of those wait, and so are pages of the list and a worker's look for lost messages. Then, in a new
+folder and with a worker, messages of cancelled jobs are taken and dropped. Redis is killed, stays away and comes back,
+and a job is submitted at once: how long until it is started? At last, for so many seconds, jobs fail in their training
+process: how much does the worker grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
 """
 
 import argparse
@@ -42,6 +42,7 @@ UNKNOWN = "no_such_model"
 CALLERS = 4
 TIMED = 1000
 PAGES = 100
+LOOKS = 20
 PATIENCE_S = 300.0
 POLL_S = 0.02
 
@@ -143,6 +144,7 @@ def submissions(desk: Desk, waiting: int) -> dict[str, Any]:
         "submit_ms": in_ms(alone),
         f"submit_{CALLERS}_callers_ms": in_ms(together),
         "page_ms": in_ms(list(pages(desk))),
+        "look_ms": in_ms(list(looks(desk))),
     }
 
 
@@ -155,6 +157,15 @@ def pages(desk: Desk) -> Iterator[float]:
         page = desk.http.get("/api/jobs", params=query).raise_for_status().json()
         yield time.perf_counter() - began
         query = first | ({"before": page["next"]} if page["next"] else {})
+
+
+def looks(desk: Desk) -> Iterator[float]:
+    """Seconds for each look for jobs whose message was lost; there are none."""
+    queue = jobs.sender(redis_server.broker_url(desk.broker))
+    for _ in range(LOOKS):
+        began = time.perf_counter()
+        assert jobs.resend_lost(desk.ledger, queue) == []
+        yield time.perf_counter() - began
 
 
 def dropped(desk: Desk, count: int) -> dict[str, Any]:
@@ -223,6 +234,7 @@ def table(result: dict[str, Any]) -> str:
         (f"submit while {waiting['waiting']:,} wait, p99", "≤ 200 ms", f"{waiting['submit_ms']['p99']} ms"),
         (f"the same, {CALLERS} callers at a time", "≤ 200 ms", f"{few['p99']} ms"),
         ("a page of 100 of those that wait, p99", "", f"{waiting['page_ms']['p99']} ms"),
+        ("a worker's look for lost messages among them, median", "", f"{waiting['look_ms']['p50']} ms"),
         *(
             (
                 f"Redis away for {each['away_s']:g} s → a job is started",

@@ -28,6 +28,8 @@ class Line:
     at: datetime
     event: str
     job: str | None
+    jobs: Sequence[str] = ()
+    """Where it speaks of several."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def parsed(text: bytes) -> Line | None:
     try:
         said: dict[str, Any] = json.loads(text)
         at = datetime.fromisoformat(said["timestamp"]).astimezone(UTC)
-        return Line(at, str(said["event"]), said.get("job"))
+        return Line(at, str(said["event"]), said.get("job"), said.get("jobs", ()))
     except (ValueError, KeyError, TypeError):
         return None
 

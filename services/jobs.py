@@ -177,8 +177,8 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     """Sends again what the broker or a worker lost; returns the job ids.
 
     A worker that dies between taking a message off its list and writing down that it did takes the message with it; one
-    that dies while training leaves it to the visibility timeout. Where no message of a queue and priority is left,
-    those of all jobs that should wait there were lost. A message too many does no harm: the claim decides.
+    that dies while training leaves it to the visibility timeout. A message too many does no harm, as when one was just
+    taken and its job is about to be claimed: the claim decides.
 
     Raises:
         QueueUnavailable: the broker cannot be asked.
@@ -187,8 +187,8 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     try:
         with queue.connection_for_write() as connection:
             waiting = [(job, lane_of(job, served)) for job in (*ledger.lost(), *ledger.waiting())]
-            empty = {lane for lane in {lane for _, lane in waiting} if not messages(connection, *lane)}
-            lost = [job for job, lane in waiting if lane in empty]
+            there = {lane: ids(connection, *lane) for lane in {lane for _, lane in waiting}}
+            lost = [job for job, lane in waiting if job.id not in there[lane]]
             for job in lost:
                 send(queue, job, served, connection)
     except (OperationalError, RedisError, OSError) as error:
@@ -200,15 +200,16 @@ def require(queue: Celery) -> None:
     """Raises ``QueueUnavailable`` if the broker does not answer."""
     try:
         with queue.connection_for_write() as connection:
-            messages(connection, CPU_QUEUE, STARTED_BEFORE)
+            connection.default_channel.client.ping()
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
 
 
-def messages(connection: Any, queue: str, priority: int) -> int:
-    """How many wait in a queue with this priority: kombu keeps a list for each."""
+def ids(connection: Any, queue: str, priority: int) -> set[str]:
+    """The jobs whose messages wait in a queue with this priority: kombu keeps a list for each."""
     channel = connection.default_channel
-    return int(channel.client.llen(channel._q_for_pri(queue, priority)))  # noqa: SLF001  # there is no public name for it
+    name = channel._q_for_pri(queue, priority)  # noqa: SLF001  # there is no public name for it
+    return {json.loads(message)["headers"]["id"] for message in channel.client.lrange(name, 0, -1)}
 
 
 def sender(broker_url: str) -> Celery:

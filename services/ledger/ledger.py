@@ -1,7 +1,7 @@
 """The durable record of jobs, apart from the broker: what was accepted, how it goes, how it ended.
 
 The broker may deliver a message twice, late or never; whether a job may start, and how it ended, is decided here by
-compare-and-set on its state and its lease. SQLite (WAL) on one machine, any SQLAlchemy URL otherwise.
+compare-and-set on its state and its lease, by the database's clock. SQLite (WAL) on one machine, else PostgreSQL.
 """
 
 import secrets
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
+from services.ledger.clock import now
 from services.ledger.database import Database, changes
 from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
 from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, utc
@@ -29,7 +30,7 @@ LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
 LOG_CHARS = 256 * 1024
 """How much of what a job's processes wrote is kept: the newest."""
-SEEN = timedelta(seconds=60)
+SEEN_S = 60.0
 """A worker that has not been heard of for so long is not there."""
 
 
@@ -185,14 +186,14 @@ class Ledger:
             losses=losses,
             progress={},
             worker=worker,
-            lease_until=_in(lease_s),
+            lease_until=now(lease_s),
         )
         return self.job(job_id) if started else None
 
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Holds a running job for another while; False if it is not this attempt's any more."""
         with self._session() as session:
-            held = update(JobRow).where(_held(job)).values(lease_until=_in(lease_s), spent_s=_spent(job))
+            held = update(JobRow).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
             return changes(session, held)
 
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
@@ -272,10 +273,9 @@ class Ledger:
 
     def hello(self, worker: str, queues: Sequence[str]) -> None:
         """A worker is there, and takes jobs from these queues; it says so again and again."""
-        now = datetime.now(UTC)
         with self._session() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now - SEEN))
-            session.merge(WorkerRow(name=worker, queues=list(queues), seen_at=now))
+            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now(-SEEN_S)))
+            session.merge(WorkerRow(name=worker, queues=list(queues), seen_at=now()))
 
     def goodbye(self, worker: str) -> None:
         """The worker is not there any more."""
@@ -284,7 +284,7 @@ class Ledger:
 
     def queues(self) -> frozenset[str]:
         """Those that some worker takes jobs from."""
-        query = select(WorkerRow.queues).where(WorkerRow.seen_at > datetime.now(UTC) - SEEN)
+        query = select(WorkerRow.queues).where(WorkerRow.seen_at > now(-SEEN_S))
         with self._session() as session:
             return frozenset(queue for queues in session.scalars(query) for queue in queues)
 
@@ -315,11 +315,11 @@ class Ledger:
 
 def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
     """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
-    now = datetime.now(UTC)
-    session.execute(delete(SubmissionRow).where(SubmissionRow.at < now - KEY_KEPT))
+    moment = datetime.now(UTC)
+    session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_KEPT))
     try:
         with session.begin_nested():
-            session.add(SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=now))
+            session.add(SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment))
     except IntegrityError:
         return session.get_one(SubmissionRow, submission.key)
     return None
@@ -332,7 +332,7 @@ def _held(job: Job) -> ColumnElement[bool]:
 
 def _lost() -> ColumnElement[bool]:
     """Whether no lease holds the job."""
-    return or_(JobRow.lease_until.is_(None), JobRow.lease_until < datetime.now(UTC))
+    return or_(JobRow.lease_until.is_(None), JobRow.lease_until < now())
 
 
 def _spent(job: Job) -> float:
@@ -343,10 +343,6 @@ def _spent(job: Job) -> float:
 
 def _end(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"result": dict(result), "finished_at": datetime.now(UTC), "worker": None, "lease_until": None}
-
-
-def _in(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def _record(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:

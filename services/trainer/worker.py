@@ -22,7 +22,7 @@ from services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
-RECOVER_S = 15.0
+RECOVER_S = 5.0
 
 
 def build(settings: TrainerSettings, name: str) -> Celery:

@@ -4,7 +4,7 @@ import contextlib
 import re
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,30 @@ def test_a_running_job_is_free_only_when_its_lease_has_run_out(ledger: Ledger) -
     assert [lost.id for lost in ledger.lost()] == [job.id]
     assert claim(ledger, job, "host-2").worker == "host-2"
     assert ledger.lost() == ()
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, skew: timedelta
+) -> None:
+    """Leases, and who is there, are judged by the database's clock."""
+    held = claim(ledger, accept(ledger))
+    ledger.hello("host-1", ["train.gpu"])
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + skew
+
+    monkeypatch.setattr("services.ledger.ledger.datetime", Wrong)
+    assert ledger.claim(held.id, "host-2") is None
+    assert ledger.lost() == ()
+    assert ledger.queues() == {"train.gpu"}
+    mine = claim(ledger, accept(ledger), "host-2")
+    assert ledger.renew(mine)
+    monkeypatch.undo()
+    assert ledger.lost() == ()
+    assert ledger.claim(mine.id, "host-1") is None
 
 
 def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None:

@@ -70,8 +70,23 @@ def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
     assert jobs.resend_lost(ledger, queue) == []  # it waits, once
 
 
-def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Celery) -> None:
-    """A stopped worker could not send its job again as Redis was away; others of other priorities wait all the time."""
+def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Celery, socket: Path) -> None:
+    """Each job's own message is looked for, not whether any is left."""
+    lost, *others = [submit(ledger, queue) for _ in range(3)]
+    broker = Redis(unix_socket_path=str(socket))
+    taken = broker.rpop(WAITING)  # by a worker that dies before it noted that
+    assert isinstance(taken, bytes)
+    assert lost.id.encode() in taken
+    assert jobs.resend_lost(ledger, queue) == [lost.id]
+    assert jobs.resend_lost(ledger, queue) == []
+    with queue.connection_for_read() as connection:
+        channel = connection.default_channel
+        order = [channel.basic_get(jobs.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(3)]
+    assert order == [*(job.id for job in others), lost.id]
+
+
+def test_a_job_whose_worker_could_not_hand_it_over_is_sent_again(ledger: Ledger, queue: Celery) -> None:
+    """A stopping worker could not send it, as Redis was away; its old message lies where only new jobs wait."""
     stopped, _ = submit(ledger, queue), submit(ledger, queue)
     claimed = ledger.claim(stopped.id, "stopping")
     assert claimed
@@ -139,7 +154,7 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
 def waiting(queue: Celery) -> dict[str, int]:
     with queue.connection_for_write() as connection:
         usual = jobs.PRIORITIES[Priority.NORMAL]
-        return {name: jobs.messages(connection, name, usual) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
+        return {name: len(jobs.ids(connection, name, usual)) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
 
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
