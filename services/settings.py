@@ -1,16 +1,22 @@
-"""What the settings of every process have in common: frozen, from ``MODELYARD_*`` variables, documented, masked."""
+"""What the settings of every process have in common: frozen, from ``MODELYARD_*`` variables, documented, masked.
 
+Secrets come from files, one for each, as container engines mount them: ``/run/secrets/modelyard_ledger_password``.
+"""
+
+import os
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import ModelyardError
 
 HOME = Path(".modelyard")
 """Where everything lives unless told otherwise, below the working directory."""
+SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
+"""Folder of the files that hold secrets; each is named like its variable, in small letters."""
 
 
 def _split(value: object) -> object:
@@ -40,15 +46,75 @@ class Settings(BaseSettings):
             InvalidSettings: names the variable and what is wrong with it.
         """
         try:
-            return cls(**given)
+            return cls(**given, _secrets_dir=secrets_dir())
         except ValidationError as error:
             problem = error.errors()[0]
             name = "MODELYARD_" + "_".join(str(part) for part in problem["loc"]).upper()
             raise InvalidSettings(f"{name}: {problem['msg']}") from None
 
     def shown(self) -> dict[str, str]:
-        """All values, fit for a log: passwords inside URLs are masked."""
+        """All values, fit for a log: secrets, and passwords inside URLs, are masked."""
         return {name: masked(str(value)) for name, value in self}
+
+
+class ServiceSettings(Settings):
+    """What gateway, trainer and scheduler are all told."""
+
+    ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
+    ledger_password: SecretStr | None = Field(None, description="Password of the ledger's user, if not in its URL.")
+    broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
+    broker_password: SecretStr | None = Field(None, description="Password of the broker's user, if not in its URL.")
+    log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
+
+    @field_validator("ledger_password", "broker_password")
+    @classmethod
+    def _not_empty(cls, password: SecretStr | None) -> SecretStr | None:
+        return not_empty(password)
+
+    @property
+    def ledger(self) -> str:
+        """Its URL, with the password."""
+        return with_password(self.ledger_url, self.ledger_password)
+
+    @property
+    def broker(self) -> str:
+        """Its URL, with the password."""
+        return with_password(self.broker_url, self.broker_password)
+
+
+def secrets_dir() -> Path | None:
+    """Where secrets are; None if nobody mounted any.
+
+    Raises:
+        InvalidSettings: the variable names what is no folder.
+    """
+    named = os.environ.get(SECRETS_VARIABLE)
+    folder = Path(named) if named else SECRETS
+    if folder.is_dir():
+        return folder
+    if named:
+        raise InvalidSettings(f"{SECRETS_VARIABLE}: {folder} is no folder")
+    return None
+
+
+def not_empty(secret: SecretStr | None) -> SecretStr | None:
+    """Without the line's end; raises ``ValueError`` if nothing is left, as in a file that was made and not filled."""
+    if secret is None:
+        return None
+    text = secret.get_secret_value().strip()
+    if not text:
+        raise ValueError("is empty; write the secret into its file, or leave it out")
+    return SecretStr(text)
+
+
+def with_password(url: str, password: SecretStr | None) -> str:
+    """A URL whose user, named or not, has this password; one inside the URL is replaced."""
+    if password is None:
+        return url
+    parts = urlsplit(url)
+    before, _, host = parts.netloc.rpartition("@")
+    user = before.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password.get_secret_value(), safe='')}@{host}"))
 
 
 def masked(value: str) -> str:

@@ -17,7 +17,9 @@ PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
 HEAD = """# Settings
 
 Written by `make docs` from the code. Every process reads its settings once, at the start, from environment variables,
-logs them with passwords masked, and exits with the reason if one is wrong.
+logs them with secrets masked, and exits with the reason if one is wrong. A password or key is better kept in a file of
+its own: `MODELYARD_LEDGER_PASSWORD` is also read from `modelyard_ledger_password` in `/run/secrets`, or in the folder
+that `MODELYARD_SECRETS_DIR` names, and so is every other variable.
 The model server takes flags named as TensorFlow Serving names them: `python -m services.modelserver --help`.
 """
 

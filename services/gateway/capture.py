@@ -49,7 +49,7 @@ class Capture:
         """Where answers are kept; connected at the first use."""
         from services.ledger.feedback import Feedback
 
-        return Feedback(self._settings.ledger_url)
+        return Feedback(self._settings.ledger)
 
     def keep(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
         """Keeps a request's rows, if its model is one of those and chance wants it."""

@@ -33,7 +33,7 @@ class SearchDesk:
     def searches(self) -> "Searches":
         from services.ledger.searches import Searches
 
-        return Searches(self._settings.ledger_url)
+        return Searches(self._settings.ledger)
 
     def submit(self, body: bytes, by: str, key: str | None) -> dict[str, Any]:
         """Accepts a search, or says what is wrong with it; once for each key."""

@@ -55,7 +55,7 @@ class Serving:
         self._independence = Independence(self._calls.predict)
         self._cache = ResponseCache(settings.cached, settings.cache_bytes, metrics)
         self._foreign: Questions[Interface] = Questions()
-        self.trials = Trials(settings.ledger_url)
+        self.trials = Trials(settings.ledger)
         """What is observed of canaries and shadows."""
         self.capture = Capture(settings, metrics)
         """Answers that are kept for feedback."""

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from services.settings import HOME, Addresses, Settings
+from services.settings import HOME, Addresses, ServiceSettings
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(ServiceSettings):
     """What the HTTP door needs to know."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; only loopback, as long as there are no API keys.")
@@ -75,9 +75,6 @@ class GatewaySettings(Settings):
     capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is kept.")
     capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a kept answer is let go of.")
     capture_bytes: int = Field(268_435_456, ge=0, description="Most bytes of kept inputs; the oldest go first.")
-    ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
-    broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
-    log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
 
     @field_validator("cors_origins")
     @classmethod

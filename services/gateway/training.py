@@ -52,13 +52,13 @@ class Desk:
     def ledger(self) -> "Ledger":
         from services.ledger import Ledger
 
-        return Ledger(self._settings.ledger_url)
+        return Ledger(self._settings.ledger)
 
     @cached_property
     def queue(self) -> "Celery":
         from services.jobs import sender
 
-        return sender(self._settings.broker_url)
+        return sender(self._settings.broker)
 
     def submit(self, body: bytes, by: str, key: str | None) -> "Job":
         """Accepts a job, or says what is wrong with it; once for each key."""

@@ -28,7 +28,7 @@ class Board:
     def triggers(self) -> "Triggers":
         from services.ledger.triggers import Triggers
 
-        return Triggers(self._settings.ledger_url)
+        return Triggers(self._settings.ledger)
 
     def put(self, model: str, name: str, body: bytes) -> "Kept":
         """Raises ``InvalidRequest``, ``UnknownName`` or ``InvalidRecipe``: what is wrong with it."""

@@ -37,18 +37,18 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as stack:
-        store, ledger = Store(settings.store), stack.enter_context(closing(Ledger(settings.ledger_url)))
+        store, ledger = Store(settings.store), stack.enter_context(closing(Ledger(settings.ledger)))
         try:
             store.prepare()
             ledger.prepare()
         except ModelyardError as error:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
             return error.exit_code
-        observations = stack.enter_context(closing(Observations(settings.ledger_url)))
-        feedback = stack.enter_context(closing(Feedback(settings.ledger_url)))
-        triggers = stack.enter_context(closing(Triggers(settings.ledger_url)))
-        searches = stack.enter_context(closing(Searches(settings.ledger_url)))
-        queue = jobs.sender(settings.broker_url)
+        observations = stack.enter_context(closing(Observations(settings.ledger)))
+        feedback = stack.enter_context(closing(Feedback(settings.ledger)))
+        triggers = stack.enter_context(closing(Triggers(settings.ledger)))
+        searches = stack.enter_context(closing(Searches(settings.ledger)))
+        queue = jobs.sender(settings.broker)
         watch = Watch(store, ledger, feedback, observations, triggers, queue)
         searcher = Searcher(store, ledger, searches, queue)
         log.info("looking")

@@ -18,7 +18,7 @@ def write(job: Job, settings: TrainerSettings, folder: Path) -> Path:
     Raises:
         StorageFailed: the ledger is away.
     """
-    feedback = Feedback(settings.ledger_url)
+    feedback = Feedback(settings.ledger)
     try:
         told = feedback.examples(job.model, MOST, until=job.created_at)
     finally:

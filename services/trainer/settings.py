@@ -8,10 +8,10 @@ from pydantic_settings import NoDecode
 
 from pipeline.job import Place
 from services import gpus, jobs
-from services.settings import HOME, Addresses, Settings
+from services.settings import HOME, Addresses, ServiceSettings
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(ServiceSettings):
     """What the Celery worker needs to know."""
 
     store: Path = Field(HOME / "store", description="Folder of the model store.")
@@ -23,8 +23,6 @@ class TrainerSettings(Settings):
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
     )
-    ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
-    broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
     gpus: int | None = Field(
         None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
     )
@@ -41,7 +39,6 @@ class TrainerSettings(Settings):
         1000, ge=0, description="Examples that one client may give in any case, whatever share that is."
     )
     drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM.")
-    log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
 
     def gpu_count(self) -> int:
         """Those set; else those that this process may use."""

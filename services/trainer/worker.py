@@ -27,12 +27,12 @@ RECOVER_S = 5.0
 
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
-    app = jobs.consumer(settings.broker_url, settings.visibility_timeout_s)
+    app = jobs.consumer(settings.broker, settings.visibility_timeout_s)
     app.conf.update(worker_soft_shutdown_timeout=settings.drain_s, worker_enable_soft_shutdown_on_idle=True)
 
     @app.task(name=jobs.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
-        ledger = Ledger(settings.ledger_url)  # after the fork: connections must not be shared
+        ledger = Ledger(settings.ledger)  # after the fork: connections must not be shared
         try:
             execute(job_id, name, ledger, settings)
         finally:
@@ -52,7 +52,7 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageFailed(f"work folder {settings.work_dir} is not writable: {error.strerror}") from error
-    ledger = Ledger(settings.ledger_url)
+    ledger = Ledger(settings.ledger)
     ledger.prepare()
     ledger.close()
     try:
@@ -73,7 +73,7 @@ def announce(settings: TrainerSettings) -> None:
 @contextmanager
 def recovering(settings: TrainerSettings, app: Celery, name: str, queues: Sequence[str]) -> Iterator[None]:
     """Says that this worker is there and sends lost jobs again, every while; gives back at the end what it runs."""
-    ledger, ended = Ledger(settings.ledger_url), threading.Event()
+    ledger, ended = Ledger(settings.ledger), threading.Event()
 
     def recover() -> None:
         while True:

@@ -80,14 +80,14 @@ def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewayS
 
 @pytest.fixture
 def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
-    found = Feedback(settings.ledger_url)
+    found = Feedback(settings.ledger)
     yield found
     found.close()
 
 
 @pytest.fixture
 def observations(settings: GatewaySettings) -> Iterator[Observations]:
-    found = Observations(settings.ledger_url)
+    found = Observations(settings.ledger)
     yield found
     found.close()
 

@@ -31,7 +31,7 @@ def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewayS
 
 @pytest.fixture
 def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
-    found = Feedback(settings.ledger_url)
+    found = Feedback(settings.ledger)
     yield found
     found.close()
 
@@ -99,7 +99,7 @@ def test_a_rate_of_nothing_keeps_nothing(filled: Store, server: FakeModelServer,
     app.extensions["serving"].close()
     assert (answer.status_code, len(server.calls), filled.models()[0]) == (200, 1, DIGITS)
     with pytest.raises(UnknownAnswer):
-        Feedback(settings.ledger_url).answer(answer.headers["X-Request-Id"])
+        Feedback(settings.ledger).answer(answer.headers["X-Request-Id"])
 
 
 def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:

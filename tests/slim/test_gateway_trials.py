@@ -41,7 +41,7 @@ def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewayS
 
 @pytest.fixture
 def observations(settings: GatewaySettings) -> Observations:
-    return Observations(settings.ledger_url)
+    return Observations(settings.ledger)
 
 
 def begin(store: Store, percent: float) -> None:
@@ -190,7 +190,7 @@ def test_a_shadow_that_is_behind_is_asked_no_more(settings: GatewaySettings, obs
         raise AssertionError
 
     async def mirror() -> None:
-        trials = Trials(settings.ledger_url)
+        trials = Trials(settings.ledger)
         behind = Shadows(lambda *_: interface, never, trials)
         for _ in range(shadows.MOST + 5):
             behind.mirror(interface, "serving_default", {}, Outputs({}, 2))

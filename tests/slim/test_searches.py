@@ -199,7 +199,7 @@ def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:
 def test_a_search_is_cancelled_with_all_its_jobs(client: FlaskClient, settings: GatewaySettings) -> None:
     """Those that have ended, or belong to no search, stay as they are."""
     search = client.post("/api/searches", json={"model": HALF_PLUS, "trials": 3}).json["id"]
-    with closing(Ledger(settings.ledger_url)) as ledger, closing(Searches(settings.ledger_url)) as searches:
+    with closing(Ledger(settings.ledger)) as ledger, closing(Searches(settings.ledger)) as searches:
         waiting, other = (add(ledger, group) for group in (search, None))
         done = ended(ledger, measured(0.5), search)
         assert searches.begin_rung(searches.search(search), [Tried(0, done.id), Tried(1, waiting.id)])
@@ -238,7 +238,7 @@ def test_a_search_that_cannot_be_is_refused(client: FlaskClient, body: Any, stat
 
 def test_jobs_are_listed_by_their_search(client: FlaskClient, settings: GatewaySettings) -> None:
     """And no others."""
-    with closing(Ledger(settings.ledger_url)) as ledger:
+    with closing(Ledger(settings.ledger)) as ledger:
         _, mine = (add(ledger, group) for group in (None, "search-1"))
     assert [job["id"] for job in client.get("/api/jobs?group=search-1").json["jobs"]] == [mine.id]
     assert len(client.get("/api/jobs").json["jobs"]) == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.settings_page import PROCESSES, page
+from services.gateway.settings import GatewaySettings
 from services.settings import InvalidSettings, Settings, masked
 from services.trainer.settings import TrainerSettings
 
@@ -28,6 +29,40 @@ def test_passwords_in_urls_are_masked() -> None:
     assert shown["broker_url"] == "redis://user:***@host:6379/0"
     assert "hunter2" not in str(shown)
     assert masked("plain text") == "plain text"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_passwords_come_from_files_and_are_never_shown(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file each, as container engines mount them; a line's end does not count."""
+    (secrets / "modelyard_ledger_password").write_text("p@ss/word\n")
+    (secrets / "modelyard_broker_password").write_text("hunter2")
+    monkeypatch.setenv("MODELYARD_LEDGER_URL", "postgresql+psycopg://modelyard@postgres:5432/modelyard")
+    monkeypatch.setenv("MODELYARD_BROKER_URL", "redis://redis:6379/0")
+    settings = TrainerSettings.load()
+    assert settings.ledger == "postgresql+psycopg://modelyard:p%40ss%2Fword@postgres:5432/modelyard"
+    assert settings.broker == "redis://:hunter2@redis:6379/0"
+    said = f"{settings!r} {settings.shown()}"
+    assert "p@ss" not in said
+    assert "hunter2" not in said
+
+
+def test_an_empty_secret_is_refused_by_its_name(secrets: Path) -> None:
+    """A file that was made and never filled must not mean that there is no password."""
+    (secrets / "modelyard_broker_password").write_text("\n")
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_BROKER_PASSWORD: .*is empty"):
+        GatewaySettings.load()
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names one means it."""
+    monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(secrets / "none"))
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_SECRETS_DIR: .*none is no folder"):
+        GatewaySettings.load()
 
 
 @pytest.mark.parametrize("settings", [settings for _, settings in PROCESSES])
