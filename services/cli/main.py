@@ -13,6 +13,7 @@ from pipeline.job import Policy, Target, parse_overrides
 from services.cli import jobs, rollouts, searches, show, triggers
 from services.cli.client import Client, body_of
 from services.cli.gc import gc
+from services.cli.migrate import migrate
 from services.cli.options import DEFAULT_URL, Url
 from services.settings import HOME
 
@@ -28,7 +29,7 @@ Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shippe
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
-for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc):
+for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc, migrate):
     app.command()(command)
 
 

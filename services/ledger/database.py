@@ -1,19 +1,30 @@
 """The ledger's database: opened when it is first asked, its tables made or migrated then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Delete, Update
+from sqlalchemy import Delete, Engine, Update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.ledger import schema
-from services.ledger.tables import open_engine, storage_errors
+from services.ledger.tables import Table, open_engine, storage_errors
 
 
 def changes(session: Session, statement: Update | Delete) -> bool:
     """Carries out an UPDATE or DELETE; whether there was a row for it."""
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # its result is a CursorResult
+
+
+def added(session: Session, *rows: Table) -> bool:
+    """Adds rows; False, and nothing happens, if one of their keys is there, perhaps since this moment."""
+    try:
+        with session.begin_nested():
+            session.add_all(rows)
+    except IntegrityError:
+        return False
+    return True
 
 
 class Database:
@@ -24,17 +35,16 @@ class Database:
         self._prepared = False
 
     def prepare(self) -> None:
-        """Creates the tables, or brings those of an older release up to date.
+        """Sees to it that the tables are there; SQLite's are made, or brought up to date.
 
         Raises:
-            StorageFailed: the database cannot be reached or written, or is a newer release's.
+            StorageFailed: the database cannot be reached or written, is another release's, or was never migrated.
         """
-        database = self._engine.url.database
-        with storage_errors():
-            if self._engine.dialect.name == "sqlite" and database:
-                Path(database).parent.mkdir(parents=True, exist_ok=True)
-            schema.prepare(self._engine)
-        self._prepared = True
+        self._have_tables(schema.prepare)
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings those of an older release up to date. Raises ``StorageFailed``."""
+        self._have_tables(schema.migrate)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -46,3 +56,11 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _have_tables(self, how: Callable[[Engine], None]) -> None:
+        database = self._engine.url.database
+        with storage_errors():
+            if self._engine.dialect.name == "sqlite" and database:
+                Path(database).parent.mkdir(parents=True, exist_ok=True)
+            how(self._engine)
+        self._prepared = True

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import case, delete, func, select
-from sqlalchemy.exc import IntegrityError
 
 from models.errors import ModelyardError
-from services.ledger.database import Database
+from services.ledger.database import Database, added
 from services.ledger.tables import AnswerRow, FeedbackRow, utc
+
+KEEP_TRIES = 3
 
 
 class UnknownAnswer(ModelyardError):
@@ -64,14 +65,12 @@ class Feedback:
 
     def keep(self, answers: Sequence[Answer]) -> None:
         """Keeps answers; of those that bear the same id, the first."""
+        ids = {answer.request_id for answer in answers}
         with self._session() as session:
-            ids = {answer.request_id for answer in answers}
-            known = set(session.scalars(select(AnswerRow.request_id).where(AnswerRow.request_id.in_(ids))))
-            session.add_all(
-                AnswerRow(**vars(answer) | {"shape": list(answer.shape), "digest": digest(answer)})
-                for answer in answers
-                if answer.request_id not in known
-            )
+            for _ in range(KEEP_TRIES):
+                known = set(session.scalars(select(AnswerRow.request_id).where(AnswerRow.request_id.in_(ids))))
+                if added(session, *(_row(answer) for answer in answers if answer.request_id not in known)):
+                    return  # else another gateway has just kept one of them
 
     def prune(self, older_than: datetime, most_bytes: int) -> None:
         """Lets go of answers that are too old, and of the oldest beyond a size; feedback on them is none any more."""
@@ -115,11 +114,8 @@ class Feedback:
             at=datetime.now(UTC),
         )
         with self._session() as session:
-            try:
-                with session.begin_nested():
-                    session.add(row)
-            except IntegrityError:
-                raise ToldBefore(f"answer {answer.request_id!r}, row {answer.row}, has feedback already") from None
+            if not added(session, row):
+                raise ToldBefore(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
 
     def mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
         """By version: answers with feedback of this trial or later, and those of them that were wrong."""
@@ -182,6 +178,10 @@ class Feedback:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _row(answer: Answer) -> AnswerRow:
+    return AnswerRow(**vars(answer) | {"shape": list(answer.shape), "digest": digest(answer)})
 
 
 def digest(answer: Answer) -> str:

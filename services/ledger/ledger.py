@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
 from services.ledger.clock import now
-from services.ledger.database import Database, changes
+from services.ledger.database import Database, added, changes
 from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
 from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, utc
 
@@ -42,8 +41,12 @@ class Ledger:
         self._session = self._database.session
 
     def prepare(self) -> None:
-        """As the first call would: creates or migrates the tables; raises ``StorageFailed``."""
+        """As the first call would: sees to it that the tables are there; raises ``StorageFailed``."""
         self._database.prepare()
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings them up to date; raises ``StorageFailed``."""
+        self._database.migrate()
 
     def add(
         self,
@@ -317,12 +320,8 @@ def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionR
     """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
     moment = datetime.now(UTC)
     session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_KEPT))
-    try:
-        with session.begin_nested():
-            session.add(SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment))
-    except IntegrityError:
-        return session.get_one(SubmissionRow, submission.key)
-    return None
+    row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)
+    return None if added(session, row) else session.get_one(SubmissionRow, submission.key)
 
 
 def _held(job: Job) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from models.trial import Role
-from services.ledger.database import Database, changes
+from services.ledger.database import Database, added, changes
 from services.ledger.tables import DriftRow, ObservationRow, VerdictRow, utc
 
 
@@ -68,9 +68,11 @@ class Observations:
         """Writes the next state; False, and nothing happens, if another judge was quicker."""
         with self._session() as session:
             if revision == 0:
-                session.execute(delete(VerdictRow).where(VerdictRow.model == model))
-                session.add(VerdictRow(model=model, since=since.isoformat(), revision=1, state=dict(state)))
-                return True
+                session.execute(
+                    delete(VerdictRow).where(VerdictRow.model == model, VerdictRow.since != since.isoformat())
+                )
+                first = VerdictRow(model=model, since=since.isoformat(), revision=1, state=dict(state))
+                return added(session, first)
             ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
             values = {"revision": revision + 1, "state": dict(state)}
             return changes(session, update(VerdictRow).where(*ours).values(**values))

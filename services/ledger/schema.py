@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from models.errors import StorageFailed
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest file in ``migrations/versions``."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x6D6F6479
@@ -16,6 +16,24 @@ LOCK = 0x6D6F6479
 
 
 def prepare(engine: Engine) -> None:
+    """Sees to it that the tables are of this release: SQLite's are migrated by who comes first, others by ``migrate``.
+
+    Raises:
+        StorageFailed: they are not; with the way out.
+    """
+    if engine.dialect.name == "sqlite":
+        migrate(engine)
+        return
+    with engine.connect() as connection:
+        found = revision(connection)
+    if found is not None and found not in known():
+        raise newer(found)
+    if found != HEAD:
+        state = f"its tables are of revision {found}, this release needs {HEAD}" if found else "it has no tables"
+        raise StorageFailed(f"ledger: {state}; run `modelyard migrate` once")
+
+
+def migrate(engine: Engine) -> None:
     """Creates or migrates the tables, if need be; of several who do so at once, one does and the others wait.
 
     Raises:
@@ -59,12 +77,21 @@ def alone(engine: Engine) -> Iterator[Connection]:
 def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
+    found = revision(connection)
+    if found is not None and found not in known():
+        raise newer(found)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    found = revision(connection)
-    if found is not None and found not in known:
-        raise StorageFailed(f"ledger: its tables are of revision {found}, made by a newer release; use that one")
     command.upgrade(config, "head")
+
+
+def known() -> set[str]:
+    """Every revision up to this release's."""
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+
+
+def newer(found: str) -> StorageFailed:
+    return StorageFailed(f"ledger: its tables are of revision {found}, made by a newer release; use that one")

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 
 from models.errors import UnknownName
-from services.ledger.database import Database, changes
+from services.ledger.database import Database, added, changes
 from services.ledger.job import KeyReused
 from services.ledger.tables import SearchRow, utc
 
@@ -68,15 +67,12 @@ class Searches:
             created_at=datetime.now(UTC),
         )
         with self._session() as session:
-            try:
-                with session.begin_nested():
-                    session.add(row)
-            except IntegrityError:
-                earlier = session.get_one(SearchRow, search_id)
-                if earlier.plan["asked"] != plan["asked"]:
-                    raise KeyReused(f"the Idempotency-Key was used for another search, {search_id}") from None
-                return _search(earlier)
-            return _search(row)
+            if added(session, row):
+                return _search(row)
+            earlier = session.get_one(SearchRow, search_id)
+            if earlier.plan["asked"] != plan["asked"]:
+                raise KeyReused(f"the Idempotency-Key was used for another search, {search_id}")
+            return _search(earlier)
 
     def search(self, search_id: str) -> Search:
         """Raises ``UnknownName``."""

@@ -3,9 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from sqlalchemy import JSON, DateTime, Engine, ForeignKey, String, Text, UniqueConstraint, create_engine, event
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -14,6 +26,19 @@ from models.errors import StorageFailed
 from services.ledger.job import Job, Priority, State
 
 BUSY_TIMEOUT_S = 5
+POSTGRESQL = {
+    # A host that is gone is noticed in seconds, not in the quarter of an hour that TCP would take.
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    # A lock that nobody gives back must not hold a request for ever.
+    "options": "-c timezone=UTC -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
+}
+"""libpq's parameters (PostgreSQL 15, 34.1.2)."""
+Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
+"""64 bits: a version can be a moment in ms, and rows are counted for years. SQLite's integers grow by themselves."""
 
 
 class Table(DeclarativeBase):
@@ -90,7 +115,7 @@ class EventRow(Table):
 
     __tablename__ = "events"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     at: Mapped[datetime]
     kind: Mapped[str]
@@ -114,7 +139,7 @@ class LogRow(Table):
 
     __tablename__ = "logs"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     text: Mapped[str] = mapped_column(Text)
 
@@ -139,7 +164,7 @@ class ObservationRow(Table):
     """When the trial began, as it stands in the rollout."""
     role: Mapped[str] = mapped_column(primary_key=True)
     gateway: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[int]
+    version: Mapped[Wide]
     counts: Mapped[dict[str, Any]]
     at: Mapped[datetime]
 
@@ -161,11 +186,11 @@ class AnswerRow(Table):
     __tablename__ = "answers"
     __table_args__ = (UniqueConstraint("request_id", "row"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(String(64))
     row: Mapped[int]
     model: Mapped[str]
-    version: Mapped[int]
+    version: Mapped[Wide]
     input: Mapped[str]
     dtype: Mapped[str]
     shape: Mapped[list[int]]
@@ -183,11 +208,11 @@ class FeedbackRow(Table):
     __tablename__ = "feedback"
     __table_args__ = (UniqueConstraint("request_id", "row"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(String(64))
     row: Mapped[int]
     model: Mapped[str] = mapped_column(index=True)
-    version: Mapped[int]
+    version: Mapped[Wide]
     truth: Mapped[float]
     right: Mapped[bool | None]
     client: Mapped[str]
@@ -214,7 +239,7 @@ class DriftRow(Table):
     __tablename__ = "drift"
 
     model: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[int]
+    version: Mapped[Wide]
     answers: Mapped[int]
     shifts: Mapped[dict[str, Any]]
     at: Mapped[datetime]
@@ -237,15 +262,16 @@ class SearchRow(Table):
 
 
 def utc(moment: datetime) -> datetime:
-    """SQLite drops the zone of what was stored in UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """SQLite drops the zone of what was stored in UTC; PostgreSQL's driver gives it another name."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def open_engine(url: str) -> Engine:
-    sqlite = make_url(url).get_backend_name() == "sqlite"
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S} if sqlite else {})
-    if sqlite:
-        event.listen(engine, "connect", _sqlite_pragmas)
+    if make_url(url).get_backend_name() != "sqlite":
+        # One connection is kept, and tried before it is used: the database may have been restarted.
+        return create_engine(url, connect_args=POSTGRESQL, pool_size=1, max_overflow=9, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 
 

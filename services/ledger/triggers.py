@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from models.errors import UnknownName
-from services.ledger.database import Database, changes
+from services.ledger.database import Database, added, changes
 from services.ledger.tables import TriggerRow, utc
 
 
@@ -39,11 +39,12 @@ class Triggers:
     def put(self, model: str, name: str, body: Mapping[str, Any]) -> Kept:
         """Sets a trigger, or another one in its place; when it last fired stays known."""
         with self._session() as session:
-            row = session.get(TriggerRow, (model, name))
-            if row is None:
-                row = TriggerRow(model=model, name=name, revision=0, fired_at=None, job_id=None)
-                session.add(row)
-            row.body, row.revision, row.since = dict(body), row.revision + 1, datetime.now(UTC)
+            moment = datetime.now(UTC)
+            first = TriggerRow(model=model, name=name, body=dict(body), revision=1, since=moment)
+            if added(session, first):
+                return _kept(first)
+            row = session.get_one(TriggerRow, (model, name), with_for_update=True)
+            row.body, row.revision, row.since = dict(body), row.revision + 1, moment
             return _kept(row)
 
     def all(self, model: str | None = None) -> tuple[Kept, ...]:

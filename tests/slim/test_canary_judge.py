@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,15 +163,15 @@ def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> N
 
 
 @pytest.fixture
-def observations(tmp_path: Path) -> Iterator[Observations]:
-    found = Observations(f"sqlite:///{tmp_path}/ledger.db")
+def observations(ledger_url: str) -> Iterator[Observations]:
+    found = Observations(ledger_url)
     yield found
     found.close()
 
 
 @pytest.fixture
-def feedback(tmp_path: Path) -> Iterator[Feedback]:
-    found = Feedback(f"sqlite:///{tmp_path}/ledger.db")
+def feedback(ledger_url: str) -> Iterator[Feedback]:
+    found = Feedback(ledger_url)
     yield found
     found.close()
 

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,9 +72,8 @@ def answer(number: int, content: bytes, dtype: str, shape: tuple[int, ...], pred
 
 
 @pytest.fixture
-def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=url, capture=(HALF_PLUS,))
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url, capture=(HALF_PLUS,))
 
 
 @pytest.fixture

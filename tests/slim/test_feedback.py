@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,11 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
     return GatewaySettings(
         store=filled.root,
         serving=(server.address,),
-        ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+        ledger_url=ledger_url,
         capture=(DIGITS, HALF_PLUS),
     )
 

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -35,8 +34,8 @@ TENSORS = {"inputs": [{"name": "vectors", "shape": [1, 1], "datatype": "FP32", "
 
 
 @pytest.fixture
-def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{tmp_path}/ledger.db")
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
 @pytest.fixture

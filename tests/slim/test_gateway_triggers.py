@@ -1,6 +1,5 @@
 """Triggers over HTTP: set, listed, removed; what can never be due is refused."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +15,12 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 
 
 @pytest.fixture
-def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
     known = Trainable(
         name=HALF_PLUS, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (filled.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{tmp_path}/ledger.db")
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
 def test_a_trigger_is_set_changed_listed_and_removed(client: FlaskClient) -> None:

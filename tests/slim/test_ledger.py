@@ -17,8 +17,8 @@ WORKER = "host-1"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    ledger = Ledger(f"sqlite:///{tmp_path}/new/ledger.db")
+def ledger(ledger_url: str) -> Ledger:
+    ledger = Ledger(ledger_url)
     ledger.prepare()
     return ledger
 

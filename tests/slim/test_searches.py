@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,8 +94,8 @@ def test_what_is_fixed_is_not_searched() -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as found:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    with closing(Ledger(ledger_url)) as found:
         yield found
 
 
@@ -149,9 +148,9 @@ def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
 
-def test_of_two_who_take_a_step_one_does(tmp_path: Path) -> None:
+def test_of_two_who_take_a_step_one_does(ledger_url: str) -> None:
     """And none after the search has ended."""
-    with closing(Searches(f"sqlite:///{tmp_path}/ledger.db")) as searches:
+    with closing(Searches(ledger_url)) as searches:
         search = searches.add("search-1", HALF_PLUS, "t", plan(asked(), KNOWN).model_dump(mode="json"))
         assert searches.begin_rung(search, [Tried(0, "job-1")])
         assert not searches.begin_rung(search, [Tried(0, "job-2")])
@@ -170,10 +169,10 @@ def test_of_two_who_take_a_step_one_does(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
     plain = KNOWN.model_copy(update={"name": "plain", "search": {}})
     (filled.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: KNOWN, "plain": plain}).model_dump_json())
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{tmp_path}/ledger.db")
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
 def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:

@@ -27,6 +27,7 @@ class Shop:
 
     home: Path
     ledger: Ledger
+    ledger_url: str
     queue: Celery
     workers: ExitStack = field(default_factory=ExitStack)
     redis: subprocess.Popen[bytes] | None = None
@@ -52,7 +53,7 @@ class Shop:
         return {
             "MODELYARD_STORE": str(self.home / "store"),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
-            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home}/ledger.db",
+            "MODELYARD_LEDGER_URL": self.ledger_url,
             "MODELYARD_BROKER_URL": redis_server.broker_url(self.socket),
             "MODELYARD_SERVING": "",
             "MODELYARD_DRAIN_S": "1",
@@ -101,11 +102,12 @@ class Shop:
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[Shop]:
-    """A shop with its Redis, in a folder that has a store."""
-    ledger = Ledger(f"sqlite:///{home}/ledger.db")
+def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
+    """A shop with its Redis, in a folder that has a store; its ledger is a file there unless given."""
+    url = ledger_url or f"sqlite:///{home}/ledger.db"
+    ledger = Ledger(url)
     ledger.prepare()
-    found = Shop(home, ledger, jobs.sender(redis_server.broker_url(home / "redis.sock")))
+    found = Shop(home, ledger, url, jobs.sender(redis_server.broker_url(home / "redis.sock")))
     try:
         found.start_redis()
         with found.workers:

