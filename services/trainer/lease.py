@@ -9,6 +9,7 @@ import structlog
 
 from models.errors import StorageFailed
 from services.ledger import Job, Ledger
+from services.trainer.patience import patiently
 
 log = structlog.get_logger()
 
@@ -51,7 +52,7 @@ class Lease:
     def may_publish(self) -> bool:
         """Asks the ledger; once it says yes, neither cancelling nor the budget ends the job."""
         with self._deciding:
-            self._publishing = not self._timed_out and self._ledger.publishing(self._job)
+            self._publishing = not self._timed_out and patiently(self._ledger.publishing, self._job)
             return self._publishing
 
     def _look_after(self) -> None:
