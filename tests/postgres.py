@@ -20,7 +20,6 @@ NOBODY = 65534
 """It refuses to run as root."""
 SETTINGS = """
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 max_connections = 200
 listen_addresses = ''
