@@ -18,7 +18,7 @@ from models.manifest import Manifest
 from models.rollout import Canary, Rollout, Shadow
 from models.store import Store
 from pipeline.promote import let_in
-from services.gateway import json_body, payload
+from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
 from services.gateway.trials import Trials
 
@@ -116,7 +116,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def roll_back(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Rollback, payload.read(request, MAX_BODY_BYTES) or b"{}")
         store.known_versions(model)
-        by, reason = f"http {request.remote_addr}", asked.reason or "asked for"
+        by, reason = callers.author(), asked.reason or "asked for"
         changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return told(changed)
@@ -125,7 +125,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def make_stable(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
         store.known_versions(model)
-        by = f"http {request.remote_addr}"
+        by = callers.author()
         if rollout.read(store, model).stable != asked.version:
             changes.let_in(model, asked.version, asked, by, Rollout.promote)
         return told(rollout.read(store, model))
@@ -134,7 +134,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def change(model: str) -> dict[str, Any]:
         asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
         store.known_versions(model)
-        changes.make(model, asked, f"http {request.remote_addr}")
+        changes.make(model, asked, callers.author())
         return told(rollout.read(store, model))
 
     return views
