@@ -23,11 +23,10 @@ def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> 
 
 
 def expire(ledger: Path, key: str) -> None:
-    """Nobody can ask for a key that has expired already."""
+    """A minute ago; nobody can ask for a key that has expired already."""
+    past = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
     with closing(sqlite3.connect(ledger)) as connection, connection:
-        connection.execute(
-            "UPDATE keys SET expires_at = '2026-01-01 00:00:00.000000' WHERE prefix = ?", (prefix_of(key),)
-        )
+        connection.execute(f"UPDATE keys SET expires_at = {past} WHERE prefix = ?", (prefix_of(key),))
 
 
 def revoke(ledger: Path, key: str) -> None:

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 LOOK_S = 2.0
 """Between two looks into the ledger."""
+REMEMBERED_S = 30 * 24 * 3600.0
+"""How long it is known of a key that it has ended; then it is as good as never made."""
 NO_DIGEST = "0" * 64
 
 
@@ -119,7 +121,7 @@ class Keyring:
 
     def _look(self) -> None:
         try:
-            keys = self._keys.all()
+            keys = self._keys.all(ended_within_s=REMEMBERED_S)
         except StorageFailed as error:
             self._miss(str(error))
         except Exception as error:  # noqa: BLE001  # the outermost boundary of this thread, which has to go on

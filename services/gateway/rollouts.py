@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import structlog
 from flask import Blueprint, request
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models import retention, rollout
 from models.errors import ModelyardError
@@ -21,10 +21,13 @@ from pipeline.promote import let_in
 from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
 from services.gateway.trials import Trials
+from services.keys import without_secrets
 
 log = structlog.get_logger()
 
 Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Reason = Annotated[str, Field(max_length=500), AfterValidator(without_secrets)]
+"""Kept for good, for whoever looks at the history."""
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 OURS = ("stable", "canary", "shadow")
 """Labels that follow from the rollout."""
@@ -47,7 +50,7 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str = Field("", max_length=500)
+    reason: Reason = ""
 
 
 class Forcible(BaseModel):
@@ -55,7 +58,7 @@ class Forcible(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str = Field("", max_length=500)
+    reason: Reason = ""
     force: bool = False
 
     @model_validator(mode="after")

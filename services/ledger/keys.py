@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from models.errors import UnknownName
@@ -49,9 +49,12 @@ class Keys:
             _check_count(session, asked.name)
             return _key(row, created_at), shown_once
 
-    def all(self) -> tuple[Key, ...]:
-        """Ended ones too; by name, the newest first."""
+    def all(self, ended_within_s: float | None = None) -> tuple[Key, ...]:
+        """By name, the newest first; of those that have ended all, or only those that did so lately."""
         query = select(KeyRow, now()).order_by(KeyRow.name, KeyRow.created_at.desc())
+        if ended_within_s is not None:
+            since = now(-ended_within_s)
+            query = query.where(KeyRow.expires_at > since, or_(KeyRow.revoked_at.is_(None), KeyRow.revoked_at > since))
         with self._session() as session:
             return tuple(_key(row, utc(at)) for row, at in session.execute(query))
 

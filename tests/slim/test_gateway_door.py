@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from models.store import Store
+from services.cli.permissions_page import page
 from services.gateway import permissions
 from services.gateway.permissions import PROBES, ROLES, VIEWS, Permission
 from services.gateway.settings import GatewaySettings
@@ -248,6 +249,11 @@ def test_strict_headers_are_on_every_answer(client: FlaskClient, keys: Mapping[R
         assert policy.startswith("default-src 'none'; ")
         assert "frame-ancestors 'none'" in policy
         assert ("script-src" in policy) == (path == "/docs/" and answer.status_code == 200)
+
+
+def test_the_page_of_permissions_is_up_to_date() -> None:
+    """``make docs`` writes it."""
+    assert (Path(__file__).parents[2] / "docs" / "permissions.md").read_text() == page()
 
 
 def test_permissions_say_what_views_do() -> None:

@@ -16,6 +16,7 @@ from models.errors import UnknownName
 from services import keys as values
 from services.keys import Key, KeyAsked, Role, TooManyKeys
 from services.ledger.keys import Keys
+from tests.keyed import expire
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 ROOT = Path(__file__).parents[2]
@@ -89,17 +90,14 @@ def test_of_many_who_create_at_once_two_do(file: Path) -> None:
 
 def test_a_key_expires_by_the_databases_clock(keys: Keys, file: Path) -> None:
     """What is left is counted there, too; an expired one makes room for another."""
-    key, _ = create(keys, days=2)
+    key, text = create(keys, days=2)
     create(keys)
     assert (key.state, round(key.left_s)) == ("active", 2 * 24 * 3600)
-    expire(file, key.prefix)
+    expire(file, text)
     assert {found.prefix: found.state for found in keys.all()}[key.prefix] == "expired"
+    assert key.prefix not in {found.prefix for found in keys.all(ended_within_s=30)}
+    assert key.prefix in {found.prefix for found in keys.all(ended_within_s=3600)}
     create(keys)
-
-
-def expire(file: Path, prefix: str) -> None:
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE keys SET expires_at = '2026-01-01 00:00:00.000000' WHERE prefix = ?", (prefix,))
 
 
 def test_revoking_again_changes_nothing(keys: Keys) -> None:
