@@ -30,8 +30,7 @@ class Client:
 
     def __init__(self, url: str, settings: ClientSettings | None = None) -> None:
         self.url = url.rstrip("/")
-        key = (settings or ClientSettings.load()).key
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        headers = (settings or ClientSettings.load()).headers
         self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False, headers=headers)
 
     def get(self, path: str, **query: Any) -> Any:

@@ -14,3 +14,8 @@ class ClientSettings(Settings):
     @classmethod
     def _not_empty(cls, key: SecretStr | None) -> SecretStr | None:
         return not_empty(key)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request bears."""
+        return {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}

@@ -123,7 +123,7 @@ def guarded(view: Callable[..., Any], needed: Permission) -> Callable[..., Any]:
     @functools.wraps(view)
     def guard(**named: Any) -> Any:
         if request_ctx.request.method != PREFLIGHT:
-            admit(callers.current(), needed, named.get("model"), named.get("version"))
+            admit(g.caller, needed, named.get("model"), named.get("version"))
         return view(**named)
 
     return guard

@@ -29,8 +29,10 @@ class Readiness:
             return ["shutting down"]
         if self._door and self._door.keyring.unread:
             return ["API keys have not been read from the ledger yet"]
-        found = obstacles(self._serving)
-        return found if callers.current().may(Permission.DESCRIBE) else ["shown with an API key"] * bool(found)
+        found, caller = obstacles(self._serving), callers.current()
+        if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
+            return ["shown with an API key for all models"]
+        return found
 
 
 def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]]) -> Blueprint:

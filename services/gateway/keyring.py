@@ -16,7 +16,6 @@ import structlog
 from models.errors import ModelyardError, StorageFailed
 from services.gateway.callers import Caller
 from services.gateway.permissions import ROLES
-from services.gateway.writer import Writer
 from services.keys import FORM, Key, digest
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ log = structlog.get_logger()
 
 LOOK_S = 2.0
 """Between two looks into the ledger."""
+PATIENCE_S = 5.0
+"""How long a start waits for a ledger that does not answer."""
 REMEMBERED_S = 30 * 24 * 3600.0
 """How long it is known of a key that it has ended; then it is as good as never made."""
 NO_DIGEST = "0" * 64
@@ -67,7 +68,8 @@ class Keyring:
         self._read_at = time.monotonic()
         self._away = False
         self._lock = threading.Lock()
-        self._looking = Writer("keys", LOOK_S, self._look)
+        self._looked, self._ended = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
     @cached_property
     def _keys(self) -> "Keys":
@@ -86,13 +88,14 @@ class Keyring:
         return time.monotonic() - self._read_at
 
     def open(self) -> None:
-        """Looks for the first time, and from then on every while; once more does nothing."""
-        if self._looking.started:
+        """Begins to look, and returns after the first time, or when that takes long; once more does nothing."""
+        if self._thread is not None:
             return
         with self._lock:
-            if not self._looking.started:
-                self._look()
-                self._looking.start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+                self._thread.start()
+        self._looked.wait(PATIENCE_S)
 
     def caller(self, key: str) -> Caller:
         """Whose key this is. Takes microseconds, and as long for a wrong key as for the right one.
@@ -115,9 +118,17 @@ class Keyring:
         return held.caller
 
     def close(self) -> None:
-        self._looking.close()
+        self._ended.set()
+        if self._thread:
+            self._thread.join(PATIENCE_S)
         if "_keys" in vars(self):
             self._keys.close()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._look()
+            self._looked.set()
+            self._ended.wait(LOOK_S)
 
     def _look(self) -> None:
         try:

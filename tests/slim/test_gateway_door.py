@@ -177,14 +177,19 @@ def test_a_pages_question_before_the_request_needs_no_key(server: FakeModelServe
         assert not server.calls
 
 
-def test_probes_tell_models_to_nobody_without_a_key(client: FlaskClient, server: FakeModelServer, keys: Any) -> None:
-    """Only that the process is not ready; who shows a key is told why."""
+def test_probes_name_models_to_keys_for_all_of_them_only(
+    client: FlaskClient, server: FakeModelServer, keys: Mapping[Role, str], ledger: Path
+) -> None:
+    """To others only that the process is not ready."""
+    key_for_one = key_for(ledger, Role.PREDICTOR, HALF_PLUS)
     assert client.get("/healthz").json == {"live": True}
     server.loaded.clear()
     for path, told in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
         plain, keyed = client.get(path), client.get(path, headers=shown(keys[Role.VIEWER]))
         assert (plain.status_code, keyed.status_code) == (503, 503)
-        assert "shown with an API key" in str(plain.json[told])
+        narrow = client.get(path, headers=shown(key_for_one))
+        assert "shown with an API key for all models" in str(plain.json[told])
+        assert plain.json == narrow.json
         assert (HALF_PLUS in plain.text, HALF_PLUS in keyed.text) == (False, True)
 
 
