@@ -14,12 +14,14 @@ from typing import Any
 import orjson
 
 from models.absent import absent
+from services.keys import MARK, without_secrets
 
 with absent("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
     import structlog
 
 get_logger = structlog.get_logger
 
+_MARK = MARK.encode()
 SECRET_WORDS = ("password", "secret", "token", "api_key")
 
 
@@ -35,12 +37,12 @@ def configure(process: str, level: str = "info") -> None:
     ]
     if sys.stderr.isatty():
         structlog.configure(
-            processors=[*shared, structlog.dev.ConsoleRenderer()],
+            processors=[*shared, structlog.dev.ConsoleRenderer(), _shown],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
         )
-        rendered: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+        rendered: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(), _shown]
     else:
         structlog.configure(
             processors=[*shared, structlog.processors.format_exc_info, _line],
@@ -101,7 +103,7 @@ class _Soon:
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
-        sys.stderr.buffer.write(b"\n".join([*lines, b""]))
+        sys.stderr.buffer.write(_clean(b"\n".join([*lines, b""])))
         sys.stderr.buffer.flush()
 
 
@@ -114,7 +116,16 @@ def _add_process(process: str, _: object, __: str, event: structlog.typing.Event
 
 
 def _line(_: object, __: str, event: structlog.typing.EventDict) -> bytes:
-    return orjson.dumps({"event": event.pop("event", ""), **event}, default=repr)
+    return _clean(orjson.dumps({"event": event.pop("event", ""), **event}, default=repr))
+
+
+def _clean(lines: bytes) -> bytes:
+    """Without the API keys that somebody put where none belongs: into a path, a name, a text."""
+    return without_secrets(lines.decode()).encode() if _MARK in lines else lines
+
+
+def _shown(_: object, __: str, line: Any) -> str:
+    return without_secrets(line)
 
 
 def _text(logger: object, method: str, event: structlog.typing.EventDict) -> str:

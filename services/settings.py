@@ -17,6 +17,7 @@ HOME = Path(".modelyard")
 """Where everything lives unless told otherwise, below the working directory."""
 SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 """Folder of the files that hold secrets; each is named like its variable, in small letters."""
+LEAST_KEY_SECRET_CHARS = 32
 
 
 def _split(value: object) -> object:
@@ -80,6 +81,36 @@ class ServiceSettings(Settings):
     def broker(self) -> str:
         """Its URL, with the password."""
         return with_password(self.broker_url, self.broker_password)
+
+
+class KeySettings(ServiceSettings):
+    """What those are told who make or check API keys."""
+
+    key_secret: SecretStr | None = Field(
+        None,
+        description="Secret under which API keys are kept, at least 32 characters; with it every request needs a key. "
+        "Another one makes all keys useless.",
+    )
+
+    @field_validator("key_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        found = not_empty(secret)
+        if found is not None and len(found.get_secret_value()) < LEAST_KEY_SECRET_CHARS:
+            raise ValueError(
+                f"expected at least {LEAST_KEY_SECRET_CHARS} characters, received {len(found.get_secret_value())}; "
+                "`openssl rand -hex 32` makes one"
+            )
+        return found
+
+    @property
+    def key_bytes(self) -> bytes:
+        """The secret; raises ``InvalidSettings`` if there is none."""
+        if self.key_secret is None:
+            raise InvalidSettings(
+                "MODELYARD_KEY_SECRET: there are no API keys without it; `openssl rand -hex 32` makes one"
+            )
+        return self.key_secret.get_secret_value().encode()
 
 
 def secrets_dir() -> Path | None:

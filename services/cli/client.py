@@ -6,8 +6,15 @@ from typing import Any
 import httpx
 
 from models.errors import ModelyardError
+from services.cli.settings import ClientSettings
 
 TIMEOUT_S = 35.0
+
+
+NO_KEY = (
+    "the gateway wants a valid API key: put one into MODELYARD_KEY, or into the file modelyard_key of the folder "
+    "MODELYARD_SECRETS_DIR; `modelyard keys create` makes one"
+)
 
 
 class GatewayUnreachable(ModelyardError):
@@ -19,11 +26,12 @@ class Refused(ModelyardError):
 
 
 class Client:
-    """Calls one gateway."""
+    """Calls one gateway, with the key that the settings hold."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: ClientSettings | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False)
+        headers = (settings or ClientSettings.load()).headers
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False, headers=headers)
 
     def get(self, path: str, **query: Any) -> Any:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
@@ -68,11 +76,18 @@ class Client:
             return False
 
     def model_server_answers(self) -> bool:
-        """True if the model server can be reached through the gateway: it says that it does not know this model."""
+        """True if the model server can be reached through the gateway: it says that it does not know this model.
+
+        Raises:
+            Refused: the gateway wants a key.
+        """
         try:
-            return self._http.get("/v1/models/modelyard", timeout=2).status_code == httpx.codes.NOT_FOUND
+            status = self._http.get("/v1/models/modelyard", timeout=2).status_code
         except httpx.HTTPError:
             return False
+        if status == httpx.codes.UNAUTHORIZED:
+            raise Refused(NO_KEY)
+        return status == httpx.codes.NOT_FOUND
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -81,6 +96,8 @@ class Client:
             raise GatewayUnreachable(
                 f"no gateway answers at {self.url} ({error or type(error).__name__}); start one with `make up`"
             ) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise Refused(NO_KEY)
         if response.is_error:
             raise Refused(_error_text(response))
         return response

@@ -17,6 +17,7 @@ from models import catalog, rollout
 from models.errors import ModelyardError
 from models.store import Store
 from services.cli import redis_server
+from services.cli.settings import ClientSettings
 
 NEEDED = ("flask", "celery", "redis", "tensorflow-serving-api", "tensorflow", "keras")
 LEAST_FREE_GB = 5.0
@@ -102,14 +103,19 @@ def data(folder: Path) -> Iterator[Finding]:
 
 def listening(url: str) -> Iterator[Finding]:
     """Who answers at the gateway's address, and whether it is ready."""
+    headers = ClientSettings.load().headers
     try:
-        version = httpx.get(f"{url}/version", timeout=2, trust_env=False).json()
-        ready = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
+        asked = httpx.get(f"{url}/version", timeout=2, trust_env=False, headers=headers)
+        version = asked.json()
+        ready = httpx.get(f"{url}/readyz", timeout=5, trust_env=False, headers=headers)
     except httpx.ConnectError:
         yield Finding("note", f"nothing listens at {url}", "make up")
     except (httpx.HTTPError, ValueError):
         yield Finding("bad", f"something else than a gateway listens at {url}", "choose another port with --port")
     else:
+        if asked.status_code == httpx.codes.UNAUTHORIZED:
+            yield Finding("bad", f"a gateway at {url} wants a valid API key", "put one into MODELYARD_KEY")
+            return
         yield Finding("ok", f"gateway {version.get('version')} at {url}")
         if ready.is_success:
             yield Finding("ok", "the gateway is ready")

@@ -10,7 +10,7 @@ import typer
 from models.errors import ModelyardError
 from models.store import Store
 from pipeline.job import Policy, Target, parse_overrides
-from services.cli import jobs, rollouts, searches, show, triggers
+from services.cli import jobs, keys, rollouts, searches, show, triggers
 from services.cli.client import Client, body_of
 from services.cli.gc import gc
 from services.cli.migrate import migrate
@@ -29,6 +29,7 @@ Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shippe
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
+app.add_typer(keys.app, name="keys")
 for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc, migrate):
     app.command()(command)
 

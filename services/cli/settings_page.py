@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from services.cli.settings import ClientSettings
 from services.gateway.settings import GatewaySettings
 from services.scheduler.settings import SchedulerSettings
 from services.settings import Settings
@@ -12,6 +13,7 @@ PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
     ("Gateway", GatewaySettings),
     ("Trainer", TrainerSettings),
     ("Scheduler", SchedulerSettings),
+    ("Command line", ClientSettings),
 )
 
 HEAD = """# Settings

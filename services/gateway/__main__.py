@@ -54,7 +54,10 @@ class Lifecycle:
             loop.add_signal_handler(number, self._stopping.set)
         waiting = EventLoop(loop)
         app = create_app(self._settings, draining=self._stopping.is_set, loop=waiting)
-        front = Front(app.wsgi_app, self._settings, waiting, app.extensions["fast_lane"].answer)
+        door = app.extensions["door"]
+        if door:
+            await asyncio.to_thread(door.keyring.open)
+        front = Front(app.wsgi_app, self._settings, waiting, app.extensions["fast_lane"].answer, door)
         server = listen(front, self._settings)
         serving = asyncio.create_task(server.serve())
         await until_listening(self._settings)

@@ -35,10 +35,24 @@ UNDER_WAY = 4
 """Batches of one body at once: two at the model, two on the way."""
 
 
+class NoLongerWelcome(ModelyardError):
+    """The caller's key was revoked, or has expired, while they were sending."""
+
+    status = 401
+
+
 def answer(
-    request: Request, interface: Interface, limits: GatewaySettings, serving: Serving, request_id: str
+    request: Request,
+    interface: Interface,
+    limits: GatewaySettings,
+    serving: Serving,
+    request_id: str,
+    is_welcome: Callable[[], bool],
 ) -> Response:
     """The answer, whose lines are worked out while it is sent.
+
+    Args:
+        is_welcome: whether the caller still is: no line is read any more when its key has ended.
 
     Raises:
         InvalidRequest: unknown signature, or labels where there are none. UnsupportedType: unknown encoding.
@@ -49,10 +63,21 @@ def answer(
         labels.require(interface, signature)
     timeout_s = deadline.asked(request.headers.get(deadline.HEADER), limits.predict_timeout_s).total_s
     task = Task(interface, signature, named, timeout_s, limits, serving)
-    read = lines.reader(request.stream, request.content_encoding)
+    read = while_welcome(lines.reader(request.stream, request.content_encoding), is_welcome)
     pump = Pump(task, read, peer.find(request.environ), request_id)
     serving.wait_for(pump.begin())
     return Response(pieces(pump, serving), mimetype=request.mimetype)
+
+
+def while_welcome(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
+    """Reads on for who is; raises ``NoLongerWelcome``."""
+
+    def piece(size: int) -> bytes:
+        if not is_welcome():
+            raise NoLongerWelcome("the API key has ended; what came before is answered")
+        return read(size)
+
+    return piece
 
 
 def pieces(pump: "Pump", serving: Serving) -> Iterator[bytes]:

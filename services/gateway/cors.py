@@ -10,8 +10,8 @@ from flask import Flask, Response, request
 PATHS = ("/v1/", "/v2/")
 HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
-    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding, Inference-Header-Content-Length, X-Request-Id, "
-    "X-Timeout-Ms",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
+    "Inference-Header-Content-Length, X-Request-Id, X-Timeout-Ms",
     "Access-Control-Max-Age": "600",
 }
 """Answers to a browser's question before the request."""

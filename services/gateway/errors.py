@@ -7,10 +7,12 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from models.errors import ModelyardError
+from services.keys import without_secrets
 
 log = structlog.get_logger()
 
 TRY_LATER = (429, 503)
+UNKNOWN_CALLER = 401
 RETRY_AFTER_S = (1, 3)
 """Spread, so that callers turned away together do not come back together."""
 SHOWN_CHARS = 200
@@ -61,8 +63,10 @@ def register(app: Flask) -> None:
 
 def told(error: ModelyardError) -> tuple[int, str, list[tuple[str, str]]]:
     """Status, text and headers of an error of ours."""
-    later = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
-    return error.status, str(error), later
+    headers = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
+    if error.status == UNKNOWN_CALLER:
+        headers.append(("www-authenticate", "Bearer"))
+    return error.status, without_secrets(str(error)), headers
 
 
 def opaque(request_id: str) -> str:
@@ -94,7 +98,7 @@ def unexpected(error: Exception) -> Response:
 
 
 def _answer(text: str, status: int) -> Response:
-    response = jsonify({"error": text})
+    response = jsonify({"error": without_secrets(text)})
     response.status_code = status
     return response
 

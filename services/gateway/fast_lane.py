@@ -16,6 +16,7 @@ from models.errors import ModelyardError
 from models.spec import Array
 from services.gateway import access, answers, deadline, errors, fast_json, json_form, payload, v2_answer, v2_form
 from services.gateway.batching import Outputs
+from services.gateway.callers import Caller
 from services.gateway.deadline import Deadline
 from services.gateway.interface import Interface
 from services.gateway.metrics import Metrics
@@ -86,12 +87,14 @@ class FastLane:
         self._settings = settings
         self._metrics = metrics
 
-    async def answer(self, path: str, query: str, headers: Headers, body: bytes) -> Quick | None:
+    async def answer(self, path: str, query: str, headers: Headers, body: bytes, caller: Caller) -> Quick | None:
         """The answer to one request; None leaves it to the view, which finds everything as it was."""
         matched = match(path)
         if matched is None or query or not UNUSUAL.isdisjoint(headers):
             return None
         route, found = matched
+        if not caller.may_ask(found[1]):
+            return None
         started = time.perf_counter()
         request_id = access.request_id(headers.get("x-request-id", ""))
         try:
@@ -108,7 +111,7 @@ class FastLane:
         took_s = time.perf_counter() - started
         rule = route.pinned_rule if found[2] else route.rule
         self._metrics.answered(rule, "POST", status, took_s)
-        access.write_line(status, "POST", rule, took_s, interface.model, version, request_id)
+        access.write_line(status, "POST", rule, took_s, interface.model, version, request_id, caller.name)
         said = [*said, ("content-length", str(len(content)))]
         return Quick(status, [*said, *access.headers_of(request_id, interface, version)], content)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.manifest import Manifest
 from models.store import Store
-from services.gateway import json_body, payload
+from services.gateway import callers, json_body, payload
 from services.gateway.capture import Capture
 from services.gateway.errors import InvalidRequest
 
@@ -40,16 +40,16 @@ def routes(store: Store, capture: Capture) -> Blueprint:
     @views.post("/api/feedback")
     def tell() -> tuple[dict[str, Any], int]:
         told = json_body.parsed(Told, payload.read(request, MAX_BODY_BYTES))
-        answer = capture.feedback.answer(told.request_id, told.row)
+        answer = capture.feedback.answer(told.request_id, told.row, callers.current().scope)
         manifest = store.manifest(answer.model, answer.version)
         truth = truth_of(told, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
-        capture.feedback.tell(answer, truth, right=right, client=request.remote_addr or "")
+        capture.feedback.tell(answer, truth, right=right, client=callers.client())
         return {"model": answer.model, "version": answer.version, "right": right}, 201
 
     @views.get("/api/answers/<request_id>")
     def made(request_id: str) -> dict[str, Any]:
-        answer = capture.feedback.answer(request_id[:MAX_ID])
+        answer = capture.feedback.answer(request_id[:MAX_ID], models=callers.current().scope)
         manifest = store.manifest(answer.model, answer.version)
         return {
             "request_id": request_id,

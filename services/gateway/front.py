@@ -18,18 +18,22 @@ from typing import Any
 import orjson
 import structlog
 
-from services.gateway import access, cors, waiting
+from models.errors import ModelyardError
+from services.gateway import access, cors, errors, waiting
 from services.gateway.admission import Admission
+from services.gateway.callers import EVERYBODY, NOBODY, Caller
 from services.gateway.deadline import HEADER as TIMEOUT_HEADER
+from services.gateway.door import Door
 from services.gateway.environment import Answer, Headers, Wsgi, body_of, called, environ_of
 from services.gateway.errors import RETRY_AFTER_S
 from services.gateway.pace import Pace
 from services.gateway.settings import GatewaySettings
+from services.keys import without_secrets
 
 log = structlog.get_logger()
 
-Quick = Callable[[str, str, Headers, bytes], Awaitable[Any]]
-"""``fast_lane.FastLane.answer``: path, query, headers and body of a prediction to its answer, or None."""
+Quick = Callable[[str, str, Headers, bytes, Caller], Awaitable[Any]]
+"""``fast_lane.FastLane.answer``: path, query, headers, body and caller of a prediction to its answer, or None."""
 PREDICTION = re.compile(
     r"/v1/models/([^/:]+)[^:]*:(?:predict|classify|regress)|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer",
     re.IGNORECASE,
@@ -60,9 +64,13 @@ class Refused(Exception):
 class Front:
     """The RSGI application around the WSGI one."""
 
-    def __init__(self, app: Wsgi, settings: GatewaySettings, loop: waiting.EventLoop, quick: Quick) -> None:
+    def __init__(
+        self, app: Wsgi, settings: GatewaySettings, loop: waiting.EventLoop, quick: Quick, door: Door | None = None
+    ) -> None:
+        """``door``: None where there are no keys."""
         self._app = app
         self._quick = quick
+        self._door = door
         self._settings = settings
         self._loop = loop
         self._admission = Admission(settings.max_in_flight)
@@ -80,7 +88,7 @@ class Front:
         try:
             await self._admit(scope, protocol)
         except Refused as refused:
-            body = orjson.dumps({"error": str(refused)})
+            body = orjson.dumps({"error": without_secrets(str(refused))})
             said = access.headers_of(access.request_id(scope.headers.get("x-request-id") or ""), None, None)
             marks = cors.headers_of(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
             headers = [("content-type", "application/json"), *said, *marks.items(), *refused.headers.items()]
@@ -102,6 +110,7 @@ class Front:
         return True
 
     async def _admit(self, scope: Any, protocol: Any) -> None:
+        caller = self._let_in(scope, self._door) if self._door else EVERYBODY
         prediction = PREDICTION.fullmatch(scope.path) if scope.method == "POST" else None
         model = prediction[1] or prediction[2] if prediction else ""
         if model and self._admission.is_full(model, behind=self._pace.is_behind()):  # under overload, most of the work
@@ -109,7 +118,8 @@ class Front:
         headers = dict(scope.headers.items())
         check_headers(headers)
         if not model:
-            environ = environ_of(scope, headers) | body_of(await self._read(headers, protocol))
+            whole = b"" if caller is NOBODY else await self._read(headers, protocol)
+            environ = environ_of(scope, headers) | body_of(whole)
             await self._answer(environ, protocol, in_thread=not ON_THE_LOOP.fullmatch(scope.path))
             return
         asked_s, streamed = self._asked_s(headers), is_streamed(headers)
@@ -119,9 +129,18 @@ class Front:
         self._check_room(model, asked_s, bulk=bulk)
         self._admission.enter(model)
         try:
-            await self._predict(scope, headers, protocol, body)
+            await self._predict(scope, headers, protocol, body, caller)
         finally:
             self._admission.leave(model)
+
+    def _let_in(self, scope: Any, door: Door) -> Caller:
+        """Who calls; raises ``Refused`` before anything is read of who has no good key."""
+        shown, address = scope.headers.get_all("authorization"), scope.client.rpartition(":")[0]
+        try:
+            return door.enter(scope.method, scope.path, shown, address)
+        except ModelyardError as error:
+            status, text, headers = errors.told(error)
+            raise Refused(status, text, unread=True, **dict(headers)) from None
 
     def _check_room(self, model: str, asked_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model has too much to do: asked before the body is read, and once it is there."""
@@ -129,10 +148,10 @@ class Front:
         if wait_s is not None:
             raise crowded(model, wait_s, unread=unread)
 
-    async def _predict(self, scope: Any, headers: Headers, protocol: Any, body: bytes | None) -> None:
+    async def _predict(self, scope: Any, headers: Headers, protocol: Any, body: bytes | None, caller: Caller) -> None:
         if body is None:
             given = {"wsgi.input": Incoming(protocol, self._loop, self._settings.body_timeout_s)}
-        elif quick := await self._quick(scope.path, scope.query_string, headers, body):
+        elif quick := await self._quick(scope.path, scope.query_string, headers, body, caller):
             protocol.response_bytes(quick.status, quick.headers, quick.body)
             return
         else:

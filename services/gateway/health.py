@@ -8,13 +8,35 @@ from flask import Blueprint, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from models.errors import ModelyardError
+from services.gateway import callers
+from services.gateway.door import Door
 from services.gateway.errors import ServableNotFound
 from services.gateway.metrics import Metrics
+from services.gateway.permissions import Permission
 from services.gateway.serving import Serving
 
 
-def routes(serving: Serving, metrics: Metrics, draining: Callable[[], bool]) -> Blueprint:
-    """Probes and metrics. ``draining`` says whether the process has been told to stop."""
+class Readiness:
+    """Whether predictions would be answered."""
+
+    def __init__(self, serving: Serving, draining: Callable[[], bool], door: Door | None = None) -> None:
+        """``draining``: whether the process has been told to stop."""
+        self._serving, self._draining, self._door = serving, draining, door
+
+    def reasons(self) -> list[str]:
+        """Why they would not; empty if they would. Models are named to those only who may know of them."""
+        if self._draining():
+            return ["shutting down"]
+        if self._door and self._door.keyring.unread:
+            return ["API keys have not been read from the ledger yet"]
+        found, caller = obstacles(self._serving), callers.current()
+        if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
+            return ["shown with an API key for all models"]
+        return found
+
+
+def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]]) -> Blueprint:
+    """Probes and metrics. ``not_ready``: why no prediction would be answered."""
     views = Blueprint("health", __name__)
 
     @views.get("/healthz")
@@ -23,7 +45,7 @@ def routes(serving: Serving, metrics: Metrics, draining: Callable[[], bool]) -> 
 
     @views.get("/readyz")
     def ready() -> tuple[dict[str, Any], int]:
-        reasons = ["shutting down"] if draining() else obstacles(serving)
+        reasons = not_ready()
         return ({"ready": False, "reasons": reasons}, 503) if reasons else ({"ready": True}, 200)
 
     @views.get("/metrics")

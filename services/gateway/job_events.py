@@ -47,8 +47,13 @@ class Streams:
         self._draining = draining
         self._open = 0
 
-    def follow(self, look: Look, after: int, environ: Mapping[str, Any]) -> Iterator[bytes] | None:
+    def follow(
+        self, look: Look, after: int, environ: Mapping[str, Any], is_welcome: Callable[[], bool]
+    ) -> Iterator[bytes] | None:
         """What happens from the event after ``after`` on; None if the job has ended and nothing is left to say.
+
+        Args:
+            is_welcome: whether the caller still is: a stream ends when its key does.
 
         Raises:
             UnknownName: no such job.
@@ -59,9 +64,11 @@ class Streams:
             return None
         if self._open >= MOST:
             raise TooManyListeners(f"{MOST} listeners already; try again later")
-        return self._followed(look, after, environ)
+        return self._followed(look, after, environ, is_welcome)
 
-    def _followed(self, look: Look, after: int, environ: Mapping[str, Any]) -> Iterator[bytes]:
+    def _followed(
+        self, look: Look, after: int, environ: Mapping[str, Any], is_welcome: Callable[[], bool]
+    ) -> Iterator[bytes]:
         self._open += 1
         caller = peer.find(environ)
         try:
@@ -69,7 +76,7 @@ class Streams:
             for message in self._messages(look, after):
                 if message:
                     yield message
-                if self._draining() or (caller and self._has_left(caller)):
+                if self._draining() or not is_welcome() or (caller and self._has_left(caller)):
                     return
         finally:
             self._open -= 1

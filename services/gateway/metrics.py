@@ -59,6 +59,17 @@ class Metrics:
             "Answers that were to be kept for feedback and were not, because the ledger was away or behind.",
             registry=self.registry,
         )
+        self.refused_keys = Counter(
+            "modelyard_gateway_refused_keys",
+            "Requests without a good API key, by what was wrong with it.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.keys_age = Gauge(
+            "modelyard_gateway_keys_age_seconds",
+            "Time since the API keys were last read from the ledger; 0 where there are none.",
+            registry=self.registry,
+        )
         self.drift = Gauge(
             "modelyard_drift_psi",
             "Population stability index of what the stable version was asked, and answered, against training.",

@@ -39,7 +39,8 @@ def pages() -> Blueprint:
 
     @views.after_request
     def protect(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = CONTENT_POLICY
+        if response.mimetype == "text/html":
+            response.headers["Content-Security-Policy"] = CONTENT_POLICY
         return response
 
     return views

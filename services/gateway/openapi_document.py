@@ -18,6 +18,7 @@ from werkzeug.routing import Map, Rule
 from services.gateway import access, training
 from services.gateway.openapi_operations import JSON, OPERATIONS, Contents, Operation
 from services.gateway.openapi_schemas import Error, Job
+from services.gateway.permissions import PROBES, VIEWS, roles_with
 
 PATTERNS = frozenset({"tfs.other", "docs.show"})
 """Endpoints that are no path of their own: TensorFlow Serving's in other cases and its refusals; files of ``/docs``."""
@@ -69,10 +70,22 @@ HEADERS: Mapping[str, tuple[str, bool, Mapping[str, Any]]] = {
     "X-Model-Version": ("The version that answered.", True, {"type": "integer", "minimum": 0}),
     "X-Model-Data": ("What it was trained on.", False, {"enum": ["real", "sample", "generated"]}),
     "Retry-After": ("Seconds to wait.", True, {"type": "integer", "minimum": 1, "maximum": 30}),
+    "WWW-Authenticate": ("How a key is shown.", True, {"const": "Bearer"}),
     "Location": ("Where the job is.", True, {"type": "string"}),
 }
 """What each says, whether it is always there, and its values."""
-TRY_LATER = (429, 503)
+ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+"""Beside the request's id."""
+KEY: Mapping[str, Any] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "myd_PREFIX_SECRET",
+    "description": "An API key. Needed where the gateway has keys, for all but the probes.",
+}
 
 
 def build(rules: Map) -> dict[str, Any]:
@@ -95,6 +108,7 @@ def build(rules: Map) -> dict[str, Any]:
 
 def add_components(spec: APISpec) -> None:
     """Everything that operations refer to."""
+    spec.components.security_scheme("key", dict(KEY))
     contents = [c for operation in OPERATIONS.values() for c in (operation.takes, *operation.answers.values())]
     bodies: dict[type[BaseModel], None] = {Error: None}
     bodies |= {model: None for content in contents for model in content.values() if model}
@@ -108,8 +122,8 @@ def add_components(spec: APISpec) -> None:
     for name, (text, required, schema) in HEADERS.items():
         spec.components.header(name, {"description": text, "required": required, "schema": dict(schema)})
     for status in {status for operation in OPERATIONS.values() for status in operation.errors}:
-        later = ["Retry-After"] if status in TRY_LATER else []
-        spec.components.response(error_name(status), response(status, {JSON: Error}, ["X-Request-Id", *later]))
+        said = ["X-Request-Id", *ERROR_HEADERS.get(status, ())]
+        spec.components.response(error_name(status), response(status, {JSON: Error}, said))
 
 
 def content_of(contents: Contents) -> dict[str, Any]:
@@ -151,6 +165,7 @@ def operation_of(rule: Rule, operation: Operation) -> dict[str, Any]:
     found = {
         "operationId": "_".join(re.findall(r"\w+", f"{rule.endpoint} {rule.rule}")),
         "summary": operation.summary,
+        **asked_of(rule.endpoint),
         "tags": [rule.endpoint.partition(".")[0]],
         "parameters": ["X-Request-Id", *operation.parameters],
         "responses": responses_of(operation),
@@ -158,6 +173,13 @@ def operation_of(rule: Rule, operation: Operation) -> dict[str, Any]:
     if operation.takes:
         found["requestBody"] = {"required": operation.body_required, "content": content_of(operation.takes)}
     return found
+
+
+def asked_of(endpoint: str) -> dict[str, Any]:
+    """Which keys open a view."""
+    if endpoint in PROBES:
+        return {"security": []}
+    return {"security": [{"key": []}], "description": f"Roles: {', '.join(roles_with(VIEWS[endpoint]))}."}
 
 
 def responses_of(operation: Operation) -> dict[str, Any]:

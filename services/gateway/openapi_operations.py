@@ -14,8 +14,9 @@ Contents = Mapping[str, type[BaseModel] | None]
 
 JSON = "application/json"
 LINES = ("application/jsonl", "application/x-ndjson", "application/jsonlines")
-FRONT = (400, 408, 413, 431, 500, 503)
-"""Errors that any request can have: not understood, too slow, too large, too many headers, ours, or come again."""
+FRONT = (400, 401, 403, 408, 413, 431, 500, 503)
+"""Errors that any request can have: not understood, no good key, too slow, too large, too many headers, ours, or come
+again."""
 MODEL = (*FRONT, 404, 429, 499, 501, 504)
 """And of those that ask a model server."""
 
@@ -137,8 +138,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "feedback.made": Operation(
         "Which version made an answer that was kept, from which data.", json(ours.MadeBy), errors=(*FRONT, 404)
     ),
-    "triggers.listed": Operation("What starts jobs of a model by itself.", json(ours.TriggerList)),
-    "triggers.drift": Operation("How far inputs and answers have moved from training's.", json(ours.DriftShown)),
+    "triggers.listed": Operation(
+        "What starts jobs of a model by itself.", json(ours.TriggerList), errors=(*FRONT, 404)
+    ),
+    "triggers.drift": Operation(
+        "How far inputs and answers have moved from training's.", json(ours.DriftShown), errors=(*FRONT, 404)
+    ),
     "triggers.put": Operation(
         "Have jobs started by a schedule, by feedback, or when quality falls.",
         json(ours.TriggerShown),
@@ -191,6 +196,17 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "searches.cancel": Operation("End a search with all its jobs.", json(ours.SearchShown), errors=(*FRONT, 404)),
     "training.cancel": Operation("End a job that waits or runs.", json(ours.Job), errors=(*FRONT, 404, 409)),
+    "keys.listed": Operation("API keys, without their secrets.", json(ours.KeyList)),
+    "keys.create": Operation(
+        "Create an API key; this is the only time that it is shown.",
+        json(ours.KeyMade, 201),
+        takes={JSON: ours.KeyRequest},
+        parameters=("Content-Encoding",),
+        errors=(*FRONT, 409, 415),
+    ),
+    "keys.revoke": Operation(
+        "End an API key, everywhere within five seconds.", json(ours.KeyShown), errors=(*FRONT, 404)
+    ),
     "health.live": Operation("Whether the process answers.", json(ours.Alive)),
     "health.ready": Operation("Whether predictions would be answered.", json(ours.Ready) | json(ours.NotReady, 503)),
     "health.scrape": Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}),

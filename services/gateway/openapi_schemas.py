@@ -11,6 +11,7 @@ from models.rollout import Canary, Change, Shadow
 from services.gateway.feedback import Told
 from services.gateway.rollouts import Promotion, Rollback, RolloutAsked
 from services.jobs import TrainJob
+from services.keys import KeyAsked, Role
 from services.searches import SearchAsked
 from services.triggers import Trigger
 
@@ -326,6 +327,36 @@ class SearchList(Body):
     """The newest first."""
 
     searches: list[SearchShown]
+
+
+class KeyRequest(KeyAsked):
+    """Whose it is to be, and what for."""
+
+
+class KeyShown(Body):
+    """A key, without its secret."""
+
+    prefix: str
+    name: str
+    role: Role
+    models: list[str]
+    state: Literal["active", "expired", "revoked"]
+    by: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyMade(KeyShown):
+    """The key itself, this once."""
+
+    key: str
+
+
+class KeyList(Body):
+    """Those that have ended, too."""
+
+    keys: list[KeyShown]
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

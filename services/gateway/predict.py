@@ -5,7 +5,7 @@ from dataclasses import replace
 from flask import Blueprint, Response, g
 from flask.globals import request_ctx
 
-from services.gateway import answers, bulk, deadline, multipart, payload
+from services.gateway import answers, bulk, callers, deadline, multipart, payload
 from services.gateway.front import CLASS_HEADER, STREAMED
 from services.gateway.interface import Interface
 from services.gateway.serving import Serving
@@ -26,7 +26,7 @@ def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
         interface = g.interface = serving.interface(model, version, label, until, request.headers.get(KEY_HEADER))
         if request.mimetype in STREAMED:
             g.interface = pinned(interface)
-            return bulk.answer(request, g.interface, settings, serving, g.request_id)
+            return bulk.answer(request, g.interface, settings, serving, g.request_id, callers.current().is_welcome)
         if request.mimetype == multipart.TYPE:
             g.interface = pinned(interface)
             return multipart.answer(request, g.interface, settings, serving, until)

@@ -9,6 +9,7 @@ from models.errors import CorruptData
 from models.manifest import Manifest
 from models.store import Store
 from models.tfserving import ServingFailed
+from services.gateway import callers
 from services.gateway.serving import Serving
 
 UNKNOWN = "unknown"
@@ -23,9 +24,11 @@ def routes(store: Store, serving: Serving) -> Blueprint:
 
     @views.get("/api/models")
     def all_models() -> dict[str, Any]:
-        known = catalog.read(store.root)
+        caller = callers.current()
+        known = caller.catalog(catalog.read(store.root))
+        seen = [model for model in store.models() if caller.sees(model) and store.versions(model)]
         return {
-            "models": [summary(store, serving, model) for model in store.models() if store.versions(model)],
+            "models": [summary(store, serving, model) for model in seen],
             "trainable": sorted(known.trainable) if known else [],
         }
 

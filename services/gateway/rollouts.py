@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import structlog
 from flask import Blueprint, request
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models import retention, rollout
 from models.errors import ModelyardError
@@ -18,13 +18,16 @@ from models.manifest import Manifest
 from models.rollout import Canary, Rollout, Shadow
 from models.store import Store
 from pipeline.promote import let_in
-from services.gateway import json_body, payload
+from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
 from services.gateway.trials import Trials
+from services.keys import without_secrets
 
 log = structlog.get_logger()
 
 Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Reason = Annotated[str, Field(max_length=500), AfterValidator(without_secrets)]
+"""Kept for good, for whoever looks at the history."""
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 OURS = ("stable", "canary", "shadow")
 """Labels that follow from the rollout."""
@@ -47,7 +50,7 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str = Field("", max_length=500)
+    reason: Reason = ""
 
 
 class Forcible(BaseModel):
@@ -55,7 +58,7 @@ class Forcible(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str = Field("", max_length=500)
+    reason: Reason = ""
     force: bool = False
 
     @model_validator(mode="after")
@@ -116,7 +119,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def roll_back(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Rollback, payload.read(request, MAX_BODY_BYTES) or b"{}")
         store.known_versions(model)
-        by, reason = f"http {request.remote_addr}", asked.reason or "asked for"
+        by, reason = callers.author(), asked.reason or "asked for"
         changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return told(changed)
@@ -125,7 +128,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def make_stable(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
         store.known_versions(model)
-        by = f"http {request.remote_addr}"
+        by = callers.author()
         if rollout.read(store, model).stable != asked.version:
             changes.let_in(model, asked.version, asked, by, Rollout.promote)
         return told(rollout.read(store, model))
@@ -134,7 +137,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def change(model: str) -> dict[str, Any]:
         asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
         store.known_versions(model)
-        changes.make(model, asked, f"http {request.remote_addr}")
+        changes.make(model, asked, callers.author())
         return told(rollout.read(store, model))
 
     return views

@@ -12,7 +12,7 @@ from flask import Blueprint, request
 
 from models import catalog
 from models.store import Store
-from services.gateway import json_body, payload
+from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
 from services.gateway.training import KEY_HEADER, MAX_BODY_BYTES, Desk, idempotency_key
 
@@ -40,22 +40,30 @@ class SearchDesk:
         from services.jobs import announced
         from services.searches import SearchAsked, plan
 
-        asked = json_body.parsed(SearchAsked, body)
-        planned = plan(asked, announced(catalog.read(self._store.root)).find(asked.model))
-        return self._shown(self.searches.add(search_id(key), asked.model, by, planned.model_dump(mode="json")))
+        asked, caller = json_body.parsed(SearchAsked, body), callers.current()
+        known = announced(caller.catalog(catalog.read(self._store.root)))
+        planned = plan(asked, known.find(asked.model))
+        number = search_id(caller.own(key))
+        return self._shown(self.searches.add(number, asked.model, by, planned.model_dump(mode="json")))
 
     def shown(self, search_id: str) -> dict[str, Any]:
-        return self._shown(self.searches.search(search_id))
+        """Raises ``UnknownName``, also for one of a model that the caller does not see."""
+        return self._shown(self.searches.search(search_id, callers.current().scope))
 
     def listed(self) -> list[dict[str, Any]]:
-        return [self._shown(search) for search in self.searches.all(limit=50)]
+        return [self._shown(search) for search in self.searches.all(limit=50, models=callers.current().scope)]
 
     def cancel(self, search_id: str, by: str) -> dict[str, Any]:
-        """Ends a search that runs, with all its jobs; one that has ended stays as it is."""
+        """Ends a search that runs, with all its jobs; one that has ended stays as it is.
+
+        Raises:
+            UnknownName: there is none that the caller may end.
+        """
         from services.ledger import TooLate
         from services.ledger.searches import CANCELLED
 
-        while not (search := self.searches.search(search_id)).finished_at:
+        scope, owner = callers.current().scope, callers.owner()
+        while not (search := self.searches.search(search_id, scope, owner)).finished_at:
             self.searches.end(search, CANCELLED, f"cancelled by {by}")
         for job in self._jobs(search_id).values() if search.state == CANCELLED else ():
             with suppress(TooLate):
@@ -79,7 +87,7 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
     @views.post("/api/searches")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
-        search = desk.submit(body, f"http {request.remote_addr}", key)
+        search = desk.submit(body, callers.author(), key)
         return search, 202, {"Location": f"/api/searches/{search['id']}"}
 
     @views.get("/api/searches")
@@ -92,7 +100,7 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
 
     @views.post("/api/searches/<search_id>:cancel")
     def cancel(search_id: str) -> dict[str, Any]:
-        return desk.cancel(search_id, f"http {request.remote_addr}")
+        return desk.cancel(search_id, callers.author())
 
     return views
 

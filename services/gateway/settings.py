@@ -5,19 +5,21 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from services.settings import HOME, Addresses, ServiceSettings
+from services.settings import HOME, Addresses, KeySettings
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(KeySettings):
     """What the HTTP door needs to know."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; only loopback, as long as there are no API keys.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."
+    )
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     threads: int = Field(8, ge=1, le=512, description="Requests other than predictions that are worked on at once.")
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
@@ -69,6 +71,7 @@ class GatewaySettings(ServiceSettings):
     max_batch_pixels: int = Field(
         64_000_000, ge=1, description="Most pixels in one prediction's images: small files can decode to large ones."
     )
+    open_docs: bool = Field(False, description="Whether /docs and /openapi.json are shown without an API key.")
     capture: Annotated[Addresses, NoDecode] = Field(
         (), description="Models of which a sample of answers is kept with their inputs, for feedback; by commas."
     )
@@ -86,11 +89,12 @@ class GatewaySettings(ServiceSettings):
 
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        if host != "localhost" and not _is_loopback(host):
+    def _loopback(cls, host: str, before: ValidationInfo) -> str:
+        """``before``: fields of the parents come first."""
+        if host != "localhost" and not _is_loopback(host) and not before.data.get("key_secret"):
             raise ValueError(
-                f"{host} can be reached from other machines, and the gateway does not ask for API keys yet; "
-                "listen on 127.0.0.1 and put a proxy that authenticates in front"
+                f"{host!r} can be reached from other machines, and without MODELYARD_KEY_SECRET nobody is asked for "
+                "API keys; set it (`openssl rand -hex 32`), or listen on 127.0.0.1"
             )
         return host
 

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from models import catalog
 from models.errors import ModelyardError
 from models.store import Store
-from services.gateway import job_events, json_body, payload
+from services.gateway import callers, job_events, json_body, payload
 from services.gateway.job_events import Streams
 from services.gateway.settings import GatewaySettings
 
@@ -66,6 +66,14 @@ class Desk:
 
         return self._accept(json_body.parsed(jobs.TrainJob, body), by, key)
 
+    def seen(self, job_id: str) -> "Job":
+        """A job that the caller may know of; raises ``UnknownName``."""
+        return self.ledger.job(job_id, callers.current().scope)
+
+    def owned(self, job_id: str) -> "Job":
+        """A job that the caller may end or retry; raises ``UnknownName``: anybody else's is not there."""
+        return self.ledger.job(job_id, callers.current().scope, by=callers.owner())
+
     def retry(self, job_id: str, by: str, key: str | None) -> "Job":
         """Accepts a job that has ended once more, as a new one.
 
@@ -74,7 +82,7 @@ class Desk:
         """
         from services import jobs
 
-        job = self.ledger.job(job_id)
+        job = self.owned(job_id)
         if not job.finished_at:
             raise NotEnded(f"{job_id} is {job.state}; only a job that has ended can be tried again")
         asked = jobs.TrainJob.model_validate({name: getattr(job, name) for name in jobs.TrainJob.model_fields})
@@ -83,8 +91,9 @@ class Desk:
     def _accept(self, asked: "TrainJob", by: str, key: str | None, retry_of: str | None = None) -> "Job":
         from services import jobs
 
-        known = catalog.read(self._store.root)
-        return jobs.accept(known, self.ledger, self.queue, asked, by, key=key, retry_of=retry_of)
+        caller = callers.current()
+        known = caller.catalog(catalog.read(self._store.root))
+        return jobs.accept(known, self.ledger, self.queue, asked, by, key=caller.own(key), retry_of=retry_of)
 
 
 def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Blueprint:
@@ -95,7 +104,7 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
     @views.post("/api/jobs")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
-        job = desk.submit(body, f"http {request.remote_addr}", key)
+        job = desk.submit(body, callers.author(), key)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
     @views.get("/api/jobs")
@@ -104,35 +113,38 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
 
         asked = wanted(request.args, [state.value for state in State])
         limit = asked["limit"]
-        jobs = desk.ledger.jobs(**asked | {"limit": limit + 1})
+        jobs = desk.ledger.jobs(**asked | {"limit": limit + 1}, models=callers.current().scope)
         shown_jobs = [shown(job) for job in jobs[:limit]]
         return {"jobs": shown_jobs, "next": shown_jobs[-1]["id"] if len(jobs) > limit else None}
 
     @views.get("/api/jobs/<job_id>")
     def one(job_id: str) -> dict[str, Any]:
-        job, events = desk.ledger.job(job_id), desk.ledger.events(job_id)
+        job, events = desk.seen(job_id), desk.ledger.events(job_id)
         return shown(job) | {"events": [vars(event) for event in events]}
 
     @views.get("/api/jobs/<job_id>/events")
     def events(job_id: str) -> Response:
-        def look(after: int) -> "tuple[Job, Sequence[Event]]":
-            return desk.ledger.job(job_id), desk.ledger.events(job_id, after)
+        caller = callers.current()
 
-        told = streams.follow(look, last_event(request.headers.get(LAST_EVENT_HEADER)), request.environ)
+        def look(after: int) -> "tuple[Job, Sequence[Event]]":
+            return desk.ledger.job(job_id, caller.scope), desk.ledger.events(job_id, after)
+
+        after = last_event(request.headers.get(LAST_EVENT_HEADER))
+        told = streams.follow(look, after, request.environ, caller.is_welcome)
         return Response(status=204) if told is None else Response(told, mimetype=job_events.TYPE)
 
     @views.get("/api/jobs/<job_id>/log")
     def log(job_id: str) -> Response:
-        return Response(desk.ledger.log(job_id), mimetype="text/plain")
+        return Response(desk.ledger.log(desk.seen(job_id).id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
     def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:
-        job = desk.retry(job_id, f"http {request.remote_addr}", idempotency_key(request.headers.get(KEY_HEADER)))
+        job = desk.retry(job_id, callers.author(), idempotency_key(request.headers.get(KEY_HEADER)))
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
     @views.post("/api/jobs/<job_id>:cancel")
     def cancel(job_id: str) -> dict[str, Any]:
-        return shown(desk.ledger.cancel(job_id, f"http {request.remote_addr}"))
+        return shown(desk.ledger.cancel(desk.owned(job_id).id, callers.author()))
 
     return views
 

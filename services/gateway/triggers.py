@@ -8,7 +8,7 @@ from flask import Blueprint, request
 from models import catalog
 from models.errors import UnknownName
 from models.store import Store
-from services.gateway import json_body, payload
+from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
 from services.gateway.trials import Trials
 
@@ -35,7 +35,7 @@ class Board:
         from services.triggers import Trigger
 
         asked = json_body.parsed(Trigger, body)
-        known = catalog.read(self._store.root)
+        known = callers.current().catalog(catalog.read(self._store.root))
         if known is None:
             raise UnknownName(f"unknown model {model[:64]!r}: no trainer has announced its models yet")
         known.find(model).check(asked.job.recipe, asked.job.overrides)

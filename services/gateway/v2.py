@@ -11,8 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from models.errors import ModelyardError
-from services.gateway import deadline, payload, v2_answer, v2_form, v2_models
-from services.gateway.health import obstacles
+from services.gateway import callers, deadline, payload, v2_answer, v2_form, v2_models
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
 from services.gateway.versions import KEY_HEADER
@@ -28,8 +27,8 @@ class ChangedElsewhere(ModelyardError):
     status = 501
 
 
-def routes(settings: GatewaySettings, serving: Serving, draining: Callable[[], bool] = lambda: False) -> Blueprint:
-    """The protocol's routes. A version that is not a number is a label. ``draining``: told to stop, so not ready."""
+def routes(settings: GatewaySettings, serving: Serving, not_ready: Callable[[], list[str]]) -> Blueprint:
+    """The protocol's routes. A version that is not a number is a label. ``not_ready``: why the server is not."""
     views = Blueprint("v2", __name__)
 
     @views.post(f"{MODEL}/infer")
@@ -68,13 +67,14 @@ def routes(settings: GatewaySettings, serving: Serving, draining: Callable[[], b
 
     @views.get("/v2/health/ready/", strict_slashes=False)
     def ready() -> tuple[dict[str, Any], int]:
-        reasons = ["shutting down"] if draining() else obstacles(serving)
+        reasons = not_ready()
         return ({"ready": False, "error": "; ".join(reasons)}, 503) if reasons else ({"ready": True}, 200)
 
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
         ready_only = v2_models.ready_only(payload.read(request, settings.max_json_bytes), settings.max_depth)
-        return v2_models.index(serving, ready_only=ready_only)
+        seen = [model for model in serving.models() if callers.current().sees(model)]
+        return v2_models.index(serving, seen, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")
     @views.post("/v2/repository/models/<model:model>/unload")

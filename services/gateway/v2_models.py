@@ -1,6 +1,6 @@
 """What the Open Inference Protocol V2 says of models: which version is meant, what it takes, and its state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -76,9 +76,9 @@ def ready_only(body: bytes, max_depth: int) -> bool:
     return flag("ready", asked.get("ready", False))
 
 
-def index(serving: Serving, *, ready_only: bool) -> list[dict[str, Any]]:
-    """Every version of every model that the model server has heard of; a model without any is not available."""
-    entries = [entry for model in serving.models() for entry in entries_of(serving, model)]
+def index(serving: Serving, models: Iterable[str], *, ready_only: bool) -> list[dict[str, Any]]:
+    """Every version of these models that the model server has heard of; a model without any is not available."""
+    entries = [entry for model in models for entry in entries_of(serving, model)]
     return [entry for entry in entries if entry["state"] == READY or not ready_only]
 
 

@@ -17,7 +17,9 @@ from services.gateway import (
     examples,
     feedback,
     health,
+    keys,
     openapi,
+    permissions,
     predict,
     registry,
     rollouts,
@@ -27,8 +29,10 @@ from services.gateway import (
     triggers,
     v2,
 )
+from services.gateway.door import Door
 from services.gateway.fast_lane import FastLane
 from services.gateway.job_events import Streams
+from services.gateway.keyring import Keyring
 from services.gateway.metrics import Metrics
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
@@ -51,9 +55,12 @@ def create_app(
     store, metrics = Store(settings.store), Metrics()
     loop = loop or EventLoop()
     serving = Serving(settings, metrics, loop)
+    door = door_of(settings, metrics)
+    reasons = health.Readiness(serving, draining, door).reasons
 
     app = Flask(__name__, static_folder=None)
     app.extensions["serving"] = serving
+    app.extensions["door"] = door
     app.extensions["fast_lane"] = FastLane(serving, settings, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)
@@ -65,17 +72,28 @@ def create_app(
     app.register_blueprint(predict.routes(settings, serving))
     app.register_blueprint(examples.routes(settings, serving))
     app.register_blueprint(tfs.routes(serving))
-    app.register_blueprint(v2.routes(settings, serving, draining))
+    app.register_blueprint(v2.routes(settings, serving, reasons))
     app.register_blueprint(registry.routes(store, serving))
     app.register_blueprint(rollouts.routes(settings, store, serving.trials))
     app.register_blueprint(triggers.routes(settings, store, serving.trials))
     app.register_blueprint(feedback.routes(store, serving.capture))
-    app.register_blueprint(health.routes(serving, metrics, draining))
+    app.register_blueprint(health.routes(serving, metrics, reasons))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(searches.routes(settings, store))
+    app.register_blueprint(keys.routes(settings))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
+    permissions.check(app.url_map)
+    if door:
+        door.guard(app)
     return app
+
+
+def door_of(settings: GatewaySettings, metrics: Metrics) -> Door | None:
+    """None where there are no keys: then everybody is let in."""
+    if settings.key_secret is None:
+        return None
+    return Door(Keyring(settings.ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
 
 
 class NoSessions(SessionInterface):

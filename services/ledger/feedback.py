@@ -85,9 +85,11 @@ class Feedback:
                 session.execute(delete(AnswerRow).where(AnswerRow.id == number))
                 total -= size
 
-    def answer(self, request_id: str, row: int = 0) -> Answer:
-        """Raises ``UnknownAnswer``."""
+    def answer(self, request_id: str, row: int = 0, models: Collection[str] | None = None) -> Answer:
+        """One that was kept; of these models, or of any. Raises ``UnknownAnswer``."""
         query = select(AnswerRow).where(AnswerRow.request_id == request_id, AnswerRow.row == row)
+        if models is not None:
+            query = query.where(AnswerRow.model.in_(models))
         with self._session() as session:
             found = session.scalar(query)
             if found is None:

@@ -110,11 +110,20 @@ class Ledger:
         with self._session() as session:
             session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
 
-    def job(self, job_id: str) -> Job:
-        """Raises ``UnknownName``."""
+    def job(self, job_id: str, models: Collection[str] | None = None, by: str | None = None) -> Job:
+        """One job.
+
+        Args:
+            models: it is not there for who asks unless it is of one of these.
+            by: nor unless this is who asked for it.
+
+        Raises:
+            UnknownName: it is not there.
+        """
         with self._session() as session:
             row = session.get(JobRow, job_id)
-            if row is None:
+            foreign = row and ((models is not None and row.model not in models) or (by is not None and row.by != by))
+            if row is None or foreign:
                 raise UnknownName(f"unknown job {job_id[:64]!r}")
             return row.to_job()
 
@@ -122,6 +131,7 @@ class Ledger:
         self,
         *,
         model: str | None = None,
+        models: Collection[str] | None = None,
         group: str | None = None,
         states: Collection[State] | None = None,
         before: str | None = None,
@@ -130,6 +140,7 @@ class Ledger:
         """The newest jobs first.
 
         Args:
+            models: only of these; None for all.
             before: only those that are older than this job.
 
         Raises:
@@ -138,12 +149,14 @@ class Ledger:
         query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
         if model is not None:
             query = query.where(JobRow.model == model)
+        if models is not None:
+            query = query.where(JobRow.model.in_(models))
         if group is not None:
             query = query.where(JobRow.group == group)
         if states is not None:
             query = query.where(JobRow.state.in_(states))
         if before is not None:
-            newer = self.job(before)
+            newer = self.job(before, models)
             query = query.where(tuple_(JobRow.created_at, JobRow.id) < (newer.created_at, newer.id))
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))

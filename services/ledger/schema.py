@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from models.errors import StorageFailed
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest file in ``migrations/versions``."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x6D6F6479

@@ -1,6 +1,6 @@
 """Searches as the ledger keeps them: what was planned, and which jobs were asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -74,19 +74,24 @@ class Searches:
                 raise KeyReused(f"the Idempotency-Key was used for another search, {search_id}")
             return _search(earlier)
 
-    def search(self, search_id: str) -> Search:
-        """Raises ``UnknownName``."""
+    def search(self, search_id: str, models: Collection[str] | None = None, by: str | None = None) -> Search:
+        """One search; of these models and by this person, if that is said. Raises ``UnknownName``."""
         with self._session() as session:
             row = session.get(SearchRow, search_id)
-            if row is None:
+            foreign = row and ((models is not None and row.model not in models) or (by is not None and row.by != by))
+            if row is None or foreign:
                 raise UnknownName(f"unknown search {search_id[:64]!r}")
             return _search(row)
 
-    def all(self, state: str | None = None, limit: int = 200) -> tuple[Search, ...]:
-        """In a state, or in any; the newest first."""
+    def all(
+        self, state: str | None = None, limit: int = 200, models: Collection[str] | None = None
+    ) -> tuple[Search, ...]:
+        """In a state, or in any; of these models, or of all; the newest first."""
         query = select(SearchRow).order_by(SearchRow.created_at.desc(), SearchRow.id).limit(limit)
         if state is not None:
             query = query.where(SearchRow.state == state)
+        if models is not None:
+            query = query.where(SearchRow.model.in_(models))
         with self._session() as session:
             return tuple(map(_search, session.scalars(query)))
 

@@ -261,6 +261,23 @@ class SearchRow(Table):
     finished_at: Mapped[datetime | None]
 
 
+class KeyRow(Table):
+    """An API key, without its secret; rows stay when it has ended."""
+
+    __tablename__ = "keys"
+
+    prefix: Mapped[str] = mapped_column(String(16), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    """HMAC-SHA256 of the whole key, under the server's own secret."""
+    name: Mapped[str] = mapped_column(String(64), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    models: Mapped[list[str]]
+    by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC; PostgreSQL's driver gives it another name."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,18 @@ def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
 
 @pytest.fixture
 def app(settings: GatewaySettings) -> Iterator[Flask]:
+    with opened(settings) as app:
+        yield app
+
+
+@contextmanager
+def opened(settings: GatewaySettings) -> Iterator[Flask]:
+    """An application, without a process of its own."""
     app = create_app(settings)
     yield app
     app.extensions["serving"].close()
+    if app.extensions["door"]:
+        app.extensions["door"].keyring.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.fuzzing import MODES, Fuzzer
 from tests.slim.test_gateway_process import gateway
 
 TAGS = (
-    *("examples", "feedback", "health", "openapi", "predict", "registry"),
+    *("examples", "feedback", "health", "keys", "openapi", "predict", "registry"),
     *("rollouts", "searches", "tfs", "training", "triggers", "v2"),
 )
 CASES = 6

@@ -1,0 +1,105 @@
+"""API keys as the ledger keeps them: whose they are and what for, never the keys themselves."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from models.errors import UnknownName
+from services import keys
+from services.keys import MOST_ACTIVE, Key, KeyAsked, Role, TooManyKeys
+from services.ledger.clock import now
+from services.ledger.database import Database
+from services.ledger.tables import KeyRow, utc
+
+
+class Keys:
+    """All keys. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._session = self._database.session
+
+    def create(self, asked: KeyAsked, by: str, secret: bytes) -> tuple[Key, str]:
+        """A new key, and its text, which nobody can be told again.
+
+        Args:
+            secret: the server's.
+
+        Raises:
+            TooManyKeys: two of this name are active.
+        """
+        prefix, shown_once, digest = keys.new(secret)
+        with self._session() as session:
+            _wait_for_others(session)
+            created_at = _time(session)
+            row = KeyRow(
+                prefix=prefix,
+                digest=digest,
+                name=asked.name,
+                role=asked.role,
+                models=list(asked.models),
+                by=by,
+                created_at=created_at,
+                expires_at=created_at + timedelta(days=asked.days),
+                revoked_at=None,
+            )
+            session.add(row)
+            session.flush()  # SQLite lets one writer in, from here on: what is counted now stays
+            _check_count(session, asked.name)
+            return _key(row, created_at), shown_once
+
+    def all(self, ended_within_s: float | None = None) -> tuple[Key, ...]:
+        """By name, the newest first; of those that have ended all, or only those that did so lately."""
+        query = select(KeyRow, now()).order_by(KeyRow.name, KeyRow.created_at.desc())
+        if ended_within_s is not None:
+            since = now(-ended_within_s)
+            query = query.where(KeyRow.expires_at > since, or_(KeyRow.revoked_at.is_(None), KeyRow.revoked_at > since))
+        with self._session() as session:
+            return tuple(_key(row, utc(at)) for row, at in session.execute(query))
+
+    def revoke(self, prefix: str) -> Key:
+        """Ends a key; one that was revoked before stays as it is. Raises ``UnknownName``."""
+        theirs = (KeyRow.prefix == prefix, KeyRow.revoked_at.is_(None))
+        with self._session() as session:
+            session.execute(update(KeyRow).where(*theirs).values(revoked_at=now()))
+            row = session.get(KeyRow, prefix)
+            if row is None:
+                raise UnknownName(f"unknown key {prefix[:12]!r}")
+            return _key(row, _time(session))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _wait_for_others(session: Session) -> None:
+    """Until this transaction ends nobody else creates a key; readers are not held up. SQLite does so by itself."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _time(session: Session) -> datetime:
+    """The database's."""
+    return utc(session.scalars(select(now())).one())
+
+
+def _check_count(session: Session, name: str) -> None:
+    theirs = (KeyRow.name == name, KeyRow.revoked_at.is_(None), KeyRow.expires_at > now())
+    if (session.scalar(select(func.count()).select_from(KeyRow).where(*theirs)) or 0) > MOST_ACTIVE:
+        raise TooManyKeys(f"{name} has {MOST_ACTIVE} active keys already; revoke one first")
+
+
+def _key(row: KeyRow, at: datetime) -> Key:
+    expires_at = utc(row.expires_at)
+    return Key(
+        prefix=row.prefix,
+        digest=row.digest,
+        name=row.name,
+        role=Role(row.role),
+        models=tuple(row.models),
+        by=row.by,
+        created_at=utc(row.created_at),
+        expires_at=expires_at,
+        revoked_at=utc(row.revoked_at) if row.revoked_at else None,
+        left_s=(expires_at - at).total_seconds(),
+    )

@@ -1,0 +1,51 @@
+"""API keys for tests, made as an admin makes them: in the ledger."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from services.keys import KeyAsked, Role
+from services.ledger.keys import Keys
+
+KEY_SECRET = "0123456789abcdef0123456789abcdef"
+"""The server's."""
+ENDED_WITHIN_S = 5.0
+"""What is promised of a key that was revoked."""
+
+
+def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
+    """The text of a new key; of the role's name unless another is given."""
+    with closing(Keys(f"sqlite:///{ledger}")) as keys:
+        asked = KeyAsked(name=name or role.value, role=role, models=models)
+        return keys.create(asked, "test", KEY_SECRET.encode())[1]
+
+
+def expire(ledger: Path, key: str) -> None:
+    """A minute ago; nobody can ask for a key that has expired already."""
+    past = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
+    with closing(sqlite3.connect(ledger)) as connection, connection:
+        connection.execute(f"UPDATE keys SET expires_at = {past} WHERE prefix = ?", (prefix_of(key),))
+
+
+def revoke(ledger: Path, key: str) -> None:
+    with closing(Keys(f"sqlite:///{ledger}")) as keys:
+        keys.revoke(prefix_of(key))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what a gateway does as soon as it has looked for new keys."""
+    deadline = time.monotonic() + ENDED_WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def prefix_of(key: str) -> str:
+    return key.split("_", 2)[1]
+
+
+def shown(key: str) -> Mapping[str, str]:
+    """The header that shows a key."""
+    return {"Authorization": f"Bearer {key}"}
