@@ -1,13 +1,16 @@
 """API keys for tests, made as an admin makes them: in the ledger."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import update
+
 from services.keys import KeyAsked, Role
+from services.ledger.clock import now
 from services.ledger.keys import Keys
+from services.ledger.tables import KeyRow, open_engine
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
@@ -22,11 +25,12 @@ def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> 
         return keys.create(asked, "test", KEY_SECRET.encode())[1]
 
 
-def expire(ledger: Path, key: str) -> None:
+def expire(ledger_url: str, key: str) -> None:
     """A minute ago; nobody can ask for a key that has expired already."""
-    past = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-60 seconds')"
-    with closing(sqlite3.connect(ledger)) as connection, connection:
-        connection.execute(f"UPDATE keys SET expires_at = {past} WHERE prefix = ?", (prefix_of(key),))
+    engine = open_engine(ledger_url)
+    with engine.begin() as connection:
+        connection.execute(update(KeyRow).where(KeyRow.prefix == prefix_of(key)).values(expires_at=now(-60)))
+    engine.dispose()
 
 
 def revoke(ledger: Path, key: str) -> None:

@@ -104,7 +104,7 @@ def bad(ledger: Path, keys: Mapping[Role, str]) -> Mapping[str, dict[str, Any]]:
     """Ways of asking that are no good, all with an admin's key."""
     good = keys[Role.ADMIN]
     expired, revoked = (key_for(ledger, Role.ADMIN, name=name) for name in ("old", "gone"))
-    expire(ledger, expired)
+    expire(f"sqlite:///{ledger}", expired)
     revoke(ledger, revoked)
     other = "A" if good[-1] != "A" else "B"
     return {

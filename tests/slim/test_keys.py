@@ -1,7 +1,6 @@
 """API keys in the ledger, and the command that makes the first one."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import text
 
 from models.errors import UnknownName
 from services import keys as values
 from services.keys import Key, KeyAsked, Role, TooManyKeys
 from services.ledger.keys import Keys
+from services.ledger.tables import open_engine
 from tests.keyed import expire
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -23,13 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def keys(file: Path) -> Iterator[Keys]:
-    with closing(Keys(f"sqlite:///{file}")) as found:
+def keys(ledger_url: str) -> Iterator[Keys]:
+    with closing(Keys(ledger_url)) as found:
         yield found
 
 
@@ -37,17 +33,18 @@ def create(keys: Keys, name: str = "ann", role: Role = Role.VIEWER, days: int = 
     return keys.create(KeyAsked(name=name, role=role, days=days), "test", SECRET)
 
 
-def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Keys, file: Path) -> None:
+def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Keys, ledger_url: str) -> None:
     """Only a hash under the server's secret, of which the same key has another under another secret."""
-    key, text = create(keys)
-    mark, prefix, secret = text.split("_", 2)
+    key, shown = create(keys)
+    mark, prefix, secret = shown.split("_", 2)
     assert (mark, prefix, len(secret)) == ("myd", key.prefix, 43)
-    assert values.FORM.fullmatch(text)
+    assert values.FORM.fullmatch(shown)
     assert len({create(keys, name)[1] for name in "abcdef"}) == 6
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert secret.encode() not in file.read_bytes()
-    assert key.digest == values.digest(text, SECRET) != values.digest(text, SECRET[::-1])
+    engine = open_engine(ledger_url)
+    with engine.connect() as connection:
+        assert secret not in str(connection.execute(text("SELECT * FROM keys")).all())
+    engine.dispose()
+    assert key.digest == values.digest(shown, SECRET) != values.digest(shown, SECRET[::-1])
 
 
 def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> None:
@@ -66,19 +63,19 @@ def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> Non
     }
 
 
-def test_of_many_who_create_at_once_two_do(file: Path) -> None:
+def test_of_many_who_create_at_once_two_do(ledger_url: str) -> None:
     """As when two admins rotate the same key."""
     barrier, failures = threading.Barrier(6), []
 
     def race() -> None:
-        with closing(Keys(f"sqlite:///{file}")) as mine:
+        with closing(Keys(ledger_url)) as mine:
             barrier.wait()
             try:
                 create(mine)
             except TooManyKeys as error:
                 failures.append(error)
 
-    with closing(Keys(f"sqlite:///{file}")) as keys:
+    with closing(Keys(ledger_url)) as keys:
         assert keys.all() == ()
         racers = [threading.Thread(target=race) for _ in range(6)]
         for racer in racers:
@@ -88,12 +85,12 @@ def test_of_many_who_create_at_once_two_do(file: Path) -> None:
         assert (len(keys.all()), len(failures)) == (2, 4)
 
 
-def test_a_key_expires_by_the_databases_clock(keys: Keys, file: Path) -> None:
+def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> None:
     """What is left is counted there, too; an expired one makes room for another."""
-    key, text = create(keys, days=2)
+    key, shown = create(keys, days=2)
     create(keys)
     assert (key.state, round(key.left_s)) == ("active", 2 * 24 * 3600)
-    expire(file, text)
+    expire(ledger_url, shown)
     assert {found.prefix: found.state for found in keys.all()}[key.prefix] == "expired"
     assert key.prefix not in {found.prefix for found in keys.all(ended_within_s=30)}
     assert key.prefix in {found.prefix for found in keys.all(ended_within_s=3600)}
@@ -147,9 +144,9 @@ def modelyard(*arguments: str, **settings: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_prints_the_key_alone_and_once(file: Path, keys: Keys) -> None:
+def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) -> None:
     """So that a shell can take it; words for people go to standard error, and know no secret."""
-    said = {"ledger_url": f"sqlite:///{file}", "key_secret": SECRET.decode()}
+    said = {"ledger_url": ledger_url, "key_secret": SECRET.decode()}
     made = modelyard("keys", "create", "ann", "--role", "predictor", "--model", "neuron", "--days", "30", **said)
     assert made.returncode == 0, made.stderr
     text = made.stdout.removesuffix("\n")
@@ -177,9 +174,9 @@ def test_the_command_prints_the_key_alone_and_once(file: Path, keys: Keys) -> No
     ],
 )
 def test_the_command_refuses_in_one_line(
-    file: Path, arguments: tuple[str, ...], settings: dict[str, str], text: str
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], text: str
 ) -> None:
     """With what to do."""
-    refused = modelyard("keys", *arguments, ledger_url=f"sqlite:///{file}", **settings)
+    refused = modelyard("keys", *arguments, ledger_url=f"sqlite:///{tmp_path}/ledger.db", **settings)
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert text in refused.stderr
