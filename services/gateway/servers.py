@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
@@ -41,13 +41,16 @@ SERVER_ERROR = 500
 class Servers:
     """All model servers. Connections are opened by the first call."""
 
-    def __init__(self, addresses: Sequence[str], metrics: Metrics) -> None:
-        self._servers = [Server(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._servers = [Server(address, clock) for address in addresses]
         self._budget = RetryBudget()
         self._metrics = metrics
+        self._clock = clock
 
     async def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
         """The reply of the least busy server that can be reached; once more if it was away and there is time.
+
+        To another server that is there, always: what did not reach the one that is gone costs the others nothing twice.
 
         Raises:
             ServingFailed: with the server's code and words.
@@ -58,7 +61,9 @@ class Servers:
             return await self._ask(server, method, request, deadline)
         except ServingFailed as failure:
             late = deadline.left_s < WORTH_RETRYING * deadline.total_s
-            if failure.code is not grpc.StatusCode.UNAVAILABLE or late or not self._budget.retry():
+            if failure.code is not grpc.StatusCode.UNAVAILABLE or late:
+                raise
+            if self._is_away(self._choose()) and not self._budget.retry():
                 raise
         self._metrics.serving_retries.inc()
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
@@ -69,8 +74,10 @@ class Servers:
             await server.close()
 
     def _choose(self) -> "Server":
-        now = time.monotonic()
-        return min(self._servers, key=lambda server: (server.away_until > now, server.in_flight))
+        return min(self._servers, key=lambda server: (self._is_away(server), server.in_flight))
+
+    def _is_away(self, server: "Server") -> bool:
+        return server.away_until > self._clock()
 
     async def _ask(self, server: "Server", method: str, request: bytes, deadline: Deadline) -> bytes:
         left_s = deadline.left_s - MARGIN_S
@@ -88,8 +95,9 @@ class Servers:
 class Server:
     """One address."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, clock: Callable[[], float]) -> None:
         self.address = address
+        self._clock = clock
         self.in_flight = 0
         self.away_until = 0.0
         self._channel: grpc.aio.Channel | None = None
@@ -102,7 +110,7 @@ class Server:
             reply: bytes = await self._method(method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                self.away_until = time.monotonic() + AWAY_S
+                self.away_until = self._clock() + AWAY_S
             raise ServingFailed(error.code(), error.details() or error.code().name) from None
         finally:
             self.in_flight -= 1
@@ -122,7 +130,9 @@ class Server:
 
 
 class RetryBudget:
-    """Retries are at most a tenth of the requests of the last 10 s: a server in trouble must not get twice the load.
+    """Where no server is known to be there, retries are at most a tenth of the requests of the last 10 s.
+
+    A server in trouble must not get twice the load.
 
     Source: Beyer et al., Site Reliability Engineering, chapter 21.
     """

@@ -1,13 +1,19 @@
 """What goes wrong behind the gateway: the model server is away, late, or answers nonsense."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import rollout
+from models import predict_wire, rollout
 from models.store import Store
+from services.gateway import servers
+from services.gateway.deadline import Deadline
+from services.gateway.metrics import Metrics
+from services.gateway.servers import AWAY_S, RETRIES_AT_LEAST, Servers
 from services.gateway.settings import GatewaySettings
 from services.gateway.wsgi import create_app
 from tests.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded
@@ -44,6 +50,23 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
     """Within one request."""
     settings = GatewaySettings(store=filled.root, serving=("127.0.0.1:9", server.address))
     assert create_app(settings).test_client().post(PREDICT, json=BODY).status_code == 200
+
+
+def test_a_dead_server_among_two_costs_nobody_an_answer(server: FakeModelServer) -> None:
+    """However few requests there are: it is tried again each second, and each time the other one answers instead."""
+    asked = 10 * RETRIES_AT_LEAST
+    request = predict_wire.encode(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
+
+    async def ask() -> None:
+        seconds = 0.0
+        both = Servers(("127.0.0.1:9", server.address), Metrics(), clock=lambda: seconds)
+        for _ in range(asked):
+            seconds += 2 * AWAY_S
+            assert await both.call(servers.PREDICT, request, Deadline.after(5.0))
+        await both.close()
+
+    asyncio.run(ask())
+    assert len(server.calls) == asked
 
 
 @pytest.mark.parametrize(

@@ -104,15 +104,16 @@ def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(sys
 
 
 def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System) -> None:
-    """With a budget of a second it fails; the retry is another job, and is cancelled."""
+    """With a budget of a second it fails, and so does the retry, which is another job; a third one is cancelled."""
     asked = modelyard(system, "train", "mnist_mlp", "--budget", "1", "--priority", "high", "--wait")
     assert (asked.returncode, b"timeout" in asked.stderr) == (1, True)
     failed = system.get("/api/jobs?state=failed")["jobs"][0]["id"]
     again = modelyard(system, "jobs", "retry", failed).stdout.split()[0].decode()
-    assert again != failed
-    assert modelyard(system, "jobs", "cancel", again).returncode == 0
-    listed = modelyard(system, "jobs", "--state", "failed", "--limit", "1").stdout
-    assert (failed.encode() in listed, again.encode() in listed) == (True, False)
+    assert (again != failed, system.get(f"/api/jobs/{again}")["retry_of"]) == (True, failed)
+    other = modelyard(system, "train", "mnist_mlp", "--set", "epochs=20").stdout.split()[0].decode()
+    assert modelyard(system, "jobs", "cancel", other).returncode == 0
+    listed = modelyard(system, "jobs", "--state", "cancelled", "--limit", "1").stdout
+    assert (other.encode() in listed, failed.encode() in listed) == (True, False)
 
 
 def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:

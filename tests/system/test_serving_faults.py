@@ -126,7 +126,8 @@ def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_p
         assert min(spent) > 0.02, spent
     crowded = [answer for answer in seen.refused if "has more to do than it can" in answer.text]
     assert (seen.wrong, seen.failed, seen.late) == ([], [], [])
-    assert seen.refused == crowded, "refused for another reason than that this machine was busy"
+    others = {answer.text for answer in seen.refused} - {answer.text for answer in crowded}
+    assert others == set(), "refused for another reason than that this machine was busy"
 
 
 def cpu_s(pid: int) -> float:
