@@ -6,7 +6,7 @@ BIN := .venv/bin
 SLIM := .venv-slim
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-containers check format bench bench-accuracy docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --all-extras --compile-bytecode
+	$(UV) sync --frozen --extra gateway --extra trainer --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:
@@ -35,6 +35,10 @@ test: install test-slim ## Run all tests
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
+test-containers: install ## Build the images, start the whole system on Podman or Docker, break it (CONTAINER_ENGINE=docker)
+	$(UV) sync --frozen --extra gateway --extra trainer --group containers
+	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
+
 check: install ## Lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,7 +50,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: install ## Compare our serving with its peers; writes docs/benchmarks.md (an hour; ARGS="--seconds 3")
-	$(UV) sync --frozen --all-extras --group bench
+	$(UV) sync --frozen --extra gateway --extra trainer --group bench
 	$(BIN)/python -m benchmarks.serving --write $(ARGS)
 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)

@@ -3,8 +3,9 @@
 A process that trains or exports says it here before it imports anything that imports Keras, as every zoo file does.
 """
 
+import importlib.metadata
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, get_args
 
 from models.absent import absent
@@ -13,6 +14,8 @@ from models.kinds import Backend
 
 VARIABLE = "KERAS_BACKEND"
 DEFAULT: Backend = "tensorflow"
+TENSORFLOWS = ("tensorflow", "tensorflow-cpu")
+"""Packages that hold TensorFlow: images without a GPU have the smaller one."""
 
 
 def known(value: Any) -> Backend:
@@ -42,6 +45,14 @@ def require(backend: Backend) -> None:
             f"recipe key 'backend': expected a process that computes with {backend}, received one with {found}; "
             f"start it with {VARIABLE}={backend}"
         )
+
+
+def tensorflow_version() -> str | None:
+    """Of whichever package holds it; None if none does. Imports nothing."""
+    for package in TENSORFLOWS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package)
+    return None
 
 
 def current() -> Backend:

@@ -43,7 +43,9 @@ class Store:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise StorageFailed(f"model store {self.root} is not writable: {error.strerror}") from error
+            raise StorageFailed(
+                f"model store {self.root} is not writable: {error.strerror}; it must belong to user {os.getuid()}"
+            ) from error
 
     def models(self) -> tuple[str, ...]:
         """Models with a folder in the store, sorted."""

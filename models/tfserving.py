@@ -100,8 +100,10 @@ CHANNEL_OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 ]
-"""Connects at the first call, and by itself again after a failure, at most 1 s apart (gRPC core's arguments)."""
+"""Connects at the first call, and by itself again after a failure, at most 1 s apart (gRPC core's arguments). A name is
+looked up again as often: a container that was started anew may have another address, and gRPC would wait for 30 s."""
 
 HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,

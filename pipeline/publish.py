@@ -165,7 +165,7 @@ def environment(device: str) -> Environment:
     return Environment(
         code=code_revision(),
         python=platform.python_version(),
-        tensorflow=version("tensorflow"),
+        tensorflow=backend.tensorflow_version() or "",
         keras=version("keras"),
         jax=version("jax") if used == "jax" else None,
         numpy=version("numpy"),

@@ -1,7 +1,8 @@
 """Copies TensorFlow's generated message classes, and nothing else of it, from one environment into another.
 
 ``tensorflow-serving-api`` needs ``tensorflow.core.*_pb2`` (a few hundred kilobytes) of a package of 1.5 GB. The
-gateway's environment gets just these; without an ``__init__.py`` they form a namespace package.
+gateway's environment gets just these. Whoever imports ``tensorflow`` itself there is told so, by its ``__init__.py``;
+``models/tfserving.py`` goes past it.
 
     python copy_messages.py .venv .venv-slim
 """
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 
 NEEDED = ("tensorflow/core", "tensorflow/compiler/xla/tsl/protobuf", "tensorflow/tsl/protobuf")
+
+INIT = 'raise ImportError("only the message classes of TensorFlow are installed here")\n'
 
 
 def site_packages(environment: Path) -> Path:
@@ -26,6 +29,8 @@ def copy(source: Path, target: Path) -> int:
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
             copied += 1
+    if copied:
+        (target / "tensorflow" / "__init__.py").write_text(INIT)
     return copied
 
 

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from models import catalog, rollout
+from models import backend, catalog, rollout
 from models.errors import ModelyardError
 from models.store import Store
 from services.cli import redis_server
 from services.cli.settings import ClientSettings
 
-NEEDED = ("flask", "celery", "redis", "tensorflow-serving-api", "tensorflow", "keras")
+NEEDED = ("flask", "celery", "redis", "tensorflow-serving-api", "keras")
 LEAST_FREE_GB = 5.0
 DATA_FILES = ("mnist.npz", "aclImdb_v1.tar.gz")
 
@@ -52,6 +52,10 @@ def installed() -> Iterator[Finding]:
             yield Finding("ok", f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             yield Finding("bad", f"{package} is not installed", "make install")
+    found = backend.tensorflow_version()
+    yield (
+        Finding("ok", f"tensorflow {found}") if found else Finding("bad", "tensorflow is not installed", "make install")
+    )
 
 
 def redis_binary() -> Finding:

@@ -1,15 +1,22 @@
-"""``modelyard migrate``: the ledger's tables, for databases that processes do not migrate by themselves."""
+"""``modelyard migrate``: what must be there before a release's processes start, and that none of them makes alone."""
 
 from contextlib import closing
 
+from models import rollout
+from models.store import Store
 from services.cli import show
 from services.ledger import Ledger
-from services.settings import ServiceSettings, masked
+from services.scheduler.settings import SchedulerSettings
+from services.settings import masked
 
 
 def migrate() -> None:
-    """Make the ledger's tables, or bring them up to date: once before a release's processes start."""
-    settings = ServiceSettings.load()
+    """Make the ledger's tables, or bring them up to date, and the store: once before a release's processes start."""
+    settings = SchedulerSettings.load()
+    store = Store(settings.store)
+    store.prepare()
+    with store.lock():
+        rollout.write_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate()
-    show.console.print(f"{masked(settings.ledger_url)} is up to date", markup=False, soft_wrap=True)
+    show.console.print(f"{masked(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True)

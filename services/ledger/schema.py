@@ -26,8 +26,8 @@ def prepare(engine: Engine) -> None:
         return
     with engine.connect() as connection:
         found = revision(connection)
-    if found is not None and found not in known():
-        raise newer(found)
+    if found not in (None, HEAD) and found not in known():
+        raise newer(str(found))
     if found != HEAD:
         state = f"its tables are of revision {found}, this release needs {HEAD}" if found else "it has no tables"
         raise StorageFailed(f"ledger: {state}; run `modelyard migrate` once")

@@ -27,6 +27,8 @@ from services.ledger.job import Job, Priority, State
 
 BUSY_TIMEOUT_S = 5
 POSTGRESQL = {
+    # Also where the database was made without a locale, and would else give bytes.
+    "client_encoding": "utf8",
     # A host that is gone is noticed in seconds, not in the quarter of an hour that TCP would take.
     "connect_timeout": 3,
     "tcp_user_timeout": 5000,

@@ -11,13 +11,14 @@ import structlog
 
 from models.errors import ModelyardError, StorageFailed
 from models.store import Store
-from services import jobs, logs
+from services import heartbeat, jobs, logs
 from services.ledger import Ledger
 from services.ledger.feedback import Feedback
 from services.ledger.observations import Observations
 from services.ledger.searches import Searches
 from services.ledger.triggers import Triggers
 from services.scheduler.drift import look_at_all
+from services.scheduler.first import First
 from services.scheduler.judge import judge_all
 from services.scheduler.searches import Searcher
 from services.scheduler.settings import SchedulerSettings
@@ -26,6 +27,7 @@ from services.scheduler.triggers import Watch
 log = structlog.get_logger()
 
 TICK_S = 0.1
+BEAT_S = 5.0
 
 
 def main() -> int:
@@ -51,9 +53,12 @@ def main() -> int:
         queue = jobs.sender(settings.broker)
         watch = Watch(store, ledger, feedback, observations, triggers, queue)
         searcher = Searcher(store, ledger, searches, queue)
+        first = First(store, ledger, queue, settings.first_models)
         log.info("looking")
         look_around(
             ended,
+            (BEAT_S, "the clock", lambda: heartbeat.beat(settings.heartbeat)),
+            (settings.first_s, "first versions", first.ask_all),
             (settings.judge_s, "canaries", lambda: judge_all(store, observations, feedback)),
             (settings.drift_s, "drift", lambda: look_at_all(store, feedback, observations)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),

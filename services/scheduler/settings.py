@@ -1,17 +1,26 @@
 """Settings of the scheduler."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
+from pydantic_settings import NoDecode
 
-from services.settings import HOME, ServiceSettings
+from services.settings import HOME, Addresses, ServiceSettings
 
 
 class SchedulerSettings(ServiceSettings):
     """What the process that decides without being asked needs to know."""
 
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
+    heartbeat: Path | None = Field(None, description="File that is touched while it gets on, for health checks.")
     judge_s: float = Field(2.0, gt=0, le=600, description="Seconds between two looks at what was observed of canaries.")
     drift_s: float = Field(60.0, gt=0, le=86_400, description="Seconds between two looks at drift.")
     trigger_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two looks at triggers.")
+    first_models: Annotated[Addresses, NoDecode] = Field(
+        (),
+        description="Models that a job is asked for as long as no version of theirs answers, once a day at most; "
+        "separated by commas.",
+    )
+    first_s: float = Field(5.0, gt=0, le=3600, description="Seconds between two looks at them.")
     search_s: float = Field(2.0, gt=0, le=3600, description="Seconds between two looks at searches.")

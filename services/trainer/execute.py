@@ -80,6 +80,8 @@ class Milestones:
     def __call__(self, progress: Progress) -> None:
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
+        if mark != self._last:
+            log.info("job at", **as_json(progress))
         try:
             self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
         except StorageFailed as error:  # a line less in its story is no reason to end a job

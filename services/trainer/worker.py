@@ -10,14 +10,16 @@ from contextlib import contextmanager
 
 import structlog
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models import catalog
 from models.errors import ModelyardError, StorageFailed
 from models.store import Store
-from services import jobs, logs
+from services import heartbeat, jobs, logs
 from services.ledger import Ledger
 from services.trainer.execute import execute
+from services.trainer.pulse import Pulse, gets_on
 from services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
@@ -28,7 +30,7 @@ RECOVER_S = 5.0
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
     app = jobs.consumer(settings.broker, settings.visibility_timeout_s)
-    app.conf.update(worker_soft_shutdown_timeout=settings.drain_s, worker_enable_soft_shutdown_on_idle=True)
+    app.conf.worker_soft_shutdown_timeout = settings.drain_s  # Celery sleeps so long if a job runs, else not at all
 
     @app.task(name=jobs.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
@@ -58,7 +60,7 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=3, interval_start=0.2, timeout=5)
-    except (OSError, RedisError) as error:
+    except (OperationalError, OSError, RedisError) as error:
         raise jobs.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
@@ -71,7 +73,9 @@ def announce(settings: TrainerSettings) -> None:
 
 
 @contextmanager
-def recovering(settings: TrainerSettings, app: Celery, name: str, queues: Sequence[str]) -> Iterator[None]:
+def recovering(
+    settings: TrainerSettings, app: Celery, name: str, queues: Sequence[str], pulse: Pulse
+) -> Iterator[None]:
     """Says that this worker is there and sends lost jobs again, every while; gives back at the end what it runs."""
     ledger, ended = Ledger(settings.ledger), threading.Event()
 
@@ -81,6 +85,8 @@ def recovering(settings: TrainerSettings, app: Celery, name: str, queues: Sequen
                 ledger.hello(name, queues)
                 if lost := jobs.resend_lost(ledger, app):
                     log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
+                if gets_on(pulse, ledger, name):
+                    heartbeat.beat(settings.heartbeat)
             except ModelyardError as error:
                 log.warning("cannot look for lost jobs", cause=str(error))
             if ended.wait(RECOVER_S):
@@ -122,7 +128,8 @@ def main() -> int:
         log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
         return error.exit_code
     queues = jobs.queues_of_worker(settings.gpu_count())
-    with recovering(settings, app, name, queues):
+    pulse = Pulse()
+    with recovering(settings, app, name, queues, pulse), pulse.taken():
         work(settings, app, queues)
     return 0
 

@@ -119,14 +119,16 @@ def test_processes_do_not_migrate_a_database_that_others_share(postgres_server: 
 def test_the_command_migrates_and_says_no_password(
     postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the password from its file; a wrong one is one line, exit status 1."""
+    """With the password from its file; a wrong one is one line, exit status 1. The store is made, too."""
     name = make_url(postgres_server.new_database()).database
     assert name
     (tmp_path / "modelyard_ledger_password").write_text(PASSWORD + "\n")
     monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("MODELYARD_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("MODELYARD_LEDGER_URL", f"postgresql+psycopg://modelyard@/{name}?host={postgres_server.socket}")
     done = modelyard("migrate")
-    assert (done.returncode, "is up to date" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "are up to date" in done.stdout) == (0, True), done.stderr
+    assert (tmp_path / "store" / "models.config").read_text() == "model_config_list {\n}\n"
     (tmp_path / "modelyard_ledger_password").write_text("wr0ng")
     refused = modelyard("migrate")
     assert refused.returncode == StorageFailed.exit_code

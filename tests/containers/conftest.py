@@ -1,0 +1,131 @@
+"""One system for all tests: images built, started from nothing, both first versions trained."""
+
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.containers.engine import IMAGES, Engine, NoEngine, find, wait_for
+from tests.containers.load import INPUTS, Golden
+
+FIRST_VERSIONS_S = 1200.0
+MARK = "pl4nted"
+"""Part of every secret of the test: it must turn up nowhere."""
+
+
+@dataclass
+class System:
+    """What runs, and a key to it."""
+
+    engine: Engine
+    key: str = ""
+    golden: Golden = field(init=False)
+    times: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.golden = Golden(self.engine)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.engine.port}"
+
+    def get(self, path: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx.get(self.url + path, headers=headers, timeout=10, trust_env=False)
+
+    def serves(self, model: str, version: int) -> bool:
+        try:
+            answer = self.get(f"/api/models/{model}")
+        except httpx.HTTPError:
+            return False
+        if answer.status_code != httpx.codes.OK:
+            return False
+        found = answer.json()
+        states = {entry["version"]: entry["state"] for entry in found["versions"]}
+        return found["rollout"]["stable"] == version and states.get(version) == "AVAILABLE"
+
+    def ready(self) -> bool:
+        try:
+            return self.get("/readyz").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def make_key(self) -> None:
+        """As docs/deploy.md has it: the first one comes from the trainer's container, into the file that it reads."""
+        text = wait_for(
+            "a key", lambda: self.engine.exec("trainer", "modelyard", "keys", "create", "ops", "--role", "admin"), 60
+        )
+        self.key = text.decode().strip()
+        (self.engine.secrets / "modelyard_key").write_text(self.key)
+
+
+@pytest.fixture(scope="session")
+def engine_name() -> str:
+    try:
+        return find()
+    except NoEngine as error:
+        pytest.exit(str(error), returncode=2)
+
+
+@pytest.fixture(scope="session")
+def engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A project of its own, with secrets that only it has."""
+    folder = tmp_path_factory.mktemp("secrets")
+    for name in ("ledger_password", "broker_password", "key_secret", "key"):
+        path = folder / f"modelyard_{name}"
+        path.write_text("" if name == "key" else f"{MARK}-{secrets.token_hex(24)}\n")
+        path.chmod(0o444 if name != "key" else 0o644)
+    found = Engine(engine_name, f"mytest{secrets.token_hex(2)}", folder, free_port())
+    yield found
+    found.destroy()
+
+
+@pytest.fixture(scope="session")
+def built(engine: Engine) -> dict[str, float]:
+    """Seconds that each image took."""
+    times = {}
+    for image in IMAGES:
+        begun = time.monotonic()
+        tag = f"modelyard/{image}:latest"
+        engine.run("build", "-q", "-t", tag, "-f", f"deploy/{image}/Dockerfile", "--build-arg", "REVISION=test", ".")
+        times[image] = time.monotonic() - begun
+    return times
+
+
+@pytest.fixture(scope="session")
+def system(engine: Engine, built: dict[str, float]) -> System:
+    """From nothing to both models serving."""
+    begun, system = time.monotonic(), System(engine)
+    engine.compose("up", "-d")
+    wait_for("the gateway", lambda: system.get("/healthz").is_success if listening(engine.port) else False, 180)
+    system.times["the gateway answers"] = time.monotonic() - begun
+    system.make_key()
+    for model in INPUTS:
+        wait_for(f"{model} 1", partial(system.serves, model, 1), FIRST_VERSIONS_S, 2)
+    system.times["both models serve"] = time.monotonic() - begun
+    print(f"\nbuilt in {built}\nup: {system.times}")
+    return system
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def secret_values(engine: Engine) -> list[str]:
+    return [path.read_text().strip() for path in Path(engine.secrets).iterdir()]
