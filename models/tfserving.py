@@ -101,9 +101,13 @@ CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 2000),
 ]
 """Connects at the first call, and by itself again after a failure, at most 1 s apart (gRPC core's arguments). A name is
-looked up again as often: a container that was started anew may have another address, and gRPC would wait for 30 s."""
+looked up again as often: a container that was started anew may have another address, and gRPC would wait for 30 s. What
+is sent and not acknowledged for 2 s, as by a machine that is gone, ends the connection (TCP_USER_TIMEOUT; gRPC's A18).
+"""
 
 HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,

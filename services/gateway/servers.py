@@ -109,9 +109,12 @@ class Server:
         try:
             reply: bytes = await self._method(method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
+            code = error.code()
+            if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and lets go of what it has just taken
+                code = grpc.StatusCode.UNAVAILABLE
+            if code is grpc.StatusCode.UNAVAILABLE:
                 self.away_until = self._clock() + AWAY_S
-            raise ServingFailed(error.code(), error.details() or error.code().name) from None
+            raise ServingFailed(code, error.details() or code.name) from None
         finally:
             self.in_flight -= 1
         self.away_until = 0.0

@@ -22,9 +22,12 @@ PREDICT = f"/v1/models/{HALF_PLUS}:predict"
 BODY = {"instances": [[1.0]]}
 
 
-def test_a_server_that_was_away_for_a_moment_is_asked_again(client: FlaskClient, server: FakeModelServer) -> None:
-    """One retry of UNAVAILABLE; the caller does not notice."""
-    server.fail_next(grpc.StatusCode.UNAVAILABLE)
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_a_server_that_was_away_for_a_moment_is_asked_again(
+    client: FlaskClient, server: FakeModelServer, code: grpc.StatusCode
+) -> None:
+    """One retry of UNAVAILABLE, or of what a server that ends has let go of; the caller does not notice."""
+    server.fail_next(code)
     assert client.post(PREDICT, json=BODY).status_code == 200
     assert len(server.calls) == 2
 
