@@ -17,7 +17,7 @@ LINES = ("application/jsonl", "application/x-ndjson", "application/jsonlines")
 FRONT = (400, 401, 403, 408, 413, 431, 500, 503)
 """Errors that any request can have: not understood, no good key, too slow, too large, too many headers, ours, or come
 again."""
-MODEL = (*FRONT, 404, 429, 499, 501, 504)
+MODEL = (*FRONT, 404, 429, 501, 504)
 """And of those that ask a model server."""
 
 
