@@ -1,11 +1,10 @@
-"""What a key on the door costs: ``python -m benchmarks.keys [--seconds 20 --keys 100]``.
+"""What a key on the door costs: ``python -m benchmarks.keys [--keys 100]``.
 
 Two gateways in front of one model server, one of them with so many keys; the same small JSON prediction over one
-connection to each, in turns of half a second, so that the machine's moods hit both alike. Then, without HTTP, how long
+connection to each, in turns of a second, so that the machine's moods hit both alike. Then, without HTTP, how long
 one look at a key takes, good and wrong. Prints figures, and appends them to ``benchmarks/results/keys.jsonl``.
 """
 
-import http.client
 import json
 import os
 import secrets
@@ -14,10 +13,11 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from benchmarks.overhead import in_turns, over_http
 from benchmarks.served import free_ports, make_versions, served
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
@@ -29,39 +29,7 @@ from services.ledger.keys import Keys
 RESULTS = Path(__file__).parent / "results" / "keys.jsonl"
 MODEL = "halves"
 BODY = b'{"instances": [1.0, 2.0, 3.0]}'
-TURN_S = 0.5
 LOOKS = 20_000
-Ask = Callable[[], float]
-"""One request; seconds."""
-
-
-def asking(port: int, headers: Mapping[str, str]) -> Ask:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-
-    def ask() -> float:
-        began = time.perf_counter()
-        connection.request("POST", f"/v1/models/{MODEL}:predict", BODY, {"Content-Type": "application/json", **headers})
-        answer = connection.getresponse()
-        content = answer.read()
-        took = time.perf_counter() - began
-        if answer.status != http.client.OK:
-            raise SystemExit(content.decode(errors="replace"))
-        return took
-
-    return ask
-
-
-def in_turns(ways: Mapping[str, Ask], seconds: float) -> dict[str, list[float]]:
-    """Seconds of every request, by way; the first turn warms up and does not count."""
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(int(seconds / TURN_S) + 1):
-        for name, ask in ways.items():
-            until = time.perf_counter() + TURN_S
-            found = []
-            while time.perf_counter() < until:
-                found.append(ask())
-            took[name] += found if turn else []
-    return took
 
 
 @contextmanager
@@ -103,7 +71,6 @@ def look_us(ledger_url: str, secret: str, key: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser("python -m benchmarks.keys", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20, help="for each of the two")
     parser.add_argument("--keys", type=int, default=100, help="keys in the ledger")
     options = parser.parse_args(arguments)
     secret = secrets.token_hex(32)
@@ -116,15 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with served(home, MODEL, f"--models-dir={home / 'models'}") as port:
             socket = next((home / "serve").rglob("serving.sock"))
             with guarded(home, socket, url, secret) as guarded_port:
-                ways = {"without": asking(port, {}), "with": asking(guarded_port, {"Authorization": f"Bearer {key}"})}
-                took = in_turns(ways, options.seconds)
+                path, shown = f"/v1/models/{MODEL}:predict", {"Authorization": f"Bearer {key}"}
+                ways = {"without": over_http(port, path, BODY, {}), "with": over_http(guarded_port, path, BODY, shown)}
+                took = in_turns(ways, connections=1)
         looks = {"good": look_us(url, secret, key), "wrong": look_us(url, secret, key[:-1] + "-")}
     result = {
         "machine": machine(),
         "options": vars(options),
         "requests": {name: len(values) for name, values in took.items()},
-        "median_us": {name: round((percentile(sorted(values), 0.5) or 0) * 1e6) for name, values in took.items()},
-        "p99_us": {name: round((percentile(sorted(values), 0.99) or 0) * 1e6) for name, values in took.items()},
+        "median_us": {name: round((percentile(sorted(values), 0.5) or 0) * 1000) for name, values in took.items()},
+        "p99_us": {name: round((percentile(sorted(values), 0.99) or 0) * 1000) for name, values in took.items()},
         "look_us": {name: round(value, 1) for name, value in looks.items()},
     }
     with RESULTS.open("a") as results:

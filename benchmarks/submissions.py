@@ -8,7 +8,7 @@ import httpx
 
 from benchmarks.linear_oracle import MODEL
 from benchmarks.whole import Whole
-from services.ledger import FINAL, State
+from services.ledger import OPEN
 
 BACKLOG = 5
 """Jobs that run or wait at any time."""
@@ -46,8 +46,7 @@ class Submissions:
 
     def open(self) -> int:
         """Jobs that were accepted and have not ended."""
-        states = [state for state in State if state not in FINAL]
-        return len(self._system.ledger.jobs(states=states, limit=100))
+        return len(self._system.ledger.jobs(states=OPEN, limit=100))
 
     def _ask(self, key: str, seed: int) -> bool:
         """Whether it was accepted."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import ModelyardError
@@ -26,6 +26,17 @@ def _split(value: object) -> object:
 
 Addresses = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """``host:port`` pairs, separated by commas in the environment (mark the field ``NoDecode``)."""
+
+
+def _not_empty(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
+    if not text:
+        raise ValueError("is empty; write the secret into its file, or leave it out")
+    return SecretStr(text)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
+"""One without the line's end. A file that was made and not filled does not mean that there is none."""
 
 
 class InvalidSettings(ModelyardError):
@@ -62,15 +73,10 @@ class ServiceSettings(Settings):
     """What gateway, trainer and scheduler are all told."""
 
     ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
-    ledger_password: SecretStr | None = Field(None, description="Password of the ledger's user, if not in its URL.")
+    ledger_password: Secret | None = Field(None, description="Password of the ledger's user, if not in its URL.")
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
-    broker_password: SecretStr | None = Field(None, description="Password of the broker's user, if not in its URL.")
+    broker_password: Secret | None = Field(None, description="Password of the broker's user, if not in its URL.")
     log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
-
-    @field_validator("ledger_password", "broker_password")
-    @classmethod
-    def _not_empty(cls, password: SecretStr | None) -> SecretStr | None:
-        return not_empty(password)
 
     @property
     def ledger(self) -> str:
@@ -86,7 +92,7 @@ class ServiceSettings(Settings):
 class KeySettings(ServiceSettings):
     """What those are told who make or check API keys."""
 
-    key_secret: SecretStr | None = Field(
+    key_secret: Secret | None = Field(
         None,
         description="Secret under which API keys are kept, at least 32 characters; with it every request needs a key. "
         "Another one makes all keys useless.",
@@ -95,13 +101,12 @@ class KeySettings(ServiceSettings):
     @field_validator("key_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        found = not_empty(secret)
-        if found is not None and len(found.get_secret_value()) < LEAST_KEY_SECRET_CHARS:
+        if secret is not None and len(secret.get_secret_value()) < LEAST_KEY_SECRET_CHARS:
             raise ValueError(
-                f"expected at least {LEAST_KEY_SECRET_CHARS} characters, received {len(found.get_secret_value())}; "
+                f"expected at least {LEAST_KEY_SECRET_CHARS} characters, received {len(secret.get_secret_value())}; "
                 "`openssl rand -hex 32` makes one"
             )
-        return found
+        return secret
 
     @property
     def key_bytes(self) -> bytes:
@@ -126,16 +131,6 @@ def secrets_dir() -> Path | None:
     if named:
         raise InvalidSettings(f"{SECRETS_VARIABLE}: {folder} is no folder")
     return None
-
-
-def not_empty(secret: SecretStr | None) -> SecretStr | None:
-    """Without the line's end; raises ``ValueError`` if nothing is left, as in a file that was made and not filled."""
-    if secret is None:
-        return None
-    text = secret.get_secret_value().strip()
-    if not text:
-        raise ValueError("is empty; write the secret into its file, or leave it out")
-    return SecretStr(text)
 
 
 def with_password(url: str, password: SecretStr | None) -> str:

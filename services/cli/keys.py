@@ -4,8 +4,7 @@ It runs where the ledger and the secret of the keys can be read, as in the gatew
 """
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -37,7 +36,7 @@ def create(
     """Create a key, and print it: this is the only time that it is shown."""
     asked, settings = key_asked(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
-    with opened(settings) as keys:
+    with closing(Keys(settings.ledger)) as keys:
         key, text = keys.create(asked, f"cli on {socket.gethostname()}", secret)
     show.console.print(text, markup=False, soft_wrap=True)
     models = ", ".join(key.models) or "all models"
@@ -52,7 +51,7 @@ def create(
 @app.command("list")
 def listed() -> None:
     """List keys, without their secrets; those that have ended, too."""
-    with opened(KeySettings.load()) as keys:
+    with closing(Keys(KeySettings.load().ledger)) as keys:
         found = keys.all()
     rows = [
         (
@@ -67,18 +66,9 @@ def listed() -> None:
 @app.command()
 def revoke(prefix: Annotated[str, typer.Argument(metavar="KEY", help="As `modelyard keys list` shows it.")]) -> None:
     """End a key: every gateway refuses it within five seconds."""
-    with opened(KeySettings.load()) as keys:
+    with closing(Keys(KeySettings.load().ledger)) as keys:
         key = keys.revoke(prefix)
     show.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
-
-
-@contextmanager
-def opened(settings: KeySettings) -> Iterator[Keys]:
-    keys = Keys(settings.ledger)
-    try:
-        yield keys
-    finally:
-        keys.close()
 
 
 def key_asked(name: str, role: Role, models: list[str], days: int) -> KeyAsked:

@@ -1,19 +1,14 @@
 """Settings of the command line, where it calls a gateway."""
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 
-from services.settings import Settings, not_empty
+from services.settings import Secret, Settings
 
 
 class ClientSettings(Settings):
     """What a caller of the gateway needs to know."""
 
-    key: SecretStr | None = Field(None, description="API key that commands show to the gateway, if it has keys.")
-
-    @field_validator("key")
-    @classmethod
-    def _not_empty(cls, key: SecretStr | None) -> SecretStr | None:
-        return not_empty(key)
+    key: Secret | None = Field(None, description="API key that commands show to the gateway, if it has keys.")
 
     @property
     def headers(self) -> dict[str, str]:

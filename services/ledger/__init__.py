@@ -1,6 +1,18 @@
 """The durable record of jobs, apart from the broker. Slim: no Keras, no TensorFlow."""
 
-from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
+from services.ledger.job import (
+    FINAL,
+    MOVES,
+    OPEN,
+    UNDER_WAY,
+    Event,
+    Job,
+    KeyReused,
+    Priority,
+    State,
+    Submission,
+    TooLate,
+)
 from services.ledger.ledger import LEASE_S, MAX_LOSSES, Ledger
 
 __all__ = [
@@ -8,6 +20,7 @@ __all__ = [
     "LEASE_S",
     "MAX_LOSSES",
     "MOVES",
+    "OPEN",
     "UNDER_WAY",
     "Event",
     "Job",

@@ -31,6 +31,8 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 """From a state to those that may follow. A job whose lease has run out is RUNNING again with the next attempt."""
 UNDER_WAY = (State.RUNNING, State.PUBLISHING)
+OPEN = (State.QUEUED, *UNDER_WAY)
+"""All that are not final."""
 
 
 class Priority(StrEnum):

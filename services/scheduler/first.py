@@ -10,12 +10,11 @@ from models import catalog, rollout
 from models.errors import ModelyardError, StorageFailed
 from models.store import Store
 from services import jobs
-from services.ledger import FINAL, Ledger, State
+from services.ledger import OPEN, Ledger
 
 log = structlog.get_logger()
 
 BY = "first start"
-OPEN = tuple(state for state in State if state not in FINAL)
 
 
 @dataclass
