@@ -18,7 +18,6 @@ from services.gateway import (
     feedback,
     health,
     keys,
-    openapi,
     permissions,
     predict,
     registry,
@@ -34,6 +33,7 @@ from services.gateway.fast_lane import FastLane
 from services.gateway.job_events import Streams
 from services.gateway.keyring import Keyring
 from services.gateway.metrics import Metrics
+from services.gateway.openapi import views as openapi
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
 from services.gateway.waiting import EventLoop

@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from services.gateway import openapi_document
-from services.gateway.openapi_operations import OPERATIONS
-from services.gateway.openapi_schemas import JobRequest
+from services.gateway.openapi import document as openapi_document
+from services.gateway.openapi.jobs import JobRequest
+from services.gateway.openapi.operations import OPERATIONS
 from services.jobs import TrainJob
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
     """It costs memory and time, and most gateways are never asked."""
     code = (
         "import sys; from services.gateway import settings, wsgi; wsgi.create_app(settings.GatewaySettings()); "
-        "print([n for n in sys.modules if n == 'apispec' or n.startswith('services.gateway.openapi_')])"
+        "print([n for n in sys.modules if n == 'apispec' or n == 'services.gateway.openapi.document'])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

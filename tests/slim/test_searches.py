@@ -11,7 +11,7 @@ from models.catalog import FILE, Catalog, RecipeField, Trainable
 from models.errors import InvalidRecipe
 from models.ranges import choice, log
 from models.store import Store
-from services.gateway.openapi_schemas import SearchRequest
+from services.gateway.openapi.searches import SearchRequest
 from services.gateway.settings import GatewaySettings
 from services.ledger import Job, KeyReused, Ledger, State
 from services.ledger.searches import FAILED, SUCCEEDED, Searches, Tried

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, RootModel
 
 from models.kinds import Source
-from services.gateway.openapi_schemas import Body, Digits, Error
+from services.gateway.openapi.body import Body, Digits, Error
 
 
 class Rows(Body):

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the application's own paths and methods, with what ``openapi_operations`` says of each view.
+"""The OpenAPI document: the application's own paths and methods, with what ``operations`` says of each view.
 
 Format: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -16,8 +16,9 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Map, Rule
 
 from services.gateway import access, training
-from services.gateway.openapi_operations import JSON, OPERATIONS, Contents, Operation
-from services.gateway.openapi_schemas import Error, Job
+from services.gateway.openapi.body import Error
+from services.gateway.openapi.jobs import Job
+from services.gateway.openapi.operations import JSON, OPERATIONS, Contents, Operation
 from services.gateway.permissions import PROBES, VIEWS, roles_with
 
 PATTERNS = frozenset({"tfs.other", "docs.show"})

@@ -21,9 +21,9 @@ def routes() -> Blueprint:
 
     @cache
     def written() -> str:
-        from services.gateway import openapi_document  # holds apispec and many schemas
+        from services.gateway.openapi import document as content  # holds apispec and many schemas
 
-        return current_app.json.dumps(openapi_document.build(current_app.url_map))
+        return current_app.json.dumps(content.build(current_app.url_map))
 
     @views.get("/openapi.json")
     def document() -> Response:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
-from services.gateway.openapi_schemas import Body, Digits, Size
+from services.gateway.openapi.body import Body, Digits, Size
 from services.gateway.v2_binary import DATATYPES
 
 Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES.values())})]

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from services.gateway import openapi_schemas as ours
-from services.gateway import openapi_schemas_v1 as v1
-from services.gateway import openapi_schemas_v2 as v2
+from services.gateway.openapi import feedback, jobs, keys, process, registry, rollouts, searches, triggers, v1, v2
 
 Contents = Mapping[str, type[BaseModel] | None]
 """Schemas by content type; None where a body is bytes or text of another kind."""
@@ -30,7 +28,7 @@ class Operation:
     takes: Contents = field(default_factory=dict)
     body_required: bool = True
     parameters: tuple[str, ...] = ()
-    """Names in ``openapi.PARAMETERS``; every operation also takes X-Request-Id."""
+    """Names in ``document.PARAMETERS``; every operation also takes X-Request-Id."""
     errors: tuple[int, ...] = FRONT
     versioned: bool = False
     """Whether the answer says which version it is of."""
@@ -89,7 +87,7 @@ OPERATIONS: Mapping[str, Operation] = {
         versioned=True,
     ),
     "v2.server": Operation("Name and extensions of the server.", json(v2.Server)),
-    "v2.live": Operation("Whether the process answers.", json(ours.Alive)),
+    "v2.live": Operation("Whether the process answers.", json(process.Alive)),
     "v2.ready": Operation("Whether predictions would be answered.", json(v2.V2Ready) | json(v2.V2NotReady, 503)),
     "v2.index": Operation(
         "Every version that the model server has heard of.",
@@ -100,72 +98,72 @@ OPERATIONS: Mapping[str, Operation] = {
         errors=(*MODEL, 415),
     ),
     "v2.change": Operation("Not here: what is loaded follows from rollouts.", {}, errors=(*FRONT, 501)),
-    "registry.all_models": Operation("Models by their stable version.", json(ours.Models)),
-    "registry.one_model": Operation("A model with all its versions.", json(ours.ModelRecord), errors=MODEL),
+    "registry.all_models": Operation("Models by their stable version.", json(registry.Models)),
+    "registry.one_model": Operation("A model with all its versions.", json(registry.ModelRecord), errors=MODEL),
     "rollouts.shown": Operation(
-        "Which version answers, and who decided what.", json(ours.RolloutHistory), errors=(*FRONT, 404)
+        "Which version answers, and who decided what.", json(rollouts.RolloutHistory), errors=(*FRONT, 404)
     ),
-    "rollouts.record": Operation("A version's decision record.", json(ours.DecisionRecord), errors=(*FRONT, 404)),
+    "rollouts.record": Operation("A version's decision record.", json(rollouts.DecisionRecord), errors=(*FRONT, 404)),
     "rollouts.roll_back": Operation(
         "Let the version before answer again, at once.",
-        json(ours.RolloutHistory),
-        takes={JSON: ours.RollbackRequest},
+        json(rollouts.RolloutHistory),
+        takes={JSON: rollouts.RollbackRequest},
         body_required=False,
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),
     "rollouts.make_stable": Operation(
         "Let a version answer, once every model server gives the answers that it gave in training.",
-        json(ours.RolloutHistory),
-        takes={JSON: ours.PromotionRequest},
+        json(rollouts.RolloutHistory),
+        takes={JSON: rollouts.PromotionRequest},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),
     "rollouts.change": Operation(
         "Give versions roles, or end them: a canary's share, a shadow, labels.",
-        json(ours.RolloutHistory),
-        takes={JSON: ours.RolloutRequest},
+        json(rollouts.RolloutHistory),
+        takes={JSON: rollouts.RolloutRequest},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),
     "feedback.tell": Operation(
         "Say what is true of an earlier answer that was kept.",
-        json(ours.FeedbackTaken, 201),
-        takes={JSON: ours.FeedbackRequest},
+        json(feedback.FeedbackTaken, 201),
+        takes={JSON: feedback.FeedbackRequest},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 409, 415),
     ),
     "feedback.made": Operation(
-        "Which version made an answer that was kept, from which data.", json(ours.MadeBy), errors=(*FRONT, 404)
+        "Which version made an answer that was kept, from which data.", json(feedback.MadeBy), errors=(*FRONT, 404)
     ),
     "triggers.listed": Operation(
-        "What starts jobs of a model by itself.", json(ours.TriggerList), errors=(*FRONT, 404)
+        "What starts jobs of a model by itself.", json(triggers.TriggerList), errors=(*FRONT, 404)
     ),
     "triggers.drift": Operation(
-        "How far inputs and answers have moved from training's.", json(ours.DriftShown), errors=(*FRONT, 404)
+        "How far inputs and answers have moved from training's.", json(triggers.DriftShown), errors=(*FRONT, 404)
     ),
     "triggers.put": Operation(
         "Have jobs started by a schedule, by feedback, or when quality falls.",
-        json(ours.TriggerShown),
-        takes={JSON: ours.TriggerAsked},
+        json(triggers.TriggerShown),
+        takes={JSON: triggers.TriggerAsked},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 404, 415),
     ),
-    "triggers.remove": Operation("Have them started no more.", json(ours.TriggerList), errors=(*FRONT, 404)),
+    "triggers.remove": Operation("Have them started no more.", json(triggers.TriggerList), errors=(*FRONT, 404)),
     "training.submit": Operation(
         "Ask for a training job.",
-        json(ours.Job, 202),
-        takes={JSON: ours.JobRequest},
+        json(jobs.Job, 202),
+        takes={JSON: jobs.JobRequest},
         parameters=("Content-Encoding", "Idempotency-Key"),
         errors=(*FRONT, 404, 415, 422),
     ),
     "training.listed": Operation(
         "Jobs, the newest first.",
-        json(ours.Jobs),
+        json(jobs.Jobs),
         parameters=("model", "group", "state", "limit", "before"),
         errors=(*FRONT, 404),
     ),
-    "training.one": Operation("A job and its events.", json(ours.JobStory), errors=(*FRONT, 404)),
+    "training.one": Operation("A job and its events.", json(jobs.JobStory), errors=(*FRONT, 404)),
     "training.events": Operation(
         "A job's events as they happen (Server-Sent Events); 204 when there will be none.",
         {200: {"text/event-stream": None}, 204: {}},
@@ -179,38 +177,40 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "training.retry": Operation(
         "Try a job that has ended once more, as a new job.",
-        json(ours.Job, 202),
+        json(jobs.Job, 202),
         parameters=("Idempotency-Key",),
         errors=(*FRONT, 404, 409, 422),
     ),
     "searches.submit": Operation(
         "Ask for a search over the ranges that a model declares.",
-        json(ours.SearchShown, 202),
-        takes={JSON: ours.SearchRequest},
+        json(searches.SearchShown, 202),
+        takes={JSON: searches.SearchRequest},
         parameters=("Content-Encoding", "Idempotency-Key"),
         errors=(*FRONT, 404, 415, 422),
     ),
-    "searches.listed": Operation("Searches, the newest first.", json(ours.SearchList)),
+    "searches.listed": Operation("Searches, the newest first.", json(searches.SearchList)),
     "searches.one": Operation(
-        "A search, its rungs and what each trial reached.", json(ours.SearchShown), errors=(*FRONT, 404)
+        "A search, its rungs and what each trial reached.", json(searches.SearchShown), errors=(*FRONT, 404)
     ),
-    "searches.cancel": Operation("End a search with all its jobs.", json(ours.SearchShown), errors=(*FRONT, 404)),
-    "training.cancel": Operation("End a job that waits or runs.", json(ours.Job), errors=(*FRONT, 404, 409)),
-    "keys.listed": Operation("API keys, without their secrets.", json(ours.KeyList)),
+    "searches.cancel": Operation("End a search with all its jobs.", json(searches.SearchShown), errors=(*FRONT, 404)),
+    "training.cancel": Operation("End a job that waits or runs.", json(jobs.Job), errors=(*FRONT, 404, 409)),
+    "keys.listed": Operation("API keys, without their secrets.", json(keys.KeyList)),
     "keys.create": Operation(
         "Create an API key; this is the only time that it is shown.",
-        json(ours.KeyMade, 201),
-        takes={JSON: ours.KeyRequest},
+        json(keys.KeyMade, 201),
+        takes={JSON: keys.KeyRequest},
         parameters=("Content-Encoding",),
         errors=(*FRONT, 409, 415),
     ),
     "keys.revoke": Operation(
-        "End an API key, everywhere within five seconds.", json(ours.KeyShown), errors=(*FRONT, 404)
+        "End an API key, everywhere within five seconds.", json(keys.KeyShown), errors=(*FRONT, 404)
     ),
-    "health.live": Operation("Whether the process answers.", json(ours.Alive)),
-    "health.ready": Operation("Whether predictions would be answered.", json(ours.Ready) | json(ours.NotReady, 503)),
+    "health.live": Operation("Whether the process answers.", json(process.Alive)),
+    "health.ready": Operation(
+        "Whether predictions would be answered.", json(process.Ready) | json(process.NotReady, 503)
+    ),
     "health.scrape": Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}),
-    "health.version": Operation("Name and release.", json(ours.Release)),
-    "health.index": Operation("Every route.", json(ours.Routes)),
-    "openapi.document": Operation("This document.", json(ours.Document)),
+    "health.version": Operation("Name and release.", json(process.Release)),
+    "health.index": Operation("Every route.", json(process.Routes)),
+    "openapi.document": Operation("This document.", json(process.Document)),
 }

@@ -1,0 +1,31 @@
+"""What is true of answers, and where they came from, for the OpenAPI document."""
+
+from datetime import datetime
+
+from models.manifest import DataRecord
+from services.gateway.feedback import Told
+from services.gateway.openapi.body import Body
+
+
+class FeedbackRequest(Told):
+    """What is true of one row of an answered request: a label, by name or number, or a value."""
+
+
+class FeedbackTaken(Body):
+    """Whose answer it was, and whether it was right; null for numbers."""
+
+    model: str
+    version: int
+    right: bool | None
+
+
+class MadeBy(Body):
+    """Where an answer came from."""
+
+    request_id: str
+    at: datetime
+    model: str
+    version: int
+    predicted: str | float
+    data: DataRecord
+    job: str | None
