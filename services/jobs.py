@@ -123,7 +123,7 @@ def submit(
     if job.state is not State.QUEUED:
         return job
     try:
-        send(queue, job, ledger.queues())
+        send(queue, job, ledger.workers.queues())
     except QueueUnavailable as error:
         if ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
             ledger.forget(submission)
@@ -183,7 +183,7 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     Raises:
         QueueUnavailable: the broker cannot be asked.
     """
-    served = ledger.queues()
+    served = ledger.workers.queues()
     try:
         with queue.connection_for_write() as connection:
             waiting = [(job, lane_of(job, served)) for job in (*ledger.lost(), *ledger.waiting())]

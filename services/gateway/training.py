@@ -135,7 +135,7 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
 
     @views.get("/api/jobs/<job_id>/log")
     def log(job_id: str) -> Response:
-        return Response(desk.ledger.log(desk.seen(job_id).id), mimetype="text/plain")
+        return Response(desk.ledger.logs.read(desk.seen(job_id).id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
     def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:

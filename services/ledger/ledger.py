@@ -5,7 +5,7 @@ compare-and-set on its state and its lease, by the database's clock. SQLite (WAL
 """
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,9 @@ from models.errors import UnknownName
 from services.ledger.clock import now
 from services.ledger.database import Database, added, changes
 from services.ledger.job import FINAL, MOVES, UNDER_WAY, Event, Job, KeyReused, Priority, State, Submission, TooLate
-from services.ledger.tables import EventRow, JobRow, LogRow, SubmissionRow, WorkerRow, utc
+from services.ledger.logs import Logs
+from services.ledger.tables import EventRow, JobRow, SubmissionRow, utc
+from services.ledger.workers import Workers
 
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
@@ -27,18 +29,16 @@ KEY_KEPT = timedelta(hours=24)
 """How long a submission's key is remembered."""
 LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
-LOG_CHARS = 256 * 1024
-"""How much of what a job's processes wrote is kept: the newest."""
-SEEN_S = 60.0
-"""A worker that has not been heard of for so long is not there."""
 
 
 class Ledger:
-    """All jobs. Each call is one transaction; safe for several processes."""
+    """All jobs, what they wrote, and who works on them. Each call is one transaction; safe for several processes."""
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self._session = self._database.session
+        self.logs = Logs(self._database)
+        self.workers = Workers(self._database)
 
     def prepare(self) -> None:
         """As the first call would: sees to it that the tables are there; raises ``StorageFailed``."""
@@ -267,42 +267,6 @@ class Ledger:
         query = select(JobRow).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))
-
-    def write_log(self, job_id: str, text: str) -> None:
-        """Keeps what a job's processes wrote, and lets go of the oldest beyond ``LOG_CHARS``."""
-        room = LOG_CHARS - len(text[-LOG_CHARS:])
-        sizes = select(LogRow.id, func.length(LogRow.text)).where(LogRow.job_id == job_id).order_by(LogRow.id.desc())
-        with self._session() as session:
-            for number, size in session.execute(sizes).all():
-                room -= size
-                if room < 0:
-                    session.execute(delete(LogRow).where(LogRow.job_id == job_id, LogRow.id <= number))
-                    break
-            session.add(LogRow(job_id=job_id, text=text[-LOG_CHARS:]))
-
-    def log(self, job_id: str) -> str:
-        """What a job's processes wrote, of all attempts; the oldest may be gone. Raises ``UnknownName``."""
-        self.job(job_id)
-        query = select(LogRow.text).where(LogRow.job_id == job_id).order_by(LogRow.id)
-        with self._session() as session:
-            return "".join(session.scalars(query))
-
-    def hello(self, worker: str, queues: Sequence[str]) -> None:
-        """A worker is there, and takes jobs from these queues; it says so again and again."""
-        with self._session() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now(-SEEN_S)))
-            session.merge(WorkerRow(name=worker, queues=list(queues), seen_at=now()))
-
-    def goodbye(self, worker: str) -> None:
-        """The worker is not there any more."""
-        with self._session() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.name == worker))
-
-    def queues(self) -> frozenset[str]:
-        """Those that some worker takes jobs from."""
-        query = select(WorkerRow.queues).where(WorkerRow.seen_at > now(-SEEN_S))
-        with self._session() as session:
-            return frozenset(queue for queues in session.scalars(query) for queue in queues)
 
     def close(self) -> None:
         self._database.close()

@@ -39,7 +39,7 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
     """Trains once, and writes down how it ended, or that it did not."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
-        child = TrainingProcess(job, settings, keep_log=partial(ledger.write_log, job.id))
+        child = TrainingProcess(job, settings, keep_log=partial(ledger.logs.write, job.id))
     except ModelyardError as error:
         fail(job, ledger, str(error))
         return

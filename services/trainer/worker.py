@@ -82,7 +82,7 @@ def recovering(
     def recover() -> None:
         while True:
             try:
-                ledger.hello(name, queues)
+                ledger.workers.hello(name, queues)
                 if lost := jobs.resend_lost(ledger, app):
                     log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
                 if gets_on(pulse, ledger, name):
@@ -106,10 +106,10 @@ def recovering(
 def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
     """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
     try:
-        ledger.goodbye(name)
+        ledger.workers.goodbye(name)
         for job in ledger.give_back(name):
             log.info("job handed back", job=job.id)
-            jobs.send(app, job, ledger.queues())
+            jobs.send(app, job, ledger.workers.queues())
     except ModelyardError as error:
         log.warning("jobs are left to be found by another worker", cause=str(error))
 

@@ -11,7 +11,8 @@ import pytest
 
 from models.errors import StorageFailed, UnknownName
 from services.ledger import FINAL, MOVES, Job, Ledger, State, TooLate
-from services.ledger.ledger import LOG_CHARS, MAX_ATTEMPTS
+from services.ledger.ledger import MAX_ATTEMPTS
+from services.ledger.logs import LOG_CHARS
 
 WORKER = "host-1"
 
@@ -87,7 +88,7 @@ def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
 ) -> None:
     """Leases, and who is there, are judged by the database's clock."""
     held = claim(ledger, accept(ledger))
-    ledger.hello("host-1", ["train.gpu"])
+    ledger.workers.hello("host-1", ["train.gpu"])
 
     class Wrong(datetime):
         @classmethod
@@ -97,7 +98,7 @@ def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
     monkeypatch.setattr("services.ledger.ledger.datetime", Wrong)
     assert ledger.claim(held.id, "host-2") is None
     assert ledger.lost() == ()
-    assert ledger.queues() == {"train.gpu"}
+    assert ledger.workers.queues() == {"train.gpu"}
     mine = claim(ledger, accept(ledger), "host-2")
     assert ledger.renew(mine)
     monkeypatch.undo()
@@ -196,25 +197,23 @@ def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
 def test_a_log_keeps_the_newest(ledger: Ledger) -> None:
     """In order, of all attempts, up to a size; a single text that is longer is cut."""
     job, other = accept(ledger), accept(ledger)
-    ledger.write_log(other.id, "other")
+    ledger.logs.write(other.id, "other")
     for number in range(10):
-        ledger.write_log(job.id, f"{number}" * (LOG_CHARS // 4))
-    assert ledger.log(job.id) == "".join(f"{number}" * (LOG_CHARS // 4) for number in (6, 7, 8, 9))
-    ledger.write_log(job.id, "x" * LOG_CHARS + "end")
-    assert ledger.log(job.id) == "x" * (LOG_CHARS - 3) + "end"
-    assert ledger.log(other.id) == "other"
-    with pytest.raises(UnknownName):
-        ledger.log("job-none")
+        ledger.logs.write(job.id, f"{number}" * (LOG_CHARS // 4))
+    assert ledger.logs.read(job.id) == "".join(f"{number}" * (LOG_CHARS // 4) for number in (6, 7, 8, 9))
+    ledger.logs.write(job.id, "x" * LOG_CHARS + "end")
+    assert ledger.logs.read(job.id) == "x" * (LOG_CHARS - 3) + "end"
+    assert ledger.logs.read(other.id) == "other"
 
 
 def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
     """Until they say goodbye."""
-    ledger.hello("gpu-1", ["train.gpu", "train.gpu.2"])
-    ledger.hello("cpu-1", ["train.cpu"])
-    ledger.hello("cpu-1", ["train.cpu"])
-    assert ledger.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
-    ledger.goodbye("gpu-1")
-    assert ledger.queues() == {"train.cpu"}
+    ledger.workers.hello("gpu-1", ["train.gpu", "train.gpu.2"])
+    ledger.workers.hello("cpu-1", ["train.cpu"])
+    ledger.workers.hello("cpu-1", ["train.cpu"])
+    assert ledger.workers.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
+    ledger.workers.goodbye("gpu-1")
+    assert ledger.workers.queues() == {"train.cpu"}
 
 
 def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:

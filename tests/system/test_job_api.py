@@ -246,7 +246,7 @@ def test_a_log_is_text(desk: Desk) -> None:
         job = desk.submit().json()["id"]
     empty = desk.http.get(f"/api/jobs/{job}/log")
     assert (empty.status_code, empty.text) == (200, "")
-    desk.ledger.write_log(job, "Traceback…\n")
+    desk.ledger.logs.write(job, "Traceback…\n")
     answer = desk.http.get(f"/api/jobs/{job}/log")
     assert (answer.text, answer.headers["content-type"]) == ("Traceback…\n", "text/plain; charset=utf-8")
     assert desk.http.get("/api/jobs/job-0000/log").status_code == 404

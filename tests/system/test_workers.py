@@ -170,5 +170,5 @@ def test_what_a_jobs_processes_wrote_is_kept(shop: Shop) -> None:
     shutil.rmtree(shop.home / "work" / "checkpoints" / job.id)
     ended = shop.ended(job)
     assert ended.state is State.FAILED, child
-    assert "Traceback" in shop.ledger.log(job.id)
+    assert "Traceback" in shop.ledger.logs.read(job.id)
     assert "Traceback" in worker.printed

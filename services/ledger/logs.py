@@ -1,0 +1,34 @@
+"""What the processes of jobs wrote."""
+
+from sqlalchemy import delete, func, select
+
+from services.ledger.database import Database
+from services.ledger.tables import LogRow
+
+LOG_CHARS = 256 * 1024
+"""How much of what a job's processes wrote is kept: the newest."""
+
+
+class Logs:
+    """One log per job. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
+
+    def write(self, job_id: str, text: str) -> None:
+        """Keeps what a job's processes wrote, and lets go of the oldest beyond ``LOG_CHARS``."""
+        room = LOG_CHARS - len(text[-LOG_CHARS:])
+        sizes = select(LogRow.id, func.length(LogRow.text)).where(LogRow.job_id == job_id).order_by(LogRow.id.desc())
+        with self._session() as session:
+            for number, size in session.execute(sizes).all():
+                room -= size
+                if room < 0:
+                    session.execute(delete(LogRow).where(LogRow.job_id == job_id, LogRow.id <= number))
+                    break
+            session.add(LogRow(job_id=job_id, text=text[-LOG_CHARS:]))
+
+    def read(self, job_id: str) -> str:
+        """What a job's processes wrote, of all attempts; the oldest may be gone."""
+        query = select(LogRow.text).where(LogRow.job_id == job_id).order_by(LogRow.id)
+        with self._session() as session:
+            return "".join(session.scalars(query))
