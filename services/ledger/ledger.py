@@ -259,8 +259,15 @@ class Ledger:
 
     def give_back(self, worker: str) -> tuple[Job, ...]:
         """A worker that stops hands back what it still runs; the jobs, oldest first."""
-        held = [job for job in reversed(self.jobs(states=UNDER_WAY, limit=1000)) if job.worker == worker]
+        held = self.held_by(worker)
         return tuple(job for job in held if self.hand_back(job, "its worker stopped", lost=False))
+
+    def held_by(self, worker: str) -> tuple[Job, ...]:
+        """Jobs that a worker runs, oldest first."""
+        theirs = and_(JobRow.state.in_(UNDER_WAY), JobRow.worker == worker)
+        query = select(JobRow).where(theirs).order_by(JobRow.created_at)
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
 
     def lost(self) -> tuple[Job, ...]:
         """Running jobs whose lease has run out, oldest first."""

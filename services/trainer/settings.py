@@ -39,7 +39,7 @@ class TrainerSettings(ServiceSettings):
         1000, ge=0, description="Examples that one client may give in any case, whatever share that is."
     )
     heartbeat: Path | None = Field(None, description="File that is touched while it gets on, for health checks.")
-    drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM.")
+    drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM, at most.")
 
     def gpu_count(self) -> int:
         """Those set; else those that this process may use."""

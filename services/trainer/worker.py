@@ -18,6 +18,7 @@ from models.errors import ModelyardError, StorageFailed
 from models.store import Store
 from services import heartbeat, jobs, logs
 from services.ledger import Ledger
+from services.trainer.drain import draining
 from services.trainer.execute import execute
 from services.trainer.pulse import Pulse, gets_on
 from services.trainer.settings import TrainerSettings
@@ -30,7 +31,7 @@ RECOVER_S = 5.0
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
     app = jobs.consumer(settings.broker, settings.visibility_timeout_s)
-    app.conf.worker_soft_shutdown_timeout = settings.drain_s  # Celery sleeps so long if a job runs, else not at all
+    app.Worker = draining(app, settings.ledger, name, settings.drain_s)
 
     @app.task(name=jobs.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:

@@ -72,6 +72,21 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_to_another(shop: Shop) -> N
     assert "its worker stopped" in shop.said(job)
 
 
+def test_a_worker_that_is_told_to_stop_lets_its_job_end_and_waits_no_longer(shop: Shop) -> None:
+    """The time for it is a limit: the worker is gone soon after its job, and starts no other one."""
+    first = shop.worker("first", MODELYARD_DRAIN_S="3600")
+    job, waiting = shop.submit(**LONG), shop.submit("neuron")
+    wait_until(lambda: shop.in_epoch(job, 1), TRAINED_S, "the first epoch")
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(TRAINED_S) == 0
+    ended = shop.job(job)
+    assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
+    assert (ended.attempts, shop.job(waiting).attempts) == (1, 0)
+    shop.worker("second")
+    assert shop.ended(waiting).state is State.SUCCEEDED
+    wait_until(lambda: not shop.left(job), 30, "no folder is left")
+
+
 def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: Shop) -> None:
     """SIGKILL of all its processes, as when a machine is lost: another one goes on, and it is published once."""
     first = shop.worker("first")
