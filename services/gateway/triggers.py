@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, request
 
 from models import catalog
-from models.errors import UnknownName
 from models.store import Store
 from services.gateway import callers, json_body, payload
 from services.gateway.settings import GatewaySettings
@@ -31,13 +30,16 @@ class Board:
         return Triggers(self._settings.ledger)
 
     def put(self, model: str, name: str, body: bytes) -> "Kept":
-        """Raises ``InvalidRequest``, ``UnknownName`` or ``InvalidRecipe``: what is wrong with it."""
+        """Sets a trigger.
+
+        Raises:
+            ModelyardError: what is wrong with it, as of a job; or nobody has said yet what can be trained.
+        """
+        from services.jobs import announced
         from services.triggers import Trigger
 
         asked = json_body.parsed(Trigger, body)
-        known = callers.current().catalog(catalog.read(self._store.root))
-        if known is None:
-            raise UnknownName(f"unknown model {model[:64]!r}: no trainer has announced its models yet")
+        known = announced(callers.current().catalog(catalog.read(self._store.root)))
         known.find(model).check(asked.job.recipe, asked.job.overrides)
         return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
 

@@ -75,3 +75,14 @@ def test_a_model_that_nobody_can_train_is_refused(client: FlaskClient) -> None:
     """With the closest name."""
     refused = client.put("/api/models/half_plu/triggers/t", json={"feedback": 5})
     assert (refused.status_code, "did you mean half_plus" in refused.json["error"]) == (404, True)
+
+
+def test_a_trigger_waits_for_a_trainer_as_a_job_does(client: FlaskClient, filled: Store) -> None:
+    """Nobody has said yet what can be trained: come again."""
+    (filled.root / FILE).unlink()
+    refused = client.put(f"{ROUTE}/t", json={"feedback": 5})
+    assert (refused.status_code, refused.json["error"]) == (
+        503,
+        "no trainer has announced its models yet; try again in a few seconds",
+    )
+    assert int(refused.headers["Retry-After"]) > 0
