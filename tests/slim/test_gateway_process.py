@@ -1,5 +1,6 @@
 """The gateway as a process of its own: how it starts, what it refuses, how it stops."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,7 +16,11 @@ import httpx
 import pytest
 
 from models.store import Store
+from services.gateway.__main__ import PortTaken, listen, until_listening
+from services.gateway.front import Front
 from services.gateway.settings import GatewaySettings
+from services.gateway.waiting import EventLoop
+from services.gateway.wsgi import create_app
 from services.settings import InvalidSettings
 from tests.fakes import HALF_PLUS, FakeModelServer
 
@@ -102,6 +107,21 @@ def test_a_taken_port_is_said_in_one_line() -> None:
         f"cannot listen on 127.0.0.1:{port}: another process listens there; "
         "stop it, or choose another port with MODELYARD_PORT\n"
     )
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
+    """Whoever took it answers there, which is not to be mistaken for the gateway."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            settings = GatewaySettings(port=taken.getsockname()[1])
+            server = listen(Front(app.wsgi_app, settings, loop, app.extensions["fast_lane"].answer), settings)
+            await until_listening(settings, asyncio.create_task(server.serve()))
+
+    loop = EventLoop()
+    app = create_app(GatewaySettings(), loop=loop)
+    with pytest.raises(PortTaken, match=r"cannot listen on 127\.0\.0\.1:\d+: Address .*in use.*; choose another"):
+        asyncio.run(run())
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
