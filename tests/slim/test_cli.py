@@ -22,7 +22,7 @@ from services.cli.supervisor import Service, ServiceDied, Supervisor
 
 def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
