@@ -22,7 +22,7 @@ from tests.fakes import DIGITS, HALF_PLUS, REVIEWS
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 TRAINABLE = "neuron"
 LINES = ("application/jsonl", "application/x-ndjson", "application/jsonlines")
-LONG_MS = 1000
+LONG_MS = 5000
 """Who allows this much time is answered in time."""
 
 # --- aim --------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
+from services.gateway.keyring import LOOK_S
 from services.keys import KeyAsked, Role
 from services.ledger.clock import now
 from services.ledger.keys import Keys
@@ -16,6 +17,7 @@ KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
 ENDED_WITHIN_S = 5.0
 """What is promised of a key that was revoked."""
+PATIENCE_S = 60.0
 
 
 def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
@@ -40,9 +42,27 @@ def revoke(ledger: Path, key: str) -> None:
 
 def until(condition: Callable[[], bool]) -> None:
     """Waits for what a gateway does as soon as it has looked for new keys."""
-    deadline = time.monotonic() + ENDED_WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:
+    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its looks.
+
+    Args:
+        age_s: since its last look ended, as the gateway says.
+        looks: that many have ended at most when it is so. The first of them may have begun before the revocation.
+    """
+    assert 2 * LOOK_S < ENDED_WITHIN_S
+    seen, before = 0, age_s()
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert seen < looks
+        assert time.monotonic() < deadline
+        age = age_s()
+        seen, before = seen + (age < before), age
         time.sleep(0.05)
 
 

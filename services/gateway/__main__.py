@@ -32,6 +32,7 @@ BACKLOG = 1024
 MOST_CONNECTIONS = 20_000
 """One more waits until another closes, and idle ones are kept open: granian's own limit is the backlog's size."""
 M_ARENA_MAX = -8
+ANOTHER_ADDRESS = "choose another address with MODELYARD_HOST or MODELYARD_PORT"
 YOUNG_OBJECTS = 20_000
 """Between two collections. Requests leave no cycles behind: at Python's 700, an overload spends 9 % on looking."""
 
@@ -60,7 +61,7 @@ class Lifecycle:
         front = Front(app.wsgi_app, self._settings, waiting, app.extensions["fast_lane"].answer, door)
         server = listen(front, self._settings)
         serving = asyncio.create_task(server.serve())
-        await until_listening(self._settings)
+        await until_listening(self._settings, serving)
         settle()
         log.info("listening", url=f"http://{bind_address(self._settings)}")
         await self._stopping.wait()
@@ -87,16 +88,23 @@ def listen(front: Front, settings: GatewaySettings) -> Server:
     )
 
 
-async def until_listening(settings: GatewaySettings) -> None:
-    """Returns when a connection is taken: granian does not say."""
-    while True:
+async def until_listening(settings: GatewaySettings, serving: asyncio.Task[None]) -> None:
+    """Returns when a connection is taken: granian does not say.
+
+    Raises:
+        PortTaken: ``serving`` has ended, as somebody else took the port since it was tried.
+    """
+    while not serving.done():
         try:
             _, writer = await asyncio.open_connection(settings.host, settings.port)
         except OSError:
             await asyncio.sleep(0.01)
         else:
             writer.close()
-            return
+            if not serving.done():
+                return
+    cause = str(serving.exception()).partition("\n")[0]
+    raise cannot_listen(settings, f"{cause}; {ANOTHER_ADDRESS}")
 
 
 def settle() -> None:
@@ -156,8 +164,12 @@ def check_free(settings: GatewaySettings) -> None:
         if error.errno == errno.EADDRINUSE:
             cause = "another process listens there; stop it, or choose another port with MODELYARD_PORT"
         else:
-            cause = f"{error.strerror}; choose another address with MODELYARD_HOST or MODELYARD_PORT"
-        raise PortTaken(f"cannot listen on {bind_address(settings)}: {cause}") from error
+            cause = f"{error.strerror}; {ANOTHER_ADDRESS}"
+        raise cannot_listen(settings, cause) from error
+
+
+def cannot_listen(settings: GatewaySettings, cause: str) -> PortTaken:
+    return PortTaken(f"cannot listen on {bind_address(settings)}: {cause}")
 
 
 if __name__ == "__main__":

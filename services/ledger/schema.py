@@ -7,12 +7,15 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from models.errors import StorageFailed
+from services.ledger.tables import BUSY_TIMEOUT_S
 
 HEAD = "0010"
 """The newest file in ``migrations/versions``."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x6D6F6479
 """Of PostgreSQL, for one program that migrates at a time."""
+PATIENCE_S = 120
+"""How long the others wait for it: longer than for a lock that is held for one statement."""
 
 
 def prepare(engine: Engine) -> None:
@@ -60,7 +63,9 @@ def alone(engine: Engine) -> Iterator[Connection]:
     """A transaction in which nobody else migrates."""
     if engine.dialect.name == "sqlite":  # Python's sqlite3 begins none before it changes tables, so this one is ours
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * PATIENCE_S}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
             try:
                 yield connection
             except BaseException:
@@ -70,7 +75,9 @@ def alone(engine: Engine) -> Iterator[Connection]:
         return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         yield connection
 
 

@@ -14,6 +14,17 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.wsgi import create_app
 from tests.fakes import FakeModelServer, fill
 
+PATIENT = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """Where a test says nothing else, gateways wait long: how busy the machine is says nothing about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, seconds in PATIENT.items():
+            patch.setenv(f"MODELYARD_{name}", seconds)
+        yield
+
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:

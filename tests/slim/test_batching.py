@@ -37,7 +37,7 @@ def rows(*values: float) -> dict[str, Array]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -51,7 +51,7 @@ def running(story: Callable[[Model, Batcher], Awaitable[None]], max_batch: int =
 
 
 def ask(
-    batcher: Batcher, inputs: Inputs, timeout_s: float = 5, target: Target = TARGET, *, bulk: bool = False
+    batcher: Batcher, inputs: Inputs, timeout_s: float = 60, target: Target = TARGET, *, bulk: bool = False
 ) -> "asyncio.Task[Outputs]":
     return asyncio.get_running_loop().create_task(batcher.run(target, inputs, Deadline.after(timeout_s), bulk=bulk))
 

@@ -23,6 +23,7 @@ class Answers(socketserver.StreamRequestHandler):
     """Right to the first input; to the second one in turn right, wrong, an error, and a closed connection."""
 
     turn = 0
+    lock = threading.Lock()
 
     def handle(self) -> None:
         while line := self.rfile.readline():
@@ -37,10 +38,12 @@ class Answers(socketserver.StreamRequestHandler):
     def answer(self, path: bytes) -> bool:
         if path == b"/0":
             return self.send(200, RIGHT[0])
-        Answers.turn += 1
-        if Answers.turn % 4 == 3:
+        with Answers.lock:
+            Answers.turn += 1
+            turn = Answers.turn % 4
+        if turn == 3:
             return self.send(503, b"busy")
-        return Answers.turn % 4 != 0 and self.send(200, RIGHT[1] if Answers.turn % 4 == 1 else RIGHT[0])
+        return turn != 0 and self.send(200, RIGHT[1] if turn == 1 else RIGHT[0])
 
     def send(self, status: int, body: bytes) -> bool:
         self.wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
@@ -71,7 +74,7 @@ def plan(port: int, **changed: Any) -> Plan:
 
 def test_wrong_answers_and_errors_are_not_counted_as_right(port: int) -> None:
     """Of eight requests five are answered rightly; one is wrong, one refused, one dropped."""
-    found = Load(Plan.from_json(plan(port).to_json())).run()
+    found = Load(Plan.from_json(plan(port, seconds=2.0).to_json())).run()
     assert found["wrong"] > 0
     assert found["errors"] > 0
     assert found["right"] == pytest.approx(5 * found["wrong"], abs=8)

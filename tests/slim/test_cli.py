@@ -22,7 +22,7 @@ from services.cli.supervisor import Service, ServiceDied, Supervisor
 
 def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
@@ -108,22 +108,26 @@ def service(name: str, code: str, ready: Path) -> Service:
 
 
 SERVE = "import pathlib, time, sys; pathlib.Path({!r}).write_text('x'); time.sleep(600)"
+SERVE_WHEN_TOLD = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
 
 
 def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
     """Its second life makes it ready again."""
     said: list[str] = []
-    flag = tmp_path / "ready"
+    flag, told = tmp_path / "ready", tmp_path / "told"
     supervisor = Supervisor(tmp_path / "log", said.append)
-    running = service("toy", SERVE.format(str(flag)), flag)
+    running = service("toy", SERVE_WHEN_TOLD.format(str(told), str(flag)), flag)
     try:
+        told.touch()
         supervisor.start(running)
-        supervisor.wait_ready(running, 30)
+        supervisor.wait_ready(running, 60)
         first = supervisor.pids()["toy"]
+        told.unlink()
         flag.unlink()
         subprocess.run(["kill", "-9", str(first)], check=True)
         with pytest.raises(ServiceDied):  # a restart while one waits is an error: what was waited for has died
-            supervisor.wait_ready(running, 30)
+            supervisor.wait_ready(running, 60)
+        told.touch()
         assert wait(flag.exists)
         assert supervisor.pids()["toy"] != first
         assert said == ["toy ended with status -9; restarting it"]
@@ -138,7 +142,7 @@ def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path
     try:
         supervisor.start(broken)
         with pytest.raises(ServiceDied, match="toy ended: no room at the inn"):
-            supervisor.wait_ready(broken, 30)
+            supervisor.wait_ready(broken, 60)
     finally:
         supervisor.stop()
 
@@ -150,7 +154,7 @@ def test_stopping_ends_grandchildren_too(tmp_path: Path) -> None:
     supervisor = Supervisor(tmp_path / "log", lambda _: None)
     nested = Service("toy", [sys.executable, "-c", code, SERVE.format(str(flag))], flag.exists)
     supervisor.start(nested)
-    supervisor.wait_ready(nested, 30)
+    supervisor.wait_ready(nested, 60)
     group = supervisor.pids()["toy"]
     supervisor.stop()
     assert wait(lambda: not alive_in(group))
@@ -166,7 +170,7 @@ def alive_in(group: int) -> list[int]:
     return found
 
 
-def wait(condition: Callable[[], object], deadline_s: float = 30) -> bool:
+def wait(condition: Callable[[], object], deadline_s: float = 60) -> bool:
     deadline = time.monotonic() + deadline_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

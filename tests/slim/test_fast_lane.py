@@ -190,7 +190,8 @@ def test_a_request_id_comes_back_and_the_deadline_is_kept(client: httpx.Client) 
 
 def test_both_lanes_are_counted_alike(client: httpx.Client) -> None:
     """Under the route as the view declares it."""
-    both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
+    for model in (HALF_PLUS, f"{HALF_PLUS}/versions/1"):
+        both(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')
     counted = [
         line for line in client.get("/metrics").text.splitlines() if line.startswith("modelyard_gateway_requests_total")
     ]

@@ -1,5 +1,6 @@
 """The gateway as a process of its own: how it starts, what it refuses, how it stops."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,56 +16,79 @@ import httpx
 import pytest
 
 from models.store import Store
+from services.gateway.__main__ import PortTaken, listen, until_listening
+from services.gateway.front import Front
 from services.gateway.settings import GatewaySettings
+from services.gateway.waiting import EventLoop
+from services.gateway.wsgi import create_app
 from services.settings import InvalidSettings
 from tests.fakes import HALF_PLUS, FakeModelServer
 
 COMMAND = [sys.executable, "-m", "services.gateway"]
 ROOT = Path(__file__).parents[2]
 PREDICT = f"/v1/models/{HALF_PLUS}:predict"
+LOG_BYTES = 1024 * 1024
+"""What a gateway may write that nobody reads: one that waits for a reader does not answer."""
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that a gateway can listen on, and that the system gives to nobody else until the end of the block.
+
+    On Linux a socket that is bound and does not listen keeps nobody from listening who, as a server does, allows it
+    (SO_REUSEADDR, socket(7)); elsewhere it would, and the port is only hoped to stay free.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        if sys.platform != "linux":
+            held.close()
+        yield port
 
 
 @contextmanager
 def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A running gateway that answers, and a client for it."""
-    port = free_port()
-    variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in {"port": port, **settings}.items()}
-    process = subprocess.Popen(COMMAND, env=os.environ | variables, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        while "listening" not in (line := process.stderr.readline()):
-            assert line, "ended before it listened"
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:
-            yield process, client
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    """A running gateway that answers, and a client for it. Its log waits in ``stderr`` for whoever wants to read it."""
+    with free_port() as port:
+        variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in {"port": port, **settings}.items()}
+        process = subprocess.Popen(
+            COMMAND,
+            env=os.environ | variables,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            pipesize=LOG_BYTES,
+        )
+        assert process.stderr is not None
+        try:
+            while "listening" not in (line := process.stderr.readline()):
+                assert line, "ended before it listened"
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+                yield process, client
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 def test_requests_in_flight_are_answered_after_sigterm(filled: Store, server: FakeModelServer) -> None:
     """Readiness is false at once, also on a connection that is already open; the prediction is answered; exit 0."""
     answers: list[httpx.Response] = []
-    with gateway(store=filled.root, serving=server.address, drain_wait_s=1) as (process, client):
+    with gateway(store=filled.root, serving=server.address, drain_wait_s=5) as (process, client):
         assert client.get("/readyz").status_code == 200
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
         caller = threading.Thread(
-            target=lambda: answers.append(httpx.post(str(client.base_url.join(PREDICT)), json=body))
+            target=lambda: answers.append(httpx.post(client.base_url.join(PREDICT), json=body, timeout=60))
         )
         caller.start()
-        assert server.entered.wait(10)
+        assert server.entered.wait(30)
         process.send_signal(signal.SIGTERM)
         assert wait_until_not_ready(client) == {"ready": False, "reasons": ["shutting down"]}
         server.release.set()
-        caller.join(20)
-        assert process.wait(20) == 0
+        caller.join()
+        assert process.wait(60) == 0
     assert [answer.json() for answer in answers] == [{"predictions": [[2.5]]}]
 
 
@@ -89,7 +113,7 @@ def refusal(**settings: object) -> subprocess.CompletedProcess[str]:
     """What a gateway says that does not start."""
     variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
     environment = os.environ | variables
-    return subprocess.run(COMMAND, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(COMMAND, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_taken_port_is_said_in_one_line() -> None:
@@ -102,6 +126,21 @@ def test_a_taken_port_is_said_in_one_line() -> None:
         f"cannot listen on 127.0.0.1:{port}: another process listens there; "
         "stop it, or choose another port with MODELYARD_PORT\n"
     )
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
+    """Whoever took it answers there, which is not to be mistaken for the gateway."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            settings = GatewaySettings(port=taken.getsockname()[1])
+            server = listen(Front(app.wsgi_app, settings, loop, app.extensions["fast_lane"].answer), settings)
+            await until_listening(settings, asyncio.create_task(server.serve()))
+
+    loop = EventLoop()
+    app = create_app(GatewaySettings(), loop=loop)
+    with pytest.raises(PortTaken, match=r"cannot listen on 127\.0\.0\.1:\d+: Address .*in use.*; choose another"):
+        asyncio.run(run())
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])

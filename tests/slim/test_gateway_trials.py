@@ -162,8 +162,8 @@ def test_a_shadow_is_asked_the_same_and_compared(
     """The caller gets the stable version's answer; version 1 answers 1 less, which is a disagreement."""
     shadow_of(filled, HALF_PLUS, 1)
     assert version_of(client) == 2
-    wait_until(lambda: len(server.calls) == 2, 10, "the shadow is asked")
-    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 10, "and compared")  # noqa: SLF001  # nobody is told
+    wait_until(lambda: len(server.calls) == 2, 60, "the shadow is asked")
+    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 60, "and compared")  # noqa: SLF001  # nobody is told
     app.extensions["serving"].trials.close()
     assert observed(observations, HALF_PLUS) == {"asked": 1, "rows": 1, "disagreed": 1, "shift": 1.0}
 
@@ -176,7 +176,7 @@ def test_a_shadow_that_fails_troubles_nobody(
     shadow_of(filled, DIGITS, second)  # which the model server has not loaded
     picture = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
     assert (picture.status_code, picture.headers["X-Model-Version"]) == (200, "1")
-    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 10, "asked")  # noqa: SLF001  # as above
+    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 60, "asked")  # noqa: SLF001  # as above
     app.extensions["serving"].trials.close()
     assert observed(observations, DIGITS) == {"asked": 1, "failed": 1}
 

@@ -202,6 +202,8 @@ def test_strings_that_are_not_text_come_back_binary(
 
 def test_the_earlier_of_two_deadlines_counts(client: FlaskClient, server: FakeModelServer) -> None:
     """The ``timeout`` parameter is in microseconds."""
+    assert client.post(INFER, json={"inputs": [ONE]}).status_code == 200  # there is a connection
+    server.calls.clear()
     server.release.clear()
-    answer = client.post(INFER, json={"inputs": [ONE], "parameters": {"timeout": 100_000}})
+    answer = client.post(INFER, json={"inputs": [ONE], "parameters": {"timeout": 2_000_000}})
     assert (answer.status_code, len(server.calls)) == (504, 1)

@@ -141,7 +141,7 @@ def test_no_key_can_be_read_in_a_text(text: str, shown: str) -> None:
 def modelyard(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "services.cli.main", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) -> None:

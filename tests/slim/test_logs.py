@@ -23,7 +23,7 @@ asyncio.run(turn())
 
 def printed(level: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(level=level)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM.format(level=level)], capture_output=True, text=True, check=True, timeout=300
     )
     return [json.loads(line) for line in done.stderr.splitlines()]
 
