@@ -65,7 +65,7 @@ def postgres() -> Iterator[Postgres]:
         how = f"-A scram-sha-256 -U {USER} --pwfile={folder / 'password'} --no-sync --no-locale -E UTF8"
 
         def control(*arguments: str) -> None:
-            command = [pg_ctl, "-s", "-w", "-D", data, "-l", folder / "log", *arguments]
+            command = [pg_ctl, "-s", "-w", "-t", "300", "-D", data, "-l", folder / "log", *arguments]
             subprocess.run(command, check=True, user=user, group=user, cwd=folder, stdout=subprocess.DEVNULL)
 
         control("init", "-o", how)
