@@ -125,8 +125,17 @@ class NotServed(Exception):
 
 
 def _parity_when_available(client: ServingClient, store: Store, manifest: Manifest, deadline_s: float) -> float:
-    wait_available(client, manifest.model, manifest.version, deadline_s)
-    difference = parity(client, store, manifest)
+    deadline = time.monotonic() + deadline_s
+    while True:
+        wait_available(client, manifest.model, manifest.version, deadline_s)
+        try:
+            difference = parity(client, store, manifest)
+            break
+        except ServingFailed as error:
+            # A version that has just lost a role is let go of by a configuration that is not the newest any more.
+            if error.code is not grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
     if not difference <= golden.TOLERANCE:
         raise NotServed(f"answers of {client.address} differ from training by {difference:.2g}")
     return difference

@@ -1,5 +1,6 @@
-"""For all tests: how long an example takes says nothing about the code, on a machine that has other things to do."""
+"""For all tests: neither how long an example takes nor what is set around them says anything about the code."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -13,6 +14,8 @@ from tests.postgres import Postgres, postgres
 
 settings.register_profile("modelyard", deadline=None)
 settings.load_profile("modelyard")
+for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
+    del os.environ[variable]  # what whoever starts the tests has set for other things
 
 
 @pytest.fixture(scope="session")

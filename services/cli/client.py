@@ -9,7 +9,7 @@ from models.errors import ModelyardError
 from services.cli.settings import ClientSettings
 
 TIMEOUT_S = 35.0
-
+LATER = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
 NO_KEY = (
     "the gateway wants a valid API key: put one into MODELYARD_KEY, or into the file modelyard_key of the folder "
@@ -23,6 +23,10 @@ class GatewayUnreachable(ModelyardError):
 
 class Refused(ModelyardError):
     """The gateway answered with an error; the text is its own."""
+
+
+class TryLater(Refused):
+    """What was asked could not be said in time, or not yet."""
 
 
 class Client:
@@ -98,6 +102,8 @@ class Client:
             ) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise Refused(NO_KEY)
+        if response.status_code in LATER:
+            raise TryLater(_error_text(response))
         if response.is_error:
             raise Refused(_error_text(response))
         return response

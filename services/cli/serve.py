@@ -2,21 +2,24 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models import rollout
 from models.errors import ModelyardError
 from models.store import NAME, Store
 from services.cli import ground, show
-from services.cli.client import Client
+from services.cli.client import Client, TryLater
 from services.cli.ground import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from services.cli.supervisor import Service
 
 CONFIG = "models.config"
 _NAME = re.compile(r'\bname\s*:\s*"([^"]+)"')
 POLL_S = 0.2
+Versions = Sequence[Mapping[str, Any]]
+"""TensorFlow Serving's ``model_version_status``."""
 
 
 class NothingToServe(ModelyardError):
@@ -59,8 +62,8 @@ def serve(asked: Serve) -> None:
         with show.console.status("loading"):
             ground.start(supervisor, services)
             client = Client(asked.url)
-            missing = wait_loaded(client, names)
-        announce(asked, client, names, missing, time.monotonic() - started)
+            found = wait_loaded(client, names)
+        announce(asked, found, time.monotonic() - started)
 
 
 def configuration(asked: Serve) -> tuple[Path, tuple[str, ...]]:
@@ -138,32 +141,41 @@ def processes(asked: Serve, config: Path, names: Sequence[str]) -> list[Service]
     ]
 
 
-def wait_loaded(client: Client, names: Sequence[str]) -> dict[str, str]:
-    """Returns when every model is loaded or has failed to; the reason by the name of those that failed."""
+def wait_loaded(client: Client, names: Sequence[str]) -> dict[str, Versions]:
+    """Returns when every model is loaded or has failed to; what the model server says of their versions."""
     deadline = time.monotonic() + START_DEADLINE_S
-    failed: dict[str, str] = {}
-    for name in names:
-        while not (versions := client.get(f"/v1/models/{name}")["model_version_status"]) or not settled(versions):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(POLL_S)
-        if not any(entry["state"] == "AVAILABLE" for entry in versions):
-            failed[name] = next((entry["status"]["error_message"] for entry in versions), "no version was found")
-    return failed
+    return {name: settled(client, name, deadline) for name in names}
 
 
-def settled(versions: Sequence[dict[str, object]]) -> bool:
-    return all(entry["state"] in ("AVAILABLE", "END") for entry in versions)
+def settled(client: Client, name: str, deadline: float) -> Versions:
+    """A model's versions as soon as none is being loaded any more, or as they are when the time is up.
+
+    Raises:
+        TryLater: until then the model server, which has much to do while it loads, did not say.
+    """
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            found: Versions = client.get(f"/v1/models/{name}")["model_version_status"]
+            if late or (found and all(entry["state"] in ("AVAILABLE", "END") for entry in found)):
+                return found
+        except TryLater:
+            if late:
+                raise
+        time.sleep(POLL_S)
 
 
-def announce(asked: Serve, client: Client, names: Sequence[str], failed: dict[str, str], took_s: float) -> None:
+def announce(asked: Serve, found: Mapping[str, Versions], took_s: float) -> None:
     """What answers where."""
     show.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
-    rows = []
-    for name in names:
-        versions = client.get(f"/v1/models/{name}")["model_version_status"]
-        ready = [entry["version"] for entry in versions if entry["state"] == "AVAILABLE"]
-        rows.append((name, ", ".join(ready) or failed.get(name, "none"), f"{asked.url}/v1/models/{name}:predict"))
+    rows = [(name, ready(versions), f"{asked.url}/v1/models/{name}:predict") for name, versions in found.items()]
     show.table("model", "versions", "url", rows=rows)
-    show.console.print(f"\nsignatures: curl {asked.url}/v1/models/{names[0]}/metadata", markup=False, soft_wrap=True)
+    first = next(iter(found))
+    show.console.print(f"\nsignatures: curl {asked.url}/v1/models/{first}/metadata", markup=False, soft_wrap=True)
     show.console.print(f"logs in {asked.home}/log. Ctrl-C stops both processes.", markup=False)
+
+
+def ready(versions: Versions) -> str:
+    """The versions that answer, or why none does."""
+    answering = ", ".join(entry["version"] for entry in versions if entry["state"] == "AVAILABLE")
+    return answering or next((entry["status"]["error_message"] for entry in versions), "no version was found")

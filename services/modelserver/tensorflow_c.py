@@ -7,6 +7,7 @@ keep it (``PyDLL``): giving it up and waiting for it again would cost more than 
 
 import ctypes
 import importlib.util
+import os
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,7 @@ class TensorFlowC:
     """The functions in use, each with its types. Attributes are named after the C functions, less ``TF_``."""
 
     def __init__(self, path: Path) -> None:
+        _open(path)
         self._slow = ctypes.CDLL(str(path))
         self._quick = ctypes.PyDLL(str(path))
         quick, slow = self._quick, self._slow
@@ -89,6 +91,17 @@ class TensorFlowC:
     def version(self) -> str:
         version: bytes = _declare(self._quick, "TF_Version", c_char_p)()
         return version.decode()
+
+
+def _open(path: Path) -> None:
+    """Loads the library as any call of C does it: without the interpreter's lock, which ``CDLL`` would hold.
+
+    It takes half a second, and many on a busy machine; status calls are answered meanwhile. What is wrong with the
+    library, ``CDLL`` says afterwards.
+    """
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = c_void_p, (c_char_p, c_int)
+    dlopen(os.fsencode(path), os.RTLD_NOW)
 
 
 def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
@@ -60,6 +61,16 @@ def test_a_version_is_promoted_once_its_answers_are_those_of_training(
     assert client.get(f"{ROUTE}/rollout").json["history"][0]["detail"]["why"] == "looked at it"
     again = client.post(f"{ROUTE}:promote", json={"version": version}).json
     assert again["history"] == client.get(f"{ROUTE}/rollout").json["history"]
+
+
+def test_a_version_that_is_let_go_of_while_it_is_compared_is_waited_for(
+    client: FlaskClient, server: FakeModelServer, filled: Store
+) -> None:
+    """The model server had read a configuration of a moment before, without it."""
+    version = publish_golden(server, filled)
+    server.fail_next(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
+    done = client.post(f"{ROUTE}:promote", json={"version": version})
+    assert (done.status_code, done.json["stable"]) == (200, version), done.json
 
 
 def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(

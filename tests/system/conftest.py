@@ -1,5 +1,6 @@
 """A whole system of real processes, as ``modelyard up`` starts it, on free ports and in a temporary folder."""
 
+import fnmatch
 import os
 import shutil
 import signal
@@ -19,8 +20,12 @@ import pytest
 if TYPE_CHECKING:
     from tests.system.shop import Shop  # which stands on this module
 
-UP_S = 240.0
-STOP_S = 60.0
+MADE_S = 300.0
+UP_S = 480.0
+FINISHED_S = 480.0
+STOP_S = 180.0
+GONE_S = 30.0
+"""For a training process to notice that nobody wants its result, while it imports TensorFlow on a busy machine."""
 
 
 def wait_until(condition: Callable[[], Any], deadline_s: float, what: str) -> Any:
@@ -35,9 +40,21 @@ def wait_until(condition: Callable[[], Any], deadline_s: float, what: str) -> An
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that the system gives to nobody else as long as this process lives, though any may listen on it by name."""
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    port = int(probe.getsockname()[1])
+    if sys.platform == "linux":
+        probe.detach()  # stays bound; elsewhere nobody could listen beside it
+    else:
+        probe.close()
+    return port
+
+
+def folders(root: Path, pattern: str) -> list[Path]:
+    """Those below ``root`` of such a name; ``rglob`` cannot bear that others vanish while it looks."""
+    return [Path(parent, name) for parent, names, _ in os.walk(root) for name in fnmatch.filter(names, pattern)]
 
 
 @dataclass
@@ -77,7 +94,7 @@ class System:
         started = self.processes()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(STOP_S)
-        _, alive = psutil.wait_procs(started, timeout=5)
+        _, alive = psutil.wait_procs(started, timeout=GONE_S)
         return list(alive)
 
     def processes(self) -> list[psutil.Process]:
@@ -106,14 +123,14 @@ class System:
     def cancel(self, job_id: str) -> httpx.Response:
         return httpx.post(f"{self.url}/api/jobs/{job_id}:cancel", timeout=30)
 
-    def finished(self, job_id: str, deadline_s: float = 300) -> dict[str, Any]:
+    def finished(self, job_id: str) -> dict[str, Any]:
         """The job as it ended."""
 
         def ended() -> dict[str, Any] | None:
             job: dict[str, Any] = self.get(f"/api/jobs/{job_id}")
             return job if job["state"] not in ("queued", "running", "publishing") else None
 
-        found: dict[str, Any] = wait_until(ended, deadline_s, f"job {job_id}")
+        found: dict[str, Any] = wait_until(ended, FINISHED_S, f"job {job_id}")
         return found
 
 
@@ -131,7 +148,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of saved versions, to be copied."""
     root = tmp_path_factory.mktemp("made")
-    subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=MADE_S)
     return root
 
 
@@ -139,7 +156,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that says what can be trained, so that workers need not find out."""
     store = tmp_path_factory.mktemp("known")
-    subprocess.run([sys.executable, "-m", "models.catalog", str(store)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "models.catalog", str(store)], check=True, timeout=MADE_S)
     return store
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from typing import Any
 import httpx
 import psutil
 
+from models.serving_client import ServingClient
+from models.tfserving import ServingFailed
 from tests.system.conftest import free_port, wait_until
 
-START_S = 60.0
-STOP_S = 40.0
+START_S = 180.0
+STOP_S = 120.0
+SOON_S = 90.0
+"""For what takes a second or two on a machine with nothing else to do."""
 HOST = "127.0.0.1"
 MODEL = "half_plus"
 """Version N of it answers x/2 + N."""
@@ -127,14 +131,20 @@ class Served:
         return self.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
 
     def states(self, model: str) -> dict[int, str]:
-        response = self.http.get(f"{self.url}/v1/models/{model}")
+        """By version; asked again as long as a busy server does not say."""
+
+        def said() -> httpx.Response | None:
+            response = self.http.get(f"{self.url}/v1/models/{model}")
+            return response if response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND) else None
+
+        response = wait_until(said, START_S, f"states of {model}")
         entries = response.json()["model_version_status"] if response.status_code == httpx.codes.OK else []
         return {int(entry["version"]): entry["state"] for entry in entries}
 
     def await_state(self, model: str, version: int, state: str | None) -> None:
         """None: the server has forgotten the version."""
         wanted = ("END", None) if state is None else (state,)
-        wait_until(lambda: self.states(model).get(version) in wanted, 20, f"{model}/{version} {state}")
+        wait_until(lambda: self.states(model).get(version) in wanted, SOON_S, f"{model}/{version} {state}")
 
     def in_flight(self) -> int:
         """Requests besides this question."""
@@ -184,9 +194,19 @@ def gateway_and_servers(home: Path, config: str, model: str, count: int = 1, **s
         gateway = stack.enter_context(running(home / "gateway.log", "services.gateway", **variables, **settings))
         http = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
         served = Served(f"http://{HOST}:{port}", ports[0], gateway, http, servers)
-        wait_until(lambda: listens(port) and all(map(listens, ports)), START_S, "listening")
-        wait_until(lambda: "AVAILABLE" in served.states(model).values(), START_S, f"{model} is loaded")
+        wait_until(lambda: listens(port), START_S, "listening")
+        for each in ports:
+            wait_until(lambda each=each: serves(each, model), START_S, f"{model} is loaded on {each}")
         yield served
+
+
+def serves(port: int, model: str) -> bool:
+    """Whether the model server there has a version loaded."""
+    with closing(ServingClient(f"{HOST}:{port}")) as client:
+        try:
+            return any(version.state == "AVAILABLE" for version in client.status(model, timeout_s=5))
+        except ServingFailed:
+            return False
 
 
 def listens(port: int) -> bool:
@@ -206,6 +226,10 @@ class Traffic:
     """Version that pinned clients ask for."""
     right: list[float] = field(default_factory=list)
     """Moments of right answers."""
+    told: list[tuple[float, int]] = field(default_factory=list)
+    """Of each: the moment of its question, and the version that answered."""
+    heard: dict[int, float] = field(default_factory=dict)
+    """By client: the moment of the last question that had an answer."""
     versions: Counter[int] = field(default_factory=Counter)
     refused: list[httpx.Response] = field(default_factory=list)
     """503 with Retry-After."""
@@ -214,8 +238,12 @@ class Traffic:
     wrong: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def ask(self, http: httpx.Client, number: int, *, pinned: bool) -> None:
-        version = self.pinned if pinned else None
+    def ask(self, http: httpx.Client, client: int, number: int, *, pinned: bool) -> None:
+        asked_at = time.monotonic()
+        self._ask(http, number, self.pinned if pinned else None, asked_at)
+        self.heard[client] = asked_at
+
+    def _ask(self, http: httpx.Client, number: int, version: int | None, asked_at: float) -> None:
         path = f"/versions/{version}" if version else ""
         try:
             response = http.post(f"{self.url}{path}:predict", json={"instances": [number]})
@@ -223,7 +251,7 @@ class Traffic:
             self.failed.append(repr(error))
             return
         if response.status_code == httpx.codes.OK:
-            self._judge(response, number, version)
+            self._judge(response, number, version, asked_at)
         elif response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in response.headers:
             self.refused.append(response)
         elif response.status_code == httpx.codes.GATEWAY_TIMEOUT:
@@ -231,10 +259,11 @@ class Traffic:
         else:
             self.failed.append(f"{path} {response.status_code} {response.text}")
 
-    def _judge(self, response: httpx.Response, number: int, pinned: int | None) -> None:
+    def _judge(self, response: httpx.Response, number: int, pinned: int | None, asked_at: float) -> None:
         said = int(response.headers["X-Model-Version"])
         if response.json() == {"predictions": [number / 2 + said]} and pinned in (None, said):
             self.right.append(time.monotonic())
+            self.told.append((asked_at, said))
             self.versions[said] += 1
         else:
             self.wrong.append(f"{number} asked of {pinned or 'the latest'}: version {said} said {response.text}")
@@ -250,7 +279,7 @@ def traffic(
     served: Served, model: str, clients: int = 4, pinned: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[Traffic]:
     """Clients that ask and ask; with ``pinned``, every other one asks for that version."""
-    seen = Traffic(f"{served.url}/v1/models/{model}", pinned)
+    seen = Traffic(f"{served.url}/v1/models/{model}", pinned, heard=dict.fromkeys(range(clients), 0.0))
     stop = threading.Event()
 
     def client(index: int) -> None:
@@ -258,7 +287,7 @@ def traffic(
         with httpx.Client(timeout=30, headers=headers) as http:
             while not stop.wait(0.005):  # leaves the processors to the servers
                 number = (number + clients) % 1000
-                seen.ask(http, number, pinned=bool(index % 2))
+                seen.ask(http, index, number, pinned=bool(index % 2))
 
     threads = [threading.Thread(target=client, args=(index,)) for index in range(clients)]
     for thread in threads:
@@ -275,3 +304,9 @@ def more(seen: Traffic, count: int = 20) -> Callable[[], bool]:
     """Whether so many right answers came since now."""
     before = len(seen.right)
     return lambda: len(seen.right) >= before + count
+
+
+def anew(seen: Traffic) -> Callable[[], bool]:
+    """Whether every client has asked since now, and was answered: nothing older is on its way."""
+    now = time.monotonic()
+    return lambda: min(seen.heard.values()) > now

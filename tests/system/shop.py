@@ -2,8 +2,8 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from celery import Celery
 from services import jobs
 from services.cli import redis_server
 from services.ledger import Job, Ledger, State
-from tests.system.conftest import wait_until
-from tests.system.serving import Running, running
+from tests.system.conftest import folders, wait_until
+from tests.system.serving import SOON_S, START_S, Running, running
 
 CHILD = "services.trainer.child"
-TRAINED_S = 240.0
+TRAINED_S = 480.0
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Shop:
         """With what it had when it ended."""
         command = redis_server.command(redis_server.find_server(), self.socket, self.home)
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: redis_server.answers(self.socket), 20, "redis")
+        wait_until(lambda: redis_server.answers(self.socket), SOON_S, "redis")
 
     def end_redis(self, how: int = signal.SIGTERM) -> None:
         assert self.redis
         self.redis.send_signal(how)
-        self.redis.wait(20)
+        self.redis.wait(SOON_S)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ class Shop:
     def worker(self, name: str, **more: str) -> Running:
         settings = self.settings | more
         started = self.workers.enter_context(running(self.home / f"{name}.log", "services.trainer", **settings))
-        wait_until(lambda: " ready." in started.printed, 90, f"worker {name}")
+        wait_until(lambda: " ready." in started.printed, START_S, f"worker {name}")
         return started
 
     def submit(
@@ -77,7 +77,15 @@ class Shop:
         return self.ledger.job(job.id)
 
     def in_epoch(self, job: Job, least: int) -> bool:
-        return bool(self.job(job).progress.get("epoch", 0) >= least)
+        """Whether it got so far; it may be further by now."""
+        return any(body.get("epoch", 0) >= least for body in (self.job(job).progress, *self.milestones(job)))
+
+    def reached(self, job: Job, stage: str) -> bool:
+        """Likewise."""
+        return any(body.get("stage") == stage for body in self.milestones(job))
+
+    def milestones(self, job: Job) -> list[Mapping[str, Any]]:
+        return [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
 
     def ended(self, job: Job) -> Job:
         found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
@@ -89,8 +97,8 @@ class Shop:
 
     def epochs(self, job: Job) -> list[int]:
         """Those that ended, over all attempts, in the order in which they did."""
-        bodies = [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
-        return [body["epoch"] for body in bodies if body.get("step") and body["step"] == body.get("steps")]
+        ended = [body for body in self.milestones(job) if body.get("step") and body["step"] == body.get("steps")]
+        return [body["epoch"] for body in ended]
 
     def said(self, job: Job) -> list[str]:
         """Messages of its progress, and reasons of its states."""
@@ -98,7 +106,7 @@ class Shop:
         return [str(body.get("message") or body.get("reason") or "") for body in bodies]
 
     def left(self, job: Job) -> list[Path]:
-        return [path for path in self.home.rglob(f"*{job.id}*") if path.is_dir()]
+        return folders(self.home, f"*{job.id}*")
 
 
 @contextmanager
@@ -122,5 +130,22 @@ def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
         found = worker.child(CHILD)
         return found if found and found.pid != other_than else None
 
-    found: psutil.Process = wait_until(look, 90, "the training process")
+    found: psutil.Process = wait_until(look, START_S, "the training process")
     return found
+
+
+@contextmanager
+def standing_still(process: psutil.Process) -> Iterator[None]:
+    """In the block, so that what a test does meanwhile may take its time."""
+    stand_still(process)
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def stand_still(process: psutil.Process) -> None:
+    """Returns when it does."""
+    process.suspend()
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, SOON_S, "a process that stands still")

@@ -19,8 +19,8 @@ from models import rollout
 from models.store import Store
 from pipeline import golden
 from tests.system import environments
-from tests.system.conftest import System
-from tests.system.serving import Served, modelyard_serve
+from tests.system.conftest import System, wait_until
+from tests.system.serving import SOON_S, Served, modelyard_serve
 
 MODEL, ROWS = "mnist_mlp", 3
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}
@@ -173,8 +173,12 @@ def test_grpc_health_probe(served: Served) -> None:
     """The server as a whole; a service that it does not have is NOT_FOUND."""
     with grpc.insecure_channel(f"127.0.0.1:{served.serving_port}") as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
-        answer = check(health_pb2.HealthCheckRequest(), timeout=5)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+        def serves() -> bool:
+            answer = check(health_pb2.HealthCheckRequest(), timeout=30)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        wait_until(serves, SOON_S, "SERVING")  # a moment after the last model
         with pytest.raises(grpc.RpcError) as refused:
-            check(health_pb2.HealthCheckRequest(service="nothing"), timeout=5)
+            check(health_pb2.HealthCheckRequest(service="nothing"), timeout=30)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND

@@ -17,7 +17,7 @@ from models.catalog import FILE, Catalog, RecipeField, Trainable
 from services.cli import redis_server
 from services.ledger import Ledger, State
 from tests.system.conftest import free_port, wait_until
-from tests.system.serving import Running, running
+from tests.system.serving import SOON_S, START_S, Running, running
 
 MODEL = "neuron"
 ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
@@ -52,11 +52,11 @@ class Desk:
         command = redis_server.command(redis_server.find_server(), socket, self.home)
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            wait_until(lambda: redis_server.answers(socket), 20, "redis")
+            wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
             yield
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(SOON_S)
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     }
     with (
         running(tmp_path / "gateway.log", "services.gateway", **settings) as gateway,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SOON_S) as http,
     ):
         found = Desk(tmp_path, http, gateway)
-        wait_until(lambda: "listening" in gateway.printed, 30, "the gateway")
+        wait_until(lambda: "listening" in gateway.printed, START_S, "the gateway")
         yield found
 
 
@@ -312,7 +312,7 @@ def test_listeners_hold_no_thread_and_those_who_left_no_place(desk: Desk) -> Non
     with desk.redis(), ExitStack() as stack:
         job = desk.submit().json()["id"]
         path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
-        many = stack.enter_context(httpx.Client(base_url=desk.http.base_url, limits=pool, timeout=30))
+        many = stack.enter_context(httpx.Client(base_url=desk.http.base_url, limits=pool, timeout=SOON_S))
         streams = [stack.enter_context(many.stream("GET", path)).iter_lines() for _ in range(100)]
         assert [next(lines) for lines in streams] == ["retry: 2000"] * 100
         assert desk.submit().status_code == 202
@@ -324,7 +324,7 @@ def test_listeners_hold_no_thread_and_those_who_left_no_place(desk: Desk) -> Non
         with desk.http.stream("GET", path) as answer:
             return answer.status_code == 200
 
-    wait_until(is_heard, 20, "places are free again")
+    wait_until(is_heard, SOON_S, "places are free again")
 
 
 def test_streams_end_when_the_gateway_is_told_to(desk: Desk) -> None:
@@ -335,7 +335,7 @@ def test_streams_end_when_the_gateway_is_told_to(desk: Desk) -> None:
     next(stream)
     desk.gateway.process.terminate()
     assert list(stream) == []
-    assert desk.gateway.process.wait(30) == 0
+    assert desk.gateway.process.wait(SOON_S) == 0
 
 
 def test_what_is_no_event_and_no_job_is_refused(desk: Desk) -> None:

@@ -6,21 +6,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import numpy as np
 import pytest
 
 from models.store import Store
-from tests.system.conftest import System, wait_until
+from tests.system.conftest import FINISHED_S, System, folders, wait_until
 
 PREDICT = "/v1/models/mnist_mlp:predict"
+SOON_S = 120.0
+"""For what takes seconds on a machine with nothing else to do."""
+ENDLESS = {"epochs": 1000, "min_steps": 10_000_000}
+"""A training that is not over before it is cancelled, on whatever machine."""
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
 def test_the_printed_lines_work_when_pasted(system: System) -> None:
     """Every curl line that ``up`` prints answers with JSON: a labelled image, a number, an accepted job."""
     lines = re.findall(r"^  (curl .*)$", system.printed, re.MULTILINE)
-    answers = [json.loads(subprocess.check_output(line, shell=True, timeout=60)) for line in lines]
+    answers = [json.loads(subprocess.check_output(line, shell=True, timeout=SOON_S)) for line in lines]
     labelled, number, job = answers
     assert labelled["label"] in [str(digit) for digit in range(10)]
     assert labelled["data"] == "sample"
@@ -105,7 +108,7 @@ def test_a_version_changes_under_traffic_without_a_wrong_or_lost_answer(system: 
         ended = system.finished(job["id"])
         assert ended["state"] == "succeeded", ended
         after = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
-        wait_until(lambda: seen.answers[-1][0] == str(after), 10, "the new version answers")
+        wait_until(lambda: seen.answers[-1][0] == str(after), SOON_S, "the new version answers")
     assert after == ended["version"] == before + 1
     assert (seen.failed, seen.refused) == ([], [])
     assert {version for version, _ in seen.answers} == {str(before), str(after)}
@@ -142,11 +145,16 @@ def test_a_job_that_cannot_be_done_is_refused_at_the_door(
     system: System, job: dict[str, Any], status: int, text: str
 ) -> None:
     """With the closest valid names, and without a row in the ledger."""
-    before = system.get("/api/jobs")["jobs"]
+    before = jobs(system)
     response = system.submit(**job)
     assert response.status_code == status
     assert text in response.json()["error"]
-    assert system.get("/api/jobs")["jobs"] == before
+    assert jobs(system) == before
+
+
+def jobs(system: System, **query: Any) -> list[str]:
+    """Ids of the newest."""
+    return [job["id"] for job in system.get(f"/api/jobs?{urlencode(query)}")["jobs"]]
 
 
 def test_a_recipe_value_out_of_range_is_refused_with_the_range(system: System) -> None:
@@ -157,24 +165,20 @@ def test_a_recipe_value_out_of_range_is_refused_with_the_range(system: System) -
 
 
 def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System) -> None:
-    """Within ten seconds: no process, no version, no folder. It stays cancelled, and the worker takes the next job."""
-    model, before = "mnist_mlp", system.get("/api/models/mnist_mlp")["versions"]
-    job = system.submit(model=model, data="sample", overrides={"epochs": 1000}).json()
-    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", 150, "training")
+    """Soon: no process, no version, no folder. It stays cancelled, and the worker takes the next job."""
+    store, model = Store(system.home / "store"), "mnist_mlp"
+    before = store.versions(model)
+    job = system.submit(model=model, data="sample", overrides=ENDLESS).json()
+    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
     cancelled = system.cancel(job["id"])
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    wait_until(lambda: not system.find("services.trainer.child"), 10, "the end of the training process")
-    wait_until(lambda: not left_of(system, job["id"]), 5, "no folder is left")
+    wait_until(lambda: not system.find("services.trainer.child"), SOON_S, "the end of the training process")
+    wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), SOON_S, "no folder is left")
     follow_up = system.submit(model="neuron").json()
     assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
     assert system.get(f"/api/jobs/{job['id']}")["state"] == "cancelled"
-    assert system.get("/api/models/mnist_mlp")["versions"] == before
+    assert store.versions(model) == before
     assert system.cancel(follow_up["id"]).status_code == 409
-
-
-def left_of(system: System, job: str) -> list[Path]:
-    """Temporary folders of a job."""
-    return [path for path in system.home.rglob(f"*{job}.*") if path.is_dir()]
 
 
 def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: System, images: list[Any]) -> None:
@@ -187,7 +191,7 @@ def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: S
         redis.send_signal(signal.SIGKILL)
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE, refused.text
         assert int(refused.headers["Retry-After"]) >= 1
-        accepted = wait_until(lambda: _accepted(system), 60, "the queue works again")
+        accepted = wait_until(lambda: _accepted(system), SOON_S, "the queue works again")
         count = len(seen.answers)
         assert system.finished(accepted["id"])["state"] in ("succeeded", "rejected")
         assert len(seen.answers) > count
@@ -207,30 +211,29 @@ def test_a_killed_model_server_comes_back_without_a_restart_of_the_gateway(syste
     assert gateway
     assert server
     with traffic(system, images) as seen:
-        wait_until(lambda: seen.answers, 10, "answers before")
+        wait_until(lambda: seen.answers, SOON_S, "answers before")
         server.send_signal(signal.SIGKILL)
-        wait_until(lambda: seen.refused, 10, "refusals")
+        wait_until(lambda: seen.refused, SOON_S, "refusals")
         count = len(seen.answers)
-        wait_until(lambda: len(seen.answers) > count + 10, 60, "answers after")
+        wait_until(lambda: len(seen.answers) > count + 10, FINISHED_S, "answers after")
     assert seen.failed == []
-    assert {tuple(np.round(answer, 4)) for _, answer in seen.answers} == {tuple(np.round(seen.answers[0][1], 4))}
+    answers = [answer for _, answer in seen.answers]
+    np.testing.assert_allclose(answers, [answers[0]] * len(answers), atol=1e-5)
     assert gateway.is_running()
     assert system.find("services.gateway").pid == gateway.pid
 
 
 def test_ctrl_c_during_a_job_leaves_nothing_behind_and_the_next_start_finishes_it(system: System) -> None:
     """No process and no open port is left; the job was not lost; versions are found, not trained again."""
-    versions = Store(system.home / "store").versions("neuron")
+    versions, before = Store(system.home / "store").versions("neuron"), jobs(system, model="neuron")
     job = system.submit(model="mnist_mlp", data="sample", overrides={"seed": 9, "epochs": 12}).json()
-    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", 150, "training")
+    wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
     assert system.stop() == []
     for port in (system.port, system.serving_port):
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/")
-    started = time.monotonic()
     system.start()
-    assert time.monotonic() - started < 120
-    assert Store(system.home / "store").versions("neuron") == versions
+    assert (Store(system.home / "store").versions("neuron"), jobs(system, model="neuron")) == (versions, before)
     ended = system.finished(job["id"])
     assert (ended["state"], ended["attempts"]) in (("succeeded", 2), ("rejected", 2))
 
@@ -254,4 +257,4 @@ def test_a_taken_port_is_one_line_with_the_way_out(system: System, tmp_path: Any
 def _run_up(wanted: System) -> subprocess.CompletedProcess[str]:
     ports = ("--port", str(wanted.port), "--serving-port", str(wanted.serving_port))
     command = [sys.executable, "-m", "services.cli.main", "up", "--home", str(wanted.home), *ports, *wanted.arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=SOON_S, check=False)

@@ -13,6 +13,7 @@ from services import jobs
 from services.cli import redis_server
 from services.ledger import Job, Ledger, Priority, State
 from tests.system.conftest import wait_until
+from tests.system.serving import SOON_S
 
 WAITING = f"{jobs.CPU_QUEUE}\x06\x16{jobs.PRIORITIES[Priority.NORMAL]}"
 """Redis's list of those of usual priority."""
@@ -24,10 +25,10 @@ def socket(tmp_path: Path) -> Iterator[Path]:
     server = subprocess.Popen(
         redis_server.command(redis_server.find_server(), path, tmp_path), stdout=subprocess.DEVNULL
     )
-    wait_until(lambda: redis_server.answers(path), 20, "redis")
+    wait_until(lambda: redis_server.answers(path), SOON_S, "redis")
     yield path
     server.terminate()
-    server.wait(20)
+    server.wait(SOON_S)
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ import pytest
 from models.store import Store
 from services.ledger import Job, State
 from tests.system.conftest import free_port, wait_until
-from tests.system.serving import Running, running
-from tests.system.shop import Shop, child_of
+from tests.system.serving import SOON_S, START_S, Running, running
+from tests.system.shop import CHILD, TRAINED_S, Shop, child_of, standing_still
 
-SOON_S = 60.0
-"""For what takes a few seconds on an idle machine."""
 UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""
 MANY = 300
@@ -33,28 +31,27 @@ def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(shop: Shop
     """Longer than the visibility timeout: Redis gives the message to the other worker, whose claim is refused."""
     workers = [shop.worker(name, MODELYARD_VISIBILITY_TIMEOUT_S="2") for name in ("one", "two")]
     job = shop.submit(UNKNOWN)
-    child = wait_until(lambda: any_child(workers), SOON_S, "the training process")
-    child.suspend()  # it lasts as long as we like
-    wait_until(lambda: any("job not started" in worker.printed for worker in workers), SOON_S, "the second message")
-    child.resume()
+    child = wait_until(lambda: any_child(workers), START_S, "the training process")
+    with standing_still(child):  # it lasts as long as we like
+        wait_until(
+            lambda: any("job not started" in worker.printed for worker in workers), START_S, "the second message"
+        )
     ended = shop.ended(job)
     assert (ended.state, ended.attempts, shop.starts(job)) == (State.FAILED, 1, 1), ended.result
     assert ended.result["reason"].startswith("unknown model")
 
 
 def any_child(workers: list[Running]) -> psutil.Process | None:
-    return next((child for worker in workers if (child := worker.child("services.trainer.child"))), None)
+    return next((child for worker in workers if (child := worker.child(CHILD))), None)
 
 
 def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(shop: Shop) -> None:
     """SIGTERM in the middle of a job: it goes on and is recorded, what waited follows, each is started once."""
     worker = shop.worker("one")
     job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
-    child = child_of(worker)
-    child.suspend()
-    shop.end_redis(signal.SIGTERM)
-    shop.start_redis()
-    child.resume()
+    with standing_still(child_of(worker)):
+        shop.end_redis(signal.SIGTERM)
+        shop.start_redis()
     assert shop.ended(job).state is State.SUCCEEDED
     assert_both_ran_once(shop, job, waiting)
 
@@ -63,7 +60,7 @@ def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follow
     """kill -9: nothing but the ledger is needed to say how a job ended; the worker goes on when Redis is back."""
     worker = shop.worker("one")
     job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
-    wait_until(lambda: shop.job(job).progress.get("stage") == "evaluate", SOON_S, "its last stage but publishing")
+    wait_until(lambda: shop.reached(job, "evaluate"), TRAINED_S, "its last stage but publishing")
     shop.end_redis(signal.SIGKILL)
     assert shop.ended(job).state is State.SUCCEEDED
     assert shop.job(waiting).state is State.QUEUED
@@ -104,10 +101,10 @@ def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(
 @pytest.mark.parametrize("stage", ["train", "export"])
 def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, stage: str) -> None:
     """In training and in the export's own process; the limit on file sizes fails writes where a full disk would."""
-    worker = shop.worker("one")
+    worker = shop.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
     job = shop.submit("neuron")
     child = child_of(worker)
-    wait_until(lambda: stage == "train" or shop.job(job).progress.get("stage") == stage, SOON_S, f"stage {stage}")
+    wait_until(lambda: stage == "train" or shop.reached(job, stage), TRAINED_S, f"stage {stage}")
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
     for process in child.children(recursive=True):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
@@ -115,7 +112,7 @@ def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, sta
     assert (ended.state, ended.attempts) == (State.FAILED, 1)
     assert ended.result["reason"].startswith("storage: "), ended.result
     assert published(shop) == []
-    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
 
 
 # --- many jobs --------------------------------------------------------------------------------------------------------
@@ -128,12 +125,13 @@ def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(s
         assert listed(http) == ids[::-1]
     worker = shop.worker("one")
     first, *between, last = map(shop.ledger.job, ids)
-    wait_until(lambda: shop.job(first).progress, SOON_S, "the first job")
-    assert [job.id for job in between if shop.job(job).started_at] == []
-    before = held_by(worker)
-    for job in (*between, first):
-        shop.ledger.cancel(job.id, "the test")
-    wait_until(lambda: shop.job(last).progress, SOON_S, "the last job")
+    wait_until(lambda: shop.job(first).progress, TRAINED_S, "the first job")
+    with standing_still(child_of(worker)):  # it must not end before all the others are cancelled
+        assert [job.id for job in between if shop.job(job).started_at] == []
+        before = held_by(worker)
+        for job in (*between, first):
+            shop.ledger.cancel(job.id, "the test")
+    wait_until(lambda: shop.job(last).progress, TRAINED_S, "the last job")
     assert worker.printed.count("job not started") == len(between)
     after = held_by(worker)
     assert after.keys() == before.keys()
@@ -149,7 +147,7 @@ def gateway(shop: Shop) -> Iterator[httpx.Client]:
         running(shop.home / "gateway.log", "services.gateway", **settings) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):
-        wait_until(lambda: "listening" in process.printed, 30, "the gateway")
+        wait_until(lambda: "listening" in process.printed, START_S, "the gateway")
         yield http
 
 

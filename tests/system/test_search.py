@@ -16,7 +16,7 @@ from services.scheduler.searches import Searcher
 from services.searches import SearchAsked, plan
 from tests.system.conftest import wait_until
 from tests.system.serving import running
-from tests.system.shop import Shop
+from tests.system.shop import TRAINED_S, Shop
 
 SEARCH = "search-0123456789abcdef"
 
@@ -61,7 +61,7 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
         running(shop.home / "one.log", "services.scheduler", **eager) as one,
         running(shop.home / "two.log", "services.scheduler", **eager) as two,
     ):
-        wait_until(lambda: searches.search(SEARCH).finished_at, 240, "the end of the search")
+        wait_until(lambda: searches.search(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
         assert (one.stop(), two.stop()) == (0, 0)
     ended = searches.search(search.id)
     first, (last,) = ended.rungs

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from models.store import Store
 from tests.system.conftest import wait_until
 from tests.system.serving import (
     MODEL,
+    SOON_S,
     Served,
+    anew,
     config_of,
     modelyard_serve,
     more,
@@ -157,7 +160,7 @@ def test_an_empty_folder_is_one_line_with_what_was_expected(tmp_path: Path) -> N
         [sys.executable, "-m", *command],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env=os.environ | {"COLUMNS": "500"},
     )
@@ -176,7 +179,8 @@ def test_new_versions_are_picked_up_without_a_restart(made: Path, tmp_path: Path
         assert served.predict(MODEL, [2.0]).json() == {"predictions": [2.0]}
         put(made / MODEL / "2", tmp_path / "models" / MODEL / "2")
         served.await_state(MODEL, 2, "AVAILABLE")
-        wait_until(lambda: served.predict(MODEL, [2.0]).json() == {"predictions": [3.0]}, 5, "the new version answers")
+        new = {"predictions": [3.0]}
+        wait_until(lambda: served.predict(MODEL, [2.0]).json() == new, SOON_S, "the new version answers")
         served.await_state(MODEL, 1, None)
 
 
@@ -208,20 +212,23 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
         change(lambda now, version=version: now.promote(version, by="test", reason="it is there"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
         with traffic(served, MODEL) as seen:
-            wait_until(more(seen), 10, "answers of version 2")
+            wait_until(more(seen), SOON_S, "answers of version 2")
             change(lambda now: now.preload(3))
-            wait_until(lambda: served.states(MODEL).get(3) in ("START", "LOADING"), 10, "version 3 is being loaded")
+            loading = ("START", "LOADING")
+            wait_until(lambda: served.states(MODEL).get(3) in loading, SOON_S, "version 3 is being loaded")
             done = served.post(f"/api/models/{MODEL}:rollback", json={"reason": "a drill"})
+            back = time.monotonic()
             assert (done.status_code, done.json()["stable"], answered(served)) == (200, 1, ("1", [1.0]))
-            assert served.states(MODEL)[3] == "LOADING", "the other version was loaded before the rollback was done"
-            wait_until(more(seen, 8), 10, "whatever was on its way is answered")
-            before = seen.versions[2]
-            wait_until(more(seen, 40), 10, "answers of version 1")
-            assert seen.versions[2] == before
+            assert served.states(MODEL)[3] in loading, "the other version was loaded before the rollback was done"
+            wait_until(anew(seen), SOON_S, "whatever was on its way is answered")
+            wait_until(more(seen, 40), SOON_S, "answers of version 1")
             assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
+            forth = time.monotonic()
             change(lambda now: now.promote(2, by="test", reason="it was good"))
             assert answered(served) == ("2", [2.0])
-            wait_until(more(seen, 40), 10, "answers of version 2 again")
+            wait_until(anew(seen), SOON_S, "whatever was on its way is answered")
+            wait_until(more(seen, 40), SOON_S, "answers of version 2 again")
+        assert {version for asked_at, version in seen.told if back < asked_at < forth} == {1}
         assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
         assert set(seen.versions) == {1, 2}
 
@@ -245,19 +252,21 @@ def test_versions_come_and_go_under_load_without_a_wrong_or_lost_answer(made: Pa
         modelyard_serve(tmp_path / "home", "--model-config", str(file)) as served,
         traffic(served, MODEL, pinned=1) as seen,
     ):
+        wait_until(more(seen), SOON_S, "answers of version 1")
         for version in range(2, 7):
             put(made / MODEL / str(version), folder / str(version))
             served.await_state(MODEL, version, "AVAILABLE")
             seen.pinned = version
-            wait_until(more(seen, 40), 10, f"answers beside version {version}")  # nobody asks for the old one any more
+            wait_until(anew(seen), SOON_S, "nobody asks for the old one any more")
+            wait_until(more(seen, 40), SOON_S, f"answers beside version {version}")
             if version < 6:
                 remove(folder / str(version - 1))
                 served.await_state(MODEL, version - 1, None)
         seen.pinned = 5
-        wait_until(more(seen, 40), 10, "nobody pins version 6")
+        wait_until(anew(seen), SOON_S, "nobody pins version 6")
         remove(folder / "6")
         served.await_state(MODEL, 6, None)
-        wait_until(more(seen, 40), 10, "answers after the rollback")
+        wait_until(more(seen, 40), SOON_S, "answers after the rollback")
         assert served.predict(MODEL, [0.0]).headers["X-Model-Version"] == "5"
     assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
     assert set(seen.versions) == {1, 2, 3, 4, 5, 6}

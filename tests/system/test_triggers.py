@@ -21,10 +21,9 @@ from services.ledger.observations import Drift, Observations
 from services.ledger.triggers import Kept, Triggers
 from services.scheduler.triggers import Watch
 from tests.system.conftest import wait_until
-from tests.system.serving import running
+from tests.system.serving import SOON_S, running
 
 MODEL = "neuron"
-NOW = datetime.now(UTC)
 EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 
 
@@ -40,23 +39,23 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
-        wait_until(lambda: redis_server.answers(socket), 20, "redis")
+        wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
         with ExitStack() as stack:
             kinds = (Ledger, Feedback, Observations, Triggers)
             ledger, feedback, observations, triggers = (stack.enter_context(closing(kind(url))) for kind in kinds)
             yield Watch(store, ledger, feedback, observations, triggers, jobs.sender(redis_server.broker_url(socket)))
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(SOON_S)
 
 
 def put(watch: Watch, **body: Any) -> Kept:
     return watch.triggers.put(MODEL, "t", body)
 
 
-def reasons(watch: Watch, now: datetime = NOW) -> list[str]:
-    """Of all jobs, the newest first, after another look."""
-    watch.fire_due(now)
+def reasons(watch: Watch, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
+    """Of all jobs, the newest first, after another look: some time from now, or at a moment."""
+    watch.fire_due(at or datetime.now(UTC) + after)
     return [job.by for job in watch.ledger.jobs()]
 
 
@@ -79,14 +78,14 @@ def tell(watch: Watch, right: int, wrong: int) -> None:
 def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
     """A time that was missed is made up for once."""
     kept = put(watch, cron="30 3 * * *", cooldown_s=0, job={"overrides": {"epochs": 5}, "with_feedback": True})
-    assert reasons(watch, kept.since + timedelta(seconds=1)) == []
-    later = (kept.since + timedelta(days=4)).replace(hour=3, minute=31)
-    (by,) = reasons(watch, later)
+    assert reasons(watch, at=kept.since) == []
+    (by,) = reasons(watch, at=(kept.since + timedelta(days=4)).replace(hour=3, minute=31))
     assert by.startswith("trigger neuron/t: due at ")
     (job,) = watch.ledger.jobs()
-    assert (job.overrides, job.with_feedback, watch.triggers.all()[0].job_id) == ({"epochs": 5}, True, job.id)
+    (fired,) = watch.triggers.all()
+    assert (job.overrides, job.with_feedback, fired.job_id) == ({"epochs": 5}, True, job.id)
     end(watch)
-    assert len(reasons(watch, datetime.now(UTC))) == 1
+    assert len(reasons(watch, at=fired.fired_at)) == 1
 
 
 def test_enough_new_feedback_asks_for_a_job(watch: Watch) -> None:
@@ -113,7 +112,7 @@ def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
     assert by == "trigger neuron/t: 3 of the newest 10 answers were right, fewer than 90.0%"
     end(watch)
     tell(watch, right=10, wrong=0)
-    assert len(reasons(watch, NOW + timedelta(days=30))) == 1
+    assert len(reasons(watch, timedelta(days=30))) == 1
 
 
 def test_drift_asks_for_a_job(watch: Watch) -> None:
@@ -121,12 +120,13 @@ def test_drift_asks_for_a_job(watch: Watch) -> None:
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     rollout.change(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
     put(watch, psi=0.2)
-    moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, "answer value": {"psi": 0.1, "p_value": 0.4}}
-    watch.observations.put_drift(Drift(MODEL, 1, 500, moved, NOW))
+    same, now = {"answer value": {"psi": 0.1, "p_value": 0.4}}, datetime.now(UTC)
+    moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, **same}
+    watch.observations.put_drift(Drift(MODEL, 1, 500, moved, now))
     assert reasons(watch) == []
-    watch.observations.put_drift(Drift(MODEL, 2, 500, {"answer value": {"psi": 0.1, "p_value": 0.4}}, NOW))
+    watch.observations.put_drift(Drift(MODEL, 2, 500, same, now))
     assert reasons(watch) == []
-    watch.observations.put_drift(Drift(MODEL, 2, 500, moved, NOW))
+    watch.observations.put_drift(Drift(MODEL, 2, 500, moved, now))
     (by,) = reasons(watch)
     assert by.endswith("input number 0 has moved: population stability index 0.310 over 500 answers")
 
@@ -137,14 +137,14 @@ def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(wa
     tell(watch, right=1, wrong=0)
     assert len(reasons(watch)) == 1
     tell(watch, right=1, wrong=0)
-    assert len(reasons(watch, NOW + timedelta(hours=2))) == 1, "its job still waits"
+    assert len(reasons(watch, timedelta(hours=2))) == 1, "its job still waits"
     end(watch)
-    assert len(reasons(watch, NOW + timedelta(minutes=30))) == 1, "it cools down"
-    assert len(reasons(watch, NOW + timedelta(hours=2))) == 2
+    assert len(reasons(watch, timedelta(minutes=30))) == 1, "it cools down"
+    assert len(reasons(watch, timedelta(hours=2))) == 2
     end(watch)
     tell(watch, right=1, wrong=0)
-    assert len(reasons(watch, NOW + timedelta(hours=4))) == 2, "two within a week"
-    assert len(reasons(watch, NOW + timedelta(days=8))) == 3
+    assert len(reasons(watch, timedelta(hours=4))) == 2, "two within a week"
+    assert len(reasons(watch, timedelta(days=8))) == 3
 
 
 def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> None:
@@ -155,7 +155,7 @@ def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> Non
 
     def look() -> None:
         barrier.wait()
-        watch.fire_due(NOW)
+        watch.fire_due(datetime.now(UTC))
 
     threads = [threading.Thread(target=look) for _ in range(8)]
     for thread in threads:
@@ -177,5 +177,5 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path:
     put(watch, feedback=1)
     with running(tmp_path / "scheduler.log", "services.scheduler", **settings) as scheduler:
         tell(watch, right=1, wrong=0)
-        wait_until(watch.ledger.jobs, 30, "a job")
+        wait_until(watch.ledger.jobs, SOON_S, "a job")
         assert scheduler.stop() == 0

@@ -1,18 +1,22 @@
 """Jobs on real workers, Redis and ledger: whatever is killed, a job is finished or explained, and published once."""
 
-import os
 import shutil
 import signal
+from contextlib import suppress
 
 import psutil
 
 from models.manifest import FILE
 from models.store import Store
-from services.ledger import MAX_LOSSES, Job, State
+from services.ledger import LEASE_S, MAX_LOSSES, Job, State
 from tests.system.conftest import wait_until
-from tests.system.shop import TRAINED_S, Shop, child_of
+from tests.system.serving import SOON_S
+from tests.system.shop import TRAINED_S, Shop, child_of, stand_still, standing_still
 
 LONG = {"epochs": 20, "min_steps": 300}
+BUDGET_S = 30.0
+ENDED_WITHIN_S = 30.0
+"""Of a process that does not hear, on a busy machine."""
 
 
 def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
@@ -30,7 +34,7 @@ def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
     assert len(seen) - len(set(seen)) <= 1
     published = [ended.result["version"]] if ended.state is State.SUCCEEDED else []
     assert list(Store(shop.home / "store").versions(job.model)) == published
-    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
     return ended
 
 
@@ -56,7 +60,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(shop: Sh
     assert (ended.state, ended.attempts) == (State.FAILED, 3)
     assert ended.result["reason"] == "the training process was ended by SIGSEGV, in attempt 3"
     assert shop.ended(shop.submit("neuron")).state is State.SUCCEEDED
-    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
 
 
 def test_a_worker_that_is_told_to_stop_hands_its_job_to_another(shop: Shop) -> None:
@@ -64,10 +68,11 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_to_another(shop: Shop) -> N
     first = shop.worker("first")
     job = shop.submit(**LONG)
     wait_until(lambda: shop.in_epoch(job, 3), TRAINED_S, "the third epoch")
-    shop.worker("second")
+    with standing_still(child_of(first)):  # it must not end before there is another worker
+        shop.worker("second")
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(30) == 0
-    wait_until(lambda: shop.job(job).state is State.RUNNING and shop.job(job).attempts == 2, 15, "the second worker")
+    assert first.process.wait(SOON_S) == 0
+    wait_until(lambda: shop.job(job).attempts == 2, LEASE_S - 20, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
     assert "its worker stopped" in shop.said(job)
 
@@ -92,10 +97,12 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
     first = shop.worker("first")
     job = shop.submit(**LONG)
     wait_until(lambda: shop.in_epoch(job, 3), TRAINED_S, "the third epoch")
+    stand_still(child_of(first))  # it must not end before there is another worker
     shop.worker("second")
     for process in [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]:
-        os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: shop.job(job).attempts == 2, 100, "the second worker")
+        with suppress(psutil.NoSuchProcess):  # without its parent it may end by itself
+            process.kill()
+    wait_until(lambda: shop.job(job).attempts == 2, LEASE_S + SOON_S, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
 
 
@@ -127,18 +134,19 @@ def put_version(shop: Shop, model: str, of: Job) -> None:
 def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> None:
     """The budget counts from the start, over all attempts; a process that does not hear is gone soon after."""
     worker = shop.worker("one")
-    job = shop.submit(budget_s=15, **LONG)
+    job = shop.submit(budget_s=BUDGET_S, **LONG)
     child = child_of(worker)
-    wait_until(lambda: shop.in_epoch(job, 1), TRAINED_S, "the first epoch")
-    child.suspend()  # as if it hung in native code
+    wait_until(lambda: shop.left(job) or shop.job(job).finished_at, TRAINED_S, "a folder of its own")
+    with suppress(psutil.NoSuchProcess):  # where that took the whole budget
+        child.suspend()  # as if it hung in native code
     ended = shop.ended(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 1)
-    assert ended.result["reason"] == "timeout: its time budget of 15 s is used up"
+    assert ended.result["reason"] == "timeout: its time budget of 30 s is used up"
     assert ended.started_at
     assert ended.finished_at
-    assert 15 <= (ended.finished_at - ended.started_at).total_seconds() < 15 + 5 + 2
+    assert BUDGET_S <= (ended.finished_at - ended.started_at).total_seconds() < BUDGET_S + ENDED_WITHIN_S
     assert not child.is_running()
-    wait_until(lambda: not shop.left(job), 10, "no folder is left")
+    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
     assert shop.ledger.claim(job.id, "another") is None
 
 
@@ -148,10 +156,10 @@ def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
     usual, urgent = shop.submit("neuron"), shop.submit("neuron", priority="high")
     shop.worker("one")
     for job in (urgent, usual):
-        wait_until(lambda job=job: shop.job(job).started_at, 90, "its start")
+        wait_until(lambda job=job: shop.job(job).started_at, TRAINED_S, "its start")
         assert [early.id for early in waiting if shop.job(early).started_at] == []
         shop.ledger.cancel(job.id, "the test")
-    wait_until(lambda: any(shop.job(job).started_at for job in waiting), 90, "the start of another")
+    wait_until(lambda: any(shop.job(job).started_at for job in waiting), TRAINED_S, "the start of another")
     first = shop.job(waiting[0])
     assert first.started_at, "of equal priority, the oldest goes first"
     for job in waiting:
@@ -179,11 +187,22 @@ def test_too_few_devices_fail_a_job_with_the_reason(shop: Shop) -> None:
 def test_what_a_jobs_processes_wrote_is_kept(shop: Shop) -> None:
     """In the ledger, where those can read it who cannot see the worker: here the traceback of what nobody expected."""
     worker = shop.worker("one")
-    job = shop.submit(**LONG)
-    child = child_of(worker)
+    job = shop.submit(**LONG | {"epochs": 1000})
+    child, checkpoints = child_of(worker), shop.home / "work" / "checkpoints" / job.id
     wait_until(lambda: shop.in_epoch(job, 1), TRAINED_S, "the first epoch")
-    shutil.rmtree(shop.home / "work" / "checkpoints" / job.id)
+
+    def writes_none() -> bool:
+        """Then it stands still; a checkpoint that is half written when it is removed is another fault."""
+        stand_still(child)
+        if not list(checkpoints.glob(".partial-*")):
+            return True
+        child.resume()
+        return False
+
+    wait_until(writes_none, SOON_S, "a moment between two checkpoints")
+    shutil.rmtree(checkpoints)
+    child.resume()
     ended = shop.ended(job)
-    assert ended.state is State.FAILED, child
+    assert ended.state is State.FAILED, ended.result
     assert "Traceback" in shop.ledger.logs.read(job.id)
     assert "Traceback" in worker.printed

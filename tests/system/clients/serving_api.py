@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 MODEL = "mnist_mlp"
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 def predict_request(images: Any, model: str = MODEL, version: int | None = None, **said: Any) -> Any:
