@@ -15,7 +15,8 @@ from tests.postgres import Postgres, postgres
 settings.register_profile("modelyard", deadline=None)
 settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
-    del os.environ[variable]  # what whoever starts the tests has set for other things
+    if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things
+        del os.environ[variable]
 
 
 @pytest.fixture(scope="session")
