@@ -20,7 +20,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     alone. Without a seed: everything once, in order.
 
     ``epoch`` counts up by itself. To resume a run, set it to the number of epochs done: ``fit`` announces the end of an
-    epoch once before its first and then after each, so that it trains on epochs 1, 2, ... here as there.
+    epoch once before its first and then after each, so that it trains on epochs 1, 2, ... here as there. It may also
+    leave a thread behind that reads the last epoch ahead while the next one begins.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
     def _members(self, seed: int) -> Array:
         """``int64 [batches, batch_size]``: the examples of this epoch's batches."""
-        if self._planned is None or self._planned[0] != self.epoch:
-            generator = np.random.default_rng((seed, self.epoch))
+        epoch, planned = self.epoch, self._planned
+        if planned is None or planned[0] != epoch:
+            generator = np.random.default_rng((seed, epoch))
             whole = len(self._x) // self._batch_size * self._batch_size
             orders = [generator.permutation(len(self._x))[:whole] for _ in range(self._passes)]
-            self._planned = (self.epoch, np.concatenate(orders).reshape(-1, self._batch_size))
-        return self._planned[1]
+            planned = self._planned = (epoch, np.concatenate(orders).reshape(-1, self._batch_size))
+        return planned[1]

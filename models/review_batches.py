@@ -43,14 +43,15 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         return pad([self._ids.row(member) for member in self._members(index)])
 
     def _members(self, index: int) -> Array:
-        if self._planned is None or self._planned[0] != self.epoch:
-            self._planned = (self.epoch, self._plan())
-        return self._planned[1][index]
+        epoch, planned = self.epoch, self._planned  # as in models.batches, there may be a reader left of the last epoch
+        if planned is None or planned[0] != epoch:
+            planned = self._planned = (epoch, self._plan(epoch))
+        return planned[1][index]
 
-    def _plan(self) -> list[Array]:
+    def _plan(self, epoch: int) -> list[Array]:
         if self._seed is None:
             return self._cut(self._ids.lengths)
-        generator = np.random.default_rng((self._seed, self.epoch))
+        generator = np.random.default_rng((self._seed, epoch))
         batches: list[Array] = []
         for _ in range(self._passes):
             noise = generator.uniform(-LENGTH_JITTER, LENGTH_JITTER, len(self._ids))

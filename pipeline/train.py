@@ -205,7 +205,10 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
-    """Turns Keras's callbacks into ``Progress``, at most one every ``REPORT_EVERY_S`` seconds."""
+    """Turns Keras's callbacks into ``Progress``: steps, ``REPORT_EVERY_S`` apart, and ends of epochs.
+
+    The last step of an epoch is told when the epoch has ended: validated, and its checkpoint written.
+    """
 
     def __init__(self, report: Report, epochs: int) -> None:
         super().__init__()
@@ -223,7 +226,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._done_steps += 1
         now = time.monotonic()
-        if now - self._last >= REPORT_EVERY_S:
+        if batch + 1 < self.params["steps"] and now - self._last >= REPORT_EVERY_S:
             self._last = now
             self._say(step=batch + 1, logs=logs)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from services.ledger import Ledger
 from tests.postgres import Postgres, postgres
 
-settings.register_profile("modelyard", deadline=None)
+settings.register_profile("modelyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
     if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things

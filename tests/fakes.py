@@ -165,8 +165,7 @@ class FakeModelServer(
         self.calls.append(request)
         self.entered.set()
         self.release.wait()
-        if self.failures:
-            context.abort(*self.failures.popleft())
+        self._fail(context)
         model, version = self._find(request, context)
         name = next(name for name in FUNCTIONS if name in request.inputs)
         if self.refused is not None and self.refused in from_proto(request.inputs[name]):
@@ -198,8 +197,7 @@ class FakeModelServer(
 
     def _examples(self, request: Any, context: Any, reply: Any) -> list[Any]:
         self.calls.append(request)
-        if self.failures:
-            context.abort(*self.failures.popleft())
+        self._fail(context)
         reply.model_spec.name, reply.model_spec.version.value = self._find(request, context)
         return list(request.input.example_list.examples or request.input.example_list_with_context.examples)
 
@@ -226,6 +224,13 @@ class FakeModelServer(
         reply.model_spec.name, reply.model_spec.version.value = model, version
         reply.metadata["signature_def"].Pack(self.signatures or signatures)
         return reply
+
+    def _fail(self, context: Any) -> None:
+        try:
+            failure = self.failures.popleft()
+        except IndexError:
+            return
+        context.abort(*failure)
 
     def _find(self, request: Any, context: Any) -> tuple[str, int]:
         spec = request.model_spec

@@ -90,6 +90,11 @@ class BatchThreads:
         with self._changed:
             self._queues.remove(queue)  # type: ignore[arg-type]
 
+    def waiting_rows(self, queue: "BatchQueue[T]") -> int:
+        """Rows of calls that no thread has taken yet."""
+        with self._changed:
+            return queue.rows
+
     def add(self, queue: "BatchQueue[T]", call: T, rows: int) -> None:
         """Queues a call.
 

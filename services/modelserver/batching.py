@@ -71,7 +71,9 @@ class BatchedRun:
     @property
     def waiting_rows(self) -> int:
         """Rows of calls that no thread has taken yet."""
-        return sum(queue.queue.rows for queue in self._queues.values())
+        with self._opening:
+            queues = tuple(self._queues.values())
+        return sum(self._threads.waiting_rows(queue.queue) for queue in queues)
 
     def close(self) -> None:
         for queue in self._queues.values():

@@ -88,6 +88,7 @@ class Reconciler:
             if key is None:
                 return None
             candidate = self._aspired[key[0]][key[1]]
+            self._registry.mark(*key, VersionState(State.LOADING))
             return lambda: self._load(key, candidate, load)
 
     def _rest(self) -> None:
@@ -127,7 +128,6 @@ class Reconciler:
 
     def _load(self, key: Key, candidate: Candidate, load: Load) -> None:
         name, number = key
-        self._registry.mark(name, number, VersionState(State.LOADING))
         started = time.monotonic()
         try:
             servable = load(candidate.path)
@@ -149,7 +149,7 @@ class Reconciler:
             more = tries <= self._max_retries
             retry_at = time.monotonic() + self._retry_interval_s if more else float("inf")
             self._attempts[key] = Attempt(candidate, tries, retry_at)
-        self._registry.mark(name, number, VersionState(State.END, refusal.number, message))
+            self._registry.mark(name, number, VersionState(State.END, refusal.number, message))
         retry_in_s = self._retry_interval_s if more else None
         log.warning("load_failed", model=name, version=number, cause=message, tries=tries, retry_in_s=retry_in_s)
 

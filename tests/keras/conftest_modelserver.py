@@ -38,6 +38,10 @@ X = np.array([[1.0, 2.0, 3.0]], np.float32)
 VERSIONS = (1, 2, 3)
 PATIENCE_S = 60.0
 """For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
+HELD_S = 3 * PATIENCE_S
+"""For what is held back until something else has been waited for."""
+SERVER_THREADS = {"load", "poll", "ready"}
+"""Names of the threads that a server starts for itself."""
 
 
 class HalfPlus(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
@@ -163,10 +167,18 @@ class Served:
         return found.state if found else ""
 
     def await_state(self, version: int, state: str, model: str = "m", within_s: float = PATIENCE_S) -> VersionStatus:
-        eventually(lambda: self.state(version, model) == state, f"{model}/{version} {state}", within_s)
-        found = self.status(version, model)
-        assert found is not None
-        return found
+        """The status in which the version was found in this state; a moment later it may be in another."""
+        seen: list[VersionStatus] = []
+
+        def reached() -> bool:
+            found = self.status(version, model)
+            if found is None or found.state != state:
+                return False
+            seen.append(found)
+            return True
+
+        eventually(reached, f"{model}/{version} {state}", within_s)
+        return seen[0]
 
     def health(self, service: str = "") -> str:
         reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
@@ -229,7 +241,7 @@ class Blocking:
         waiting()
         self.runs.append(version)
         self.running.set()
-        if version == 1 and not self.go.wait(60):
+        if version == 1 and not self.go.wait(HELD_S):
             raise TimeoutError
         x = feeds["x:0"]
         y = np.frombuffer(x.raw, np.float32) / 2 + version
@@ -263,6 +275,7 @@ def serve(store: Store) -> Iterator[Serve]:
     for server, served in started:
         served.client.close()
         server.stop(grace_s=0).wait(PATIENCE_S)
+    eventually(lambda: SERVER_THREADS.isdisjoint(thread.name for thread in threading.enumerate()), "no thread is left")
 
 
 @pytest.fixture

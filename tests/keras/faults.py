@@ -14,6 +14,7 @@ from models import manifest
 from models.store import checksums
 from models.tfserving import from_proto
 from tests.keras.conftest_modelserver import (
+    PATIENCE_S,
     Served,
     X,
     request,
@@ -43,7 +44,7 @@ class Traffic:
     def _ask(self) -> None:
         while not self._stopping.is_set():
             try:
-                reply = self._served.prediction.Predict(request(x=X), timeout=10)
+                reply = self._served.prediction.Predict(request(x=X), timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 self.faults.append(str(error))
                 continue

@@ -17,6 +17,8 @@ import numpy as np
 from models import backend, catalog
 
 COUNT = 2
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+"""XLA ends the process when one device waits 40 s for the other, as it may beside other processes."""
 BOTH: Mapping[str, Any] = {"devices": COUNT}
 MODEL = "mnist_mlp"
 SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
@@ -105,7 +107,7 @@ STEPS: Mapping[str, Callable[[Path], Any]] = {
 
 
 def main(name: str, folder: Path, steps: list[str]) -> None:
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT}"
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
     backend.begin(backend.known(name))
     split_processor()
     print(json.dumps({step: STEPS[step](folder) for step in steps}))  # noqa: T201  # who started it reads it

@@ -1,5 +1,6 @@
 """Batches: what an epoch holds depends on the seed and the epoch alone, also inside Keras's own loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -51,6 +52,31 @@ def test_reading_a_batch_again_or_out_of_turn_changes_nothing() -> None:
     """Keras looks at the first batches before it starts; that must not shift the randomness."""
     batches, fresh = (Batches(X, Y, 6, seed=5, augment=jitter) for _ in range(2))
     batches[2], batches[0]
+    assert epoch_of(batches) == epoch_of(fresh)
+
+
+class TurnsTheEpoch:
+    """Inputs; who asks for their number finds the next epoch begun."""
+
+    def __init__(self) -> None:
+        self.turn: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        self.turn()
+        return len(X)
+
+    def __getitem__(self, rows: Any) -> Array:
+        return X[rows]
+
+
+def test_reader_that_is_left_of_the_last_epoch_does_not_plan_the_next() -> None:
+    """Keras leaves a thread behind that reads ahead: the epoch may turn in the middle of its work."""
+    x: Any = TurnsTheEpoch()
+    batches = Batches(x, Y, 6, seed=5)
+    x.turn = lambda: setattr(batches, "epoch", 1)
+    batches[0]
+    fresh = Batches(X, Y, 6, seed=5)
+    fresh.epoch = 1
     assert epoch_of(batches) == epoch_of(fresh)
 
 

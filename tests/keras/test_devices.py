@@ -111,7 +111,7 @@ def test_jax_is_not_loaded_unless_asked_for() -> None:
 
 def steps(name: Backend, folder: Path, *wanted: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.keras.fit_split", name, str(folder), *wanted]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -201,7 +201,7 @@ def published(root: Path, model: str, *options: str, **variables: str) -> dict[s
     places = {name: str(root / name) for name in ("store", "data", "work")}
     command = [sys.executable, "-m", "pipeline", model, "--data", "sample", "--store", places["store"], *options]
     command += ["--data-dir", places["data"], "--work-dir", places["work"]]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, env=os.environ | variables)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | variables)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads((root / "store" / model / "1" / "assets.extra" / "manifest.json").read_text())
     return found

@@ -20,12 +20,26 @@ from services.modelserver.servable import Waiting, always
 from services.modelserver.server import ModelServer
 from services.modelserver.settings import from_flags
 from services.modelserver.tensor import STRING, Tensor
-from tests.keras.conftest_modelserver import Serve, Served, Store, X, eventually, request, saved, serve, store
+from tests.keras.conftest_modelserver import (
+    HELD_S,
+    PATIENCE_S,
+    Serve,
+    Served,
+    Store,
+    X,
+    eventually,
+    request,
+    saved,
+    serve,
+    store,
+)
 
 __all__ = ["saved", "serve", "store"]  # fixtures
 
 SLOWLY = "max_batch_size { value: 8 } batch_timeout_micros { value: 500000 }"
 """A batch of eight rows goes at once, a smaller one after half a second."""
+WHEN_FULL = "max_batch_size { value: 8 } batch_timeout_micros { value: 60000000 }"
+"""A batch goes when it has eight rows, however long they take to come."""
 
 
 def batching(store: Store, parameters: str) -> dict[str, object]:
@@ -35,13 +49,22 @@ def batching(store: Store, parameters: str) -> dict[str, object]:
     return {"enable_batching": True, "batching_parameters_file": path, "grpc_max_threads": 32}
 
 
-@pytest.fixture
-def batched(store: Store, serve: Serve) -> Served:
+def started(store: Store, serve: Serve, parameters: str) -> Served:
     store.put("m", 1)
     store.configure(store.entry("m"))
-    served = serve(**batching(store, SLOWLY))
+    served = serve(**batching(store, parameters))
     served.await_state(1, "AVAILABLE")
     return served
+
+
+@pytest.fixture
+def batched(store: Store, serve: Serve) -> Served:
+    return started(store, serve, SLOWLY)
+
+
+@pytest.fixture
+def filled(store: Store, serve: Serve) -> Served:
+    return started(store, serve, WHEN_FULL)
 
 
 def halves(x: Array) -> predict_pb2.PredictRequest:
@@ -50,21 +73,23 @@ def halves(x: Array) -> predict_pb2.PredictRequest:
     return message
 
 
-def test_calls_run_together_and_each_gets_its_own_rows(batched: Served) -> None:
+def test_calls_run_together_and_each_gets_its_own_rows(filled: Served) -> None:
     """Eight rows in five calls are one run."""
-    before = batched.runs(1)
+    before = filled.runs(1)
     xs = [np.full((rows, 3), rows, np.float32) for rows in (1, 2, 1, 3, 1)]
-    calls = [batched.prediction.Predict.future(halves(x), timeout=10) for x in xs]
+    calls = [filled.prediction.Predict.future(halves(x), timeout=PATIENCE_S) for x in xs]
     for call, x in zip(calls, xs, strict=True):
         np.testing.assert_array_equal(from_proto(call.result().outputs["y"]), x / 2 + 1)
-    assert batched.runs(1) == before + 1
+    assert filled.runs(1) == before + 1
 
 
-def test_one_failing_call_fails_alone(batched: Served) -> None:
+def test_one_failing_call_fails_alone(filled: Served) -> None:
     """Its neighbours in the batch are answered."""
     texts = [b"1", b"2", b"many", b"4", b"5", b"6", b"7", b"8"]
     calls = [
-        batched.prediction.Predict.future(request(signature="parse", text=np.array([text], dtype=object)), timeout=10)
+        filled.prediction.Predict.future(
+            request(signature="parse", text=np.array([text], dtype=object)), timeout=PATIENCE_S
+        )
         for text in texts
     ]
     answers = [None if call.exception() else from_proto(call.result().outputs["number"]).item() for call in calls]
@@ -76,18 +101,20 @@ def test_one_failing_call_fails_alone(batched: Served) -> None:
 def test_calls_that_cannot_be_joined_run_apart(batched: Served) -> None:
     """Other inner dimensions, no rows at all, outputs without rows: answered as without batching."""
     xs = [np.ones((1, width), np.float32) for width in (1, 3, 1, 3)]
-    calls = [batched.prediction.Predict.future(halves(x), timeout=10) for x in xs]
+    calls = [batched.prediction.Predict.future(halves(x), timeout=PATIENCE_S) for x in xs]
     for call, x in zip(calls, xs, strict=True):
         np.testing.assert_array_equal(from_proto(call.result().outputs["y"]), x / 2 + 1)
-    assert batched.client.predict("m", 1, "slow", {"steps": np.array(3, np.int32)}, timeout_s=10)["version"] == 1
+    assert (
+        batched.client.predict("m", 1, "slow", {"steps": np.array(3, np.int32)}, timeout_s=PATIENCE_S)["version"] == 1
+    )
     for _ in range(2):
-        assert batched.client.predict("m", 1, "serving_default", {"x": X}, timeout_s=10)["version"] == 1
+        assert batched.client.predict("m", 1, "serving_default", {"x": X}, timeout_s=PATIENCE_S)["version"] == 1
 
 
 def test_call_larger_than_any_batch_is_refused(batched: Served) -> None:
     """In the batch scheduler's words."""
     with pytest.raises(grpc.RpcError) as caught:
-        batched.prediction.Predict(halves(np.ones((9, 3), np.float32)), timeout=10)
+        batched.prediction.Predict(halves(np.ones((9, 3), np.float32)), timeout=PATIENCE_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == "Task size 9 is larger than maximum input batch size 8"
 
@@ -106,10 +133,10 @@ def test_versions_choose_for_themselves_with_per_model_parameters(store: Store, 
     served.await_state(1, "AVAILABLE")
     two_rows = halves(np.ones((2, 3), np.float32))
     two_rows.model_spec.version.value = 2
-    served.prediction.Predict(two_rows, timeout=10)
+    served.prediction.Predict(two_rows, timeout=PATIENCE_S)
     two_rows.model_spec.version.value = 1
     with pytest.raises(grpc.RpcError, match="larger than maximum input batch size 1"):
-        served.prediction.Predict(two_rows, timeout=10)
+        served.prediction.Predict(two_rows, timeout=PATIENCE_S)
     found = served.await_state(3, "END")
     assert found.error_code == "INVALID_ARGUMENT"
     assert "batching_params.pbtxt: not a text-format BatchingParameters" in found.error_message
@@ -165,7 +192,7 @@ class Doubling:
         waiting()
         x = feeds["x"]
         self.rows.append(x.shape[0])
-        assert self.go.wait(10)
+        assert self.go.wait(HELD_S)
         return [Tensor(x.dtype, x.shape, (2 * np.frombuffer(x.raw, np.float32)).tobytes())]
 
 
@@ -199,10 +226,10 @@ def test_calls_nobody_waits_for_are_left_out_and_a_full_queue_refuses(pool: futu
         run({"x": floats([4])}, ("y",), always)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     doubling.go.set()
-    assert np.frombuffer(first.result(10)[0].raw, np.float32).tolist() == [2]
-    assert np.frombuffer(second.result(10)[0].raw, np.float32).tolist() == [6]
+    assert np.frombuffer(first.result(PATIENCE_S)[0].raw, np.float32).tolist() == [2]
+    assert np.frombuffer(second.result(PATIENCE_S)[0].raw, np.float32).tolist() == [6]
     with pytest.raises(Refused, match="too late"):
-        late.result(10)
+        late.result(PATIENCE_S)
     assert doubling.rows == [2, 2]
 
 

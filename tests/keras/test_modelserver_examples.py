@@ -18,7 +18,7 @@ from models.tfserving import (
 )
 from services.modelserver import warmup
 from tests.keras.conftest_examples import CLASSIFY, PREDICT, REGRESS, example, examples, save_half_plus_two
-from tests.keras.conftest_modelserver import Serve, Served, Store, request, saved, serve, store
+from tests.keras.conftest_modelserver import PATIENCE_S, Serve, Served, Store, request, saved, serve, store
 
 __all__ = ["saved", "serve", "store"]  # fixtures
 
@@ -64,53 +64,57 @@ def tasks(*given: tuple[str, str], model: str = "half_plus_two") -> inference_pb
 
 def refusal(call: Any, message: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
-        call(message, timeout=10)
+        call(message, timeout=PATIENCE_S)
     return caught.value.code(), caught.value.details()
 
 
 def test_any_saved_model_in_tensorflow_servings_layout_is_served_by_flags_alone(asked: Served) -> None:
     """TensorFlow 1, no manifest, leading zeros in the version; found by --model_name and --model_base_path."""
-    answer = asked.prediction.Predict(request("half_plus_two", x=np.array([[1], [2]], np.float32)), timeout=10)
+    answer = asked.prediction.Predict(request("half_plus_two", x=np.array([[1], [2]], np.float32)), timeout=PATIENCE_S)
     np.testing.assert_array_equal(from_proto(answer.outputs["y"]), [[2.5], [3]])
     assert answer.model_spec.version.value == 123
 
 
 def test_shape_that_the_graph_can_take_is_taken(asked: Served) -> None:
     """Rank 1 into ``[-1,1]``: shapes are not compared with the signature."""
-    answer = asked.prediction.Predict(request("half_plus_two", x=np.array([2, 3, 4], np.float32)), timeout=10)
+    answer = asked.prediction.Predict(request("half_plus_two", x=np.array([2, 3, 4], np.float32)), timeout=PATIENCE_S)
     np.testing.assert_array_equal(from_proto(answer.outputs["y"]), [3, 3.5, 4])
     assert list(answer.outputs["y"].float_val) == [3, 3.5, 4]
 
 
 def test_classify_pairs_labels_with_scores(asked: Served) -> None:
     """One list for each example; where a signature has no labels or no scores they are empty or 0."""
-    answer = asked.prediction.Classify(classification("classify"), timeout=10)
+    answer = asked.prediction.Classify(classification("classify"), timeout=PATIENCE_S)
     found = [[(item.label, item.score) for item in row.classes] for row in answer.result.classifications]
     assert found == [[("a", 3), ("a", -3)], [("b", 4), ("b", -4)]]
     assert (answer.model_spec.name, answer.model_spec.signature_name) == ("half_plus_two", "classify")
     assert answer.model_spec.version.value == 123
-    scores = asked.prediction.Classify(classification("only_scores"), timeout=10).result.classifications[0].classes
-    labels = asked.prediction.Classify(classification("only_classes"), timeout=10).result.classifications[0].classes
+    scores = (
+        asked.prediction.Classify(classification("only_scores"), timeout=PATIENCE_S).result.classifications[0].classes
+    )
+    labels = (
+        asked.prediction.Classify(classification("only_classes"), timeout=PATIENCE_S).result.classifications[0].classes
+    )
     assert [(item.label, item.score) for item in (*scores, *labels)] == [("", 3), ("", -3), ("a", 0), ("a", 0)]
 
 
 def test_regress_gives_one_number_for_each_example(asked: Served) -> None:
     """Also where the signature calls itself one for Predict: its method is looked at only if that is asked for."""
     for signature in ("regress", "untrue"):
-        answer = asked.prediction.Regress(regression(signature), timeout=10)
+        answer = asked.prediction.Regress(regression(signature), timeout=PATIENCE_S)
         assert [item.value for item in answer.result.regressions] == [3, 4]
 
 
 def test_context_belongs_to_every_example_and_yields_to_its_own_features(asked: Served) -> None:
     """Merged as protobuf merges."""
     given = examples(example(x=2.0), example(x=4.0, who=b"own"), context=example(who=b"all"))
-    rows = asked.prediction.Classify(classification("classify", given), timeout=10).result.classifications
+    rows = asked.prediction.Classify(classification("classify", given), timeout=PATIENCE_S).result.classifications
     assert [row.classes[0].label for row in rows] == ["all", "own"]
 
 
 def test_multi_inference_answers_all_tasks_in_order(asked: Served) -> None:
     """One run; each answer names its signature."""
-    answer = asked.prediction.MultiInference(tasks(("regress", REGRESS), ("classify", CLASSIFY)), timeout=10)
+    answer = asked.prediction.MultiInference(tasks(("regress", REGRESS), ("classify", CLASSIFY)), timeout=PATIENCE_S)
     first, second = answer.results
     assert [item.value for item in first.regression_result.regressions] == [3, 4]
     assert second.classification_result.classifications[1].classes[0].label == "b"
@@ -170,7 +174,7 @@ def test_methods_are_compared_if_that_is_asked_for(serve: Serve, half_plus_two: 
     served.await_state(123, "AVAILABLE", "half_plus_two")
     words = f"Expected regression signature method_name to be {REGRESS}. Was: {PREDICT}"
     assert refusal(served.prediction.Regress, regression("untrue")) == (INVALID, words)
-    assert served.prediction.Regress(regression("regress"), timeout=10).result.regressions[0].value == 3
+    assert served.prediction.Regress(regression("regress"), timeout=PATIENCE_S).result.regressions[0].value == 3
 
 
 def test_warmup_replays_all_these_kinds(store: Store, serve: Serve, half_plus_two: Path) -> None:

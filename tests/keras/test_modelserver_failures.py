@@ -49,9 +49,7 @@ def test_old_version_keeps_serving_when_new_one_is_corrupt(
     served.await_state(1, "AVAILABLE")
     with Traffic(served) as traffic:
         store.put("m", 2, damage)
-        eventually(lambda: served.state(2) == "END", "refused")
-    found = served.status(2)
-    assert found is not None
+        found = served.await_state(2, "END")
     assert found.error_code == code
     assert cause in found.error_message
     assert str(store.root) not in found.error_message
@@ -105,7 +103,7 @@ def test_failed_version_is_tried_again_a_bounded_number_of_times(store: Store, s
     store.put("good", 1)
     store.configure(store.entry("bad"))
     served = serve(start_loader=start, max_num_load_retries=2, load_retry_interval_micros=1000)
-    eventually(lambda: len(tries) == 3, "three tries")
+    eventually(lambda: events.names.count("load_failed") == 3, "three tries that are over")
     store.configure(store.entry("bad"), store.entry("good"))  # a changed configuration allows three more
     eventually(lambda: len(tries) == 7, "three more, and the good one")
     served.await_state(1, "AVAILABLE", "good")

@@ -7,6 +7,7 @@ from google.protobuf import text_format
 
 from models.tfserving import model_management_pb2
 from tests.keras.conftest_modelserver import (
+    PATIENCE_S,
     Served,
     Store,
     X,
@@ -21,7 +22,7 @@ from tests.keras.faults import events, garble
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
 
 
-def reload(served: Served, *entries: str, timeout_s: float = 30) -> None:
+def reload(served: Served, *entries: str, timeout_s: float = PATIENCE_S) -> None:
     message = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(Store.text(*entries), message.config)
     served.models.HandleReloadConfigRequest(message, timeout=timeout_s)
@@ -52,12 +53,12 @@ def test_label_moves_only_to_an_available_version(served: Served) -> None:
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "Request to assign label to version 3 of model m" in caught.value.details()
     reload(served, served.store.entry("m", "all {}", {"old": 2}))
-    assert served.prediction.Predict(request(label="old", x=X), timeout=10).model_spec.version.value == 2
+    assert served.prediction.Predict(request(label="old", x=X), timeout=PATIENCE_S).model_spec.version.value == 2
 
 
 def test_reload_call_refuses_what_is_not_a_list_of_models(served: Served) -> None:
     """An empty message is not a wish to unload everything."""
     with pytest.raises(grpc.RpcError) as caught:
-        served.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=10)
+        served.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=PATIENCE_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert served.state(1) == "AVAILABLE"

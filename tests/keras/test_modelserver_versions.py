@@ -14,6 +14,8 @@ from services.modelserver.servable import Servable
 from services.modelserver.server import MANAGEMENT_THREADS
 from services.modelserver.settings import Settings
 from tests.keras.conftest_modelserver import (
+    HELD_S,
+    PATIENCE_S,
     Blocking,
     Serve,
     Served,
@@ -45,7 +47,7 @@ class HeldBack:
         def load(folder: Path) -> Servable:
             if folder.name == self._name:
                 self.reached.set()
-                assert self.go.wait(30)
+                assert self.go.wait(HELD_S)
             return real(folder)
 
         return load
@@ -78,7 +80,7 @@ def test_new_folder_is_served_and_the_old_version_unloaded_after_it(store: Store
     store.put("m", 2)
     served.await_state(2, "AVAILABLE")
     served.await_state(1, "END")
-    assert [entry.version for entry in served.client.status("m", timeout_s=10)] == [1, 2]
+    assert [entry.version for entry in served.client.status("m", timeout_s=PATIENCE_S)] == [1, 2]
     assert served.status(1).error_code == "OK"  # type: ignore[union-attr]  # its state was just seen
     np.testing.assert_array_equal(served.predict(2), X / 2 + 2)
 
@@ -90,8 +92,8 @@ def test_dropped_version_is_unloaded_only_after_its_calls_in_flight(store: Store
     store.configure(store.entry("m"))
     served = serve(start_loader=model)
     served.await_state(1, "AVAILABLE")
-    call = served.prediction.Predict.future(request(x=X), timeout=60)
-    assert model.running.wait(10)
+    call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
+    assert model.running.wait(PATIENCE_S)
     store.put("m", 2)
     served.await_state(1, "UNLOADING")
     np.testing.assert_array_equal(served.predict(2), X / 2 + 2)
@@ -111,7 +113,7 @@ def test_wish_changed_during_a_load_is_followed_when_it_ends(store: Store, serve
     served.await_state(1, "AVAILABLE")
     with Traffic(served) as traffic:
         store.configure(store.entry("m", "specific { versions: 2 }"))
-        assert held.reached.wait(30)
+        assert held.reached.wait(PATIENCE_S)
         store.put("other", 1)
         store.configure(store.entry("m", "specific { versions: 1 }"), store.entry("other"))
         served.await_state(1, "START", "other")
@@ -150,7 +152,7 @@ def test_status_names_every_wanted_version_before_it_is_loaded(store: Store, ser
     held = HeldBack(2)
     store.configure(store.entry("m", "all {}"))
     served = serve(start_loader=held)
-    assert held.reached.wait(30)
+    assert held.reached.wait(PATIENCE_S)
     assert [served.state(version) for version in (1, 2, 3)] == ["START", "LOADING", "AVAILABLE"]
     assert served.health() == "NOT_SERVING"
     assert served.health("tensorflow.serving.PredictionService") == "NOT_SERVING"
@@ -163,9 +165,9 @@ def test_status_names_every_wanted_version_before_it_is_loaded(store: Store, ser
 def test_status_of_unknown_model_or_version_is_not_found(served: Served) -> None:
     """With TensorFlow Serving's words."""
     with pytest.raises(ModelyardError, match="Could not find any versions of model x"):
-        served.client.status("x", timeout_s=10)
+        served.client.status("x", timeout_s=PATIENCE_S)
     with pytest.raises(ModelyardError, match="Could not find version 9 of model m"):
-        served.client.status("m", timeout_s=10, version=9)
+        served.client.status("m", timeout_s=PATIENCE_S, version=9)
 
 
 def test_fifty_loads_and_unloads_leave_no_thread_and_no_model_behind(store: Store, serve: Serve) -> None:

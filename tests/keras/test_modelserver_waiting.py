@@ -7,7 +7,20 @@ import pytest
 
 from services.modelserver.errors import Refused
 from services.modelserver.prediction_service import require_waiting_caller
-from tests.keras.conftest_modelserver import Blocking, Serve, Served, Store, X, eventually, request, saved, serve, store
+from tests.keras.conftest_modelserver import (
+    HELD_S,
+    PATIENCE_S,
+    Blocking,
+    Serve,
+    Served,
+    Store,
+    X,
+    eventually,
+    request,
+    saved,
+    serve,
+    store,
+)
 
 __all__ = ["saved", "serve", "store"]  # fixtures
 
@@ -20,8 +33,8 @@ def blocked(store: Store, serve: Serve) -> Iterator[tuple[Served, Blocking, grpc
     model = Blocking()
     served = serve(start_loader=model, grpc_max_threads=1)
     served.await_state(1, "AVAILABLE")
-    call = served.prediction.Predict.future(request(x=X), timeout=60)
-    assert model.running.wait(10)
+    call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
+    assert model.running.wait(PATIENCE_S)
     yield served, model, call
     model.go.set()
     call.result()
@@ -32,14 +45,15 @@ def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served,
     served, model, _ = blocked
     predict = served.prediction.Predict
     for _ in range(20):
-        calls = [predict.future(request(x=X), timeout=60) for _ in range(450)]
+        calls = [predict.future(request(x=X), timeout=HELD_S) for _ in range(450)]
         calls += [predict.future(request(x=X), timeout=0.001) for _ in range(50)]
         for call in calls[:450]:
             call.cancel()
         assert {call.code() for call in calls[:450]} == {grpc.StatusCode.CANCELLED}
         assert {call.code() for call in calls[450:]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    served.state(1)  # the connection keeps its order: what was said before this has reached the server
     model.go.set()
-    predict(request(x=X), timeout=60)  # on the same single thread, behind all of them
+    predict(request(x=X), timeout=PATIENCE_S)  # on the same single thread, behind all of them
     assert model.runs == [1, 1]
 
 
