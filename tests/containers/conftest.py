@@ -1,7 +1,10 @@
 """One system for all tests: images built, started from nothing, both first versions trained."""
 
+import os
 import secrets
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.containers.engine import IMAGES, Engine, NoEngine, find, wait_for
+from tests.containers.engine import IMAGES, ROOT, Engine, NoEngine, find, wait_for
 from tests.containers.load import INPUTS, Golden
 
 FIRST_VERSIONS_S = 1200.0
@@ -36,8 +39,11 @@ class System:
         return f"http://127.0.0.1:{self.engine.port}"
 
     def get(self, path: str) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return httpx.get(self.url + path, headers=headers, timeout=10, trust_env=False)
+        return httpx.get(self.url + path, headers=self._headers, timeout=10, trust_env=False)
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def serves(self, model: str, version: int) -> bool:
         try:
@@ -54,11 +60,7 @@ class System:
         return self.says_yes("/readyz")
 
     def says_yes(self, path: str) -> bool:
-        """An engine listens in the gateway's place before it does, and hangs up."""
-        try:
-            return self.get(path).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        return says_yes(self.url + path, **self._headers)
 
     def make_key(self) -> None:
         """As docs/deploy.md has it: the first one comes from the trainer's container, into the file that it reads."""
@@ -114,6 +116,34 @@ def system(engine: Engine, built: dict[str, float]) -> System:
     system.times["both models serve"] = time.monotonic() - begun
     print(f"\nbuilt in {built}\nup: {system.times}")
     return system
+
+
+@pytest.fixture
+def proxy(system: System, tmp_path: Path) -> Iterator[str]:
+    """URL of the example proxy in front of the gateway, without TLS."""
+    if not (caddy := shutil.which("caddy")):
+        pytest.skip("caddy is not installed")
+    url = f"http://127.0.0.1:{free_port()}"
+    # Its own folders, too: it would else write into those of whoever runs the test.
+    folders = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(tmp_path))
+    settings = {"MODELYARD_DOMAIN": url, "MODELYARD_UPSTREAM": f"127.0.0.1:{system.engine.port}"}
+    command = [caddy, "run", "--config", str(ROOT / "deploy" / "proxy" / "Caddyfile"), "--adapter", "caddyfile"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | folders | settings, stdout=log, stderr=log)
+    try:
+        wait_for("the proxy", lambda: says_yes(f"{url}/healthz"), 60)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def says_yes(url: str, **headers: str) -> bool:
+    """An engine listens in the gateway's place before it does, and hangs up."""
+    try:
+        return httpx.get(url, headers=headers, timeout=10, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 def free_port() -> int:

@@ -91,7 +91,25 @@ def assert_answers(system: System) -> None:
 @pytest.mark.parametrize("service", ALL)
 def test_predictions_go_on_while_a_container_is_restarted(system: System, service: str, how: str) -> None:
     """Right answers, or 503 with Retry-After; of the gateway itself, refused connections while nobody listens."""
-    load = Load(system.url, system.key, system.golden)
+    seen = answers_around(system, system.url, service, how)
+    allowed = {"right", "later"}
+    if service == "gateway":
+        allowed |= {"refused", "cut off"} if how == "kill" else {"refused"}
+    assert set(seen.seen) <= allowed, (seen.seen, seen.examples[:5])
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_behind_the_proxy_nobody_is_refused_while_the_gateway_is_restarted(
+    system: System, proxy: str, how: str
+) -> None:
+    """With deploy/proxy/Caddyfile in front, there is always somebody who listens."""
+    seen = answers_around(system, proxy, "gateway", how)
+    assert set(seen.seen) <= {"right", "later"}, (seen.seen, seen.examples[:5])
+
+
+def answers_around(system: System, url: str, service: str, how: str) -> Load:
+    """What became of predictions before, while and after a container is restarted or killed."""
+    load = Load(url, system.key, system.golden)
     with load.running():
         wait_for("answers before", lambda: load.seen["right"] >= 20, RECOVERS_S, 0.1)
         begun = time.monotonic()
@@ -111,10 +129,7 @@ def test_predictions_go_on_while_a_container_is_restarted(system: System, servic
         wait_for("answers after", lambda: load.seen["right"] >= before + 20, RECOVERS_S, 0.1)
         took = time.monotonic() - begun
     print(f"\n{service} {how}: {took:.1f} s, {dict(load.seen)}")
-    allowed = {"right", "later"}
-    if service == "gateway":
-        allowed |= {"refused", "cut off"} if how == "kill" else {"refused"}
-    assert set(load.seen) <= allowed, (load.seen, load.examples[:5])
+    return load
 
 
 def began(system: System, service: str) -> str:
