@@ -10,8 +10,9 @@ from sqlalchemy import update
 from services.gateway.keyring import LOOK_S
 from services.keys import KeyAsked, Role
 from services.ledger.clock import now
+from services.ledger.engine import open_engine
 from services.ledger.keys import Keys
-from services.ledger.tables import KeyRow, open_engine
+from services.ledger.tables import KeyRow
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""

@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.ledger import schema
-from services.ledger.tables import Table, open_engine, storage_errors
+from services.ledger.engine import open_engine, storage_errors
+from services.ledger.tables import Table
 
 
 def changes(session: Session, statement: Update | Delete) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from models.errors import StorageFailed
-from services.ledger.tables import BUSY_TIMEOUT_S
+from services.ledger.engine import BUSY_TIMEOUT_S
 
 HEAD = "0010"
 """The newest file in ``migrations/versions``."""
@@ -73,11 +73,10 @@ def alone(engine: Engine) -> Iterator[Connection]:
                 raise
             connection.exec_driver_sql("COMMIT")
         return
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+    from services.ledger.postgresql import patient
+
+    with engine.begin() as connection, patient(connection, PATIENCE_S):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         yield connection
 
 

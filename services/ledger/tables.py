@@ -1,7 +1,5 @@
-"""The ledger's tables, and how its database is opened. ``schema.py`` makes them; a change here needs a migration."""
+"""The ledger's tables. ``schema.py`` makes them; a change here needs a migration."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,36 +7,16 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
-    Engine,
     ForeignKey,
     Integer,
     String,
     Text,
     UniqueConstraint,
-    create_engine,
-    event,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from models.errors import StorageFailed
 from services.ledger.job import Job, Priority, State
 
-BUSY_TIMEOUT_S = 5
-POSTGRESQL = {
-    # Also where the database was made without a locale, and would else give bytes.
-    "client_encoding": "utf8",
-    # A host that is gone is noticed in seconds, not in the quarter of an hour that TCP would take.
-    "connect_timeout": 3,
-    "tcp_user_timeout": 5000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    # A lock that nobody gives back must not hold a request for ever.
-    "options": "-c timezone=UTC -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
-}
-"""libpq's parameters (PostgreSQL 15, 34.1.2)."""
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
 """64 bits: a version can be a moment in ms, and rows are counted for years. SQLite's integers grow by themselves."""
 
@@ -283,27 +261,3 @@ class KeyRow(Table):
 def utc(moment: datetime) -> datetime:
     """SQLite drops the zone of what was stored in UTC; PostgreSQL's driver gives it another name."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def open_engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        # One connection is kept, and tried before it is used: the database may have been restarted.
-        return create_engine(url, connect_args=POSTGRESQL, pool_size=1, max_overflow=9, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _sqlite_pragmas)
-    return engine
-
-
-def _sqlite_pragmas(connection: Any, _: object) -> None:
-    """WAL lets readers go on while a writer writes; FULL makes an accepted job survive a power cut."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, OSError) as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise StorageFailed(f"ledger: {cause}") from error

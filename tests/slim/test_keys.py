@@ -15,8 +15,8 @@ from sqlalchemy import text
 from models.errors import UnknownName
 from services import keys as values
 from services.keys import Key, KeyAsked, Role, TooManyKeys
+from services.ledger.engine import open_engine
 from services.ledger.keys import Keys
-from services.ledger.tables import open_engine
 from tests.keyed import expire
 
 SECRET = b"0123456789abcdef0123456789abcdef"

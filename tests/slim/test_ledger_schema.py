@@ -18,8 +18,9 @@ from sqlalchemy import make_url, text
 
 from models.errors import StorageFailed
 from services.ledger import Ledger, State, schema
+from services.ledger.engine import open_engine
 from services.ledger.observations import Observations
-from services.ledger.tables import Table, open_engine
+from services.ledger.tables import Table
 from services.ledger.triggers import Triggers
 from tests.postgres import PASSWORD, Postgres
 
