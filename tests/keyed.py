@@ -13,12 +13,12 @@ from services.ledger.clock import now
 from services.ledger.engine import open_engine
 from services.ledger.keys import Keys
 from services.ledger.tables import KeyRow
+from tests.waiting import PATIENCE_S
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
 ENDED_WITHIN_S = 5.0
 """What is promised of a key that was revoked."""
-PATIENCE_S = 60.0
 
 
 def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
@@ -39,14 +39,6 @@ def expire(ledger_url: str, key: str) -> None:
 def revoke(ledger: Path, key: str) -> None:
     with closing(Keys(f"sqlite:///{ledger}")) as keys:
         keys.revoke(prefix_of(key))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what a gateway does as soon as it has looked for new keys."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +32,10 @@ from services.modelserver.servable import Servable, Signature, TensorInfo, Waiti
 from services.modelserver.server import ModelServer
 from services.modelserver.settings import Settings
 from services.modelserver.tensor import Tensor
+from tests.waiting import PATIENCE_S, wait_until
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)
 VERSIONS = (1, 2, 3)
-PATIENCE_S = 60.0
-"""For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
 HELD_S = 3 * PATIENCE_S
 """For what is held back until something else has been waited for."""
 SERVER_THREADS = {"load", "poll", "ready"}
@@ -208,11 +206,7 @@ def request(
 
 def eventually(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
     """Waits for a condition; fails, naming it, when its time is up."""
-    give_up = time.monotonic() + within_s
-    pause = threading.Event()
-    while not holds():
-        assert time.monotonic() < give_up, f"not within {within_s} s: {what}"
-        pause.wait(0.005)
+    wait_until(holds, within_s, what)
 
 
 class Blocking:

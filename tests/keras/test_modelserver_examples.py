@@ -18,7 +18,8 @@ from models.tfserving import (
 )
 from services.modelserver import warmup
 from tests.keras.conftest_examples import CLASSIFY, PREDICT, REGRESS, example, examples, save_half_plus_two
-from tests.keras.conftest_modelserver import PATIENCE_S, Serve, Served, Store, request, saved, serve, store
+from tests.keras.conftest_modelserver import Serve, Served, Store, request, saved, serve, store
+from tests.waiting import PATIENCE_S
 
 __all__ = ["saved", "serve", "store"]  # fixtures
 

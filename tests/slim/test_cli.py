@@ -4,8 +4,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from services.cli import ground, show
 from services.cli.client import Client, GatewayUnreachable, body_of
 from services.cli.doctor import data, listening, store
 from services.cli.supervisor import Service, ServiceDied, Supervisor
+from tests.waiting import wait_until
 
 
 def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -128,7 +127,7 @@ def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
         with pytest.raises(ServiceDied):  # a restart while one waits is an error: what was waited for has died
             supervisor.wait_ready(running, 60)
         told.touch()
-        assert wait(flag.exists)
+        wait_until(flag.exists)
         assert supervisor.pids()["toy"] != first
         assert said == ["toy ended with status -9; restarting it"]
     finally:
@@ -157,7 +156,7 @@ def test_stopping_ends_grandchildren_too(tmp_path: Path) -> None:
     supervisor.wait_ready(nested, 60)
     group = supervisor.pids()["toy"]
     supervisor.stop()
-    assert wait(lambda: not alive_in(group))
+    wait_until(lambda: not alive_in(group))
 
 
 def alive_in(group: int) -> list[int]:
@@ -168,10 +167,3 @@ def alive_in(group: int) -> list[int]:
             if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
-
-
-def wait(condition: Callable[[], object], deadline_s: float = 60) -> bool:
-    deadline = time.monotonic() + deadline_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(condition())

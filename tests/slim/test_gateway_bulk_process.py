@@ -5,8 +5,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPResponse, IncompleteRead
+from typing import Any
 
 import httpx
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from models.store import Store
 from tests.fakes import FakeModelServer
 from tests.slim.test_gateway_process import PREDICT, gateway
+from tests.waiting import wait_until
 
 LINES = 200_000
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/jsonl\r\n".encode()
@@ -87,16 +89,11 @@ def test_a_caller_who_does_not_read_is_not_read_either(filled: Store, server: Fa
         assert client.post(PREDICT, json={"instances": [[1.0]]}).status_code == 200
         assert measured.memory_info().rss - before < GROWTH
         assert (len(server.calls) - calls) * 64 < 10_000_000 / 2
-        wait_until_gone(measured, connection.getsockname()[1])
+        port = connection.getsockname()[1]
+        wait_until(lambda: not has_connection(measured, lambda found: found.raddr and found.raddr.port == port))
         connection.settimeout(60)
         with pytest.raises((IncompleteRead, ConnectionError)):
             received(connection)
-
-
-def wait_until_gone(process: psutil.Process, port: int) -> None:
-    """Until a process has no connection to this port."""
-    while any(found.raddr and found.raddr.port == port for found in process.net_connections()):
-        time.sleep(0.1)
 
 
 def test_a_caller_who_goes_away_is_not_worked_for(filled: Store, server: FakeModelServer) -> None:
@@ -108,15 +105,12 @@ def test_a_caller_who_goes_away_is_not_worked_for(filled: Store, server: FakeMod
                 connection.recv(1)
         wait_until_quiet(server)
         assert client.post(PREDICT, json={"instances": [[1.0]]}).json() == {"predictions": [[2.5]]}
-        wait_until_closed(psutil.Process(process.pid))
+        measured = psutil.Process(process.pid)  # each closes what its other side has closed
+        wait_until(lambda: not has_connection(measured, lambda found: found.status == "CLOSE_WAIT"))
 
 
-def wait_until_closed(process: psutil.Process) -> None:
-    """Until a process has closed every connection whose other side has."""
-    deadline = time.monotonic() + 60
-    while any(found.status == "CLOSE_WAIT" for found in process.net_connections()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def has_connection(process: psutil.Process, such: Callable[[Any], Any]) -> bool:
+    return any(map(such, process.net_connections()))
 
 
 def wait_until_quiet(server: FakeModelServer) -> None:

@@ -20,10 +20,12 @@ from models.store import Store
 from services.keys import Role
 from services.ledger import Ledger
 from tests.fakes import DIGITS, HALF_PLUS, FakeModelServer
-from tests.keyed import KEY_SECRET, key_for, prefix_of, revoke, shown, until, until_ended
+from tests.keyed import KEY_SECRET, key_for, prefix_of, revoke, shown, until_ended
+from tests.ports import held_port
 from tests.slim.test_gateway_front import BODY, GOOD, answered, connected, head, statuses
-from tests.slim.test_gateway_process import PREDICT, free_port, gateway, refusal
+from tests.slim.test_gateway_process import PREDICT, gateway, refusal
 from tests.slim.test_keys import modelyard
+from tests.waiting import wait_until
 
 REFUSED = {"error": "expected a valid API key: Authorization: Bearer KEY"}
 PLANTED = "myd_0123456789ab_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
@@ -64,7 +66,7 @@ def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
 
 def test_an_address_that_others_reach_takes_a_secret(said: dict[str, Any], ledger: Path) -> None:
     """Without one the gateway does not start, and says in one line what to do; with one it asks for keys there."""
-    with free_port() as port:
+    with held_port() as port:
         refused = refusal(host="0.0.0.0", port=port)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("MODELYARD_HOST: ")
@@ -72,7 +74,7 @@ def test_an_address_that_others_reach_takes_a_secret(said: dict[str, Any], ledge
     key = key_for(ledger, Role.PREDICTOR)
     with gateway(**said, host="0.0.0.0") as (_, client):
         assert client.post(PREDICT, content=BODY).status_code == 401
-        until(lambda: client.post(PREDICT, content=BODY, headers=shown(key)).status_code == 200)
+        wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(key)).status_code == 200)
         assert client.post(PREDICT, content=BODY, headers=shown(key)).json() == GOOD
 
 
@@ -89,7 +91,7 @@ def test_a_secret_that_is_none_is_refused(said: dict[str, Any], secret: str, tex
 def test_what_is_no_good_key_is_refused_alike_wherever_it_is(client: httpx.Client, ledger: Path) -> None:
     """By the front in the same words as by the views: no key, two headers, a key in the query, bytes that are none."""
     key = key_for(ledger, Role.ADMIN)
-    until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
     good = f"Authorization: Bearer {key}"
     bad = [[], [good, good], ["Authorization: Bearer \xff"], [good + "x"], [f"Cookie: key={key}"]]
     for lines in bad:
@@ -140,7 +142,7 @@ def test_a_probe_with_a_body_is_answered_without_it(client: httpx.Client) -> Non
 def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, lane: dict[str, str]) -> None:
     """A viewer may not predict; a key for one model finds no other."""
     viewer, narrow = key_for(ledger, Role.VIEWER), key_for(ledger, Role.PREDICTOR, HALF_PLUS)
-    until(lambda: client.get("/version", headers=shown(narrow)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(narrow)).status_code == 200)
     foreign, nowhere = f"/v1/models/{DIGITS}:predict", "/v1/models/nowhere:predict"
     for path, key, status in (
         (PREDICT, viewer, 403),
@@ -164,7 +166,7 @@ def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, l
 def test_a_revoked_key_opens_nothing_five_seconds_later(client: httpx.Client, ledger: Path) -> None:
     """On a connection that is open, in the lane that skips the views; another key of the same name goes on."""
     viewer, old, new = (key_for(ledger, role) for role in (Role.VIEWER, Role.PREDICTOR, Role.PREDICTOR))
-    until(lambda: client.post(PREDICT, content=BODY, headers=shown(new)).status_code == 200)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(new)).status_code == 200)
     revoke(ledger, old)
     until_ended(
         lambda: client.post(PREDICT, content=BODY, headers=shown(old)).status_code == 401,
@@ -186,7 +188,7 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
     with closing(Ledger(f"sqlite:///{ledger}")) as jobs:
         job = jobs.add(model=HALF_PLUS, recipe="quick", overrides={}, data="auto", rollout="stable", by="ann")
     key, other = key_for(ledger, Role.VIEWER), key_for(ledger, Role.VIEWER)
-    until(lambda: client.get("/version", headers=shown(other)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(other)).status_code == 200)
     said: list[str] = []
     with client.stream("GET", f"/api/jobs/{job.id}/events", headers=shown(key)) as answer:
         lines = answer.iter_lines()
@@ -201,12 +203,12 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
 def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
     """What came before is answered, then it is said that the key has ended."""
     key = key_for(ledger, Role.PREDICTOR)
-    until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
 
     def lines() -> Iterator[bytes]:
         yield b"[1.0]\n"
         revoke(ledger, key)
-        until(lambda: client.get("/version", headers=shown(key)).status_code == 401)
+        wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 401)
         yield b"[2.0]\n"
 
     headers = {**shown(key), "Content-Type": "application/jsonl"}
@@ -225,7 +227,7 @@ def test_known_keys_go_on_while_the_ledger_is_away(
     process, client = running
     assert process.stderr
     one, other = (key_for(ledger, Role.PREDICTOR, name=name) for name in ("one", "other"))
-    until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 200)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 200)
     change(ledger, "ALTER TABLE keys RENAME TO away")
     while "API keys not read; those of before go on" not in process.stderr.readline():
         pass
@@ -233,7 +235,7 @@ def test_known_keys_go_on_while_the_ledger_is_away(
         assert client.post(PREDICT, content=BODY, headers=shown(key)).json() == GOOD
     change(ledger, f"UPDATE away SET revoked_at = created_at WHERE prefix = '{prefix_of(other)}'")
     change(ledger, "ALTER TABLE away RENAME TO keys")
-    until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 401)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 401)
     assert client.post(PREDICT, content=BODY, headers=shown(one)).json() == GOOD
     said_again = [line for line in ended(process) if "API keys not read" in line]
     assert said_again == []
@@ -262,7 +264,7 @@ def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
     """Path, query, headers, body, name of a model; one that opens the door, too."""
     process, client = running
     key = key_for(ledger, Role.ADMIN)
-    until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
     answers = []
     for planted in (PLANTED, key):
         for headers in ({}, shown(PLANTED), shown(key), shown(key) | TO_THE_VIEW):
@@ -308,7 +310,7 @@ def test_the_log_says_who_did_what_and_who_might_not(
     """The key's name in every request's line; one more for each change and each that was not allowed."""
     process, client = running
     viewer, admin = key_for(ledger, Role.VIEWER, name="vera"), key_for(ledger, Role.ADMIN, name="ada")
-    until(lambda: client.get("/version", headers=shown(admin)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(admin)).status_code == 200)
     rollback = f"/api/models/{HALF_PLUS}:rollback"
     for key in (viewer, admin):
         client.post(rollback, headers={**shown(key), "X-Request-Id": f"as-{prefix_of(key)}"})
@@ -335,7 +337,7 @@ def of(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
 def test_the_command_line_shows_its_key(client: httpx.Client, ledger: Path, tmp_path: Path) -> None:
     """From a variable or a file; without one, or with one that may not, it is told so in one line."""
     viewer, url = key_for(ledger, Role.VIEWER), str(client.base_url)
-    until(lambda: client.get("/version", headers=shown(viewer)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(viewer)).status_code == 200)
     (tmp_path / "modelyard_key").write_text(f"{viewer}\n")
     for settings in ({"key": viewer}, {"secrets_dir": str(tmp_path)}):
         assert HALF_PLUS in modelyard("models", "--url", url, **settings).stdout
@@ -352,7 +354,7 @@ def test_failures_are_logged_once_a_second_for_each_reason(
     """Whoever knocks all day fills no disk."""
     process, client = running
     started = time.monotonic()
-    until(lambda: client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401)
     for _ in range(200):
         assert client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401
     seconds = time.monotonic() - started
@@ -363,7 +365,7 @@ def test_failures_are_logged_once_a_second_for_each_reason(
 def test_no_answer_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
     """And those of the front are as strict as those of the views."""
     key = key_for(ledger, Role.PREDICTOR)
-    until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
     strict = {
         "x-content-type-options",
         "x-frame-options",

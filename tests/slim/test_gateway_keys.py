@@ -17,9 +17,10 @@ from services.ledger import Ledger, State
 from services.ledger.searches import Searches
 from services.searches import SearchAsked, plan
 from tests.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
-from tests.keyed import KEY_SECRET, key_for, prefix_of, shown, until, until_ended
+from tests.keyed import KEY_SECRET, key_for, prefix_of, shown, until_ended
 from tests.slim.conftest import opened
 from tests.slim.test_searches import KNOWN
+from tests.waiting import wait_until
 
 MINE, FOREIGN, NOWHERE = HALF_PLUS, DIGITS, "nowhere"
 BODY = {"instances": [[1.0]]}
@@ -253,7 +254,7 @@ def test_an_admin_gives_a_key_that_is_shown_once(client: FlaskClient, admin: Map
     made = client.post("/api/keys", json=asked, headers=admin)
     assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
     key = made.json["key"]
-    until(lambda: client.get(f"/v1/models/{MINE}", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get(f"/v1/models/{MINE}", headers=shown(key)).status_code == 200)
     listed = client.get("/api/keys", headers=admin)
     assert {entry["name"]: entry["state"] for entry in listed.json["keys"]} == {"admin": "active", "ann": "active"}
     assert (key in listed.text, "digest" in listed.text, prefix_of(key) in listed.text) == (False, False, True)

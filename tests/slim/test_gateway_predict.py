@@ -1,8 +1,6 @@
 """Predictions that succeed: every form of body, every way to say which version."""
 
 import base64
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +12,7 @@ from models import rollout
 from models.manifest import SignatureSpec, TensorSpec
 from models.store import Store
 from tests.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
+from tests.waiting import wait_until
 
 WHITE = np.full((28, 28, 1), 255).tolist()
 
@@ -158,9 +157,9 @@ def test_one_bad_row_of_a_shared_batch_fails_alone(client: FlaskClient, server: 
         first = []
         for under_way in (1, 2):  # as many calls as may be in flight: what comes now waits, and goes together
             first.append(callers.submit(ask, client, 0.0))
-            until(lambda: len(server.calls) == under_way)  # noqa: B023  # called at once
+            wait_until(lambda: len(server.calls) == under_way)  # noqa: B023  # called at once
         together = [callers.submit(ask, client, value) for value in (1.0, 2.0, 77.0, 3.0)]
-        until(lambda: waiting(client) == len(together))
+        wait_until(lambda: waiting(client) == len(together))
         server.release.set()
         answers = [future.result() for future in together]
     assert [future.result()[0] for future in first] == [200, 200]
@@ -185,10 +184,3 @@ def waiting(client: FlaskClient) -> int:
     """Requests that go with the next call."""
     lanes = client.application.extensions["serving"]._batcher.lanes  # noqa: SLF001  # nobody is told
     return sum(len(lane.interactive) for lane in list(lanes.values()))
-
-
-def until(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not seen():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -23,6 +23,7 @@ from services.gateway.waiting import EventLoop
 from services.gateway.wsgi import create_app
 from services.settings import InvalidSettings
 from tests.fakes import HALF_PLUS, FakeModelServer
+from tests.ports import held_port
 
 COMMAND = [sys.executable, "-m", "services.gateway"]
 ROOT = Path(__file__).parents[2]
@@ -32,25 +33,9 @@ LOG_BYTES = 1024 * 1024
 
 
 @contextmanager
-def free_port() -> Iterator[int]:
-    """A port that a gateway can listen on, and that the system gives to nobody else until the end of the block.
-
-    On Linux a socket that is bound and does not listen keeps nobody from listening who, as a server does, allows it
-    (SO_REUSEADDR, socket(7)); elsewhere it would, and the port is only hoped to stay free.
-    """
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        if sys.platform != "linux":
-            held.close()
-        yield port
-
-
-@contextmanager
 def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A running gateway that answers, and a client for it. Its log waits in ``stderr`` for whoever wants to read it."""
-    with free_port() as port:
+    with held_port() as port:
         variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in {"port": port, **settings}.items()}
         process = subprocess.Popen(
             COMMAND,

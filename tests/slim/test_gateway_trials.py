@@ -25,7 +25,7 @@ from services.gateway.trials import Trials
 from services.gateway.versions import choose
 from services.ledger.observations import Observations
 from tests.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded, publish
-from tests.system.conftest import wait_until
+from tests.waiting import wait_until
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 V1, V2 = f"/v1/models/{HALF_PLUS}", f"/v2/models/{HALF_PLUS}"

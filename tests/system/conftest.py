@@ -4,11 +4,9 @@ import fnmatch
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.system.shop import Shop  # which stands on this module
@@ -26,30 +27,6 @@ FINISHED_S = 480.0
 STOP_S = 180.0
 GONE_S = 30.0
 """For a training process to notice that nobody wants its result, while it imports TensorFlow on a busy machine."""
-
-
-def wait_until(condition: Callable[[], Any], deadline_s: float, what: str) -> Any:
-    """The first true value of ``condition``; fails the test after ``deadline_s``."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"{what}: not within {deadline_s:.0f} s")
-
-
-def free_port() -> int:
-    """One that the system gives to nobody else as long as this process lives, though any may listen on it by name."""
-    probe = socket.socket()
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", 0))
-    port = int(probe.getsockname()[1])
-    if sys.platform == "linux":
-        probe.detach()  # stays bound; elsewhere nobody could listen beside it
-    else:
-        probe.close()
-    return port
 
 
 def folders(root: Path, pattern: str) -> list[Path]:

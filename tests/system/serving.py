@@ -20,7 +20,8 @@ import psutil
 
 from models.serving_client import ServingClient
 from models.tfserving import ServingFailed
-from tests.system.conftest import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 START_S = 180.0
 STOP_S = 120.0

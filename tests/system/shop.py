@@ -14,8 +14,9 @@ from celery import Celery
 from services import jobs
 from services.cli import redis_server
 from services.ledger import Job, Ledger, State
-from tests.system.conftest import folders, wait_until
+from tests.system.conftest import folders
 from tests.system.serving import SOON_S, START_S, Running, running
+from tests.waiting import wait_until
 
 CHILD = "services.trainer.child"
 TRAINED_S = 480.0

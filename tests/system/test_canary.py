@@ -17,9 +17,11 @@ from models.manifest import SignatureSpec, TensorSpec
 from models.rollout import Rollout
 from models.store import Store
 from services.ledger.feedback import Feedback
-from tests.system.conftest import MADE_S, free_port, wait_until
+from tests.ports import free_port
+from tests.system.conftest import MADE_S
 from tests.system.serving import HOST, SOON_S, START_S, listens, running
 from tests.versions import publish_copy
+from tests.waiting import wait_until
 
 MODEL = "sign"
 JUDGED_S = 300.0

@@ -19,8 +19,9 @@ from models import rollout
 from models.store import Store
 from pipeline import golden
 from tests.system import environments
-from tests.system.conftest import System, wait_until
+from tests.system.conftest import System
 from tests.system.serving import SOON_S, Served, modelyard_serve
+from tests.waiting import wait_until
 
 MODEL, ROWS = "mnist_mlp", 3
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}

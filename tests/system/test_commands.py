@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.system.conftest import FINISHED_S, System, wait_until
+from tests.system.conftest import FINISHED_S, System
+from tests.waiting import wait_until
 
 
 def modelyard(system: System, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

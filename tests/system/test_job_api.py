@@ -16,8 +16,9 @@ import pytest
 from models.catalog import FILE, Catalog, RecipeField, Trainable
 from services.cli import redis_server
 from services.ledger import Ledger, State
-from tests.system.conftest import free_port, wait_until
+from tests.ports import free_port
 from tests.system.serving import SOON_S, START_S, Running, running
+from tests.waiting import wait_until
 
 MODEL = "neuron"
 ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}

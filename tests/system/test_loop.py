@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from models.store import Store
-from tests.system.conftest import FINISHED_S, System, folders, wait_until
+from tests.system.conftest import FINISHED_S, System, folders
+from tests.waiting import wait_until
 
 PREDICT = "/v1/models/mnist_mlp:predict"
 SOON_S = 120.0

@@ -9,8 +9,8 @@ import pytest
 from models.store import Store
 from services.ledger import Job, State
 from tests.postgres import Postgres
-from tests.system.conftest import wait_until
 from tests.system.shop import TRAINED_S, Shop, child_of, opened
+from tests.waiting import wait_until
 
 LONG = {"epochs": 6, "min_steps": 200}
 CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

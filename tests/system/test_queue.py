@@ -12,8 +12,8 @@ from redis import Redis
 from services import jobs
 from services.cli import redis_server
 from services.ledger import Job, Ledger, Priority, State
-from tests.system.conftest import wait_until
 from tests.system.serving import SOON_S
+from tests.waiting import wait_until
 
 WAITING = f"{jobs.CPU_QUEUE}\x06\x16{jobs.PRIORITIES[Priority.NORMAL]}"
 """Redis's list of those of usual priority."""

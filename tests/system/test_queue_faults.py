@@ -11,9 +11,10 @@ import pytest
 
 from models.store import Store
 from services.ledger import Job, State
-from tests.system.conftest import free_port, wait_until
+from tests.ports import free_port
 from tests.system.serving import SOON_S, START_S, Running, running
 from tests.system.shop import CHILD, TRAINED_S, Shop, child_of, standing_still
+from tests.waiting import wait_until
 
 UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""

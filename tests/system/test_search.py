@@ -14,9 +14,9 @@ from services.ledger import State
 from services.ledger.searches import CANCELLED, FAILED, RUNNING, SUCCEEDED, Search, Searches
 from services.scheduler.searches import Searcher
 from services.searches import SearchAsked, plan
-from tests.system.conftest import wait_until
 from tests.system.serving import running
 from tests.system.shop import TRAINED_S, Shop
+from tests.waiting import wait_until
 
 SEARCH = "search-0123456789abcdef"
 

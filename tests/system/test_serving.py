@@ -16,7 +16,6 @@ import pytest
 
 from models import rollout
 from models.store import Store
-from tests.system.conftest import wait_until
 from tests.system.serving import (
     MODEL,
     SOON_S,
@@ -31,6 +30,7 @@ from tests.system.serving import (
     traffic,
 )
 from tests.versions import publish_copy
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

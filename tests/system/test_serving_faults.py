@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.system.conftest import wait_until
 from tests.system.serving import (
     MODEL,
     SOON_S,
@@ -24,6 +23,7 @@ from tests.system.serving import (
     put,
     traffic,
 )
+from tests.waiting import wait_until
 
 DEADLINE_S = 0.5
 SLACK_S = 3.0

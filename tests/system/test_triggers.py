@@ -20,8 +20,8 @@ from services.ledger.feedback import Answer, Feedback
 from services.ledger.observations import Drift, Observations
 from services.ledger.triggers import Kept, Triggers
 from services.scheduler.triggers import Watch
-from tests.system.conftest import wait_until
 from tests.system.serving import SOON_S, running
+from tests.waiting import wait_until
 
 MODEL = "neuron"
 EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})

@@ -9,9 +9,9 @@ import psutil
 from models.manifest import FILE
 from models.store import Store
 from services.ledger import LEASE_S, MAX_LOSSES, Job, State
-from tests.system.conftest import wait_until
 from tests.system.serving import SOON_S
 from tests.system.shop import TRAINED_S, Shop, child_of, stand_still, standing_still
+from tests.waiting import wait_until
 
 LONG = {"epochs": 20, "min_steps": 300}
 BUDGET_S = 30.0

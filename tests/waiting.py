@@ -1,0 +1,21 @@
+"""How tests wait: for a condition, with a deadline that only a fault can miss."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+PATIENCE_S = 60.0
+"""For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
+POLL_S = 0.02
+
+
+def wait_until(condition: Callable[[], Any], deadline_s: float = PATIENCE_S, what: str = "what was waited for") -> Any:
+    """The first true value of ``condition``; fails the test if it has none within ``deadline_s``."""
+    deadline = time.monotonic() + deadline_s
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {deadline_s:.0f} s")
+        time.sleep(POLL_S)
+    return found
