@@ -111,7 +111,7 @@ class System:
         return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Serves ``mnist_mlp`` and ``neuron``, trained on what ships with the project."""
     home = tmp_path_factory.mktemp("system") / "home"
