@@ -227,8 +227,8 @@ class Traffic:
     """Version that pinned clients ask for."""
     right: list[float] = field(default_factory=list)
     """Moments of right answers."""
-    told: list[tuple[float, int]] = field(default_factory=list)
-    """Of each: the moment of its question, and the version that answered."""
+    told: list[tuple[float, float, int]] = field(default_factory=list)
+    """Of each: the moments of its question and of its answer, and the version that answered."""
     heard: dict[int, float] = field(default_factory=dict)
     """By client: the moment of the last question that had an answer."""
     versions: Counter[int] = field(default_factory=Counter)
@@ -263,8 +263,8 @@ class Traffic:
     def _judge(self, response: httpx.Response, number: int, pinned: int | None, asked_at: float) -> None:
         said = int(response.headers["X-Model-Version"])
         if response.json() == {"predictions": [number / 2 + said]} and pinned in (None, said):
-            self.right.append(time.monotonic())
-            self.told.append((asked_at, said))
+            self.right.append(answered_at := time.monotonic())
+            self.told.append((asked_at, answered_at, said))
             self.versions[said] += 1
         else:
             self.wrong.append(f"{number} asked of {pinned or 'the latest'}: version {said} said {response.text}")
