@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from tests.containers.engine import IMAGES, ROOT, Engine, NoEngine, find, wait_for
 from tests.containers.load import INPUTS, Golden
+from tests.ports import free_port
 
 FIRST_VERSIONS_S = 1200.0
 MARK = "pl4nted"
@@ -144,13 +144,6 @@ def says_yes(url: str, **headers: str) -> bool:
         return httpx.get(url, headers=headers, timeout=10, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

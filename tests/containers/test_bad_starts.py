@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.conftest import MARK, System, free_port
+from tests.containers.conftest import MARK, System
 from tests.containers.engine import Engine
+from tests.ports import free_port
 
 URLS = {
     "MODELYARD_LEDGER_URL": "postgresql+psycopg://modelyard@postgres:5432/modelyard",
