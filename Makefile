@@ -57,8 +57,8 @@ bench-accuracy: install ## Measure the models' accuracy, cost and latency; write
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 docs: install ## Write docs/settings.md and docs/permissions.md from the code
-	$(BIN)/python -m services.cli.settings_page docs/settings.md
-	$(BIN)/python -m services.cli.permissions_page docs/permissions.md
+	$(BIN)/python -m modelyard.services.cli.reference.settings_page docs/settings.md
+	$(BIN)/python -m modelyard.services.cli.reference.permissions_page docs/permissions.md
 
 clean: ## Remove environments and caches; trained models in .modelyard stay
 	rm -rf .venv .venv-slim .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.page import replace_section
-from pipeline.job import Place, Published, Run
+from modelyard.pipeline.job import Place, Published, Run
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
@@ -55,7 +55,7 @@ def main(
 
 def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any]:
     """One run of the pipeline into a store that is thrown away."""
-    from pipeline.run import run
+    from modelyard.pipeline.run import run
 
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder) / "store", data_dir, WORK, ())

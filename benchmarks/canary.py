@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.page import replace_section
-from models.rollout import Canary
-from models.trial import bucket
-from services.scheduler.canary import Sums, Trial, decide, look
+from modelyard.models.registry.rollout import Canary
+from modelyard.services.scheduler.canary import Sums, Trial, decide, look
+from modelyard.services.trials import bucket
 
 PAGE = Path(__file__).parents[1] / "docs" / "rollouts.md"
 CANARY = Canary(version=2, percent=10, since=datetime(2026, 1, 1, tzinfo=UTC))

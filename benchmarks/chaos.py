@@ -32,8 +32,8 @@ from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from benchmarks.submissions import Submissions
 from benchmarks.whole import Whole, whole
-from models.errors import CorruptData
-from services.ledger import FINAL, Event, Ledger, State
+from modelyard.models.errors import CorruptData
+from modelyard.services.ledger import FINAL, Event, Ledger, State
 
 RESULTS = Path(__file__).parent / "results" / "chaos.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"

@@ -32,7 +32,7 @@ from benchmarks.serving.processes import Command, running
 from benchmarks.serving.roster import CONTENDERS
 from benchmarks.serving.tally import percentile
 from benchmarks.serving.workload import Workload, load_all
-from services.cli.client import Client
+from modelyard.services.cli.client import Client
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -163,7 +163,7 @@ def serving(store: Path, work: Path) -> Iterator[list[int]]:
 def gateway(port: int, serving_port: int, store: Path) -> Command:
     environment = {"PORT": port, "SERVING": f"127.0.0.1:{serving_port}", "STORE": store}
     variables = {f"MODELYARD_{name}": str(value) for name, value in environment.items()}
-    return Command([sys.executable, "-m", "services.gateway"], variables)
+    return Command([sys.executable, "-m", "modelyard.services.gateway"], variables)
 
 
 def wait_up(port: int) -> None:

@@ -26,7 +26,7 @@ import httpx
 
 from benchmarks.page import replace_section
 from benchmarks.served import free_ports
-from models.datasets import mnist
+from modelyard.models.datasets import mnist
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "rollouts.md"
@@ -37,8 +37,8 @@ ZOO = f'''
 """As ``mnist_mlp``, from {TRAINED} images with hardly any {DIGIT}."""
 from dataclasses import replace
 import numpy as np
-from models.spec import Split
-from models.zoo.mnist_mlp import SPEC as WHOLE
+from modelyard.models.spec import Split
+from modelyard.models.zoo.mnist_mlp import SPEC as WHOLE
 
 def read(folder):
     splits = WHOLE.dataset.read(folder)
@@ -90,7 +90,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
         shutil.copytree(ROOT / package, folder / "code" / package)
     (folder / "code" / "models" / "zoo" / f"{MODEL}.py").write_text(ZOO)
     port, serving_port = free_ports(2)
-    command = [sys.executable, "-m", "services.cli.main", "up", "--home", str(folder / "home")]
+    command = [sys.executable, "-m", "modelyard", "up", "--home", str(folder / "home")]
     options = ["--port", str(port), "--serving-port", str(serving_port), "--model", MODEL, "--data", "require-real"]
     settings = {
         "PYTHONPATH": str(folder / "code"),

@@ -25,11 +25,11 @@ import requests
 import typer
 from schemathesis.core.failures import FailureGroup
 
-from models.catalog import FILE as CATALOG
-from models.catalog import Catalog, Trainable
-from services.cli import redis_server
-from tests.fakes import FakeModelServer, fill
-from tests.fuzzing import MODES, TRAINABLE, Fuzzer
+from modelyard.models.catalog import FILE as CATALOG
+from modelyard.models.catalog import Catalog, Trainable
+from modelyard.services.cli.processes import redis_server
+from tests.support.fakes import FakeModelServer, fill
+from tests.support.fuzzing import MODES, TRAINABLE, Fuzzer
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.jsonl"
 ROOT = Path(__file__).parent.parent
@@ -105,7 +105,7 @@ def running(home: Path) -> Iterator[tuple[psutil.Process, str, FakeModelServer]]
             "broker_url": redis_server.broker_url(broker),
         }  # fmt: skip
         variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", "services.gateway"]
+        command = [sys.executable, "-m", "modelyard.services.gateway"]
         with process_of(command, variables, home / "gateway.log") as gateway:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url)

@@ -23,7 +23,7 @@ from benchmarks.serving.workload import load_all
 PATH = "/v1/models/{model}:predict"
 GUNICORN = ("gunicorn", "--bind=127.0.0.1:{port}", "--worker-class=gthread", "--workers=1", "--no-control-socket")
 GRANIAN = ("granian", "--interface=wsgi", "--port={port}", "--workers=1", "--no-ws", "--factory")
-APPLICATION = "services.gateway.wsgi:create_app"
+APPLICATION = "modelyard.services.gateway.wsgi:create_app"
 
 
 def gateway(*arguments: str) -> Start:
@@ -32,7 +32,13 @@ def gateway(*arguments: str) -> Start:
     def start(port: int, store: Path, work: Path) -> list[Command]:
         socket = work / "serving.sock"
         server = [
-            *(sys.executable, "-m", "services.modelserver", f"--port={port + 1}", f"--grpc_socket_path={socket}"),
+            *(
+                sys.executable,
+                "-m",
+                "modelyard.services.modelserver",
+                f"--port={port + 1}",
+                f"--grpc_socket_path={socket}",
+            ),
             *(f"--model_config_file={store / 'models.config'}", "--enable_serialization_as_tensor_content"),
         ]
         settings = {
@@ -54,8 +60,8 @@ def contender(name: str, start: Start, path: str = PATH) -> Contender:
 CONTENDERS = (
     contender("gunicorn gthread, 32 threads", gateway(*GUNICORN, "--threads=32", f"{APPLICATION}()")),
     contender("granian WSGI, 64 threads", gateway(*GRANIAN, "--blocking-threads=64", APPLICATION)),
-    contender("greenlets, the view only", gateway("services.gateway"), f"{PATH}?labels=false"),
-    contender("greenlets and the fast lane", gateway("services.gateway")),
+    contender("greenlets, the view only", gateway("modelyard.services.gateway"), f"{PATH}?labels=false"),
+    contender("greenlets and the fast lane", gateway("modelyard.services.gateway")),
 )
 
 

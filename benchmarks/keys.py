@@ -21,10 +21,10 @@ from benchmarks.overhead import in_turns, over_http
 from benchmarks.served import free_ports, make_versions, served
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
-from services.cli.client import Client
-from services.gateway.keyring import BadKey, Keyring
-from services.keys import KeyAsked, Role
-from services.ledger.keys import Keys
+from modelyard.services.cli.client import Client
+from modelyard.services.gateway.auth.key_cache import BadKey, Keyring
+from modelyard.services.keys import KeyAsked, Role
+from modelyard.services.ledger.keys import Keys
 
 RESULTS = Path(__file__).parent / "results" / "keys.jsonl"
 MODEL = "halves"
@@ -45,7 +45,7 @@ def guarded(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[
         "MODELYARD_KEY_SECRET": secret,
     }
     with (home / "guarded").open("wb") as out:
-        command = [sys.executable, "-m", "services.gateway"]
+        command = [sys.executable, "-m", "modelyard.services.gateway"]
         process = subprocess.Popen(command, env=os.environ | settings, stdout=out, stderr=out)
     try:
         while not Client(f"http://127.0.0.1:{port}").answers("/healthz"):

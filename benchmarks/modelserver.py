@@ -25,10 +25,10 @@ import grpc
 import numpy as np
 import psutil
 
-from models.serving_client import ServingClient
-from models.spec import Array
-from models.tfserving import ServingFailed, fill_proto, from_proto, predict_pb2
-from models.tfserving import prediction_service_pb2_grpc as stubs
+from modelyard.models.tfserving.client import ServingClient
+from modelyard.models.tfserving.messages import ServingFailed, fill_proto, from_proto, predict_pb2
+from modelyard.models.tfserving.messages import prediction_service_pb2_grpc as stubs
+from modelyard.models.types import Array
 
 ROWS, IN_FLIGHT = (1, 8, 32, 64), (1, 2, 4)
 MODELS = ("tiny", "cnn", "lstm")
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
     parser.add_argument("--in-flight", nargs="*", type=int, default=IN_FLIGHT)
     parser.add_argument("--store", type=Path, help="keeps the models that are made")
-    parser.add_argument("--program", default="services.modelserver", help="module to run as the server")
+    parser.add_argument("--program", default="modelyard.services.modelserver", help="module to run as the server")
     parser.add_argument("--swaps", type=int, default=5, help="version swaps under load; 0 leaves them out")
     parser.add_argument("--unix", action="store_true", help="call over a unix-domain socket")
     parser.add_argument("--server", nargs=argparse.REMAINDER, default=[], help="further flags of the server")

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.modelserver import inputs
-from models.tfserving import fill_proto, prediction_log_pb2
+from modelyard.models.tfserving.messages import fill_proto, prediction_log_pb2
 
 
 def tiny(folder: Path) -> None:

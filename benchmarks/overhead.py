@@ -22,8 +22,8 @@ import typer
 
 from benchmarks.serving import measure, ours, processes
 from benchmarks.serving.processes import running
-from models.serving_client import ServingClient
-from models.spec import Array
+from modelyard.models.tfserving.client import ServingClient
+from modelyard.models.types import Array
 
 MODEL, SIGNATURE, INPUT, VERSION = "mnist_cnn", "serving_default", "images", 1
 BATCH = 64

@@ -27,12 +27,14 @@ from benchmarks.page import replace_section
 from benchmarks.served import free_ports
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
-from services import jobs
-from services.cli import ground, local, redis_server
-from services.cli.client import Client
-from services.cli.local import Local
-from services.cli.supervisor import Service, Supervisor
-from services.ledger import FINAL, Job, Ledger
+from modelyard.services import broker, jobs
+from modelyard.services.cli.client import Client
+from modelyard.services.cli.commands import up as local
+from modelyard.services.cli.commands.up import Local
+from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.ledger import FINAL, Job, Ledger
 
 RESULTS = Path(__file__).parent / "results" / "queues.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
@@ -77,7 +79,7 @@ class Desk:
 
     def submit_unknown(self) -> Job:
         """Past the gateway, which would refuse it."""
-        queue = jobs.sender(redis_server.broker_url(self.broker))
+        queue = broker.sender(redis_server.broker_url(self.broker))
         return jobs.submit(self.ledger, queue, jobs.TrainJob(model=UNKNOWN), by="benchmark")
 
     def start_worker(self) -> None:
@@ -100,7 +102,7 @@ def opened(home: Path) -> Iterator[Desk]:
     port, serving_port = free_ports(2)
     system = Local(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
-    subprocess.run([sys.executable, "-m", "models.catalog", str(system.store.root)], check=True)
+    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(system.store.root)], check=True)
     broker = ground.private_folder(home) / "redis.sock"
     services = {service.name: service for service in local.processes(system, broker, [MODEL], gpu_names=())}
     supervisor, ledger = Supervisor(home / "log", on_event=print), Ledger(f"sqlite:///{home / 'ledger.db'}")
@@ -161,10 +163,10 @@ def pages(desk: Desk) -> Iterator[float]:
 
 def looks(desk: Desk) -> Iterator[float]:
     """Seconds for each look for jobs whose message was lost; there are none."""
-    queue = jobs.sender(redis_server.broker_url(desk.broker))
+    queue = broker.sender(redis_server.broker_url(desk.broker))
     for _ in range(LOOKS):
         began = time.perf_counter()
-        assert jobs.resend_lost(desk.ledger, queue) == []
+        assert broker.resend_lost(desk.ledger, queue) == []
         yield time.perf_counter() - began
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.cli.client import Client
+from modelyard.services.cli.client import Client
 
 START_S = 120.0
 STOP_S = 30.0
@@ -37,7 +37,7 @@ def served(home: Path, model: str, *arguments: str) -> Iterator[int]:
     port, serving_port = free_ports(2)
     ports = [f"--port={port}", f"--serving-port={serving_port}", f"--home={home}"]
     with (home / "out").open("wb") as out:
-        command = [sys.executable, "-m", "services.cli.main", "serve", *ports, *arguments]
+        command = [sys.executable, "-m", "modelyard", "serve", *ports, *arguments]
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + START_S

@@ -8,7 +8,7 @@ import httpx
 
 from benchmarks.linear_oracle import MODEL
 from benchmarks.whole import Whole
-from services.ledger import OPEN
+from modelyard.services.ledger import OPEN
 
 BACKLOG = 5
 """Jobs that run or wait at any time."""

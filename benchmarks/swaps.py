@@ -26,7 +26,7 @@ from benchmarks.serving.answers import instances_body, request
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from benchmarks.version_ways import WAYS, Versions
-from services.cli.client import Client, Refused
+from modelyard.services.cli.client import Client, Refused
 
 MODEL = "half_plus"
 RESULTS = Path(__file__).parent / "results" / "swaps.jsonl"

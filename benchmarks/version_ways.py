@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from models import rollout
-from models.store import Store
-from tests.versions import publish_copy
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from tests.support.versions import publish_copy
 
 BY = "benchmarks.swaps"
 

@@ -11,13 +11,14 @@ from typing import Any
 import psutil
 
 from benchmarks.served import free_ports
-from services.cli import ground, local
-from services.cli.client import Client
-from services.cli.local import Local
-from services.cli.supervisor import Supervisor
-from services.ledger import Ledger
+from modelyard.services.cli.client import Client
+from modelyard.services.cli.commands import up as local
+from modelyard.services.cli.commands.up import Local
+from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli.processes.supervisor import Supervisor
+from modelyard.services.ledger import Ledger
 
-CHILD = "services.trainer.child"
+CHILD = "modelyard.services.trainer.child"
 REDIS, MODEL_SERVER, TRAINER = "redis", "modelserver", "trainer"
 
 

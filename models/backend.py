@@ -8,9 +8,9 @@ import os
 from contextlib import nullcontext, suppress
 from typing import Any, get_args
 
-from models.absent import absent
-from models.errors import WrongBackend
-from models.kinds import Backend
+from modelyard.models.absent import absent
+from modelyard.models.errors import WrongBackend
+from modelyard.models.types import Backend
 
 VARIABLE = "KERAS_BACKEND"
 DEFAULT: Backend = "tensorflow"

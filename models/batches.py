@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from models.spec import Array
+from modelyard.models.types import Array
 
 Augment = Callable[[Array, np.random.Generator], Array]
 """``(x [B,...], randomness)`` -> ``x`` varied, of the same shape."""

@@ -1,7 +1,8 @@
 """The zoo: ``names()`` lists it without importing it, ``load(name)`` imports one model.
 
 Other processes do not import the zoo (it needs Keras). They read ``<store>/catalog.json``, which the trainer writes
-with ``python -m models.catalog STORE``: for every model its task, summary, and each recipe's values and schema.
+with ``python -m modelyard.models.catalog STORE``: for every model its task, summary, and each recipe's values and
+schema.
 """
 
 import hashlib
@@ -17,12 +18,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-import models.zoo
-from models import backend
-from models.errors import InvalidRecipe, UnknownName
-from models.ranges import Range
-from models.spec import ModelSpec, Recipe
-from models.store import replace_file
+from modelyard.models import backend, zoo
+from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.ranges import Range
+from modelyard.models.registry.store import replace_file
+from modelyard.models.spec import ModelSpec, Recipe
 
 FILE = "catalog.json"
 LEAST = ("minimum", "exclusiveMinimum")
@@ -30,7 +30,7 @@ LEAST = ("minimum", "exclusiveMinimum")
 
 def names() -> tuple[str, ...]:
     """Names of all trainable models, sorted; imports none of them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(models.zoo.__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(zoo.__path__)))
 
 
 def load(name: str) -> ModelSpec:
@@ -41,7 +41,7 @@ def load(name: str) -> ModelSpec:
     """
     if name not in names():
         raise UnknownName(unknown("model", name, names()))
-    spec = importlib.import_module(f"models.zoo.{name}").SPEC
+    spec = importlib.import_module(f"modelyard.models.zoo.{name}").SPEC
     if not isinstance(spec, ModelSpec) or spec.name != name:
         raise TypeError(f"models/zoo/{name}.py must end in SPEC = ModelSpec(name={name!r}, ...)")
     return spec
@@ -178,7 +178,7 @@ def _fields(chosen: Recipe) -> dict[str, RecipeField]:
 
 def digest() -> str:
     """SHA-256 over the source of ``models/``: equal means that ``catalog.json`` is up to date."""
-    folder = Path(models.zoo.__path__[0]).parent
+    folder = Path(zoo.__path__[0]).parent
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         total.update(path.read_bytes())

@@ -9,15 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, dataclass_transform
 
-import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from models.errors import InvalidRecipe
-from models.kinds import Backend, Task
-from models.ranges import Range
+from modelyard.models.errors import InvalidRecipe
+from modelyard.models.ranges import Range
+from modelyard.models.types import Array, Backend, Task
 
-Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
 """What preprocessing learned from the training split (vocabulary, word vectors, ...); saved as one ``.npz``."""
 

@@ -7,10 +7,19 @@ from typing import Annotated
 
 import typer
 
-from models import backend, catalog
-from models.errors import ModelyardError
-from pipeline.job import REJECTED_EXIT, Measured, Place, Policy, Rejected, Run, Target, parse_overrides
-from pipeline.progress import Progress
+from modelyard.models import backend, catalog
+from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.job import (
+    REJECTED_EXIT,
+    Measured,
+    Place,
+    Policy,
+    Rejected,
+    Run,
+    Target,
+    parse_overrides,
+)
+from modelyard.pipeline.progress import Progress
 
 
 def show(progress: Progress) -> None:
@@ -36,7 +45,7 @@ def main(
     try:
         job = Run(model, recipe, parse_overrides(set_ or []), data, rollout, by="python -m pipeline")
         begin(job)
-        from pipeline.run import run
+        from modelyard.pipeline.run import run
 
         outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), show)
     except ModelyardError as error:

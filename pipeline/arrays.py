@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.spec import Array
+from modelyard.models.types import Array
 
 TEXT, OFFSETS = ".utf8", ".offsets"
 

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.spec import Array, Recipe
-from models.store import flush, flush_tree, rename_no_replace
+from modelyard.models.registry.store import flush, flush_tree, rename_no_replace
+from modelyard.models.spec import Recipe
+from modelyard.models.types import Array
 
 VARIABLES, KEPT, META = "variables.npz", "kept.weights.h5", "checkpoint.json"
 WHOLE = "epoch-[0-9]*"

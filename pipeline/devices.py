@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from models import backend
-from models.errors import InvalidRecipe
-from models.spec import Array, Recipe
-from pipeline.errors import DevicesMissing
+from modelyard.models import backend
+from modelyard.models.errors import InvalidRecipe
+from modelyard.models.spec import Recipe
+from modelyard.models.types import Array
+from modelyard.pipeline.errors import DevicesMissing
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import ModelyardError, StorageFailed
+from modelyard.models.errors import ModelyardError, StorageFailed
 
 STORAGE_FAULTS = (
     errno.ENOSPC,

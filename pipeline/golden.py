@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.spec import Array
-from pipeline import arrays
+from modelyard.models.types import Array
+from modelyard.pipeline import arrays
 
 FILE = "assets.extra/golden.npz"
 TOLERANCE = 1e-5

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from models.errors import InvalidRecipe
-from models.manifest import Manifest, Verdict
+from modelyard.models.errors import InvalidRecipe
+from modelyard.models.registry.manifest import Manifest, Verdict
 
 Policy = Literal["auto", "require-real", "sample"]
 """Which data: the real files or else the sample; the real files or nothing; the sample."""
@@ -31,7 +31,7 @@ class Run:
     name: str = "job"
     """Of its temporary folders."""
     feedback: Path | None = None
-    """A file of feedback to train on, too (``pipeline/feedback.py``)."""
+    """A file of feedback to train on, too (``pipeline/stages/feedback.py``)."""
 
 
 @dataclass(frozen=True)

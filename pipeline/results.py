@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.kinds import Source
-from models.manifest import validation_of
-from models.reference import Reference
-from models.spec import Split, Splits
+from modelyard.models.registry.manifest import validation_of
+from modelyard.models.registry.reference import Reference
+from modelyard.models.spec import Split, Splits
+from modelyard.models.types import Source
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trained:
     """A fitted model on disk."""
 
     state: Path
-    """Preprocessing state, as ``pipeline.arrays`` saves it."""
+    """Preprocessing state, as ``modelyard.pipeline.arrays`` saves it."""
     weights: Path
     """The weights to export, Keras ``.weights.h5``."""
     history: tuple[Mapping[str, float], ...]

@@ -12,25 +12,26 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from models import catalog, rollout
-from models.errors import CorruptData, StorageFailed
-from models.manifest import Manifest
-from models.spec import Baseline, ModelSpec
-from models.store import Store, replace_file
-from pipeline import data as datasets
-from pipeline.devices import prepared
-from pipeline.errors import storage_errors
-from pipeline.evaluate import evaluate
-from pipeline.export import export
-from pipeline.feedback import join
-from pipeline.gate import judge
-from pipeline.job import Measured, Outcome, Place, Promotion, Published, Rejected, Run
-from pipeline.progress import Progress, Report
-from pipeline.promote import promote, start_canary
-from pipeline.publish import environment, publish
-from pipeline.results import Evaluations, Loaded
-from pipeline.train import train
-from pipeline.warm_start import start_of
+from modelyard.models import catalog
+from modelyard.models.errors import CorruptData, StorageFailed
+from modelyard.models.registry import rollout
+from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.store import Store, replace_file
+from modelyard.models.spec import Baseline, ModelSpec
+from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.errors import storage_errors
+from modelyard.pipeline.job import Measured, Outcome, Place, Promotion, Published, Rejected, Run
+from modelyard.pipeline.progress import Progress, Report
+from modelyard.pipeline.results import Evaluations, Loaded
+from modelyard.pipeline.stages import data as datasets
+from modelyard.pipeline.stages.evaluate import evaluate
+from modelyard.pipeline.stages.export import export
+from modelyard.pipeline.stages.feedback import join
+from modelyard.pipeline.stages.gate import judge
+from modelyard.pipeline.stages.promote import promote, start_canary
+from modelyard.pipeline.stages.publish import environment, publish
+from modelyard.pipeline.stages.train import train
+from modelyard.pipeline.warm_start import start_of
 
 
 @storage_errors()

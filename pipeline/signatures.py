@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.kinds import Task
-from models.spec import ImageInput, ModelSpec, State, TextInput, VectorInput
+from modelyard.models.spec import ImageInput, ModelSpec, State, TextInput, VectorInput
+from modelyard.models.types import Task
 
 Outputs = dict[str, Any]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from models import rollout
-from models.errors import InvalidRecipe, UnknownName
-from models.spec import ModelSpec, Prepared, Recipe, Splits, State
-from models.store import Store
-from pipeline import arrays
-from pipeline.checkpoint import Checkpoints
-from pipeline.progress import Progress, Report
+from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.models.spec import ModelSpec, Prepared, Recipe, Splits, State
+from modelyard.pipeline import arrays
+from modelyard.pipeline.checkpoint import Checkpoints
+from modelyard.pipeline.progress import Progress, Report
 
 WEIGHTS, STATE = "assets.extra/model.weights.h5", "assets.extra/state.npz"
 

@@ -1,6 +1,6 @@
 """A file whose age says whether a process still does its work: touched by the work itself, looked at from outside.
 
-    python -m services.heartbeat FILE SECONDS     # exit status 1, and why, if it is older
+    python -m modelyard.services.heartbeat FILE SECONDS     # exit status 1, and why, if it is older
 
 Being there is not enough for a process that waits for work: what hangs is there, too.
 """

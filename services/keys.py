@@ -14,7 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError
 
 FORM = re.compile(r"myd_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 """Of a whole key, and its prefix."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from models.absent import absent
-from services.keys import MARK, without_secrets
+from modelyard.models.absent import absent
+from modelyard.services.keys import MARK, without_secrets
 
 with absent("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
     import structlog

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.catalog import Trainable, unknown
-from models.errors import InvalidRecipe
-from models.ranges import sample
-from services.jobs import MAX_BUDGET_S, TrainJob
+from modelyard.models.catalog import Trainable, unknown
+from modelyard.models.errors import InvalidRecipe
+from modelyard.models.ranges import sample
+from modelyard.services.jobs import MAX_BUDGET_S, TrainJob
 
 KEEP_ONE_IN = 3
 """Trials of a rung for one of the next; and how many times as many epochs that one gets."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError
 
 HOME = Path(".modelyard")
 """Where everything lives unless told otherwise, below the working directory."""

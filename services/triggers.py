@@ -7,7 +7,7 @@ from croniter import croniter
 from croniter.croniter import CroniterError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.jobs import Order
+from modelyard.services.jobs import Order
 
 
 class Quality(BaseModel):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
-from services.ledger import Ledger
-from tests.postgres import Postgres, postgres
+from modelyard.services.ledger import Ledger
+from tests.support.postgres import Postgres, postgres
 
 settings.register_profile("modelyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("modelyard")

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serving.peers.loaded import newest
-from models.datasets import imdb
-from pipeline import golden
+from modelyard.models.datasets import imdb
+from modelyard.pipeline import golden
 
 COUNT = 16
 WORDS = 200

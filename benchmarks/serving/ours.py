@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.serving.processes import Command, Memory
 
-GATEWAY = "services.gateway"
+GATEWAY = "modelyard.services.gateway"
 
 
 def commands(port: int, store: Path, work: Path) -> list[Command]:

@@ -2,7 +2,7 @@
 
 ``tensorflow-serving-api`` needs ``tensorflow.core.*_pb2`` (a few hundred kilobytes) of a package of 1.5 GB. The
 gateway's environment gets just these. Whoever imports ``tensorflow`` itself there is told so, by its ``__init__.py``;
-``models/tfserving.py`` goes past it.
+``models/tfserving/messages.py`` goes past it.
 
     python copy_messages.py .venv .venv-slim
 """

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.errors import CorruptData
-from models.spec import Array, Dataset, RemoteFile, Split, Splits
+from modelyard.models.errors import CorruptData
+from modelyard.models.spec import Dataset, RemoteFile, Split, Splits
+from modelyard.models.types import Array
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 LABELS = ("negative", "positive")
@@ -101,7 +102,7 @@ def content_checksum(members: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _read_lines(name: str) -> Split:
-    text = (files("models.datasets") / "samples" / name).read_text(encoding="utf-8")
+    text = (files("modelyard.models.datasets") / "samples" / name).read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line]
     labels = np.array([LABELS.index(row["label"]) for row in rows], np.int32)
     return Split(_array([normalise(row["text"]) for row in rows]), labels)

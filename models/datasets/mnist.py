@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.errors import CorruptData
-from models.spec import Array, Dataset, RemoteFile, Split, Splits
+from modelyard.models.errors import CorruptData
+from modelyard.models.spec import Dataset, RemoteFile, Split, Splits
+from modelyard.models.types import Array
 
 ARCHIVE = "mnist.npz"
 LABELS = tuple("0123456789")

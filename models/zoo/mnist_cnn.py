@@ -8,10 +8,21 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from models.batches import Batches
-from models.datasets.mnist import LABELS, MNIST, SIZE
-from models.ranges import choice, linear, log
-from models.spec import Array, Baseline, Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State, recipe
+from modelyard.models.batches import Batches
+from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
+from modelyard.models.ranges import choice, linear, log
+from modelyard.models.spec import (
+    Baseline,
+    Gate,
+    ImageInput,
+    ModelSpec,
+    Prepared,
+    Recipe,
+    Splits,
+    State,
+    recipe,
+)
+from modelyard.models.types import Array
 
 
 @recipe

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from models.batches import Batches
-from models.datasets.mnist import LABELS, MNIST, SIZE
-from models.ranges import choice, linear, log
-from models.spec import Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State
+from modelyard.models.batches import Batches
+from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
+from modelyard.models.ranges import choice, linear, log
+from modelyard.models.spec import Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State
 
 
 def prepare(splits: Splits, recipe: Recipe) -> Prepared:

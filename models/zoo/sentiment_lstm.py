@@ -12,15 +12,35 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit
 
-from models.datasets.imdb import IMDB, LABELS
-from models.errors import InvalidRecipe
-from models.fused_lstm import FusedLSTM
-from models.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
-from models.ranges import choice, linear, log
-from models.review_batches import ReviewBatches
-from models.spec import Array, Baseline, Gate, ModelSpec, Prepared, Recipe, Splits, State, TextInput, recipe
-from models.text import FIRST_WORD, PAD_MULTIPLE, PADDING, TokenIds, encode, learn_vocabulary, truncate, vectoriser
-from models.word_vectors import polarity, word_vectors
+from modelyard.models.datasets.imdb import IMDB, LABELS
+from modelyard.models.errors import InvalidRecipe
+from modelyard.models.fused_lstm import FusedLSTM
+from modelyard.models.ranges import choice, linear, log
+from modelyard.models.spec import (
+    Baseline,
+    Gate,
+    ModelSpec,
+    Prepared,
+    Recipe,
+    Splits,
+    State,
+    TextInput,
+    recipe,
+)
+from modelyard.models.text.batches import ReviewBatches
+from modelyard.models.text.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
+from modelyard.models.text.vocabulary import (
+    FIRST_WORD,
+    PAD_MULTIPLE,
+    PADDING,
+    TokenIds,
+    encode,
+    learn_vocabulary,
+    truncate,
+    vectoriser,
+)
+from modelyard.models.text.word_vectors import polarity, word_vectors
+from modelyard.models.types import Array
 
 
 @recipe

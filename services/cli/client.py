@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from models.errors import ModelyardError
-from services.cli.settings import ClientSettings
+from modelyard.models.errors import ModelyardError
+from modelyard.services.cli.settings import ClientSettings
 
 TIMEOUT_S = 35.0
 LATER = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)

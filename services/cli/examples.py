@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models import rollout
-from models.manifest import Manifest
-from models.store import Store
+from modelyard.models.registry import rollout
+from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.store import Store
 
 REVIEW = "I loved this film: warm, funny and superbly acted."
 RETRAIN = "mnist_mlp"

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.cli import show
-from services.cli.client import Client
+from modelyard.services.cli import output as show
+from modelyard.services.cli.client import Client
 
 POLL_S = 0.5
 

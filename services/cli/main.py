@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from models.errors import ModelyardError
-from models.store import Store
-from pipeline.job import Policy, Target, parse_overrides
-from services.cli import jobs, keys, rollouts, searches, show, triggers
-from services.cli.client import Client, body_of
-from services.cli.gc import gc
-from services.cli.migrate import migrate
-from services.cli.options import DEFAULT_URL, Url
-from services.settings import HOME
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry.store import Store
+from modelyard.pipeline.job import Policy, Target, parse_overrides
+from modelyard.services.cli import output as show
+from modelyard.services.cli.client import Client, body_of
+from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
+from modelyard.services.cli.commands.gc import gc
+from modelyard.services.cli.commands.migrate import migrate
+from modelyard.services.cli.options import DEFAULT_URL, Url
+from modelyard.services.settings import HOME
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -49,8 +50,8 @@ def up(
     data: Data = "auto",
 ) -> None:
     """Start the whole system here, train what is missing, and serve until Ctrl-C."""
-    from services.cli.local import Local
-    from services.cli.local import up as run
+    from modelyard.services.cli.commands.up import Local
+    from modelyard.services.cli.commands.up import up as run
 
     models = model or list(FIRST_MODELS)
     for name in models:
@@ -77,8 +78,8 @@ def serve(
     ] = "checked",
 ) -> None:
     """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
-    from services.cli.serve import Serve
-    from services.cli.serve import serve as run
+    from modelyard.services.cli.commands.serve import Serve
+    from modelyard.services.cli.commands.serve import serve as run
 
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
@@ -97,7 +98,7 @@ def plan_batches(
     seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
 ) -> None:
     """Measure batch sizes here, and keep the best one that meets a latency."""
-    from services.cli.plan_batches import plan_batches as run
+    from modelyard.services.cli.commands.plan_batches import plan_batches as run
 
     run(Store(home.resolve() / "store"), model, version, serving, latency_ms, seconds)
 
@@ -138,8 +139,8 @@ def train(
     if not wait:
         show.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return
-    from services.cli.follow import follow
-    from services.cli.jobs import end_like
+    from modelyard.services.cli.commands.jobs import end_like
+    from modelyard.services.cli.follow import follow
 
     (ended,) = follow(client, [job["id"]])
     end_like(ended)
@@ -207,7 +208,7 @@ def doctor(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Say what is installed, what listens where, what is wrong and how to mend it."""
-    from services.cli.doctor import examine
+    from modelyard.services.cli.commands.doctor import examine
 
     findings = examine(home.resolve(), (data_dir or home / "data").resolve(), url)
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -221,8 +222,8 @@ def doctor(
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
-    from models import catalog
-    from models.errors import UnknownName
+    from modelyard.models import catalog
+    from modelyard.models.errors import UnknownName
 
     if name not in catalog.names():
         raise UnknownName(catalog.unknown("model", name, catalog.names()))

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.settings import Secret, Settings
+from modelyard.services.settings import Secret, Settings
 
 
 class ClientSettings(Settings):

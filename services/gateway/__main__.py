@@ -1,4 +1,4 @@
-"""``python -m services.gateway``: one process, one event loop, granian's HTTP in front of the Flask application.
+"""``python -m modelyard.services.gateway``: one process, one event loop, granian's HTTP in front of Flask.
 
 Several cores are used by several gateways behind a load balancer, not by several processes here.
 """
@@ -17,12 +17,12 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from models.errors import ModelyardError
-from services import logs
-from services.gateway.front import Front
-from services.gateway.settings import GatewaySettings
-from services.gateway.waiting import EventLoop
-from services.gateway.wsgi import create_app
+from modelyard.models.errors import ModelyardError
+from modelyard.services import logs
+from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.server.rsgi import Front
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.wsgi import create_app
 
 log = logs.get_logger()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from services.settings import HOME, Addresses, KeySettings
+from modelyard.services.settings import HOME, Addresses, KeySettings
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""

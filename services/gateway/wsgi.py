@@ -9,34 +9,45 @@ from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.routing import BaseConverter
 
-from models.store import Store
-from services.gateway import (
-    access,
-    cors,
-    errors,
-    examples,
+from modelyard.models.registry.store import Store
+from modelyard.services.gateway import access_log as access
+from modelyard.services.gateway.api import (
     feedback,
     health,
     keys,
-    permissions,
-    predict,
-    registry,
     rollouts,
     searches,
-    tfs,
-    training,
     triggers,
-    v2,
 )
-from services.gateway.door import Door
-from services.gateway.fast_lane import FastLane
-from services.gateway.job_events import Streams
-from services.gateway.keyring import Keyring
-from services.gateway.metrics import Metrics
-from services.gateway.openapi import views as openapi
-from services.gateway.serving import Serving
-from services.gateway.settings import GatewaySettings
-from services.gateway.waiting import EventLoop
+from modelyard.services.gateway.api import (
+    jobs as training,
+)
+from modelyard.services.gateway.api import (
+    models as registry,
+)
+from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.auth import permissions
+from modelyard.services.gateway.auth.guard import Door
+from modelyard.services.gateway.auth.key_cache import Keyring
+from modelyard.services.gateway.http import cors, errors
+from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.inference import (
+    classify as examples,
+)
+from modelyard.services.gateway.inference import (
+    oip as v2,
+)
+from modelyard.services.gateway.inference import (
+    predict,
+)
+from modelyard.services.gateway.inference import (
+    tfs_status as tfs,
+)
+from modelyard.services.gateway.inference.fast_path import FastLane
+from modelyard.services.gateway.metrics import Metrics
+from modelyard.services.gateway.openapi import views as openapi
+from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.settings import GatewaySettings
 
 
 def create_app(

@@ -1,6 +1,6 @@
 """The durable record of jobs, apart from the broker. Slim: no Keras, no TensorFlow."""
 
-from services.ledger.job import (
+from modelyard.services.ledger.job import (
     FINAL,
     MOVES,
     OPEN,
@@ -13,7 +13,7 @@ from services.ledger.job import (
     Submission,
     TooLate,
 )
-from services.ledger.ledger import LEASE_S, MAX_LOSSES, Ledger
+from modelyard.services.ledger.jobs import LEASE_S, MAX_LOSSES, Ledger
 
 __all__ = [
     "FINAL",

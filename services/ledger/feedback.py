@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import case, delete, func, select
 
-from models.errors import ModelyardError
-from services.ledger.database import Database, added
-from services.ledger.tables import AnswerRow, FeedbackRow, utc
+from modelyard.models.errors import ModelyardError
+from modelyard.services.ledger.sql.database import Database, added
+from modelyard.services.ledger.sql.tables import AnswerRow, FeedbackRow, utc
 
 KEEP_TRIES = 3
 

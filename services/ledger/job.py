@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError
 
 
 class State(StrEnum):
@@ -78,7 +78,7 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     progress: Mapping[str, Any]
-    """The latest ``pipeline.progress.Progress``: stage, epoch, metrics, ..."""
+    """The latest ``modelyard.pipeline.progress.Progress``: stage, epoch, metrics, ..."""
     result: Mapping[str, Any]
     """How it ended: version, metrics, verdict, promotion; or the reason of a failure."""
 

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from models.errors import UnknownName
-from services import keys
-from services.keys import MOST_ACTIVE, Key, KeyAsked, Role, TooManyKeys
-from services.ledger.clock import now
-from services.ledger.database import Database
-from services.ledger.tables import KeyRow, utc
+from modelyard.models.errors import UnknownName
+from modelyard.services import keys
+from modelyard.services.keys import MOST_ACTIVE, Key, KeyAsked, Role, TooManyKeys
+from modelyard.services.ledger.sql.clock import now
+from modelyard.services.ledger.sql.database import Database
+from modelyard.services.ledger.sql.tables import KeyRow, utc
 
 
 class Keys:

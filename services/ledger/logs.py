@@ -2,8 +2,8 @@
 
 from sqlalchemy import delete, func, select
 
-from services.ledger.database import Database
-from services.ledger.tables import LogRow
+from modelyard.services.ledger.sql.database import Database
+from modelyard.services.ledger.sql.tables import LogRow
 
 LOG_CHARS = 256 * 1024
 """How much of what a job's processes wrote is kept: the newest."""

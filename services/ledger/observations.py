@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import delete, select, update
 
-from models.trial import Role
-from services.ledger.database import Database, added, changes
-from services.ledger.tables import DriftRow, ObservationRow, VerdictRow, utc
+from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.tables import DriftRow, ObservationRow, VerdictRow, utc
+from modelyard.services.trials import Role
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from models.errors import UnknownName
-from services.ledger.database import Database, added, changes
-from services.ledger.job import KeyReused
-from services.ledger.tables import SearchRow, utc
+from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.job import KeyReused
+from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.tables import SearchRow, utc
 
 RUNNING, SUCCEEDED, FAILED, CANCELLED = "running", "succeeded", "failed", "cancelled"
 
@@ -31,7 +31,7 @@ class Search:
     model: str
     by: str
     plan: Mapping[str, Any]
-    """``services.searches.Plan``."""
+    """``modelyard.services.searches.Plan``."""
     state: str
     rungs: tuple[tuple[Tried, ...], ...]
     """Those that have begun."""

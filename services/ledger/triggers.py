@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import delete, select, update
 
-from models.errors import UnknownName
-from services.ledger.database import Database, added, changes
-from services.ledger.tables import TriggerRow, utc
+from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.tables import TriggerRow, utc
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, select
 
-from services.ledger.clock import now
-from services.ledger.database import Database
-from services.ledger.tables import WorkerRow
+from modelyard.services.ledger.sql.clock import now
+from modelyard.services.ledger.sql.database import Database
+from modelyard.services.ledger.sql.tables import WorkerRow
 
 SEEN_S = 60.0
 """A worker that has not been heard of for so long is not there."""

@@ -1,4 +1,4 @@
-"""``python -m services.modelserver``: one model server process, from flags to exit status."""
+"""``python -m modelyard.services.modelserver``: one model server process, from flags to exit status."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ from contextlib import suppress
 
 import structlog
 
-from models.errors import ModelyardError
-from services import logs
-from services.modelserver.server import ModelServer
-from services.modelserver.settings import Settings, from_flags
+from modelyard.models.errors import ModelyardError
+from modelyard.services import logs
+from modelyard.services.modelserver.server import ModelServer
+from modelyard.services.modelserver.settings import Settings, from_flags
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import structlog
 
-from models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError
 
 MESSAGE_LIMIT = 1024
 """Characters; longer messages are cut as TensorFlow Serving cuts them (``model_servers/grpc_status_util.cc``)."""

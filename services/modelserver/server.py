@@ -11,17 +11,18 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 
-from models.errors import ModelyardError
-from models.tfserving import model_service_pb2_grpc, prediction_service_pb2_grpc
-from services.modelserver import batching_parameters, config, loader
-from services.modelserver.core import ServerCore
-from services.modelserver.health import Health, Status
-from services.modelserver.model_service import ModelService
-from services.modelserver.prediction_service import PredictionService
-from services.modelserver.reconciler import Load, Reconciler
-from services.modelserver.registry import Registry
-from services.modelserver.settings import Settings
-from services.modelserver.watcher import ConfigFile, repeat
+from modelyard.models.errors import ModelyardError
+from modelyard.models.tfserving.messages import model_service_pb2_grpc, prediction_service_pb2_grpc
+from modelyard.services.modelserver.api.health import Health, Status
+from modelyard.services.modelserver.api.model_service import ModelService
+from modelyard.services.modelserver.api.prediction_service import PredictionService
+from modelyard.services.modelserver.batching import parameters as batching_parameters
+from modelyard.services.modelserver.lifecycle import config, loader
+from modelyard.services.modelserver.lifecycle.core import ServerCore
+from modelyard.services.modelserver.lifecycle.reconciler import Load, Reconciler
+from modelyard.services.modelserver.lifecycle.registry import Registry
+from modelyard.services.modelserver.lifecycle.watcher import ConfigFile, repeat
+from modelyard.services.modelserver.settings import Settings
 
 MANAGEMENT_THREADS = 4
 INFERENCE = {"Predict", "Classify", "Regress", "MultiInference", "Watch"}

@@ -9,7 +9,7 @@ from typing import NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from services.modelserver.servable import Rules
+from modelyard.services.modelserver.runtime.servable import Rules
 
 
 class Settings(BaseModel):
@@ -161,7 +161,10 @@ def is_loopback(address: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     """One flag per field; a flag that is not given stays out, so defaults stand in one place."""
     parser = argparse.ArgumentParser(
-        "python -m services.modelserver", allow_abbrev=False, argument_default=argparse.SUPPRESS, description=__doc__
+        "python -m modelyard.services.modelserver",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        description=__doc__,
     )
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else f"default: {field.default}"

@@ -1,9 +1,9 @@
-"""``python -m services.scheduler``: the process that decides without being asked."""
+"""``python -m modelyard.services.scheduler``: the process that decides without being asked."""
 
 import sys
 
-from models.errors import ModelyardError
-from services.scheduler.scheduler import main
+from modelyard.models.errors import ModelyardError
+from modelyard.services.scheduler.scheduler import main
 
 try:
     sys.exit(main())

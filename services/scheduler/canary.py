@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from models.rollout import Canary
-from models.trial import BOUNDS_S, bucket
-from services.scheduler.evidence import FEWER, MORE, Block, update, weight
+from modelyard.models.registry.rollout import Canary
+from modelyard.services.scheduler.evidence import FEWER, MORE, Block, update, weight
+from modelyard.services.trials import BOUNDS_S, bucket
 
 HARM = 0.01
 """Chance that one comparison rolls back a canary that is no worse than it allows, however long it runs."""

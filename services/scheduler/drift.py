@@ -15,15 +15,15 @@ import numpy as np
 import structlog
 from PIL import Image
 
-from models import reference as references
-from models import rollout
-from models.errors import CorruptData
-from models.manifest import ImageLimits, Manifest
-from models.reference import Histogram, Reference, features
-from models.spec import Array
-from models.store import Store
-from services.ledger.feedback import Answer, Feedback
-from services.ledger.observations import Drift, Observations
+from modelyard.models.errors import CorruptData
+from modelyard.models.registry import reference as references
+from modelyard.models.registry import rollout
+from modelyard.models.registry.manifest import ImageLimits, Manifest
+from modelyard.models.registry.reference import Histogram, Reference, features
+from modelyard.models.registry.store import Store
+from modelyard.models.types import Array
+from modelyard.services.ledger.feedback import Answer, Feedback
+from modelyard.services.ledger.observations import Drift, Observations
 
 log = structlog.get_logger()
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import structlog
 from celery import Celery
 
-from models import catalog, rollout
-from models.errors import ModelyardError, StorageFailed
-from models.store import Store
-from services import jobs
-from services.ledger import OPEN, Ledger
+from modelyard.models import catalog
+from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.services import broker, jobs
+from modelyard.services.ledger import OPEN, Ledger
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ class First:
             return f"version {stable} answers"
         if under_way := self.ledger.jobs(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
-        jobs.require(self.queue)  # else each look would leave a job that failed
+        broker.require(self.queue)  # else each look would leave a job that failed
         known, asked = catalog.read(self.store.root), jobs.TrainJob(model=model)
         job = jobs.accept(known, self.ledger, self.queue, asked, BY, key=f"{BY} {model}")
         if job.finished_at:  # of the last day: whoever asks again with the same key gets the same job

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 import structlog
 
-from models import rollout
-from models.errors import CorruptData
-from models.rollout import Canary, Rollout
-from models.store import Store
-from models.trial import Role
-from services.ledger.feedback import Feedback
-from services.ledger.observations import Observations
-from services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
+from modelyard.models.errors import CorruptData
+from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import Canary, Rollout
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger.feedback import Feedback
+from modelyard.services.ledger.observations import Observations
+from modelyard.services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
+from modelyard.services.trials import Role
 
 log = structlog.get_logger()
 

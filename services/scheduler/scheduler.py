@@ -9,20 +9,20 @@ from datetime import UTC, datetime
 
 import structlog
 
-from models.errors import ModelyardError, StorageFailed
-from models.store import Store
-from services import heartbeat, jobs, logs
-from services.ledger import Ledger
-from services.ledger.feedback import Feedback
-from services.ledger.observations import Observations
-from services.ledger.searches import Searches
-from services.ledger.triggers import Triggers
-from services.scheduler.drift import look_at_all
-from services.scheduler.first import First
-from services.scheduler.judge import judge_all
-from services.scheduler.searches import Searcher
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.triggers import Watch
+from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.models.registry.store import Store
+from modelyard.services import broker, heartbeat, logs
+from modelyard.services.ledger import Ledger
+from modelyard.services.ledger.feedback import Feedback
+from modelyard.services.ledger.observations import Observations
+from modelyard.services.ledger.searches import Searches
+from modelyard.services.ledger.triggers import Triggers
+from modelyard.services.scheduler.drift import look_at_all
+from modelyard.services.scheduler.first import First
+from modelyard.services.scheduler.judge import judge_all
+from modelyard.services.scheduler.searches import Searcher
+from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.scheduler.triggers import Watch
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ def main() -> int:
         feedback = stack.enter_context(closing(Feedback(settings.ledger)))
         triggers = stack.enter_context(closing(Triggers(settings.ledger)))
         searches = stack.enter_context(closing(Searches(settings.ledger)))
-        queue = jobs.sender(settings.broker)
+        queue = broker.sender(settings.broker)
         watch = Watch(store, ledger, feedback, observations, triggers, queue)
         searcher = Searcher(store, ledger, searches, queue)
         first = First(store, ledger, queue, settings.first_models)

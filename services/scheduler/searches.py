@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import structlog
 from celery import Celery
 
-from models import catalog
-from models.errors import InvalidRecipe, ModelyardError, StorageFailed, UnknownName
-from models.store import Store
-from services import jobs
-from services.ledger import Job, Ledger, TooLate
-from services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Searches, Tried
-from services.searches import Plan, value_of
+from modelyard.models import catalog
+from modelyard.models.errors import InvalidRecipe, ModelyardError, StorageFailed, UnknownName
+from modelyard.models.registry.store import Store
+from modelyard.services import broker, jobs
+from modelyard.services.ledger import Job, Ledger, TooLate
+from modelyard.services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Searches, Tried
+from modelyard.services.searches import Plan, value_of
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Searcher:
             self._end(search, FAILED, f"no trial of rung {len(search.rungs)} has a value of {plan.metric}")
 
     def _begin(self, search: Search, plan: Plan, trials: Sequence[int]) -> None:
-        jobs.require(self.queue)  # else each look would leave a job that failed
+        broker.require(self.queue)  # else each look would leave a job that failed
         tried = [Tried(trial, self._ask(search, plan, trial).id) for trial in trials]
         if self.searches.begin_rung(search, tried):
             log.info("rung begun", search=search.id, rung=len(search.rungs) + 1, trials=len(tried))

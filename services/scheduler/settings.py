@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from services.settings import HOME, Addresses, ServiceSettings
+from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
 
 class SchedulerSettings(ServiceSettings):

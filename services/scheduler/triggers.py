@@ -7,15 +7,16 @@ import structlog
 from celery import Celery
 from pydantic import ValidationError
 
-from models import catalog, rollout
-from models.errors import ModelyardError
-from models.store import Store
-from services import jobs
-from services.ledger import Ledger
-from services.ledger.feedback import Feedback
-from services.ledger.observations import Observations
-from services.ledger.triggers import Kept, Triggers
-from services.triggers import Quality, Trigger, next_after
+from modelyard.models import catalog
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.services import jobs
+from modelyard.services.ledger import Ledger
+from modelyard.services.ledger.feedback import Feedback
+from modelyard.services.ledger.observations import Observations
+from modelyard.services.ledger.triggers import Kept, Triggers
+from modelyard.services.triggers import Quality, Trigger, next_after
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""``python -m services.trainer``: the Celery worker."""
+"""``python -m modelyard.services.trainer``: the Celery worker."""
 
 import os
 import sys
@@ -6,8 +6,8 @@ import sys
 # Read by Celery when it is imported: SIGTERM then gives running jobs `drain_s`, and back to the queue what is left.
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
-from models.errors import ModelyardError
-from services.trainer.worker import main
+from modelyard.models.errors import ModelyardError
+from modelyard.services.trainer.worker import main
 
 try:
     sys.exit(main())

@@ -16,11 +16,11 @@ from typing import Any
 
 import orjson
 
-from models import backend
-from models.errors import ModelyardError
-from pipeline.job import Cancelled, Measured, Place, Rejected, Run
-from pipeline.progress import Progress
-from services.trainer.process import CANCEL, PUBLISH
+from modelyard.models import backend
+from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.job import Cancelled, Measured, Place, Rejected, Run
+from modelyard.pipeline.progress import Progress
+from modelyard.services.trainer.process import CANCEL, PUBLISH
 
 STDIN = 0
 
@@ -83,7 +83,7 @@ def job_outcome(
 ) -> dict[str, Any]:
     """Runs the job; version, metrics, verdict and promotion as plain values."""
     backend.begin(request["backend"])
-    from pipeline.run import run
+    from modelyard.pipeline.run import run
 
     place = request["place"]
     feedback = request["run"]["feedback"]

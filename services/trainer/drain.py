@@ -6,8 +6,8 @@ from typing import Any
 
 from celery import Celery
 
-from models.errors import StorageFailed
-from services.ledger import Ledger
+from modelyard.models.errors import StorageFailed
+from modelyard.services.ledger import Ledger
 
 LOOK_S = 0.5
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import structlog
 
-from models.errors import ModelyardError, StorageFailed
-from pipeline.progress import Progress
-from services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
-from services.trainer import process
-from services.trainer.lease import Lease
-from services.trainer.patience import patiently
-from services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
-from services.trainer.settings import TrainerSettings
+from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.pipeline.progress import Progress
+from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
+from modelyard.services.trainer import process
+from modelyard.services.trainer.lease import Lease
+from modelyard.services.trainer.patience import patiently
+from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
+from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import orjson
 
-from services.ledger import Job
-from services.ledger.feedback import Example, Feedback, limited
-from services.trainer.settings import TrainerSettings
+from modelyard.services.ledger import Job
+from modelyard.services.ledger.feedback import Example, Feedback, limited
+from modelyard.services.trainer.settings import TrainerSettings
 
 MOST = 50_000
 
@@ -30,7 +30,7 @@ def write(job: Job, settings: TrainerSettings, folder: Path) -> Path:
 
 
 def line(example: Example) -> bytes:
-    """As ``pipeline/feedback.py`` reads it."""
+    """As ``pipeline/stages/feedback.py`` reads it."""
     answer = example.answer
     content = base64.b64encode(answer.content).decode()
     return orjson.dumps(

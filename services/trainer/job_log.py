@@ -11,7 +11,7 @@ from typing import IO
 
 import structlog
 
-from models.errors import StorageFailed
+from modelyard.models.errors import StorageFailed
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from typing import Self
 
 import structlog
 
-from models.errors import StorageFailed
-from services.ledger import Job, Ledger
-from services.trainer.patience import patiently
+from modelyard.models.errors import StorageFailed
+from modelyard.services.ledger import Job, Ledger
+from modelyard.services.trainer.patience import patiently
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ import logging
 
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from models.errors import StorageFailed
+from modelyard.models.errors import StorageFailed
 
 PATIENCE_S = 60.0
 """As long as a lease: afterwards the job is another worker's anyway."""

@@ -18,18 +18,18 @@ from typing import Any, Self
 
 import orjson
 
-from models import backend, catalog
-from models.catalog import Catalog
-from models.errors import ModelyardError
-from models.kinds import Backend
-from models.store import STAGING
-from pipeline.progress import Progress
-from services.ledger import Job
-from services.trainer import feedback_file
-from services.trainer.job_log import JobLog
-from services.trainer.settings import TrainerSettings
+from modelyard.models import backend, catalog
+from modelyard.models.catalog import Catalog
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry.store import STAGING
+from modelyard.models.types import Backend
+from modelyard.pipeline.progress import Progress
+from modelyard.services.ledger import Job
+from modelyard.services.trainer import feedback_file
+from modelyard.services.trainer.job_log import JobLog
+from modelyard.services.trainer.settings import TrainerSettings
 
-CHILD = "services.trainer.child"
+CHILD = "modelyard.services.trainer.child"
 CANCEL, PUBLISH = b"cancel\n", b"publish\n"
 """What a child can be told: end soon; and, when it asks, that it may publish."""
 GRACE_S = 2.0

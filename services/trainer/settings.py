@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from pipeline.job import Place
-from services import gpus, jobs
-from services.settings import HOME, Addresses, ServiceSettings
+from modelyard.pipeline.job import Place
+from modelyard.services import broker, gpus
+from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
 
 class TrainerSettings(ServiceSettings):
@@ -27,7 +27,7 @@ class TrainerSettings(ServiceSettings):
         None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
     )
     visibility_timeout_s: float = Field(
-        jobs.VISIBILITY_TIMEOUT_S,
+        broker.VISIBILITY_TIMEOUT_S,
         ge=1,
         description="Seconds after which the broker gives out again what no worker has ended; more than any job takes.",
     )

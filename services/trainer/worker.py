@@ -13,15 +13,15 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from models import catalog
-from models.errors import ModelyardError, StorageFailed
-from models.store import Store
-from services import heartbeat, jobs, logs
-from services.ledger import Ledger
-from services.trainer.drain import draining
-from services.trainer.execute import execute
-from services.trainer.pulse import Pulse, gets_on
-from services.trainer.settings import TrainerSettings
+from modelyard.models import catalog
+from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.models.registry.store import Store
+from modelyard.services import broker, heartbeat, logs
+from modelyard.services.ledger import Ledger
+from modelyard.services.trainer.drain import draining
+from modelyard.services.trainer.execute import execute
+from modelyard.services.trainer.liveness import Pulse, gets_on
+from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
@@ -30,10 +30,10 @@ RECOVER_S = 5.0
 
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
-    app = jobs.consumer(settings.broker, settings.visibility_timeout_s)
+    app = broker.consumer(settings.broker, settings.visibility_timeout_s)
     app.Worker = draining(app, settings.ledger, name, settings.drain_s)
 
-    @app.task(name=jobs.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
+    @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
         ledger = Ledger(settings.ledger)  # after the fork: connections must not be shared
         try:
@@ -62,7 +62,7 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=3, interval_start=0.2, timeout=5)
     except (OperationalError, OSError, RedisError) as error:
-        raise jobs.QueueUnavailable(f"the broker is not reachable: {error}") from error
+        raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
 def announce(settings: TrainerSettings) -> None:
@@ -70,7 +70,7 @@ def announce(settings: TrainerSettings) -> None:
     known = catalog.read(settings.store)
     if known is None or known.digest != catalog.digest():
         log.info("describing the zoo")
-        subprocess.run([sys.executable, "-m", "models.catalog", str(settings.store)], check=True)
+        subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(settings.store)], check=True)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def recovering(
         while True:
             try:
                 ledger.workers.hello(name, queues)
-                if lost := jobs.resend_lost(ledger, app):
+                if lost := broker.resend_lost(ledger, app):
                     log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
                 if gets_on(pulse, ledger, name):
                     heartbeat.beat(settings.heartbeat)
@@ -110,7 +110,7 @@ def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
         ledger.workers.goodbye(name)
         for job in ledger.give_back(name):
             log.info("job handed back", job=job.id)
-            jobs.send(app, job, ledger.workers.queues())
+            broker.send(app, job, ledger.workers.queues())
     except ModelyardError as error:
         log.warning("jobs are left to be found by another worker", cause=str(error))
 
@@ -128,7 +128,7 @@ def main() -> int:
     except ModelyardError as error:
         log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
         return error.exit_code
-    queues = jobs.queues_of_worker(settings.gpu_count())
+    queues = broker.queues_of_worker(settings.gpu_count())
     pulse = Pulse()
     with recovering(settings, app, name, queues, pulse), pulse.taken():
         work(settings, app, queues)

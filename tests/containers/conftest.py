@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.containers.engine import IMAGES, ROOT, Engine, NoEngine, find, wait_for
-from tests.containers.load import INPUTS, Golden
-from tests.ports import free_port
+from tests.support.engine import IMAGES, ROOT, Engine, NoEngine, find, wait_for
+from tests.support.load import INPUTS, Golden
+from tests.support.ports import free_port
 
 FIRST_VERSIONS_S = 1200.0
 MARK = "pl4nted"

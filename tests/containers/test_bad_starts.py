@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.containers.conftest import MARK, System
-from tests.containers.engine import Engine
-from tests.ports import free_port
+from tests.support.engine import Engine
+from tests.support.ports import free_port
 
 URLS = {
     "MODELYARD_LEDGER_URL": "postgresql+psycopg://modelyard@postgres:5432/modelyard",
@@ -52,14 +52,14 @@ def start(
 def test_an_empty_secret(system: System, folder: Path) -> None:
     """Names it."""
     (folder / "modelyard_broker_password").write_text("\n")
-    status, said = start(system.engine, folder, "services.gateway")
+    status, said = start(system.engine, folder, "modelyard.services.gateway")
     assert (status, "MODELYARD_BROKER_PASSWORD" in said, "is empty" in said) == (1, True, True)
 
 
 def test_a_missing_key_secret(system: System, folder: Path) -> None:
     """Without keys the gateway refuses to be reached from other machines."""
     (folder / "modelyard_key_secret").unlink()
-    status, said = start(system.engine, folder, "services.gateway")
+    status, said = start(system.engine, folder, "modelyard.services.gateway")
     assert status == 1
     assert "MODELYARD_KEY_SECRET" in said
 
@@ -67,7 +67,7 @@ def test_a_missing_key_secret(system: System, folder: Path) -> None:
 def test_a_wrong_database_password(system: System, folder: Path) -> None:
     """Who was refused, and by whom."""
     (folder / "modelyard_ledger_password").write_text("wrong")
-    for module, image in (("services.scheduler", "gateway"), ("services.trainer", "trainer")):
+    for module, image in (("modelyard.services.scheduler", "gateway"), ("modelyard.services.trainer", "trainer")):
         status, said = start(system.engine, folder, module, image=image)
         assert status == 1
         assert 'password authentication failed for user "modelyard"' in said
@@ -76,7 +76,7 @@ def test_a_wrong_database_password(system: System, folder: Path) -> None:
 def test_a_ledger_that_was_never_migrated(system: System, folder: Path) -> None:
     """The way out is a command."""
     other = URLS["MODELYARD_LEDGER_URL"].removesuffix("/modelyard") + "/postgres"
-    status, said = start(system.engine, folder, "services.scheduler", "-e", f"MODELYARD_LEDGER_URL={other}")
+    status, said = start(system.engine, folder, "modelyard.services.scheduler", "-e", f"MODELYARD_LEDGER_URL={other}")
     assert status == 1
     assert "run `modelyard migrate` once" in said
 
@@ -85,7 +85,7 @@ def test_a_store_of_another_user(system: System, folder: Path, tmp_path_factory:
     """Says who must own it."""
     store = tmp_path_factory.mktemp("store")
     store.chmod(0o755)
-    status, said = start(system.engine, folder, "services.scheduler", store=str(store))
+    status, said = start(system.engine, folder, "modelyard.services.scheduler", store=str(store))
     assert status == 1
     assert "/store is not writable" in said
     assert "must belong to user 10001" in said
@@ -94,7 +94,7 @@ def test_a_store_of_another_user(system: System, folder: Path, tmp_path_factory:
 def test_a_wrong_broker_password(system: System, folder: Path) -> None:
     """The trainer takes no work that it could not give back."""
     (folder / "modelyard_broker_password").write_text("wrong")
-    status, said = start(system.engine, folder, "services.trainer", image="trainer")
+    status, said = start(system.engine, folder, "modelyard.services.trainer", image="trainer")
     assert status == 1
     assert "broker" in said
 

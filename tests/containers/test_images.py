@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.containers.engine import IMAGES, Engine
+from tests.support.engine import IMAGES, Engine
 
 pytestmark = pytest.mark.usefixtures("built")
 MOST_BYTES = 200_000_000
@@ -31,7 +31,7 @@ def test_the_gateway_has_no_tensorflow_and_no_shell(engine: Engine) -> None:
     status, said = in_gateway(engine, "import tensorflow")
     assert status == 1
     assert "ImportError" in said
-    assert in_gateway(engine, "import models.tfserving")[0] == 0
+    assert in_gateway(engine, "import modelyard.models.tfserving.messages")[0] == 0
     assert engine.run("run", "--rm", "modelyard/gateway", "sh", "-c", "true", check=False).returncode != 0
 
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.containers.conftest import MARK, System
-from tests.containers.engine import wait_for
-from tests.containers.load import INPUTS, Load
+from tests.support.engine import wait_for
+from tests.support.load import INPUTS, Load
 
 OURS = ("gateway", "scheduler", "trainer", "modelserver")
 ALL = ("redis", "postgres", "scheduler", "trainer", "modelserver", "gateway")

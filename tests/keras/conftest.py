@@ -1,6 +1,6 @@
 """Tests that compute: one thread, fixed before TensorFlow's first operation, as training does it."""
 
-from models import backend
+from modelyard.models import backend
 
 backend.begin("tensorflow")
 

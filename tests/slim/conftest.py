@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models.store import Store
-from services.gateway.settings import GatewaySettings
-from services.gateway.wsgi import create_app
-from tests.fakes import FakeModelServer, fill
+from modelyard.models.registry.store import Store
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.wsgi import create_app
+from tests.support.fakes import FakeModelServer, fill
 
 PATIENT = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
 

@@ -15,11 +15,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.ports import free_port
-from tests.waiting import wait_until
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.system.shop import Shop  # which stands on this module
+    from tests.support.shop import Shop  # which stands on this module
 
 MADE_S = 300.0
 UP_S = 480.0
@@ -56,7 +56,16 @@ class System:
         ports = ("--port", str(self.port), "--serving-port", str(self.serving_port))
         with (self.home.parent / f"{self.home.name}.out").open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli.main", "up", "--home", str(self.home), *ports, *self.arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "modelyard.services.cli.main",
+                    "up",
+                    "--home",
+                    str(self.home),
+                    *ports,
+                    *self.arguments,
+                ],
                 stdout=out,
                 stderr=out,
                 env=os.environ | {"COLUMNS": "200"},
@@ -125,7 +134,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of saved versions, to be copied."""
     root = tmp_path_factory.mktemp("made")
-    subprocess.run([sys.executable, "-m", "tests.system.make_models", str(root)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "tests.support.make_models", str(root)], check=True, timeout=MADE_S)
     return root
 
 
@@ -133,14 +142,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that says what can be trained, so that workers need not find out."""
     store = tmp_path_factory.mktemp("known")
-    subprocess.run([sys.executable, "-m", "models.catalog", str(store)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(store)], check=True, timeout=MADE_S)
     return store
 
 
 @pytest.fixture
 def shop(tmp_path: Path, known: Path) -> Iterator["Shop"]:
     """A queue for workers."""
-    from tests.system.shop import opened
+    from tests.support.shop import opened
 
     shutil.copytree(known, tmp_path / "store")
     with opened(tmp_path) as found:

@@ -12,16 +12,16 @@ import httpx
 import numpy as np
 import pytest
 
-from models import rollout
-from models.manifest import SignatureSpec, TensorSpec
-from models.rollout import Rollout
-from models.store import Store
-from services.ledger.feedback import Feedback
-from tests.ports import free_port
+from modelyard.models.registry import rollout
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
+from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger.feedback import Feedback
+from tests.support.ports import free_port
+from tests.support.serving import HOST, SOON_S, START_S, listens, running
+from tests.support.versions import publish_copy
+from tests.support.waiting import wait_until
 from tests.system.conftest import MADE_S
-from tests.system.serving import HOST, SOON_S, START_S, listens, running
-from tests.versions import publish_copy
-from tests.waiting import wait_until
 
 MODEL = "sign"
 JUDGED_S = 300.0
@@ -46,7 +46,7 @@ SIGN = {
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``sign/N``: a linear model of the sign of a number, as ``make_sign_models`` says."""
     root = tmp_path_factory.mktemp("sign")
-    subprocess.run([sys.executable, "-m", "tests.system.make_sign_models", str(root)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "tests.support.make_sign_models", str(root)], check=True, timeout=MADE_S)
     return root
 
 
@@ -116,11 +116,16 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
         "MODELYARD_JUDGE_S": "0.2",
     }
     config = f"--model_config_file={store.root / rollout.CONFIG}"
-    server = ("services.modelserver", f"--port={serving_port}", config, "--model_config_file_poll_wait_seconds=1")
+    server = (
+        "modelyard.services.modelserver",
+        f"--port={serving_port}",
+        config,
+        "--model_config_file_poll_wait_seconds=1",
+    )
     with (
         running(tmp_path / "modelserver.log", *server),
-        running(tmp_path / "gateway.log", "services.gateway", **settings),
-        running(tmp_path / "scheduler.log", "services.scheduler", **settings),
+        running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings),
+        running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings),
         httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as http,
     ):
         wait_until(lambda: listens(port) and http.get("/readyz").status_code == 200, START_S, "ready")

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from models import rollout
-from models.store import Store
-from pipeline import golden
-from tests.system import environments
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.pipeline import golden
+from tests.support import environments
+from tests.support.serving import SOON_S, Served, modelyard_serve
+from tests.support.waiting import wait_until
 from tests.system.conftest import System
-from tests.system.serving import SOON_S, Served, modelyard_serve
-from tests.waiting import wait_until
 
 MODEL, ROWS = "mnist_mlp", 3
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
-from tests.waiting import wait_until
 
 
 def modelyard(system: System, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "services.cli.main", *arguments, "--url", system.url]
+    command = [sys.executable, "-m", "modelyard", *arguments, "--url", system.url]
     return subprocess.run(command, input=given, capture_output=True, timeout=FINISHED_S, check=False)
 
 

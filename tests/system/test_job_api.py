@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from models.catalog import FILE, Catalog, RecipeField, Trainable
-from services.cli import redis_server
-from services.ledger import Ledger, State
-from tests.ports import free_port
-from tests.system.serving import SOON_S, START_S, Running, running
-from tests.waiting import wait_until
+from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.ledger import Ledger, State
+from tests.support.ports import free_port
+from tests.support.serving import SOON_S, START_S, Running, running
+from tests.support.waiting import wait_until
 
 MODEL = "neuron"
 ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
@@ -76,7 +76,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
     }
     with (
-        running(tmp_path / "gateway.log", "services.gateway", **settings) as gateway,
+        running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SOON_S) as http,
     ):
         found = Desk(tmp_path, http, gateway)

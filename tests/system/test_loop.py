@@ -16,9 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from models.store import Store
+from modelyard.models.registry.store import Store
+from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System, folders
-from tests.waiting import wait_until
 
 PREDICT = "/v1/models/mnist_mlp:predict"
 SOON_S = 120.0
@@ -173,7 +173,7 @@ def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System
     wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
     cancelled = system.cancel(job["id"])
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    wait_until(lambda: not system.find("services.trainer.child"), SOON_S, "the end of the training process")
+    wait_until(lambda: not system.find("modelyard.services.trainer.child"), SOON_S, "the end of the training process")
     wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), SOON_S, "no folder is left")
     follow_up = system.submit(model="neuron").json()
     assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
@@ -207,8 +207,8 @@ def _accepted(system: System) -> dict[str, Any] | None:
 
 def test_a_killed_model_server_comes_back_without_a_restart_of_the_gateway(system: System, images: list[Any]) -> None:
     """Right answers, then 503 with Retry-After, then right answers from the same gateway process."""
-    gateway = system.find("services.gateway")
-    server = system.find("services.modelserver")
+    gateway = system.find("modelyard.services.gateway")
+    server = system.find("modelyard.services.modelserver")
     assert gateway
     assert server
     with traffic(system, images) as seen:
@@ -221,7 +221,7 @@ def test_a_killed_model_server_comes_back_without_a_restart_of_the_gateway(syste
     answers = [answer for _, answer in seen.answers]
     np.testing.assert_allclose(answers, [answers[0]] * len(answers), atol=1e-5)
     assert gateway.is_running()
-    assert system.find("services.gateway").pid == gateway.pid
+    assert system.find("modelyard.services.gateway").pid == gateway.pid
 
 
 def test_ctrl_c_during_a_job_leaves_nothing_behind_and_the_next_start_finishes_it(system: System) -> None:
@@ -257,5 +257,14 @@ def test_a_taken_port_is_one_line_with_the_way_out(system: System, tmp_path: Any
 
 def _run_up(wanted: System) -> subprocess.CompletedProcess[str]:
     ports = ("--port", str(wanted.port), "--serving-port", str(wanted.serving_port))
-    command = [sys.executable, "-m", "services.cli.main", "up", "--home", str(wanted.home), *ports, *wanted.arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "modelyard.services.cli.main",
+        "up",
+        "--home",
+        str(wanted.home),
+        *ports,
+        *wanted.arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=SOON_S, check=False)

@@ -16,12 +16,12 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
-from services.modelserver.health import SERVICES
-from tests.keras.conftest_modelserver import Served, Store, X, eventually, request, saved, store
+from modelyard.services.modelserver.api.health import SERVICES
+from tests.support.modelserver import Served, Store, X, eventually, request, saved, store
 
 __all__ = ["saved", "store"]  # fixtures
 
-COMMAND = (sys.executable, "-m", "services.modelserver")
+COMMAND = (sys.executable, "-m", "modelyard.services.modelserver")
 LONG_S = 240.0
 """For calls that take seconds, fifty of them at once, on a machine that has other things to do."""
 

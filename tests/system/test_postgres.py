@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from models.store import Store
-from services.ledger import Job, State
-from tests.postgres import Postgres
-from tests.system.shop import TRAINED_S, Shop, child_of, opened
-from tests.waiting import wait_until
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger import Job, State
+from tests.support.postgres import Postgres
+from tests.support.shop import TRAINED_S, Shop, child_of, opened
+from tests.support.waiting import wait_until
 
 LONG = {"epochs": 6, "min_steps": 200}
 CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

@@ -9,13 +9,13 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from services import jobs
-from services.cli import redis_server
-from services.ledger import Job, Ledger, Priority, State
-from tests.system.serving import SOON_S
-from tests.waiting import wait_until
+from modelyard.services import broker, jobs
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.ledger import Job, Ledger, Priority, State
+from tests.support.serving import SOON_S
+from tests.support.waiting import wait_until
 
-WAITING = f"{jobs.CPU_QUEUE}\x06\x16{jobs.PRIORITIES[Priority.NORMAL]}"
+WAITING = f"{broker.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"
 """Redis's list of those of usual priority."""
 
 
@@ -33,7 +33,7 @@ def socket(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def queue(socket: Path) -> Celery:
-    return jobs.sender(redis_server.broker_url(socket))
+    return broker.sender(redis_server.broker_url(socket))
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def submit(ledger: Ledger, queue: Celery, priority: Any = "normal") -> Job:
 def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue: Celery, socket: Path) -> None:
     """A worker killed between taking the message and noting that takes it along; here it is deleted."""
     job = submit(ledger, queue)
-    assert jobs.resend_lost(ledger, queue) == []  # the message is there
-    broker = Redis(unix_socket_path=str(socket))
-    assert broker.delete(WAITING) == 1
-    assert jobs.resend_lost(ledger, queue) == [job.id]
+    assert broker.resend_lost(ledger, queue) == []  # the message is there
+    redis = Redis(unix_socket_path=str(socket))
+    assert redis.delete(WAITING) == 1
+    assert broker.resend_lost(ledger, queue) == [job.id]
     assert job.id.encode() in broker.lindex(WAITING, 0)
-    assert jobs.resend_lost(ledger, queue) == []
+    assert broker.resend_lost(ledger, queue) == []
 
 
 def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
@@ -67,22 +67,22 @@ def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
     Redis(unix_socket_path=str(socket)).delete(WAITING)
     ledger.claim(held.id, "alive")
     ledger.claim(lost.id, "dead", lease_s=-1)
-    assert jobs.resend_lost(ledger, queue) == [lost.id]
-    assert jobs.resend_lost(ledger, queue) == []  # it waits, once
+    assert broker.resend_lost(ledger, queue) == [lost.id]
+    assert broker.resend_lost(ledger, queue) == []  # it waits, once
 
 
 def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Celery, socket: Path) -> None:
     """Each job's own message is looked for, not whether any is left."""
     lost, *others = [submit(ledger, queue) for _ in range(3)]
-    broker = Redis(unix_socket_path=str(socket))
+    redis = Redis(unix_socket_path=str(socket))
     taken = broker.rpop(WAITING)  # by a worker that dies before it noted that
     assert isinstance(taken, bytes)
     assert lost.id.encode() in taken
-    assert jobs.resend_lost(ledger, queue) == [lost.id]
-    assert jobs.resend_lost(ledger, queue) == []
+    assert broker.resend_lost(ledger, queue) == [lost.id]
+    assert broker.resend_lost(ledger, queue) == []
     with queue.connection_for_read() as connection:
         channel = connection.default_channel
-        order = [channel.basic_get(jobs.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(3)]
+        order = [channel.basic_get(broker.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(3)]
     assert order == [*(job.id for job in others), lost.id]
 
 
@@ -92,7 +92,7 @@ def test_a_job_whose_worker_could_not_hand_it_over_is_sent_again(ledger: Ledger,
     claimed = ledger.claim(stopped.id, "stopping")
     assert claimed
     ledger.hand_back(claimed, "its worker stopped", lost=False)
-    assert jobs.resend_lost(ledger, queue) == [stopped.id]
+    assert broker.resend_lost(ledger, queue) == [stopped.id]
 
 
 def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledger, queue: Celery) -> None:
@@ -100,10 +100,10 @@ def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledge
     started, urgent = submit(ledger, queue), submit(ledger, queue, "high")
     usual = [submit(ledger, queue) for _ in range(3)]
     ledger.claim(started.id, "dead", lease_s=-1)
-    assert jobs.resend_lost(ledger, queue) == [started.id]
+    assert broker.resend_lost(ledger, queue) == [started.id]
     with queue.connection_for_read() as connection:
         channel = connection.default_channel
-        order = [channel.basic_get(jobs.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(6)]
+        order = [channel.basic_get(broker.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(6)]
     assert order == [started.id, urgent.id, started.id, *(job.id for job in usual)]
 
 
@@ -113,7 +113,7 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
     assert claimed
     Redis(unix_socket_path=str(socket)).delete(WAITING)
     ledger.finish(claimed, State.FAILED, {})
-    assert jobs.resend_lost(ledger, queue) == []
+    assert broker.resend_lost(ledger, queue) == []
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
 )
 def test_a_job_waits_where_what_it_is_to_be_trained_on_is(devices: str, served: list[str], queue_name: str) -> None:
     """Automatic: on a GPU, if some worker has one."""
-    assert jobs.queue_of(devices, served) == queue_name
+    assert broker.queue_of(devices, served) == queue_name
 
 
 def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
     """Without GPUs, those of the CPU."""
-    assert jobs.queues_of_worker(0) == ("train.cpu",)
-    assert jobs.queues_of_worker(1) == ("train.gpu",)
-    assert jobs.queues_of_worker(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
+    assert broker.queues_of_worker(0) == ("train.cpu",)
+    assert broker.queues_of_worker(1) == ("train.gpu",)
+    assert broker.queues_of_worker(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
 
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
@@ -147,19 +147,19 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
     bound = jobs.submit(ledger, queue, jobs.TrainJob(model="neuron"), by="test", devices="gpu")
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 0}
     ledger.workers.goodbye("gpu-1")
-    assert jobs.resend_lost(ledger, queue) == [job.id]
+    assert broker.resend_lost(ledger, queue) == [job.id]
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 1}
     assert ledger.job(bound.id).state is State.QUEUED
 
 
 def waiting(queue: Celery) -> dict[str, int]:
     with queue.connection_for_write() as connection:
-        usual = jobs.PRIORITIES[Priority.NORMAL]
-        return {name: len(jobs.ids(connection, name, usual)) for name in (jobs.GPU_QUEUE, jobs.CPU_QUEUE)}
+        usual = broker.PRIORITIES[Priority.NORMAL]
+        return {name: len(broker.ids(connection, name, usual)) for name in (broker.GPU_QUEUE, broker.CPU_QUEUE)}
 
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
     """Nothing is lost by asking."""
     ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
-    with pytest.raises(jobs.QueueUnavailable):
-        jobs.resend_lost(ledger, jobs.sender(redis_server.broker_url(tmp_path / "none.sock")))
+    with pytest.raises(broker.QueueUnavailable):
+        broker.resend_lost(ledger, broker.sender(redis_server.broker_url(tmp_path / "none.sock")))

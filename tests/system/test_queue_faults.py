@@ -9,12 +9,12 @@ import httpx
 import psutil
 import pytest
 
-from models.store import Store
-from services.ledger import Job, State
-from tests.ports import free_port
-from tests.system.serving import SOON_S, START_S, Running, running
-from tests.system.shop import CHILD, TRAINED_S, Shop, child_of, standing_still
-from tests.waiting import wait_until
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger import Job, State
+from tests.support.ports import free_port
+from tests.support.serving import SOON_S, START_S, Running, running
+from tests.support.shop import CHILD, TRAINED_S, Shop, child_of, standing_still
+from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""
@@ -145,7 +145,7 @@ def gateway(shop: Shop) -> Iterator[httpx.Client]:
     port = free_port()
     settings = shop.settings | {"MODELYARD_PORT": str(port), "MODELYARD_SERVING": "127.0.0.1:1"}
     with (
-        running(shop.home / "gateway.log", "services.gateway", **settings) as process,
+        running(shop.home / "gateway.log", "modelyard.services.gateway", **settings) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):
         wait_until(lambda: "listening" in process.printed, START_S, "the gateway")

@@ -7,16 +7,24 @@ from typing import Any
 
 import pytest
 
-from models import catalog, rollout
-from models.catalog import Trainable
-from models.store import Store
-from services.ledger import State
-from services.ledger.searches import CANCELLED, FAILED, RUNNING, SUCCEEDED, Search, Searches
-from services.scheduler.searches import Searcher
-from services.searches import SearchAsked, plan
-from tests.system.serving import running
-from tests.system.shop import TRAINED_S, Shop
-from tests.waiting import wait_until
+from modelyard.models import catalog
+from modelyard.models.catalog import Trainable
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger import State
+from modelyard.services.ledger.searches import (
+    CANCELLED,
+    FAILED,
+    RUNNING,
+    SUCCEEDED,
+    Search,
+    Searches,
+)
+from modelyard.services.scheduler.searches import Searcher
+from modelyard.services.searches import SearchAsked, plan
+from tests.support.serving import running
+from tests.support.shop import TRAINED_S, Shop
+from tests.support.waiting import wait_until
 
 SEARCH = "search-0123456789abcdef"
 
@@ -58,8 +66,8 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
     eager = shop.settings | {"MODELYARD_SEARCH_S": "0.2"}
     shop.worker("worker")
     with (
-        running(shop.home / "one.log", "services.scheduler", **eager) as one,
-        running(shop.home / "two.log", "services.scheduler", **eager) as two,
+        running(shop.home / "one.log", "modelyard.services.scheduler", **eager) as one,
+        running(shop.home / "two.log", "modelyard.services.scheduler", **eager) as two,
     ):
         wait_until(lambda: searches.search(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
         assert (one.stop(), two.stop()) == (0, 0)

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from models import rollout
-from models.store import Store
-from tests.system.serving import (
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from tests.support.serving import (
     MODEL,
     SOON_S,
     Served,
@@ -29,8 +29,8 @@ from tests.system.serving import (
     serve_command,
     traffic,
 )
-from tests.versions import publish_copy
-from tests.waiting import wait_until
+from tests.support.versions import publish_copy
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

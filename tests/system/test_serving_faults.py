@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.system.serving import (
+from tests.support.serving import (
     MODEL,
     SOON_S,
     START_S,
@@ -23,7 +23,7 @@ from tests.system.serving import (
     put,
     traffic,
 )
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
 SLACK_S = 3.0
@@ -93,14 +93,14 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
     """Ten times: only right answers, 503 with Retry-After, or 504; right again soon after it has loaded."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models")) as served:
-        gateway = served.gateway.child("services.gateway")
+        gateway = served.gateway.child("modelyard.services.gateway")
         assert gateway
         log = tmp_path / "home" / "serve" / "log" / "modelserver.log"
         back: list[float] = []
         with traffic(served, MODEL) as seen:
             for times in range(10):
                 wait_until(more(seen), SOON_S, "answers")
-                server = served.gateway.child("services.modelserver")
+                server = served.gateway.child("modelyard.services.modelserver")
                 assert server
                 server.kill()
                 loaded = partial(loads, log, least=times + 2)
@@ -108,7 +108,7 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
                 now = time.monotonic()
                 wait_until(more(seen, 1), SOON_S, "right again")
                 back.append(time.monotonic() - now)
-        found = served.gateway.child("services.gateway")
+        found = served.gateway.child("modelyard.services.gateway")
         assert found
         assert found.pid == gateway.pid
     assert (seen.wrong, seen.failed) == ([], [])

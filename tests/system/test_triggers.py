@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from models import rollout
-from models.catalog import FILE, Catalog, RecipeField, Trainable
-from models.store import Store
-from services import jobs
-from services.cli import redis_server
-from services.ledger import Ledger, State
-from services.ledger.feedback import Answer, Feedback
-from services.ledger.observations import Drift, Observations
-from services.ledger.triggers import Kept, Triggers
-from services.scheduler.triggers import Watch
-from tests.system.serving import SOON_S, running
-from tests.waiting import wait_until
+from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.services import broker
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.ledger import Ledger, State
+from modelyard.services.ledger.feedback import Answer, Feedback
+from modelyard.services.ledger.observations import Drift, Observations
+from modelyard.services.ledger.triggers import Kept, Triggers
+from modelyard.services.scheduler.triggers import Watch
+from tests.support.serving import SOON_S, running
+from tests.support.waiting import wait_until
 
 MODEL = "neuron"
 EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
@@ -43,7 +43,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
         with ExitStack() as stack:
             kinds = (Ledger, Feedback, Observations, Triggers)
             ledger, feedback, observations, triggers = (stack.enter_context(closing(kind(url))) for kind in kinds)
-            yield Watch(store, ledger, feedback, observations, triggers, jobs.sender(redis_server.broker_url(socket)))
+            yield Watch(store, ledger, feedback, observations, triggers, broker.sender(redis_server.broker_url(socket)))
     finally:
         server.terminate()
         server.wait(SOON_S)
@@ -175,7 +175,7 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path:
         "MODELYARD_TRIGGER_S": "0.2",
     }
     put(watch, feedback=1)
-    with running(tmp_path / "scheduler.log", "services.scheduler", **settings) as scheduler:
+    with running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings) as scheduler:
         tell(watch, right=1, wrong=0)
         wait_until(watch.ledger.jobs, SOON_S, "a job")
         assert scheduler.stop() == 0

@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import psutil
 
-from models.manifest import FILE
-from models.store import Store
-from services.ledger import LEASE_S, MAX_LOSSES, Job, State
-from tests.system.serving import SOON_S
-from tests.system.shop import TRAINED_S, Shop, child_of, stand_still, standing_still
-from tests.waiting import wait_until
+from modelyard.models.registry.manifest import FILE
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
+from tests.support.serving import SOON_S
+from tests.support.shop import TRAINED_S, Shop, child_of, stand_still, standing_still
+from tests.support.waiting import wait_until
 
 LONG = {"epochs": 20, "min_steps": 300}
 BUDGET_S = 30.0

@@ -15,11 +15,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Map, Rule
 
-from services.gateway import access, training
-from services.gateway.openapi.body import Error
-from services.gateway.openapi.jobs import Job
-from services.gateway.openapi.operations import JSON, OPERATIONS, Contents, Operation
-from services.gateway.permissions import PROBES, VIEWS, roles_with
+from modelyard.services.gateway import access_log as access
+from modelyard.services.gateway.api import jobs as training
+from modelyard.services.gateway.auth.permissions import PROBES, VIEWS, roles_with
+from modelyard.services.gateway.openapi.body import Error
+from modelyard.services.gateway.openapi.jobs import Job
+from modelyard.services.gateway.openapi.operations import JSON, OPERATIONS, Contents, Operation
 
 PATTERNS = frozenset({"tfs.other", "docs.show"})
 """Endpoints that are no path of their own: TensorFlow Serving's in other cases and its refusals; files of ``/docs``."""

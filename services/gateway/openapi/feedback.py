@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from models.manifest import DataRecord
-from services.gateway.feedback import Told
-from services.gateway.openapi.body import Body
+from modelyard.models.registry.manifest import DataRecord
+from modelyard.services.gateway.api.feedback import Told
+from modelyard.services.gateway.openapi.body import Body
 
 
 class FeedbackRequest(Told):

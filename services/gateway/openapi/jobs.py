@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from services.gateway.openapi.body import Body
-from services.jobs import TrainJob
+from modelyard.services.gateway.openapi.body import Body
+from modelyard.services.jobs import TrainJob
 
 
 class JobRequest(TrainJob):

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from services.gateway.openapi.body import Body
-from services.keys import KeyAsked, Role
+from modelyard.services.gateway.openapi.body import Body
+from modelyard.services.keys import KeyAsked, Role
 
 
 class KeyRequest(KeyAsked):

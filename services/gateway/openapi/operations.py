@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from services.gateway.openapi import feedback, jobs, keys, process, registry, rollouts, searches, triggers, v1, v2
+from modelyard.services.gateway.openapi import (
+    feedback,
+    jobs,
+    keys,
+    process,
+    registry,
+    rollouts,
+    searches,
+    triggers,
+    v1,
+    v2,
+)
 
 Contents = Mapping[str, type[BaseModel] | None]
 """Schemas by content type; None where a body is bytes or text of another kind."""

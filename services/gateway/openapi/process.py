@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel
 
-from services.gateway.openapi.body import Body
+from modelyard.services.gateway.openapi.body import Body
 
 
 class Alive(Body):

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from models.kinds import Source, Task
-from models.manifest import DataRecord, RecipeRecord, Verdict
-from models.rollout import Canary, Shadow
-from services.gateway.openapi.body import Body, Error
+from modelyard.models.registry.manifest import DataRecord, RecipeRecord, Verdict
+from modelyard.models.registry.rollout import Canary, Shadow
+from modelyard.models.types import Source, Task
+from modelyard.services.gateway.openapi.body import Body, Error
 
 
 class Metric(Body):

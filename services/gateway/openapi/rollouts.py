@@ -3,12 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from models.kinds import Task
-from models.manifest import BaselineRecord, DataRecord, Environment, RecipeRecord, Training, Verdict
-from models.rollout import Change
-from services.gateway.openapi.body import Body
-from services.gateway.openapi.registry import RolloutState
-from services.gateway.rollouts import Promotion, Rollback, RolloutAsked
+from modelyard.models.registry.manifest import (
+    BaselineRecord,
+    DataRecord,
+    Environment,
+    RecipeRecord,
+    Training,
+    Verdict,
+)
+from modelyard.models.registry.rollout import Change
+from modelyard.models.types import Task
+from modelyard.services.gateway.api.rollouts import Promotion, Rollback, RolloutAsked
+from modelyard.services.gateway.openapi.body import Body
+from modelyard.services.gateway.openapi.registry import RolloutState
 
 
 class RolloutHistory(RolloutState):

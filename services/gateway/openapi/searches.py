@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from services.gateway.openapi.body import Body
-from services.searches import SearchAsked
+from modelyard.services.gateway.openapi.body import Body
+from modelyard.services.searches import SearchAsked
 
 
 class SearchRequest(SearchAsked):

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from services.gateway.openapi.body import Body
-from services.triggers import Trigger
+from modelyard.services.gateway.openapi.body import Body
+from modelyard.services.triggers import Trigger
 
 
 class TriggerAsked(Trigger):

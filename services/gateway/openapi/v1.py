@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, RootModel
 
-from models.kinds import Source
-from services.gateway.openapi.body import Body, Digits, Error
+from modelyard.models.types import Source
+from modelyard.services.gateway.openapi.body import Body, Digits, Error
 
 
 class Rows(Body):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
-from services.gateway.openapi.body import Body, Digits, Size
-from services.gateway.v2_binary import DATATYPES
+from modelyard.services.gateway.codecs.oip.binary import DATATYPES
+from modelyard.services.gateway.openapi.body import Body, Digits, Size
 
 Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES.values())})]
 """The protocol's names of types."""

@@ -21,7 +21,7 @@ def routes() -> Blueprint:
 
     @cache
     def written() -> str:
-        from services.gateway.openapi import document as content  # holds apispec and many schemas
+        from modelyard.services.gateway.openapi import document as content  # holds apispec and many schemas
 
         return current_app.json.dumps(content.build(current_app.url_map))
 

@@ -1,9 +1,0 @@
-"""Words that a model, its data and its manifest share."""
-
-from typing import Literal
-
-Backend = Literal["tensorflow", "jax"]
-"""What Keras computes with."""
-Task = Literal["multiclass", "binary", "regression"]
-Source = Literal["real", "sample", "generated"]
-"""Of data: the dataset itself, the small stand-in that is shipped for it, or made up by a formula."""

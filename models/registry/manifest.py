@@ -1,0 +1,168 @@
+"""What a published version says of itself: all that the gateway needs to serve it, and where it came from."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from modelyard.models.types import Source, Task
+
+FILE = "assets.extra/manifest.json"
+
+
+class Frozen(BaseModel):
+    """A value object that travels as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Frozen):
+    """One named input or output. ``dtype`` is numpy's name or string."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    """None where any size is allowed; None alone stands for any rank."""
+
+
+class SignatureSpec(Frozen):
+    """One callable of the SavedModel."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    method: str = "tensorflow/serving/predict"
+    """How TensorFlow Serving calls it: predict, classify or regress."""
+
+
+class ImageLimits(Frozen):
+    """PNG or JPEG images of any size up to ``max_pixels``; the graph scales them to height x width."""
+
+    kind: Literal["image"] = "image"
+    height: int
+    width: int
+    max_pixels: int = 4_000_000
+
+
+class TextLimits(Frozen):
+    """Texts of at most ``max_chars`` characters."""
+
+    kind: Literal["text"] = "text"
+    max_chars: int
+
+
+class VectorLimits(Frozen):
+    """Vectors of exactly ``size`` numbers."""
+
+    kind: Literal["vector"] = "vector"
+    size: int
+
+
+class DataRecord(Frozen):
+    """What the version was trained and judged on."""
+
+    name: str
+    source: Source
+    """``sample``: the shipped stand-in, because the real data could not be had."""
+    fingerprint: str
+    """SHA-256 over the raw examples of all splits, in order."""
+    train: int
+    validation: int
+    test: int
+    feedback: int = 0
+    """Examples of the training split that came from feedback."""
+
+
+class RecipeRecord(Frozen):
+    """The recipe as run."""
+
+    name: str
+    values: dict[str, Any]
+
+
+class BaselineRecord(Frozen):
+    """A simple method on the same test data."""
+
+    method: str
+    value: float
+
+
+class Training(Frozen):
+    """What fitting took."""
+
+    parameters: int
+    epochs: int
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+    """Per epoch: loss and metrics on the training and (``val_``) validation split."""
+    cpu_s: float
+    wall_s: float
+    weights_sha256: str
+    started_from: int | None = None
+    """The version whose weights training began with; None for random ones."""
+
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """What the kept weights reached on the validation split."""
+        return validation_of(self.history[self.best_epoch - 1])
+
+
+def validation_of(epoch: Mapping[str, float]) -> Mapping[str, float]:
+    """Loss and metrics on the validation split, of an epoch's."""
+    return {name.removeprefix("val_"): value for name, value in epoch.items() if name.startswith("val_")}
+
+
+class Environment(Frozen):
+    """What it was fitted with."""
+
+    code: str
+    """Revision of the code, or ``unknown``."""
+    python: str
+    tensorflow: str
+    keras: str
+    numpy: str
+    backend: str
+    jax: str | None = None
+    """Of which version; None where the backend is another."""
+    device: str
+    """``cpu``; or ``gpu:2`` for two at once."""
+
+
+class Verdict(Frozen):
+    """What the gate decided, and why."""
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    metric: str
+    value: float
+    champion: int | None
+    """The serving version it was compared with, on the same test data."""
+    champion_value: float | None
+
+
+class Manifest(Frozen):
+    """``assets.extra/manifest.json`` of one version; written last, so its presence means that the version is whole."""
+
+    format: Literal[1] = 1
+    model: str
+    version: Annotated[int, Field(ge=1)]
+    task: Task
+    summary: str
+    created_at: datetime
+    input: Annotated[ImageLimits | TextLimits | VectorLimits, Field(discriminator="kind")]
+    labels: tuple[str, ...]
+    signatures: dict[str, SignatureSpec]
+    example: Any
+    """One instance as it stands in a ``:predict`` body for ``serving_default``."""
+    data: DataRecord
+    recipe: RecipeRecord
+    training: Training
+    metrics: dict[str, float]
+    """Headline numbers on the test split; the whole evaluation is ``assets.extra/evaluation.json``."""
+    baseline: BaselineRecord | None
+    verdict: Verdict
+    environment: Environment
+    job: str | None = None
+    """The job that made it; None for one that came without a queue."""
+    files: dict[str, str]
+    """SHA-256 of every other file of the version, by relative path."""

@@ -1,0 +1,224 @@
+"""Versions on disk: ``<root>/<model>/<N>/``, TensorFlow Serving's layout. Slim: no Keras, no TensorFlow.
+
+A numeric folder exists only whole: it is staged under a dot-name on the same file system, its manifest is written
+last, everything is flushed, and one rename that refuses to replace gives it its number.
+"""
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelyard.models.errors import CorruptData, StorageFailed, UnknownName
+from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry.manifest import Manifest
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+STAGING = ".staging-"
+
+
+class Store:
+    """The model store. Safe for several processes: numbers are claimed by the file system, pointers under a lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Creates the folder and proves that it can be written.
+
+        Raises:
+            StorageFailed: it cannot.
+        """
+        probe = self.root / f".probe-{secrets.token_hex(4)}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise StorageFailed(
+                f"model store {self.root} is not writable: {error.strerror}; it must belong to user {os.getuid()}"
+            ) from error
+
+    def models(self) -> tuple[str, ...]:
+        """Models with a folder in the store, sorted."""
+        if not self.root.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name)))
+
+    def versions(self, model: str) -> tuple[int, ...]:
+        """Whole versions of a model, ascending; empty for a model without any."""
+        folder = self.folder(model)
+        if not folder.is_dir():
+            return ()
+        numbers = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        return tuple(sorted(number for number in numbers if (folder / str(number) / manifests.FILE).exists()))
+
+    def known_versions(self, model: str) -> tuple[int, ...]:
+        """As ``versions``; raises ``UnknownName`` where there is none."""
+        found = self.versions(model)
+        if not found:
+            raise UnknownName(f"model {model[:64]!r} has no version yet")
+        return found
+
+    def folder(self, model: str) -> Path:
+        """Folder of a model.
+
+        Raises:
+            UnknownName: the name is not a lower-case identifier, so it cannot exist.
+        """
+        if not NAME.fullmatch(model):
+            raise UnknownName(f"unknown model {model[:64]!r}")
+        return self.root / model
+
+    def path(self, model: str, version: int) -> Path:
+        return self.folder(model) / str(version)
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """What the version says of itself.
+
+        Raises:
+            UnknownName: there is no such version.
+            CorruptData: its manifest cannot be understood.
+        """
+        path = self.path(model, version) / manifests.FILE
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise UnknownName(f"model {model!r} has no version {version}") from None
+        except ValueError as error:
+            raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
+
+    def verify(self, model: str, version: int) -> Manifest:
+        """Recomputes every checksum of a version.
+
+        Raises:
+            CorruptData: a file is missing, extra or changed.
+        """
+        found = self.manifest(model, version)
+        actual = checksums(self.path(model, version))
+        if actual != found.files:
+            changed = sorted(set(actual.items()) ^ set(found.files.items()))
+            raise CorruptData(f"{model} version {version}: {changed[0][0]} is missing, extra or changed")
+        return found
+
+    @contextmanager
+    def staging(self, model: str, name: str = "version") -> Iterator[Path]:
+        """A new folder to build a version in, ``.staging-<name>-...``; gone on leaving unless it was published."""
+        folder = self.folder(model)
+        staged = folder / f"{STAGING}{name}-{secrets.token_hex(4)}"
+        try:
+            staged.mkdir(parents=True)
+        except OSError as error:
+            raise StorageFailed(f"model store {self.root} is not writable: {error.strerror}") from error
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def publish(self, staged: Path, seal: Callable[[int, dict[str, str]], Manifest]) -> Manifest:
+        """Gives a staged folder the next free number, atomically.
+
+        Args:
+            staged: a folder from ``staging()`` that holds the whole version but its manifest.
+            seal: makes the manifest from the number and the checksums of all files.
+        """
+        folder = staged.parent
+        files = checksums(staged)
+        number = self._next(folder)
+        while True:
+            sealed = seal(number, files)
+            replace_file(staged / manifests.FILE, sealed.model_dump_json(indent=1).encode())
+            flush_tree(staged)
+            if rename_no_replace(staged, folder / str(number)):
+                flush(folder)
+                return sealed
+            number += 1
+
+    @contextmanager
+    def lock(self, what: str = "pointers") -> Iterator[None]:
+        """Held by one process at a time; it ends with the process.
+
+        ``pointers`` is held while rollout.json and models.config are read, changed and written back.
+        """
+        with (self.root / f".{what}.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _next(folder: Path) -> int:
+        return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` but the manifest, by relative path."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        if relative != manifests.FILE:
+            with path.open("rb") as file:
+                found[relative] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file that readers see either as it was or as it is, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageFailed(f"cannot write {path.name} to the model store: {error.strerror}") from error
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Fsync of one file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
+def rename_no_replace(source: Path, target: Path) -> bool:
+    """Renames a folder unless the target exists; False if it does.
+
+    A plain rename silently replaces an empty target folder, so two publishers could share a number.
+    Linux: renameat2(2) with RENAME_NOREPLACE; macOS: renamex_np(2) with RENAME_EXCL.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    old, new = os.fsencode(source), os.fsencode(target)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(old, new, ctypes.c_uint(4))
+    else:
+        at_cwd = -100
+        failed = libc.renameat2(at_cwd, old, at_cwd, new, ctypes.c_uint(1))
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EEXIST, errno.ENOTEMPTY):
+        return False
+    raise StorageFailed(f"cannot publish into the model store: {os.strerror(code)}")
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,1 @@
+"""English text to word ids, and what is learned from words alone."""

@@ -1,0 +1,67 @@
+"""Batches of texts of similar length, so that little of a batch is padding."""
+
+import keras
+import numpy as np
+
+from modelyard.models.text.vocabulary import PAD_MULTIPLE, PADDING, TokenIds, pad
+from modelyard.models.types import Array
+
+LENGTH_JITTER = 8
+"""Tokens of noise on the lengths that batches are sorted by, so that an epoch's batches differ from the last one's."""
+
+
+class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
+    """Batches ``(int32 [B,L], float32 [B,1])`` of reviews of similar length.
+
+    What batch ``i`` holds depends on ``seed`` and ``epoch`` alone. ``epoch`` counts up by itself; to resume a run, set
+    it to the number of epochs done. Without a seed the order is by length.
+    """
+
+    def __init__(
+        self, ids: TokenIds, targets: Array, batch_size: int, *, seed: int | None = None, passes: int = 1
+    ) -> None:
+        super().__init__(workers=1)
+        self._ids, self._targets, self._batch_size = ids, targets.astype(np.float32), batch_size
+        self._seed, self._passes = seed, passes
+        self._planned: tuple[int, list[Array]] | None = None
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._passes * -(-len(self._ids) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Array, Array]:
+        ids = self._rows(index)
+        if index == 1 and ids.shape[1] == self._rows(0).shape[1]:
+            # Keras takes a dimension that the first two batches share for a constant.
+            ids = np.pad(ids, ((0, 0), (0, PAD_MULTIPLE)), constant_values=PADDING)
+        return ids, self._targets[self._members(index), None]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def _rows(self, index: int) -> Array:
+        return pad([self._ids.row(member) for member in self._members(index)])
+
+    def _members(self, index: int) -> Array:
+        epoch, planned = (
+            self.epoch,
+            self._planned,
+        )  # as in models.batches, there may be a reader left of the last epoch
+        if planned is None or planned[0] != epoch:
+            planned = self._planned = (epoch, self._plan(epoch))
+        return planned[1][index]
+
+    def _plan(self, epoch: int) -> list[Array]:
+        if self._seed is None:
+            return self._cut(self._ids.lengths)
+        generator = np.random.default_rng((self._seed, epoch))
+        batches: list[Array] = []
+        for _ in range(self._passes):
+            noise = generator.uniform(-LENGTH_JITTER, LENGTH_JITTER, len(self._ids))
+            cut = self._cut(self._ids.lengths + noise)
+            batches += [cut[number] for number in generator.permutation(len(cut))]
+        return batches
+
+    def _cut(self, lengths: Array) -> list[Array]:
+        order = np.argsort(lengths, kind="stable")
+        return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]

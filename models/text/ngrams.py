@@ -1,0 +1,157 @@
+"""A linear classifier over words and pairs of words: the method to beat on reviews, a teacher, and a second opinion.
+
+Wang and Manning 2012 (https://aclanthology.org/P12-2018/): a linear support vector machine on binary n-grams, weighted
+by tf-idf or by their naive Bayes log-count ratio. The sum of the two is better than either.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds
+from modelyard.models.types import Array
+
+Weighting = Literal["tf-idf", "naive-bayes"]
+_WEIGHTINGS: tuple[Weighting, ...] = ("tf-idf", "naive-bayes")
+
+
+@dataclass(frozen=True)
+class NgramIndex:
+    """The words and pairs of words that have a column."""
+
+    codes: Array
+    """``int64 [F]``, ascending: ``id`` of a word, ``first * vocabulary_size + second`` of a pair."""
+    vocabulary_size: int
+
+    def features(self, ids: TokenIds) -> scipy.sparse.csr_matrix:
+        """``float32 [N, F]``: 1 where a text has the n-gram. Unknown words are in none."""
+        rows, codes = _ngrams(ids, self.vocabulary_size)
+        order = np.argsort(codes, kind="stable")
+        rows, codes = rows[order], codes[order]
+        columns = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        known = self.codes[columns] == codes
+        return _binary(rows[known], columns[known], (len(ids), len(self.codes)))
+
+
+def index_ngrams(ids: TokenIds, vocabulary_size: int, min_texts: int = 2) -> tuple[NgramIndex, scipy.sparse.csr_matrix]:
+    """The n-grams that at least ``min_texts`` of the texts have, and the features of these texts."""
+    rows, codes = _ngrams(ids, vocabulary_size)
+    distinct, columns = np.unique(codes, return_inverse=True)
+    features = _binary(rows, columns, (len(ids), len(distinct)))
+    keep = np.bincount(features.indices, minlength=len(distinct)) >= min_texts
+    return NgramIndex(distinct[keep], vocabulary_size), features[:, keep]
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A margin: the row of ``features * scale``, brought to unit length, times ``weights``, plus ``bias``."""
+
+    scale: Array
+    """``float32 [F]``"""
+    weights: Array
+    """``float32 [F]``"""
+    bias: float
+
+    def margins(self, features: scipy.sparse.csr_matrix) -> Array:
+        """``float32 [N]``; above 0 means class 1."""
+        return np.asarray(_unit_rows(features, self.scale) @ self.weights + self.bias, np.float32)
+
+
+def fit_linear(features: scipy.sparse.csr_matrix, labels: Array, weighting: Weighting) -> LinearModel:
+    """A support vector machine on weighted binary features ``[N, F]`` and classes ``[N]`` of 0 and 1."""
+    scale = (_idf(features) if weighting == "tf-idf" else _log_count_ratio(features, labels)).astype(np.float32)
+    machine = LinearSVC(C=1.0, dual=True, random_state=0)
+    machine.fit(_unit_rows(features, scale), labels)
+    return LinearModel(scale, machine.coef_[0].astype(np.float32), float(machine.intercept_[0]))
+
+
+@dataclass(frozen=True)
+class NgramModel:
+    """Two linear models (tf-idf and naive Bayes), added up to log-odds."""
+
+    index: NgramIndex
+    parts: tuple[LinearModel, ...]
+    slopes: Array
+    """``float32 [2]``: log-odds per unit of each part's margin (Platt 1999)."""
+    bias: float
+
+    def log_odds(self, ids: TokenIds) -> Array:
+        """``float32 [N]``; above 0 means class 1."""
+        features = self.index.features(ids)
+        return np.stack([part.margins(features) for part in self.parts], axis=1) @ self.slopes + np.float32(self.bias)
+
+    def table(self) -> tuple[Array, float]:
+        """What an implementation on another platform needs besides the codes.
+
+        Returns:
+            ``(numbers, bias)``: of each n-gram and part, what it adds to the log-odds before the text is brought to
+            unit length, and to the squared length; ``float32 [F, 2, 2]``. ``bias`` is added at the end.
+        """
+        votes = [slope * part.scale * part.weights for slope, part in zip(self.slopes, self.parts, strict=True)]
+        squares = [np.square(part.scale) for part in self.parts]
+        bias = self.bias + sum(float(slope) * part.bias for slope, part in zip(self.slopes, self.parts, strict=True))
+        return np.stack([np.stack(votes, axis=1), np.stack(squares, axis=1)], axis=2).astype(np.float32), bias
+
+
+def fit_ngrams(
+    ids: TokenIds, labels: Array, *, vocabulary_size: int, folds: int, seed: int
+) -> tuple[NgramModel, Array]:
+    """The model, and the log-odds of its own training texts by models that did not see them.
+
+    Args:
+        labels: classes 0 and 1, ``[N]``.
+        folds: each text is answered for by models fitted to the other folds; these answers calibrate the margins.
+
+    Returns:
+        ``(model, held_out)``: ``held_out`` is ``float32 [N]``.
+    """
+    index, features = index_ngrams(ids, vocabulary_size)
+    fold = np.random.default_rng(seed).permutation(len(labels)) % folds
+    held_out = np.zeros((len(labels), len(_WEIGHTINGS)), np.float32)
+    for number in range(folds):
+        inside, outside = fold == number, fold != number
+        for column, weighting in enumerate(_WEIGHTINGS):
+            part = fit_linear(features[outside], labels[outside], weighting)
+            held_out[inside, column] = part.margins(features[inside])
+    calibration = LogisticRegression(C=1e6).fit(held_out, labels)
+    slopes, bias = calibration.coef_[0].astype(np.float32), float(calibration.intercept_[0])
+    parts = tuple(fit_linear(features, labels, weighting) for weighting in _WEIGHTINGS)
+    return NgramModel(index, parts, slopes, bias), held_out @ slopes + np.float32(bias)
+
+
+def _ngrams(ids: TokenIds, vocabulary_size: int) -> tuple[Array, Array]:
+    """``(text, code)`` of every word and pair of words, with repetitions; ``int64`` each."""
+    flat, rows, known = ids.flat.astype(np.int64), ids.rows, ids.flat >= FIRST_WORD
+    pairs = flat[:-1] * vocabulary_size + flat[1:]
+    whole = known[:-1] & known[1:] & (rows[:-1] == rows[1:])
+    return np.concatenate([rows[known], rows[:-1][whole]]), np.concatenate([flat[known], pairs[whole]])
+
+
+def _binary(rows: Array, columns: Array, shape: tuple[int, int]) -> scipy.sparse.csr_matrix:
+    width = max(1, shape[1])
+    cells = np.unique(rows * width + columns)
+    return scipy.sparse.csr_matrix((np.ones(len(cells), np.float32), (cells // width, cells % width)), shape)
+
+
+def _unit_rows(features: scipy.sparse.csr_matrix, scale: Array) -> scipy.sparse.csr_matrix:
+    scaled = features.copy()
+    scaled.data = scale[features.indices]
+    norms = np.sqrt(np.asarray(scaled.multiply(scaled).sum(axis=1)).ravel())
+    scaled.data = scaled.data / np.repeat(np.maximum(norms, 1e-6), np.diff(scaled.indptr)).astype(np.float32)
+    return scaled
+
+
+def _idf(features: scipy.sparse.csr_matrix) -> Array:
+    text_counts = np.bincount(features.indices, minlength=features.shape[1])
+    idf: Array = np.log((1 + features.shape[0]) / (1 + text_counts)) + 1
+    return idf
+
+
+def _log_count_ratio(features: scipy.sparse.csr_matrix, labels: Array) -> Array:
+    positive, negative = (1 + np.asarray(features[labels == label].sum(axis=0)).ravel() for label in (1, 0))
+    ratio: Array = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
+    return ratio

@@ -1,0 +1,191 @@
+"""English text to word ids: one definition, run offline in Python and inside the exported graph with equal results.
+
+Normalisation touches ASCII only (case, ``<br />``, "n't"), so that it cannot depend on a Unicode version; every other
+letter of the Basic Multilingual Plane is kept as it is, everything else separates words.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelyard.models.spec import State
+from modelyard.models.types import Array
+
+PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
+"""Ids: 0 fills up a row, 1 stands for every word outside the vocabulary, words start at 2, most frequent first."""
+PAD_MULTIPLE = 8
+"""Rows are filled up to a multiple of this many ids."""
+MAX_WORD_CHARS = 32
+"""Longer words are never taken into a vocabulary."""
+
+# Both `re` and RE2 (tf.strings) read these alike. Every "n't" becomes a word of its own, as negation carries sentiment.
+_REWRITES = (("<br */?>", " "), ("\u2019", "'"), ("n't", " not "))
+_LETTERS = "a-z0-9\u00c0-\u1fff\u3040-\ud7ff"
+_REWRITERS = [(re.compile(pattern), replacement) for pattern, replacement in _REWRITES]
+_TOKENS = re.compile(f"[{_LETTERS}]+|[!?]")
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Texts as ids, end to end: text ``i`` is ``flat[starts[i] : starts[i + 1]]``."""
+
+    flat: Array
+    """``int32 [sum of lengths]``"""
+    starts: Array
+    """``int64 [N + 1]``"""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, part: slice) -> "TokenIds":
+        """Consecutive texts."""
+        first, last, _ = part.indices(len(self))
+        starts = self.starts[first : max(first, last) + 1]
+        return TokenIds(self.flat[starts[0] : starts[-1]], starts - starts[0])
+
+    def row(self, index: int) -> Array:
+        """``int32 [length]``: the ids of one text."""
+        return self.flat[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def lengths(self) -> Array:
+        return np.diff(self.starts)
+
+    @property
+    def rows(self) -> Array:
+        """``int64 [sum of lengths]``: the text that each id belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def select(self, keep: Array) -> "TokenIds":
+        """Only the ids where ``keep`` (``bool [sum of lengths]``) is true."""
+        kept_before = np.concatenate([[0], np.cumsum(keep)])
+        return TokenIds(self.flat[keep], kept_before[self.starts])
+
+
+# --- offline ------------------------------------------------------------------------------------------------------
+
+
+def tokenise(text: str) -> list[str]:
+    """The words of ``text``, in order: runs of letters and digits, and each ``!`` and ``?``."""
+    text = text.translate(_ASCII_LOWER)
+    for pattern, replacement in _REWRITERS:
+        text = pattern.sub(replacement, text)
+    return _TOKENS.findall(text)
+
+
+def index_words(texts: Iterable[str]) -> tuple[list[str], TokenIds]:
+    """Every distinct word, and the texts as indices into that list; in order of first occurrence."""
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__
+    ids = _concatenate([np.fromiter(map(index.__getitem__, tokenise(text)), np.int32) for text in texts])
+    return list(index), ids
+
+
+def learn_vocabulary(texts: Sequence[str], size: int, min_texts: int) -> tuple[Array, TokenIds]:
+    """The vocabulary of ``texts`` and their ids by it, in one pass.
+
+    Args:
+        size: ids in use at most, padding and unknown included.
+        min_texts: a word must occur in this many texts.
+
+    Returns:
+        ``(vocabulary, ids)``: ``str [V]``, most frequent first, ties in alphabetical order.
+    """
+    words, indices = index_words(texts)
+    names = np.array(words, dtype=object)
+    counts = np.bincount(indices.flat, minlength=len(words))
+    pairs = np.unique(indices.rows * len(words) + indices.flat)
+    text_counts = np.bincount(pairs % max(1, len(words)), minlength=len(words))
+    short = np.fromiter(map(len, words), np.int64, len(words)) <= MAX_WORD_CHARS
+    eligible = np.flatnonzero((text_counts >= min_texts) & short)
+    ranked = eligible[np.lexsort((names[eligible].astype(str), -counts[eligible]))][: size - FIRST_WORD]
+    id_of = np.full(len(words), UNKNOWN, np.int32)
+    id_of[ranked] = np.arange(FIRST_WORD, FIRST_WORD + len(ranked), dtype=np.int32)
+    vocabulary = names[ranked].astype(f"<U{MAX_WORD_CHARS}")
+    return vocabulary, TokenIds(id_of[indices.flat], indices.starts)
+
+
+def encode(texts: Iterable[str], vocabulary: Array) -> TokenIds:
+    """Ids of ``texts``, nothing truncated."""
+    id_of = {str(word): FIRST_WORD + rank for rank, word in enumerate(vocabulary)}
+    return _concatenate(
+        [np.fromiter((id_of.get(word, UNKNOWN) for word in tokenise(text)), np.int32) for text in texts]
+    )
+
+
+def truncate(ids: TokenIds, max_tokens: int) -> TokenIds:
+    """Long texts keep the first third and the last two thirds of ``max_tokens``: reviews conclude at their end."""
+    head, tail = _head_and_tail(max_tokens)
+    lengths = ids.lengths
+    positions = np.arange(len(ids.flat)) - np.repeat(ids.starts[:-1], lengths)
+    return ids.select((positions < head) | (positions >= np.repeat(lengths - tail, lengths)))
+
+
+def pad(rows: Sequence[Array]) -> Array:
+    """``int32 [N,L]``, filled up at the end; ``L`` is the least multiple of ``PAD_MULTIPLE`` that holds every row."""
+    longest = max((len(row) for row in rows), default=0)
+    padded = np.zeros((len(rows), _padded_length(longest)), np.int32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+# --- in the graph -------------------------------------------------------------------------------------------------
+
+
+def vectoriser(state: State) -> Callable[[Any], Any]:
+    """The same inside a TensorFlow graph: ``string [N]`` (UTF-8) -> ``int32 [N,L]``, ``L`` as by ``pad``.
+
+    Args:
+        state: ``vocabulary`` (``str [V]``) and ``max_tokens`` (``int []``).
+
+    Returns:
+        A ``tf.Module`` that owns the lookup table: an exporter has to track it (``archive.track(vectorise)``).
+    """
+    import tensorflow as tf
+
+    words = [str(word) for word in state["vocabulary"]]
+    head, tail = _head_and_tail(int(state["max_tokens"]))
+
+    class Vectoriser(tf.Module):  # type: ignore[misc]  # TensorFlow has no type information
+        def __init__(self) -> None:
+            super().__init__(name="vectoriser")
+            ids = tf.range(FIRST_WORD, FIRST_WORD + len(words), dtype=tf.int32)
+            keys = tf.constant(words, tf.string, shape=[len(words)])
+            self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
+
+        def __call__(self, texts: Any) -> Any:
+            texts = tf.strings.lower(texts)  # bytes A-Z only, as no encoding is given
+            for pattern, replacement in _REWRITES:
+                texts = tf.strings.regex_replace(texts, pattern, replacement)
+            texts = tf.strings.regex_replace(texts, "[!?]", r" \0 ")
+            texts = tf.strings.regex_replace(texts, f"[^{_LETTERS}!?]+", " ")
+            tokens = tf.strings.split(texts)
+            lengths = tokens.row_lengths()
+            positions = tf.ragged.range(lengths).flat_values
+            keep = (positions < head) | (positions >= tf.repeat(lengths - tail, lengths))
+            kept = tf.ragged.boolean_mask(tokens, tokens.with_flat_values(keep))
+            ids = kept.with_flat_values(self.table.lookup(kept.flat_values)).to_tensor(PADDING)
+            length = tf.shape(ids)[1]
+            return tf.pad(ids, [[0, 0], [0, _padded_length(length, tf.maximum) - length]])
+
+    return Vectoriser()
+
+
+def _head_and_tail(max_tokens: int) -> tuple[int, int]:
+    return max_tokens // 3, max_tokens - max_tokens // 3
+
+
+def _padded_length(longest: Any, maximum: Callable[[Any, int], Any] = max) -> Any:
+    return (maximum(longest, 1) + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
+
+
+def _concatenate(rows: Sequence[Array]) -> TokenIds:
+    lengths = np.array([len(row) for row in rows], np.int64)
+    flat = np.concatenate([np.zeros(0, np.int32), *rows])
+    return TokenIds(flat, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))

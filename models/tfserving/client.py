@@ -1,0 +1,62 @@
+"""A blocking gRPC client of one model server, for commands and pipeline steps; the gateway has its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from modelyard.models.tfserving.messages import (
+    CHANNEL_OPTIONS,
+    ServingFailed,
+    VersionStatus,
+    model_service_pb2_grpc,
+    outputs_of,
+    predict_request,
+    prediction_service_pb2_grpc,
+    status_request,
+    statuses_of,
+)
+from modelyard.models.types import Array
+
+
+class ServingClient:
+    """One model server. The channel connects at the first call and reconnects by itself, at most 1 s apart."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def predict(
+        self, model: str, version: int, signature: str, inputs: Mapping[str, Array], timeout_s: float
+    ) -> dict[str, Array]:
+        """Runs one signature of one version.
+
+        Args:
+            inputs: one array per named input; strings as object arrays of ``bytes``.
+            timeout_s: deadline that travels with the call.
+
+        Raises:
+            ServingFailed: with the server's code and message.
+        """
+        request = predict_request(model, version, signature, inputs)
+        return outputs_of(self._call(self._predict.Predict, request, timeout_s))
+
+    def status(self, model: str, timeout_s: float, version: int | None = None) -> tuple[VersionStatus, ...]:
+        """State of every version the server knows, or of one.
+
+        Raises:
+            ServingFailed: NOT_FOUND for a model or version it never heard of.
+        """
+        return statuses_of(self._call(self._models.GetModelStatus, status_request(model, version), timeout_s))
+
+    def close(self) -> None:
+        self.channel.close()
+
+    @staticmethod
+    def _call(method: Any, request: Any, timeout_s: float) -> Any:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise ServingFailed(error.code(), error.details() or error.code().name) from error

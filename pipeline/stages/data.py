@@ -1,0 +1,133 @@
+"""Gets a dataset: a file already there, else a download, else the sample that ships with the project."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from modelyard.models.errors import CorruptData, DataUnavailable
+from modelyard.models.spec import Dataset, RemoteFile, Splits
+from modelyard.models.types import Array, Source
+from modelyard.pipeline.job import Policy
+from modelyard.pipeline.progress import Progress, Report
+from modelyard.pipeline.results import Loaded
+
+TIMEOUT = httpx.Timeout(connect=5, read=30, write=5, pool=5)
+SAY_EVERY_BYTES = 1 << 20
+
+
+def load(dataset: Dataset, policy: Policy, folder: Path, report: Report) -> Loaded:
+    """Reads ``dataset`` from ``folder``, fetching what is missing.
+
+    Raises:
+        DataUnavailable: the real files cannot be had and ``policy`` forbids the sample.
+        CorruptData: a file is there, but its content is not what was published.
+    """
+    if not dataset.files:
+        return _loaded(dataset.name, "generated", dataset.read(folder))
+    if policy == "sample":
+        return _sample(dataset, "asked for")
+    try:
+        fetched = [fetch(file, folder, report) for file in dataset.files]
+    except DataUnavailable as error:
+        if policy == "require-real" or dataset.sample is None:
+            raise
+        report(Progress("data", message=f"{error}; using the shipped sample {dataset.sample_name!r} instead"))
+        return _sample(dataset, str(error))
+    report(Progress("data", message=f"reading {dataset.name}"))
+    try:
+        return _loaded(dataset.name, "real", dataset.read(folder))
+    except CorruptData as error:
+        for file, new in zip(dataset.files, fetched, strict=True):
+            if new:  # never keep a bad download as if it were the published file
+                (folder / file.name).unlink(missing_ok=True)
+        raise CorruptData(f"{error}. Delete the file in {folder} to fetch it again, or use --data sample") from error
+
+
+def fetch(file: RemoteFile, folder: Path, report: Report) -> bool:
+    """Makes ``folder/file.name`` exist; True if it was downloaded now.
+
+    A broken download is resumed where it stopped, at this source or the next.
+
+    Raises:
+        DataUnavailable: no source answered; says why.
+    """
+    target = folder / file.name
+    if target.exists():
+        return False
+    reasons = []
+    for url in file.urls:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f"{file.name}.part"
+            for done, total in download(url, partial):
+                report(_download_progress(file.name, done, total))
+            partial.replace(target)
+        except httpx.HTTPError as error:
+            reasons.append(f"{httpx.URL(url).host}: {error or type(error).__name__}")
+        except OSError as error:
+            raise DataUnavailable(f"cannot write {file.name} to {folder}: {error.strerror}") from error
+        else:
+            return True
+    raise DataUnavailable(f"{file.name} is not in {folder} and cannot be fetched ({'; '.join(reasons)})")
+
+
+def download(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
+    """Streams ``url`` into ``partial``, going on where an earlier attempt stopped; yields (bytes done, total).
+
+    Raises:
+        httpx.HTTPError: no connection, a timeout, an error status, or fewer bytes than announced.
+    """
+    done = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            partial.unlink()  # not the file it was, or already whole: start again next time
+        response.raise_for_status()
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            done = 0
+        length = response.headers.get("content-length")
+        total = done + int(length) if length else None
+        with partial.open("r+b" if done else "wb") as out:
+            out.seek(done)
+            for piece in response.iter_raw():  # written as it arrives, so that nothing received is lost
+                out.write(piece)
+                done += len(piece)
+                if done // SAY_EVERY_BYTES > (done - len(piece)) // SAY_EVERY_BYTES:
+                    yield done, total
+    yield done, total
+    if total is not None and done != total:
+        raise httpx.ReadError(f"connection closed after {done} of {total} bytes")
+
+
+def _download_progress(name: str, done: int, total: int | None) -> Progress:
+    megabytes = f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f}" if total else "")
+    steps = total // SAY_EVERY_BYTES + 1 if total else None
+    return Progress("data", message=f"downloading {name}: {megabytes} MB", step=done // SAY_EVERY_BYTES, steps=steps)
+
+
+def _sample(dataset: Dataset, why: str) -> Loaded:
+    if dataset.sample is None:
+        raise DataUnavailable(f"{dataset.name} has no sample ({why})")
+    return _loaded(dataset.sample_name, "sample", dataset.sample())
+
+
+def _loaded(name: str, source: Source, splits: Splits) -> Loaded:
+    return Loaded(name, source, fingerprint(splits), splits)
+
+
+def fingerprint(splits: Splits) -> str:
+    """SHA-256 over inputs and targets of train, validation and test, and over the unlabelled inputs."""
+    total = hashlib.sha256()
+    parts: list[Array] = []
+    for split in (splits.train, splits.validation, splits.test):
+        parts += [split.x, split.y]
+    for array in [*parts, *([splits.unlabelled] if splits.unlabelled is not None else [])]:
+        total.update(f"{array.dtype}{array.shape}".encode())
+        if array.dtype == object:
+            for text in array:
+                total.update(hashlib.sha256(text.encode()).digest())
+        else:
+            total.update(array.tobytes())
+    return total.hexdigest()

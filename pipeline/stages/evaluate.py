@@ -1,0 +1,238 @@
+"""Measures what will be served: the exported version, reloaded in a fresh process, on the test split.
+
+The serving version (champion) is measured by the same code on the same data:
+``python -m modelyard.pipeline.stages.evaluate REQUEST``.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelyard.models.absent import absent
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry.reference import describe
+from modelyard.models.spec import ModelSpec, Split
+from modelyard.models.types import Array, Task
+from modelyard.pipeline import arrays, golden
+from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.progress import Progress, Report
+from modelyard.pipeline.results import Evaluation, Evaluations
+from modelyard.pipeline.stage_process import run_fresh, say
+
+BATCH = 128
+ECE_BINS = 15
+LATENCY_CALLS: Mapping[str, int] = {"1": 50, "32": 10}
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What the evaluation process is told."""
+
+    task: Task
+    labels: tuple[str, ...]
+    test: str
+    recent: str | None
+    challenger: str
+    champion: str | None
+    result: str
+
+
+def evaluate(
+    spec: ModelSpec,
+    test: Split,
+    recent: Split | None,
+    challenger: Path,
+    champion: Path | None,
+    work: Path,
+    report: Report,
+) -> Evaluations:
+    """Evaluates an exported version, and the serving one beside it, on ``test``, and on feedback if there is any.
+
+    Raises:
+        StageFailed: the export does not load, or does not equal the model that was trained.
+    """
+    result = work / "evaluations.json"
+    request = EvaluateRequest(
+        task=spec.task,
+        labels=spec.labels,
+        test=str(arrays.save(work / "test.npz", {"x": test.x, "y": test.y})),
+        recent=str(arrays.save(work / "recent.npz", {"x": recent.x, "y": recent.y})) if recent else None,
+        challenger=str(challenger),
+        champion=str(champion) if champion else None,
+        result=str(result),
+    )
+    told = work / "evaluate.json"
+    told.write_bytes(orjson.dumps(request))
+    run_fresh("evaluate", "modelyard.pipeline.stages.evaluate", [str(told)], report)
+    return Evaluations.model_validate_json(result.read_bytes())
+
+
+# --- inside the evaluation process ------------------------------------------------------------------------------------
+
+
+def main(request_path: Path) -> None:
+    request = EvaluateRequest(**orjson.loads(request_path.read_bytes()))
+    split = read(request.test)
+    challenger = measure(request, Path(request.challenger), split, "the new version")
+    champion = measure(request, Path(request.champion), split, "the serving version") if request.champion else None
+    Path(request.result).write_text(Evaluations(challenger=challenger, champion=champion).model_dump_json())
+
+
+def read(file: str) -> Split:
+    found = arrays.load(Path(file))
+    return Split(found["x"], found["y"])
+
+
+def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
+    with absent("jax"):  # see modelyard.models.backend
+        import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    default = Signature(loaded.signatures["serving_default"])
+    difference = golden_difference(loaded, folder)
+    if not difference <= golden.TOLERANCE:
+        raise ExportRejected(
+            f"{who} differs from the trained model by {difference:.2g}; allowed {golden.TOLERANCE:.0e}"
+        )
+    outputs = predict_all(default, test.x, who)
+    latency_ms = {size: latency(default, test.x, int(size), calls) for size, calls in LATENCY_CALLS.items()}
+    return Evaluation(
+        **scores(request.task, request.labels, test.y, outputs),
+        latency_ms=latency_ms,
+        examples=len(test),
+        reference=describe(request.task, request.labels, test.x, said(request.task, outputs)),
+        golden_difference=difference,
+        recent=on_feedback(request, default, who),
+    )
+
+
+def said(task: Task, outputs: Array) -> dict[str, Array]:
+    """Of probabilities ``[N,C]`` or values ``[N,1]``, what drift is looked for in."""
+    if task == "regression":
+        return {"value": outputs[:, 0]}
+    return {"class_id": outputs.argmax(axis=1), "score": outputs.max(axis=1)}
+
+
+def on_feedback(request: EvaluateRequest, signature: "Signature", who: str) -> dict[str, float]:
+    """Metrics on the newest feedback; none where there is none."""
+    if request.recent is None:
+        return {}
+    recent = read(request.recent)
+    outputs = predict_all(signature, recent.x, f"{who} on feedback")
+    if request.task == "regression":
+        return {"mae": float(np.abs(outputs[:, 0] - recent.y).mean())}
+    return {"accuracy": float((outputs.argmax(axis=1) == recent.y).mean())}
+
+
+class Signature:
+    """A loaded signature as a function from one array to named arrays."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        (self._name,) = function.structured_input_signature[1]
+
+    def __call__(self, batch: Array) -> dict[str, Array]:
+        """``batch``: pixels or vectors as numbers, texts as ``str`` or ``bytes``."""
+        import tensorflow as tf
+
+        tensor = tf.constant(batch.tolist()) if batch.dtype == object else tf.constant(batch, tf.float32)
+        return {name: value.numpy() for name, value in self._function(**{self._name: tensor}).items()}
+
+
+def golden_difference(loaded: Any, folder: Path) -> float:
+    """Largest absolute difference of any output to the golden one, over all signatures."""
+    known = golden.load(folder)
+    worst = 0.0
+    for name, function in loaded.signatures.items():
+        (key,) = function.structured_input_signature[1]
+        outputs = Signature(function)(known[f"{name}/{key}"])
+        worst = max(
+            worst, *(golden.largest_difference(value, known[f"{name}/{out}"]) for out, value in outputs.items())
+        )
+    return worst
+
+
+def predict_all(signature: Signature, x: Array, who: str) -> Array:
+    """The first output with a score per class (or the value) for every example, in order.
+
+    Texts go in order of length, so that a batch is padded to its own longest text only.
+    """
+    order = np.argsort([len(text) for text in x], kind="stable") if x.dtype == object else np.arange(len(x))
+    parts = []
+    for start in range(0, len(x), BATCH):
+        outputs = signature(x[order[start : start + BATCH]])
+        parts.append(outputs["probabilities"] if "probabilities" in outputs else outputs["value"])
+        if start // BATCH % 16 == 0:
+            say(Progress("evaluate", message=f"testing {who}", step=start, steps=len(x)))
+    predicted = np.concatenate(parts)
+    result = np.empty_like(predicted)
+    result[order] = predicted
+    return result
+
+
+def latency(signature: Signature, x: Array, size: int, calls: int) -> float:
+    """Median milliseconds of a call with ``size`` examples of median length."""
+    if x.dtype == object:
+        x = x[np.argsort([len(text) for text in x], kind="stable")]
+    middle = max(0, len(x) // 2 - size // 2)
+    batch = x[middle : middle + size]
+    return median_ms(lambda: signature(batch), calls)
+
+
+def median_ms(call: Callable[[], object], calls: int) -> float:
+    call()
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times) * 1e3)
+
+
+def scores(task: Task, labels: tuple[str, ...], y: Array, outputs: Array) -> dict[str, Any]:
+    """Metrics of predictions ``[N,C]`` or ``[N,1]`` against targets ``[N]``, as fields of ``Evaluation``."""
+    from sklearn import metrics as sk
+
+    if task == "regression":
+        value = outputs[:, 0]
+        errors = {"mae": sk.mean_absolute_error(y, value), "rmse": sk.root_mean_squared_error(y, value)}
+        return {"metrics": {"r2": float(sk.r2_score(y, value))} | {name: float(v) for name, v in errors.items()}}
+    ids = np.arange(len(labels))
+    predicted = outputs.argmax(axis=1)
+    found = {
+        "accuracy": float((predicted == y).mean()),
+        "loss": float(-np.log(np.clip(outputs[np.arange(len(y)), y], 1e-7, 1)).mean()),
+        "ece": calibration_error(outputs, y),
+    }
+    if task == "binary":
+        found["roc_auc"] = float(sk.roc_auc_score(y, outputs[:, 1]))
+    precision, recall, _, support = sk.precision_recall_fscore_support(y, predicted, labels=ids, zero_division=0)
+    return {
+        "metrics": found,
+        "per_class": {
+            label: {"precision": float(precision[k]), "recall": float(recall[k]), "support": float(support[k])}
+            for k, label in enumerate(labels)
+        },
+        "confusion": sk.confusion_matrix(y, predicted, labels=ids).tolist(),
+    }
+
+
+def calibration_error(probabilities: Array, y: Array) -> float:
+    """Expected calibration error of the top class over equal-width bins (Guo et al. 2017, arXiv:1706.04599)."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
+    return float(sum(gaps))
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except ModelyardError as error:
+        sys.exit(str(error))

@@ -1,0 +1,195 @@
+"""Writes a trained model as a SavedModel with everything a server and an auditor want beside it.
+
+The work is done in a fresh process without a GPU: ``python -m modelyard.pipeline.stages.export REQUEST.json``.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelyard.models import backend, catalog
+from modelyard.models.errors import ModelyardError
+from modelyard.models.spec import ImageInput, ModelSpec, Recipe, Split
+from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
+from modelyard.models.types import Array
+from modelyard.pipeline import arrays, golden
+from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.progress import Progress, Report
+from modelyard.pipeline.results import Trained
+from modelyard.pipeline.stage_process import run_fresh, say
+
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+GOLDEN_EXAMPLES = 16
+WARMUP_BATCHES = (1, 8)
+UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
+"""Operations (by prefix) that TensorFlow Serving on a CPU refuses or cannot have."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the export process is told."""
+
+    model: str
+    recipe_name: str
+    recipe: Mapping[str, Any]
+    state: str
+    weights: str
+    golden_inputs: str
+    staged: str
+
+
+def export(
+    spec: ModelSpec, recipe_name: str, recipe: Recipe, trained: Trained, test: Split, staged: Path, report: Report
+) -> None:
+    """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
+
+    Raises:
+        StageFailed: the process failed, or the graph holds operations that a plain CPU server cannot run.
+    """
+    work = trained.state.parent
+    golden_inputs = arrays.save(work / "golden_inputs.npz", {"x": golden_examples(test)})
+    request = ExportRequest(
+        model=spec.name,
+        recipe_name=recipe_name,
+        recipe=asdict(recipe),
+        state=str(trained.state),
+        weights=str(trained.weights),
+        golden_inputs=str(golden_inputs),
+        staged=str(staged),
+    )
+    told = work / "export.json"
+    told.write_bytes(orjson.dumps(request))
+    run_fresh("export", "modelyard.pipeline.stages.export", [str(told)], report)
+
+
+def golden_examples(test: Split) -> Array:
+    """A few raw test inputs, spread evenly over the split; of texts, the shorter ones."""
+    x: Array = test.x
+    if x.dtype == object:
+        lengths = np.array([len(text) for text in x])
+        x = x[np.argsort(lengths, kind="stable")[: max(GOLDEN_EXAMPLES, len(x) // 2)]]
+    chosen = x[np.linspace(0, len(x) - 1, min(GOLDEN_EXAMPLES, len(x))).astype(int)]
+    examples: Array = chosen if x.dtype == object else chosen.astype(np.float32)
+    return examples
+
+
+# --- inside the export process ----------------------------------------------------------------------------------------
+
+
+def main(request_path: Path) -> None:
+    backend.begin("tensorflow")
+    request = ExportRequest(**orjson.loads(request_path.read_bytes()))
+    spec = catalog.load(request.model)
+    recipe = catalog.recipe_of(spec, request.recipe_name, request.recipe)
+    staged = Path(request.staged)
+    say(Progress("export", message="writing the SavedModel"))
+    answers = write_saved_model(spec, recipe, request, staged)
+    scan(staged / "saved_model.pb")
+    extra = staged / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    shutil.copyfile(request.weights, extra / "model.weights.h5")
+    shutil.copyfile(request.state, extra / "state.npz")
+    golden.save(staged, answers)
+    write_warmup(spec, answers, staged / WARMUP)
+
+
+def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, staged: Path) -> dict[str, Array]:
+    """Writes the graph; returns inputs and answers of the live model, named ``<signature>/<tensor>``."""
+    import keras
+    import tensorflow as tf
+
+    from modelyard.pipeline.signatures import endpoints
+
+    state = arrays.load(Path(request.state))
+    model = spec.build(recipe, state)
+    model.load_weights(request.weights)
+    found = endpoints(spec, model, state)
+    answers = {}
+    raw = arrays.load(Path(request.golden_inputs))["x"]
+    for endpoint in found.all:
+        inputs = golden_inputs(spec, endpoint.name, raw)
+        outputs = endpoint.function(tf.constant(inputs))  # also builds vectorisers, which must run before tracking
+        answers[f"{endpoint.name}/{endpoint.input.name}"] = inputs
+        answers |= {f"{endpoint.name}/{name}": value.numpy() for name, value in outputs.items()}
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for resource in found.resources:
+        archive.track(resource)
+    for endpoint in found.all:
+        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=[endpoint.input])
+    archive.write_out(staged, verbose=False)
+    return answers
+
+
+def golden_inputs(spec: ModelSpec, signature: str, raw: Array) -> Array:
+    """Raw examples in the form the signature takes: pixels, PNG bytes, UTF-8 bytes or vectors."""
+    if isinstance(spec.input, ImageInput) and signature == "image_bytes":
+        return np.array([png(image) for image in raw], dtype=object)
+    if raw.dtype == object:
+        return np.array([text.encode() for text in raw], dtype=object)
+    return raw
+
+
+def png(image: Array) -> bytes:
+    """PNG bytes of a grey image ``[H,W,1]`` with values 0..255."""
+    import tensorflow as tf
+
+    content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
+    return content
+
+
+def scan(saved_model: Path) -> None:
+    """Looks at every operation of the graph and of its functions.
+
+    Raises:
+        ExportRejected: one is of a kind that a plain CPU server cannot run.
+    """
+    found = sorted({name for name in operations(saved_model) if name.startswith(UNSERVABLE)})
+    if found:
+        raise ExportRejected(f"the exported graph holds {', '.join(found)}, which a plain CPU server cannot run")
+
+
+def operations(saved_model: Path) -> Iterator[str]:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    parsed = SavedModel.FromString(saved_model.read_bytes())
+    for graph in (meta.graph_def for meta in parsed.meta_graphs):
+        for node in graph.node:
+            yield node.op
+        for function in graph.library.function:
+            for node in function.node_def:
+                yield node.op
+
+
+def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> None:
+    """Requests that TensorFlow Serving replays while it loads the version, so that nobody meets a cold graph.
+
+    Format: TFRecord of ``PredictionLog`` (tensorflow/serving ``g3doc/saved_model_warmup.md``).
+    """
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for key, inputs in answers.items():
+            signature, name = key.split("/")
+            if name not in ("images", "image_bytes", "text", "vectors"):
+                continue
+            for size in WARMUP_BATCHES:
+                record = prediction_log_pb2.PredictionLog()
+                request = record.predict_log.request
+                request.model_spec.name = spec.name
+                request.model_spec.signature_name = signature
+                request.inputs[name].CopyFrom(to_proto(inputs[:size]))
+                writer.write(record.SerializeToString())
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except ModelyardError as error:
+        sys.exit(str(error))

@@ -1,0 +1,190 @@
+"""Seals an exported version with its manifest and gives it a number."""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard.models import backend
+from modelyard.models.registry import reference
+from modelyard.models.registry.manifest import (
+    BaselineRecord,
+    DataRecord,
+    Environment,
+    ImageLimits,
+    Manifest,
+    RecipeRecord,
+    SignatureSpec,
+    TensorSpec,
+    TextLimits,
+    Training,
+    VectorLimits,
+    Verdict,
+)
+from modelyard.models.registry.store import Store
+from modelyard.models.spec import Baseline, ImageInput, ModelSpec, Recipe, TextInput
+from modelyard.models.types import Array
+from modelyard.pipeline.results import Evaluation, Loaded, Trained
+
+EVALUATION = "assets.extra/evaluation.json"
+EXAMPLE_CHARS = 200
+
+
+def publish(
+    store: Store,
+    staged: Path,
+    *,
+    spec: ModelSpec,
+    recipe_name: str,
+    recipe: Recipe,
+    data: Loaded,
+    trained: Trained,
+    evaluation: Evaluation,
+    baseline: Baseline | None,
+    verdict: Verdict,
+    environment: Environment,
+    job: str | None,
+) -> Manifest:
+    """Writes ``evaluation.json`` and ``reference.json``, then the manifest, then claims the next number.
+
+    Raises:
+        StorageFailed: the store cannot be written; nothing numeric appears.
+    """
+    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
+    (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
+    signatures = read_signatures(staged)
+    weights_sha256 = weights_digest(trained.weights)
+
+    def seal(version: int, files: dict[str, str]) -> Manifest:
+        return Manifest(
+            model=spec.name,
+            version=version,
+            task=spec.task,
+            summary=spec.summary,
+            created_at=datetime.now(UTC),
+            input=input_limits(spec),
+            labels=spec.labels,
+            signatures=signatures,
+            example=example(data),
+            data=DataRecord(
+                name=data.name,
+                source=data.source,
+                fingerprint=data.fingerprint,
+                train=len(data.splits.train),
+                validation=len(data.splits.validation),
+                test=len(data.splits.test),
+                feedback=data.feedback,
+            ),
+            recipe=RecipeRecord(name=recipe_name, values=asdict(recipe)),
+            training=Training(
+                parameters=trained.parameters,
+                epochs=len(trained.history),
+                best_epoch=trained.best_epoch,
+                history=tuple(dict(epoch) for epoch in trained.history),
+                cpu_s=round(trained.cpu_s, 2),
+                wall_s=round(trained.wall_s, 2),
+                weights_sha256=weights_sha256,
+                started_from=trained.started_from,
+            ),
+            metrics=evaluation.metrics | {f"feedback_{name}": value for name, value in evaluation.recent.items()},
+            baseline=BaselineRecord(method=baseline.method, value=baseline.value) if baseline else None,
+            verdict=verdict,
+            environment=environment,
+            job=job,
+            files=files,
+        )
+
+    return store.publish(staged, seal)
+
+
+def input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:
+    if isinstance(spec.input, ImageInput):
+        return ImageLimits(height=spec.input.height, width=spec.input.width)
+    if isinstance(spec.input, TextInput):
+        return TextLimits(max_chars=spec.input.max_chars)
+    return VectorLimits(size=spec.input.size)
+
+
+def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
+    """The callable signatures of ``saved_model.pb``, inputs and outputs in order of name."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    from modelyard.models.tfserving.messages import dtype_name
+
+    parsed = SavedModel.FromString((staged / "saved_model.pb").read_bytes())
+
+    def tensors(infos: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                name=name,
+                dtype=dtype_name(info.dtype),
+                shape=tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
+            )
+            for name, info in sorted(infos.items())
+        )
+
+    return {
+        name: SignatureSpec(inputs=tensors(definition.inputs), outputs=tensors(definition.outputs))
+        for name, definition in sorted(parsed.meta_graphs[0].signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def example(data: Loaded) -> Any:
+    """One test input as it stands in a ``:predict`` body."""
+    x: Array = data.splits.test.x
+    if x.dtype == object:
+        return next((str(text) for text in x if len(text) <= EXAMPLE_CHARS), str(x[0])[:EXAMPLE_CHARS])
+    return x[0].tolist()
+
+
+def weights_digest(weights: Path) -> str:
+    """SHA-256 over names, shapes and values of all weights; the file's own bytes also hold times."""
+    import h5py
+
+    total = hashlib.sha256()
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            total.update(f"{name}{item.dtype}{item.shape}".encode())
+            total.update(np.ascontiguousarray(item[()]).tobytes())
+
+    with h5py.File(weights) as file:
+        file.visititems(add)
+    return total.hexdigest()
+
+
+def environment(device: str) -> Environment:
+    """What this process, which trained, computed with and on."""
+    version = importlib.metadata.version
+    used = backend.current()
+    return Environment(
+        code=code_revision(),
+        python=platform.python_version(),
+        tensorflow=backend.tensorflow_version() or "",
+        keras=version("keras"),
+        jax=version("jax") if used == "jax" else None,
+        numpy=version("numpy"),
+        backend=used,
+        device=device,
+    )
+
+
+def code_revision() -> str:
+    """The package version, with the git revision where there is a checkout."""
+    release = importlib.metadata.version("modelyard")
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return release
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return release
+    return f"{release}+g{described.stdout.strip()}"

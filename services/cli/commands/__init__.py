@@ -1,0 +1,1 @@
+"""What `modelyard` does, one command per file."""

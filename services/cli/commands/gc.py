@@ -1,0 +1,34 @@
+"""``modelyard gc``: let go of versions that nothing needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.models.registry import retention
+from modelyard.models.registry.store import Store
+from modelyard.services.cli import output as show
+from modelyard.services.settings import HOME
+
+MEGABYTE = 1e6
+
+
+def gc(
+    *,
+    model: Annotated[list[str] | None, typer.Option(help="Only of this model; may be repeated.")] = None,
+    keep: Annotated[int, typer.Option(help="How many of the newest stay in any case.", min=1)] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,
+    home: Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that holds everything.")] = HOME,
+) -> None:
+    """Delete versions that have no role (stable, canary, shadow, label, kept for a rollback) and are not the newest."""
+    store = Store(home.resolve() / "store")
+    found = [each for name in model or store.models() for each in retention.removable(store, name, keep)]
+    for each in () if dry_run else found:
+        retention.remove(store, each.model, each.version, by="gc", reason=f"not among the newest {keep}")
+    for name in () if dry_run else store.models():
+        retention.clear_trash(store, name)
+    rows = [(each.model, each.version, f"{each.size / MEGABYTE:.1f} MB") for each in found]
+    if rows:
+        show.table("model", "version", "would free" if dry_run else "freed", rows=rows)
+    else:
+        show.console.print("nothing to let go of")

@@ -1,0 +1,80 @@
+"""``modelyard keys``: create, list and revoke API keys, in the ledger itself: so the first key comes about.
+
+It runs where the ledger and the secret of the keys can be read, as in the gateway's container.
+"""
+
+import socket
+from contextlib import closing
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from modelyard.models.errors import ModelyardError
+from modelyard.services.cli import output as show
+from modelyard.services.keys import DAYS, MOST_DAYS, KeyAsked, Role
+from modelyard.services.ledger.keys import Keys
+from modelyard.services.settings import KeySettings
+
+app = typer.Typer(help="Create, list or revoke API keys. Runs where the ledger is.", no_args_is_help=True)
+
+
+class InvalidKey(ModelyardError):
+    """No key can be like this; says what it may be."""
+
+    exit_code = 2
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of whom it is for, such as ann or checkout-service.")],
+    *,
+    role: Annotated[Role, typer.Option(help="What it is for.")],
+    model: Annotated[list[str] | None, typer.Option(help="Only for this model; may be repeated.")] = None,
+    days: Annotated[int, typer.Option(help="How long it is good.", min=1, max=MOST_DAYS)] = DAYS,
+) -> None:
+    """Create a key, and print it: this is the only time that it is shown."""
+    asked, settings = key_asked(name, role, model or [], days), KeySettings.load()
+    secret = settings.key_bytes
+    with closing(Keys(settings.ledger)) as keys:
+        key, text = keys.create(asked, f"cli on {socket.gethostname()}", secret)
+    show.console.print(text, markup=False, soft_wrap=True)
+    models = ", ".join(key.models) or "all models"
+    show.errors.print(
+        f"{key.prefix} for {key.name}: {key.role} of {models}, until {key.expires_at:%Y-%m-%d}. "
+        "Keep it now: it is not shown again. Gateways know it within five seconds.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("list")
+def listed() -> None:
+    """List keys, without their secrets; those that have ended, too."""
+    with closing(Keys(KeySettings.load().ledger)) as keys:
+        found = keys.all()
+    rows = [
+        (
+            *(key.prefix, key.name, key.role, ", ".join(key.models) or "all", key.state),
+            *(f"{key.created_at:%Y-%m-%d %H:%M}", f"{key.expires_at:%Y-%m-%d}", key.by),
+        )
+        for key in found
+    ]
+    show.table("key", "name", "role", "models", "state", "created (UTC)", "expires", "by", rows=rows)
+
+
+@app.command()
+def revoke(prefix: Annotated[str, typer.Argument(metavar="KEY", help="As `modelyard keys list` shows it.")]) -> None:
+    """End a key: every gateway refuses it within five seconds."""
+    with closing(Keys(KeySettings.load().ledger)) as keys:
+        key = keys.revoke(prefix)
+    show.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
+
+
+def key_asked(name: str, role: Role, models: list[str], days: int) -> KeyAsked:
+    """Raises ``InvalidKey``: names what is wrong."""
+    try:
+        return KeyAsked(name=name, role=role, models=tuple(models), days=days)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InvalidKey(f"{'.'.join(map(str, problem['loc'])) or 'key'}: {problem['msg']}") from None

@@ -1,0 +1,228 @@
+"""``modelyard up``: the whole system on one machine, on loopback, in the foreground."""
+
+import fcntl
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.models import catalog
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.services import gpus
+from modelyard.services.cli import output as show
+from modelyard.services.cli.client import Client
+from modelyard.services.cli.examples import curl_lines
+from modelyard.services.cli.follow import follow
+from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
+from modelyard.services.cli.processes.supervisor import Service, Supervisor
+
+LOCAL_DRAIN_S = "2"
+POLL_S = 0.5
+
+
+class AlreadyUp(ModelyardError):
+    """Another `modelyard up` runs on the same folder."""
+
+
+class NotServing(ModelyardError):
+    """A model did not get as far as serving."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """One local system: its folder and ports."""
+
+    home: Path
+    data_dir: Path
+    port: int
+    serving_port: int
+    workers: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home / "store")
+
+    def environment(self, broker: str, serving: str) -> dict[str, str]:
+        """Settings of every process, as variables."""
+        return {
+            "MODELYARD_HOST": LOOPBACK,
+            "MODELYARD_PORT": str(self.port),
+            "MODELYARD_STORE": str(self.store.root),
+            "MODELYARD_DATA_DIR": str(self.data_dir),
+            "MODELYARD_WORK_DIR": str(self.home / "work"),
+            "MODELYARD_SERVING": serving,
+            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home / 'ledger.db'}",
+            "MODELYARD_BROKER_URL": broker,
+            "MODELYARD_CONCURRENCY": str(self.workers),
+            "MODELYARD_DRAIN_S": LOCAL_DRAIN_S,
+        }
+
+
+def up(local: Local, models: Sequence[str], recipe: str, data: str) -> None:
+    """Starts everything, trains what is missing, says where it serves, and runs until Ctrl-C or SIGTERM.
+
+    Raises:
+        ModelyardError: the cause and the way out; everything started is stopped again.
+    """
+    started = time.monotonic()
+    local.store.prepare()
+    with only_one(local.home):
+        for port in (local.port, local.serving_port):
+            ground.require_free(port)
+        supervisor = ground.supervisor_of(local.home)
+        with ground.until_stopped(supervisor):
+            start_all(local, supervisor, models)
+            client = Client(local.url)
+            train_missing(local, client, models, recipe, data)
+            wait_serving(local, client, models)
+            announce(local, models, time.monotonic() - started)
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Holds a lock that ends with this process.
+
+    Raises:
+        AlreadyUp: somebody else holds it.
+    """
+    with (home / ".up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyUp(f"the system in {home} is already up; stop it first, or choose another --home") from None
+        yield
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
+    """Redis, model server, gateway, scheduler and trainers; returns when all of them answer."""
+    folder = ground.private_folder(local.home)
+    broker = folder / "redis.sock"
+    services = processes(local, broker, models, gpus.visible())
+    with show.console.status("starting"):
+        ground.start(supervisor, services)
+
+
+def processes(local: Local, broker: Path, models: Sequence[str], gpu_names: Sequence[str]) -> list[Service]:
+    socket_path = broker.with_name(SERVING_SOCKET)
+    environment = local.environment(redis_server.broker_url(broker), f"unix:{socket_path}")
+    queue_files = (local.home / "redis").resolve()
+    queue_files.mkdir(parents=True, exist_ok=True)
+    rollout.write_config(local.store)
+    client = Client(local.url)
+    return [
+        Service(
+            "redis",
+            redis_server.command(redis_server.find_server(), broker, queue_files),
+            ready=lambda: redis_server.answers(broker),
+        ),
+        ground.model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
+        ground.gateway(client, environment),
+        Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
+        *trainers(environment, gpu_names, ready=lambda: announced(local.store, models)),
+    ]
+
+
+def trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Callable[[], bool]) -> list[Service]:
+    """One for each GPU, a job at a time, and one for the CPU's queue; without GPUs that one alone."""
+    command = [sys.executable, "-m", "modelyard.services.trainer"]
+    if not gpu_names:
+        return [Service("trainer", command, ready, environment)]
+    one_job = {**environment, "MODELYARD_GPUS": "1", "MODELYARD_CONCURRENCY": "1"}
+    return [
+        *(
+            Service(f"trainer-gpu{number}", command, ready, {**one_job, gpus.VARIABLE: name})
+            for number, name in enumerate(gpu_names)
+        ),
+        Service("trainer-cpu", command, ready, {**environment, "MODELYARD_GPUS": "0", gpus.VARIABLE: ""}),
+    ]
+
+
+def announced(store: Store, models: Sequence[str]) -> bool:
+    """Whether a trainer has said that it can train these."""
+    known = catalog.read(store.root)
+    return known is not None and set(models) <= set(known.trainable)
+
+
+# --- first versions ---------------------------------------------------------------------------------------------------
+
+
+def train_missing(local: Local, client: Client, models: Sequence[str], recipe: str, data: str) -> None:
+    """Trains every model that has no stable version yet, through the queue, and shows how it goes.
+
+    Raises:
+        NotServing: a job did not end in a serving version; with its reason.
+    """
+    missing = [model for model in models if rollout.read(local.store, model).stable is None]
+    if not missing:
+        return
+    waiting = unfinished(client)
+    ids = [
+        waiting.get(model) or client.submit({"model": model, "recipe": recipe, "data": data})["id"] for model in missing
+    ]
+    for job in follow(client, ids):
+        if not job["result"].get("promotion", {}).get("promoted"):
+            reason = job["result"].get("reason") or job["result"].get("promotion", {}).get("reason")
+            raise NotServing(f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer*.log")
+
+
+def unfinished(client: Client) -> dict[str, str]:
+    """Jobs that an earlier start left in the queue, by model."""
+    listed = client.get("/api/jobs")["jobs"]
+    return {job["model"]: job["id"] for job in listed if not job["finished_at"]}
+
+
+def wait_serving(local: Local, client: Client, models: Sequence[str]) -> None:
+    """Returns when the model server has every stable version loaded.
+
+    Raises:
+        NotServing: it did not load one in time; with its own words.
+    """
+    deadline = time.monotonic() + START_DEADLINE_S
+    with show.console.status("loading"):
+        for model in models:
+            stable = rollout.read(local.store, model).stable
+            while (state := client.get(f"/api/models/{model}")["versions"]) and not available(state, stable):
+                if time.monotonic() > deadline:
+                    raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
+                time.sleep(POLL_S)
+
+
+def available(versions: Sequence[Mapping[str, Any]], stable: int | None) -> bool:
+    return any(entry["version"] == stable and entry["state"] == "AVAILABLE" for entry in versions)
+
+
+def announce(local: Local, models: Sequence[str], took_s: float) -> None:
+    """The table, the lines to paste, and how to stop."""
+    rows = []
+    for model in models:
+        stable = rollout.read(local.store, model).stable
+        manifest = local.store.manifest(model, stable or 0)
+        rows.append(
+            (
+                model,
+                manifest.version,
+                show.metric(manifest.verdict.metric, manifest.verdict.value),
+                show.dataset(manifest.data.model_dump()),
+                f"{local.url}/v1/models/{model}:predict",
+            )
+        )
+    show.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
+    show.table("model", "version", "test", "dataset", "url", rows=rows)
+    show.console.print("\ntry:\n")
+    for line in curl_lines(local.store, local.home, local.url, models):
+        show.console.print(f"  {line}", soft_wrap=True, markup=False)
+    show.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)

@@ -1,0 +1,1 @@
+"""The local processes that `modelyard up` and `modelyard serve` start."""

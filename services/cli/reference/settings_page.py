@@ -1,0 +1,50 @@
+"""Writes the page of settings from the code.
+
+python -m modelyard.services.cli.reference.settings_page docs/settings.md
+"""
+
+import sys
+from pathlib import Path
+
+from modelyard.services.cli.settings import ClientSettings
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.settings import Settings
+from modelyard.services.trainer.settings import TrainerSettings
+
+PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
+    ("Gateway", GatewaySettings),
+    ("Trainer", TrainerSettings),
+    ("Scheduler", SchedulerSettings),
+    ("Command line", ClientSettings),
+)
+
+HEAD = """# Settings
+
+Written by `make docs` from the code. Every process reads its settings once, at the start, from environment variables,
+logs them with secrets masked, and exits with the reason if one is wrong. A password or key is better kept in a file of
+its own: `MODELYARD_LEDGER_PASSWORD` is also read from `modelyard_ledger_password` in `/run/secrets`, or in the folder
+that `MODELYARD_SECRETS_DIR` names, and so is every other variable.
+The model server takes flags named as TensorFlow Serving names them: `python -m modelyard.services.modelserver --help`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(section(title, settings) for title, settings in PROCESSES)])
+
+
+def section(title: str, settings: type[Settings]) -> str:
+    rows = [
+        f"| `MODELYARD_{name.upper()}` | `{shown(field.default)}` | {field.description} |"
+        for name, field in settings.model_fields.items()
+    ]
+    return "\n".join([f"## {title}\n", "| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def shown(default: object) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page())

@@ -1,0 +1,1 @@
+"""The management API: models, rollouts, jobs, searches, triggers, feedback, keys, health."""

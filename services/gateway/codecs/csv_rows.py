@@ -1,0 +1,111 @@
+"""Rows of numbers as ``text/csv`` (RFC 4180), for models that take vectors."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from modelyard.models.registry.manifest import TensorSpec
+from modelyard.models.types import Array
+from modelyard.services.gateway.codecs.tensors import (
+    FLOATS,
+    INTEGERS,
+    check_shape,
+    dtype_text,
+    numbers,
+    shown,
+)
+from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
+from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.serving.interface import Interface
+
+TYPE = "text/csv"
+VECTOR_RANK = 2
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+def signature_of(interface: Interface) -> str | None:
+    """The signature whose only input is vectors of numbers: the default one, if it is such."""
+    found = interface.signatures.get(DEFAULT_SIGNATURE)
+    if found is None or len(found.inputs) != 1 or found.inputs[0].dtype not in FLOATS | INTEGERS:
+        return None
+    shape = found.inputs[0].shape
+    return DEFAULT_SIGNATURE if shape is None or (len(shape) == VECTOR_RANK and shape[0] is None) else None
+
+
+def decode(body: bytes, spec: TensorSpec, most: int) -> Array:
+    """One row per line, of shape [rows, numbers per line]; a first line that holds no numbers is a header.
+
+    Raises:
+        InvalidRequest: not UTF-8, no rows or more than ``most``, lines of different length, a cell that is no number.
+    """
+    rows = list(cells(body))
+    if rows and not any(NUMBER.fullmatch(cell) for cell in rows[0]):
+        header, *rows = rows
+        widths(rows, len(header))
+    if not 0 < len(rows) <= most:
+        raise InvalidRequest(f"expected 1 to {most} lines of numbers, received {len(rows)}")
+    width = len(rows[0])
+    widths(rows, width)
+    check_shape(spec, (len(rows), width))
+    return numbers(spec, (len(rows), width), list(values(rows, spec)))
+
+
+def cells(body: bytes) -> Iterable[list[str]]:
+    """Lines that are not blank, cut into cells without the space around them."""
+    try:
+        text = body.decode("utf-8-sig")  # spreadsheets put a byte order mark in front
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+            if row:
+                yield [cell.strip() for cell in row]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"expected UTF-8, received byte 0x{body[error.start]:02x}") from None
+    except csv.Error as error:
+        raise InvalidRequest(f"malformed CSV: {error}") from None
+
+
+def widths(rows: Iterable[list[str]], width: int) -> None:
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise InvalidRequest(f"row {number}: expected {width} cells as in the first line, received {len(row)}")
+
+
+def values(rows: Iterable[list[str]], spec: TensorSpec) -> Iterable[int | float]:
+    wanted, convert = (INTEGER, int) if spec.dtype in INTEGERS else (NUMBER, float)
+    for number, row in enumerate(rows, 1):
+        for column, cell in enumerate(row, 1):
+            if not wanted.fullmatch(cell) or len(cell) > 400:  # noqa: PLR2004  # no number needs more
+                expected = f"a {dtype_text(spec.dtype)} number"
+                raise InvalidRequest(f"row {number}, column {column}: expected {expected}, received {shown(cell)}")
+            yield convert(cell)
+
+
+def encode(outputs: Mapping[str, Array]) -> str:
+    """Every output's numbers side by side, a row per input; ``name`` or ``name_0``, ``name_1`` … in the header.
+
+    Args:
+        outputs: all with the same number of rows.
+
+    Raises:
+        InvalidRequest: an output holds strings.
+    """
+    if strings := [name for name, array in outputs.items() if array.dtype == object]:
+        raise InvalidRequest(f"{strings[0]} holds strings, which are not answered as {TYPE}; ask for application/json")
+    flat = {name: array.reshape(len(array), -1) for name, array in outputs.items()}
+    names = [f"{name}_{index}" for name, array in flat.items() for index in range(array.shape[1])]
+    if len(names) == len(flat):
+        names = list(flat)
+    return written([names, *([str(cell) for part in row for cell in part] for row in zip(*flat.values(), strict=True))])
+
+
+def encode_labels(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Label, class and score, a row per input."""
+    return written([["label", "class_id", "score"], *([row["label"], row["class_id"], row["score"]] for row in rows)])
+
+
+def written(rows: Iterable[Iterable[Any]]) -> str:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,54 @@
+"""Answers in words: the likeliest label of each row, by the classes that the version's manifest names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelyard.models.types import Array
+from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
+from modelyard.services.gateway.serving.interface import Interface
+
+PROBABILITIES, CLASS_ID = "probabilities", "class_id"
+
+
+def has(interface: Interface, signature: str) -> bool:
+    """Whether this signature's answers have labels."""
+    outputs = {spec.name for spec in interface.signatures[signature].outputs}
+    return bool(interface.labels) and {PROBABILITIES, CLASS_ID} <= outputs
+
+
+def require(interface: Interface, signature: str) -> None:
+    """Raises ``InvalidRequest`` if it has none."""
+    if not has(interface, signature):
+        raise InvalidRequest(f"labels: {signature} of {interface.model} has none to answer with")
+
+
+def labelled(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
+    """Label, class and score of each row.
+
+    Args:
+        outputs: ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n].
+
+    Raises:
+        InvalidOutput: another shape, or a class that has no label.
+    """
+    probabilities, class_ids, labels = outputs.get(PROBABILITIES), outputs.get(CLASS_ID), interface.labels
+    wrong = f"the model did not return probabilities [n,{len(labels)}] and class_id [n]"
+    if probabilities is None or class_ids is None:
+        raise InvalidOutput(wrong)
+    if not class_ids.size or class_ids.ndim != 1 or probabilities.shape != (class_ids.size, len(labels)):
+        raise InvalidOutput(wrong)
+    for chosen in class_ids.tolist():
+        if not 0 <= chosen < len(labels):
+            raise InvalidOutput(f"class_id: expected 0 to {len(labels) - 1} from the model, received {chosen}")
+    return [
+        {"label": labels[chosen], "class_id": chosen, "score": row[chosen]}
+        for chosen, row in zip(class_ids.tolist(), probabilities, strict=True)
+    ]
+
+
+def with_scores(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
+    """As ``labelled``, with every label's score."""
+    return [
+        entry | {"scores": dict(zip(interface.labels, row, strict=True))}
+        for entry, row in zip(labelled(outputs, interface), outputs[PROBABILITIES], strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol's bodies: JSON and binary tensors."""

@@ -1,0 +1,188 @@
+"""TensorFlow Serving's JSON: row form ``instances`` -> ``predictions``, column form ``inputs`` -> ``outputs``.
+
+Format: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``; refusals are in its words where it has
+some, with the place added. ``docs/protocols.md`` lists what is different, and why.
+"""
+
+import re
+from collections.abc import Mapping, Set
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+
+from modelyard.models.errors import ModelyardError
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
+from modelyard.models.types import Array
+from modelyard.services.gateway.codecs import tfs_json_errors as json_faults
+from modelyard.services.gateway.codecs.tensors import from_json, to_json
+from modelyard.services.gateway.http.errors import InvalidRequest, Unimplemented
+from modelyard.services.gateway.serving.interface import Interface
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+
+JsonForm = Literal["row", "column"]
+
+
+# --- from the body ----------------------------------------------------------------------------------------------------
+
+
+def parse(body: bytes, max_depth: int) -> dict[str, Any]:
+    """A JSON object. Nesting is measured first: the parser must not meet a tower of brackets.
+
+    Raises:
+        InvalidRequest: with the place, where the text is malformed.
+    """
+    if not body:
+        raise InvalidRequest("JSON Parse error: The document is empty")
+    parsed = parse_value(body, max_depth)
+    if not isinstance(parsed, dict):
+        raise InvalidRequest(f"JSON Value: {json_faults.text(parsed)} Is not object")
+    return parsed
+
+
+def parse_value(text: bytes, max_depth: int) -> Any:
+    """Any JSON value; otherwise as ``parse``."""
+    if (deepest := depth(text)) > max_depth:
+        raise InvalidRequest(f"expected JSON nested at most {max_depth} deep, received {deepest}")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
+
+
+def depth(body: bytes) -> int:
+    """Deepest nesting of brackets outside strings; a few passes over the bytes, no recursion."""
+    steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
+    return int(np.frombuffer(steps, np.int8).cumsum(dtype=np.int64).max(initial=0))
+
+
+def find_signature(asked: Mapping[str, Any], interface: Interface) -> str:
+    """The name asked for, or the default one.
+
+    Raises:
+        InvalidRequest: names the valid ones.
+    """
+    name = asked.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(name, str):
+        wrong = "not formatted correctly. 'signature_name' key must be a string value."
+        raise InvalidRequest(f"JSON Value: {json_faults.text(asked)} {wrong}")
+    if (name := name or DEFAULT_SIGNATURE) not in interface.signatures:
+        known = " or ".join(interface.signatures)
+        raise InvalidRequest(f'Serving signature name: "{name[:200]}" not found in signature def; expected {known}')
+    return name
+
+
+def inputs_of(
+    asked: Mapping[str, Any], signature: SignatureSpec, most: int, *, shaped: bool = True
+) -> tuple[JsonForm, dict[str, Array]]:
+    """The form of the body, and one array per input.
+
+    Args:
+        most: largest number of instances.
+        shaped: whether shapes must be the signature's.
+
+    Raises:
+        InvalidRequest: both forms or neither, other names than the signature's, or values that do not fit.
+        Unimplemented: the column form of a type that has no JSON form.
+    """
+    form = form_of(asked, most)
+    specs = {spec.name: spec for spec in signature.inputs}
+    try:
+        values = by_row(asked["instances"], specs) if form == "row" else by_column(asked["inputs"], specs)
+        return form, {name: from_json(spec, values[name], shaped=shaped) for name, spec in specs.items()}
+    except InvalidRequest as refused:
+        raise worded(refused, form, asked, specs) from None
+
+
+def form_of(asked: Mapping[str, Any], most: int) -> JsonForm:
+    """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``most`` instances."""
+    if "instances" not in asked:
+        if "inputs" not in asked:
+            raise InvalidRequest("Missing 'inputs' or 'instances' key")
+        return "column"
+    instances, wrong = asked["instances"], ""
+    if "inputs" in asked:
+        wrong = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+    elif not isinstance(instances, list):
+        wrong = "Excepting 'instances' to be an list/array"  # spelled so
+    elif not instances:
+        wrong = "No values in 'instances' array"
+    if wrong:
+        raise InvalidRequest(f"JSON Value: {json_faults.text(asked)} {wrong}")
+    if len(instances) > most:
+        raise InvalidRequest(f"instances: expected a list of 1 to {most}, received {len(instances)}")
+    return "row"
+
+
+def by_row(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    """Per input the list of its values. A lone input may stand bare; several are an object per instance."""
+    if not json_faults.names_inputs(instances[0]) and len(specs) == 1:
+        return dict.fromkeys(specs, instances)
+    for index, row in enumerate(instances):
+        if not isinstance(row, dict) or row.keys() != specs.keys():
+            raise InvalidRequest(f"instances[{index}]: expected an object with the names {names_text(specs)}")
+    return {name: [row[name] for row in instances] for name in specs}
+
+
+def by_column(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    """Per input its value. A lone input may stand bare; names that are none of the inputs' are ignored."""
+    if not json_faults.names_inputs(inputs) and len(specs) == 1:
+        return dict.fromkeys(specs, inputs)
+    if not isinstance(inputs, dict) or not specs.keys() <= inputs.keys():
+        raise InvalidRequest(f"inputs: expected an object with the names {names_text(specs)}")
+    return inputs
+
+
+def worded(
+    refused: InvalidRequest, form: JsonForm, asked: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+) -> ModelyardError:
+    """A refusal in TensorFlow Serving's words, with ours behind them, which name the place."""
+    try:
+        if form == "row":
+            json_faults.in_rows(asked["instances"], specs)
+        else:
+            json_faults.in_columns(asked["inputs"], specs)
+    except json_faults.Fault as fault:
+        return (Unimplemented if fault.unimplemented else InvalidRequest)(f"{fault}; {refused}")
+    return refused
+
+
+def names_text(names: Set[str] | Mapping[str, Any]) -> str:
+    return ", ".join(sorted(names))
+
+
+# --- to the answer ----------------------------------------------------------------------------------------------------
+
+
+def check_rows(outputs: Mapping[str, Array]) -> None:
+    """Raises ``InvalidRequest`` if an output has no rows, or another number of them than the others."""
+    size = None
+    for name, array in outputs.items():
+        wrong = ""
+        if not array.shape:
+            wrong = "has no shape information "
+        elif size not in (None, len(array)):
+            wrong = f"has inconsistent batch size: {len(array)} expecting: {size}"
+        if wrong:
+            raise InvalidRequest(f"Tensor name: {name} {wrong}; send 'inputs' instead of 'instances'")
+        size = len(array)
+
+
+def rows(outputs: Mapping[str, Array]) -> list[Any]:
+    """One element per row: the bare value of a lone output, else an object by name; raises as ``check_rows``."""
+    check_rows(outputs)
+    values = {name: to_json(name, array) for name, array in outputs.items()}
+    if len(values) == 1:
+        return list(next(iter(values.values())))
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def columns(outputs: Mapping[str, Array]) -> Any:
+    """The bare value of a lone output, else an object by name."""
+    values = {name: to_json(name, array) for name, array in outputs.items()}
+    return values if len(values) > 1 else next(iter(values.values()))

@@ -1,0 +1,1 @@
+"""What every view stands on: errors, headers, bodies, deadlines, waiting."""

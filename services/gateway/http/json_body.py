@@ -1,0 +1,22 @@
+"""Bodies of control requests: JSON objects of known fields."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from modelyard.services.gateway.http.errors import InvalidRequest
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
+def parsed(kind: type[Asked], body: bytes) -> Asked:
+    """Raises ``InvalidRequest``, which names the field and, where that helps, those that there are."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        where = f"field {field!r}: " if field else ""
+        unknown = problem["type"] in ("extra_forbidden", "missing")
+        hint = f"; the fields are {', '.join(kind.model_fields)}" if unknown else ""
+        raise InvalidRequest(f"{where}{problem['msg']}{hint}") from None

@@ -1,0 +1,121 @@
+"""What TensorFlow Serving's REST API has beside predictions: state and metadata of versions, and its grammar of paths.
+
+Format: tensorflow/serving ``model_servers/http_rest_api_handler.cc`` and ``http_rest_api_util.cc``.
+"""
+
+import re
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, request
+from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
+from werkzeug.routing import Rule
+
+from modelyard.models.tfserving.messages import VersionStatus, get_model_metadata_pb2
+from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.serving.predictor import Serving
+
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+GRAMMAR = {
+    "POST": re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", re.IGNORECASE),
+    "GET": re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", re.IGNORECASE),
+}
+ENDPOINTS = {
+    "predict": "predict.predict",
+    "classify": "examples.classify",
+    "regress": "examples.regress",
+    "/metadata": "tfs.metadata",
+    None: "tfs.status",
+}
+MOST_VERSION = 2**63 - 1
+LONGEST_NAME = 128
+SHOWN_CHARS = 200
+ORIGIN = re.compile(r"https?://")
+
+
+def routes(serving: Serving) -> Blueprint:
+    """``GET /v1/models/NAME[/versions/N|/labels/L][/metadata]``, and whatever else begins with ``/v1/``."""
+    views = Blueprint("tfs", __name__)
+
+    @views.get("/v1/models/<model:model>", provide_automatic_options=False)
+    @views.get("/v1/models/<model:model>/versions/<version:version>", provide_automatic_options=False)
+    @views.get("/v1/models/<model:model>/labels/<label:label>", provide_automatic_options=False)
+    def status(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        del label  # as in TensorFlow Serving, which answers with every version
+        return {"model_version_status": [status_entry(entry) for entry in serving.status(model, version)]}
+
+    @views.get("/v1/models/<model:model>/metadata", provide_automatic_options=False)
+    @views.get("/v1/models/<model:model>/versions/<version:version>/metadata", provide_automatic_options=False)
+    @views.get("/v1/models/<model:model>/labels/<label:label>/metadata", provide_automatic_options=False)
+    def metadata(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        g.interface = serving.interface(model, version, label)
+        return signatures_json(serving.metadata(g.interface))
+
+    @views.record
+    def others(state: BlueprintSetupState) -> None:
+        """Rules for every method, below all others: Flask's own way to add a rule always names methods."""
+        for path in ("/v1/", "/V1/"):
+            state.app.url_map.add(Rule(f"{path}<rest:rest>", endpoint="tfs.other"))
+        state.app.view_functions["tfs.other"] = other
+
+    return views
+
+
+def other(rest: str) -> ResponseReturnValue:
+    """A path in other cases than ours, as ``/V1/Models/NAME:Predict``, or one that TensorFlow Serving refuses too.
+
+    Raises:
+        InvalidRequest: in its words.
+    """
+    del rest
+    if request.method == "OPTIONS":
+        return preflight()
+    grammar = GRAMMAR.get(request.method)
+    found = grammar.fullmatch(request.path) if grammar else None
+    if found is None or len(found["model"] or "") > LONGEST_NAME:
+        raise InvalidRequest(f"Malformed request: {request.method[:SHOWN_CHARS]} {request.path[:SHOWN_CHARS]}")
+    if not found["model"]:
+        raise InvalidRequest("Missing model name in request.")
+    asked: dict[str, Any] = {"model": found["model"]}
+    if found["version"]:
+        asked["version"] = version_of(found["version"])
+    if found["label"]:
+        asked["label"] = found["label"]
+    view: Any = current_app.view_functions[ENDPOINTS[found["verb"] and found["verb"].lower()]]
+    answer: ResponseReturnValue = view(**asked)
+    return answer
+
+
+def preflight() -> Response:
+    """OPTIONS: 200 for a page's question; which pages may read the answers, ``cors`` says."""
+    if not ORIGIN.search(request.headers.get("Origin", "")):
+        raise InvalidRequest("Origin: expected one that begins with http:// or https://")
+    return Response(mimetype="application/json")
+
+
+def version_of(digits: str) -> int:
+    """A version's number; raises ``InvalidRequest`` if 64 bits do not hold it."""
+    number = digits.lstrip("0") or "0"
+    if len(number) > len(str(MOST_VERSION)) or int(number) > MOST_VERSION:
+        raise InvalidRequest(f"Failed to convert version: {digits[:SHOWN_CHARS]} to numeric.")
+    return int(number)
+
+
+def status_entry(entry: VersionStatus) -> dict[str, Any]:
+    """One version; numbers of 64 bits are strings in protobuf's JSON."""
+    return {
+        "version": str(entry.version),
+        "state": entry.state,
+        "status": {"error_code": entry.error_code, "error_message": entry.error_message},
+    }
+
+
+def signatures_json(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> dict[str, Any]:
+    """Protobuf's JSON as TensorFlow Serving prints it: fields in snake_case, defaults included, int64 as strings."""
+    from google.protobuf.json_format import MessageToDict  # rarely needed, and slow to import
+
+    found = get_model_metadata_pb2.SignatureDefMap()
+    reply.metadata["signature_def"].Unpack(found)
+    shown = MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    spec = {"name": reply.model_spec.name, "signature_name": "", "version": str(reply.model_spec.version.value)}
+    return {"model_spec": spec, "metadata": {"signature_def": shown}}

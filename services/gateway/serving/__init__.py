@@ -1,0 +1,1 @@
+"""Which version answers, on which replica, in which batch."""

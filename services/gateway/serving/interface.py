@@ -1,0 +1,94 @@
+"""How one version is called: all that the gateway needs of it, whoever made it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.models.registry.manifest import (
+    ImageLimits,
+    Manifest,
+    SignatureSpec,
+    TensorSpec,
+    TextLimits,
+    VectorLimits,
+)
+from modelyard.models.registry.rollout import Canary, Shadow
+from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an answer that the rollout chose the version for is compared with."""
+
+    canary: Canary | None
+    shadow: Shadow | None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One version as callers see it."""
+
+    model: str
+    version: int
+    signatures: Mapping[str, SignatureSpec]
+    input: ImageLimits | TextLimits | VectorLimits | None
+    """What one input is; None where nobody said."""
+    labels: tuple[str, ...]
+    """Names of the classes, in order of their index; empty where there are none."""
+    source: str | None
+    """``real``, ``sample`` or ``generated`` data; None where nobody said."""
+    batches: bool
+    """Whether requests may share one run of the model: each row's answer depends on that row alone."""
+    max_batch: int | None = None
+    """Most rows in one call, where a measured plan says so."""
+    floats: bool = False
+    """The model server takes its newest version at each call; ``version`` is the one that it was when asked."""
+    trial: Trial | None = None
+    """Where the rollout chose this version, and has others to compare it with."""
+
+
+def published(manifest: Manifest) -> Interface:
+    """A version of ours. Its rows are independent: the pipeline compared them one by one with the trainer's answers."""
+    return Interface(
+        manifest.model,
+        manifest.version,
+        manifest.signatures,
+        manifest.input,
+        manifest.labels,
+        manifest.data.source,
+        batches=True,
+    )
+
+
+def foreign(reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: bool, floats: bool) -> Interface:
+    """Any other SavedModel, by what the model server says of its signatures."""
+    found = get_model_metadata_pb2.SignatureDefMap()
+    reply.metadata["signature_def"].Unpack(found)
+    signatures = {
+        name: SignatureSpec(
+            inputs=_tensors(signature.inputs), outputs=_tensors(signature.outputs), method=signature.method_name
+        )
+        for name, signature in found.signature_def.items()
+        if signature.inputs or signature.outputs  # TensorFlow's own ``__saved_model_init_op`` cannot be asked
+    }
+    return Interface(
+        reply.model_spec.name,
+        reply.model_spec.version.value,
+        signatures,
+        input=None,
+        labels=(),
+        source=None,
+        batches=batches,
+        floats=floats,
+    )
+
+
+def _tensors(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=name, dtype=dtype_name(info.dtype), shape=_shape(info.tensor_shape))
+        for name, info in sorted(infos.items())
+    )
+
+
+def _shape(found: Any) -> tuple[int | None, ...] | None:
+    return None if found.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in found.dim)

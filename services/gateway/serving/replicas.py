@@ -1,0 +1,165 @@
+"""The model servers behind the gateway: which of them gets a call, and what happens when one does not answer.
+
+Everything here runs on the event loop's thread: no locks. Bytes go in and come out; who asks knows the messages.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import grpc
+import structlog
+
+from modelyard.models.tfserving.messages import CHANNEL_OPTIONS, ServingFailed
+from modelyard.services.gateway.http.deadline import Deadline
+from modelyard.services.gateway.metrics import Metrics
+
+log = structlog.get_logger()
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
+REGRESS = "/tensorflow.serving.PredictionService/Regress"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+MARGIN_S = 0.02
+"""Kept back from every call, for the way home."""
+RETRY_WAIT_S = (0.02, 0.1)
+WORTH_RETRYING = 0.5
+"""Share of the deadline that must be left for a second attempt."""
+RETRY_SHARE = 0.1
+RETRY_WINDOW_S = 10.0
+RETRIES_AT_LEAST = 3
+"""Retries in the window that are allowed whatever their share."""
+AWAY_S = 1.0
+"""How long a server that could not be reached is asked only if no other is left."""
+SERVER_ERROR = 500
+
+
+class Servers:
+    """All model servers. Connections are opened by the first call."""
+
+    def __init__(self, addresses: Sequence[str], metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._servers = [Server(address, clock) for address in addresses]
+        self._budget = RetryBudget()
+        self._metrics = metrics
+        self._clock = clock
+
+    async def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
+        """The reply of the least busy server that can be reached; once more if it was away and there is time.
+
+        To another server that is there, always: what did not reach the one that is gone costs the others nothing twice.
+
+        Raises:
+            ServingFailed: with the server's code and words.
+        """
+        self._budget.request()
+        server = self._choose()
+        try:
+            return await self._ask(server, method, request, deadline)
+        except ServingFailed as failure:
+            late = deadline.left_s < WORTH_RETRYING * deadline.total_s
+            if failure.code is not grpc.StatusCode.UNAVAILABLE or late:
+                raise
+            if self._is_away(self._choose()) and not self._budget.retry():
+                raise
+        self._metrics.serving_retries.inc()
+        await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
+        return await self._ask(self._choose(), method, request, deadline)
+
+    async def close(self) -> None:
+        for server in self._servers:
+            await server.close()
+
+    def _choose(self) -> "Server":
+        return min(self._servers, key=lambda server: (self._is_away(server), server.in_flight))
+
+    def _is_away(self, server: "Server") -> bool:
+        return server.away_until > self._clock()
+
+    async def _ask(self, server: "Server", method: str, request: bytes, deadline: Deadline) -> bytes:
+        left_s = deadline.left_s - MARGIN_S
+        if left_s <= 0:
+            raise deadline.missed()
+        try:
+            return await server.ask(method, request, left_s)
+        except ServingFailed as failure:
+            self._metrics.serving_errors.labels(failure.code.name).inc()
+            if failure.status >= SERVER_ERROR:
+                log.warning("model server failed", code=failure.code.name, cause=str(failure), server=server.address)
+            raise
+
+
+class Server:
+    """One address."""
+
+    def __init__(self, address: str, clock: Callable[[], float]) -> None:
+        self.address = address
+        self._clock = clock
+        self.in_flight = 0
+        self.away_until = 0.0
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable] = {}
+
+    async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """One call; raises ``ServingFailed``."""
+        self.in_flight += 1
+        try:
+            reply: bytes = await self._method(method)(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+            if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and lets go of what it has just taken
+                code = grpc.StatusCode.UNAVAILABLE
+            if code is grpc.StatusCode.UNAVAILABLE:
+                self.away_until = self._clock() + AWAY_S
+            raise ServingFailed(code, error.details() or code.name) from None
+        finally:
+            self.in_flight -= 1
+        self.away_until = 0.0
+        return reply
+
+    async def close(self) -> None:
+        if self._channel:
+            await self._channel.close()
+
+    def _method(self, name: str) -> grpc.aio.UnaryUnaryMultiCallable:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        if name not in self._methods:
+            self._methods[name] = self._channel.unary_unary(name)
+        return self._methods[name]
+
+
+class RetryBudget:
+    """Where no server is known to be there, retries are at most a tenth of the requests of the last 10 s.
+
+    A server in trouble must not get twice the load.
+
+    Source: Beyer et al., Site Reliability Engineering, chapter 21.
+    """
+
+    def __init__(self) -> None:
+        self._requests: deque[float] = deque()
+        self._retries: deque[float] = deque()
+
+    def request(self) -> None:
+        self._requests.append(_forget(self._requests))
+
+    def retry(self) -> bool:
+        """Whether one more is allowed; a yes spends it."""
+        now = _forget(self._retries)
+        _forget(self._requests)
+        if len(self._retries) >= max(RETRIES_AT_LEAST, RETRY_SHARE * len(self._requests)):
+            return False
+        self._retries.append(now)
+        return True
+
+
+def _forget(moments: deque[float]) -> float:
+    """Drops what is older than the window; returns the time."""
+    now = time.monotonic()
+    while moments and moments[0] < now - RETRY_WINDOW_S:
+        moments.popleft()
+    return now

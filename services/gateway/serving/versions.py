@@ -1,0 +1,148 @@
+"""Which version answers, and how it is called.
+
+Versions of ours are read from the store: rollout and manifest. For any other SavedModel the model server is asked.
+"""
+
+import hashlib
+import os
+import random
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import grpc
+
+from modelyard.models.errors import UnknownName
+from modelyard.models.registry import batching_plan
+from modelyard.models.registry import rollout as rollouts
+from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
+from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound
+from modelyard.services.gateway.serving import interface as interfaces
+from modelyard.services.gateway.serving.interface import Interface, Trial
+
+KEY_HEADER = "X-Rollout-Key"
+"""Of who asks: equal keys get the same version."""
+PLAN_FRESH_S = 1.0
+"""How long a batching plan is believed; a version's manifest never changes."""
+
+
+def choose(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
+    """The version that answers: the caller's, the labelled one, or the stable one or its canary, if there is one.
+
+    Args:
+        key: of who asks: the same key gets the same version as long as its canary's share does not fall.
+
+    Raises:
+        InvalidRequest: no version bears the label; in TensorFlow Serving's words.
+    """
+    if pinned is not None:
+        return pinned
+    if label is not None:
+        if label not in rollout.named:
+            raise InvalidRequest(f"Unrecognized servable version label: {label}")
+        return rollout.named[label]
+    canary = rollout.canary
+    if canary and 100 * drawn(canary.version, key) < canary.percent:
+        return canary.version
+    return rollout.stable
+
+
+def chosen(rollout: Rollout | None, model: str, version: int | None, label: str | None, key: str | None) -> int | None:
+    """The version's number; None where only the model server knows.
+
+    Raises:
+        ServableNotFound: the model is ours, and none of its versions is stable.
+        InvalidRequest: an unknown label.
+    """
+    if rollout is None:
+        return version
+    number = choose(rollout, version, label, key)
+    if number is None:
+        raise ServableNotFound(f"{not_found(model, version)}; no version of it is stable yet")
+    return number
+
+
+def drawn(version: int, key: str | None) -> float:
+    """A number in 0..1: of the key, another one for each canary; or by chance."""
+    if key is None:
+        return random.random()
+    digest = hashlib.blake2b(f"{version}:{key}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest) / 2**56
+
+
+class Seen(NamedTuple):
+    """A rollout as it was last read."""
+
+    path: str
+    stamp: tuple[int, ...]
+    """Inode, time and size of its file."""
+    rollout: Rollout
+
+
+class Versions:
+    """The store's side: rollouts and interfaces of published versions, each read once per change."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rollouts: dict[str, Seen] = {}
+        self._interfaces: dict[tuple[str, int], tuple[float, Interface]] = {}
+
+    def models(self) -> tuple[str, ...]:
+        """Models with at least one version in the store."""
+        return tuple(model for model in self._store.models() if self._store.versions(model))
+
+    def rollout(self, model: str) -> Rollout | None:
+        """The model's rollout, read again when its file was replaced; None where we do not decide."""
+        seen = self._rollouts.get(model)
+        try:
+            path = seen.path if seen else str(self._store.folder(model) / rollouts.FILE)
+            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than asking
+        except (FileNotFoundError, UnknownName):
+            return None
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen is None or seen.stamp != stamp:
+            seen = self._rollouts[model] = Seen(path, stamp, rollouts.read(self._store, model))
+        return seen.rollout
+
+    def interface(self, model: str, version: int) -> Interface | None:
+        """A published version's interface; None where there is no manifest."""
+        looked_at, kept = self._interfaces.get((model, version), (0.0, None))
+        if time.monotonic() - looked_at < PLAN_FRESH_S:
+            return kept
+        try:
+            found = kept or interfaces.published(self._store.manifest(model, version))
+        except UnknownName:
+            return None
+        plan = batching_plan.read(self._store, model).plans.get(version)
+        found = replace(found, max_batch=plan.max_batch if plan else None)
+        self._interfaces[model, version] = (time.monotonic(), found)
+        return found
+
+
+def on_trial(interface: Interface, rollout: Rollout) -> Interface:
+    """Marked with the canary and the shadow, if there are any, that its answers are to be compared with."""
+    if rollout.canary is None and rollout.shadow is None:
+        return interface
+    return replace(interface, trial=Trial(rollout.canary, rollout.shadow))
+
+
+def newest_available(model: str, statuses: tuple[VersionStatus, ...]) -> int:
+    """What TensorFlow Serving gives to a caller who names no version.
+
+    Raises:
+        ServingFailed: UNAVAILABLE while versions are loading, else NOT_FOUND.
+    """
+    ready = [entry.version for entry in statuses if entry.state == "AVAILABLE"]
+    if ready:
+        return max(ready)
+    if any(entry.state in ("START", "LOADING") for entry in statuses):
+        raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{model} is being loaded; try again in a moment")
+    raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found(model, None))
+
+
+def not_found(model: str, version: int | None) -> str:
+    """In TensorFlow Serving's words."""
+    wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
+    return f"Servable not found for request: {wanted}"

@@ -1,0 +1,343 @@
+"""The durable record of jobs, apart from the broker: what was accepted, how it goes, how it ended.
+
+The broker may deliver a message twice, late or never; whether a job may start, and how it ended, is decided here by
+compare-and-set on its state and its lease, by the database's clock. SQLite (WAL) on one machine, else PostgreSQL.
+"""
+
+import secrets
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
+from sqlalchemy.orm import Session
+
+from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.job import (
+    FINAL,
+    MOVES,
+    UNDER_WAY,
+    Event,
+    Job,
+    KeyReused,
+    Priority,
+    State,
+    Submission,
+    TooLate,
+)
+from modelyard.services.ledger.logs import Logs
+from modelyard.services.ledger.sql.clock import now
+from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.tables import EventRow, JobRow, SubmissionRow, utc
+from modelyard.services.ledger.workers import Workers
+
+MAX_LOSSES = 3
+"""Of attempts; then the job has failed."""
+MAX_ATTEMPTS = 20
+"""Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
+KEY_KEPT = timedelta(hours=24)
+"""How long a submission's key is remembered."""
+LEASE_S = 60.0
+"""A running job whose worker has not renewed its lease for this long has lost it."""
+
+
+class Ledger:
+    """All jobs, what they wrote, and who works on them. Each call is one transaction; safe for several processes."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._session = self._database.session
+        self.logs = Logs(self._database)
+        self.workers = Workers(self._database)
+
+    def prepare(self) -> None:
+        """As the first call would: sees to it that the tables are there; raises ``StorageFailed``."""
+        self._database.prepare()
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings them up to date; raises ``StorageFailed``."""
+        self._database.migrate()
+
+    def add(
+        self,
+        *,
+        model: str,
+        recipe: str,
+        overrides: Mapping[str, Any],
+        data: str,
+        rollout: str,
+        by: str,
+        priority: Priority = Priority.NORMAL,
+        devices: str = "auto",
+        budget_s: float | None = None,
+        with_feedback: bool = False,
+        retry_of: str | None = None,
+        group: str | None = None,
+        submission: Submission | None = None,
+    ) -> Job:
+        """Accepts a job, in state QUEUED.
+
+        Args:
+            submission: if one of this key was accepted within ``KEY_KEPT``, its job is returned, as it is now.
+
+        Raises:
+            KeyReused: that one asked for something else.
+        """
+        row = JobRow(
+            id=f"job-{secrets.token_hex(8)}",
+            model=model,
+            recipe=recipe,
+            overrides=dict(overrides),
+            data=data,
+            rollout=rollout,
+            priority=priority,
+            devices=devices,
+            budget_s=budget_s,
+            with_feedback=with_feedback,
+            retry_of=retry_of,
+            group=group,
+            by=by,
+            state=State.QUEUED,
+            attempts=0,
+            losses=0,
+            spent_s=0.0,
+            created_at=datetime.now(UTC),
+            progress={},
+            result={},
+        )
+        with self._session() as session:
+            if submission and (earlier := _enter(session, submission, row.id)):
+                if earlier.digest != submission.digest:
+                    raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
+                return session.get_one(JobRow, earlier.job_id).to_job()
+            session.add(row)
+            session.flush()
+            _record(session, row.id, "state", {"state": State.QUEUED})
+            return row.to_job()
+
+    def forget(self, submission: Submission) -> None:
+        """The key is free again: what it stood for was not accepted after all."""
+        with self._session() as session:
+            session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
+
+    def job(self, job_id: str, models: Collection[str] | None = None, by: str | None = None) -> Job:
+        """One job.
+
+        Args:
+            models: it is not there for who asks unless it is of one of these.
+            by: nor unless this is who asked for it.
+
+        Raises:
+            UnknownName: it is not there.
+        """
+        with self._session() as session:
+            row = session.get(JobRow, job_id)
+            foreign = row and ((models is not None and row.model not in models) or (by is not None and row.by != by))
+            if row is None or foreign:
+                raise UnknownName(f"unknown job {job_id[:64]!r}")
+            return row.to_job()
+
+    def jobs(
+        self,
+        *,
+        model: str | None = None,
+        models: Collection[str] | None = None,
+        group: str | None = None,
+        states: Collection[State] | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> tuple[Job, ...]:
+        """The newest jobs first.
+
+        Args:
+            models: only of these; None for all.
+            before: only those that are older than this job.
+
+        Raises:
+            UnknownName: there is no such job.
+        """
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
+        if model is not None:
+            query = query.where(JobRow.model == model)
+        if models is not None:
+            query = query.where(JobRow.model.in_(models))
+        if group is not None:
+            query = query.where(JobRow.group == group)
+        if states is not None:
+            query = query.where(JobRow.state.in_(states))
+        if before is not None:
+            newer = self.job(before, models)
+            query = query.where(tuple_(JobRow.created_at, JobRow.id) < (newer.created_at, newer.id))
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def asked_by(self, author: str, since: datetime) -> int:
+        """How many jobs somebody has asked for; what follows a colon in ``by`` is the reason."""
+        theirs = JobRow.by.startswith(f"{author}:", autoescape=True)
+        query = select(func.count()).select_from(JobRow).where(theirs, JobRow.created_at > since)
+        with self._session() as session:
+            return session.scalar(query) or 0
+
+    def waiting(self, limit: int = 1000) -> tuple[Job, ...]:
+        """Queued jobs, the oldest first."""
+        query = select(JobRow).where(JobRow.state == State.QUEUED).order_by(JobRow.created_at, JobRow.id).limit(limit)
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+        """A job's story in order, from the event after ``after``."""
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
+        with self._session() as session:
+            return tuple(Event(row.id, utc(row.at), row.kind, row.body) for row in session.scalars(query))
+
+    def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
+        """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED)."""
+        current = self.job(job_id)
+        if current.state in FINAL:
+            return None
+        # Nobody handed it back. What was lost while publishing may be in the store: the next attempt has to look.
+        losses = current.losses + (current.state is State.RUNNING)
+        if losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS:
+            lost = f"its process or its worker was lost {losses} times"
+            reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
+            self._move(job_id, State.FAILED, _lost(), **_end({"reason": reason}))
+            return None
+        free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
+        started = self._move(
+            job_id,
+            State.RUNNING,
+            free,
+            started_at=datetime.now(UTC),
+            attempts=current.attempts + 1,
+            losses=losses,
+            progress={},
+            worker=worker,
+            lease_until=now(lease_s),
+        )
+        return self.job(job_id) if started else None
+
+    def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
+        """Holds a running job for another while; False if it is not this attempt's any more."""
+        with self._session() as session:
+            held = update(JobRow).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
+            return changes(session, held)
+
+    def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
+        """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
+        with self._session() as session:
+            kept = changes(session, update(JobRow).where(_held(job)).values(progress=dict(progress)))
+            if milestone and kept:
+                _record(session, job.id, "progress", progress)
+
+    def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
+        """Ends a job as its holder; False if it had ended already, or is another attempt's."""
+        return self._move(job.id, state, JobRow.attempts == job.attempts, **_end(result))
+
+    def holds(self, job: Job) -> bool:
+        """Whether the job is still this attempt's: not cancelled, not taken over."""
+        with self._session() as session:
+            return session.scalar(select(JobRow.id).where(_held(job))) is not None
+
+    def publishing(self, job: Job) -> bool:
+        """The holder asks to publish. True: from here on nobody can cancel; False: it is not its job any more."""
+        return self._move(job.id, State.PUBLISHING, _held(job))
+
+    def cancel(self, job_id: str, by: str) -> Job:
+        """Ends a job that waits or runs; who runs it sees that it does not hold it any more. Once more does nothing.
+
+        Raises:
+            TooLate: it has ended otherwise, or is being published.
+        """
+        ended = self._move(job_id, State.CANCELLED, true(), **_end({"reason": f"cancelled by {by}"}))
+        job = self.job(job_id)
+        if not ended and job.state is not State.CANCELLED:
+            now = "is being published; roll its version back" if job.state is State.PUBLISHING else f"has {job.state}"
+            raise TooLate(f"{job_id} {now}")
+        return job
+
+    def hand_back(self, job: Job, reason: str, *, lost: bool) -> bool:
+        """Lets go of a job that its holder cannot end: anybody may start it at once.
+
+        Args:
+            lost: the attempt counts as one that was lost.
+
+        Returns:
+            False, and nothing happens, if it is not its holder's any more.
+        """
+        freed = {"losses": job.losses + lost, "spent_s": _spent(job), "worker": None, "lease_until": None}
+        return self._move(job.id, State.QUEUED, _held(job), said={"reason": reason}, **freed)
+
+    def give_back(self, worker: str) -> tuple[Job, ...]:
+        """A worker that stops hands back what it still runs; the jobs, oldest first."""
+        held = self.held_by(worker)
+        return tuple(job for job in held if self.hand_back(job, "its worker stopped", lost=False))
+
+    def held_by(self, worker: str) -> tuple[Job, ...]:
+        """Jobs that a worker runs, oldest first."""
+        theirs = and_(JobRow.state.in_(UNDER_WAY), JobRow.worker == worker)
+        query = select(JobRow).where(theirs).order_by(JobRow.created_at)
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def lost(self) -> tuple[Job, ...]:
+        """Running jobs whose lease has run out, oldest first."""
+        query = select(JobRow).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
+        with self._session() as session:
+            return tuple(row.to_job() for row in session.scalars(query))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _move(
+        self,
+        job_id: str,
+        target: State,
+        condition: ColumnElement[bool],
+        said: Mapping[str, Any] = MappingProxyType({}),
+        **values: Any,
+    ) -> bool:
+        """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``.
+
+        Args:
+            said: becomes part of the job's story, as a result does.
+        """
+        sources = [source for source, targets in MOVES.items() if target in targets]
+        allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
+        with self._session() as session:
+            moved = changes(session, update(JobRow).where(allowed).values(state=target, **values))
+            if moved:
+                _record(session, job_id, "state", {"state": target, **said, **values.get("result", {})})
+            return moved
+
+
+def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
+    """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
+    moment = datetime.now(UTC)
+    session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_KEPT))
+    row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)
+    return None if added(session, row) else session.get_one(SubmissionRow, submission.key)
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    """Under way, and by this very attempt."""
+    return and_(JobRow.id == job.id, JobRow.state.in_(UNDER_WAY), JobRow.attempts == job.attempts)
+
+
+def _lost() -> ColumnElement[bool]:
+    """Whether no lease holds the job."""
+    return or_(JobRow.lease_until.is_(None), JobRow.lease_until < now())
+
+
+def _spent(job: Job) -> float:
+    """Seconds that a running job has run, with the attempts before."""
+    assert job.started_at
+    return job.spent_s + (datetime.now(UTC) - job.started_at).total_seconds()
+
+
+def _end(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"result": dict(result), "finished_at": datetime.now(UTC), "worker": None, "lease_until": None}
+
+
+def _record(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:
+    session.add(EventRow(job_id=job_id, at=datetime.now(UTC), kind=kind, body=dict(body)))

@@ -1,0 +1,67 @@
+"""The ledger's database: opened when it is first asked, its tables made or migrated then."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Delete, Engine, Update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from modelyard.services.ledger.sql import schema
+from modelyard.services.ledger.sql.engine import open_engine, storage_errors
+from modelyard.services.ledger.sql.tables import Table
+
+
+def changes(session: Session, statement: Update | Delete) -> bool:
+    """Carries out an UPDATE or DELETE; whether there was a row for it."""
+    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # its result is a CursorResult
+
+
+def added(session: Session, *rows: Table) -> bool:
+    """Adds rows; False, and nothing happens, if one of their keys is there, perhaps since this moment."""
+    try:
+        with session.begin_nested():
+            session.add_all(rows)
+    except IntegrityError:
+        return False
+    return True
+
+
+class Database:
+    """Transactions. Safe for many threads; not to be taken across a fork."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Sees to it that the tables are there; SQLite's are made, or brought up to date.
+
+        Raises:
+            StorageFailed: the database cannot be reached or written, is another release's, or was never migrated.
+        """
+        self._have_tables(schema.prepare)
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings those of an older release up to date. Raises ``StorageFailed``."""
+        self._have_tables(schema.migrate)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction; raises ``StorageFailed``."""
+        if not self._prepared:
+            self.prepare()
+        with storage_errors(), Session(self._engine) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _have_tables(self, how: Callable[[Engine], None]) -> None:
+        database = self._engine.url.database
+        with storage_errors():
+            if self._engine.dialect.name == "sqlite" and database:
+                Path(database).parent.mkdir(parents=True, exist_ok=True)
+            how(self._engine)
+        self._prepared = True

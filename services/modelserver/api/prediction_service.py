@@ -1,0 +1,123 @@
+"""``tensorflow.serving.PredictionService``: requests to the version they mean, and its name into the answers."""
+
+from functools import partial
+
+import grpc
+
+from modelyard.models.tfserving.messages import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+from modelyard.services.modelserver.errors import Refused, answering
+from modelyard.services.modelserver.inference.classify import classify
+from modelyard.services.modelserver.inference.multi_inference import infer
+from modelyard.services.modelserver.inference.predict import predict
+from modelyard.services.modelserver.inference.regress import regress
+from modelyard.services.modelserver.lifecycle.registry import Registry
+from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, Rules
+
+SIGNATURE_DEF = "signature_def"
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped, generated
+    """Answers from whatever the registry serves. The last look at whether the caller waits is right before a run."""
+
+    def __init__(self, registry: Registry, rules: Rules) -> None:
+        self._registry = registry
+        self._rules = rules
+
+    @answering
+    def Predict(  # noqa: N802 - the protocol's name
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """Runs one signature."""
+        with self._registry.borrow(request.model_spec) as version:
+            waiting = partial(require_waiting_caller, context)
+            response = predict(version.servable, request, self._rules, waiting)
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version.number
+        return response
+
+    @answering
+    def Classify(  # noqa: N802 - the protocol's name
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
+        """Runs a classification signature on serialized examples."""
+        response = classification_pb2.ClassificationResponse()
+        with self._registry.borrow(request.model_spec) as version:
+            waiting = partial(require_waiting_caller, context)
+            response.result.CopyFrom(classify(version.servable, request, self._rules, waiting))
+        _sign(response.model_spec, request.model_spec, version.number)
+        return response
+
+    @answering
+    def Regress(  # noqa: N802 - the protocol's name
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> regression_pb2.RegressionResponse:
+        """Runs a regression signature on serialized examples."""
+        response = regression_pb2.RegressionResponse()
+        with self._registry.borrow(request.model_spec) as version:
+            waiting = partial(require_waiting_caller, context)
+            response.result.CopyFrom(regress(version.servable, request, self._rules, waiting))
+        _sign(response.model_spec, request.model_spec, version.number)
+        return response
+
+    @answering
+    def MultiInference(  # noqa: N802 - the protocol's name
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Runs several such signatures of one model at once; the first task says which version."""
+        spec = request.tasks[0].model_spec if request.tasks else predict_pb2.PredictRequest().model_spec
+        with self._registry.borrow(spec) as version:
+            response = infer(version.servable, request, self._rules, partial(require_waiting_caller, context))
+        for result in response.results:
+            result.model_spec.version.value = version.number
+        return response
+
+    @answering
+    def GetModelMetadata(  # noqa: N802 - the protocol's name
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The SavedModel's signatures, from its file."""
+        del context
+        if not request.HasField("model_spec"):
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+        check_fields(request.metadata_field)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with self._registry.borrow(request.model_spec) as version:
+            response.metadata[SIGNATURE_DEF].Pack(version.servable.signature_defs)
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version.number
+        return response
+
+
+def _sign(answer: predict_pb2.PredictResponse, asked: predict_pb2.PredictRequest, version: int) -> None:
+    """Fills in which model, signature and version answered. Both arguments are ``ModelSpec``s."""
+    answer.name = asked.name
+    answer.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    answer.version.value = version
+
+
+def require_waiting_caller(context: grpc.ServicerContext) -> None:
+    """Refuses work whose caller cancelled or whose deadline has passed: nobody would get the answer.
+
+    grpc drops calls that ended while they waited for a thread; this covers the time since then.
+    """
+    remaining_s = context.time_remaining()
+    if remaining_s is not None and remaining_s <= 0:
+        raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the model was run")
+    if not context.is_active():
+        raise Refused(grpc.StatusCode.CANCELLED, "the call was cancelled before the model was run")
+
+
+def check_fields(fields: list[str]) -> None:
+    if not fields:
+        message = "GetModelMetadataRequest must specify at least one metadata_field"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+    for name in fields:
+        if name != SIGNATURE_DEF:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {name} is not supported")

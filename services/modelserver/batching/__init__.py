@@ -1,0 +1,1 @@
+"""Calls that come at the same time share one run."""

@@ -1,0 +1,1 @@
+"""Requests of each kind, run on one loaded version. No gRPC server in here."""

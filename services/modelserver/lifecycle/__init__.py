@@ -1,0 +1,1 @@
+"""Which versions are wanted, loaded and unloaded."""

@@ -1,0 +1,88 @@
+"""What to do next so that the wanted versions serve and no model ever stops answering meanwhile. Pure decisions.
+
+After TensorFlow Serving's ``core/availability_preserving_policy.cc``: a version that is no longer wanted goes only when
+a wanted one is AVAILABLE, or when its model was taken out of the configuration. Unlike there, a model for which nothing
+is wanted any more (a missing or empty base path, an empty ``specific {}``) keeps what it has.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from modelyard.services.modelserver.lifecycle.registry import State, VersionState
+from modelyard.services.modelserver.lifecycle.source import Candidate
+
+Key = tuple[str, int]
+"""Model and version."""
+Aspired = Mapping[str, Mapping[int, Candidate]]
+"""Wanted versions by model. A model that is not in it was taken out of the configuration."""
+States = Mapping[str, Mapping[int, VersionState]]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last failed try to load a version. Times are ``time.monotonic()`` seconds."""
+
+    candidate: Candidate
+    tries: int
+    retry_at: float
+    """Infinity when the tries are used up."""
+
+
+Attempts = Mapping[Key, Attempt]
+
+
+def droppable(aspired: Aspired, states: States) -> Iterator[Key]:
+    """AVAILABLE versions that may be withdrawn now, lowest first."""
+    for name, versions in states.items():
+        wanted = aspired.get(name)
+        if wanted is None or any(_is(versions, number, State.AVAILABLE) for number in wanted):
+            for number in sorted(versions):
+                if _is(versions, number, State.AVAILABLE) and number not in (wanted or ()):
+                    yield name, number
+
+
+def next_load(aspired: Aspired, states: States, attempts: Attempts, now: float) -> Key | None:
+    """The version to load now; None if there is none.
+
+    Models that answer nothing yet come first, then each model's highest version; versions that failed before come last.
+    """
+    due = [key for key in _loadable(aspired, states) if key not in attempts or _due(aspired, attempts[key], key, now)]
+
+    def urgency(key: Key) -> tuple[bool, bool, int]:
+        name, number = key
+        answers = any(state.state == State.AVAILABLE for state in states.get(name, {}).values())
+        return key in attempts, answers, -sorted(aspired[name]).index(number)
+
+    return min(due, key=urgency, default=None)
+
+
+def next_retry(aspired: Aspired, attempts: Attempts) -> float | None:
+    """When the next retry is due; None if none is."""
+    times = [attempt.retry_at for (name, number), attempt in attempts.items() if number in aspired.get(name, {})]
+    return min((time for time in times if time != float("inf")), default=None)
+
+
+def settled(aspired: Aspired, states: States, attempts: Attempts) -> bool:
+    """Every wanted version is AVAILABLE or was tried and failed."""
+    return all(
+        _is(states.get(name, {}), number, State.AVAILABLE) or (name, number) in attempts
+        for name, versions in aspired.items()
+        for number in versions
+    )
+
+
+def _loadable(aspired: Aspired, states: States) -> Iterator[Key]:
+    for name, versions in aspired.items():
+        known = states.get(name, {})
+        for number in versions:
+            if number not in known or known[number].state in (State.START, State.END):
+                yield name, number
+
+
+def _due(aspired: Aspired, attempt: Attempt, key: Key, now: float) -> bool:
+    name, number = key
+    return now >= attempt.retry_at or aspired[name][number] != attempt.candidate
+
+
+def _is(versions: Mapping[int, VersionState], number: int, state: int) -> bool:
+    return number in versions and versions[number].state == state

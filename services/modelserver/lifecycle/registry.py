@@ -1,0 +1,164 @@
+"""Which versions answer, and the state of every version ever wanted.
+
+Predictions read one immutable snapshot through one reference and take no lock that two versions share. Writers are few
+(the load thread and configuration changes); they swap in a changed copy.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import grpc
+from tensorflow_serving.apis import model_pb2
+
+from modelyard.models.tfserving.messages import get_model_status_pb2
+from modelyard.services.modelserver.errors import Refused
+from modelyard.services.modelserver.runtime.servable import Servable
+
+State = get_model_status_pb2.ModelVersionStatus.State
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """``state`` is a ``ModelVersionStatus.State``, ``code`` a ``tensorflow.error.Code`` (0 is OK)."""
+
+    state: int
+    code: int = 0
+    message: str = ""
+
+
+class ServedVersion:
+    """One loaded version and the number of calls in flight on it."""
+
+    def __init__(self, number: int, servable: Servable) -> None:
+        self.number = number
+        self.servable = servable
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._when_idle: Callable[[], None] | None = None
+
+    def enter(self) -> bool:
+        """Counts a call in; False if the version was retired between being looked up and now."""
+        with self._lock:
+            if self._when_idle is not None:
+                return False
+            self._in_flight += 1
+            return True
+
+    def leave(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            idle = self._when_idle if self._in_flight == 0 else None
+        if idle is not None:
+            idle()
+
+    def retire(self, when_idle: Callable[[], None]) -> None:
+        """Lets no further call in, and calls ``when_idle`` once: when the last call leaves, or now if there is none."""
+        with self._lock:
+            self._when_idle = when_idle
+            idle = self._in_flight == 0
+        if idle:
+            when_idle()
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The versions of one model that answer, and its labels."""
+
+    versions: Mapping[int, ServedVersion] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Registry:
+    """The snapshot that calls read, and the states that ``GetModelStatus`` reports."""
+
+    def __init__(self) -> None:
+        self._writing = threading.Lock()
+        self._models: Mapping[str, ServedModel] = {}
+        self._states: Mapping[str, Mapping[int, VersionState]] = {}
+
+    # --- reading: no lock -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def borrow(self, spec: model_pb2.ModelSpec) -> Iterator[ServedVersion]:
+        """The version that a request means, kept loaded until the block ends.
+
+        Raises:
+            Refused: NOT_FOUND, or INVALID_ARGUMENT for an unknown label or a request without a name.
+        """
+        version = self._find(spec)
+        while not version.enter():  # retired a moment ago: the snapshot has already changed
+            version = self._find(spec)
+        try:
+            yield version
+        finally:
+            version.leave()
+
+    @property
+    def states(self) -> Mapping[str, Mapping[int, VersionState]]:
+        """States by model and version; a snapshot."""
+        return self._states
+
+    def available(self, name: str) -> Mapping[int, ServedVersion]:
+        return self._models.get(name, ServedModel()).versions
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Version numbers of a model by label."""
+        return self._models.get(name, ServedModel()).labels
+
+    def _find(self, spec: model_pb2.ModelSpec) -> ServedVersion:
+        if not spec.name:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        model = self._models.get(spec.name, ServedModel())
+        choice = spec.WhichOneof("version_choice")
+        if choice is None:
+            if not model.versions:
+                raise Refused(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+            return model.versions[max(model.versions)]
+        number = spec.version.value if choice == "version" else _labelled(model, spec.version_label)
+        if number not in model.versions:
+            message = f"Servable not found for request: Specific({spec.name}, {number})"
+            raise Refused(grpc.StatusCode.NOT_FOUND, message)
+        return model.versions[number]
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def mark(self, name: str, number: int, state: VersionState) -> None:
+        """Records the state of a version."""
+        with self._writing:
+            self._states = {**self._states, name: {**self._states.get(name, {}), number: state}}
+
+    def publish(self, name: str, number: int, servable: Servable) -> None:
+        """Lets a loaded version answer from now on."""
+        with self._writing:
+            model = self._models.get(name, ServedModel())
+            self._swap(name, replace(model, versions={**model.versions, number: ServedVersion(number, servable)}))
+        self.mark(name, number, VersionState(State.AVAILABLE))
+
+    def withdraw(self, name: str, number: int) -> ServedVersion:
+        """Lets a version answer no new call; the caller retires it, so that calls in flight can end."""
+        self.mark(name, number, VersionState(State.UNLOADING))
+        with self._writing:
+            model = self._models[name]
+            rest = {other: version for other, version in model.versions.items() if other != number}
+            self._swap(name, replace(model, versions=rest))
+        return model.versions[number]
+
+    def label(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+        """Replaces the labels of all models."""
+        with self._writing:
+            names = {*self._models, *labels}
+            self._models = {
+                name: replace(self._models.get(name, ServedModel()), labels=labels.get(name, {})) for name in names
+            }
+
+    def _swap(self, name: str, model: ServedModel) -> None:
+        self._models = {**self._models, name: model}
+
+
+def _labelled(model: ServedModel, label: str) -> int:
+    if label not in model.labels:
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+    return model.labels[label]

@@ -1,0 +1,67 @@
+"""Replays recorded requests through a version before it answers, so that no caller pays for its first runs.
+
+Rules as in tensorflow/serving ``servables/tensorflow/saved_model_warmup_util.cc``: a missing file is fine; a file that
+cannot be read, more than 1000 records or a failing request fails the load.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from modelyard.models.tfserving.messages import prediction_log_pb2
+from modelyard.services.modelserver.errors import Refused
+from modelyard.services.modelserver.inference.classify import classify
+from modelyard.services.modelserver.inference.multi_inference import infer
+from modelyard.services.modelserver.inference.predict import predict
+from modelyard.services.modelserver.inference.regress import regress
+from modelyard.services.modelserver.runtime.servable import Rules, Servable, always
+
+FILE = "assets.extra/tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+METHODS: dict[str, Callable[[Servable, Any, Rules, Callable[[], None]], Any]] = {
+    "predict_log": predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": infer,
+}
+"""What answers the request of a ``PredictionLog``, by its kind; the others cannot be replayed."""
+
+
+def warm_up(servable: Servable, records: Iterable[bytes], rules: Rules, times: int = 1) -> int:
+    """Replays all records, each a ``PredictionLog``, so many times, and returns how many there were.
+
+    Raises:
+        Refused: too many records, one that cannot be read, or one whose request the version refuses.
+    """
+    logs = list(_parsed(islice(records, MAX_RECORDS + 1)))
+    if len(logs) > MAX_RECORDS:
+        raise Refused(
+            grpc.StatusCode.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {FILE}"
+        )
+    for position, log in enumerate(logs):
+        for _ in range(times):
+            _replay(servable, log, position, rules)
+    return len(logs)
+
+
+def _parsed(records: Iterable[bytes]) -> Iterator[prediction_log_pb2.PredictionLog]:
+    for position, record in enumerate(records):
+        try:
+            yield prediction_log_pb2.PredictionLog.FromString(record)
+        except DecodeError as error:
+            message = f"Failed to parse warmup record {position} from {FILE}: {error}"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message) from error
+
+
+def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog, position: int, rules: Rules) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind not in METHODS:
+        message = f"Unsupported log_type {kind} for warmup, record {position}"
+        raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
+    try:
+        METHODS[kind](servable, getattr(log, kind).request, rules, always)
+    except Refused as refusal:
+        raise Refused(refusal.code, f"warmup record {position} failed: {refusal}") from refusal

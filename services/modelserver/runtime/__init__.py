@@ -1,0 +1,1 @@
+"""One SavedModel, run through TensorFlow's C API."""

@@ -1,0 +1,93 @@
+"""SavedModel folder -> ``Servable``, through TensorFlow's own loader."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.models.tfserving.messages import get_model_metadata_pb2, meta_graph_pb2
+from modelyard.services.modelserver.runtime.servable import (
+    Servable,
+    Signature,
+    TensorInfo,
+    Waiting,
+)
+from modelyard.services.modelserver.runtime.session import Session
+from modelyard.services.modelserver.runtime.tensor import Tensor
+from modelyard.services.modelserver.runtime.tensor_message import from_message
+from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC
+
+SIGNATURE_DEF_FIELD = 5
+"""Of ``MetaGraphDef`` (``meta_graph.proto``)."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The TensorFlow library, and how sessions are to be made in it."""
+
+    c: TensorFlowC
+    config: bytes
+    """``ConfigProto``, serialized."""
+    run_options: bytes
+    """``RunOptions``, serialized."""
+
+
+def load(runtime: Runtime, folder: Path, tags: Sequence[str] = ("serve",)) -> Servable:
+    """Loads any SavedModel that holds a graph with exactly these tags, TensorFlow 1 or 2, ours or not.
+
+    Raises:
+        Refused: TensorFlow's own code and words.
+    """
+    session = Session(runtime.c, folder, tags, runtime.config, runtime.run_options)
+    signature_defs = signature_map(session.meta_graph)
+
+    def run(feeds: Any, fetches: tuple[str, ...], waiting: Waiting) -> list[Tensor]:
+        waiting()
+        return session.run(feeds, fetches)
+
+    signatures = {name: signature(proto) for name, proto in signature_defs.signature_def.items()}
+    return Servable(signatures, signature_defs, run, session.close)
+
+
+def signature_map(meta_graph: bytes) -> get_model_metadata_pb2.SignatureDefMap:
+    """The signatures of a serialized ``MetaGraphDef``, read without its graph, which may be large."""
+    parts = b"".join(_fields(meta_graph, SIGNATURE_DEF_FIELD))
+    found = meta_graph_pb2.MetaGraphDef.FromString(parts)
+    return get_model_metadata_pb2.SignatureDefMap(signature_def=found.signature_def)
+
+
+def signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
+    defaults = {alias: from_message(value) for alias, value in proto.defaults.items()}
+    return Signature(
+        inputs=_tensors(proto.inputs),
+        outputs=_tensors(proto.outputs),
+        method_name=proto.method_name,
+        defaults={alias: value for alias, value in defaults.items() if value is not None},
+    )
+
+
+def _tensors(infos: Any) -> dict[str, TensorInfo]:
+    return {alias: TensorInfo(infos[alias].name, infos[alias].dtype) for alias in sorted(infos)}
+
+
+def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
+    """The encoded fields of one number; ``MetaGraphDef`` has only fields with a length, or single varints."""
+    position = 0
+    while position < len(message):
+        start = position
+        tag, position = _varint(message, position)
+        length, position = _varint(message, position)
+        if tag & 7 == 2:  # noqa: PLR2004 - wire type "length-delimited"
+            position += length
+        if tag >> 3 == wanted:
+            yield message[start:position]
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:  # noqa: PLR2004 - no further byte follows
+            return value, position

@@ -1,0 +1,82 @@
+"""The LSTM in one operation answers as Keras's loop does: any length, mask, direction and state."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modelyard.models.fused_lstm import FusedLSTM
+
+ROWS, STEPS, CHANNELS, UNITS = 5, 11, 7, 6
+LENGTHS = (11, 1, 4, 0, 8)
+
+
+def both(*, return_sequences: bool, **options: Any) -> tuple[FusedLSTM, Any]:
+    """The fused layer and Keras's own with its weights, zero where masked as ``Bidirectional`` asks it to be."""
+    options["return_sequences"] = return_sequences
+    fused, plain = (
+        FusedLSTM(UNITS, **options),
+        keras.layers.LSTM(UNITS, zero_output_for_mask=return_sequences, **options),
+    )
+    for layer in (fused, plain):
+        layer.build((None, None, CHANNELS))
+    generator = np.random.default_rng(1)
+    fused.set_weights([generator.normal(size=weight.shape) for weight in fused.weights])
+    plain.set_weights(fused.get_weights())
+    return fused, plain
+
+
+def sequences() -> Any:
+    return tf.constant(np.random.default_rng(2).normal(size=(ROWS, STEPS, CHANNELS)), tf.float32)
+
+
+def operations(layer: Any, **call: Any) -> set[str]:
+    traced = tf.function(lambda x: layer(x, **call)).get_concrete_function(tf.TensorSpec((None, None, CHANNELS)))
+    return {node.op for node in traced.graph.as_graph_def().node}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_answers_as_keras_does(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
+    fused, plain = both(return_sequences=return_sequences, go_backwards=go_backwards, return_state=True)
+    mask = tf.sequence_mask(LENGTHS, STEPS) if masked else None
+    state = [tf.random.stateless_normal((ROWS, UNITS), (3, each)) for each in range(2)]
+    received = fused(sequences(), initial_state=state, mask=mask)
+    for ours, keras_own in zip(received, plain(sequences(), initial_state=state, mask=mask), strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=2e-6)
+
+
+def test_bidirectional_answers_as_keras_does() -> None:
+    fused, plain = (
+        keras.layers.Bidirectional(kind(UNITS, return_sequences=True)) for kind in (FusedLSTM, keras.layers.LSTM)
+    )
+    mask = tf.sequence_mask(LENGTHS, STEPS)
+    expected = plain(sequences(), mask=mask)
+    fused(sequences(), mask=mask)
+    fused.set_weights(plain.get_weights())
+    np.testing.assert_allclose(fused(sequences(), mask=mask), expected, atol=2e-6)
+
+
+def test_is_one_operation_without_a_loop() -> None:
+    fused, plain = both(return_sequences=True)
+    assert "BlockLSTMV2" in operations(fused)
+    assert "While" in " ".join(operations(plain))
+    assert "While" not in " ".join(operations(fused))
+
+
+def test_trains_in_the_ways_of_keras() -> None:
+    assert "BlockLSTMV2" not in operations(both(return_sequences=True)[0], training=True)
+
+
+@pytest.mark.parametrize("options", [{"activation": "relu"}, {"recurrent_activation": "relu"}, {"use_bias": False}])
+def test_leaves_other_cells_to_keras(options: dict[str, Any]) -> None:
+    assert "BlockLSTMV2" not in operations(FusedLSTM(UNITS, **options))
+
+
+def test_survives_saving_and_loading() -> None:
+    fused = both(return_sequences=True)[0]
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(fused))
+    assert type(again) is FusedLSTM

@@ -1,0 +1,99 @@
+"""Callers that wait, and those that do not any more: no run is started for nobody."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from modelyard.services.modelserver.api.prediction_service import require_waiting_caller
+from modelyard.services.modelserver.errors import Refused
+from tests.support.modelserver import (
+    HELD_S,
+    PATIENCE_S,
+    Blocking,
+    Serve,
+    Served,
+    Store,
+    X,
+    eventually,
+    request,
+    saved,
+    serve,
+    store,
+)
+
+__all__ = ["saved", "serve", "store"]  # fixtures
+
+
+@pytest.fixture
+def blocked(store: Store, serve: Serve) -> Iterator[tuple[Served, Blocking, grpc.Future]]:
+    """A server whose only prediction thread is held by a call until ``go`` is set; that call."""
+    store.put("m", 1)
+    store.configure(store.entry("m"))
+    model = Blocking()
+    served = serve(start_loader=model, grpc_max_threads=1)
+    served.await_state(1, "AVAILABLE")
+    call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
+    assert model.running.wait(PATIENCE_S)
+    yield served, model, call
+    model.go.set()
+    call.result()
+
+
+def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served, Blocking, grpc.Future]) -> None:
+    """Calls that expired or were cancelled while they waited for a thread start no model run: 10,000 of them."""
+    served, model, _ = blocked
+    predict = served.prediction.Predict
+    for _ in range(20):
+        calls = [predict.future(request(x=X), timeout=HELD_S) for _ in range(450)]
+        calls += [predict.future(request(x=X), timeout=0.001) for _ in range(50)]
+        for call in calls[:450]:
+            call.cancel()
+        assert {call.code() for call in calls[:450]} == {grpc.StatusCode.CANCELLED}
+        assert {call.code() for call in calls[450:]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    served.state(1)  # the connection keeps its order: what was said before this has reached the server
+    model.go.set()
+    predict(request(x=X), timeout=PATIENCE_S)  # on the same single thread, behind all of them
+    assert model.runs == [1, 1]
+
+
+def test_status_and_health_answer_while_every_prediction_thread_is_busy(
+    blocked: tuple[Served, Blocking, grpc.Future],
+) -> None:
+    """They have threads of their own."""
+    served, _, call = blocked
+    assert served.state(1) == "AVAILABLE"
+    eventually(lambda: served.health() == "SERVING", "ready")
+    assert not call.done()
+
+
+class Ending:
+    """As much of a call's context as tells whether its caller still waits."""
+
+    def __init__(self, remaining_s: float | None, *, active: bool) -> None:
+        self._remaining_s = remaining_s
+        self._active = active
+
+    def time_remaining(self) -> float | None:
+        return self._remaining_s
+
+    def is_active(self) -> bool:
+        return self._active
+
+
+@pytest.mark.parametrize(
+    ("context", "code"),
+    [
+        (Ending(0.0, active=True), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (Ending(0.0, active=False), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (Ending(5.0, active=False), grpc.StatusCode.CANCELLED),
+        (Ending(None, active=False), grpc.StatusCode.CANCELLED),
+    ],
+)
+def test_call_that_ended_while_its_request_was_decoded_is_refused(context: Ending, code: grpc.StatusCode) -> None:
+    """The last look is right before the run; a caller that waits, with or without a deadline, passes it."""
+    with pytest.raises(Refused) as caught:
+        require_waiting_caller(context)
+    assert caught.value.code == code
+    require_waiting_caller(Ending(5.0, active=True))
+    require_waiting_caller(Ending(None, active=True))

@@ -1,0 +1,118 @@
+"""A run that is cut off goes on after its last whole epoch, and ends where it would have ended."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from modelyard.models.batches import Batches
+from modelyard.models.spec import Prepared, Recipe, Splits
+from modelyard.pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
+from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.results import Trained
+from modelyard.pipeline.stages.publish import weights_digest
+from modelyard.pipeline.stages.train import train
+from tests.keras.pipeline.test_train import RECIPE, SPEC, SPLITS
+
+
+def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+    """In another order each epoch."""
+    validation = Batches(splits.validation.x, splits.validation.y, 128)
+    return Prepared(Batches(splits.train.x, splits.train.y, recipe.batch_size, seed=recipe.seed), validation)
+
+
+SHUFFLED = replace(SPEC, prepare=prepare)
+
+
+class CutOff(BaseException):
+    """Nothing below may catch it, as nothing catches SIGKILL."""
+
+
+def run(work: Path, recipe: Recipe, spec: Any = SHUFFLED, cut_after: int = 0) -> tuple[Trained, list[Progress]]:
+    """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
+    said: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        said.append(progress)
+        if cut_after and progress.epoch == cut_after and progress.step == progress.steps:
+            raise CutOff
+
+    work.mkdir(exist_ok=True)
+    return train(spec, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", report), said
+
+
+def epochs(said: list[Progress]) -> set[int]:
+    return {progress.epoch for progress in said if progress.epoch}
+
+
+def cut(work: Path, recipe: Recipe, epoch: int) -> None:
+    with pytest.raises(CutOff):
+        run(work, recipe, cut_after=epoch)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(replace(RECIPE, ema=0.9, keep="last"), id="averaged"),
+        pytest.param(replace(RECIPE, epochs=3, optimizer="sgd", schedule="constant", learning_rate=4.0), id="worse"),
+    ],
+)
+def test_a_run_cut_off_after_every_epoch_gives_the_weights_of_one_that_was_not(tmp_path: Path, recipe: Recipe) -> None:
+    """Bit for bit: optimiser, schedule, dropout, order of the batches, averages and the best so far are all kept."""
+    whole, _ = run(tmp_path / "whole", recipe)
+    for epoch in range(1, recipe.epochs):
+        cut(tmp_path / "cut", recipe, epoch)
+    resumed, said = run(tmp_path / "cut", recipe)
+    assert epochs(said) == {recipe.epochs}
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+    assert resumed.cpu_s > 0
+
+
+def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path) -> None:
+    """Neither after its last epoch nor after its patience ended."""
+    for name, recipe in (("all", RECIPE), ("hopeless", replace(RECIPE, epochs=50, learning_rate=8.0, patience=1))):
+        first, _ = run(tmp_path / name, recipe)
+        again, said = run(tmp_path / name, recipe)
+        assert epochs(said) == set()
+        assert again.history == first.history
+        assert weights_digest(again.weights) == weights_digest(first.weights)
+
+
+@pytest.mark.parametrize("file", [VARIABLES, META])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, file: str) -> None:
+    """The one before is used: one epoch more is repeated, and the end is the same."""
+    whole, _ = run(tmp_path / "whole", RECIPE)
+    cut(tmp_path / "cut", RECIPE, 3)
+    damaged = tmp_path / "cut" / "checkpoints" / "epoch-0003" / file
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    resumed, said = run(tmp_path / "cut", RECIPE)
+    assert epochs(said) == {3, 4}
+    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+
+
+def test_checkpoints_of_another_model_are_not_used(tmp_path: Path) -> None:
+    """Code may have changed between two attempts: training begins anew, and is not half restored."""
+
+    def build(_: Recipe, __: object) -> Any:
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+
+    other = replace(SHUFFLED, build=build)
+    whole, _ = run(tmp_path / "whole", RECIPE, other)
+    cut(tmp_path / "cut", RECIPE, 3)
+    resumed, said = run(tmp_path / "cut", RECIPE, other)
+    assert epochs(said) == {1, 2, 3, 4}
+    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+
+
+def test_a_loss_that_is_not_a_number_is_remembered(tmp_path: Path) -> None:
+    """JSON has no NaN of its own; a run that diverged is still resumed, not taken for damaged."""
+    checkpoints = Checkpoints(tmp_path)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    checkpoints.write(model, {}, Checkpoint(history=({"val_loss": float("nan")},)), keep=True)
+    assert checkpoints.newest().epoch == 1

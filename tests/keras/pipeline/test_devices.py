@@ -1,0 +1,207 @@
+"""Which backend and which devices a training gets, and what it is told if they cannot be had."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from modelyard.models import backend, catalog
+from modelyard.models.batches import Batches
+from modelyard.models.errors import InvalidRecipe, WrongBackend
+from modelyard.models.spec import Recipe
+from modelyard.models.types import Backend
+from modelyard.pipeline.devices import Devices, EvenBatches, chosen, prepared
+from modelyard.pipeline.errors import DevicesMissing
+from modelyard.pipeline.stages.publish import environment, weights_digest
+
+GPUS = ["gpu:0", "gpu:1", "gpu:2"]
+SPLIT = ["cpu:0", "cpu:1"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "label"),
+    [
+        ("auto", ["cpu:0"], "cpu"),
+        ("auto", GPUS, "gpu:1"),
+        ("cpu", ["cpu:0"], "cpu"),
+        ("gpu", GPUS, "gpu:1"),
+        (1, GPUS, "gpu:1"),
+        (2, GPUS, "gpu:2"),
+        (3, GPUS, "gpu:3"),
+        ("auto", SPLIT, "cpu"),
+        (2, SPLIT, "cpu:2"),
+    ],
+)
+def test_a_recipe_gets_what_it_asks_for(devices: Any, visible: list[str], label: str) -> None:
+    """Several only if a number says so; the name in the decision record says what was used."""
+    assert Devices(chosen(Recipe(devices=devices), visible)).label == label
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "said"),
+    [
+        ("gpu", ["cpu:0"], "expected 1 GPU, but tensorflow sees cpu:0"),
+        (1, SPLIT, "expected 1 GPU, but tensorflow sees cpu:0, cpu:1"),
+        (2, ["cpu:0"], "expected 2 GPUs, but tensorflow sees cpu:0"),
+        (4, GPUS, "expected 4 GPUs, but tensorflow sees gpu:0, gpu:1, gpu:2"),
+    ],
+)
+def test_too_few_devices_are_an_error_with_both_numbers(devices: Any, visible: list[str], said: str) -> None:
+    """Never fewer in silence."""
+    with pytest.raises(DevicesMissing, match=said):
+        chosen(Recipe(devices=devices), visible)
+
+
+def test_a_process_on_another_backend_trains_nothing() -> None:
+    """Keras cannot change it any more: the error says how to start one that can."""
+    with pytest.raises(WrongBackend, match="expected a process that computes with jax, received one with tensorflow"):
+        prepared(Recipe(backend="jax"))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [({"batch_size": 63}, "expected a multiple of 2"), ({"ema": 0.9}, "jax can average there")]
+)
+def test_what_several_devices_cannot_do_is_refused(values: dict[str, Any], said: str) -> None:
+    """Before anything is trained."""
+    with pytest.raises(InvalidRecipe, match=said):
+        Devices(("gpu:0", "gpu:1")).require_able(Recipe(devices=2, **values))
+
+
+def test_the_last_batch_is_filled_up_so_that_it_can_be_split() -> None:
+    """With its own first rows; all others are as they were, and so is their order in the next epoch."""
+    plain = Batches(np.arange(10)[:, None], np.arange(10), 4)
+    even = EvenBatches(plain, 4)
+    assert [y.tolist() for _, y in (even[index] for index in range(len(even)))] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 8, 9],
+    ]
+    even.on_epoch_end()
+    assert plain.epoch == 1
+
+
+def test_one_device_gets_the_batches_as_they_are() -> None:
+    """No wrapper, no distribution: what was bit-equal stays so."""
+    batches = Batches(np.zeros((3, 1)), np.zeros(3), 2)
+    assert Devices(("cpu:0",)).even(batches) is batches
+
+
+def test_the_decision_record_says_what_trained() -> None:
+    """This process computes with TensorFlow: no version of JAX is named."""
+    found = environment("gpu:2")
+    assert (found.backend, found.device, found.jax) == ("tensorflow", "gpu:2", None)
+
+
+def test_jax_is_not_loaded_unless_asked_for() -> None:
+    """TensorFlow would load it wherever it is installed."""
+    code = "import sys; from models import backend; backend.begin('tensorflow'); print('jaxlib' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+# --- two devices ------------------------------------------------------------------------------------------------------
+
+
+def steps(name: Backend, folder: Path, *wanted: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.support.fit_split", name, str(folder), *wanted]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one device makes of a recipe, what two do, and two that were cut off and went on in another process."""
+    folder = tmp_path_factory.mktemp("split")
+    return steps(request.param, folder, "one", "two", "cut") | steps(request.param, folder, "resumed")
+
+
+def weights(trained: dict[str, Any]) -> list[Any]:
+    found: list[Any] = []
+    with h5py.File(trained["weights"]) as file:
+        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_two_devices_train_what_one_does(fitted: dict[str, Any]) -> None:
+    """The same batches, in parts: history and weights differ by rounding only."""
+    one, two = fitted["one"], fitted["two"]
+    assert (one["device"], two["device"]) == ("cpu", "cpu:2")
+    for epoch, other in zip(one["history"], two["history"], strict=True):
+        assert other == pytest.approx(epoch, rel=1e-3)
+    for array, other in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_allclose(other, array, atol=1e-3)
+
+
+def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None:
+    """In a new process, behind the epoch that was finished, to the same weights bit for bit."""
+    assert fitted["resumed"]["epochs"] == [3]
+    assert fitted["resumed"]["history"] == fitted["two"]["history"]
+    digests = [weights_digest(Path(fitted[name]["weights"])) for name in ("two", "resumed")]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_a_model_trained_on_two_devices_passes_its_gate(name: Backend, tmp_path: Path) -> None:
+    """The whole job: the record names backend and devices of the training, not of the export."""
+    found = steps(name, tmp_path, "published")["published"]
+    assert found["state"] == "published"
+    assert (found["environment"]["backend"], found["environment"]["device"]) == (name, "cpu:2")
+
+
+def test_two_devices_average_weights_on_jax(tmp_path: Path) -> None:
+    """As one device does."""
+    found = steps("jax", tmp_path, "averaged", "averaged by two")
+    for array, other in zip(weights(found["averaged"]), weights(found["averaged by two"]), strict=True):
+        np.testing.assert_allclose(other, array, atol=1e-3)
+
+
+# --- JAX --------------------------------------------------------------------------------------------------------------
+
+
+def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(tmp_path: Path) -> None:
+    """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
+    steps("jax", tmp_path, "answers")
+    spec = catalog.load("sentiment_lstm")
+    with np.load(tmp_path / "answers.npz") as state:
+        model = spec.build(spec.recipes["quick"], state)
+        model.load_weights(tmp_path / "answers.weights.h5")
+        answered = keras.ops.convert_to_numpy(model(state["ids"], training=False))
+        np.testing.assert_allclose(answered, state["said"], atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["mnist_cnn", "sentiment_lstm"])
+def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
+    """`quick` on the sample passes the gate; the export equals the model and holds nothing of JAX.
+
+    `mnist_mlp` is trained on two devices above.
+    """
+    manifest = published(tmp_path, model, "--set", "backend=jax")
+    assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
+    assert manifest["environment"]["jax"]
+    assert manifest["recipe"]["values"]["backend"] == "jax"
+
+
+def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
+    """`python -m pipeline` that was started for another backend starts itself anew."""
+    manifest = published(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
+    assert manifest["environment"]["backend"] == "tensorflow"
+
+
+def published(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
+    """The manifest of a version that ``python -m pipeline`` made."""
+    places = {name: str(root / name) for name in ("store", "data", "work")}
+    command = [sys.executable, "-m", "pipeline", model, "--data", "sample", "--store", places["store"], *options]
+    command += ["--data-dir", places["data"], "--work-dir", places["work"]]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads((root / "store" / model / "1" / "assets.extra" / "manifest.json").read_text())
+    return found

@@ -1,0 +1,236 @@
+"""One job from top to bottom, without a queue: what it publishes, what it refuses, what it leaves behind."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.pipeline import golden
+from modelyard.pipeline.errors import ExportRejected, StageFailed
+from modelyard.pipeline.job import Cancelled, Outcome, Place, Published, Rejected, Run
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.run import run
+from modelyard.pipeline.stages.export import operations, scan
+
+IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
+
+JOB = Run("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
+
+
+def place(root: Path) -> Place:
+    return Place(root / "store", root / "data", root / "work", ())
+
+
+def neuron(root: Path, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
+    return run(Run("neuron", "quick", overrides, "auto", "stable", "a test"), place(root), report)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Published, list[Progress]]:
+    """A version of ``neuron``, and what was said while it was made."""
+    root = tmp_path_factory.mktemp("run")
+    said: list[Progress] = []
+    outcome = neuron(root, said.append)
+    assert isinstance(outcome, Published)
+    return root, outcome, said
+
+
+def test_the_published_version_is_whole_and_says_where_it_comes_from(
+    published: tuple[Path, Published, list[Progress]],
+) -> None:
+    """Every checksum fits; data, recipe, training, verdict and environment are in the manifest."""
+    root, outcome, _ = published
+    manifest = Store(root / "store").verify("neuron", 1)
+    assert manifest == outcome.manifest
+    assert (manifest.data.source, manifest.data.train) == ("generated", 800)
+    assert manifest.recipe.values["seed"] == 0
+    assert manifest.training.cpu_s > 0
+    assert len(manifest.training.history) == manifest.training.epochs == 10
+    assert manifest.verdict.accepted
+    assert manifest.metrics["r2"] == manifest.verdict.value > 0.98
+    assert manifest.environment.tensorflow.startswith("2.20")
+    assert [tensor.shape for tensor in manifest.signatures["serving_default"].inputs] == [(None, 1)]
+
+
+def test_the_version_folder_is_as_tensorflow_serving_wants_it(
+    published: tuple[Path, Published, list[Progress]],
+) -> None:
+    """SavedModel, warm-up requests, golden answers, evaluation, weights for a warm start."""
+    version = published[0] / "store" / "neuron" / "1"
+    extra = {path.name for path in (version / "assets.extra").iterdir()}
+    assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
+    assert extra == {
+        *("evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "reference.json", "state.npz"),
+        "tf_serving_warmup_requests",
+    }
+    evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
+    assert evaluation["golden_difference"] <= golden.TOLERANCE
+    assert set(evaluation["latency_ms"]) == {"1", "32"}
+
+
+def test_every_stage_is_told_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
+    """The story of a job."""
+    stages = list(dict.fromkeys(progress.stage for progress in published[2]))
+    assert [stage for stage in stages if stage != "data"] == ["train", "export", "evaluate", "gate", "publish"]
+
+
+def test_it_is_promoted_and_the_history_says_that_nobody_compared(
+    published: tuple[Path, Published, list[Progress]],
+) -> None:
+    """Without a model server there is no parity check, and that is written down."""
+    root, outcome, _ = published
+    found = rollout.read(Store(root / "store"), "neuron")
+    assert found.stable == 1
+    assert "no model server was given" in found.history[-1].reason
+    assert outcome.promotion.parity is None
+
+
+def test_nothing_temporary_stays_behind(published: tuple[Path, Published, list[Progress]]) -> None:
+    """No job folder, no staging folder."""
+    root, _, _ = published
+    assert list((root / "work").glob("job-*")) == []
+    assert {path.name for path in (root / "store" / "neuron").iterdir()} == {"1", "history.jsonl", "rollout.json"}
+
+
+def test_a_worse_version_is_rejected_with_both_numbers(published: tuple[Path, Published, list[Progress]]) -> None:
+    """The champion is measured on the same data; nothing is published."""
+    root, _, _ = published
+    outcome = neuron(root, learning_rate=1e-6)
+    assert isinstance(outcome, Rejected)
+    assert outcome.verdict.champion == 1
+    assert any("below the floor" in reason for reason in outcome.verdict.reasons)
+    assert any("of version 1 on the same test data" in reason for reason in outcome.verdict.reasons)
+    assert Store(root / "store").versions("neuron") == (1,)
+
+
+@pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
+def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    """It ends where it reports or asks; no version, no temporary folder, nothing that answers.
+
+    Its checkpoints are left to whoever ran it: only they know whether there is another attempt.
+    """
+    asked: list[bool] = []
+
+    def report(progress: Progress) -> None:
+        if moment == "while it trains" and progress.epoch:
+            raise Cancelled
+
+    def before_publishing() -> None:
+        asked.append(True)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(JOB, place(tmp_path), report, before_publishing)
+    assert asked == [True] * (moment == "before it publishes")
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((), None)
+    assert [path.name for path in (tmp_path / "store").glob("*/.*")] == []
+    assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints"}
+
+
+def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path) -> None:
+    """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
+    first = run(replace(JOB, rollout="manual"), place(tmp_path), IGNORE)
+    said: list[Progress] = []
+    second = run(JOB, place(tmp_path), said.append)
+    assert isinstance(first, Published)
+    assert isinstance(second, Published)
+    assert second.manifest == first.manifest
+    assert "train" not in {progress.stage for progress in said}
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
+
+
+def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
+    """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
+    lock = tmp_path / "store" / ".pointers.lock"
+
+    def break_the_disk() -> None:
+        lock.unlink(missing_ok=True)
+        lock.symlink_to("/dev/null/none")
+
+    outcome = run(JOB, place(tmp_path), IGNORE, break_the_disk)
+    assert isinstance(outcome, Published)
+    assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
+    store = Store(tmp_path / "store")
+    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), None)
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "text"),
+    [
+        (Run("neurn", "quick", {}, "auto", "stable", "t"), UnknownName, "did you mean neuron"),
+        (Run("neuron", "quik", {}, "auto", "stable", "t"), InvalidRecipe, "did you mean quick"),
+        (Run("neuron", "quick", {"epoch": 1}, "auto", "stable", "t"), InvalidRecipe, "did you mean epochs"),
+        (Run("neuron", "quick", {"epochs": "x"}, "auto", "stable", "t"), InvalidRecipe, "'epochs'"),
+    ],
+)
+def test_a_job_that_makes_no_sense_fails_before_anything_is_done(
+    tmp_path: Path, job: Run, error: type[Exception], text: str
+) -> None:
+    """The closest valid names are given, and no folder appears."""
+    with pytest.raises(error, match=text):
+        run(job, place(tmp_path), IGNORE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_differs_from_training_is_not_evaluated(
+    published: tuple[Path, Published, list[Progress]], tmp_path: Path
+) -> None:
+    """Golden answers that the graph does not give: the evaluation process refuses the version."""
+    import numpy as np
+
+    from modelyard.models import catalog
+    from modelyard.models.spec import Split
+    from modelyard.pipeline.stages.evaluate import evaluate
+
+    root, _, _ = published
+    version = root / "store" / "neuron" / "1"
+    answers = golden.load(version)
+    copied = tmp_path / "staged"
+    subprocess.run(["cp", "-r", str(version), str(copied)], check=True)
+    golden.save(copied, answers | {"serving_default/value": answers["serving_default/value"] + 1})
+    spec = catalog.load("neuron")
+    test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
+    with pytest.raises(StageFailed, match="differs from the trained model by 1"):
+        evaluate(spec, test, None, copied, None, tmp_path, IGNORE)
+
+
+def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
+    """A Python function inside the graph."""
+    import tensorflow as tf
+
+    class Sneaky(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((), tf.float32)])
+        def __call__(self, x: Any) -> Any:
+            return tf.numpy_function(lambda value: value, [x], tf.float32)
+
+    tf.saved_model.save(Sneaky(), str(tmp_path))
+    assert "PyFunc" in set(operations(tmp_path / "saved_model.pb"))
+    with pytest.raises(ExportRejected, match="PyFunc"):
+        scan(tmp_path / "saved_model.pb")
+
+
+def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
+    """``python -m pipeline``: the reason is on standard error."""
+    options = ["--store", "store", "--data-dir", "data", "--work-dir", "work", "--set", "learning_rate=1e-6"]
+    command = [sys.executable, "-m", "pipeline", "neuron", *options]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 3, found.stderr
+    assert "rejected: r2" in found.stderr
+
+
+def test_the_command_names_the_closest_model(tmp_path: Path) -> None:
+    """Exit status 2, one line."""
+    command = [sys.executable, "-m", "pipeline", "neuro"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "did you mean neuron" in found.stderr.splitlines()[-1]

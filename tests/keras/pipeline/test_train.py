@@ -1,0 +1,142 @@
+"""Fitting: seeded, checkpointed, reported; the same recipe gives the same weights."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from modelyard.models.spec import Gate, ModelSpec, Prepared, Recipe, Split, Splits, VectorInput
+from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.results import Trained
+from modelyard.pipeline.stages.publish import weights_digest
+from modelyard.pipeline.stages.train import learning_rate, smoothed_crossentropy, train
+
+
+class Pairs(keras.utils.PyDataset):
+    """Two numbers, and whether the first is larger."""
+
+    def __init__(self, split: Split, batch_size: int) -> None:
+        super().__init__()
+        self._split, self._size = split, batch_size
+
+    def __len__(self) -> int:
+        return len(self._split) // self._size
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        rows = slice(index * self._size, (index + 1) * self._size)
+        return self._split.x[rows], self._split.y[rows]
+
+
+def build(_: Recipe, __: object) -> Any:
+    layers = [keras.Input((2,)), keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.1)]
+    return keras.Sequential([*layers, keras.layers.Dense(2, "softmax")])
+
+
+def split(count: int, seed: int) -> Split:
+    x = np.random.default_rng(seed).normal(size=(count, 2)).astype(np.float32)
+    return Split(x, (x[:, 0] > x[:, 1]).astype(np.int32))
+
+
+SPLITS = Splits(split(512, 0), split(128, 1), split(128, 2))
+SPEC = ModelSpec(
+    name="larger",
+    task="multiclass",
+    summary="",
+    input=VectorInput(2),
+    labels=("no", "yes"),
+    dataset=None,  # type: ignore[arg-type]  # fitting is given its splits
+    recipes={},
+    gate=Gate("accuracy", 0.9, 0.9, 0.01),
+    prepare=lambda splits, recipe: Prepared(
+        Pairs(splits.train, recipe.batch_size), Pairs(splits.validation, recipe.batch_size)
+    ),
+    build=build,
+)
+RECIPE = Recipe(epochs=4, batch_size=32, learning_rate=0.02)
+
+
+def fit(work: Path, recipe: Recipe = RECIPE, said: list[Progress] | None = None) -> Trained:
+    work.mkdir(exist_ok=True)
+    return train(
+        SPEC, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", (said if said is not None else []).append
+    )
+
+
+def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
+    """Bit for bit; another seed gives others."""
+    runs = (("a", 3), ("b", 3), ("c", 4))
+    digests = [weights_digest(fit(tmp_path / name, replace(RECIPE, seed=seed)).weights) for name, seed in runs]
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_progress_tells_epochs_steps_and_what_is_left(tmp_path: Path) -> None:
+    """The last report is the last step of the last epoch, with validation metrics and nothing left to do."""
+    said: list[Progress] = []
+    fit(tmp_path, said=said)
+    last = said[-1]
+    assert (last.stage, last.epoch, last.epochs, last.step, last.steps, last.eta_s) == ("train", 4, 4, 16, 16, 0)
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(last.metrics)
+
+
+def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Path) -> None:
+    """Whoever acts on it finds validation metrics and a checkpoint, also where the only step is the first of all."""
+    said: list[Progress] = []
+    one_step = replace(
+        SPEC, prepare=lambda splits, _: Prepared(Pairs(splits.train, 512), Pairs(splits.validation, 128))
+    )
+    recipe = replace(RECIPE, epochs=2)
+    train(one_step, SPLITS, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", said.append)
+    told = [(progress.epoch, "val_loss" in progress.metrics) for progress in said if progress.step == 1]
+    assert told == [(1, True), (2, True)]
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
+    """With a rate that ruins the model at once, an early epoch is kept, and its file is there."""
+    trained = fit(tmp_path, replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant"))
+    losses = [epoch["val_loss"] for epoch in trained.history]
+    assert trained.best_epoch == 1 + losses.index(min(losses))
+    assert trained.weights.exists()
+
+
+def test_keep_last_keeps_the_last_epoch(tmp_path: Path) -> None:
+    """For schedules that end cold."""
+    assert fit(tmp_path, replace(RECIPE, keep="last")).best_epoch == 4
+
+
+def test_patience_ends_a_hopeless_run(tmp_path: Path) -> None:
+    """No better validation loss for one epoch: stop."""
+    recipe = replace(RECIPE, epochs=50, learning_rate=8.0, schedule="constant", patience=1)
+    assert len(fit(tmp_path, recipe).history) < 50
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    """The newest two and the kept one stay."""
+    trained = fit(tmp_path, replace(RECIPE, epochs=8))
+    assert len(list(trained.weights.parent.iterdir())) <= 3
+
+
+def test_averaged_weights_are_another_model(tmp_path: Path) -> None:
+    """An exponential moving average is kept instead of the raw weights."""
+    raw = weights_digest(fit(tmp_path / "raw").weights)
+    assert weights_digest(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
+    """Warm-up over its share of the steps, then a cosine."""
+    schedule = learning_rate(replace(RECIPE, learning_rate=1.0, warmup=0.25), steps=100)
+    rates = [float(schedule(step)) for step in (0, 25, 100)]
+    assert rates == pytest.approx([0.04, 1.0, 0.0], abs=1e-6)
+
+
+def test_smoothing_spreads_a_share_of_the_target() -> None:
+    """Cross-entropy with the smoothed target, written out."""
+    probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
+    smooth = np.full(3, 0.15 / 3) + np.array([0.85, 0, 0])
+    expected = -float((smooth * np.log(probabilities[0])).sum())
+    found = smoothed_crossentropy(3, 0.15)(np.array([0]), probabilities)
+    assert float(np.ravel(found)[0]) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,202 @@
+"""Warm starts: training that begins with the weights of the version that answers, and the preprocessing they fit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelyard.models import catalog
+from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.registry import rollout
+from modelyard.models.registry.store import Store
+from modelyard.models.spec import ModelSpec, Prepared, Recipe, Split, Splits
+from modelyard.pipeline import arrays
+from modelyard.pipeline.checkpoint import Checkpoint
+from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.job import Cancelled, Measured, Place, Published, Run
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.results import Trained
+from modelyard.pipeline.run import run
+from modelyard.pipeline.stages.publish import weights_digest
+from modelyard.pipeline.stages.train import train
+from modelyard.pipeline.warm_start import STATE, WEIGHTS, Start, start_of
+from tests.keras.models.test_sentiment_lstm import TINY, invented
+
+IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
+NEURON, DIGITS, REVIEWS = (catalog.load(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
+COLD: Recipe = NEURON.recipes["quick"]
+WARM = replace(COLD, init="stable")
+JOB = Run("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
+
+
+def place(root: Path) -> Place:
+    return Place(root / "store", root / "data", root / "work", ())
+
+
+@cache
+def points() -> Splits:
+    return NEURON.dataset.read(Path())
+
+
+def fit(
+    spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, start: Start | None = None, report: Any = IGNORE
+) -> Trained:
+    work.mkdir(exist_ok=True)
+    return train(spec, splits, recipe, prepared(recipe), work, work / "checkpoints", report, start)
+
+
+def version_of(trained: Trained, folder: Path, number: int = 1) -> Start:
+    """A version as the store has it, as far as a warm start needs it."""
+    for source, name in ((trained.weights, WEIGHTS), (trained.state, STATE)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(source.read_bytes())
+    return Start(number, folder)
+
+
+def digits(count: int) -> Splits:
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 10, count).astype(np.int32)
+    x = generator.integers(0, 40, (count, 28, 28, 1)).astype(np.uint8)
+    x[np.arange(count), 2 * y + 2] += 150  # a bright row for each class
+    part = Split(x, y)
+    return Splits(part, part, part)
+
+
+def first_loss(trained: Trained) -> float:
+    return trained.history[0]["val_loss"]
+
+
+# --- it begins better -------------------------------------------------------------------------------------------------
+
+
+def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(tmp_path: Path) -> None:
+    """After its first epoch it is as good as that one after its last; the manifest names it."""
+    cold = run(Run("neuron", "quick", {}, "auto", "stable", "a test"), place(tmp_path), IGNORE)
+    said: list[Progress] = []
+    warm = run(JOB, place(tmp_path), said.append)
+    assert isinstance(cold, Published)
+    assert isinstance(warm, Published)
+    assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
+    assert "beginning with the weights of version 1" in [progress.message for progress in said]
+    first, fresh = warm.manifest.training.history[0]["val_loss"], cold.manifest.training.history
+    assert first < 0.9 * fresh[0]["val_loss"]
+    assert first == pytest.approx(fresh[-1]["val_loss"], rel=0.05)
+
+
+def test_a_hidden_layer_begins_better_than_with_random_weights(tmp_path: Path) -> None:
+    """A model with layers, on images."""
+    splits, recipe = digits(500), replace(DIGITS.recipes["quick"], epochs=2, min_steps=1)
+    cold = fit(DIGITS, splits, recipe, tmp_path / "cold")
+    warm = fit(DIGITS, splits, recipe, tmp_path / "warm", version_of(cold, tmp_path / "1"))
+    assert first_loss(warm) < first_loss(cold) / 2
+
+
+def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) -> None:
+    """Other reviews would give another one; all of the state but the length limit is kept."""
+    recipe = replace(TINY, epochs=4, learning_rate=0.02, ngram_share=0.1, teacher_share=0.3, soft_labels=20)
+    cold = fit(REVIEWS, invented(), recipe, tmp_path / "cold")
+    more = replace(invented(), train=Split(np.append(invented().train.x, ["zebra zebra"] * 4), np.arange(204) % 2))
+    warm = fit(REVIEWS, more, replace(recipe, max_tokens=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
+    before, after = arrays.load(cold.state), arrays.load(warm.state)
+    assert before.keys() == after.keys()
+    assert [name for name in before if not np.array_equal(before[name], after[name])] == ["max_tokens"]
+    assert "zebra" in REVIEWS.prepare(more, recipe).state["vocabulary"]
+    assert first_loss(warm) < first_loss(cold)
+
+
+# --- it is refused ----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_stable_version_nothing_begins(tmp_path: Path) -> None:
+    """Nor is anything trained."""
+    said: list[Progress] = []
+    with pytest.raises(InvalidRecipe, match="'init': expected a stable version of neuron to begin with, received none"):
+        run(JOB, place(tmp_path), said.append)
+    assert "train" not in {progress.stage for progress in said}
+
+
+def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path) -> None:
+    """With the array, and both shapes."""
+    cold = fit(REVIEWS, invented(), TINY, tmp_path / "cold")
+    start = version_of(cold, tmp_path / "1")
+    text = r"version 1 do not fit this recipe: .*: expected \(.*16.*\), received \(.*8.*\); use its values"
+    with pytest.raises(InvalidRecipe, match=text):
+        fit(REVIEWS, invented(), replace(TINY, filters=16), tmp_path / "filters", start)
+    with pytest.raises(InvalidRecipe, match=r"'vector_size': expected 8, .* received 16"):
+        fit(REVIEWS, invented(), replace(TINY, vector_size=16), tmp_path / "vectors", start)
+    assert not list(tmp_path.glob("*/checkpoints/epoch-*"))[1:], "only the first one was trained"
+
+
+def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Path) -> None:
+    """Weights fit the state that they were trained with; one that comes out the same is no obstacle."""
+
+    def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+        found: Prepared = NEURON.prepare(splits, recipe)
+        return replace(found, state={"mean": splits.train.x.mean(axis=0)})
+
+    spec = replace(NEURON, prepare=prepare)
+    start = version_of(fit(spec, points(), COLD, tmp_path / "cold"), tmp_path / "1")
+    moved = replace(points(), train=Split(points().train.x + 1, points().train.y))
+    assert fit(spec, points(), WARM, tmp_path / "same", start).started_from == 1
+    with pytest.raises(InvalidRecipe, match=r"expected the preprocessing .* received another mean"):
+        fit(spec, moved, WARM, tmp_path / "other", start)
+
+
+# --- it is interrupted ------------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """The same weights as without a break, although another version has become stable meanwhile."""
+    store = Store(tmp_path / "store")
+    for number in (1, 2):
+        trained = fit(NEURON, points(), replace(COLD, seed=number), tmp_path / f"cold {number}")
+        version_of(trained, store.path("neuron", number), number)
+    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+
+    def begin(name: str, report: Any = IGNORE) -> Trained:
+        start = start_of(store, "neuron", WARM, tmp_path / name / "checkpoints")
+        return fit(NEURON, points(), WARM, tmp_path / name, start, report)
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 3 and progress.step == progress.steps:
+            raise Cancelled
+
+    straight = begin("straight")
+    with pytest.raises(Cancelled):
+        begin("broken", stop)
+    rollout.change(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
+    said: list[Progress] = []
+    resumed, later = begin("broken", said.append), begin("later")
+    assert "going on after epoch 3, from its checkpoint" in [progress.message for progress in said]
+    assert (straight.started_from, resumed.started_from, later.started_from) == (1, 1, 2)
+    assert weights_digest(resumed.weights) == weights_digest(straight.weights) != weights_digest(later.weights)
+
+
+def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> None:
+    """Its preprocessing is needed; as to those of an earlier release, they began with random weights."""
+    store = Store(tmp_path / "store")
+    version_of(fit(NEURON, points(), COLD, tmp_path / "cold"), store.path("neuron", 1))
+    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+    assert start_of(store, "neuron", COLD, tmp_path / "checkpoints") is None
+    assert start_of(store, "neuron", WARM, tmp_path / "checkpoints") == Start(1, store.path("neuron", 1))
+    (store.path("neuron", 1) / WEIGHTS).unlink()
+    with pytest.raises(UnknownName, match="version 1 of neuron, which training is to begin with, is not in the store"):
+        start_of(store, "neuron", WARM, tmp_path / "checkpoints")
+    assert Checkpoint.model_validate_json('{"history": []}').started_from is None
+
+
+# --- what only measures -----------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(tmp_path: Path) -> None:
+    """No version, no export, nothing that looks at the test split."""
+    said: list[Progress] = []
+    outcome = run(replace(JOB, overrides={"epochs": 2}, rollout="none"), place(tmp_path), said.append)
+    assert isinstance(outcome, Measured)
+    assert outcome.metrics.keys() == {"loss", "r2"}
+    assert Store(tmp_path / "store").versions("neuron") == ()
+    assert {progress.stage for progress in said} <= {"data", "train"}

@@ -1,0 +1,170 @@
+"""The command line: what it sends, what it says, and that it never loads what it does not need."""
+
+import os
+import stat
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from modelyard.models.errors import InvalidRecipe
+from modelyard.pipeline.job import parse_overrides
+from modelyard.services.cli import output as show
+from modelyard.services.cli.client import Client, GatewayUnreachable, body_of
+from modelyard.services.cli.commands.doctor import data, listening, store
+from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli.processes.supervisor import Service, ServiceDied, Supervisor
+from tests.support.waiting import wait_until
+
+
+def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelyard", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
+    """Before anything is started; exit status 2."""
+    found = modelyard("up", "--model", "mnist_cn")
+    assert found.returncode == 2
+    assert "did you mean mnist_cnn" in found.stderr
+
+
+def test_without_a_gateway_the_way_out_is_said() -> None:
+    """One line, exit status 1."""
+    found = modelyard("jobs", "--url", "http://127.0.0.1:9")
+    assert found.returncode == 1
+    assert "no gateway answers at http://127.0.0.1:9" in found.stderr
+    assert "make up" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_set_without_a_value_is_refused() -> None:
+    """``--set epochs`` says what was expected and what came."""
+    assert parse_overrides(["epochs=3", "note=a=b"]) == {"epochs": "3", "note": "a=b"}
+    with pytest.raises(InvalidRecipe, match="expects key=value, received 'epochs'"):
+        parse_overrides(["epochs"])
+
+
+def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:
+    """Images by their signature, JSON by its brace, anything else is text; names of files and ``-`` are understood."""
+    files = {"a.bin": b"\x89PNG\r\n", "b.bin": b"\xff\xd8\xff\xe0", "c.bin": b' {"instances": []}', "d.bin": b"fine"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    kinds = [body_of(str(tmp_path / name))[1] for name in files]
+    assert kinds == ["image/png", "image/jpeg", "application/json", "text/plain"]
+    assert body_of("-", b"from a pipe") == (b"from a pipe", "text/plain")
+    assert body_of("No such file: a review.") == (b"No such file: a review.", "text/plain")
+
+
+def test_an_unreachable_gateway_is_one_error() -> None:
+    """Not a traceback from the HTTP library."""
+    with pytest.raises(GatewayUnreachable):
+        Client("http://127.0.0.1:9").get("/api/models")
+
+
+def test_samples_are_marked() -> None:
+    """Wherever a dataset is named."""
+    assert show.dataset({"name": "digits", "source": "sample"}) == "digits (sample, not for real use)"
+    assert show.dataset({"name": "MNIST", "source": "real"}) == "MNIST"
+
+
+def test_the_doctor_says_how_to_mend(tmp_path: Path) -> None:
+    """Missing store, missing data, nothing listening: each with the way out."""
+    findings = [*store(tmp_path), *data(tmp_path), *listening("http://127.0.0.1:9")]
+    assert all(finding.mend for finding in findings if finding.level != "ok")
+    assert any("MODELYARD_DATA_DIR" in finding.mend for finding in findings)
+
+
+def test_the_doctor_finds_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    """A file in the store's place is bad, not a crash."""
+    (tmp_path / "store").write_text("")
+    (finding,) = store(tmp_path)
+    assert finding.level == "bad"
+    assert "not writable" in finding.what
+
+
+# --- redis ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_socket_folder_is_private_and_short_enough(tmp_path: Path) -> None:
+    """Mode 0700; a path that is too long for a unix socket is replaced by one that is not."""
+    near = ground.private_folder(tmp_path)
+    far = ground.private_folder(tmp_path / ("deep" * 40))
+    for folder in (near, far):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert len(str(folder / "redis.sock")) < 108
+    assert near.is_relative_to(tmp_path)
+    far.rmdir()
+
+
+# --- supervisor -------------------------------------------------------------------------------------------------------
+
+
+def service(name: str, code: str, ready: Path) -> Service:
+    return Service(name, [sys.executable, "-c", code], ready.exists)
+
+
+SERVE = "import pathlib, time, sys; pathlib.Path({!r}).write_text('x'); time.sleep(600)"
+SERVE_WHEN_TOLD = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
+
+
+def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
+    """Its second life makes it ready again."""
+    said: list[str] = []
+    flag, told = tmp_path / "ready", tmp_path / "told"
+    supervisor = Supervisor(tmp_path / "log", said.append)
+    running = service("toy", SERVE_WHEN_TOLD.format(str(told), str(flag)), flag)
+    try:
+        told.touch()
+        supervisor.start(running)
+        supervisor.wait_ready(running, 60)
+        first = supervisor.pids()["toy"]
+        told.unlink()
+        flag.unlink()
+        subprocess.run(["kill", "-9", str(first)], check=True)
+        with pytest.raises(ServiceDied):  # a restart while one waits is an error: what was waited for has died
+            supervisor.wait_ready(running, 60)
+        told.touch()
+        wait_until(flag.exists)
+        assert supervisor.pids()["toy"] != first
+        assert said == ["toy ended with status -9; restarting it"]
+    finally:
+        supervisor.stop()
+
+
+def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    """The end of its log is in the error."""
+    supervisor = Supervisor(tmp_path / "log", lambda _: None)
+    broken = service("toy", "import sys; sys.exit('no room at the inn')", tmp_path / "never")
+    try:
+        supervisor.start(broken)
+        with pytest.raises(ServiceDied, match="toy ended: no room at the inn"):
+            supervisor.wait_ready(broken, 60)
+    finally:
+        supervisor.stop()
+
+
+def test_stopping_ends_grandchildren_too(tmp_path: Path) -> None:
+    """A whole process group goes, even if its leader ignores SIGTERM's purpose."""
+    flag = tmp_path / "ready"
+    code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); p.wait()"
+    supervisor = Supervisor(tmp_path / "log", lambda _: None)
+    nested = Service("toy", [sys.executable, "-c", code, SERVE.format(str(flag))], flag.exists)
+    supervisor.start(nested)
+    supervisor.wait_ready(nested, 60)
+    group = supervisor.pids()["toy"]
+    supervisor.stop()
+    wait_until(lambda: not alive_in(group))
+
+
+def alive_in(group: int) -> list[int]:
+    """Processes of a group that still run; zombies wait for init only."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found

@@ -1,0 +1,64 @@
+"""``modelyard serve`` waits for a model server that has much to do while it loads."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from modelyard.services.cli.client import Client, Refused, TryLater
+from modelyard.services.cli.commands.serve import settled, wait_loaded
+
+Said = tuple[int, object]
+LATE: Said = (504, {"error": "the model server did not answer in time"})
+AWAY: Said = (503, {"error": "the model server is not available; try again in a moment"})
+
+
+def version(state: str) -> Said:
+    return 200, {"model_version_status": [{"version": "1", "state": state, "status": {"error_message": ""}}]}
+
+
+@contextmanager
+def gateway(*answers: Said) -> Iterator[Client]:
+    """One that says these, in turn; the last one for ever."""
+    left = list(answers)
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = left.pop(0) if len(left) > 1 else left[0]
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield Client(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+def test_a_model_server_that_does_not_say_in_time_is_asked_again() -> None:
+    """Late, away and loading are no reason to give up."""
+    with gateway(LATE, AWAY, version("LOADING"), version("AVAILABLE")) as client:
+        ((entry,),) = wait_loaded(client, ["m"]).values()
+    assert entry["state"] == "AVAILABLE"
+
+
+def test_one_that_never_says_ends_the_start_with_its_reason() -> None:
+    """When the time is up."""
+    with gateway(LATE) as client, pytest.raises(TryLater, match="did not answer in time"):
+        settled(client, "m", deadline=time.monotonic())
+
+
+def test_any_other_refusal_ends_the_start_at_once() -> None:
+    """A model that the server does not know will not come."""
+    unknown = (404, {"error": "Servable not found"})
+    with gateway(unknown, version("AVAILABLE")) as client, pytest.raises(Refused, match="not found"):
+        wait_loaded(client, ["m"])

@@ -1,0 +1,268 @@
+"""Who is let in, and to what: every route as every role, and with everything that is no good key."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from modelyard.models.registry.store import Store
+from modelyard.services.cli.reference.permissions_page import page
+from modelyard.services.gateway.auth import permissions
+from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Permission
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.keys import Role
+from tests.slim.conftest import opened
+from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of, revoke, shown
+from tests.support.repository import ROOT
+
+SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
+"""Parts of paths by their converter."""
+OTHER_THAN_VIEWS = frozenset({"OPTIONS", "HEAD"})
+EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
+OWN = frozenset({"x-request-id"})
+"""Headers that differ from answer to answer."""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def keys(ledger: Path) -> Mapping[Role, str]:
+    """One of each role."""
+    return {role: key_for(ledger, role) for role in Role}
+
+
+@pytest.fixture
+def settings(filled: Store, server: FakeModelServer, ledger: Path) -> GatewaySettings:
+    return GatewaySettings(
+        store=filled.root,
+        serving=(server.address,),
+        ledger_url=f"sqlite:///{ledger}",
+        broker_url="redis://127.0.0.1:1/0",
+        key_secret=KEY_SECRET,
+    )
+
+
+def routes(app: Flask) -> Iterator[tuple[str, str, str]]:
+    """Endpoint, method and a path of each."""
+    for rule in app.url_map.iter_rules():
+        methods = sorted(set(EVERY_METHOD if rule.methods is None else rule.methods) - OTHER_THAN_VIEWS)
+        yield from ((rule.endpoint, method, path_of(rule)) for method in methods)
+
+
+def path_of(rule: Rule) -> str:
+    return re.sub(r"<(?:(\w+):)?(\w+)>", lambda found: SEGMENTS.get(found[1], "x1"), rule.rule)
+
+
+def test_every_route_lets_in_the_roles_that_may_and_no_others(
+    app: Flask, client: FlaskClient, keys: Mapping[Role, str]
+) -> None:
+    """The whole table: 403 names the roles that it takes; whoever may gets the view's own answer, right or wrong."""
+    seen = 0
+    for endpoint, method, path in routes(app):
+        for role, key in keys.items():
+            answer = client.open(path, method=method, headers=shown(key))
+            may = endpoint in PROBES or VIEWS[endpoint] in ROLES[role]
+            assert (answer.status_code == 403) == (not may), (role, method, path, answer.status_code, answer.text)
+            assert answer.status_code != 401, (role, method, path)
+            if not may:
+                expected = " or ".join(permissions.roles_with(VIEWS[endpoint]))
+                assert answer.json["error"].startswith(f"expected a key of role {expected}, "), (role, method, path)
+            seen += 1
+    assert seen > 300
+
+
+def test_the_roles_are_what_their_names_say() -> None:
+    """Written out once more, by what would hurt."""
+    may = {role: {permission.name for permission in ROLES[role]} for role in Role}
+    about = {"READ_ABOUT", "DESCRIBE"}
+    assert may[Role.VIEWER] == about | {"LOOK", "MEASURE"}
+    assert may[Role.PREDICTOR] == about | {"PREDICT", "TELL"}
+    assert may[Role.TRAINER] == may[Role.VIEWER] | {"TRAIN"}
+    assert may[Role.OPERATOR] == may[Role.TRAINER] | may[Role.PREDICTOR] | {"OVERRULE", "ROLL_OUT"}
+    assert may[Role.ADMIN] == may[Role.OPERATOR] | {"GIVE_KEYS"}
+
+
+def test_a_view_of_which_nobody_said_who_may_use_it_stops_the_start(app: Flask) -> None:
+    """Default deny: neither a forgotten view nor a permission for one that is gone."""
+    app.url_map.add(Rule("/api/backdoor", endpoint="forgotten"))
+    with pytest.raises(RuntimeError, match="views and permissions differ: forgotten"):
+        permissions.check(app.url_map)
+
+
+@pytest.fixture
+def bad(ledger: Path, keys: Mapping[Role, str]) -> Mapping[str, dict[str, Any]]:
+    """Ways of asking that are no good, all with an admin's key."""
+    good = keys[Role.ADMIN]
+    expired, revoked = (key_for(ledger, Role.ADMIN, name=name) for name in ("old", "gone"))
+    expire(f"sqlite:///{ledger}", expired)
+    revoke(ledger, revoked)
+    other = "A" if good[-1] != "A" else "B"
+    return {
+        "no key": {},
+        "wrong": {"headers": shown(good[:-1] + other)},
+        "unknown": {"headers": shown(good.replace(prefix_of(good), "0" * 12))},
+        "expired": {"headers": shown(expired)},
+        "revoked": {"headers": shown(revoked)},
+        "two headers": {"headers": [*shown(good).items(), *shown(good).items()]},
+        "in the query": {"query_string": {"key": good, "access_token": good, "Authorization": f"Bearer {good}"}},
+        "in a cookie": {"headers": {"Cookie": f"Authorization=Bearer {good}"}},
+        "in a header of another name": {"headers": {"X-Api-Key": good}},
+        "another scheme": {"headers": {"Authorization": f"Basic {good}"}},
+        "no scheme": {"headers": {"Authorization": good}},
+        "empty": {"headers": {"Authorization": ""}},
+        "only a scheme": {"headers": {"Authorization": "Bearer"}},
+        "two keys": {"headers": {"Authorization": f"Bearer {good} {good}"}},
+        "longer": {"headers": shown(good + "A")},
+        "in capitals": {"headers": shown(good.upper())},
+    }
+
+
+def test_without_a_good_key_every_route_answers_alike(
+    app: Flask, client: FlaskClient, bad: Mapping[str, dict[str, Any]]
+) -> None:
+    """401 in the same words, with the same headers, whatever is wrong; probes need none, but mind one that is bad."""
+    answers = set()
+    for endpoint, method, path in [*routes(app), ("unknown", "GET", "/nothing"), ("unknown", "POST", "/api/jobs/x")]:
+        for way, asked in bad.items():
+            answer = client.open(path, method=method, **asked)
+            if endpoint in PROBES and "Authorization" not in dict(asked.get("headers", {})):
+                assert answer.status_code in {200, 503}, (way, method, path)
+                continue
+            assert answer.status_code == 401, (way, method, path, answer.status_code)
+            answers.add(whole(answer))
+    assert len(answers) == 1
+    (headers, body), *_ = answers
+    assert json.loads(body) == {"error": "expected a valid API key: Authorization: Bearer KEY"}
+    assert ("WWW-Authenticate", "Bearer") in headers or ("www-authenticate", "Bearer") in headers
+
+
+def whole(answer: TestResponse) -> tuple[tuple[tuple[str, str], ...], bytes]:
+    """All of an answer but what is its own."""
+    return tuple(sorted(item for item in answer.headers if item[0].lower() not in OWN)), answer.data
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+def test_the_schemes_case_does_not_matter(client: FlaskClient, keys: Mapping[Role, str], scheme: str) -> None:
+    """RFC 9110, section 11.1."""
+    headers = {"Authorization": f"{scheme} {keys[Role.VIEWER]}"}
+    assert client.get("/version", headers=headers).status_code == 200
+
+
+def test_paths_in_other_cases_are_guarded_as_what_they_mean(client: FlaskClient, keys: Mapping[Role, str]) -> None:
+    """TensorFlow Serving's tolerance is no way around the door."""
+    path, body = f"/V1/models/{HALF_PLUS}:Predict", {"instances": [[1.0]]}
+    assert client.post(path, json=body, headers=shown(keys[Role.VIEWER])).status_code == 403
+    assert client.post(path, json=body, headers=shown(keys[Role.PREDICTOR])).json == {"predictions": [[2.5]]}
+
+
+def test_a_pages_question_before_the_request_needs_no_key(server: FakeModelServer, settings: GatewaySettings) -> None:
+    """Browsers send none with it; they learn that they may send one. No view is run."""
+    with opened(settings.model_copy(update={"cors_origins": ("http://page",)})) as app:
+        client, headers = app.test_client(), {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
+        for path in (f"/v1/models/{HALF_PLUS}:predict", f"/v2/models/{HALF_PLUS}/infer"):
+            answer = client.options(path, headers=headers)
+            assert answer.status_code == 200
+            assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+        assert {client.options(path_of(rule)).status_code for rule in app.url_map.iter_rules()} <= {200, 400}
+        assert not server.calls
+
+
+def test_probes_name_models_to_keys_for_all_of_them_only(
+    client: FlaskClient, server: FakeModelServer, keys: Mapping[Role, str], ledger: Path
+) -> None:
+    """To others only that the process is not ready."""
+    key_for_one = key_for(ledger, Role.PREDICTOR, HALF_PLUS)
+    assert client.get("/healthz").json == {"live": True}
+    server.loaded.clear()
+    for path, told in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
+        plain, keyed = client.get(path), client.get(path, headers=shown(keys[Role.VIEWER]))
+        assert (plain.status_code, keyed.status_code) == (503, 503)
+        narrow = client.get(path, headers=shown(key_for_one))
+        assert "shown with an API key for all models" in str(plain.json[told])
+        assert plain.json == narrow.json
+        assert (HALF_PLUS in plain.text, HALF_PLUS in keyed.text) == (False, True)
+
+
+def test_the_documents_can_be_opened_to_browsers(settings: GatewaySettings) -> None:
+    """They send no key with an address that is typed in."""
+    with opened(settings.model_copy(update={"open_docs": True})) as app:
+        client = app.test_client()
+        expected = {"/docs": 308, "/docs/": 200, "/openapi.json": 200, "/version": 401}
+        assert {path: client.get(path).status_code for path in expected} == expected
+
+
+def test_the_document_says_what_each_route_takes(client: FlaskClient, keys: Mapping[Role, str]) -> None:
+    """Swagger UI asks for a key because of it."""
+    document = client.get("/openapi.json", headers=shown(keys[Role.VIEWER])).json
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert document["paths"]["/api/keys"]["post"]["security"] == [{"key": []}]
+    assert document["paths"]["/api/keys"]["post"]["description"] == "Roles: admin."
+
+
+def test_as_long_as_nobody_could_read_the_keys_nobody_is_let_in(
+    settings: GatewaySettings, keys: Mapping[Role, str], ledger: Path
+) -> None:
+    """503 with Retry-After for what may be a key, 401 for what is none; and the gateway is not ready."""
+    ledger.write_bytes(b"no database")
+    with opened(settings) as app:
+        client = app.test_client()
+        answer = client.get("/version", headers=shown(keys[Role.VIEWER]))
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+        assert client.get("/version").status_code == 401
+        assert client.get("/readyz").json["reasons"] == ["API keys have not been read from the ledger yet"]
+
+
+def test_what_was_wrong_is_counted_and_not_told(client: FlaskClient, bad: Any, keys: Mapping[Role, str]) -> None:
+    """By reason, never by key."""
+    for asked in bad.values():
+        client.get("/version", **asked)
+    metrics = client.get("/metrics", headers=shown(keys[Role.VIEWER])).text
+    counted = dict(re.findall(r'modelyard_gateway_refused_keys_total{reason="(\w+)"} ([\d.]+)', metrics))
+    assert {name: float(count) for name, count in counted.items()} == {
+        "none": 4.0, "wrong": 1.0, "unknown": 1.0, "expired": 1.0, "revoked": 1.0, "malformed": 8.0,
+    }  # fmt: skip
+    assert "myd_" not in metrics
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/version", "/docs/", "/nothing", "/metrics", f"/v1/models/{HALF_PLUS}"])
+def test_strict_headers_are_on_every_answer(client: FlaskClient, keys: Mapping[Role, str], path: str) -> None:
+    """Once each, on good answers and on errors; the page of the documents has a policy that lets it work."""
+    for headers in ({}, shown(keys[Role.VIEWER])):
+        answer = client.get(path, headers=headers)
+        expected = {
+            "x-content-type-options": "nosniff",
+            "x-frame-options": "DENY",
+            "referrer-policy": "no-referrer",
+            "cache-control": "no-store",
+        }
+        found = {name: answer.headers.getlist(name) for name in expected}
+        if path == "/docs/" and answer.status_code == 200:
+            del expected["cache-control"], found["cache-control"]
+        assert found == {name: [value] for name, value in expected.items()}
+        (policy,) = answer.headers.getlist("content-security-policy")
+        assert policy.startswith("default-src 'none'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert ("script-src" in policy) == (path == "/docs/" and answer.status_code == 200)
+
+
+def test_the_page_of_permissions_is_up_to_date() -> None:
+    """``make docs`` writes it."""
+    assert (ROOT / "docs" / "permissions.md").read_text() == page()
+
+
+def test_permissions_say_what_views_do() -> None:
+    """Each has one at least, and every role is more than nothing."""
+    assert set(VIEWS.values()) | {Permission.OVERRULE} == set(Permission)
+    assert not PROBES & VIEWS.keys()

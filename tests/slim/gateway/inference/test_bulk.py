@@ -1,0 +1,199 @@
+"""JSON lines: an answer for every line, in order, and a bad line that fails alone."""
+
+import gzip
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
+from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.messages import get_model_metadata_pb2
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.wsgi import create_app
+from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
+
+JSONL = "application/jsonl"
+
+
+def bulk(client: FlaskClient, model: str, body: bytes, query: str = "", **headers: str) -> TestResponse:
+    return client.post(f"/v1/models/{model}:predict{query}", data=body, content_type=JSONL, headers=headers)
+
+
+def answers(response: TestResponse) -> list[Any]:
+    assert response.data.endswith(b"\n")
+    return [orjson.loads(line) for line in response.data.splitlines()]
+
+
+@pytest.mark.parametrize("content_type", [JSONL, "application/x-ndjson", "application/jsonlines; charset=utf-8"])
+def test_every_line_has_its_answer_in_order(client: FlaskClient, server: FakeModelServer, content_type: str) -> None:
+    """In batches; the version is in the header."""
+    body = b"\n".join(b"[%d]" % number for number in range(1000))
+    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
+    assert answers(answer) == [[number / 2 + 2] for number in range(1000)]
+    assert (answer.headers["X-Model-Version"], answer.mimetype) == ("2", content_type.partition(";")[0])
+    assert len(server.calls) <= 1000 / 64 + 4
+
+
+def test_lines_are_what_stands_in_instances(client: FlaskClient, filled: Store, server: FakeModelServer) -> None:
+    """Bare or named, several inputs or one."""
+    two = SignatureSpec(
+        inputs=(
+            TensorSpec(name="vectors", dtype="float32", shape=(None, 1)),
+            TensorSpec(name="weights", dtype="int64", shape=(None,)),
+        ),
+        outputs=(TensorSpec(name="value", dtype="float32", shape=(None, 1)),),
+    )
+    assert answers(bulk(client, HALF_PLUS, b'{"vectors": [1]}\n [ 2.0 ] \r\n')) == [[2.5], [3.0]]
+    server.loaded.add((HALF_PLUS, publish(filled, HALF_PLUS, signatures={"serving_default": two})))
+    found = answers(bulk(client, HALF_PLUS, b'{"vectors": [1], "weights": 2}\n{"vectors": [1]}'))
+    assert found[0] == [3.5]
+    assert "expected an object with the names vectors, weights" in found[1]["error"]
+
+
+def test_texts_are_answered_in_labels_on_request(client: FlaskClient) -> None:
+    """Or with all outputs."""
+    assert answers(bulk(client, REVIEWS, '"a good café"\n"dull"\n'.encode(), "?labels=true")) == [
+        {"label": "positive", "class_id": 1, "score": 0.9},
+        {"label": "negative", "class_id": 0, "score": 0.9},
+    ]
+    assert answers(bulk(client, REVIEWS, b'"dull"')) == [{"class_id": 0, "probabilities": [0.9, 0.1]}]
+
+
+def test_another_signature_is_named_in_the_query(client: FlaskClient) -> None:
+    """Images in base64, say."""
+    import base64
+
+    line = orjson.dumps({"b64": base64.b64encode(encoded("PNG")).decode()})
+    assert answers(bulk(client, DIGITS, line, "?signature_name=image_bytes&labels=true"))[0]["label"] == "light"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", ""])
+def test_a_body_may_be_compressed(client: FlaskClient, encoding: str) -> None:
+    """It is unfolded while it is read."""
+    body = b"[1]\n" * 50_000
+    sent = gzip.compress(body) if encoding else body
+    assert answers(bulk(client, HALF_PLUS, sent, **{"Content-Encoding": encoding})) == [[2.5]] * 50_000
+
+
+BAD = {
+    b"": "JSON Parse error: The document is empty",
+    b"   ": "JSON Parse error: The document is empty",
+    b"[1": "JSON Parse error: unexpected end of data",
+    b"[1],[2]": "JSON Parse error: unexpected content after document",
+    b"[1]]": "JSON Parse error",
+    b"[[1]]": "vectors: expected shape [n,1], received [1,1,1]",
+    b"[]": "vectors: expected shape [n,1], received [1,0]",
+    b"[1,2]": "vectors: expected shape [n,1], received [1,2]",
+    b'["1"]': 'vectors[0][0]: expected a float32 value, received "1"',
+    b"[NaN]": "JSON Parse error",
+    b"[1e39]": "expected a finite float32 value",
+    b'{"x": 1}': "expected an object with the names vectors",
+    b"[" * 100: "expected JSON nested at most 32 deep",
+    b"[1" + b" " * 2_000_000 + b"]": "expected a line of at most 1048576 bytes",
+    b'{"instances": [[1]]}': "expected an object with the names vectors",
+}
+
+
+@pytest.mark.parametrize(("line", "text"), BAD.items(), ids=[str(line[:20]) for line in BAD])
+def test_a_bad_line_fails_alone(client: FlaskClient, line: bytes, text: str) -> None:
+    """With its number; its neighbours are answered, and lines never shift."""
+    found = answers(bulk(client, HALF_PLUS, b"\n".join([b"[1]", line, b"[2]", line, b"[3]\n"])))
+    assert [found[0], found[2], found[4]] == [[2.5], [3.0], [3.5]]
+    assert [found[1]["line"], found[3]["line"]] == [2, 4]
+    assert text in found[1]["error"]
+
+
+def test_halves_of_a_row_in_two_lines_are_two_bad_lines(client: FlaskClient) -> None:
+    """Though they would make rows if they were only put together."""
+    found = answers(bulk(client, HALF_PLUS, b"[1\n2]\n[3],[4]\n[5]"))
+    assert ["error" in entry for entry in found[:3]] == [True] * 3
+    assert found[3] == [4.5]
+
+
+def test_a_line_that_the_model_refuses_fails_alone(client: FlaskClient, server: FakeModelServer) -> None:
+    """It is found by halves, so its neighbours in the batch are answered."""
+    server.refused = 77.0
+    found = answers(bulk(client, HALF_PLUS, b"\n".join(b"[%d]" % number for number in range(200))))
+    assert found[77] == {"error": "an input is refused", "line": 78}
+    assert [entry for entry in found if isinstance(entry, list)] == [[n / 2 + 2] for n in range(200) if n != 77]
+    assert len(server.calls) < 4 + 2 * 7
+
+
+def test_a_server_that_was_away_is_waited_for(client: FlaskClient, server: FakeModelServer) -> None:
+    """As long as the batch's deadline lets it."""
+    server.fail_next(grpc.StatusCode.UNAVAILABLE, times=3)
+    assert answers(bulk(client, HALF_PLUS, b"[1]\n[2]")) == [[2.5], [3.0]]
+
+
+def test_each_batch_has_its_deadline(client: FlaskClient, server: FakeModelServer) -> None:
+    """Its lines fail; the answer goes on to the end."""
+    server.release.clear()
+    found = answers(bulk(client, HALF_PLUS, b"[1]\n[2]", **{"X-Timeout-Ms": "200"}))
+    assert [entry["line"] for entry in found] == [1, 2]
+    assert "did not answer in time" in found[0]["error"] or "no answer within" in found[0]["error"]
+
+
+def test_any_saved_model_answers_lines(client: FlaskClient, server: FakeModelServer) -> None:
+    """Lines of different shape go in different calls; all from the version of the first."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for tensors in (
+        signatures.signature_def["serving_default"].inputs["vectors"],
+        signatures.signature_def["serving_default"].outputs["value"],
+    ):
+        tensors.dtype, tensors.tensor_shape.unknown_rank = 1, True
+    server.signatures = signatures
+    server.loaded.add(("foreign", 7))
+    answer = bulk(client, "foreign", b"1\n[1, 2]\n3\n[[4]]")
+    assert answers(answer) == [7.5, [7.5, 8.0], 8.5, [[9.0]]]
+    assert answer.headers["X-Model-Version"] == "7"
+    assert {call.model_spec.version.value for call in server.calls} == {7}
+    server.calls.clear()
+    assert answers(bulk(client, "foreign", b"[1]\n" * 128)) == [[7.5]] * 128
+    assert len(server.calls) < 8
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "text"),
+    [
+        ("?signature_name=no", {}, 400, 'Serving signature name: "no" not found'),
+        ("?labels=true", {}, 400, "labels: serving_default of half_plus has none"),
+        ("?labels=x", {}, 400, "labels: expected true or false"),
+        ("", {"Content-Encoding": "br"}, 415, "expected Content-Encoding gzip or deflate"),
+        ("", {"X-Timeout-Ms": "soon"}, 400, "X-Timeout-Ms"),
+    ],
+)
+def test_what_is_wrong_with_all_lines_is_said_before_the_first(
+    client: FlaskClient, query: str, headers: dict[str, str], status: int, text: str
+) -> None:
+    """With a status of its own."""
+    answer = bulk(client, HALF_PLUS, b"[1]", query, **headers)
+    assert answer.json is not None
+    assert (answer.status_code, text in answer.json["error"]) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"not gzip", "received bytes that are not"), (gzip.compress(b"[1]\n" * 100)[:-9], "breaks off")],
+    ids=["damaged", "short"],
+)
+def test_a_body_that_breaks_ends_with_an_error(client: FlaskClient, body: bytes, text: str) -> None:
+    """Half a line is not taken for one."""
+    found = answers(bulk(client, HALF_PLUS, body, **{"Content-Encoding": "gzip"}))
+    assert text in found[-1]["error"]
+    assert found[-1]["line"] == len(found)
+
+
+def test_no_lines_have_no_answers(client: FlaskClient, server: FakeModelServer) -> None:
+    """And the model is not asked."""
+    assert (bulk(client, HALF_PLUS, b"").data, server.calls) == (b"", [])
+
+
+def test_batches_are_no_larger_than_the_settings_say(settings: GatewaySettings, server: FakeModelServer) -> None:
+    """So bulk never keeps an interactive request waiting for long."""
+    client = create_app(settings.model_copy(update={"max_batch": 8})).test_client()
+    assert len(answers(bulk(client, HALF_PLUS, b"[1]\n" * 100))) == 100
+    assert max(call.inputs["vectors"].tensor_shape.dim[0].size for call in server.calls) == 8

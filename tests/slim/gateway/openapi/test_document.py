@@ -1,0 +1,100 @@
+"""The OpenAPI document says of every route what is true, and of no other."""
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from modelyard.services.gateway.openapi import document as openapi_document
+from modelyard.services.gateway.openapi.jobs import JobRequest
+from modelyard.services.gateway.openapi.operations import OPERATIONS
+from modelyard.services.jobs import TrainJob
+from tests.support.repository import ROOT
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> Any:
+    return client.get("/openapi.json").json
+
+
+def test_every_route_is_in_the_document_and_no_other(app: Flask, document: Any) -> None:
+    """By path and method; the pattern for TensorFlow Serving's paths in other cases is no route of its own."""
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in openapi_document.PATTERNS]
+    routes = {(r.rule.rstrip("/") or "/", m) for r in rules for m in (r.methods or set()) - {"HEAD", "OPTIONS"}}
+    plain = {(openapi_document.ARGUMENT.sub(r"{\g<name>}", path), method.lower()) for path, method in routes}
+    told = {(path, key) for path, item in document["paths"].items() for key in item if key != "parameters"}
+    assert told == plain
+    assert OPERATIONS.keys() == {rule.endpoint for rule in rules}
+
+
+def test_every_parameter_of_a_path_is_told(document: Any) -> None:
+    """With its form."""
+    for path, item in document["paths"].items():
+        assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == openapi_found(path)
+        assert all(entry["schema"] for entry in item.get("parameters", ()))
+
+
+def openapi_found(path: str) -> list[str]:
+    return [f"{{{part.partition('}')[0]}}}" for part in path.split("{")[1:]]
+
+
+def test_every_reference_leads_somewhere(document: Any) -> None:
+    """Nothing is referred to that is not there."""
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                _, part, kind, name = value["$ref"].split("/")
+                assert name in document[part][kind]
+            for item in value.values():
+                check(item)
+        elif isinstance(value, list):
+            for item in value:
+                check(item)
+
+    check(document)
+    assert document["openapi"].startswith("3.1")
+
+
+def test_every_operation_has_an_id_of_its_own_and_says_its_errors(document: Any) -> None:
+    """All errors have one form."""
+    operations = [op for item in document["paths"].values() for key, op in item.items() if key != "parameters"]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all({"400", "413", "500", "503"} <= operation["responses"].keys() for operation in operations)
+
+
+def test_a_job_is_described_as_it_is_read() -> None:
+    """The description has a copy of its own, as the original would bring the job queue's library along."""
+    described, read = JobRequest.model_json_schema(), TrainJob.model_json_schema()
+    for schema in (described, read):
+        schema.pop("title"), schema.pop("description")
+    assert described == read
+
+
+def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
+    """It costs memory and time, and most gateways are never asked."""
+    code = (
+        "import sys; from modelyard.services.gateway import settings, wsgi; "
+        "wsgi.create_app(settings.GatewaySettings()); "
+        "print([n for n in sys.modules if n == 'apispec' or n == 'modelyard.services.gateway.openapi.document'])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+    """Scripts and styles come from here too, and the browser is told to fetch nothing else."""
+    page = client.get("/docs/")
+    assert client.get("/docs").location.endswith("/docs/")
+    assert '"url": "/openapi.json"' in page.text
+    parts = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+    assert len(parts) > 3
+    for part in parts:
+        with client.get(part) as file:
+            assert file.status_code == 200
+    assert "default-src 'none'; connect-src 'self'" in page.headers["Content-Security-Policy"]
+    assert client.get("/docs/../secret").status_code == client.get("/docs/none.js").status_code == 404

@@ -1,0 +1,210 @@
+"""Natural batching: what shares a call, what does not, and what happens to each request when a call fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+import numpy as np
+import pytest
+
+from modelyard.models.tfserving.messages import ServingFailed
+from modelyard.models.types import Array
+from modelyard.services.gateway.http.deadline import Deadline
+from modelyard.services.gateway.http.errors import InvalidOutput
+from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
+
+TARGET = Target("model", 1, "serving_default")
+
+
+class Model:
+    """Doubles its input; each call waits until it is let through, and is written down."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[float]] = []
+        self.gate = asyncio.Event()
+
+    async def __call__(self, target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
+        del deadline
+        self.calls.append(inputs["x"].ravel().tolist())
+        await self.gate.wait()
+        if (inputs["x"] < 0).any():
+            raise ServingFailed(grpc.StatusCode.INVALID_ARGUMENT, "negative")
+        return Outputs({"y": inputs["x"] * 2}, target.version or 0)
+
+
+def rows(*values: float) -> dict[str, Array]:
+    return {"x": np.array(values, np.float32)[:, None]}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def running(story: Callable[[Model, Batcher], Awaitable[None]], max_batch: int = 8) -> None:
+    async def run() -> None:
+        model = Model()
+        await story(model, Batcher(model, max_batch))
+
+    asyncio.run(run())
+
+
+def ask(
+    batcher: Batcher, inputs: Inputs, timeout_s: float = 60, target: Target = TARGET, *, bulk: bool = False
+) -> "asyncio.Task[Outputs]":
+    return asyncio.get_running_loop().create_task(batcher.run(target, inputs, Deadline.after(timeout_s), bulk=bulk))
+
+
+def values(outputs: Outputs) -> list[float]:
+    found: list[float] = outputs["y"].ravel().tolist()
+    return found
+
+
+def test_an_idle_model_is_called_at_once_and_what_gathers_meanwhile_leaves_together() -> None:
+    """Two calls in flight; the rest is one batch; everybody gets their own rows."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        first = ask(batcher, rows(1))
+        await until(lambda: len(model.calls) == 1)
+        second = ask(batcher, rows(2))
+        await until(lambda: len(model.calls) == 2)
+        rest = [ask(batcher, rows(3, 4)), ask(batcher, rows(5))]
+        await asyncio.sleep(0.01)
+        assert len(model.calls) == 2
+        model.gate.set()
+        assert [values(await task) for task in (first, second, *rest)] == [[2], [4], [6, 8], [10]]
+        assert model.calls[2:] == [[3, 4, 5]]
+
+    running(story)
+
+
+def test_what_arrives_in_one_turn_of_the_loop_shares_the_first_call() -> None:
+    """No window, and yet no call of one row when eight came together."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        model.gate.set()
+        tasks = [ask(batcher, rows(n)) for n in range(8)]
+        assert [values(await task) for task in tasks] == [[2 * n] for n in range(8)]
+        assert model.calls == [[0, 1, 2, 3, 4, 5, 6, 7]]
+
+    running(story)
+
+
+def test_a_batch_is_never_larger_than_allowed_and_requests_are_not_split() -> None:
+    """A request larger than the limit goes alone."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        model.gate.set()
+        await asyncio.gather(*(ask(batcher, rows(*range(size))) for size in (3, 3, 3, 10)))
+        assert [len(call) for call in model.calls] == [6, 3, 10]
+
+    running(story)
+
+
+def test_a_bad_row_fails_alone() -> None:
+    """The others of its batch are run again without it."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        model.gate.set()
+        found = await asyncio.gather(*(ask(batcher, rows(n)) for n in (1, -1, 2)), return_exceptions=True)
+        assert [values(found[0]), values(found[2])] == [[2], [4]]  # type: ignore[arg-type]  # not exceptions
+        assert isinstance(found[1], ServingFailed)
+
+    running(story)
+
+
+def test_a_deadline_is_kept_whatever_the_call_does_and_expired_work_is_not_sent() -> None:
+    """DEADLINE_EXCEEDED in time; the row never reaches the model."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        busy = [ask(batcher, rows(1))]
+        await until(lambda: len(model.calls) == 1)
+        busy.append(ask(batcher, rows(2)))
+        await until(lambda: len(model.calls) == 2)
+        with pytest.raises(ServingFailed, match=r"no answer within 0\.02 s"):
+            await ask(batcher, rows(99), timeout_s=0.02)
+        model.gate.set()
+        await asyncio.gather(*busy)
+        assert values(await ask(batcher, rows(3))) == [6]
+        assert [99] not in model.calls
+
+    running(story)
+
+
+def test_a_cancelled_caller_is_not_sent() -> None:
+    """Nobody waits for the answer."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        busy = [ask(batcher, rows(1))]
+        await until(lambda: len(model.calls) == 1)
+        busy.append(ask(batcher, rows(2)))
+        await until(lambda: len(model.calls) == 2)
+        gone = ask(batcher, rows(99))
+        await asyncio.sleep(0)
+        gone.cancel()
+        model.gate.set()
+        await asyncio.gather(*busy, ask(batcher, rows(3)))
+        assert [3] in model.calls
+        assert not any(99 in call for call in model.calls)
+
+    running(story)
+
+
+def test_other_targets_and_other_row_shapes_do_not_share() -> None:
+    """Nor do other types."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        model.gate.set()
+        wide = {"x": np.zeros((1, 2), np.float32)}
+        double = {"x": np.zeros((1, 1), np.float64)}
+        other = Target("model", 2, "serving_default")
+        found = await asyncio.gather(
+            ask(batcher, rows(1)), ask(batcher, wide), ask(batcher, double), ask(batcher, rows(1), target=other)
+        )
+        assert len(model.calls) == 4
+        assert [outputs.version for outputs in found] == [1, 1, 1, 2]
+
+    running(story)
+
+
+def test_bulk_goes_after_everything_interactive() -> None:
+    """Whenever a batch is formed."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        busy = [ask(batcher, rows(0))]
+        await until(lambda: len(model.calls) == 1)
+        busy.append(ask(batcher, rows(0)))
+        await until(lambda: len(model.calls) == 2)
+        tasks = [ask(batcher, rows(*[7] * 8), bulk=True), ask(batcher, rows(*[1] * 8))]
+        await asyncio.sleep(0)
+        model.gate.set()
+        await asyncio.gather(*busy, *tasks)
+        assert [call[0] for call in model.calls[2:]] == [1, 7]
+
+    running(story)
+
+
+def test_outputs_without_a_row_per_input_are_refused() -> None:
+    """They cannot be told apart."""
+
+    async def one_row(target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
+        del target, inputs, deadline
+        return Outputs({"y": np.zeros(1)}, 1)
+
+    async def run() -> None:
+        with pytest.raises(InvalidOutput, match="expected 2 rows"):
+            await Batcher(one_row, 8).run(TARGET, rows(1, 2), Deadline.after(5))
+
+    asyncio.run(run())
+
+
+def test_nothing_is_kept_of_lanes_that_are_idle() -> None:
+    """Versions come and go for years."""
+
+    async def story(model: Model, batcher: Batcher) -> None:
+        model.gate.set()
+        await asyncio.gather(*(ask(batcher, rows(1), target=Target("model", n, "s")) for n in range(20)))
+        await until(lambda: not batcher.lanes)
+
+    running(story)

@@ -1,0 +1,241 @@
+"""Feedback: answers are kept where somebody asked for it, and joined to what is true."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from modelyard.models.registry.store import Store
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger.feedback import Answer, Feedback, ToldBefore, UnknownAnswer, limited
+from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
+    return GatewaySettings(
+        store=filled.root,
+        serving=(server.address,),
+        ledger_url=ledger_url,
+        capture=(DIGITS, HALF_PLUS),
+    )
+
+
+@pytest.fixture
+def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
+    found = Feedback(settings.ledger)
+    yield found
+    found.close()
+
+
+def written(app: Flask) -> None:
+    app.extensions["serving"].capture.close()
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
+    app: Flask, client: FlaskClient, feedback: Feedback
+) -> None:
+    """By the id of its request."""
+    picture = encoded("PNG")
+    answer = client.post(
+        f"/v1/models/{DIGITS}:predict", data=picture, content_type="image/png", headers={"X-Request-Id": "one"}
+    )
+    written(app)
+    kept = feedback.answer("one")
+    assert (kept.model, kept.version, kept.input, kept.dtype) == (DIGITS, 1, "image_bytes", "bytes")
+    assert kept.content == picture
+    assert (kept.predicted, kept.score) == (answer.json["class_id"], pytest.approx(answer.json["score"]))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"/v1/models/{HALF_PLUS}:predict", {"instances": [[3.0], [5.0]]}),
+        (
+            f"/v2/models/{HALF_PLUS}/infer",
+            {"inputs": [{"name": "vectors", "shape": [2, 1], "datatype": "FP32", "data": [3, 5]}]},
+        ),
+        (f"/v1/models/{HALF_PLUS}:predict", {"inputs": {"vectors": [[3.0], [5.0]]}}),
+    ],
+)
+def test_rows_are_kept_one_by_one_in_both_protocols(
+    app: Flask, client: FlaskClient, feedback: Feedback, path: str, body: Any
+) -> None:
+    """With their numbers."""
+    answer = client.post(path, json=body)
+    written(app)
+    kept = [feedback.answer(answer.headers["X-Request-Id"], row) for row in (0, 1)]
+    assert [float(np.frombuffer(each.content, each.dtype).reshape(each.shape)[0]) for each in kept] == [3, 5]
+    assert [each.predicted for each in kept] == [3 / 2 + 2, 5 / 2 + 2]
+
+
+def test_nothing_is_kept_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
+    """It has to be asked for, by model."""
+    review = client.post(f"/v1/models/{REVIEWS}:predict", data="good", content_type="text/plain")
+    wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
+    written(app)
+    for answer in (review, wrong):
+        told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
+        assert told.status_code == 404, told.json
+
+
+def test_a_rate_of_nothing_keeps_nothing(filled: Store, server: FakeModelServer, settings: GatewaySettings) -> None:
+    """Sampling is by request."""
+    from modelyard.services.gateway.wsgi import create_app
+
+    app = create_app(settings.model_copy(update={"capture_rate": 0.0}))
+    answer = app.test_client().post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0]]})
+    app.extensions["serving"].close()
+    assert (answer.status_code, len(server.calls), filled.models()[0]) == (200, 1, DIGITS)
+    with pytest.raises(UnknownAnswer):
+        Feedback(settings.ledger).answer(answer.headers["X-Request-Id"])
+
+
+def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:
+    return Answer(
+        f"id-{number}", 0, HALF_PLUS, version, "vectors", "float32", (1,), np.float32(number).tobytes(), 1.0, None, at
+    )
+
+
+def test_old_answers_and_those_beyond_a_size_are_let_go(feedback: Feedback) -> None:
+    """The oldest first."""
+    feedback.keep([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
+    feedback.prune(NOW - timedelta(days=7), most_bytes=5 * 4)
+    assert [number for number in range(11) if known(feedback, number)] == [6, 7, 8, 9, 10]
+
+
+def known(feedback: Feedback, number: int) -> bool:
+    try:
+        feedback.answer(f"id-{number}")
+    except UnknownAnswer:
+        return False
+    return True
+
+
+def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> None:
+    """Callers choose ids, and may choose one twice."""
+    feedback.keep([answer_of(1)])
+    feedback.keep([replace(answer_of(2), request_id="id-1")])
+    assert feedback.answer("id-1") == answer_of(1)
+
+
+# --- what is true -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("label", "right"), [("light", True), (1, True), ("dark", False), (0, False)])
+def test_a_label_says_whether_the_answer_was_right(
+    app: Flask, client: FlaskClient, feedback: Feedback, label: object, right: bool
+) -> None:
+    """By name or by number; a picture in PNG is light to the fake model."""
+    answer = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
+    written(app)
+    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
+    assert (told.status_code, told.json) == (201, {"model": DIGITS, "version": 1, "right": right})
+    assert feedback.mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
+
+
+def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, feedback: Feedback) -> None:
+    """It is kept for training."""
+    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0], [5.0]]})
+    written(app)
+    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25})
+    assert told.json == {"model": HALF_PLUS, "version": 2, "right": None}
+    assert feedback.mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
+    (example,) = feedback.examples(HALF_PLUS, 10)
+    assert (example.truth, example.client) == (4.25, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "text"),
+    [
+        ({"label": "grey"}, 400, "label: received 'grey', allowed: dark, light, or 0 to 1"),
+        ({"label": 2}, 400, "label: received 2, allowed"),
+        ({"value": 1.0}, 400, "label: received 1.0, allowed"),
+        ({}, 400, "expected one of label and value"),
+        ({"label": 1, "value": 1.0}, 400, "expected one of label and value"),
+        ({"label": 1, "row": 7}, 404, "row 7, was kept"),
+        ({"label": 1, "request_id": "another"}, 404, "no answer 'another'"),
+        ({"label": 1, "request_id": ""}, 400, "field 'request_id'"),
+        ({"label": 1, "url": "x"}, 400, "field 'url'"),
+    ],
+)
+def test_feedback_that_cannot_be_is_refused(
+    app: Flask, client: FlaskClient, said: dict[str, Any], status: int, text: str
+) -> None:
+    """With the field, and what it may be."""
+    client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
+    written(app)
+    told = client.post("/api/feedback", json={"request_id": "one", **said})
+    assert (told.status_code, text in told.json["error"]) == (status, True), told.json
+
+
+ID = {"X-Request-Id": "one"}
+
+
+def test_an_answer_has_feedback_once(app: Flask, client: FlaskClient) -> None:
+    """Whoever comes second is 409."""
+    client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
+    written(app)
+    first, second = (client.post("/api/feedback", json={"request_id": "one", "label": n}) for n in (0, 1))
+    assert (first.status_code, second.status_code) == (201, 409)
+    assert "has feedback already" in second.json["error"]
+
+
+def test_which_data_made_an_answer_can_be_asked(app: Flask, client: FlaskClient) -> None:
+    """By the id of its request."""
+    client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
+    written(app)
+    made = client.get("/api/answers/one").json
+    assert (made["model"], made["version"], made["predicted"], made["data"]["fingerprint"]) == (
+        DIGITS,
+        1,
+        "light",
+        "0" * 64,
+    )
+    assert client.get("/api/answers/two").status_code == 404
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
+    """Oldest first, up to a number."""
+    for number in range(5):
+        again = replace(answer_of(number), content=np.float32(number % 4).tobytes())
+        feedback.keep([again])
+        feedback.tell(again, float(number), right=None, client="ann")
+    assert [example.truth for example in feedback.examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
+    assert [example.truth for example in feedback.examples(HALF_PLUS, 2)] == [3, 4]
+    assert feedback.examples(HALF_PLUS, 10, until=NOW) == ()
+    assert feedback.count(HALF_PLUS) == 5
+    assert feedback.count(HALF_PLUS, datetime.now(UTC)) == 0
+    with pytest.raises(ToldBefore):
+        feedback.tell(again, 1.0, right=None, client="bob")
+
+
+def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
+    """The first that they said are kept."""
+    for number in range(10):
+        feedback.keep([answer_of(number)])
+        feedback.tell(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
+    kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=0)]
+    assert kept == [0, 1, 2, 8, 9]
+    assert len(list(limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=7))) == 9
+
+
+def test_mistakes_count_from_the_trials_beginning(feedback: Feedback) -> None:
+    """An answer of before, and feedback on it, say nothing of the trial."""
+    for number, at in enumerate((NOW - timedelta(hours=2), NOW)):
+        feedback.keep([answer_of(number, at=at, version=3)])
+        feedback.tell(answer_of(number, version=3), 1.0, right=False, client="ann")
+    assert feedback.mistakes(HALF_PLUS, NOW - timedelta(hours=1)) == {3: (1, 1)}

@@ -1,0 +1,80 @@
+"""A PostgreSQL that stands still keeps its connections open; nobody waits for it for ever."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from sqlalchemy import Connection as Transaction
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from modelyard.models.errors import StorageFailed
+from modelyard.services.ledger.sql.database import Database
+from modelyard.services.ledger.sql.engine import open_engine
+from modelyard.services.ledger.sql.postgresql import Connection, patient
+from tests.support.postgres import Postgres
+
+HANGS = "no answer within 0.5 s"
+SLOW = text("SELECT pg_sleep(1)")
+ONE = text("SELECT 1")
+
+
+@pytest.fixture
+def database(postgres_server: Postgres, migrated: str) -> Iterator[Database]:
+    with closing(Database(postgres_server.new_database(migrated))) as found:
+        yield found
+
+
+def hurried(transaction: Transaction) -> Connection:
+    """Its connection, which from now on does not wait as long as others do."""
+    found = transaction.connection.driver_connection
+    assert isinstance(found, Connection)
+    found.answer_s = 0.5
+    return found
+
+
+@contextmanager
+def standing_still(connection: Connection) -> Iterator[None]:
+    """The process at the other end."""
+    process = connection.info.backend_pid
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def test_a_server_that_hangs_in_a_transaction_is_one_clear_error(database: Database) -> None:
+    """In time; the next transaction goes over another connection."""
+
+    def ask_while_it_hangs() -> None:
+        with database.session() as session, standing_still(hurried(session.connection())):
+            session.scalar(ONE)
+
+    with pytest.raises(StorageFailed, match=f"^ledger: {HANGS}$"):
+        ask_while_it_hangs()
+    with database.session() as session:
+        assert session.scalar(ONE) == 1
+
+
+def test_a_connection_that_hung_while_nobody_used_it_is_replaced(database: Database) -> None:
+    """Who comes next notices nothing but the time."""
+    with database.session() as session:
+        hung = hurried(session.connection())
+    with standing_still(hung), database.session() as session:
+        assert session.scalar(ONE) == 1
+    assert hung.closed
+
+
+def test_who_migrates_may_take_longer(postgres_server: Postgres) -> None:
+    """A statement lasts as long as it lasts; afterwards the limit is as before."""
+    engine = open_engine(postgres_server.new_database())
+    with engine.connect() as connection:
+        hurried(connection)
+        with connection.begin(), patient(connection, 120):
+            connection.execute(SLOW)
+        with pytest.raises(OperationalError, match=HANGS), connection.begin():
+            connection.execute(SLOW)
+    engine.dispose()

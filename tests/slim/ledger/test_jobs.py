@@ -1,0 +1,332 @@
+"""The ledger: states change by compare-and-set, along allowed moves only."""
+
+import contextlib
+import re
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+import pytest
+
+from modelyard.models.errors import StorageFailed, UnknownName
+from modelyard.services.ledger import FINAL, MOVES, Job, Ledger, State, TooLate
+from modelyard.services.ledger.jobs import MAX_ATTEMPTS
+from modelyard.services.ledger.logs import LOG_CHARS
+from tests.support.repository import ROOT
+
+WORKER = "host-1"
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    ledger = Ledger(ledger_url)
+    ledger.prepare()
+    return ledger
+
+
+def accept(ledger: Ledger, model: str = "mnist_cnn") -> Job:
+    return ledger.add(model=model, recipe="quick", overrides={"epochs": 2}, data="auto", rollout="stable", by="test")
+
+
+def test_an_accepted_job_is_queued_and_can_be_read_back(ledger: Ledger) -> None:
+    """All that was asked is kept."""
+    job = accept(ledger)
+    assert ledger.job(job.id) == job
+    assert (job.state, job.overrides, job.attempts) == (State.QUEUED, {"epochs": 2}, 0)
+
+
+def test_a_claim_starts_the_job_and_counts_the_attempt(ledger: Ledger) -> None:
+    """RUNNING, with a start time."""
+    claimed = ledger.claim(accept(ledger).id, WORKER)
+    assert claimed is not None
+    assert (claimed.state, claimed.attempts) == (State.RUNNING, 1)
+    assert claimed.started_at is not None
+    assert claimed.started_at.tzinfo is not None
+
+
+def claim(ledger: Ledger, job: Job, worker: str = WORKER, lease_s: float = 60) -> Job:
+    claimed = ledger.claim(job.id, worker, lease_s)
+    assert claimed is not None
+    return claimed
+
+
+def test_of_many_claims_at_once_one_wins(ledger: Ledger) -> None:
+    """Sixteen threads, one job: a message that was delivered twice starts it once."""
+    job = accept(ledger)
+    barrier = threading.Barrier(16)
+    won: list[Job] = []
+
+    def compete() -> None:
+        barrier.wait()
+        claimed = ledger.claim(job.id, WORKER)
+        if claimed:
+            won.append(claimed)
+
+    threads = [threading.Thread(target=compete) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [claimed.attempts for claimed in won] == [ledger.job(job.id).attempts] == [1]
+
+
+def test_a_running_job_is_free_only_when_its_lease_has_run_out(ledger: Ledger) -> None:
+    """A second delivery leaves a held job alone; a lease that ended in the past holds nothing."""
+    job = accept(ledger)
+    held = claim(ledger, job)
+    assert ledger.claim(job.id, "host-2") is None
+    assert ledger.lost() == ()
+    assert ledger.renew(held, lease_s=-1)
+    assert [lost.id for lost in ledger.lost()] == [job.id]
+    assert claim(ledger, job, "host-2").worker == "host-2"
+    assert ledger.lost() == ()
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, skew: timedelta
+) -> None:
+    """Leases, and who is there, are judged by the database's clock."""
+    held = claim(ledger, accept(ledger))
+    ledger.workers.hello("host-1", ["train.gpu"])
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + skew
+
+    monkeypatch.setattr("modelyard.services.ledger.jobs.datetime", Wrong)
+    assert ledger.claim(held.id, "host-2") is None
+    assert ledger.lost() == ()
+    assert ledger.workers.queues() == {"train.gpu"}
+    mine = claim(ledger, accept(ledger), "host-2")
+    assert ledger.renew(mine)
+    monkeypatch.undo()
+    assert ledger.lost() == ()
+    assert ledger.claim(mine.id, "host-1") is None
+
+
+def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None:
+    """The attempt is the fencing number: no renewal, no progress, no end from an older one."""
+    job = accept(ledger)
+    old = claim(ledger, job, lease_s=-1)
+    new = claim(ledger, job, "host-2")
+    assert not ledger.renew(old)
+    ledger.report(old, {"stage": "old"}, milestone=True)
+    assert not ledger.finish(old, State.SUCCEEDED, {"version": 1})
+    assert ledger.job(job.id) == new
+    assert "old" not in [event.body.get("stage") for event in ledger.events(job.id)]
+
+
+def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
+    """Queued again, free at once, and the attempt is counted."""
+    mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
+    assert [job.id for job in ledger.give_back(WORKER)] == [mine.id]
+    assert ledger.job(mine.id).state is State.QUEUED
+    assert ledger.job(other.id) == other
+    assert claim(ledger, mine).attempts == 2
+
+
+def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
+    """The reason is in the job's story; nobody else can, and not twice."""
+    job = claim(ledger, accept(ledger))
+    assert ledger.hand_back(job, "out of memory", lost=True)
+    assert not ledger.hand_back(job, "again", lost=True)
+    assert dict(ledger.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
+    second = claim(ledger, job, "host-2")
+    assert not ledger.hand_back(job, "an older attempt", lost=True)
+    assert ledger.job(job.id) == second
+
+
+@pytest.mark.parametrize("end", sorted(FINAL))
+def test_an_ended_job_does_not_start_or_end_again(ledger: Ledger, end: State) -> None:
+    """Final states are final."""
+    job = claim(ledger, accept(ledger))
+    assert ledger.publishing(job) if end is State.SUCCEEDED else True
+    assert ledger.finish(job, end, {"version": 3})
+    assert ledger.claim(job.id, WORKER) is None
+    assert not ledger.finish(job, State.FAILED, {"reason": "late"})
+    assert ledger.job(job.id).result == {"version": 3}
+
+
+def test_final_states_have_no_moves() -> None:
+    """Nothing leads out of them, and every other state has a way to an end."""
+    assert FINAL.isdisjoint(MOVES)
+    assert all(FINAL & targets for targets in MOVES.values())
+
+
+def test_the_picture_in_the_docs_is_the_code() -> None:
+    """Every arrow of it is a move, and every move an arrow."""
+    picture = (ROOT / "docs" / "jobs.md").read_text()
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", picture, re.MULTILINE))
+    assert drawn == {(str(source), str(target)) for source, targets in MOVES.items() for target in targets}
+
+
+def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger) -> None:
+    """Three losses, of one kind or the other, then FAILED; the queue is not held up for ever."""
+    job = accept(ledger)
+    claim(ledger, job, lease_s=-1)
+    ledger.hand_back(claim(ledger, job), "killed", lost=True)
+    for _ in range(5):  # its worker was told to stop: nothing is wrong with the job
+        ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
+    claim(ledger, job, lease_s=-1)
+    assert ledger.claim(job.id, WORKER) is None
+    assert (ledger.job(job.id).state, ledger.job(job.id).attempts) == (State.FAILED, 8)
+    assert "was lost 3 times" in ledger.job(job.id).result["reason"]
+
+
+def test_a_job_that_never_ends_is_given_up(ledger: Ledger) -> None:
+    """Though no attempt was a loss."""
+    job = accept(ledger)
+    for _ in range(MAX_ATTEMPTS):
+        assert ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
+    assert ledger.claim(job.id, WORKER) is None
+    assert ledger.job(job.id).result["reason"] == f"it did not end in {MAX_ATTEMPTS} attempts"
+
+
+def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
+    """Written down with each renewal, so that a vanished worker takes little of it along; waiting costs nothing."""
+    begun = datetime.now(UTC)
+    first = claim(ledger, accept(ledger))
+    ledger.renew(replace(first, started_at=first.started_at - timedelta(seconds=50)), lease_s=-1)  # type: ignore[operator]  # it has started
+    spent_s = ledger.job(first.id).spent_s
+    assert 50 <= spent_s <= 50 + seconds_since(begun)
+    second = claim(ledger, first, "host-2")
+    assert second.spent_s == spent_s
+    ledger.hand_back(replace(second, started_at=second.started_at - timedelta(seconds=7)), "killed", lost=True)  # type: ignore[operator]  # likewise
+    assert 57 <= ledger.job(first.id).spent_s <= 57 + seconds_since(begun)
+
+
+def seconds_since(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()
+
+
+def test_a_log_keeps_the_newest(ledger: Ledger) -> None:
+    """In order, of all attempts, up to a size; a single text that is longer is cut."""
+    job, other = accept(ledger), accept(ledger)
+    ledger.logs.write(other.id, "other")
+    for number in range(10):
+        ledger.logs.write(job.id, f"{number}" * (LOG_CHARS // 4))
+    assert ledger.logs.read(job.id) == "".join(f"{number}" * (LOG_CHARS // 4) for number in (6, 7, 8, 9))
+    ledger.logs.write(job.id, "x" * LOG_CHARS + "end")
+    assert ledger.logs.read(job.id) == "x" * (LOG_CHARS - 3) + "end"
+    assert ledger.logs.read(other.id) == "other"
+
+
+def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
+    """Until they say goodbye."""
+    ledger.workers.hello("gpu-1", ["train.gpu", "train.gpu.2"])
+    ledger.workers.hello("cpu-1", ["train.cpu"])
+    ledger.workers.hello("cpu-1", ["train.cpu"])
+    assert ledger.workers.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
+    ledger.workers.goodbye("gpu-1")
+    assert ledger.workers.queues() == {"train.cpu"}
+
+
+def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
+    """Success without having asked is no move; who holds the job gets the permission, and may lose its worker after."""
+    job = claim(ledger, accept(ledger), lease_s=-1)
+    assert not ledger.finish(job, State.SUCCEEDED, {"version": 1})
+    assert ledger.publishing(job)
+    assert [lost.id for lost in ledger.lost()] == [job.id]
+    again = claim(ledger, job, "host-2")
+    assert (again.state, again.attempts) == (State.RUNNING, 2)
+    assert not ledger.publishing(job)
+
+
+def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger) -> None:
+    """Who runs it holds it no more: it may not publish, and cannot end it otherwise. Cancelling again does nothing."""
+    waiting, running = accept(ledger), claim(ledger, accept(ledger))
+    assert ledger.holds(running)
+    for job in (waiting, running):
+        cancelled = ledger.cancel(job.id, "ann")
+        assert (cancelled.state, cancelled.result) == (State.CANCELLED, {"reason": "cancelled by ann"})
+        assert ledger.cancel(job.id, "bob") == cancelled
+        assert ledger.claim(job.id, WORKER) is None
+    assert not ledger.holds(running)
+    assert not ledger.publishing(running)
+    assert not ledger.renew(running)
+    assert not ledger.finish(running, State.FAILED, {"reason": "killed"})
+    assert ledger.lost() == ()
+
+
+def test_a_job_that_is_published_or_has_ended_is_not_cancelled(ledger: Ledger) -> None:
+    """The error says what became of it."""
+    job = claim(ledger, accept(ledger))
+    ledger.publishing(job)
+    with pytest.raises(TooLate, match="is being published; roll its version back"):
+        ledger.cancel(job.id, "ann")
+    ledger.finish(job, State.SUCCEEDED, {"version": 1})
+    with pytest.raises(TooLate, match="has succeeded"):
+        ledger.cancel(job.id, "ann")
+
+
+def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
+    """Twenty races: the job is cancelled and may not publish, or is published and cannot be cancelled."""
+    for _ in range(20):
+        job, barrier = claim(ledger, accept(ledger)), threading.Barrier(2)
+        allowed: list[bool] = []
+
+        def publish(job: Job = job, barrier: threading.Barrier = barrier, allowed: list[bool] = allowed) -> None:
+            barrier.wait()
+            allowed.append(ledger.publishing(job))
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        barrier.wait()
+        with contextlib.suppress(TooLate):
+            ledger.cancel(job.id, "ann")
+        thread.join()
+        assert ledger.job(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
+
+
+def test_progress_is_kept_and_milestones_become_events(ledger: Ledger) -> None:
+    """The latest progress is always readable; the story has states and milestones in order."""
+    job = claim(ledger, accept(ledger))
+    ledger.report(job, {"stage": "train", "step": 1}, milestone=False)
+    ledger.report(job, {"stage": "train", "step": 2}, milestone=True)
+    ledger.publishing(job)
+    ledger.finish(job, State.SUCCEEDED, {"version": 1})
+    assert ledger.job(job.id).progress == {"stage": "train", "step": 2}
+    story = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.events(job.id)]
+    ways = [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "publishing"), ("state", "succeeded")]
+    assert story == ways
+    assert ledger.events(job.id, after=ledger.events(job.id)[-1].id) == ()
+
+
+def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
+    """By model and by state, up to a limit."""
+    first, second = accept(ledger), accept(ledger, "sentiment_lstm")
+    ledger.claim(first.id, WORKER)
+    assert [job.id for job in ledger.jobs()] == [second.id, first.id]
+    assert [job.id for job in ledger.jobs(model="mnist_cnn")] == [first.id]
+    assert [job.id for job in ledger.jobs(states=[State.QUEUED])] == [second.id]
+    assert len(ledger.jobs(limit=1)) == 1
+
+
+def test_pages_of_a_list_hold_every_job_once(ledger: Ledger) -> None:
+    """Each goes on before the last job of the one before, also when jobs are of the same moment or come in between."""
+    every = [accept(ledger).id for _ in range(7)]
+    pages: list[list[str]] = []
+    before = None
+    while page := [job.id for job in ledger.jobs(before=before, limit=3)]:
+        pages, before = [*pages, page], page[-1]
+        accept(ledger)
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [job for page in pages for job in page] == every[::-1]
+    with pytest.raises(UnknownName):
+        ledger.jobs(before="job-none")
+
+
+def test_an_unknown_job_is_named(ledger: Ledger) -> None:
+    """With the id that was asked for."""
+    with pytest.raises(UnknownName, match="job-none"):
+        ledger.job("job-none")
+
+
+def test_a_ledger_that_cannot_be_reached_is_one_clear_error(tmp_path: Path) -> None:
+    """A folder in the file's place."""
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(StorageFailed, match="ledger: unable to open database file"):
+        Ledger(f"sqlite:///{tmp_path}/ledger.db").prepare()

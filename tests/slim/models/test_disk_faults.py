@@ -1,0 +1,49 @@
+"""What is a disk's fault is said to be; a ledger that is busy costs a line and not a job."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from modelyard.models.errors import StorageFailed
+from modelyard.pipeline.errors import STORAGE_FAULTS, StageFailed, storage_errors
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.stage_process import failure
+from modelyard.services.ledger import Ledger
+from modelyard.services.trainer.execute import Milestones
+
+TENSORFLOW = "Traceback ...\nResourceExhaustedError: /store/v.tempstate; No space left on device [Op:SaveV2]\n  at last"
+
+
+@pytest.mark.parametrize("code", STORAGE_FAULTS)
+def test_a_fault_of_the_disk_is_named_with_the_file_and_without_its_folder(code: int) -> None:
+    """Of each kind that the operating system tells apart."""
+    with pytest.raises(StorageFailed, match=f"^storage: weights.h5: {os.strerror(code)}$"), storage_errors():
+        raise OSError(code, os.strerror(code), "/some/folder/weights.h5")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), ConnectionRefusedError(errno.EPIPE, "x")])
+def test_other_errors_pass(error: OSError) -> None:
+    """A file that our own code forgot, or a server that is away, is no fault of a disk."""
+    with pytest.raises(type(error)), storage_errors():
+        raise error
+
+
+def test_a_process_whose_disk_was_full_is_understood() -> None:
+    """TensorFlow's words stand in the middle of what was said last; anything else is told by its last line."""
+    full, other = failure("export", TENSORFLOW), failure("export", "Traceback ...\nValueError: no such layer")
+    assert (type(full), str(full)) == (StorageFailed, "storage: export: No space left on device")
+    assert (type(other), str(other)) == (StageFailed, "export failed: ValueError: no such layer")
+
+
+def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> None:
+    """Something else is in the place of the ledger's folder."""
+    ledger = Ledger("sqlite://")
+    ledger.prepare()
+    job = ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    (tmp_path / "none").touch()
+    away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
+    with pytest.raises(StorageFailed):
+        away.job(job.id)
+    Milestones(away, job)(Progress("train"))

@@ -1,0 +1,130 @@
+"""The model store: versions appear whole or not at all, under numbers of their own."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from modelyard.models.errors import CorruptData, StorageFailed, UnknownName
+from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.store import Store, rename_no_replace
+from tests.support.versions import seal_as
+
+MODEL = "half_plus"
+
+
+def publish_one(root: Path) -> int:
+    store = Store(root)
+    with store.staging(MODEL) as staged:
+        (staged / "saved_model.pb").write_bytes(os.urandom(64))
+        return store.publish(staged, seal_as(MODEL)).version
+
+
+def publish_many(root: Path, count: int) -> list[int]:
+    return [publish_one(root) for _ in range(count)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    store.prepare()
+    return store
+
+
+def test_versions_are_numbered_from_one_upwards(store: Store) -> None:
+    """Each publication gets the next number, and its manifest knows it."""
+    assert [publish_one(store.root) for _ in range(3)] == [1, 2, 3]
+    assert store.versions(MODEL) == (1, 2, 3)
+    assert store.manifest(MODEL, 2).version == 2
+
+
+def test_publishers_in_several_processes_never_share_a_number(store: Store) -> None:
+    """Eight processes, a thousand publications: distinct, gapless numbers, and every version verifies."""
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        numbers = [number for each in pool.starmap(publish_many, [(store.root, 125)] * 8) for number in each]
+    assert sorted(numbers) == list(range(1, 1001))
+    for number in numbers:
+        store.verify(MODEL, number)
+
+
+def test_rename_refuses_to_replace_an_empty_folder(tmp_path: Path) -> None:
+    """A plain rename would silently replace it, and two publishers could share a number."""
+    (tmp_path / "staged").mkdir()
+    (tmp_path / "1").mkdir()
+    assert not rename_no_replace(tmp_path / "staged", tmp_path / "1")
+    assert (tmp_path / "staged").is_dir()
+
+
+def test_a_number_taken_by_a_foreign_folder_is_skipped(store: Store) -> None:
+    """A numeric folder that is not a version of ours is left alone."""
+    (store.folder(MODEL) / "7").mkdir(parents=True)
+    assert publish_one(store.root) == 8
+    assert store.versions(MODEL) == (8,)
+
+
+def test_a_failed_publication_leaves_nothing_behind(store: Store) -> None:
+    """An exception while a version is built removes what was built."""
+
+    def interrupted() -> None:
+        with store.staging(MODEL) as staged:
+            (staged / "saved_model.pb").write_bytes(b"half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        interrupted()
+    assert list(store.folder(MODEL).iterdir()) == []
+
+
+def test_a_folder_without_manifest_is_no_version(store: Store) -> None:
+    """The manifest is written last, so a folder without one is not whole."""
+    (store.folder(MODEL) / "1").mkdir(parents=True)
+    assert store.versions(MODEL) == ()
+    with pytest.raises(UnknownName, match="has no version 1"):
+        store.manifest(MODEL, 1)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "extra"])
+def test_damage_is_named(store: Store, damage: str) -> None:
+    """Verification names the file that is changed, missing or extra."""
+    publish_one(store.root)
+    version = store.path(MODEL, 1)
+    if damage == "changed":
+        (version / "saved_model.pb").write_bytes(b"other")
+    elif damage == "missing":
+        (version / "saved_model.pb").unlink()
+    else:
+        (version / "stowaway").write_bytes(b"")
+    expected = "stowaway" if damage == "extra" else "saved_model.pb"
+    with pytest.raises(CorruptData, match=expected):
+        store.verify(MODEL, 1)
+
+
+def test_a_damaged_manifest_is_an_error_not_a_crash(store: Store) -> None:
+    """A manifest that cannot be parsed is reported as corrupt data of that version."""
+    publish_one(store.root)
+    (store.path(MODEL, 1) / manifests.FILE).write_text("{")
+    with pytest.raises(CorruptData, match="half_plus version 1"):
+        store.manifest(MODEL, 1)
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "", ".", "A", "a" * 65, "a%2Fb", "1a", "a\n"])
+def test_names_that_could_leave_the_store_do_not_exist(store: Store, name: str) -> None:
+    """Model names match an allow-list before they become paths."""
+    with pytest.raises(UnknownName):
+        store.folder(name)
+
+
+def test_a_store_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A file in the store's place is one clear error."""
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StorageFailed, match="not writable"):
+        Store(tmp_path / "store").prepare()
+
+
+def test_manifest_survives_the_way_through_json(store: Store) -> None:
+    """What is read equals what was sealed."""
+    publish_one(store.root)
+    found = store.manifest(MODEL, 1)
+    assert Manifest.model_validate_json(found.model_dump_json()) == found

@@ -1,0 +1,195 @@
+"""The compose files, as a parser of the specification reads them, and what they promise."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.modelserver.batching import parameters as batching_parameters
+from modelyard.services.modelserver.settings import Settings, from_flags
+from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.trainer.settings import TrainerSettings
+from tests.support.repository import ROOT
+
+MAIN, SERVING = ROOT / "docker-compose.yml", ROOT / "deploy/serving/service.yml"
+FILES = (MAIN, SERVING, *sorted((ROOT / "deploy").glob("compose.*.yml")))
+VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
+
+TENSORFLOW_SERVING = {
+    line
+    for line in (ROOT / "tests/slim/tensorflow_serving_flags.txt").read_text().splitlines()
+    if not line.startswith("#")
+}
+
+NETWORKS = {
+    "postgres": {"control"},
+    "redis": {"control"},
+    "migrate": {"control"},
+    "scheduler": {"control"},
+    "trainer": {"control", "serving"},
+    "modelserver": {"serving"},
+    "gateway": {"edge", "control", "serving"},
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """With the defaults in the places of variables."""
+    found: dict[str, Any] = yaml.safe_load(VARIABLE.sub(lambda match: match[2] or "", path.read_text()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read(MAIN)["services"]
+    return found
+
+
+def flags(path: Path) -> dict[str, str]:
+    command = [part for part in read(path)["services"]["modelserver"]["command"] if part.startswith("--")]
+    return {name.removeprefix("--"): value for name, _, value in (part.partition("=") for part in command)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_parser_of_the_specification_understands_it(path: Path) -> None:
+    """The main file, and each that goes over it."""
+    assert PyCompose.from_yaml(yaml.safe_dump(read(path))).service_names()
+
+
+def test_overrides_change_only_services_that_there_are(services: dict[str, Any]) -> None:
+    """A misspelt one would be another service."""
+    for path in FILES:
+        assert set(read(path)["services"]) <= set(services), path.name
+
+
+def test_only_the_gateway_is_published_and_only_to_this_machine(services: dict[str, Any]) -> None:
+    """Whoever wants more says so."""
+    assert {name: service["ports"] for name, service in services.items() if "ports" in service} == {
+        "gateway": ["127.0.0.1:8080:8080"]
+    }
+
+
+def test_networks_keep_apart_who_need_not_meet(services: dict[str, Any]) -> None:
+    """Nobody but the gateway is on the one that leads outside."""
+    assert {name: set(service["networks"]) for name, service in services.items()} == NETWORKS
+    assert read(MAIN)["networks"] == {"edge": {}, "control": {"internal": True}, "serving": {"internal": True}}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_service_is_hardened_and_limited(services: dict[str, Any], name: str) -> None:
+    """Read-only, without capabilities or new privileges, with a limit on memory and processes, and started again."""
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "pids_limit", "tmpfs", "logging"} <= set(service)
+    assert service["restart"] == ("on-failure" if name == "migrate" else "unless-stopped")
+    assert "privileged" not in service
+
+
+def test_secrets_are_files_and_nothing_else(services: dict[str, Any]) -> None:
+    """None is in a variable or in a URL."""
+    declared = read(MAIN)["secrets"]
+    for name, service in services.items():
+        assert set(service.get("secrets", ())) <= set(declared), name
+        for variable, value in (service.get("environment") or {}).items():
+            assert "PASSWORD" not in variable or variable.endswith("_FILE")
+            assert "@" not in str(value) or ":" not in str(value).partition("//")[2].partition("@")[0]
+    assert all(set(secret) == {"file"} for secret in declared.values())
+
+
+def test_settings_of_containers_are_settings_of_processes(services: dict[str, Any]) -> None:
+    """A variable that nobody reads is a mistake."""
+    for name, kind in (("gateway", GatewaySettings), ("scheduler", SchedulerSettings), ("trainer", TrainerSettings)):
+        for variable in services[name]["environment"]:
+            field = variable.removeprefix("MODELYARD_").lower()
+            known = {*GatewaySettings.model_fields, *kind.model_fields, "url"}
+            assert field in known, (name, variable)
+
+
+def test_the_model_server_stops_after_the_gateway(services: dict[str, Any]) -> None:
+    """Compose stops in the reverse order of dependence; nothing is in flight when it stops."""
+    assert services["gateway"]["depends_on"]["modelserver"] == {"condition": "service_healthy"}
+    assert services["modelserver"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_grace_is_longer_than_draining(services: dict[str, Any]) -> None:
+    """Each process ends by itself before it is killed."""
+    seconds = {
+        name: int(service["stop_grace_period"][:-1])
+        for name, service in services.items()
+        if "stop_grace_period" in service
+    }
+    environment = {name: services[name]["environment"] for name in ("gateway", "trainer")}
+    assert seconds["gateway"] >= float(environment["gateway"]["MODELYARD_DRAIN_WAIT_S"]) + 20 + 10
+    assert seconds["trainer"] >= float(environment["trainer"]["MODELYARD_DRAIN_S"]) + 20
+
+
+# --- TensorFlow Serving -----------------------------------------------------------------------------------------------
+
+
+def test_tensorflow_serving_knows_every_flag() -> None:
+    """An unknown one would end it at once."""
+    assert set(flags(SERVING)) - TENSORFLOW_SERVING == set()
+
+
+def test_every_flag_has_its_reason() -> None:
+    """Beside it, or above it and those that belong together."""
+    lines = SERVING.read_text().splitlines()
+    given = [number for number, line in enumerate(lines) if line.strip().startswith("- --")]
+    for number in given:
+        above = number
+        while lines[above].strip().startswith("- --") and "#" not in lines[above]:
+            above -= 1
+        assert "#" in lines[above], lines[number]
+
+
+def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
+    """What the two are told agrees, where both can be told it."""
+    theirs, ours = flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")
+    own = {"bind_address", "allow_public", "drain_timeout_seconds"}
+    assert set(ours) - own <= set(theirs)
+    assert {name: value for name, value in ours.items() if name not in own} == {
+        name: value for name, value in theirs.items() if name in ours
+    }
+    assert isinstance(
+        from_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]), Settings
+    )
+
+
+def test_no_call_of_the_gateway_is_too_large_for_a_batch() -> None:
+    """TensorFlow Serving refuses one with more rows than the largest batch."""
+    found = batching_parameters.read(ROOT / "deploy/serving/batching.txt")
+    assert found.max_batch_size >= GatewaySettings.model_fields["max_instances"].default
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_images_bear_the_release(tmp_path: Path) -> None:
+    """The label cannot be computed: it is held to the package's version here."""
+    del tmp_path
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for path in (ROOT / "deploy").glob("*/Dockerfile"):
+        assert f"ARG VERSION={version} REVISION=\n" in path.read_text(), path
+
+
+def test_trainer_and_model_server_share_their_packages() -> None:
+    """Line by line, or an engine keeps two gigabytes twice."""
+
+    def packages(name: str) -> str:
+        text = (ROOT / "deploy" / name / "Dockerfile").read_text()
+        return text[text.index("ARG PYTHON=") : text.index("ENV PATH=")]
+
+    assert packages("trainer") == packages("modelserver")
+
+
+def test_a_build_sees_what_it_needs_and_no_secret() -> None:
+    """Everything is shut out, then named."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert not any("secret" in line for line in lines)

@@ -1,0 +1,244 @@
+"""The judge of canaries: evidence that may be looked at all the time, and what is decided on it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import Canary
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger.feedback import Feedback
+from modelyard.services.ledger.observations import Observations
+from modelyard.services.scheduler.canary import FIRST, Decision, Sums, Trial, decide, look
+from modelyard.services.scheduler.evidence import FEWER, MORE, Block, update, weight
+from modelyard.services.scheduler.judge import BY, judge_all
+from modelyard.services.trials import BOUNDS_S, bucket
+from tests.support.fakes import HALF_PLUS
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+CANARY = Canary(version=2, percent=10, since=NOW)
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ratio", "steps"), [(1.0, MORE), (2.0, MORE), (1.25, FEWER)])
+@pytest.mark.parametrize(("stable", "canary"), [(900, 100), (30, 30), (7, 900)])
+@pytest.mark.parametrize("rate", [0.001, 0.03, 0.4])
+def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
+    ratio: float, steps: tuple[float, ...], stable: int, canary: int, rate: float
+) -> None:
+    """By the exact distribution at the border of the null: every alternative, any shares of traffic, rare or not."""
+    for step in steps:
+        other, null = (r * canary / (stable + r * canary) for r in (ratio * step, ratio))
+        bad_of_canary, bad_of_stable = other / null, (1 - other) / (1 - null)
+        mean = (1 + ratio * rate * (bad_of_canary - 1)) ** canary * (1 + rate * (bad_of_stable - 1)) ** stable
+        assert mean <= 1 + 1e-9
+        one_bad = update((0.0,), Block(stable, 0, canary, 1), ratio, (step,))
+        assert one_bad == pytest.approx((np.log(bad_of_canary),))
+
+
+def test_evidence_rarely_says_what_is_not_so_however_often_one_looks() -> None:
+    """Equal rates, a hundred looks: a weight of 20 is reached in less than one of twenty runs."""
+    generator, runs, reached = np.random.default_rng(0), 400, 0
+    for _ in range(runs):
+        logs: tuple[float, ...] = ()
+        weights = []
+        for _ in range(100):
+            bad = generator.binomial(450, 0.05), generator.binomial(50, 0.05)
+            logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+            weights.append(weight(logs))
+        reached += max(weights) >= 20
+    assert reached / runs < 0.05
+
+
+def test_evidence_grows_where_the_canary_is_worse() -> None:
+    """Three times as many bad answers: shown within a few hundred."""
+    generator = np.random.default_rng(0)
+    logs: tuple[float, ...] = ()
+    for _ in range(20):
+        bad = generator.binomial(450, 0.05), generator.binomial(50, 0.15)
+        logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+    assert weight(logs) > 1000
+
+
+@pytest.mark.parametrize("block", [Block(0, 0, 10, 10), Block(10, 10, 0, 0), Block(0, 0, 0, 0)])
+def test_with_one_side_only_nothing_is_learned(block: Block) -> None:
+    """A comparison needs two."""
+    assert weight(update((), block, 1.0, MORE)) == 1.0
+
+
+def test_overwhelming_evidence_is_a_number() -> None:
+    """Not an overflow."""
+    assert 1e290 < weight(update((), Block(10**6, 0, 10**6, 10**6), 1.0, MORE)) < float("inf")
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mistakes: int = 0) -> Sums:
+    """Answers within 10 ms, but for the slow ones, which take half a second."""
+    counts = {"answers": answers, "errors": errors, bucket(3): answers - errors - slow, bucket(8): slow}
+    return Sums.of(counts, labelled, mistakes)
+
+
+def watched(stable: Sums, canary: Sums, looks: int = 10) -> Trial:
+    """After so many looks, between which everything grew evenly."""
+    trial = Trial()
+    for number in range(1, looks + 1):
+        trial = look(trial, *(grown(side, number / looks) for side in (stable, canary)))
+    return trial
+
+
+def grown(side: Sums, share: float) -> Sums:
+    return Sums(
+        answers=round(side.answers * share),
+        errors=round(side.errors * share),
+        within=tuple(round(count * share) for count in side.within),
+        labelled=round(side.labelled * share),
+        mistakes=round(side.mistakes * share),
+    )
+
+
+@pytest.mark.parametrize(
+    ("canary", "reason"),
+    [
+        (sums(500, errors=20), "its answers fail more often"),
+        (sums(500, slow=300), "its answers take longer"),
+        (sums(500, labelled=400, mistakes=120), "feedback finds more mistakes"),
+    ],
+)
+def test_a_canary_that_is_worse_is_rolled_back(canary: Sums, reason: str) -> None:
+    """With the comparison that showed it, its evidence, and what was needed."""
+    decision = decide(watched(sums(5000, errors=5, slow=50, labelled=4000, mistakes=200), canary), CANARY)
+    assert decision
+    assert not decision.promote
+    assert reason in decision.reason
+    assert "needed 100" in decision.reason
+
+
+def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
+    """On feedback, before it has answered enough."""
+    decision = decide(watched(sums(5000, labelled=4000, mistakes=400), sums(900, labelled=800, mistakes=20)), CANARY)
+    assert decision
+    assert decision.promote
+    assert "no more mistakes" in decision.reason
+
+
+def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_enough() -> None:
+    """Not before."""
+    trial = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
+    assert decide(trial, CANARY) is None
+    assert decide(watched(sums(90_000, errors=90), sums(10_000, errors=10)), CANARY) == Decision(
+        True, "nothing spoke against it in 10000 answers"
+    )
+
+
+def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
+    """However often one looks: answers that come one by one say as much as those that come together."""
+    trial, stable, canary = Trial(), sums(0), sums(0)
+    for number in range(1, 201):
+        if number % 2:
+            stable = sums(number, labelled=number, mistakes=0)
+        else:
+            canary = sums(number, labelled=number, mistakes=number)
+        trial = look(trial, stable, canary)
+    assert trial.weights()["mistakes"] > 1e6
+    together = look(look(Trial(), sums(1), sums(1)), stable, canary)
+    assert together.weights()["mistakes"] > 1e6
+
+
+def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> None:
+    """Fixed once there are enough, and then no more: it is not chosen by what it is held against."""
+    assert look(Trial(), sums(FIRST - 1), sums(10)).slow is None
+    first = look(Trial(), sums(1000, slow=200), sums(10))
+    assert first.slow is not None
+    assert BOUNDS_S[first.slow] == 0.5
+    assert look(first, sums(9000, slow=200), sums(500)).slow == first.slow
+
+
+# --- carried out ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def observations(ledger_url: str) -> Iterator[Observations]:
+    found = Observations(ledger_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def feedback(ledger_url: str) -> Iterator[Feedback]:
+    found = Feedback(ledger_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def canary(filled: Store) -> Canary:
+    """Version 1 is stable, version 2 its canary."""
+    found = Canary(version=2, percent=10, since=NOW)
+    rollout.change(filled, HALF_PLUS, lambda now: now.promote(1, by="t", reason="r"))
+    rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(found, by="t", reason="r"))
+    return found
+
+
+def observe(observations: Observations, canary: Canary, gateway: str, stable: Sums, tried: Sums) -> None:
+    for role, version, side in (("stable", 1, stable), ("canary", 2, tried)):
+        counts = {"answers": side.answers, "errors": side.errors}
+        counts |= {bucket(index): count for index, count in enumerate(side.within)}
+        observations.put(HALF_PLUS, role, version, canary.since, gateway, counts)  # type: ignore[arg-type]  # a role
+
+
+def test_what_two_gateways_saw_rolls_a_failing_canary_back(
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
+) -> None:
+    """The history has the reason, the numbers and who decided; nothing is decided twice."""
+    for gateway in ("one", "two"):
+        observe(observations, canary, gateway, sums(50), sums(5))
+        judge_all(filled, observations, feedback)
+    assert rollout.read(filled, HALF_PLUS).canary == canary
+    for gateway in ("one", "two"):
+        observe(observations, canary, gateway, sums(300), sums(30, errors=10))
+    judge_all(filled, observations, feedback)
+    now = rollout.read(filled, HALF_PLUS)
+    assert (now.stable, now.canary) == (1, None)
+    last = now.history[-1]
+    assert (last.action, last.version, last.by) == ("end canary", 2, BY)
+    assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
+    assert last.detail["evidence"]["errors"] >= 100
+    judge_all(filled, observations, feedback)
+    assert rollout.read(filled, HALF_PLUS) == now
+
+
+def test_a_canary_that_has_answered_enough_becomes_stable(
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
+) -> None:
+    """The version before stays loaded."""
+    observe(observations, canary, "one", sums(90_000), sums(10_000))
+    judge_all(filled, observations, feedback)
+    now = rollout.read(filled, HALF_PLUS)
+    assert (now.stable, now.canary, now.keep) == (2, None, (1,))
+    assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
+
+
+def test_a_canary_that_a_person_judges_is_left_alone(
+    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
+) -> None:
+    """However it fares."""
+    ours = canary.model_copy(update={"judged": False})
+    rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
+    observe(observations, canary, "one", sums(1000), sums(1000, errors=1000))
+    judge_all(filled, observations, feedback)
+    assert rollout.read(filled, HALF_PLUS).canary == ours
+
+
+def test_of_two_judges_at_once_one_adds_to_the_evidence(observations: Observations) -> None:
+    """The other one's look is as if it had not been."""
+    assert observations.judge(HALF_PLUS, NOW, 0, {"trial": {}})
+    revision, _ = observations.verdict(HALF_PLUS, NOW)
+    assert observations.judge(HALF_PLUS, NOW, revision, {"by": "first"})
+    assert not observations.judge(HALF_PLUS, NOW, revision, {"by": "second"})
+    assert observations.verdict(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})

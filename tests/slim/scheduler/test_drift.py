@@ -1,0 +1,154 @@
+"""Drift: what is asked and answered, held against what a version was measured on."""
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from modelyard.models.registry import reference
+from modelyard.models.registry.reference import Histogram, Reference, describe, features
+from modelyard.models.registry.store import Store
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger.feedback import Answer, Feedback
+from modelyard.services.ledger.observations import Observations
+from modelyard.services.scheduler.drift import LEAST, look_at_all, shift, shifts
+from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
+
+NOW = datetime.now(UTC)
+GENERATOR = np.random.default_rng(0)
+
+
+# --- the reference ----------------------------------------------------------------------------------------------------
+
+
+def test_bins_hold_about_equally_many_and_other_values_fall_into_the_same() -> None:
+    """The outer bins have no end."""
+    found = describe("regression", (), [np.array([x]) for x in range(1000)], {"value": np.arange(1000.0)})
+    histogram = found.histograms["input number 0"]
+    assert histogram.counts == (100,) * 10
+    assert histogram.count(np.array([-5.0, 99999.0, 150.0])) == (1, 1, 0, 0, 0, 0, 0, 0, 0, 1)
+
+
+def test_classes_have_a_bin_each() -> None:
+    """Also those that never occur."""
+    outputs = {"class_id": np.array([0, 2, 2]), "score": np.array([0.5, 0.9, 0.9])}
+    found = describe("multiclass", ("a", "b", "c"), ["one", "two words", "x"], outputs)
+    assert found.histograms["answer class"].counts == (1, 0, 2)
+    assert set(found.histograms) == {"input characters", "input words", "answer class", "answer score"}
+
+
+def test_a_value_that_never_changes_is_one_bin_and_a_bit() -> None:
+    """A constant is no error."""
+    found = describe("regression", (), [np.array([3.0])] * 5, {"value": np.full(5, 7.0)})
+    assert sum(found.histograms["answer value"].counts) == 5
+
+
+def test_features_need_no_model() -> None:
+    """Images as numbers of any type, texts, and vectors up to some length."""
+    image = np.zeros((4, 4, 1), np.uint8)
+    image[:2] = 255
+    assert features(image) == {"brightness": 127.5, "contrast": 127.5, "inked": 0.5}
+    assert features("two words") == {"characters": 9, "words": 2}
+    assert len(features(np.zeros(50, np.float32))) == reference.MOST_NUMBERS
+
+
+# --- shifts -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_is_that_of_the_books() -> None:
+    """Half and half that has become one to three: 0.25 ln 1.5 - 0.25 ln 0.5 = 0.2747; equal shares: nothing."""
+    half = Histogram(edges=(0.0,), counts=(100_000, 100_000))
+    assert shift(half, (50_000, 150_000)).psi == pytest.approx(0.2747, abs=1e-3)
+    assert shift(half, (500, 500)).psi == pytest.approx(0, abs=1e-3)
+    assert shift(half, (0, 100)).psi < 10
+
+
+def answer(number: int, content: bytes, dtype: str, shape: tuple[int, ...], predicted: float, model: str) -> Answer:
+    return Answer(f"id-{number}", 0, model, 1, "x", dtype, shape, content, predicted, None, NOW)
+
+
+@pytest.fixture
+def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url, capture=(HALF_PLUS,))
+
+
+@pytest.fixture
+def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
+    found = Feedback(settings.ledger)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def observations(settings: GatewaySettings) -> Iterator[Observations]:
+    found = Observations(settings.ledger)
+    yield found
+    found.close()
+
+
+def refer(store: Store, model: str, version: int, found: Reference) -> None:
+    path = store.path(model, version) / reference.FILE
+    path.write_text(found.model_dump_json())
+
+
+def vectors(numbers: np.ndarray, version: int = 2) -> list[Answer]:  # type: ignore[type-arg]  # of numbers
+    return [
+        Answer(f"{version}-{i}", 0, HALF_PLUS, version, "x", "float32", (1,), np.float32(x).tobytes(), x / 2, None, NOW)
+        for i, x in enumerate(numbers)
+    ]
+
+
+def test_a_shift_of_inputs_is_found_shown_and_scraped(
+    filled: Store, feedback: Feedback, observations: Observations, client: FlaskClient
+) -> None:
+    """Of the stable version's own answers; in the API and as a metric."""
+    x = GENERATOR.normal(0, 1, 2000)
+    refer(filled, HALF_PLUS, 2, describe("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
+    assert client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"] == {}
+    feedback.keep(vectors(GENERATOR.normal(3, 1, 500), version=1))
+    look_at_all(filled, feedback, observations)
+    assert client.get(f"/api/models/{HALF_PLUS}/drift").json["answers"] == 0
+    feedback.keep(vectors(GENERATOR.normal(0, 1, 500)))
+    look_at_all(filled, feedback, observations)
+    still = client.get(f"/api/models/{HALF_PLUS}/drift").json
+    assert (still["version"], still["answers"]) == (2, 500)
+    assert max(moved["psi"] for moved in still["shifts"].values()) < 0.1
+    feedback.prune(NOW, 0)
+    feedback.keep(vectors(GENERATOR.normal(1, 1, 500)))
+    look_at_all(filled, feedback, observations)
+    moved = client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"]
+    assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
+    line = f'modelyard_drift_psi{{model="{HALF_PLUS}",version="2",what="input number 0"}}'
+    assert line in client.get("/metrics").text
+
+
+def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None:
+    """Files are decoded; too few answers say nothing."""
+    file = io.BytesIO()
+    Image.new("L", (56, 56), 200).save(file, "PNG")
+    pictures = [answer(i, file.getvalue(), "bytes", (), 1.0, DIGITS) for i in range(LEAST)]
+    dark = [np.full((28, 28, 1), 10 + k % 3, np.uint8) for k in range(300)]
+    outputs = {"class_id": np.ones(300, int), "score": np.ones(300)}
+    known = describe("binary", ("dark", "light"), dark, outputs)
+    found = shifts(known, pictures, filled.manifest(DIGITS, 1))
+    assert found["input brightness"].psi > 1
+    assert found["answer class"].psi < 0.01
+    assert shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
+    texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(LEAST)]
+    told = describe("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
+    assert shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
+
+
+def test_a_version_without_a_reference_is_left_alone(
+    filled: Store, feedback: Feedback, observations: Observations
+) -> None:
+    """It was made by an earlier release; and a damaged one is a warning, not an end."""
+    feedback.keep(vectors(GENERATOR.normal(0, 1, 300)))
+    look_at_all(filled, feedback, observations)
+    (filled.path(HALF_PLUS, 2) / reference.FILE).write_text("{")
+    look_at_all(filled, feedback, observations)
+    assert observations.drift() == ()

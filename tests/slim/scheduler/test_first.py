@@ -1,0 +1,107 @@
+"""What an empty system asks for by itself, and what it leaves alone."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.registry.store import Store
+from modelyard.services import jobs
+from modelyard.services.ledger import Ledger, State
+from modelyard.services.scheduler.first import BY, First
+from tests.support.fakes import HALF_PLUS, publish
+
+EPOCHS = RecipeField(default=2, constraints={"type": "integer", "minimum": 1})
+
+
+def known(*names: str) -> Catalog:
+    recipes = {"quick": {"epochs": EPOCHS}}
+    made = {name: Trainable(name=name, task="", summary="", dataset="", homepage="", recipes=recipes) for name in names}
+    return Catalog(digest="", trainable=made)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    found = Store(tmp_path / "store")
+    found.prepare()
+    (found.root / FILE).write_text(known(HALF_PLUS, "other").model_dump_json())
+    return found
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue() -> Celery:
+    return Celery("test", broker="memory://", set_as_current=False)
+
+
+@pytest.fixture
+def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.MonkeyPatch) -> First:
+    monkeypatch.setattr(jobs, "require", lambda _: None)  # the broker in memory knows no PING
+    return First(store, ledger, queue, [HALF_PLUS])
+
+
+def asked(ledger: Ledger) -> list[tuple[str, str, State]]:
+    return [(job.model, job.by, job.state) for job in ledger.jobs()]
+
+
+def test_a_model_without_a_version_gets_one_job(first: First, ledger: Ledger) -> None:
+    """However often it is looked at."""
+    for _ in range(3):
+        first.ask_all()
+    assert asked(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
+
+
+def test_two_schedulers_ask_once(first: First, store: Store, ledger: Ledger, queue: Celery) -> None:
+    """Whoever asks second gets the first one's job, even after that has begun and ended."""
+    first.ask_all()
+    (job,) = ledger.jobs()
+    ledger.cancel(job.id, "somebody")
+    First(store, ledger, queue, [HALF_PLUS]).ask_all()
+    assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
+
+
+def test_a_model_that_answers_is_left_alone(first: First, store: Store, ledger: Ledger) -> None:
+    """Also after a restart with an empty ledger."""
+    publish(store, HALF_PLUS)
+    first.ask_all()
+    assert asked(ledger) == []
+
+
+def test_a_job_that_somebody_asked_for_is_enough(first: First, ledger: Ledger, queue: Celery) -> None:
+    """Theirs is on its way."""
+    theirs = jobs.submit(ledger, queue, jobs.TrainJob(model=HALF_PLUS), "somebody")
+    first.ask_all()
+    assert [job.id for job in ledger.jobs()] == [theirs.id]
+
+
+@pytest.mark.parametrize("written", [None, known("other")])
+def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
+    first: First, store: Store, ledger: Ledger, written: Catalog | None
+) -> None:
+    """It waits, and asks when one has spoken."""
+    catalogue = store.root / FILE
+    catalogue.unlink()
+    if written:
+        catalogue.write_text(written.model_dump_json())
+    first.ask_all()
+    assert asked(ledger) == []
+    catalogue.write_text(known(HALF_PLUS).model_dump_json())
+    first.ask_all()
+    assert len(asked(ledger)) == 1
+
+
+def test_what_lasts_is_said_once(first: First, store: Store) -> None:
+    """A log that is read by people."""
+    (store.root / FILE).unlink()
+    said: list[str] = []
+    first._say = lambda _, what: said.append(what)  # type: ignore[method-assign]  # noqa: SLF001
+    first.ask_all()
+    assert said == ["waits: no trainer has announced its models yet; try again in a few seconds"]

@@ -1,0 +1,65 @@
+"""Health checks that see more than that a process is there."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from modelyard.services import heartbeat
+from modelyard.services.ledger import Ledger
+from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.trainer.liveness import SLOW_S, Pulse, gets_on
+
+
+def check(path: Path, seconds: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelyard.services.heartbeat", str(path), seconds]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_process_that_worked_lately_is_well(tmp_path: Path) -> None:
+    """As an engine asks: by exit status."""
+    heartbeat.beat(tmp_path / "beat")
+    assert check(tmp_path / "beat", "600").returncode == 0
+
+
+def test_one_that_is_silent_is_not_and_the_check_says_for_how_long(tmp_path: Path) -> None:
+    """Also before its first beat."""
+    never, old = tmp_path / "never", tmp_path / "old"
+    heartbeat.beat(old)
+    os.utime(old, (0, 0))
+    for path in (never, old):
+        answer = check(path, "30")
+        assert answer.returncode == 1
+        assert f"no heartbeat in {path}" in answer.stdout
+
+
+def test_nobody_needs_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine there is no file."""
+    monkeypatch.delenv("MODELYARD_HEARTBEAT", raising=False)
+    heartbeat.beat(SchedulerSettings.load().heartbeat)
+
+
+def test_a_worker_whose_loop_hangs_does_not_get_on(tmp_path: Path) -> None:
+    """Nor does one that has not begun."""
+    now = [0.0]
+    pulse = Pulse(lambda: now[0])
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        assert not gets_on(pulse, ledger, "worker")
+        pulse.turn()
+        assert gets_on(pulse, ledger, "worker")
+        now[0] += SLOW_S
+        assert not gets_on(pulse, ledger, "worker")
+
+
+def test_a_worker_that_lost_a_lease_does_not_get_on(tmp_path: Path) -> None:
+    """Its loop may turn as it likes; another worker's lost job is no fault of this one."""
+    pulse = Pulse()
+    pulse.turn()
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        job = ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="stable", by="somebody")
+        assert ledger.claim(job.id, "worker", lease_s=-1)
+        assert not gets_on(pulse, ledger, "worker")
+        assert gets_on(pulse, ledger, "another")

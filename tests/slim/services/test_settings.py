@@ -1,0 +1,78 @@
+"""Settings: frozen, documented, masked, and wrong ones named."""
+
+from pathlib import Path
+
+import pytest
+
+from modelyard.services.cli.reference.settings_page import PROCESSES, page
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.settings import InvalidSettings, Settings, masked
+from modelyard.services.trainer.settings import TrainerSettings
+from tests.support.repository import ROOT
+
+
+def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separated by commas."""
+    monkeypatch.setenv("MODELYARD_SERVING", "a:1, b:2")
+    assert TrainerSettings.load().serving == ("a:1", "b:2")
+
+
+def test_a_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a validation library's traceback."""
+    monkeypatch.setenv("MODELYARD_CONCURRENCY", "many")
+    with pytest.raises(InvalidSettings, match="MODELYARD_CONCURRENCY"):
+        TrainerSettings.load()
+
+
+def test_passwords_in_urls_are_masked() -> None:
+    """What is logged at the start shows everything but them."""
+    shown = TrainerSettings.load(broker_url="redis://user:hunter2@host:6379/0").shown()
+    assert shown["broker_url"] == "redis://user:***@host:6379/0"
+    assert "hunter2" not in str(shown)
+    assert masked("plain text") == "plain text"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_passwords_come_from_files_and_are_never_shown(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file each, as container engines mount them; a line's end does not count."""
+    (secrets / "modelyard_ledger_password").write_text("p@ss/word\n")
+    (secrets / "modelyard_broker_password").write_text("hunter2")
+    monkeypatch.setenv("MODELYARD_LEDGER_URL", "postgresql+psycopg://modelyard@postgres:5432/modelyard")
+    monkeypatch.setenv("MODELYARD_BROKER_URL", "redis://redis:6379/0")
+    settings = TrainerSettings.load()
+    assert settings.ledger == "postgresql+psycopg://modelyard:p%40ss%2Fword@postgres:5432/modelyard"
+    assert settings.broker == "redis://:hunter2@redis:6379/0"
+    said = f"{settings!r} {settings.shown()}"
+    assert "p@ss" not in said
+    assert "hunter2" not in said
+
+
+def test_an_empty_secret_is_refused_by_its_name(secrets: Path) -> None:
+    """A file that was made and never filled must not mean that there is no password."""
+    (secrets / "modelyard_broker_password").write_text("\n")
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_BROKER_PASSWORD: .*is empty"):
+        GatewaySettings.load()
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names one means it."""
+    monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(secrets / "none"))
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_SECRETS_DIR: .*none is no folder"):
+        GatewaySettings.load()
+
+
+@pytest.mark.parametrize("settings", [settings for _, settings in PROCESSES])
+def test_every_setting_is_described_and_has_a_default(settings: type[Settings]) -> None:
+    """An empty environment is enough to start."""
+    assert [name for name, field in settings.model_fields.items() if not field.description] == []
+    settings.load()
+
+
+def test_the_page_is_up_to_date() -> None:
+    """``make docs`` writes it."""
+    assert (ROOT / "docs" / "settings.md").read_text() == page()

@@ -1,0 +1,117 @@
+"""``python -m tests.support.fit_split BACKEND FOLDER STEP...``: two devices that are one processor.
+
+A process of its own, as backend and devices are settled once in each. Prints one JSON object: by step, what came of it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard.models import backend, catalog
+
+COUNT = 2
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+"""XLA ends the process when one device waits 40 s for the other, as it may beside other processes."""
+BOTH: Mapping[str, Any] = {"devices": COUNT}
+MODEL = "mnist_mlp"
+SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
+AVERAGED: Mapping[str, Any] = {"ema": 0.9, "epochs": 2}
+
+
+class CutOff(BaseException):
+    """Nothing below may catch it, as nothing catches SIGKILL."""
+
+
+def split_processor() -> None:
+    if backend.current() == "jax":
+        return  # XLA_FLAGS says so
+    import tensorflow as tf
+
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(COUNT)]
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+
+def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
+    """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
+    from modelyard.models.datasets import mnist
+    from modelyard.pipeline.devices import prepared
+    from modelyard.pipeline.progress import Progress
+    from modelyard.pipeline.stages.train import train
+
+    epochs = set()
+
+    def report(progress: Progress) -> None:
+        epochs.add(progress.epoch)
+        if cut_after and progress.epoch == cut_after and progress.step == progress.steps:
+            raise CutOff
+
+    spec = catalog.load(MODEL)
+    recipe = catalog.recipe_of(spec, "quick", {**SMALL, "backend": backend.current(), **overrides})
+    devices = prepared(recipe)
+    work.mkdir(exist_ok=True)
+    trained = train(spec, mnist.sample(), recipe, devices, work, work / "checkpoints", report)
+    found = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
+    return found | {"device": devices.label, "epochs": sorted(epochs - {None})}
+
+
+def published(root: Path) -> dict[str, Any]:
+    """The whole job on both devices."""
+    from modelyard.pipeline.job import Place, Run
+    from modelyard.pipeline.run import run
+
+    overrides = {"devices": COUNT, "backend": backend.current()}
+    job = Run("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
+    outcome = run(job, Place(root / "store", root / "data", root / "work", ()), lambda _: None)
+    return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
+
+
+def answers(folder: Path) -> None:
+    """An untrained ``sentiment_lstm`` and what it says, for another backend to say, too."""
+    import keras
+
+    from modelyard.models.datasets import imdb
+
+    keras.utils.set_random_seed(0)
+    spec = catalog.load("sentiment_lstm")
+    recipe = spec.recipes["quick"]
+    prepared = spec.prepare(imdb.sample(), recipe)
+    ids, _ = prepared.validation[0]
+    model = spec.build(recipe, prepared.state)
+    model.save_weights(folder / "answers.weights.h5")
+    said = keras.ops.convert_to_numpy(model(ids, training=False))
+    np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **prepared.state)
+
+
+def cut(folder: Path) -> None:
+    with suppress(CutOff):
+        fitted(folder / "cut", BOTH, cut_after=2)
+
+
+STEPS: Mapping[str, Callable[[Path], Any]] = {
+    "one": lambda folder: fitted(folder / "one", {}),
+    "two": lambda folder: fitted(folder / "two", BOTH),
+    "averaged": lambda folder: fitted(folder / "averaged", AVERAGED),
+    "averaged by two": lambda folder: fitted(folder / "averaged by two", {**BOTH, **AVERAGED}),
+    "answers": answers,
+    "published": published,
+    "cut": cut,
+    "resumed": lambda folder: fitted(folder / "cut", BOTH),
+}
+
+
+def main(name: str, folder: Path, steps: list[str]) -> None:
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
+    backend.begin(backend.known(name))
+    split_processor()
+    print(json.dumps({step: STEPS[step](folder) for step in steps}))  # noqa: T201  # who started it reads it
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,68 @@
+"""API keys for tests, made as an admin makes them: in the ledger."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import update
+
+from modelyard.services.gateway.auth.key_cache import LOOK_S
+from modelyard.services.keys import KeyAsked, Role
+from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger.sql.clock import now
+from modelyard.services.ledger.sql.engine import open_engine
+from modelyard.services.ledger.sql.tables import KeyRow
+from tests.support.waiting import PATIENCE_S
+
+KEY_SECRET = "0123456789abcdef0123456789abcdef"
+"""The server's."""
+ENDED_WITHIN_S = 5.0
+"""What is promised of a key that was revoked."""
+
+
+def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
+    """The text of a new key; of the role's name unless another is given."""
+    with closing(Keys(f"sqlite:///{ledger}")) as keys:
+        asked = KeyAsked(name=name or role.value, role=role, models=models)
+        return keys.create(asked, "test", KEY_SECRET.encode())[1]
+
+
+def expire(ledger_url: str, key: str) -> None:
+    """A minute ago; nobody can ask for a key that has expired already."""
+    engine = open_engine(ledger_url)
+    with engine.begin() as connection:
+        connection.execute(update(KeyRow).where(KeyRow.prefix == prefix_of(key)).values(expires_at=now(-60)))
+    engine.dispose()
+
+
+def revoke(ledger: Path, key: str) -> None:
+    with closing(Keys(f"sqlite:///{ledger}")) as keys:
+        keys.revoke(prefix_of(key))
+
+
+def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:
+    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its looks.
+
+    Args:
+        age_s: since its last look ended, as the gateway says.
+        looks: that many have ended at most when it is so. The first of them may have begun before the revocation.
+    """
+    assert 2 * LOOK_S < ENDED_WITHIN_S
+    seen, before = 0, age_s()
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert seen < looks
+        assert time.monotonic() < deadline
+        age = age_s()
+        seen, before = seen + (age < before), age
+        time.sleep(0.05)
+
+
+def prefix_of(key: str) -> str:
+    return key.split("_", 2)[1]
+
+
+def shown(key: str) -> Mapping[str, str]:
+    """The header that shows a key."""
+    return {"Authorization": f"Bearer {key}"}

@@ -1,0 +1,38 @@
+"""Makes linear models of the sign of a number: a process of its own, for TensorFlow's sake.
+
+    python -m tests.support.make_sign_models FOLDER
+
+Version 1 errs where the number is in -0.2..0; version 2 has the same weights, perturbed; version 3 hardly errs.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelyard.pipeline import golden
+
+WEIGHTS = {1: (4.0, 0.8), 2: (3.0, 2.0), 3: (5.0, 0.05)}
+"""Weight and bias by version."""
+
+
+def save(folder: Path, weight: float, bias: float) -> None:
+    def classify(x: Any) -> dict[str, Any]:
+        positive = tf.sigmoid(weight * x + bias)
+        probabilities = tf.stack([1 - positive, positive], axis=1)
+        return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1)}
+
+    module = tf.Module()
+    module.serve = tf.function(classify, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    x = np.linspace(-1, 1, 16, dtype=np.float32)
+    answers = {name: value.numpy() for name, value in classify(x).items()}
+    (folder / "assets.extra").mkdir()
+    golden.save(folder, {f"serving_default/{name}": value for name, value in {"x": x, **answers}.items()})
+
+
+if __name__ == "__main__":
+    for version, (weight, bias) in WEIGHTS.items():
+        save(Path(sys.argv[1]) / str(version), weight, bias)

@@ -1,0 +1,288 @@
+"""A model server in this process, with versions that reveal themselves: version N computes x/2 + N."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from modelyard.models.registry.store import replace_file
+from modelyard.models.tfserving.client import ServingClient
+from modelyard.models.tfserving.messages import (
+    ServingFailed,
+    VersionStatus,
+    get_model_metadata_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    to_proto,
+    types_pb2,
+)
+from modelyard.models.types import Array
+from modelyard.services.modelserver.lifecycle.reconciler import Load
+from modelyard.services.modelserver.runtime.servable import (
+    Servable,
+    Signature,
+    TensorInfo,
+    Waiting,
+)
+from modelyard.services.modelserver.runtime.tensor import Tensor
+from modelyard.services.modelserver.server import ModelServer
+from modelyard.services.modelserver.settings import Settings
+from tests.support.waiting import PATIENCE_S, wait_until
+
+X = np.array([[1.0, 2.0, 3.0]], np.float32)
+VERSIONS = (1, 2, 3)
+HELD_S = 3 * PATIENCE_S
+"""For what is held back until something else has been waited for."""
+SERVER_THREADS = {"load", "poll", "ready"}
+"""Names of the threads that a server starts for itself."""
+
+
+class HalfPlus(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
+    """Signatures of one version-revealing model. ``runs`` counts how often ``serving_default`` and ``slow`` ran."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = tf.constant(version, tf.int64)
+        self.runs = tf.Variable(0, dtype=tf.int64)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def half_plus(self, x: Any) -> Any:
+        self.runs.assign_add(1)
+        return {"y": x / 2 + tf.cast(self.version, tf.float32), "version": self.version}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])  # type: ignore[untyped-decorator]
+    def slow(self, steps: Any) -> Any:
+        """Takes a few microseconds for each step."""
+        self.runs.assign_add(1)
+        sums = tf.while_loop(lambda i, _: i < steps, lambda i, s: (i + 1, s + tf.sin(s)), (0, 1.0))
+        return {"sum": sums[1], "version": self.version}
+
+    @tf.function(input_signature=[])  # type: ignore[untyped-decorator]
+    def count(self) -> Any:
+        return {"runs": tf.identity(self.runs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])  # type: ignore[untyped-decorator]
+    def parse(self, text: Any) -> Any:
+        return {"number": tf.strings.to_number(text), "text": tf.strings.join(["<", text, ">"])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def matrix(self, x: Any) -> Any:
+        return {"y": tf.matmul(x, tf.eye(3))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def halve_precision(self, x: Any) -> Any:
+        return {"half": tf.cast(x, tf.float16)}
+
+
+def save(version: int, folder: Path) -> None:
+    module = HalfPlus(version)
+    signatures = {
+        "serving_default": module.half_plus,
+        "slow": module.slow,
+        "count": module.count,
+        "parse": module.parse,
+        "half": module.halve_precision,
+        "matrix": module.matrix,
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Mapping[int, Path]:
+    """Folders of versions 1, 2 and 3, to be copied."""
+    root = tmp_path_factory.mktemp("saved")
+    for version in VERSIONS:
+        save(version, root / str(version))
+    return {version: root / str(version) for version in VERSIONS}
+
+
+@dataclass
+class Store:
+    """A model store, and the configuration beside it."""
+
+    root: Path
+    saved: Mapping[int, Path]
+
+    @property
+    def config(self) -> Path:
+        return self.root / "models.config"
+
+    def put(self, model: str, version: int, edit: Callable[[Path], Any] = lambda _: None) -> Path:
+        """Publishes a copy of a saved version with one rename, after ``edit`` did something to it."""
+        staged = self.root / model / f".staging-{version}"
+        shutil.copytree(self.saved.get(version, self.saved[1]), staged)
+        edit(staged)
+        return staged.rename(self.root / model / str(version))
+
+    def entry(self, model: str, policy: str = "", labels: Mapping[str, int] | None = None) -> str:
+        labelled = "".join(
+            f' version_labels {{ key: "{key}" value: {value} }}' for key, value in (labels or {}).items()
+        )
+        versions = f" model_version_policy {{ {policy} }}" if policy else ""
+        base_path = self.root / model
+        return f'config {{ name: "{model}" base_path: "{base_path}" model_platform: "tensorflow"{versions}{labelled} }}'
+
+    def configure(self, *entries: str) -> None:
+        replace_file(self.config, self.text(*entries).encode())
+
+    @staticmethod
+    def text(*entries: str) -> str:
+        return "model_config_list { " + " ".join(entries) + " }"
+
+
+class Served:
+    """Clients of one running server."""
+
+    def __init__(self, address: str, store: Store) -> None:
+        self.store = store
+        self.client = ServingClient(address)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.client.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.client.channel)
+        self.health_stub = health_pb2_grpc.HealthStub(self.client.channel)
+
+    def predict(self, version: int, model: str = "m", x: Array = X) -> Array:
+        return self.client.predict(model, version, "serving_default", {"x": x}, timeout_s=PATIENCE_S)["y"]
+
+    def runs(self, version: int, model: str = "m") -> int:
+        return int(self.client.predict(model, version, "count", {}, timeout_s=PATIENCE_S)["runs"])
+
+    def status(self, version: int, model: str = "m") -> VersionStatus | None:
+        """State of one version; None if the server never heard of it."""
+        try:
+            return self.client.status(model, timeout_s=PATIENCE_S, version=version)[0]
+        except ServingFailed as error:
+            if error.code != grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
+
+    def state(self, version: int, model: str = "m") -> str:
+        found = self.status(version, model)
+        return found.state if found else ""
+
+    def await_state(self, version: int, state: str, model: str = "m", within_s: float = PATIENCE_S) -> VersionStatus:
+        """The status in which the version was found in this state; a moment later it may be in another."""
+        seen: list[VersionStatus] = []
+
+        def reached() -> bool:
+            found = self.status(version, model)
+            if found is None or found.state != state:
+                return False
+            seen.append(found)
+            return True
+
+        eventually(reached, f"{model}/{version} {state}", within_s)
+        return seen[0]
+
+    def health(self, service: str = "") -> str:
+        reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+
+
+def request(
+    model: str = "m",
+    signature: str = "",
+    *,
+    version: int | None = None,
+    label: str = "",
+    **inputs: Array,
+) -> predict_pb2.PredictRequest:
+    """A PredictRequest; strings as object arrays of bytes."""
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name = model
+    made.model_spec.signature_name = signature
+    if version is not None:
+        made.model_spec.version.value = version
+    if label:
+        made.model_spec.version_label = label
+    for name, array in inputs.items():
+        made.inputs[name].CopyFrom(to_proto(array))
+    return made
+
+
+def eventually(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
+    """Waits for a condition; fails, naming it, when its time is up."""
+    wait_until(holds, within_s, what)
+
+
+class Blocking:
+    """A loader of stand-ins without TensorFlow: version 1 answers only when it is let go, the others at once."""
+
+    def __init__(self) -> None:
+        self.running = threading.Event()
+        self.go = threading.Event()
+        self.runs: list[int] = []
+        """The version of each run that was started."""
+
+    def __call__(self, settings: Settings) -> Load:
+        del settings
+        return self._load
+
+    def _load(self, folder: Path) -> Servable:
+        info = TensorInfo("x:0", types_pb2.DT_FLOAT), TensorInfo("y:0", types_pb2.DT_FLOAT)
+        signature = Signature({"x": info[0]}, {"y": info[1]})
+        run = partial(self._run, int(folder.name))
+        return Servable({"serving_default": signature}, get_model_metadata_pb2.SignatureDefMap(), run)
+
+    def _run(
+        self, version: int, feeds: Mapping[str, Tensor], fetches: tuple[str, ...], waiting: Waiting
+    ) -> list[Tensor]:
+        del fetches
+        waiting()
+        self.runs.append(version)
+        self.running.set()
+        if version == 1 and not self.go.wait(HELD_S):
+            raise TimeoutError
+        x = feeds["x:0"]
+        y = np.frombuffer(x.raw, np.float32) / 2 + version
+        return [Tensor(x.dtype, x.shape, y.astype(np.float32).tobytes())]
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def store(tmp_path: Path, saved: Mapping[int, Path]) -> Store:
+    return Store(tmp_path / "store", saved)
+
+
+@pytest.fixture
+def serve(store: Store) -> Iterator[Serve]:
+    """Starts servers on ``store`` that poll fast; keyword arguments go to ``Settings`` or ``ModelServer``."""
+    started: list[tuple[ModelServer, Served]] = []
+
+    def start(*, start_loader: Any = None, **flags: Any) -> Served:
+        quick = {"model_config_file_poll_wait_seconds": 0.02, "file_system_poll_wait_seconds": 0.02}
+        settings = Settings(**{"port": 0, "model_config_file": store.config, **quick, **flags})
+        broken = threading.Event()
+        loader = {"start_loader": start_loader} if start_loader else {}
+        server = ModelServer(settings, when_broken=broken.set, **loader)
+        served = Served(f"127.0.0.1:{server.start()}", store)
+        started.append((server, served))
+        return served
+
+    yield start
+    for server, served in started:
+        served.client.close()
+        server.stop(grace_s=0).wait(PATIENCE_S)
+    eventually(lambda: SERVER_THREADS.isdisjoint(thread.name for thread in threading.enumerate()), "no thread is left")
+
+
+@pytest.fixture
+def served(store: Store, serve: Serve) -> Served:
+    """A server that serves versions 1 and 2 of ``m``, and is ready."""
+    for version in (1, 2):
+        store.put("m", version)
+    store.configure(store.entry("m", "all {}", {"old": 1}))
+    running = serve()
+    eventually(lambda: running.health() == "SERVING", "ready")
+    return running

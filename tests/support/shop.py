@@ -1,0 +1,154 @@
+"""A queue with a real Redis and ledger, and as many real workers as a test starts; no gateway, no model server."""
+
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+
+from modelyard.services import broker, jobs
+from modelyard.services.cli.processes import redis_server
+from modelyard.services.ledger import Job, Ledger, State
+from tests.support.serving import SOON_S, START_S, Running, running
+from tests.support.waiting import wait_until
+from tests.system.conftest import folders
+
+CHILD = "modelyard.services.trainer.child"
+TRAINED_S = 480.0
+
+
+@dataclass
+class Shop:
+    """A queue, and as many workers as a test starts."""
+
+    home: Path
+    ledger: Ledger
+    ledger_url: str
+    queue: Celery
+    workers: ExitStack = field(default_factory=ExitStack)
+    redis: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.home / "redis.sock"
+
+    def start_redis(self) -> None:
+        """With what it had when it ended."""
+        command = redis_server.command(redis_server.find_server(), self.socket, self.home)
+        self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: redis_server.answers(self.socket), SOON_S, "redis")
+
+    def end_redis(self, how: int = signal.SIGTERM) -> None:
+        assert self.redis
+        self.redis.send_signal(how)
+        self.redis.wait(SOON_S)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of every process."""
+        return {
+            "MODELYARD_STORE": str(self.home / "store"),
+            "MODELYARD_WORK_DIR": str(self.home / "work"),
+            "MODELYARD_LEDGER_URL": self.ledger_url,
+            "MODELYARD_BROKER_URL": redis_server.broker_url(self.socket),
+            "MODELYARD_SERVING": "",
+            "MODELYARD_DRAIN_S": "1",
+        }
+
+    def worker(self, name: str, **more: str) -> Running:
+        settings = self.settings | more
+        started = self.workers.enter_context(
+            running(self.home / f"{name}.log", "modelyard.services.trainer", **settings)
+        )
+        wait_until(lambda: " ready." in started.printed, START_S, f"worker {name}")
+        return started
+
+    def submit(
+        self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
+    ) -> Job:
+        asked = jobs.TrainJob(
+            model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
+        )
+        return jobs.submit(self.ledger, self.queue, asked, by="test")
+
+    def job(self, job: Job) -> Job:
+        return self.ledger.job(job.id)
+
+    def in_epoch(self, job: Job, least: int) -> bool:
+        """Whether it got so far; it may be further by now."""
+        return any(body.get("epoch", 0) >= least for body in (self.job(job).progress, *self.milestones(job)))
+
+    def reached(self, job: Job, stage: str) -> bool:
+        """Likewise."""
+        return any(body.get("stage") == stage for body in self.milestones(job))
+
+    def milestones(self, job: Job) -> list[Mapping[str, Any]]:
+        return [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
+
+    def ended(self, job: Job) -> Job:
+        found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
+        return found
+
+    def starts(self, job: Job) -> int:
+        """How often it was started, as its story tells."""
+        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.events(job.id))
+
+    def epochs(self, job: Job) -> list[int]:
+        """Those that ended, over all attempts, in the order in which they did."""
+        ended = [body for body in self.milestones(job) if body.get("step") and body["step"] == body.get("steps")]
+        return [body["epoch"] for body in ended]
+
+    def said(self, job: Job) -> list[str]:
+        """Messages of its progress, and reasons of its states."""
+        bodies = [event.body for event in self.ledger.events(job.id)]
+        return [str(body.get("message") or body.get("reason") or "") for body in bodies]
+
+    def left(self, job: Job) -> list[Path]:
+        return folders(self.home, f"*{job.id}*")
+
+
+@contextmanager
+def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
+    """A shop with its Redis, in a folder that has a store; its ledger is a file there unless given."""
+    url = ledger_url or f"sqlite:///{home}/ledger.db"
+    ledger = Ledger(url)
+    ledger.prepare()
+    found = Shop(home, ledger, url, broker.sender(redis_server.broker_url(home / "redis.sock")))
+    try:
+        found.start_redis()
+        with found.workers:
+            yield found
+    finally:
+        ledger.close()
+        found.end_redis()
+
+
+def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
+    def look() -> psutil.Process | None:
+        found = worker.child(CHILD)
+        return found if found and found.pid != other_than else None
+
+    found: psutil.Process = wait_until(look, START_S, "the training process")
+    return found
+
+
+@contextmanager
+def standing_still(process: psutil.Process) -> Iterator[None]:
+    """In the block, so that what a test does meanwhile may take its time."""
+    stand_still(process)
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def stand_still(process: psutil.Process) -> None:
+    """Returns when it does."""
+    process.suspend()
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, SOON_S, "a process that stands still")
