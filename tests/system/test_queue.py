@@ -75,7 +75,7 @@ def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Cele
     """Each job's own message is looked for, not whether any is left."""
     lost, *others = [submit(ledger, queue) for _ in range(3)]
     redis = Redis(unix_socket_path=str(socket))
-    taken = broker.rpop(WAITING)  # by a worker that dies before it noted that
+    taken = redis.rpop(WAITING)  # by a worker that dies before it noted that
     assert isinstance(taken, bytes)
     assert lost.id.encode() in taken
     assert broker.resend_lost(ledger, queue) == [lost.id]
