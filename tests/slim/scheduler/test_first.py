@@ -9,7 +9,7 @@ from celery import Celery
 
 from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
 from modelyard.models.registry.store import Store
-from modelyard.services import jobs
+from modelyard.services import broker, jobs
 from modelyard.services.ledger import Ledger, State
 from modelyard.services.scheduler.first import BY, First
 from tests.support.fakes import HALF_PLUS, publish
@@ -44,7 +44,7 @@ def queue() -> Celery:
 
 @pytest.fixture
 def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.MonkeyPatch) -> First:
-    monkeypatch.setattr(jobs, "require", lambda _: None)  # the broker in memory knows no PING
+    monkeypatch.setattr(broker, "require", lambda _: None)  # the broker in memory knows no PING
     return First(store, ledger, queue, [HALF_PLUS])
 
 
