@@ -117,10 +117,10 @@ def found(system: Whole, seen: Seen) -> dict[str, Any]:
 
 
 def jobs_found(system: Whole, submissions: Submissions) -> dict[str, Any]:
-    ledger, accepted = system.ledger, [system.ledger.job(job) for job in submissions.accepted]
+    ledger, accepted = system.ledger, [system.ledger.jobs.get(job) for job in submissions.accepted]
     published, damaged = versions_by_job(system)
     succeeded = {job.id for job in accepted if job.state is State.SUCCEEDED}
-    others = [job for job in ledger.jobs(limit=100_000) if job.id not in submissions.accepted]
+    others = [job for job in ledger.jobs.find(limit=100_000) if job.id not in submissions.accepted]
     return {
         "jobs_accepted": len(accepted),
         "jobs_by_state": dict(Counter(str(job.state) for job in accepted)),
@@ -194,7 +194,7 @@ def times(system: Whole, seen: Seen) -> dict[str, Any]:
 
 def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
     """When the fault's job was started next, and trained next; None if it was not, or no job was there."""
-    after = [event for event in ledger.events(fault.job) if event.at > fault.at] if fault.job else []
+    after = [event for event in ledger.jobs.events(fault.job) if event.at > fault.at] if fault.job else []
     start = next((event for event in after if event.body.get("state") == State.RUNNING), None)
     later = after[after.index(start) :] if start else []
     train = next((event for event in later if event.body.get("stage") == "train"), None)

@@ -24,7 +24,7 @@ from benchmarks.serving.tally import percentile
 from modelyard.services.cli.client import Client
 from modelyard.services.gateway.auth.key_cache import BadKey, Keyring
 from modelyard.services.keys import KeyAsked, Role
-from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger import Ledger
 
 RESULTS = Path(__file__).parent / "results" / "keys.jsonl"
 MODEL = "halves"
@@ -60,7 +60,7 @@ def guarded(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[
 
 def look_us(ledger_url: str, secret: str, key: str) -> float:
     """One look at a key, in µs."""
-    with closing(Keyring(ledger_url, secret.encode())) as keyring:
+    with closing(Ledger(ledger_url)) as ledger, closing(Keyring(ledger, secret.encode())) as keyring:
         keyring.open()
         began = time.perf_counter()
         for _ in range(LOOKS):
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="mk-") as name:
         home, url = Path(name), f"sqlite:///{name}/ledger.db"
         make_versions(home / "models" / MODEL, 1)
-        with closing(Keys(url)) as keys:
+        with closing(Ledger(url)) as ledger:
             asked = [KeyAsked(name=f"caller-{number}", role=Role.PREDICTOR) for number in range(options.keys)]
-            key = [keys.create(each, "the benchmark", secret.encode())[1] for each in asked][-1]
+            key = [ledger.keys.create(each, "the benchmark", secret.encode())[1] for each in asked][-1]
         with served(home, MODEL, f"--models-dir={home / 'models'}") as port:
             socket = next((home / "serve").rglob("serving.sock"))
             with guarded(home, socket, url, secret) as guarded_port:

@@ -175,7 +175,7 @@ def dropped(desk: Desk, count: int) -> dict[str, Any]:
     for _ in range(count):
         desk.submit()
     for job in desk.asked:
-        desk.ledger.cancel(job, "the benchmark")
+        desk.ledger.jobs.cancel(job, "the benchmark")
     desk.start_worker()
     began, before = time.monotonic(), desk.worker_mb()
     assert_ended(desk, desk.submit_unknown())  # goes last
@@ -192,7 +192,7 @@ def outage(desk: Desk, seconds: float) -> dict[str, float]:
     desk.start_redis()
     back = time.monotonic()
     job = desk.submit_unknown()
-    wait(lambda: desk.ledger.job(job.id).started_at)
+    wait(lambda: desk.ledger.jobs.get(job.id).started_at)
     started = time.monotonic()
     assert_ended(desk, job)
     return {"away_s": seconds, "consuming_after_s": round(started - back, 1)}
@@ -218,7 +218,7 @@ def growth(desk: Desk, seconds: float) -> dict[str, Any]:
 
 
 def assert_ended(desk: Desk, job: Job) -> None:
-    wait(lambda: desk.ledger.job(job.id).state in FINAL)
+    wait(lambda: desk.ledger.jobs.get(job.id).state in FINAL)
 
 
 def in_ms(seconds: Sequence[float]) -> dict[str, float]:

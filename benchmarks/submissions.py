@@ -46,7 +46,7 @@ class Submissions:
 
     def open(self) -> int:
         """Jobs that were accepted and have not ended."""
-        return len(self._system.ledger.jobs(states=OPEN, limit=100))
+        return len(self._system.ledger.jobs.find(states=OPEN, limit=100))
 
     def _ask(self, key: str, seed: int) -> bool:
         """Whether it was accepted."""

@@ -79,7 +79,7 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     served = ledger.workers.queues()
     try:
         with queue.connection_for_write() as connection:
-            waiting = [(job, lane_of(job, served)) for job in (*ledger.lost(), *ledger.waiting())]
+            waiting = [(job, lane_of(job, served)) for job in (*ledger.jobs.lost(), *ledger.jobs.queued())]
             there = {lane: ids(connection, *lane) for lane in {lane for _, lane in waiting}}
             lost = [job for job, lane in waiting if job.id not in there[lane]]
             for job in lost:

@@ -105,14 +105,14 @@ def submit(
     """
     submission = Submission(key, digest(asked, retry_of)) if key is not None else None
     values = asked.model_dump() | {"priority": Priority(asked.priority)}
-    job = ledger.add(**values, devices=devices, by=by, retry_of=retry_of, group=group, submission=submission)
+    job = ledger.jobs.add(**values, devices=devices, by=by, retry_of=retry_of, group=group, submission=submission)
     if job.state is not State.QUEUED:
         return job
     try:
         broker.send(queue, job, ledger.workers.queues())
     except QueueUnavailable as error:
-        if ledger.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
-            ledger.forget(submission)
+        if ledger.jobs.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
+            ledger.jobs.forget(submission)
         raise QueueUnavailable("the job queue is not reachable; nothing was accepted, try again later") from error
     return job
 

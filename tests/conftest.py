@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -29,9 +30,8 @@ def postgres_server() -> Iterator[Postgres]:
 def migrated(postgres_server: Postgres) -> str:
     """Name of a database with all tables: copied, it takes a tenth of the time."""
     url = postgres_server.new_database()
-    ledger = Ledger(url)
-    ledger.migrate()
-    ledger.close()
+    with closing(Ledger(url)) as ledger:
+        ledger.migrate()
     return cast("str", make_url(url).database)
 
 
@@ -42,3 +42,9 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/ledger.db"
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.new_database(request.getfixturevalue("migrated"))
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    with closing(Ledger(ledger_url)) as found:
+        yield found

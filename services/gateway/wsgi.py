@@ -1,7 +1,8 @@
 """Composition root of the gateway: builds what the views need and hands it to them."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Flask, Request, Response
@@ -48,6 +49,10 @@ from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.openapi import views as openapi
 from modelyard.services.gateway.serving.predictor import Serving
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 def create_app(
@@ -65,13 +70,15 @@ def create_app(
     settings = settings or GatewaySettings.load()
     store, metrics = Store(settings.store), Metrics()
     loop = loop or EventLoop()
-    serving = Serving(settings, metrics, loop)
-    door = door_of(settings, metrics)
+    ledger = Ledger(settings.ledger)
+    serving = Serving(settings, metrics, loop, ledger)
+    door = door_of(settings, metrics, ledger)
     reasons = health.Readiness(serving, draining, door).reasons
 
     app = Flask(__name__, static_folder=None)
     app.extensions["serving"] = serving
     app.extensions["door"] = door
+    app.extensions["ledger"] = ledger
     app.extensions["fast_lane"] = FastLane(serving, settings, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)
@@ -85,13 +92,13 @@ def create_app(
     app.register_blueprint(tfs.routes(serving))
     app.register_blueprint(v2.routes(settings, serving, reasons))
     app.register_blueprint(registry.routes(store, serving))
-    app.register_blueprint(rollouts.routes(settings, store, serving.trials))
-    app.register_blueprint(triggers.routes(settings, store, serving.trials))
-    app.register_blueprint(feedback.routes(store, serving.capture))
-    app.register_blueprint(health.routes(serving, metrics, reasons))
-    app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
-    app.register_blueprint(searches.routes(settings, store))
-    app.register_blueprint(keys.routes(settings))
+    app.register_blueprint(rollouts.routes(settings, store, ledger))
+    app.register_blueprint(triggers.routes(store, ledger))
+    app.register_blueprint(feedback.routes(store, ledger))
+    app.register_blueprint(health.routes(serving, metrics, ledger, reasons))
+    app.register_blueprint(training.routes(store, ledger, queue_of(settings), Streams(loop, draining)))
+    app.register_blueprint(searches.routes(store, ledger))
+    app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
     permissions.check(app.url_map)
@@ -100,11 +107,23 @@ def create_app(
     return app
 
 
-def door_of(settings: GatewaySettings, metrics: Metrics) -> Door | None:
+def door_of(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> Door | None:
     """None where there are no keys: then everybody is let in."""
     if settings.key_secret is None:
         return None
-    return Door(Keyring(settings.ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
+    return Door(Keyring(ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
+
+
+def queue_of(settings: GatewaySettings) -> "Callable[[], Celery]":
+    """Connects to the broker at the first call: predictions need none."""
+
+    @cache
+    def queue() -> "Celery":
+        from modelyard.services.broker import sender  # loads Celery
+
+        return sender(settings.broker)
+
+    return queue
 
 
 class NoSessions(SessionInterface):

@@ -1,7 +1,9 @@
-"""The durable record of jobs, apart from the broker. Slim: no Keras, no TensorFlow."""
+"""The ledger: the durable record of jobs, feedback, keys and decisions, apart from the broker. No Keras in here."""
 
 from modelyard.services.ledger.job import (
     FINAL,
+    LEASE_S,
+    MAX_LOSSES,
     MOVES,
     OPEN,
     UNDER_WAY,
@@ -13,7 +15,7 @@ from modelyard.services.ledger.job import (
     Submission,
     TooLate,
 )
-from modelyard.services.ledger.jobs import LEASE_S, MAX_LOSSES, Ledger
+from modelyard.services.ledger.ledger import Ledger
 
 __all__ = [
     "FINAL",

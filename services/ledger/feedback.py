@@ -59,9 +59,8 @@ class Example:
 class Feedback:
     """Kept answers and feedback. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def keep(self, answers: Sequence[Answer]) -> None:
         """Keeps answers; of those that bear the same id, the first."""
@@ -177,9 +176,6 @@ class Feedback:
                     break
                 found.setdefault(kept.digest, Example(_answer(kept), told.truth, told.client, utc(told.at)))
         return tuple(reversed(found.values()))
-
-    def close(self) -> None:
-        self._database.close()
 
 
 def _row(answer: Answer) -> AnswerRow:

@@ -33,6 +33,10 @@ MOVES: Mapping[State, frozenset[State]] = {
 UNDER_WAY = (State.RUNNING, State.PUBLISHING)
 OPEN = (State.QUEUED, *UNDER_WAY)
 """All that are not final."""
+LEASE_S = 60.0
+"""A running job whose worker has not renewed its lease for this long has lost it."""
+MAX_LOSSES = 3
+"""Of attempts; then the job has failed."""
 
 
 class Priority(StrEnum):

@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.job import (
     FINAL,
+    LEASE_S,
+    MAX_LOSSES,
     MOVES,
     UNDER_WAY,
     Event,
@@ -26,38 +28,21 @@ from modelyard.services.ledger.job import (
     Submission,
     TooLate,
 )
-from modelyard.services.ledger.logs import Logs
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, added, changes
 from modelyard.services.ledger.sql.tables import EventRow, JobRow, SubmissionRow, utc
-from modelyard.services.ledger.workers import Workers
 
-MAX_LOSSES = 3
-"""Of attempts; then the job has failed."""
 MAX_ATTEMPTS = 20
 """Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
 KEY_KEPT = timedelta(hours=24)
 """How long a submission's key is remembered."""
-LEASE_S = 60.0
-"""A running job whose worker has not renewed its lease for this long has lost it."""
 
 
-class Ledger:
-    """All jobs, what they wrote, and who works on them. Each call is one transaction; safe for several processes."""
+class Jobs:
+    """All jobs. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
-        self.logs = Logs(self._database)
-        self.workers = Workers(self._database)
-
-    def prepare(self) -> None:
-        """As the first call would: sees to it that the tables are there; raises ``StorageFailed``."""
-        self._database.prepare()
-
-    def migrate(self) -> None:
-        """Makes the tables, or brings them up to date; raises ``StorageFailed``."""
-        self._database.migrate()
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def add(
         self,
@@ -107,7 +92,7 @@ class Ledger:
             result={},
         )
         with self._session() as session:
-            if submission and (earlier := _enter(session, submission, row.id)):
+            if submission and (earlier := _remember(session, submission, row.id)):
                 if earlier.digest != submission.digest:
                     raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
                 return session.get_one(JobRow, earlier.job_id).to_job()
@@ -121,7 +106,7 @@ class Ledger:
         with self._session() as session:
             session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
 
-    def job(self, job_id: str, models: Collection[str] | None = None, by: str | None = None) -> Job:
+    def get(self, job_id: str, models: Collection[str] | None = None, by: str | None = None) -> Job:
         """One job.
 
         Args:
@@ -138,7 +123,7 @@ class Ledger:
                 raise UnknownName(f"unknown job {job_id[:64]!r}")
             return row.to_job()
 
-    def jobs(
+    def find(
         self,
         *,
         model: str | None = None,
@@ -167,19 +152,19 @@ class Ledger:
         if states is not None:
             query = query.where(JobRow.state.in_(states))
         if before is not None:
-            newer = self.job(before, models)
+            newer = self.get(before, models)
             query = query.where(tuple_(JobRow.created_at, JobRow.id) < (newer.created_at, newer.id))
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))
 
-    def asked_by(self, author: str, since: datetime) -> int:
+    def count_by(self, author: str, since: datetime) -> int:
         """How many jobs somebody has asked for; what follows a colon in ``by`` is the reason."""
         theirs = JobRow.by.startswith(f"{author}:", autoescape=True)
         query = select(func.count()).select_from(JobRow).where(theirs, JobRow.created_at > since)
         with self._session() as session:
             return session.scalar(query) or 0
 
-    def waiting(self, limit: int = 1000) -> tuple[Job, ...]:
+    def queued(self, limit: int = 1000) -> tuple[Job, ...]:
         """Queued jobs, the oldest first."""
         query = select(JobRow).where(JobRow.state == State.QUEUED).order_by(JobRow.created_at, JobRow.id).limit(limit)
         with self._session() as session:
@@ -193,7 +178,7 @@ class Ledger:
 
     def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
         """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED)."""
-        current = self.job(job_id)
+        current = self.get(job_id)
         if current.state in FINAL:
             return None
         # Nobody handed it back. What was lost while publishing may be in the store: the next attempt has to look.
@@ -215,7 +200,7 @@ class Ledger:
             worker=worker,
             lease_until=now(lease_s),
         )
-        return self.job(job_id) if started else None
+        return self.get(job_id) if started else None
 
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Holds a running job for another while; False if it is not this attempt's any more."""
@@ -226,20 +211,20 @@ class Ledger:
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
         """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
         with self._session() as session:
-            kept = changes(session, update(JobRow).where(_held(job)).values(progress=dict(progress)))
-            if milestone and kept:
+            written = changes(session, update(JobRow).where(_held(job)).values(progress=dict(progress)))
+            if milestone and written:
                 _record(session, job.id, "progress", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""
         return self._move(job.id, state, JobRow.attempts == job.attempts, **_end(result))
 
-    def holds(self, job: Job) -> bool:
+    def is_held(self, job: Job) -> bool:
         """Whether the job is still this attempt's: not cancelled, not taken over."""
         with self._session() as session:
             return session.scalar(select(JobRow.id).where(_held(job))) is not None
 
-    def publishing(self, job: Job) -> bool:
+    def begin_publishing(self, job: Job) -> bool:
         """The holder asks to publish. True: from here on nobody can cancel; False: it is not its job any more."""
         return self._move(job.id, State.PUBLISHING, _held(job))
 
@@ -250,13 +235,13 @@ class Ledger:
             TooLate: it has ended otherwise, or is being published.
         """
         ended = self._move(job_id, State.CANCELLED, true(), **_end({"reason": f"cancelled by {by}"}))
-        job = self.job(job_id)
+        job = self.get(job_id)
         if not ended and job.state is not State.CANCELLED:
             now = "is being published; roll its version back" if job.state is State.PUBLISHING else f"has {job.state}"
             raise TooLate(f"{job_id} {now}")
         return job
 
-    def hand_back(self, job: Job, reason: str, *, lost: bool) -> bool:
+    def requeue(self, job: Job, reason: str, *, lost: bool) -> bool:
         """Lets go of a job that its holder cannot end: anybody may start it at once.
 
         Args:
@@ -266,12 +251,12 @@ class Ledger:
             False, and nothing happens, if it is not its holder's any more.
         """
         freed = {"losses": job.losses + lost, "spent_s": _spent(job), "worker": None, "lease_until": None}
-        return self._move(job.id, State.QUEUED, _held(job), said={"reason": reason}, **freed)
+        return self._move(job.id, State.QUEUED, _held(job), detail={"reason": reason}, **freed)
 
-    def give_back(self, worker: str) -> tuple[Job, ...]:
+    def release(self, worker: str) -> tuple[Job, ...]:
         """A worker that stops hands back what it still runs; the jobs, oldest first."""
         held = self.held_by(worker)
-        return tuple(job for job in held if self.hand_back(job, "its worker stopped", lost=False))
+        return tuple(job for job in held if self.requeue(job, "its worker stopped", lost=False))
 
     def held_by(self, worker: str) -> tuple[Job, ...]:
         """Jobs that a worker runs, oldest first."""
@@ -286,32 +271,29 @@ class Ledger:
         with self._session() as session:
             return tuple(row.to_job() for row in session.scalars(query))
 
-    def close(self) -> None:
-        self._database.close()
-
     def _move(
         self,
         job_id: str,
         target: State,
         condition: ColumnElement[bool],
-        said: Mapping[str, Any] = MappingProxyType({}),
+        detail: Mapping[str, Any] = MappingProxyType({}),
         **values: Any,
     ) -> bool:
         """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``.
 
         Args:
-            said: becomes part of the job's story, as a result does.
+            detail: recorded in the event, as a result is.
         """
         sources = [source for source, targets in MOVES.items() if target in targets]
         allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
         with self._session() as session:
             moved = changes(session, update(JobRow).where(allowed).values(state=target, **values))
             if moved:
-                _record(session, job_id, "state", {"state": target, **said, **values.get("result", {})})
+                _record(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
             return moved
 
 
-def _enter(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
+def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
     """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
     moment = datetime.now(UTC)
     session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_KEPT))

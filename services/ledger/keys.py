@@ -16,9 +16,8 @@ from modelyard.services.ledger.sql.tables import KeyRow, utc
 class Keys:
     """All keys. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def create(self, asked: KeyAsked, by: str, secret: bytes) -> tuple[Key, str]:
         """A new key, and its text, which nobody can be told again.
@@ -67,9 +66,6 @@ class Keys:
             if row is None:
                 raise UnknownName(f"unknown key {prefix[:12]!r}")
             return _key(row, _time(session))
-
-    def close(self) -> None:
-        self._database.close()
 
 
 def _wait_for_others(session: Session) -> None:

@@ -29,9 +29,8 @@ class Drift:
 class Observations:
     """Sums by trial, role and gateway. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def put(
         self, model: str, role: Role, version: int, since: datetime, gateway: str, counts: Mapping[str, float]
@@ -91,6 +90,3 @@ class Observations:
             return tuple(
                 Drift(row.model, row.version, row.answers, row.shifts, utc(row.at)) for row in session.scalars(query)
             )
-
-    def close(self) -> None:
-        self._database.close()

@@ -46,9 +46,8 @@ class Search:
 class Searches:
     """All searches. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def add(self, search_id: str, model: str, by: str, plan: Mapping[str, Any]) -> Search:
         """Accepts a search; one that is there under this id is returned as it is now.
@@ -74,7 +73,7 @@ class Searches:
                 raise KeyReused(f"the Idempotency-Key was used for another search, {search_id}")
             return _search(earlier)
 
-    def search(self, search_id: str, models: Collection[str] | None = None, by: str | None = None) -> Search:
+    def get(self, search_id: str, models: Collection[str] | None = None, by: str | None = None) -> Search:
         """One search; of these models and by this person, if that is said. Raises ``UnknownName``."""
         with self._session() as session:
             row = session.get(SearchRow, search_id)
@@ -83,7 +82,7 @@ class Searches:
                 raise UnknownName(f"unknown search {search_id[:64]!r}")
             return _search(row)
 
-    def all(
+    def find(
         self, state: str | None = None, limit: int = 200, models: Collection[str] | None = None
     ) -> tuple[Search, ...]:
         """In a state, or in any; of these models, or of all; the newest first."""
@@ -113,9 +112,6 @@ class Searches:
         }
         with self._session() as session:
             return changes(session, update(SearchRow).where(*ours).values(**values))
-
-    def close(self) -> None:
-        self._database.close()
 
 
 def _search(row: SearchRow) -> Search:

@@ -32,9 +32,8 @@ class Kept:
 class Triggers:
     """All triggers. Each call is one transaction; safe for several processes."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        self._session = self._database.session
+    def __init__(self, database: Database) -> None:
+        self._session = database.session
 
     def put(self, model: str, name: str, body: Mapping[str, Any]) -> Kept:
         """Sets a trigger, or another one in its place; when it last fired stays known."""
@@ -72,9 +71,6 @@ class Triggers:
         values = {"revision": trigger.revision + 1, "fired_at": datetime.now(UTC), "job_id": job_id}
         with self._session() as session:
             return changes(session, update(TriggerRow).where(*ours).values(**values))
-
-    def close(self) -> None:
-        self._database.close()
 
 
 def _kept(row: TriggerRow) -> Kept:

@@ -22,8 +22,9 @@ from modelyard.models.registry.manifest import ImageLimits, Manifest
 from modelyard.models.registry.reference import Histogram, Reference, features
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
-from modelyard.services.ledger.feedback import Answer, Feedback
-from modelyard.services.ledger.observations import Drift, Observations
+from modelyard.services.ledger import Ledger
+from modelyard.services.ledger.feedback import Answer
+from modelyard.services.ledger.observations import Drift
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ SMOOTHED = 0.5
 """Added to each bin, so that an empty one is no infinity."""
 
 
-def look_at_all(store: Store, feedback: Feedback, observations: Observations) -> None:
+def look_at_all(store: Store, ledger: Ledger) -> None:
     """Holds what the stable version of each model was asked lately against its reference.
 
     Raises:
@@ -43,22 +44,22 @@ def look_at_all(store: Store, feedback: Feedback, observations: Observations) ->
     """
     for model in store.models():
         try:
-            look_at(store, feedback, observations, model)
+            look_at(store, ledger, model)
         except CorruptData as error:
             log.warning("drift cannot be told", model=model, cause=str(error))
 
 
-def look_at(store: Store, feedback: Feedback, observations: Observations, model: str) -> None:
+def look_at(store: Store, ledger: Ledger, model: str) -> None:
     """One model; nothing is written where nothing can be said."""
     stable = rollout.read(store, model).stable
     known = references.read(store.path(model, stable)) if stable else None
     if stable is None or known is None:
         return
-    answers = feedback.asked(model, stable, NEWEST)
+    answers = ledger.feedback.asked(model, stable, NEWEST)
     found = shifts(known, answers, store.manifest(model, stable))
     if found:
         said = {name: vars(moved) for name, moved in found.items()}
-        observations.put_drift(Drift(model, stable, len(answers), said, datetime.now(UTC)))
+        ledger.observations.put_drift(Drift(model, stable, len(answers), said, datetime.now(UTC)))
 
 
 @dataclass(frozen=True)

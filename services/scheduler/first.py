@@ -47,7 +47,7 @@ class First:
         """Returns how it stands."""
         if (stable := rollout.read(self.store, model).stable) is not None:
             return f"version {stable} answers"
-        if under_way := self.ledger.jobs(model=model, states=OPEN, limit=1):
+        if under_way := self.ledger.jobs.find(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
         broker.require(self.queue)  # else each look would leave a job that failed
         known, asked = catalog.read(self.store.root), jobs.TrainJob(model=model)

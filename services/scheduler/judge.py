@@ -9,8 +9,7 @@ from modelyard.models.errors import CorruptData
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import Canary, Rollout
 from modelyard.models.registry.store import Store
-from modelyard.services.ledger.feedback import Feedback
-from modelyard.services.ledger.observations import Observations
+from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
 from modelyard.services.trials import Role
 
@@ -19,7 +18,7 @@ log = structlog.get_logger()
 BY = "canary judge"
 
 
-def judge_all(store: Store, observations: Observations, feedback: Feedback) -> None:
+def judge_all(store: Store, ledger: Ledger) -> None:
     """One look at each model that has a canary to be judged.
 
     Raises:
@@ -32,20 +31,14 @@ def judge_all(store: Store, observations: Observations, feedback: Feedback) -> N
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
         if now.canary and now.canary.judged:
-            judge(store, observations, feedback, model, now.stable, now.canary)
+            judge(store, ledger, model, now.stable, now.canary)
 
 
-def judge(
-    store: Store,
-    observations: Observations,
-    feedback: Feedback,
-    model: str,
-    stable_version: int | None,
-    canary: Canary,
-) -> None:
+def judge(store: Store, ledger: Ledger, model: str, stable_version: int | None, canary: Canary) -> None:
     """One look at one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
+    observations = ledger.observations
     revision, state = observations.verdict(model, canary.since)
-    counted, mistakes = observations.sums(model, canary.since), feedback.mistakes(model, canary.since)
+    counted, mistakes = observations.sums(model, canary.since), ledger.feedback.mistakes(model, canary.since)
     versions: Mapping[Role, int | None] = {"stable": stable_version, "canary": canary.version}
     before = Trial.model_validate(state.get("trial", {}))
     stable, tried = (

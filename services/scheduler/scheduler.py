@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import UTC, datetime
 
 import structlog
@@ -13,10 +13,6 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import Feedback
-from modelyard.services.ledger.observations import Observations
-from modelyard.services.ledger.searches import Searches
-from modelyard.services.ledger.triggers import Triggers
 from modelyard.services.scheduler.drift import look_at_all
 from modelyard.services.scheduler.first import First
 from modelyard.services.scheduler.judge import judge_all
@@ -38,29 +34,25 @@ def main() -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with ExitStack() as stack:
-        store, ledger = Store(settings.store), stack.enter_context(closing(Ledger(settings.ledger)))
+    store = Store(settings.store)
+    with closing(Ledger(settings.ledger)) as ledger:
         try:
             store.prepare()
             ledger.prepare()
         except ModelyardError as error:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
             return error.exit_code
-        observations = stack.enter_context(closing(Observations(settings.ledger)))
-        feedback = stack.enter_context(closing(Feedback(settings.ledger)))
-        triggers = stack.enter_context(closing(Triggers(settings.ledger)))
-        searches = stack.enter_context(closing(Searches(settings.ledger)))
         queue = broker.sender(settings.broker)
-        watch = Watch(store, ledger, feedback, observations, triggers, queue)
-        searcher = Searcher(store, ledger, searches, queue)
+        watch = Watch(store, ledger, queue)
+        searcher = Searcher(store, ledger, queue)
         first = First(store, ledger, queue, settings.first_models)
         log.info("looking")
         look_around(
             ended,
             (BEAT_S, "the clock", lambda: heartbeat.beat(settings.heartbeat)),
             (settings.first_s, "first versions", first.ask_all),
-            (settings.judge_s, "canaries", lambda: judge_all(store, observations, feedback)),
-            (settings.drift_s, "drift", lambda: look_at_all(store, feedback, observations)),
+            (settings.judge_s, "canaries", lambda: judge_all(store, ledger)),
+            (settings.drift_s, "drift", lambda: look_at_all(store, ledger)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
             (settings.search_s, "searches", searcher.step_all),
         )

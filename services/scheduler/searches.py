@@ -15,7 +15,7 @@ from modelyard.models.errors import InvalidRecipe, ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import Job, Ledger, TooLate
-from modelyard.services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Searches, Tried
+from modelyard.services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Tried
 from modelyard.services.searches import Plan, value_of
 
 log = structlog.get_logger()
@@ -27,7 +27,6 @@ class Searcher:
 
     store: Store
     ledger: Ledger
-    searches: Searches
     queue: Celery
 
     def step_all(self) -> None:
@@ -36,7 +35,7 @@ class Searcher:
         Raises:
             StorageFailed: the ledger is away.
         """
-        for search in self.searches.all(RUNNING):
+        for search in self.ledger.searches.find(RUNNING):
             try:
                 self.step(search, Plan.model_validate(search.plan))
             except StorageFailed:
@@ -51,7 +50,7 @@ class Searcher:
         if not search.rungs:
             self._begin(search, plan, range(plan.asked.trials))
             return
-        ended = [(tried.trial, self.ledger.job(tried.job)) for tried in search.rungs[-1]]
+        ended = [(tried.trial, self.ledger.jobs.get(tried.job)) for tried in search.rungs[-1]]
         if not all(job.finished_at for _, job in ended):
             return
         if len(search.rungs) == len(plan.rungs):
@@ -64,12 +63,12 @@ class Searcher:
     def _begin(self, search: Search, plan: Plan, trials: Sequence[int]) -> None:
         broker.require(self.queue)  # else each look would leave a job that failed
         tried = [Tried(trial, self._ask(search, plan, trial).id) for trial in trials]
-        if self.searches.begin_rung(search, tried):
+        if self.ledger.searches.begin_rung(search, tried):
             log.info("rung begun", search=search.id, rung=len(search.rungs) + 1, trials=len(tried))
-        elif self.searches.search(search.id).finished_at:  # it was cancelled meanwhile
+        elif self.ledger.searches.get(search.id).finished_at:  # it was cancelled meanwhile
             for each in tried:
                 with suppress(TooLate):
-                    self.ledger.cancel(each.job, f"search {search.id}")
+                    self.ledger.jobs.cancel(each.job, f"search {search.id}")
 
     def _ask(self, search: Search, plan: Plan, trial: int) -> Job:
         rung = len(search.rungs)
@@ -84,7 +83,7 @@ class Searcher:
         )
 
     def _end(self, search: Search, state: str, reason: str) -> None:
-        if self.searches.end(search, state, reason):
+        if self.ledger.searches.end(search, state, reason):
             log.info("search ended", search=search.id, state=state, reason=reason)
 
 

@@ -13,9 +13,7 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import jobs
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import Feedback
-from modelyard.services.ledger.observations import Observations
-from modelyard.services.ledger.triggers import Kept, Triggers
+from modelyard.services.ledger.triggers import Kept
 from modelyard.services.triggers import Quality, Trigger, next_after
 
 log = structlog.get_logger()
@@ -29,9 +27,6 @@ class Watch:
 
     store: Store
     ledger: Ledger
-    feedback: Feedback
-    observations: Observations
-    triggers: Triggers
     queue: Celery
 
     def fire_due(self, now: datetime) -> None:
@@ -40,7 +35,7 @@ class Watch:
         Raises:
             StorageFailed: the ledger is away.
         """
-        for kept in self.triggers.all():
+        for kept in self.ledger.triggers.all():
             try:
                 trigger = Trigger.model_validate(kept.body)
             except ValidationError as error:  # of another release
@@ -56,7 +51,7 @@ class Watch:
             due = next_after(trigger.cron, last)
             return f"due at {due:%Y-%m-%d %H:%M} UTC" if due <= now else ""
         if trigger.feedback is not None:
-            count = self.feedback.count(kept.model, last)
+            count = self.ledger.feedback.count(kept.model, last)
             return f"{count} new answers with feedback" if count >= trigger.feedback else ""
         if trigger.psi is not None:
             return self._moved(kept.model, trigger.psi)
@@ -65,7 +60,7 @@ class Watch:
 
     def _moved(self, model: str, most: float) -> str:
         stable = rollout.read(self.store, model).stable
-        for drift in self.observations.drift(model):
+        for drift in self.ledger.observations.drift(model):
             psi, name = max(((moved["psi"] or 0.0, name) for name, moved in drift.shifts.items()), default=(0.0, ""))
             if drift.version == stable and psi > most:
                 return f"{name} has moved: population stability index {psi:.3f} over {drift.answers} answers"
@@ -73,7 +68,7 @@ class Watch:
 
     def _fallen(self, model: str, quality: Quality) -> str:
         stable = rollout.read(self.store, model).stable
-        right, count = self.feedback.newest(model, stable or 0, quality.of)
+        right, count = self.ledger.feedback.newest(model, stable or 0, quality.of)
         if count < quality.of or right >= quality.floor * count:
             return ""
         return f"{right} of the newest {count} answers were right, fewer than {quality.floor:.1%}"
@@ -82,9 +77,9 @@ class Watch:
         """By its cool-down, by what it may ask for in a week, or because its last job still runs."""
         if kept.fired_at and now - kept.fired_at < timedelta(seconds=trigger.cooldown_s):
             return True
-        if kept.job_id and not self.ledger.job(kept.job_id).finished_at:
+        if kept.job_id and not self.ledger.jobs.get(kept.job_id).finished_at:
             return True
-        return self.ledger.asked_by(author(kept), now - WEEK) >= trigger.per_week
+        return self.ledger.jobs.count_by(author(kept), now - WEEK) >= trigger.per_week
 
     def _fire(self, kept: Kept, trigger: Trigger, reason: str) -> None:
         asked = jobs.TrainJob(model=kept.model, **trigger.job.model_dump())
@@ -96,7 +91,7 @@ class Watch:
         except ModelyardError as error:
             log.warning("trigger could not ask for its job", model=kept.model, trigger=kept.name, cause=str(error))
             return
-        if self.triggers.fired(kept, job.id):
+        if self.ledger.triggers.fired(kept, job.id):
             log.info("trigger fired", model=kept.model, trigger=kept.name, reason=reason, job=job.id)
 
 

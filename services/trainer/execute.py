@@ -1,7 +1,6 @@
 """One delivery of one job: claim it, train in a child process, write down how it ended, or try again."""
 
 import shutil
-from functools import partial
 from typing import Any
 
 import structlog
@@ -25,10 +24,10 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := patiently(ledger.claim, job_id, worker):
+    while job := patiently(ledger.jobs.claim, job_id, worker):
         claimed += 1
         attempt(job, ledger, settings)
-    ended = patiently(ledger.job, job_id)
+    ended = patiently(ledger.jobs.get, job_id)
     log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
         process.clear(settings, f"{job_id}.*")  # also what workers left that were lost
@@ -39,7 +38,7 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
     """Trains once, and writes down how it ended, or that it did not."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
-        child = TrainingProcess(job, settings, keep_log=partial(ledger.logs.write, job.id))
+        child = TrainingProcess(job, settings, ledger)
     except ModelyardError as error:
         fail(job, ledger, str(error))
         return
@@ -54,20 +53,20 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
             fail(job, ledger, str(error))
         elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
             fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif patiently(ledger.hand_back, job, str(error), lost=not lease.publishing):
-            log.warning("job handed back", cause=str(error), attempt=job.attempts)
+        elif patiently(ledger.jobs.requeue, job, str(error), lost=not lease.publishing):
+            log.warning("job requeued", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
         log.info("job ended", state=state, version=outcome.get("version"))
-        patiently(ledger.finish, job, state, outcome)
+        patiently(ledger.jobs.finish, job, state, outcome)
 
 
 def fail(job: Job, ledger: Ledger, reason: str) -> None:
     """Ends the job, unless it is not ours any more."""
-    if patiently(ledger.finish, job, State.FAILED, {"reason": reason}):
+    if patiently(ledger.jobs.finish, job, State.FAILED, {"reason": reason}):
         log.warning("job failed", cause=reason)
     else:
-        log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)
+        log.info("job stopped: it is not ours any more", state=ledger.jobs.get(job.id).state)
 
 
 class Milestones:
@@ -83,7 +82,7 @@ class Milestones:
         if mark != self._last:
             log.info("job at", **as_json(progress))
         try:
-            self._ledger.report(self._job, as_json(progress), milestone=mark != self._last)
+            self._ledger.jobs.report(self._job, as_json(progress), milestone=mark != self._last)
         except StorageFailed as error:  # a line less in its story is no reason to end a job
             log.warning("progress not written down", cause=str(error))
         self._last = mark

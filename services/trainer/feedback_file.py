@@ -5,24 +5,20 @@ from pathlib import Path
 
 import orjson
 
-from modelyard.services.ledger import Job
-from modelyard.services.ledger.feedback import Example, Feedback, limited
+from modelyard.services.ledger import Job, Ledger
+from modelyard.services.ledger.feedback import Example, limited
 from modelyard.services.trainer.settings import TrainerSettings
 
 MOST = 50_000
 
 
-def write(job: Job, settings: TrainerSettings, folder: Path) -> Path:
+def write(job: Job, ledger: Ledger, settings: TrainerSettings, folder: Path) -> Path:
     """What was said of a model until the job was asked for: the same for each of its attempts.
 
     Raises:
         StorageFailed: the ledger is away.
     """
-    feedback = Feedback(settings.ledger)
-    try:
-        told = feedback.examples(job.model, MOST, until=job.created_at)
-    finally:
-        feedback.close()
+    told = ledger.feedback.examples(job.model, MOST, until=job.created_at)
     file = folder / "feedback.jsonl"
     kept = limited(told, settings.feedback_share, settings.feedback_free)
     file.write_bytes(b"\n".join(map(line, kept)))

@@ -52,18 +52,18 @@ class Lease:
     def may_publish(self) -> bool:
         """Asks the ledger; once it says yes, neither cancelling nor the budget ends the job."""
         with self._deciding:
-            self._publishing = not self._timed_out and patiently(self._ledger.publishing, self._job)
+            self._publishing = not self._timed_out and patiently(self._ledger.jobs.begin_publishing, self._job)
             return self._publishing
 
     def _look_after(self) -> None:
         renewed_at = time.monotonic()
         while not self._left.wait(LOOK_S):
             try:
-                if self._is_over() or not self._ledger.holds(self._job):
+                if self._is_over() or not self._ledger.jobs.is_held(self._job):
                     self._stop()
                     return
                 if time.monotonic() - renewed_at >= RENEW_S:
-                    self._ledger.renew(self._job)
+                    self._ledger.jobs.renew(self._job)
                     renewed_at = time.monotonic()
             except StorageFailed as error:
                 log.warning("lease not looked after", job=self._job.id, cause=str(error))

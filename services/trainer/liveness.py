@@ -46,4 +46,4 @@ class Pulse:
 
 def gets_on(pulse: Pulse, ledger: Ledger, worker: str) -> bool:
     """Celery's loop turns, and nothing that this worker runs has lost its lease; raises ``StorageFailed``."""
-    return pulse.turns and not any(job.worker == worker for job in ledger.lost())
+    return pulse.turns and not any(job.worker == worker for job in ledger.jobs.lost())

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
 from modelyard.pipeline.progress import Progress
-from modelyard.services.ledger import Job
+from modelyard.services.ledger import Job, Ledger
 from modelyard.services.trainer import feedback_file
 from modelyard.services.trainer.job_log import JobLog
 from modelyard.services.trainer.settings import TrainerSettings
@@ -55,8 +56,8 @@ class ChildKilled(ChildFailed):
 class TrainingProcess:
     """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
 
-    def __init__(self, job: Job, settings: TrainerSettings, keep_log: Callable[[str], None]) -> None:
-        """``keep_log`` takes what the child and its own write, every second.
+    def __init__(self, job: Job, settings: TrainerSettings, ledger: Ledger) -> None:
+        """What the child and its own processes write goes into the ledger's log of the job, every second.
 
         Raises:
             StorageFailed: feedback was asked for and cannot be had.
@@ -64,7 +65,7 @@ class TrainingProcess:
         self._settings = settings
         self._name = f"{job.id}.{job.attempts}"
         self._telling = threading.Lock()
-        feedback = self._feedback(job) if job.with_feedback else None
+        feedback = self._feedback(job, ledger) if job.with_feedback else None
         self._process = subprocess.Popen(
             [sys.executable, "-m", CHILD],
             stdin=subprocess.PIPE,
@@ -74,7 +75,7 @@ class TrainingProcess:
             start_new_session=True,
         )
         assert self._process.stderr
-        self._log = JobLog(self._process.stderr, keep_log)
+        self._log = JobLog(self._process.stderr, partial(ledger.logs.write, job.id))
         self._tell(orjson.dumps(told(job, self._name, settings, feedback)) + b"\n")
 
     def __enter__(self) -> Self:
@@ -124,9 +125,9 @@ class TrainingProcess:
             except subprocess.TimeoutExpired:
                 self._signal(harder)
 
-    def _feedback(self, job: Job) -> Path:
+    def _feedback(self, job: Job, ledger: Ledger) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-feedback-", dir=self._settings.work_dir))
-        return feedback_file.write(job, self._settings, folder)
+        return feedback_file.write(job, ledger, self._settings, folder)
 
     def _tell(self, line: bytes) -> None:
         with self._telling, suppress(BrokenPipeError, ValueError):  # it has ended, or been closed: it need not know

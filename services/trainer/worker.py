@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import structlog
 from celery import Celery
@@ -28,23 +28,20 @@ log = structlog.get_logger()
 RECOVER_S = 5.0
 
 
-def build(settings: TrainerSettings, name: str) -> Celery:
+def build(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
     app = broker.consumer(settings.broker, settings.visibility_timeout_s)
-    app.Worker = draining(app, settings.ledger, name, settings.drain_s)
+    app.Worker = draining(app, ledger, name, settings.drain_s)
 
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
-        ledger = Ledger(settings.ledger)  # after the fork: connections must not be shared
-        try:
-            execute(job_id, name, ledger, settings)
-        finally:
-            ledger.close()
+        with closing(Ledger(settings.ledger)) as own:  # after the fork: connections must not be shared
+            execute(job_id, name, own, settings)
 
     return app
 
 
-def verify(settings: TrainerSettings, app: Celery) -> None:
+def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     """Proves, before work is taken, that store, ledger and broker can be used.
 
     Raises:
@@ -55,9 +52,7 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageFailed(f"work folder {settings.work_dir} is not writable: {error.strerror}") from error
-    ledger = Ledger(settings.ledger)
     ledger.prepare()
-    ledger.close()
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=3, interval_start=0.2, timeout=5)
@@ -75,10 +70,10 @@ def announce(settings: TrainerSettings) -> None:
 
 @contextmanager
 def recovering(
-    settings: TrainerSettings, app: Celery, name: str, queues: Sequence[str], pulse: Pulse
+    settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, queues: Sequence[str], pulse: Pulse
 ) -> Iterator[None]:
     """Says that this worker is there and sends lost jobs again, every while; gives back at the end what it runs."""
-    ledger, ended = Ledger(settings.ledger), threading.Event()
+    ended = threading.Event()
 
     def recover() -> None:
         while True:
@@ -101,15 +96,14 @@ def recovering(
         ended.set()
         thread.join(5)
         hand_over(ledger, app, name)
-        ledger.close()
 
 
 def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
     """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
     try:
         ledger.workers.goodbye(name)
-        for job in ledger.give_back(name):
-            log.info("job handed back", job=job.id)
+        for job in ledger.jobs.release(name):
+            log.info("job requeued", job=job.id)
             broker.send(app, job, ledger.workers.queues())
     except ModelyardError as error:
         log.warning("jobs are left to be found by another worker", cause=str(error))
@@ -121,17 +115,18 @@ def main() -> int:
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.shown())
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    app = build(settings, name)
-    try:
-        verify(settings, app)
-        announce(settings)
-    except ModelyardError as error:
-        log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
-        return error.exit_code
-    queues = broker.queues_of_worker(settings.gpu_count())
-    pulse = Pulse()
-    with recovering(settings, app, name, queues, pulse), pulse.taken():
-        work(settings, app, queues)
+    with closing(Ledger(settings.ledger)) as ledger:
+        app = build(settings, ledger, name)
+        try:
+            verify(settings, ledger, app)
+            announce(settings)
+        except ModelyardError as error:
+            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+            return error.exit_code
+        queues = broker.queues_of_worker(settings.gpu_count())
+        pulse = Pulse()
+        with recovering(settings, ledger, app, name, queues, pulse), pulse.taken():
+            work(settings, app, queues)
     return 0
 
 

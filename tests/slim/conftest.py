@@ -62,6 +62,7 @@ def opened(settings: GatewaySettings) -> Iterator[Flask]:
     app.extensions["serving"].close()
     if app.extensions["door"]:
         app.extensions["door"].keyring.close()
+    app.extensions["ledger"].close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from modelyard.services.gateway.auth.key_cache import LOOK_S
 from modelyard.services.keys import KeyAsked, Role
-from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import KeyRow
@@ -23,9 +23,9 @@ ENDED_WITHIN_S = 5.0
 
 def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
     """The text of a new key; of the role's name unless another is given."""
-    with closing(Keys(f"sqlite:///{ledger}")) as keys:
+    with closing(Ledger(f"sqlite:///{ledger}")) as found:
         asked = KeyAsked(name=name or role.value, role=role, models=models)
-        return keys.create(asked, "test", KEY_SECRET.encode())[1]
+        return found.keys.create(asked, "test", KEY_SECRET.encode())[1]
 
 
 def expire(ledger_url: str, key: str) -> None:
@@ -37,8 +37,8 @@ def expire(ledger_url: str, key: str) -> None:
 
 
 def revoke(ledger: Path, key: str) -> None:
-    with closing(Keys(f"sqlite:///{ledger}")) as keys:
-        keys.revoke(prefix_of(key))
+    with closing(Ledger(f"sqlite:///{ledger}")) as found:
+        found.keys.revoke(prefix_of(key))
 
 
 def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:

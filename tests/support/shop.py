@@ -77,7 +77,7 @@ class Shop:
         return jobs.submit(self.ledger, self.queue, asked, by="test")
 
     def job(self, job: Job) -> Job:
-        return self.ledger.job(job.id)
+        return self.ledger.jobs.get(job.id)
 
     def in_epoch(self, job: Job, least: int) -> bool:
         """Whether it got so far; it may be further by now."""
@@ -88,7 +88,7 @@ class Shop:
         return any(body.get("stage") == stage for body in self.milestones(job))
 
     def milestones(self, job: Job) -> list[Mapping[str, Any]]:
-        return [event.body for event in self.ledger.events(job.id) if event.kind == "progress"]
+        return [event.body for event in self.ledger.jobs.events(job.id) if event.kind == "progress"]
 
     def ended(self, job: Job) -> Job:
         found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
@@ -96,7 +96,7 @@ class Shop:
 
     def starts(self, job: Job) -> int:
         """How often it was started, as its story tells."""
-        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.events(job.id))
+        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.jobs.events(job.id))
 
     def epochs(self, job: Job) -> list[int]:
         """Those that ended, over all attempts, in the order in which they did."""
@@ -105,7 +105,7 @@ class Shop:
 
     def said(self, job: Job) -> list[str]:
         """Messages of its progress, and reasons of its states."""
-        bodies = [event.body for event in self.ledger.events(job.id)]
+        bodies = [event.body for event in self.ledger.jobs.events(job.id)]
         return [str(body.get("message") or body.get("reason") or "") for body in bodies]
 
     def left(self, job: Job) -> list[Path]:

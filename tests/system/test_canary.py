@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
-from modelyard.services.ledger.feedback import Feedback
+from modelyard.services.ledger import Ledger
 from tests.support.ports import free_port
 from tests.support.serving import HOST, SOON_S, START_S, listens, running
 from tests.support.versions import publish_copy
@@ -159,9 +160,9 @@ def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
     assert (ended.stable, last.action, last.by) == (3, "promote", "canary judge")
     assert "feedback finds no more mistakes" in last.reason
     assert last.detail["evidence"]["fit"] >= 20
-    feedback = Feedback(yard.ledger_url)
-    assert feedback.count(MODEL) >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
-    feedback.close()
+    with closing(Ledger(yard.ledger_url)) as ledger:
+        count = ledger.feedback.count(MODEL)
+    assert count >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
     assert yard.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
 
 

@@ -146,7 +146,7 @@ def test_a_waiting_job_can_be_cancelled_over_and_over(desk: Desk) -> None:
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
     assert (first.json()["state"], first.json()["result"]) == ("cancelled", {"reason": "cancelled by http 127.0.0.1"})
-    assert desk.ledger.claim(job["id"], "a worker") is None
+    assert desk.ledger.jobs.claim(job["id"], "a worker") is None
     assert desk.http.post("/api/jobs/job-0000:cancel").status_code == 404
 
 
@@ -154,9 +154,9 @@ def test_a_job_that_is_being_published_cannot_be_cancelled(desk: Desk) -> None:
     """409 with the way out."""
     with desk.redis():
         job = desk.submit().json()
-    claimed = desk.ledger.claim(job["id"], "a worker")
+    claimed = desk.ledger.jobs.claim(job["id"], "a worker")
     assert claimed
-    assert desk.ledger.publishing(claimed)
+    assert desk.ledger.jobs.begin_publishing(claimed)
     answer = desk.http.post(f"/api/jobs/{job['id']}:cancel")
     assert answer.status_code == 409
     assert "roll its version back" in answer.json()["error"]
@@ -287,16 +287,16 @@ def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(desk: Des
     stream = listen(desk, job)
     first = next(stream)
     assert (first.kind, first.data["state"]) == ("state", "queued")
-    claimed = desk.ledger.claim(job, "a worker")
+    claimed = desk.ledger.jobs.claim(job, "a worker")
     assert claimed
     started = next(stream)
     assert (started.kind, started.data["state"]) == ("state", "running")
-    desk.ledger.report(claimed, {"stage": "train", "step": 7}, milestone=False)
+    desk.ledger.jobs.report(claimed, {"stage": "train", "step": 7}, milestone=False)
     now = next(stream)
     assert (now.id, now.kind, now.data) == (None, "now", {"stage": "train", "step": 7})
     stream.close()
-    desk.ledger.report(claimed, {"stage": "export"}, milestone=True)
-    desk.ledger.finish(claimed, State.FAILED, {"reason": "no reason"})
+    desk.ledger.jobs.report(claimed, {"stage": "export"}, milestone=True)
+    desk.ledger.jobs.finish(claimed, State.FAILED, {"reason": "no reason"})
     rest = list(listen(desk, job, after=started.id))
     assert [(heard.kind, heard.data.get("state") or heard.data["stage"]) for heard in rest] == [
         ("progress", "export"),

@@ -42,7 +42,7 @@ def test_a_job_that_ends_while_the_database_is_away_is_not_lost(shop: Shop, post
     child_of(worker)
     postgres_server.control("stop", "-m", "immediate")
     try:
-        wait_until(lambda: "Ledger.publishing" in worker.printed, TRAINED_S, "a worker that asks again")
+        wait_until(lambda: "Jobs.begin_publishing" in worker.printed, TRAINED_S, "a worker that asks again")
     finally:
         postgres_server.control("start")
     assert_published_once(shop, job)

@@ -55,7 +55,7 @@ def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue
     redis = Redis(unix_socket_path=str(socket))
     assert redis.delete(WAITING) == 1
     assert broker.resend_lost(ledger, queue) == [job.id]
-    assert job.id.encode() in broker.lindex(WAITING, 0)
+    assert job.id.encode() in redis.lindex(WAITING, 0)
     assert broker.resend_lost(ledger, queue) == []
 
 
@@ -65,8 +65,8 @@ def test_a_running_job_without_a_worker_is_sent_again_and_a_held_one_is_not(
     """The lease decides, not the message."""
     held, lost = submit(ledger, queue), submit(ledger, queue)
     Redis(unix_socket_path=str(socket)).delete(WAITING)
-    ledger.claim(held.id, "alive")
-    ledger.claim(lost.id, "dead", lease_s=-1)
+    ledger.jobs.claim(held.id, "alive")
+    ledger.jobs.claim(lost.id, "dead", lease_s=-1)
     assert broker.resend_lost(ledger, queue) == [lost.id]
     assert broker.resend_lost(ledger, queue) == []  # it waits, once
 
@@ -89,9 +89,9 @@ def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Cele
 def test_a_job_whose_worker_could_not_hand_it_over_is_sent_again(ledger: Ledger, queue: Celery) -> None:
     """A stopping worker could not send it, as Redis was away; its old message lies where only new jobs wait."""
     stopped, _ = submit(ledger, queue), submit(ledger, queue)
-    claimed = ledger.claim(stopped.id, "stopping")
+    claimed = ledger.jobs.claim(stopped.id, "stopping")
     assert claimed
-    ledger.hand_back(claimed, "its worker stopped", lost=False)
+    ledger.jobs.requeue(claimed, "its worker stopped", lost=False)
     assert broker.resend_lost(ledger, queue) == [stopped.id]
 
 
@@ -99,7 +99,7 @@ def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledge
     """However many wait, and of whatever priority: else a lost job would wait for all of them."""
     started, urgent = submit(ledger, queue), submit(ledger, queue, "high")
     usual = [submit(ledger, queue) for _ in range(3)]
-    ledger.claim(started.id, "dead", lease_s=-1)
+    ledger.jobs.claim(started.id, "dead", lease_s=-1)
     assert broker.resend_lost(ledger, queue) == [started.id]
     with queue.connection_for_read() as connection:
         channel = connection.default_channel
@@ -109,10 +109,10 @@ def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledge
 
 def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket: Path) -> None:
     """Final is final."""
-    claimed = ledger.claim(submit(ledger, queue).id, "worker")
+    claimed = ledger.jobs.claim(submit(ledger, queue).id, "worker")
     assert claimed
     Redis(unix_socket_path=str(socket)).delete(WAITING)
-    ledger.finish(claimed, State.FAILED, {})
+    ledger.jobs.finish(claimed, State.FAILED, {})
     assert broker.resend_lost(ledger, queue) == []
 
 
@@ -149,7 +149,7 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
     ledger.workers.goodbye("gpu-1")
     assert broker.resend_lost(ledger, queue) == [job.id]
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 1}
-    assert ledger.job(bound.id).state is State.QUEUED
+    assert ledger.jobs.get(bound.id).state is State.QUEUED
 
 
 def waiting(queue: Celery) -> dict[str, int]:
@@ -160,6 +160,6 @@ def waiting(queue: Celery) -> dict[str, int]:
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
     """Nothing is lost by asking."""
-    ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    ledger.jobs.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
     with pytest.raises(broker.QueueUnavailable):
         broker.resend_lost(ledger, broker.sender(redis_server.broker_url(tmp_path / "none.sock")))

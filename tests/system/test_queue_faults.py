@@ -125,19 +125,19 @@ def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(s
         ids = [accepted(http) for _ in range(MANY)]
         assert listed(http) == ids[::-1]
     worker = shop.worker("one")
-    first, *between, last = map(shop.ledger.job, ids)
+    first, *between, last = map(shop.ledger.jobs.get, ids)
     wait_until(lambda: shop.job(first).progress, TRAINED_S, "the first job")
     with standing_still(child_of(worker)):  # it must not end before all the others are cancelled
         assert [job.id for job in between if shop.job(job).started_at] == []
         before = held_by(worker)
         for job in (*between, first):
-            shop.ledger.cancel(job.id, "the test")
+            shop.ledger.jobs.cancel(job.id, "the test")
     wait_until(lambda: shop.job(last).progress, TRAINED_S, "the last job")
     assert worker.printed.count("job not started") == len(between)
     after = held_by(worker)
     assert after.keys() == before.keys()
     assert max(count - before[pid] for pid, count in after.items()) < CONNECTIONS, (before, after)
-    shop.ledger.cancel(last.id, "the test")
+    shop.ledger.jobs.cancel(last.id, "the test")
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """A search on a real Redis and ledger, with a worker and two schedulers."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -36,14 +34,13 @@ def known(shop: Shop) -> Trainable:
 
 
 @pytest.fixture
-def searches(shop: Shop) -> Iterator[Searches]:
-    with closing(Searches(shop.settings["MODELYARD_LEDGER_URL"])) as found:
-        yield found
+def searches(shop: Shop) -> Searches:
+    return shop.ledger.searches
 
 
 @pytest.fixture
-def searcher(shop: Shop, searches: Searches) -> Searcher:
-    return Searcher(Store(shop.home / "store"), shop.ledger, searches, shop.queue)
+def searcher(shop: Shop) -> Searcher:
+    return Searcher(Store(shop.home / "store"), shop.ledger, shop.queue)
 
 
 def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
@@ -53,11 +50,11 @@ def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
 
 def end_all(shop: Shop, result: dict[str, Any]) -> None:
     """Every job that waits ends with this, as a worker would have it."""
-    for job in shop.ledger.waiting():
-        claimed = shop.ledger.claim(job.id, "w")
+    for job in shop.ledger.jobs.queued():
+        claimed = shop.ledger.jobs.claim(job.id, "w")
         assert claimed
-        assert shop.ledger.publishing(claimed)
-        shop.ledger.finish(claimed, State.SUCCEEDED, result)
+        assert shop.ledger.jobs.begin_publishing(claimed)
+        shop.ledger.jobs.finish(claimed, State.SUCCEEDED, result)
 
 
 def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, searches: Searches) -> None:
@@ -69,11 +66,11 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
         running(shop.home / "one.log", "modelyard.services.scheduler", **eager) as one,
         running(shop.home / "two.log", "modelyard.services.scheduler", **eager) as two,
     ):
-        wait_until(lambda: searches.search(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
+        wait_until(lambda: searches.get(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
         assert (one.stop(), two.stop()) == (0, 0)
-    ended = searches.search(search.id)
+    ended = searches.get(search.id)
     first, (last,) = ended.rungs
-    jobs = {job.id: job for job in shop.ledger.jobs(group=SEARCH)}
+    jobs = {job.id: job for job in shop.ledger.jobs.find(group=SEARCH)}
     assert jobs.keys() == {tried.job for tried in (*first, last)}, "each trial was asked for once"
     reached = {tried.trial: jobs[tried.job].result["metrics"]["r2"] for tried in first}
     assert last.trial == max(reached, key=lambda trial: reached[trial])
@@ -107,11 +104,11 @@ def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
             thread.join()
 
     look_at_once()
-    assert len(shop.ledger.jobs(group=SEARCH)) == 3
+    assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
     end_all(shop, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
     look_at_once()
-    assert len(shop.ledger.jobs(group=SEARCH)) == 4
-    assert [len(rung) for rung in searches.search(SEARCH).rungs] == [3, 1]
+    assert len(shop.ledger.jobs.find(group=SEARCH)) == 4
+    assert [len(rung) for rung in searches.get(SEARCH).rungs] == [3, 1]
 
 
 def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches, searcher: Searcher) -> None:
@@ -120,7 +117,7 @@ def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches,
     searcher.step_all()
     end_all(shop, {"state": "measured", "metrics": {"r2": None, "loss": None}})
     searcher.step_all()
-    ended = searches.search(SEARCH)
+    ended = searches.get(SEARCH)
     assert (ended.state, ended.reason) == (FAILED, "no trial of rung 1 has a value of r2")
 
 
@@ -130,10 +127,10 @@ def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: 
     shop.end_redis()
     for _ in range(3):
         searcher.step_all()
-    assert (shop.ledger.jobs(group=SEARCH), searches.search(SEARCH).state) == ((), RUNNING)
+    assert (shop.ledger.jobs.find(group=SEARCH), searches.get(SEARCH).state) == ((), RUNNING)
     shop.start_redis()
     searcher.step_all()
-    assert len(shop.ledger.jobs(group=SEARCH)) == 3
+    assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
 
 
 def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that_runs(
@@ -143,4 +140,4 @@ def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that
     search = ask(shop, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
     searcher.step(search, plan(SearchAsked.model_validate(search.plan["asked"]), known(shop)))
-    assert {job.state for job in shop.ledger.jobs(group=SEARCH)} == {State.CANCELLED}
+    assert {job.state for job in shop.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

@@ -3,7 +3,7 @@
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from modelyard.models.registry.store import Store
 from modelyard.services import broker
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
-from modelyard.services.ledger.feedback import Answer, Feedback
-from modelyard.services.ledger.observations import Drift, Observations
-from modelyard.services.ledger.triggers import Kept, Triggers
+from modelyard.services.ledger.feedback import Answer
+from modelyard.services.ledger.observations import Drift
+from modelyard.services.ledger.triggers import Kept
 from modelyard.services.scheduler.triggers import Watch
 from tests.support.serving import SOON_S, running
 from tests.support.waiting import wait_until
@@ -40,39 +40,37 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
         wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
-        with ExitStack() as stack:
-            kinds = (Ledger, Feedback, Observations, Triggers)
-            ledger, feedback, observations, triggers = (stack.enter_context(closing(kind(url))) for kind in kinds)
-            yield Watch(store, ledger, feedback, observations, triggers, broker.sender(redis_server.broker_url(socket)))
+        with closing(Ledger(url)) as ledger:
+            yield Watch(store, ledger, broker.sender(redis_server.broker_url(socket)))
     finally:
         server.terminate()
         server.wait(SOON_S)
 
 
 def put(watch: Watch, **body: Any) -> Kept:
-    return watch.triggers.put(MODEL, "t", body)
+    return watch.ledger.triggers.put(MODEL, "t", body)
 
 
 def reasons(watch: Watch, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
     """Of all jobs, the newest first, after another look: some time from now, or at a moment."""
     watch.fire_due(at or datetime.now(UTC) + after)
-    return [job.by for job in watch.ledger.jobs()]
+    return [job.by for job in watch.ledger.jobs.find()]
 
 
 def end(watch: Watch) -> None:
     """The job that runs ends."""
-    for job in watch.ledger.waiting():
-        watch.ledger.cancel(job.id, "test")
+    for job in watch.ledger.jobs.queued():
+        watch.ledger.jobs.cancel(job.id, "test")
 
 
 def tell(watch: Watch, right: int, wrong: int) -> None:
     for index in range(right + wrong):
-        number = watch.feedback.count(MODEL)
+        number = watch.ledger.feedback.count(MODEL)
         answer = Answer(
             f"id-{number}", 0, MODEL, 1, "x", "float32", (1,), b"%04d" % number, 1.0, None, datetime.now(UTC)
         )
-        watch.feedback.keep([answer])
-        watch.feedback.tell(answer, 1.0, right=index < right, client="test")
+        watch.ledger.feedback.keep([answer])
+        watch.ledger.feedback.tell(answer, 1.0, right=index < right, client="test")
 
 
 def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
@@ -81,8 +79,8 @@ def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
     assert reasons(watch, at=kept.since) == []
     (by,) = reasons(watch, at=(kept.since + timedelta(days=4)).replace(hour=3, minute=31))
     assert by.startswith("trigger neuron/t: due at ")
-    (job,) = watch.ledger.jobs()
-    (fired,) = watch.triggers.all()
+    (job,) = watch.ledger.jobs.find()
+    (fired,) = watch.ledger.triggers.all()
     assert (job.overrides, job.with_feedback, fired.job_id) == ({"epochs": 5}, True, job.id)
     end(watch)
     assert len(reasons(watch, at=fired.fired_at)) == 1
@@ -122,11 +120,11 @@ def test_drift_asks_for_a_job(watch: Watch) -> None:
     put(watch, psi=0.2)
     same, now = {"answer value": {"psi": 0.1, "p_value": 0.4}}, datetime.now(UTC)
     moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, **same}
-    watch.observations.put_drift(Drift(MODEL, 1, 500, moved, now))
+    watch.ledger.observations.put_drift(Drift(MODEL, 1, 500, moved, now))
     assert reasons(watch) == []
-    watch.observations.put_drift(Drift(MODEL, 2, 500, same, now))
+    watch.ledger.observations.put_drift(Drift(MODEL, 2, 500, same, now))
     assert reasons(watch) == []
-    watch.observations.put_drift(Drift(MODEL, 2, 500, moved, now))
+    watch.ledger.observations.put_drift(Drift(MODEL, 2, 500, moved, now))
     (by,) = reasons(watch)
     assert by.endswith("input number 0 has moved: population stability index 0.310 over 500 answers")
 
@@ -162,8 +160,8 @@ def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    (job,) = watch.ledger.jobs()
-    assert (job.state, watch.triggers.all()[0].job_id) == (State.QUEUED, job.id)
+    (job,) = watch.ledger.jobs.find()
+    assert (job.state, watch.ledger.triggers.all()[0].job_id) == (State.QUEUED, job.id)
 
 
 def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path: Path) -> None:
@@ -177,5 +175,5 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path:
     put(watch, feedback=1)
     with running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings) as scheduler:
         tell(watch, right=1, wrong=0)
-        wait_until(watch.ledger.jobs, SOON_S, "a job")
+        wait_until(watch.ledger.jobs.find, SOON_S, "a job")
         assert scheduler.stop() == 0

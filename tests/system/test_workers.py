@@ -113,9 +113,9 @@ def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_resu
     worker.stop()
     job = shop.submit("neuron")
     for _ in range(MAX_LOSSES):
-        claimed = shop.ledger.claim(job.id, "lost", lease_s=-1)
+        claimed = shop.ledger.jobs.claim(job.id, "lost", lease_s=-1)
         assert claimed
-    assert shop.ledger.publishing(claimed)
+    assert shop.ledger.jobs.begin_publishing(claimed)
     put_version(shop, model, of=job)
     shop.worker("two")
     ended = shop.ended(job)
@@ -147,7 +147,7 @@ def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> N
     assert BUDGET_S <= (ended.finished_at - ended.started_at).total_seconds() < BUDGET_S + ENDED_WITHIN_S
     assert not child.is_running()
     wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
-    assert shop.ledger.claim(job.id, "another") is None
+    assert shop.ledger.jobs.claim(job.id, "another") is None
 
 
 def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
@@ -158,12 +158,12 @@ def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
     for job in (urgent, usual):
         wait_until(lambda job=job: shop.job(job).started_at, TRAINED_S, "its start")
         assert [early.id for early in waiting if shop.job(early).started_at] == []
-        shop.ledger.cancel(job.id, "the test")
+        shop.ledger.jobs.cancel(job.id, "the test")
     wait_until(lambda: any(shop.job(job).started_at for job in waiting), TRAINED_S, "the start of another")
     first = shop.job(waiting[0])
     assert first.started_at, "of equal priority, the oldest goes first"
     for job in waiting:
-        shop.ledger.cancel(job.id, "the test")
+        shop.ledger.jobs.cancel(job.id, "the test")
 
 
 def test_a_job_is_trained_on_the_backend_of_its_recipe(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output as show
 from modelyard.services.keys import DAYS, MOST_DAYS, KeyAsked, Role
-from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
 
 app = typer.Typer(help="Create, list or revoke API keys. Runs where the ledger is.", no_args_is_help=True)
@@ -36,8 +36,8 @@ def create(
     """Create a key, and print it: this is the only time that it is shown."""
     asked, settings = key_asked(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
-    with closing(Keys(settings.ledger)) as keys:
-        key, text = keys.create(asked, f"cli on {socket.gethostname()}", secret)
+    with closing(Ledger(settings.ledger)) as ledger:
+        key, text = ledger.keys.create(asked, f"cli on {socket.gethostname()}", secret)
     show.console.print(text, markup=False, soft_wrap=True)
     models = ", ".join(key.models) or "all models"
     show.errors.print(
@@ -51,8 +51,8 @@ def create(
 @app.command("list")
 def listed() -> None:
     """List keys, without their secrets; those that have ended, too."""
-    with closing(Keys(KeySettings.load().ledger)) as keys:
-        found = keys.all()
+    with closing(Ledger(KeySettings.load().ledger)) as ledger:
+        found = ledger.keys.all()
     rows = [
         (
             *(key.prefix, key.name, key.role, ", ".join(key.models) or "all", key.state),
@@ -66,8 +66,8 @@ def listed() -> None:
 @app.command()
 def revoke(prefix: Annotated[str, typer.Argument(metavar="KEY", help="As `modelyard keys list` shows it.")]) -> None:
     """End a key: every gateway refuses it within five seconds."""
-    with closing(Keys(KeySettings.load().ledger)) as keys:
-        key = keys.revoke(prefix)
+    with closing(Ledger(KeySettings.load().ledger)) as ledger:
+        key = ledger.keys.revoke(prefix)
     show.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
 
 

@@ -12,7 +12,7 @@ from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.serving.capture import Capture
+from modelyard.services.ledger import Ledger
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_ID = 64
@@ -35,23 +35,23 @@ class Told(BaseModel):
         return self
 
 
-def routes(store: Store, capture: Capture) -> Blueprint:
+def routes(store: Store, ledger: Ledger) -> Blueprint:
     """The views."""
     views = Blueprint("feedback", __name__)
 
     @views.post("/api/feedback")
     def tell() -> tuple[dict[str, Any], int]:
         told = json_body.parsed(Told, payload.read(request, MAX_BODY_BYTES))
-        answer = capture.feedback.answer(told.request_id, told.row, callers.current().scope)
+        answer = ledger.feedback.answer(told.request_id, told.row, callers.current().scope)
         manifest = store.manifest(answer.model, answer.version)
         truth = truth_of(told, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
-        capture.feedback.tell(answer, truth, right=right, client=callers.client())
+        ledger.feedback.tell(answer, truth, right=right, client=callers.client())
         return {"model": answer.model, "version": answer.version, "right": right}, 201
 
     @views.get("/api/answers/<request_id>")
     def made(request_id: str) -> dict[str, Any]:
-        answer = capture.feedback.answer(request_id[:MAX_ID], models=callers.current().scope)
+        answer = ledger.feedback.answer(request_id[:MAX_ID], models=callers.current().scope)
         manifest = store.manifest(answer.model, answer.version)
         return {
             "request_id": request_id,

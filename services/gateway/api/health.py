@@ -14,6 +14,7 @@ from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.http.errors import ServableNotFound
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.ledger import Ledger
 
 
 class Readiness:
@@ -35,7 +36,7 @@ class Readiness:
         return found
 
 
-def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]]) -> Blueprint:
+def routes(serving: Serving, metrics: Metrics, ledger: Ledger, not_ready: Callable[[], list[str]]) -> Blueprint:
     """Probes and metrics. ``not_ready``: why no prediction would be answered."""
     views = Blueprint("health", __name__)
 
@@ -51,7 +52,7 @@ def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]
     @views.get("/metrics")
     def scrape() -> Response:
         if serving.capture.models:
-            metrics.moved(serving.trials.drift())
+            metrics.moved(ledger.observations.drift())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")

@@ -1,8 +1,7 @@
 """Training jobs over HTTP: accept one, list them, show one. Others do the work; the ledger knows how it goes."""
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
@@ -16,13 +15,12 @@ from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Event, Job, Ledger, State
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from modelyard.services.jobs import TrainJob
-    from modelyard.services.ledger import Event, Job, Ledger
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 200
@@ -45,92 +43,37 @@ class NotEnded(ModelyardError):
     status = 409
 
 
-class Desk:
-    """Where jobs are handed in. Ledger and broker are connected at the first job: predictions need neither."""
-
-    def __init__(self, settings: GatewaySettings, store: Store) -> None:
-        self._settings, self._store = settings, store
-
-    @cached_property
-    def ledger(self) -> "Ledger":
-        from modelyard.services.ledger import Ledger
-
-        return Ledger(self._settings.ledger)
-
-    @cached_property
-    def queue(self) -> "Celery":
-        from modelyard.services.broker import sender
-
-        return sender(self._settings.broker)
-
-    def submit(self, body: bytes, by: str, key: str | None) -> "Job":
-        """Accepts a job, or says what is wrong with it; once for each key."""
-        from modelyard.services import jobs
-
-        return self._accept(json_body.parsed(jobs.TrainJob, body), by, key)
-
-    def seen(self, job_id: str) -> "Job":
-        """A job that the caller may know of; raises ``UnknownName``."""
-        return self.ledger.job(job_id, callers.current().scope)
-
-    def owned(self, job_id: str) -> "Job":
-        """A job that the caller may end or retry; raises ``UnknownName``: anybody else's is not there."""
-        return self.ledger.job(job_id, callers.current().scope, by=callers.owner())
-
-    def retry(self, job_id: str, by: str, key: str | None) -> "Job":
-        """Accepts a job that has ended once more, as a new one.
-
-        Raises:
-            NotEnded: it may still end well.
-        """
-        from modelyard.services import jobs
-
-        job = self.owned(job_id)
-        if not job.finished_at:
-            raise NotEnded(f"{job_id} is {job.state}; only a job that has ended can be tried again")
-        asked = jobs.TrainJob.model_validate({name: getattr(job, name) for name in jobs.TrainJob.model_fields})
-        return self._accept(asked, by, key, retry_of=job_id)
-
-    def _accept(self, asked: "TrainJob", by: str, key: str | None, retry_of: str | None = None) -> "Job":
-        from modelyard.services import jobs
-
-        caller = callers.current()
-        known = caller.catalog(catalog.read(self._store.root))
-        return jobs.accept(known, self.ledger, self.queue, asked, by, key=caller.own(key), retry_of=retry_of)
-
-
-def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Blueprint:
-    """The views under ``/api/jobs``."""
-    desk = Desk(settings, store)
+def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams: Streams) -> Blueprint:
+    """The views under ``/api/jobs``. ``queue`` connects to the broker at its first call: predictions need none."""
     views = Blueprint("training", __name__)
 
     @views.post("/api/jobs")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
-        job = desk.submit(body, callers.author(), key)
+        from modelyard.services.jobs import TrainJob
+
+        asked = json_body.parsed(TrainJob, payload.read(request, MAX_BODY_BYTES))
+        job = accept_job(store, ledger, queue, asked)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
     @views.get("/api/jobs")
     def listed() -> dict[str, Any]:
-        from modelyard.services.ledger import State
-
-        asked = wanted(request.args, [state.value for state in State])
+        asked = wanted(request.args)
         limit = asked["limit"]
-        jobs = desk.ledger.jobs(**asked | {"limit": limit + 1}, models=callers.current().scope)
+        jobs = ledger.jobs.find(**asked | {"limit": limit + 1}, models=callers.current().scope)
         shown_jobs = [shown(job) for job in jobs[:limit]]
         return {"jobs": shown_jobs, "next": shown_jobs[-1]["id"] if len(jobs) > limit else None}
 
     @views.get("/api/jobs/<job_id>")
     def one(job_id: str) -> dict[str, Any]:
-        job, events = desk.seen(job_id), desk.ledger.events(job_id)
+        job, events = ledger.jobs.get(job_id, callers.current().scope), ledger.jobs.events(job_id)
         return shown(job) | {"events": [vars(event) for event in events]}
 
     @views.get("/api/jobs/<job_id>/events")
     def events(job_id: str) -> Response:
         caller = callers.current()
 
-        def look(after: int) -> "tuple[Job, Sequence[Event]]":
-            return desk.ledger.job(job_id, caller.scope), desk.ledger.events(job_id, after)
+        def look(after: int) -> tuple[Job, Sequence[Event]]:
+            return ledger.jobs.get(job_id, caller.scope), ledger.jobs.events(job_id, after)
 
         after = last_event(request.headers.get(LAST_EVENT_HEADER))
         told = streams.follow(look, after, request.environ, caller.is_welcome)
@@ -138,25 +81,48 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
 
     @views.get("/api/jobs/<job_id>/log")
     def log(job_id: str) -> Response:
-        return Response(desk.ledger.logs.read(desk.seen(job_id).id), mimetype="text/plain")
+        job = ledger.jobs.get(job_id, callers.current().scope)
+        return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
     def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:
-        job = desk.retry(job_id, callers.author(), idempotency_key(request.headers.get(KEY_HEADER)))
+        from modelyard.services.jobs import TrainJob
+
+        ended = own_job(ledger, job_id)
+        if not ended.finished_at:
+            raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
+        asked = TrainJob.model_validate({name: getattr(ended, name) for name in TrainJob.model_fields})
+        job = accept_job(store, ledger, queue, asked, retry_of=job_id)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
     @views.post("/api/jobs/<job_id>:cancel")
     def cancel(job_id: str) -> dict[str, Any]:
-        return shown(desk.ledger.cancel(desk.owned(job_id).id, callers.author()))
+        return shown(ledger.jobs.cancel(own_job(ledger, job_id).id, callers.author()))
 
     return views
+
+
+def accept_job(
+    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", asked: "TrainJob", retry_of: str | None = None
+) -> Job:
+    """Accepts a job of this request, once for each idempotency key; raises what is wrong with it."""
+    from modelyard.services import jobs
+
+    caller, key = callers.current(), idempotency_key(request.headers.get(KEY_HEADER))
+    known = caller.catalog(catalog.read(store.root))
+    return jobs.accept(known, ledger, queue(), asked, callers.author(), key=caller.own(key), retry_of=retry_of)
+
+
+def own_job(ledger: Ledger, job_id: str) -> Job:
+    """A job that the principal may end or retry; raises ``UnknownName``: anybody else's is not there."""
+    return ledger.jobs.get(job_id, callers.current().scope, by=callers.owner())
 
 
 FILTERS = ("model", "group", "state", "limit", "before")
 
 
-def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> dict[str, Any]:
-    """Which jobs to list, as ``Ledger.jobs`` takes it: of a model or search, in some states, how many, older than one.
+def wanted(asked: MultiDict[str, str]) -> dict[str, Any]:
+    """Which jobs to list, as ``Jobs.find`` takes it: of a model or search, in some states, how many, older than one.
 
     Raises:
         InvalidJob: names the parameter, and what it may be.
@@ -165,8 +131,8 @@ def wanted(asked: MultiDict[str, str], states: Sequence[str]) -> dict[str, Any]:
         if name not in FILTERS:
             raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(FILTERS)}")
     for state in asked.getlist("state"):
-        if state not in states:
-            raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(states)}")
+        if state not in list(State):
+            raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(State)}")
     limit = asked.get("limit", default="50")
     if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LISTED:
         raise InvalidJob(f"limit: received {limit[:40]!r}, allowed: 1 to {MAX_LISTED}")
@@ -192,7 +158,7 @@ def last_event(given: str | None) -> int:
     return int(given)
 
 
-def shown(job: "Job") -> dict[str, Any]:
+def shown(job: Job) -> dict[str, Any]:
     """A job as callers see it; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress."""
     progress: Mapping[str, Any] = job.progress
     return {

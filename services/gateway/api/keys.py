@@ -1,7 +1,6 @@
 """``/api/keys``: who has keys, a new one, and the end of one. For admins."""
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from flask import Blueprint, request
@@ -12,9 +11,7 @@ from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Key, KeyAsked
-
-if TYPE_CHECKING:
-    from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -27,54 +24,29 @@ class NoKeysHere(ModelyardError):
     status = 409
 
 
-class KeyDesk:
-    """Where keys are made; connected at the first use."""
-
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
-
-    @cached_property
-    def keys(self) -> "Keys":
-        from modelyard.services.ledger.keys import Keys
-
-        return Keys(self._settings.ledger)
-
-    def create(self, body: bytes, by: str) -> dict[str, Any]:
-        """The key with all that is known of it, this once.
-
-        Raises:
-            NoKeysHere: the gateway has no secret to keep keys under.
-            TooManyKeys: the name has two.
-        """
-        if self._settings.key_secret is None:
-            raise NoKeysHere("everybody is let in here: set MODELYARD_KEY_SECRET first")
-        key, text = self.keys.create(json_body.parsed(KeyAsked, body), by, self._settings.key_bytes)
-        log.warning("key created", created=shown(key), by=by)
-        return shown(key) | {"key": text}
-
-    def revoke(self, prefix: str, by: str) -> dict[str, Any]:
-        """Raises ``UnknownName``."""
-        key = self.keys.revoke(prefix)
-        log.warning("key revoked", revoked=shown(key), by=by)
-        return shown(key)
-
-
-def routes(settings: GatewaySettings) -> Blueprint:
+def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     """The views."""
-    desk = KeyDesk(settings)
     views = Blueprint("keys", __name__)
 
     @views.get("/api/keys")
     def listed() -> dict[str, Any]:
-        return {"keys": [shown(key) for key in desk.keys.all()]}
+        return {"keys": [shown(key) for key in ledger.keys.all()]}
 
     @views.post("/api/keys")
     def create() -> tuple[dict[str, Any], int]:
-        return desk.create(payload.read(request, MAX_BODY_BYTES), callers.author()), 201
+        body = payload.read(request, MAX_BODY_BYTES)
+        if settings.key_secret is None:
+            raise NoKeysHere("everybody is let in here: set MODELYARD_KEY_SECRET first")
+        by = callers.author()
+        key, text = ledger.keys.create(json_body.parsed(KeyAsked, body), by, settings.key_bytes)
+        log.warning("key created", created=shown(key), by=by)
+        return shown(key) | {"key": text}, 201
 
     @views.delete("/api/keys/<prefix>")
     def revoke(prefix: str) -> dict[str, Any]:
-        return desk.revoke(prefix, callers.author())
+        key = ledger.keys.revoke(prefix)
+        log.warning("key revoked", revoked=shown(key), by=callers.author())
+        return shown(key)
 
     return views
 

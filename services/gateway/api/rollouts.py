@@ -12,7 +12,7 @@ import structlog
 from flask import Blueprint, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from modelyard.models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry import retention, rollout
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import Canary, Rollout, Shadow
@@ -21,9 +21,9 @@ from modelyard.pipeline.stages.promote import let_in
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.serving.canary_counts import Trials
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import without_secrets
+from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -102,7 +102,7 @@ class RolloutAsked(Forcible):
         return labels
 
 
-def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
+def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint:
     """The views under ``/api/models`` that say, and change, which version answers."""
     views = Blueprint("rollouts", __name__)
     changes = Changes(store, settings.serving)
@@ -111,7 +111,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def shown(model: str) -> dict[str, Any]:
         store.known_versions(model)
         now = rollout.read(store, model)
-        return told(now) | {"observed": trials.observed(model, now)}
+        return told(now) | {"observed": observed(ledger, model, now)}
 
     @views.get("/api/models/<model>/versions/<version:version>")
     def record(model: str, version: int) -> dict[str, Any]:
@@ -143,6 +143,21 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
         return told(rollout.read(store, model))
 
     return views
+
+
+def observed(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:
+    """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
+    try:
+        found: dict[str, Any] = {}
+        if rollout.canary:
+            sums = ledger.observations.sums(model, rollout.canary.since)
+            _, state = ledger.observations.verdict(model, rollout.canary.since)
+            found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("said")}
+        if rollout.shadow:
+            found |= {"shadow": ledger.observations.sums(model, rollout.shadow.since).get("shadow", {})}
+    except StorageFailed:
+        return None
+    return found or None
 
 
 class Changes:

@@ -3,108 +3,83 @@
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 
 from modelyard.models import catalog
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.api.jobs import KEY_HEADER, MAX_BODY_BYTES, Desk, idempotency_key
+from modelyard.services.gateway.api.jobs import KEY_HEADER, MAX_BODY_BYTES, idempotency_key
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Job, Ledger, TooLate
 
 if TYPE_CHECKING:
-    from modelyard.services.ledger import Job
-    from modelyard.services.ledger.searches import Search, Searches
-    from modelyard.services.searches import Plan
+    from modelyard.services.ledger.searches import Search
+    from modelyard.services.searches import SearchAsked
 
 
-class SearchDesk:
-    """Where searches are handed in; connected at the first use."""
-
-    def __init__(self, settings: GatewaySettings, store: Store) -> None:
-        self._settings, self._store = settings, store
-        self._jobs_desk = Desk(settings, store)
-
-    @cached_property
-    def searches(self) -> "Searches":
-        from modelyard.services.ledger.searches import Searches
-
-        return Searches(self._settings.ledger)
-
-    def submit(self, body: bytes, by: str, key: str | None) -> dict[str, Any]:
-        """Accepts a search, or says what is wrong with it; once for each key."""
-        from modelyard.services.jobs import announced
-        from modelyard.services.searches import SearchAsked, plan
-
-        asked, caller = json_body.parsed(SearchAsked, body), callers.current()
-        known = announced(caller.catalog(catalog.read(self._store.root)))
-        planned = plan(asked, known.find(asked.model))
-        number = search_id(caller.own(key))
-        return self._shown(self.searches.add(number, asked.model, by, planned.model_dump(mode="json")))
-
-    def shown(self, search_id: str) -> dict[str, Any]:
-        """Raises ``UnknownName``, also for one of a model that the caller does not see."""
-        return self._shown(self.searches.search(search_id, callers.current().scope))
-
-    def listed(self) -> list[dict[str, Any]]:
-        return [self._shown(search) for search in self.searches.all(limit=50, models=callers.current().scope)]
-
-    def cancel(self, search_id: str, by: str) -> dict[str, Any]:
-        """Ends a search that runs, with all its jobs; one that has ended stays as it is.
-
-        Raises:
-            UnknownName: there is none that the caller may end.
-        """
-        from modelyard.services.ledger import TooLate
-        from modelyard.services.ledger.searches import CANCELLED
-
-        scope, owner = callers.current().scope, callers.owner()
-        while not (search := self.searches.search(search_id, scope, owner)).finished_at:
-            self.searches.end(search, CANCELLED, f"cancelled by {by}")
-        for job in self._jobs(search_id).values() if search.state == CANCELLED else ():
-            with suppress(TooLate):
-                self._jobs_desk.ledger.cancel(job.id, by)
-        return self._shown(search)
-
-    def _jobs(self, search_id: str) -> "Mapping[str, Job]":
-        return {job.id: job for job in self._jobs_desk.ledger.jobs(group=search_id, limit=1000)}
-
-    def _shown(self, search: "Search") -> dict[str, Any]:
-        from modelyard.services.searches import Plan
-
-        return shown(search, Plan.model_validate(search.plan), self._jobs(search.id))
-
-
-def routes(settings: GatewaySettings, store: Store) -> Blueprint:
+def routes(store: Store, ledger: Ledger) -> Blueprint:
     """The views under ``/api/searches``."""
-    desk = SearchDesk(settings, store)
     views = Blueprint("searches", __name__)
 
     @views.post("/api/searches")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
-        search = desk.submit(body, callers.author(), key)
-        return search, 202, {"Location": f"/api/searches/{search['id']}"}
+        from modelyard.services.searches import SearchAsked
+
+        asked = json_body.parsed(SearchAsked, payload.read(request, MAX_BODY_BYTES))
+        search = accept_search(store, ledger, asked)
+        return shown(search, ledger), 202, {"Location": f"/api/searches/{search.id}"}
 
     @views.get("/api/searches")
     def listed() -> dict[str, Any]:
-        return {"searches": desk.listed()}
+        found = ledger.searches.find(limit=50, models=callers.current().scope)
+        return {"searches": [shown(search, ledger) for search in found]}
 
     @views.get("/api/searches/<search_id>")
     def one(search_id: str) -> dict[str, Any]:
-        return desk.shown(search_id)
+        return shown(ledger.searches.get(search_id, callers.current().scope), ledger)
 
     @views.post("/api/searches/<search_id>:cancel")
     def cancel(search_id: str) -> dict[str, Any]:
-        return desk.cancel(search_id, callers.author())
+        return shown(cancel_search(ledger, search_id, callers.author()), ledger)
 
     return views
+
+
+def accept_search(store: Store, ledger: Ledger, asked: "SearchAsked") -> "Search":
+    """Accepts a search of this request, once for each idempotency key; raises what is wrong with it."""
+    from modelyard.services.jobs import announced
+    from modelyard.services.searches import plan
+
+    caller, key = callers.current(), idempotency_key(request.headers.get(KEY_HEADER))
+    known = announced(caller.catalog(catalog.read(store.root)))
+    planned = plan(asked, known.find(asked.model))
+    number = search_id(caller.own(key))
+    return ledger.searches.add(number, asked.model, callers.author(), planned.model_dump(mode="json"))
+
+
+def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
+    """Ends a search that runs, with all its jobs; one that has ended stays as it is.
+
+    Raises:
+        UnknownName: there is none that the principal may end.
+    """
+    from modelyard.services.ledger.searches import CANCELLED
+
+    scope, owner = callers.current().scope, callers.owner()
+    while not (search := ledger.searches.get(search_id, scope, owner)).finished_at:
+        ledger.searches.end(search, CANCELLED, f"cancelled by {by}")
+    for job in jobs_of(ledger, search_id) if search.state == CANCELLED else ():
+        with suppress(TooLate):
+            ledger.jobs.cancel(job.id, by)
+    return search
+
+
+def jobs_of(ledger: Ledger, search_id: str) -> tuple[Job, ...]:
+    return ledger.jobs.find(group=search_id, limit=1000)
 
 
 def search_id(key: str | None) -> str:
@@ -113,9 +88,11 @@ def search_id(key: str | None) -> str:
     return f"search-{number}"
 
 
-def shown(search: "Search", plan: "Plan", jobs: "Mapping[str, Job]") -> dict[str, Any]:
+def shown(search: "Search", ledger: Ledger) -> dict[str, Any]:
     """A search as callers see it: its rungs, with what each trial reached so far."""
-    from modelyard.services.searches import value_of
+    from modelyard.services.searches import Plan, value_of
+
+    plan, jobs = Plan.model_validate(search.plan), {job.id: job for job in jobs_of(ledger, search.id)}
 
     def tried(trial: int, job_id: str) -> dict[str, Any]:
         job = jobs[job_id]

@@ -1,6 +1,5 @@
 """``/api/models/NAME/triggers`` and ``/drift``: what starts jobs by itself, and one of its reasons."""
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
@@ -10,67 +9,51 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.serving.canary_counts import Trials
-from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
 
 if TYPE_CHECKING:
-    from modelyard.services.ledger.triggers import Kept, Triggers
+    from modelyard.services.ledger.triggers import Kept
+    from modelyard.services.triggers import Trigger
 
 MAX_BODY_BYTES = 16 * 1024
 
 
-class Board:
-    """Where triggers are kept; connected at the first use."""
-
-    def __init__(self, settings: GatewaySettings, store: Store) -> None:
-        self._settings, self._store = settings, store
-
-    @cached_property
-    def triggers(self) -> "Triggers":
-        from modelyard.services.ledger.triggers import Triggers
-
-        return Triggers(self._settings.ledger)
-
-    def put(self, model: str, name: str, body: bytes) -> "Kept":
-        """Sets a trigger.
-
-        Raises:
-            ModelyardError: what is wrong with it, as of a job; or nobody has said yet what can be trained.
-        """
-        from modelyard.services.jobs import announced
-        from modelyard.services.triggers import Trigger
-
-        asked = json_body.parsed(Trigger, body)
-        known = announced(callers.current().catalog(catalog.read(self._store.root)))
-        known.find(model).check(asked.job.recipe, asked.job.overrides)
-        return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
-
-
-def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
+def routes(store: Store, ledger: Ledger) -> Blueprint:
     """The views."""
-    board = Board(settings, store)
     views = Blueprint("triggers", __name__)
 
     @views.get("/api/models/<model>/triggers")
     def listed(model: str) -> dict[str, Any]:
-        return {"triggers": [shown(trigger) for trigger in board.triggers.all(model)]}
+        return {"triggers": [shown(trigger) for trigger in ledger.triggers.all(model)]}
 
     @views.get("/api/models/<model>/drift")
     def drift(model: str) -> dict[str, Any]:
-        for found in trials.drift(model):
+        for found in ledger.observations.drift(model):
             return {**vars(found)}
         return {"model": model, "version": None, "answers": 0, "shifts": {}, "at": None}
 
     @views.put("/api/models/<model>/triggers/<label:name>")
     def put(model: str, name: str) -> dict[str, Any]:
-        return shown(board.put(model, name, payload.read(request, MAX_BODY_BYTES)))
+        from modelyard.services.triggers import Trigger
+
+        asked = json_body.parsed(Trigger, payload.read(request, MAX_BODY_BYTES))
+        check_job(store, model, asked)
+        return shown(ledger.triggers.put(model, name, asked.model_dump(exclude_defaults=True)))
 
     @views.delete("/api/models/<model>/triggers/<label:name>")
     def remove(model: str, name: str) -> dict[str, Any]:
-        board.triggers.remove(model, name)
-        return {"triggers": [shown(trigger) for trigger in board.triggers.all(model)]}
+        ledger.triggers.remove(model, name)
+        return {"triggers": [shown(trigger) for trigger in ledger.triggers.all(model)]}
 
     return views
+
+
+def check_job(store: Store, model: str, asked: "Trigger") -> None:
+    """Raises what is wrong with a trigger's job; or that nobody has said yet what can be trained."""
+    from modelyard.services.jobs import announced
+
+    known = announced(callers.current().catalog(catalog.read(store.root)))
+    known.find(model).check(asked.job.recipe, asked.job.overrides)
 
 
 def shown(trigger: "Kept") -> dict[str, Any]:

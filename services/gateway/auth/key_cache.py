@@ -8,8 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 import structlog
 
@@ -17,9 +16,7 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.services.gateway.auth.permissions import ROLES
 from modelyard.services.gateway.auth.principal import Caller
 from modelyard.services.keys import FORM, Key, digest
-
-if TYPE_CHECKING:
-    from modelyard.services.ledger.keys import Keys
+from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -62,20 +59,14 @@ class Held:
 class Keyring:
     """A snapshot of the keys, and the thread that renews it."""
 
-    def __init__(self, ledger_url: str, secret: bytes) -> None:
-        self._url, self._secret = ledger_url, secret
+    def __init__(self, ledger: Ledger, secret: bytes) -> None:
+        self._ledger, self._secret = ledger, secret
         self._held: Mapping[str, Held] | None = None
         self._read_at = time.monotonic()
         self._away = False
         self._lock = threading.Lock()
         self._looked, self._ended = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-
-    @cached_property
-    def _keys(self) -> "Keys":
-        from modelyard.services.ledger.keys import Keys
-
-        return Keys(self._url)
 
     @property
     def unread(self) -> bool:
@@ -121,8 +112,6 @@ class Keyring:
         self._ended.set()
         if self._thread:
             self._thread.join(PATIENCE_S)
-        if "_keys" in vars(self):
-            self._keys.close()
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -132,7 +121,7 @@ class Keyring:
 
     def _look(self) -> None:
         try:
-            keys = self._keys.all(ended_within_s=REMEMBERED_S)
+            keys = self._ledger.keys.all(ended_within_s=REMEMBERED_S)
         except StorageFailed as error:
             self._miss(str(error))
         except Exception as error:  # noqa: BLE001  # the outermost boundary of this thread, which has to go on

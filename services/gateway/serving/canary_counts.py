@@ -12,20 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Awaitable
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.models.registry.rollout import Rollout
 from modelyard.services.gateway.http import errors
 from modelyard.services.gateway.serving.background_writer import Writer
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.ledger import Ledger
 from modelyard.services.trials import BOUNDS_S, Role, bucket
-
-if TYPE_CHECKING:
-    from modelyard.services.ledger.observations import Drift, Observations
 
 log = structlog.get_logger()
 
@@ -47,19 +43,13 @@ class Key(NamedTuple):
 class Trials:
     """Counts; a thread that writes them starts with the first."""
 
-    def __init__(self, ledger_url: str) -> None:
-        self._url = ledger_url
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._gateway = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
         self._lock = threading.Lock()
         self._counts: dict[Key, Counter[str]] = {}
         self._changed: set[Key] = set()
         self._writer = Writer("trials", WRITE_S, self._write)
-
-    @cached_property
-    def _observations(self) -> "Observations":
-        from modelyard.services.ledger.observations import Observations
-
-        return Observations(self._url)
 
     async def watch(self, interface: Interface, work: Awaitable[Answer]) -> Answer:
         """Does the work, and counts how long it took or that the model failed."""
@@ -88,29 +78,9 @@ class Trials:
             self._changed.add(key)
         self._writer.start()
 
-    def observed(self, model: str, rollout: Rollout) -> dict[str, Any] | None:
-        """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
-        try:
-            found: dict[str, Any] = {}
-            if rollout.canary:
-                sums = self._observations.sums(model, rollout.canary.since)
-                _, state = self._observations.verdict(model, rollout.canary.since)
-                found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("said")}
-            if rollout.shadow:
-                found |= {"shadow": self._observations.sums(model, rollout.shadow.since).get("shadow", {})}
-        except StorageFailed:
-            return None
-        return found or None
-
-    def drift(self, model: str | None = None) -> "tuple[Drift, ...]":
-        """What a scheduler found last; raises ``StorageFailed``."""
-        return self._observations.drift(model)
-
     def close(self) -> None:
         """Writes what has been counted since."""
         self._writer.close()
-        if self._writer.started:
-            self._observations.close()
 
     def _write(self) -> None:
         with self._lock:
@@ -118,7 +88,7 @@ class Trials:
             self._changed.clear()
         try:
             for key, counts in changed.items():
-                self._observations.put(*key, self._gateway, counts)
+                self._ledger.observations.put(*key, self._gateway, counts)
         except StorageFailed as error:
             log.warning("observations not written; they will be", cause=str(error))
             with self._lock:

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,9 +20,10 @@ from modelyard.services.gateway.serving.background_writer import Writer
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
 
 if TYPE_CHECKING:
-    from modelyard.services.ledger.feedback import Answer, Feedback
+    from modelyard.services.ledger.feedback import Answer
 
 log = structlog.get_logger()
 
@@ -36,20 +36,13 @@ PRUNE_S = 60.0
 class Capture:
     """Samples by request. The thread starts with the first that is kept."""
 
-    def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> None:
+        self._settings, self._metrics, self._ledger = settings, metrics, ledger
         self.models = frozenset(settings.capture)
         """Those of which a sample is kept."""
         self._waiting: queue.Queue[Answer] = queue.Queue(MOST_WAITING)
         self._writer = Writer("capture", WRITE_S, self._write_and_prune)
         self._pruned_at = 0.0
-
-    @cached_property
-    def feedback(self) -> "Feedback":
-        """Where answers are kept; connected at the first use."""
-        from modelyard.services.ledger.feedback import Feedback
-
-        return Feedback(self._settings.ledger)
 
     def keep(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
         """Keeps a request's rows, if its model is one of those and chance wants it."""
@@ -66,8 +59,6 @@ class Capture:
     def close(self) -> None:
         """Writes what waits."""
         self._writer.close()
-        if "feedback" in vars(self):
-            self.feedback.close()
 
     def _write_and_prune(self) -> None:
         self._write()
@@ -79,7 +70,7 @@ class Capture:
         while not self._waiting.empty():
             answers = [self._waiting.get() for _ in range(min(MOST_AT_ONCE, self._waiting.qsize()))]
             try:
-                self.feedback.keep(answers)
+                self._ledger.feedback.keep(answers)
             except StorageFailed as error:
                 self._metrics.capture_left_out.inc(len(answers))
                 log.warning("answers not kept", count=len(answers), cause=str(error))
@@ -87,7 +78,7 @@ class Capture:
     def _prune(self) -> None:
         oldest = datetime.now(UTC) - timedelta(days=self._settings.capture_days)
         try:
-            self.feedback.prune(oldest, self._settings.capture_bytes)
+            self._ledger.feedback.prune(oldest, self._settings.capture_bytes)
         except StorageFailed as error:
             log.warning("old answers not let go of", cause=str(error))
 

@@ -44,6 +44,7 @@ from modelyard.services.gateway.serving.versions import (
     on_trial,
 )
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
 
 Result = TypeVar("Result")
 
@@ -51,7 +52,7 @@ Result = TypeVar("Result")
 class Serving:
     """All that is served."""
 
-    def __init__(self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop) -> None:
+    def __init__(self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop, ledger: Ledger) -> None:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
@@ -61,9 +62,9 @@ class Serving:
         self._independence = Independence(self._calls.predict)
         self._cache = ResponseCache(settings.cached, settings.cache_bytes, metrics)
         self._foreign: Questions[Interface] = Questions()
-        self.trials = Trials(settings.ledger)
+        self.trials = Trials(ledger)
         """What is observed of canaries and shadows."""
-        self.capture = Capture(settings, metrics)
+        self.capture = Capture(settings, metrics, ledger)
         """Answers that are kept for feedback."""
         self._shadows = Shadows(self._versions.interface, self._answered, self.trials)
 

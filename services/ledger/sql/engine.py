@@ -19,9 +19,10 @@ def open_engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         from modelyard.services.ledger.sql import postgresql  # its driver takes a while to load
 
-        # One connection is kept, and tried before it is used: the database may have been restarted.
+        # Two connections are kept: for what polls, and for requests. Each is tried before it is used: the database may
+        # have been restarted. A gateway's requests and threads share them.
         parameters = postgresql.PARAMETERS
-        engine = create_engine(url, connect_args=parameters, pool_size=1, max_overflow=9, pool_pre_ping=True)
+        engine = create_engine(url, connect_args=parameters, pool_size=2, max_overflow=18, pool_pre_ping=True)
         event.listen(engine, "do_connect", postgresql.connect)
         return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from modelyard.models.errors import UnknownName
 from modelyard.services import keys as values
 from modelyard.services.keys import Key, KeyAsked, Role, TooManyKeys
+from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
 from tests.support.keyed import expire
@@ -24,9 +24,8 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def keys(ledger_url: str) -> Iterator[Keys]:
-    with closing(Keys(ledger_url)) as found:
-        yield found
+def keys(ledger: Ledger) -> Keys:
+    return ledger.keys
 
 
 def create(keys: Keys, name: str = "ann", role: Role = Role.VIEWER, days: int = 1) -> tuple[Key, str]:
@@ -68,14 +67,15 @@ def test_of_many_who_create_at_once_two_do(ledger_url: str) -> None:
     barrier, failures = threading.Barrier(6), []
 
     def race() -> None:
-        with closing(Keys(ledger_url)) as mine:
+        with closing(Ledger(ledger_url)) as mine:
             barrier.wait()
             try:
-                create(mine)
+                create(mine.keys)
             except TooManyKeys as error:
                 failures.append(error)
 
-    with closing(Keys(ledger_url)) as keys:
+    with closing(Ledger(ledger_url)) as ledger:
+        keys = ledger.keys
         assert keys.all() == ()
         racers = [threading.Thread(target=race) for _ in range(6)]
         for racer in racers:

@@ -1,6 +1,5 @@
 """Feedback: answers are kept where somebody asked for it, and joined to what is true."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import Answer, Feedback, ToldBefore, UnknownAnswer, limited
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
@@ -29,10 +29,8 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
 
 
 @pytest.fixture
-def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
-    found = Feedback(settings.ledger)
-    yield found
-    found.close()
+def feedback(ledger: Ledger) -> Feedback:
+    return ledger.feedback
 
 
 def written(app: Flask) -> None:
@@ -89,7 +87,9 @@ def test_nothing_is_kept_of_other_models_or_of_a_refused_request(app: Flask, cli
         assert told.status_code == 404, told.json
 
 
-def test_a_rate_of_nothing_keeps_nothing(filled: Store, server: FakeModelServer, settings: GatewaySettings) -> None:
+def test_a_rate_of_nothing_keeps_nothing(
+    filled: Store, server: FakeModelServer, settings: GatewaySettings, feedback: Feedback
+) -> None:
     """Sampling is by request."""
     from modelyard.services.gateway.wsgi import create_app
 
@@ -98,7 +98,7 @@ def test_a_rate_of_nothing_keeps_nothing(filled: Store, server: FakeModelServer,
     app.extensions["serving"].close()
     assert (answer.status_code, len(server.calls), filled.models()[0]) == (200, 1, DIGITS)
     with pytest.raises(UnknownAnswer):
-        Feedback(settings.ledger).answer(answer.headers["X-Request-Id"])
+        feedback.answer(answer.headers["X-Request-Id"])
 
 
 def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:

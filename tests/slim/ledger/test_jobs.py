@@ -26,19 +26,20 @@ def ledger(ledger_url: str) -> Ledger:
 
 
 def accept(ledger: Ledger, model: str = "mnist_cnn") -> Job:
-    return ledger.add(model=model, recipe="quick", overrides={"epochs": 2}, data="auto", rollout="stable", by="test")
+    overrides = {"epochs": 2}
+    return ledger.jobs.add(model=model, recipe="quick", overrides=overrides, data="auto", rollout="stable", by="test")
 
 
 def test_an_accepted_job_is_queued_and_can_be_read_back(ledger: Ledger) -> None:
     """All that was asked is kept."""
     job = accept(ledger)
-    assert ledger.job(job.id) == job
+    assert ledger.jobs.get(job.id) == job
     assert (job.state, job.overrides, job.attempts) == (State.QUEUED, {"epochs": 2}, 0)
 
 
 def test_a_claim_starts_the_job_and_counts_the_attempt(ledger: Ledger) -> None:
     """RUNNING, with a start time."""
-    claimed = ledger.claim(accept(ledger).id, WORKER)
+    claimed = ledger.jobs.claim(accept(ledger).id, WORKER)
     assert claimed is not None
     assert (claimed.state, claimed.attempts) == (State.RUNNING, 1)
     assert claimed.started_at is not None
@@ -46,7 +47,7 @@ def test_a_claim_starts_the_job_and_counts_the_attempt(ledger: Ledger) -> None:
 
 
 def claim(ledger: Ledger, job: Job, worker: str = WORKER, lease_s: float = 60) -> Job:
-    claimed = ledger.claim(job.id, worker, lease_s)
+    claimed = ledger.jobs.claim(job.id, worker, lease_s)
     assert claimed is not None
     return claimed
 
@@ -59,7 +60,7 @@ def test_of_many_claims_at_once_one_wins(ledger: Ledger) -> None:
 
     def compete() -> None:
         barrier.wait()
-        claimed = ledger.claim(job.id, WORKER)
+        claimed = ledger.jobs.claim(job.id, WORKER)
         if claimed:
             won.append(claimed)
 
@@ -68,19 +69,19 @@ def test_of_many_claims_at_once_one_wins(ledger: Ledger) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [claimed.attempts for claimed in won] == [ledger.job(job.id).attempts] == [1]
+    assert [claimed.attempts for claimed in won] == [ledger.jobs.get(job.id).attempts] == [1]
 
 
 def test_a_running_job_is_free_only_when_its_lease_has_run_out(ledger: Ledger) -> None:
     """A second delivery leaves a held job alone; a lease that ended in the past holds nothing."""
     job = accept(ledger)
     held = claim(ledger, job)
-    assert ledger.claim(job.id, "host-2") is None
-    assert ledger.lost() == ()
-    assert ledger.renew(held, lease_s=-1)
-    assert [lost.id for lost in ledger.lost()] == [job.id]
+    assert ledger.jobs.claim(job.id, "host-2") is None
+    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.renew(held, lease_s=-1)
+    assert [lost.id for lost in ledger.jobs.lost()] == [job.id]
     assert claim(ledger, job, "host-2").worker == "host-2"
-    assert ledger.lost() == ()
+    assert ledger.jobs.lost() == ()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=10), timedelta(minutes=-10)])
@@ -97,14 +98,14 @@ def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
             return datetime.now(tz) + skew
 
     monkeypatch.setattr("modelyard.services.ledger.jobs.datetime", Wrong)
-    assert ledger.claim(held.id, "host-2") is None
-    assert ledger.lost() == ()
+    assert ledger.jobs.claim(held.id, "host-2") is None
+    assert ledger.jobs.lost() == ()
     assert ledger.workers.queues() == {"train.gpu"}
     mine = claim(ledger, accept(ledger), "host-2")
-    assert ledger.renew(mine)
+    assert ledger.jobs.renew(mine)
     monkeypatch.undo()
-    assert ledger.lost() == ()
-    assert ledger.claim(mine.id, "host-1") is None
+    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.claim(mine.id, "host-1") is None
 
 
 def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None:
@@ -112,42 +113,42 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
     job = accept(ledger)
     old = claim(ledger, job, lease_s=-1)
     new = claim(ledger, job, "host-2")
-    assert not ledger.renew(old)
-    ledger.report(old, {"stage": "old"}, milestone=True)
-    assert not ledger.finish(old, State.SUCCEEDED, {"version": 1})
-    assert ledger.job(job.id) == new
-    assert "old" not in [event.body.get("stage") for event in ledger.events(job.id)]
+    assert not ledger.jobs.renew(old)
+    ledger.jobs.report(old, {"stage": "old"}, milestone=True)
+    assert not ledger.jobs.finish(old, State.SUCCEEDED, {"version": 1})
+    assert ledger.jobs.get(job.id) == new
+    assert "old" not in [event.body.get("stage") for event in ledger.jobs.events(job.id)]
 
 
 def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
     """Queued again, free at once, and the attempt is counted."""
     mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
-    assert [job.id for job in ledger.give_back(WORKER)] == [mine.id]
-    assert ledger.job(mine.id).state is State.QUEUED
-    assert ledger.job(other.id) == other
+    assert [job.id for job in ledger.jobs.release(WORKER)] == [mine.id]
+    assert ledger.jobs.get(mine.id).state is State.QUEUED
+    assert ledger.jobs.get(other.id) == other
     assert claim(ledger, mine).attempts == 2
 
 
 def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
     """The reason is in the job's story; nobody else can, and not twice."""
     job = claim(ledger, accept(ledger))
-    assert ledger.hand_back(job, "out of memory", lost=True)
-    assert not ledger.hand_back(job, "again", lost=True)
-    assert dict(ledger.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
+    assert ledger.jobs.requeue(job, "out of memory", lost=True)
+    assert not ledger.jobs.requeue(job, "again", lost=True)
+    assert dict(ledger.jobs.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
     second = claim(ledger, job, "host-2")
-    assert not ledger.hand_back(job, "an older attempt", lost=True)
-    assert ledger.job(job.id) == second
+    assert not ledger.jobs.requeue(job, "an older attempt", lost=True)
+    assert ledger.jobs.get(job.id) == second
 
 
 @pytest.mark.parametrize("end", sorted(FINAL))
 def test_an_ended_job_does_not_start_or_end_again(ledger: Ledger, end: State) -> None:
     """Final states are final."""
     job = claim(ledger, accept(ledger))
-    assert ledger.publishing(job) if end is State.SUCCEEDED else True
-    assert ledger.finish(job, end, {"version": 3})
-    assert ledger.claim(job.id, WORKER) is None
-    assert not ledger.finish(job, State.FAILED, {"reason": "late"})
-    assert ledger.job(job.id).result == {"version": 3}
+    assert ledger.jobs.begin_publishing(job) if end is State.SUCCEEDED else True
+    assert ledger.jobs.finish(job, end, {"version": 3})
+    assert ledger.jobs.claim(job.id, WORKER) is None
+    assert not ledger.jobs.finish(job, State.FAILED, {"reason": "late"})
+    assert ledger.jobs.get(job.id).result == {"version": 3}
 
 
 def test_final_states_have_no_moves() -> None:
@@ -167,35 +168,35 @@ def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger
     """Three losses, of one kind or the other, then FAILED; the queue is not held up for ever."""
     job = accept(ledger)
     claim(ledger, job, lease_s=-1)
-    ledger.hand_back(claim(ledger, job), "killed", lost=True)
+    ledger.jobs.requeue(claim(ledger, job), "killed", lost=True)
     for _ in range(5):  # its worker was told to stop: nothing is wrong with the job
-        ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
+        ledger.jobs.requeue(claim(ledger, job), "its worker stopped", lost=False)
     claim(ledger, job, lease_s=-1)
-    assert ledger.claim(job.id, WORKER) is None
-    assert (ledger.job(job.id).state, ledger.job(job.id).attempts) == (State.FAILED, 8)
-    assert "was lost 3 times" in ledger.job(job.id).result["reason"]
+    assert ledger.jobs.claim(job.id, WORKER) is None
+    assert (ledger.jobs.get(job.id).state, ledger.jobs.get(job.id).attempts) == (State.FAILED, 8)
+    assert "was lost 3 times" in ledger.jobs.get(job.id).result["reason"]
 
 
 def test_a_job_that_never_ends_is_given_up(ledger: Ledger) -> None:
     """Though no attempt was a loss."""
     job = accept(ledger)
     for _ in range(MAX_ATTEMPTS):
-        assert ledger.hand_back(claim(ledger, job), "its worker stopped", lost=False)
-    assert ledger.claim(job.id, WORKER) is None
-    assert ledger.job(job.id).result["reason"] == f"it did not end in {MAX_ATTEMPTS} attempts"
+        assert ledger.jobs.requeue(claim(ledger, job), "its worker stopped", lost=False)
+    assert ledger.jobs.claim(job.id, WORKER) is None
+    assert ledger.jobs.get(job.id).result["reason"] == f"it did not end in {MAX_ATTEMPTS} attempts"
 
 
 def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
     """Written down with each renewal, so that a vanished worker takes little of it along; waiting costs nothing."""
     begun = datetime.now(UTC)
     first = claim(ledger, accept(ledger))
-    ledger.renew(replace(first, started_at=first.started_at - timedelta(seconds=50)), lease_s=-1)  # type: ignore[operator]  # it has started
-    spent_s = ledger.job(first.id).spent_s
+    ledger.jobs.renew(replace(first, started_at=first.started_at - timedelta(seconds=50)), lease_s=-1)  # type: ignore[operator]  # it has started
+    spent_s = ledger.jobs.get(first.id).spent_s
     assert 50 <= spent_s <= 50 + seconds_since(begun)
     second = claim(ledger, first, "host-2")
     assert second.spent_s == spent_s
-    ledger.hand_back(replace(second, started_at=second.started_at - timedelta(seconds=7)), "killed", lost=True)  # type: ignore[operator]  # likewise
-    assert 57 <= ledger.job(first.id).spent_s <= 57 + seconds_since(begun)
+    ledger.jobs.requeue(replace(second, started_at=second.started_at - timedelta(seconds=7)), "killed", lost=True)  # type: ignore[operator]  # likewise
+    assert 57 <= ledger.jobs.get(first.id).spent_s <= 57 + seconds_since(begun)
 
 
 def seconds_since(moment: datetime) -> float:
@@ -227,39 +228,39 @@ def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
 def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
     """Success without having asked is no move; who holds the job gets the permission, and may lose its worker after."""
     job = claim(ledger, accept(ledger), lease_s=-1)
-    assert not ledger.finish(job, State.SUCCEEDED, {"version": 1})
-    assert ledger.publishing(job)
-    assert [lost.id for lost in ledger.lost()] == [job.id]
+    assert not ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
+    assert ledger.jobs.begin_publishing(job)
+    assert [lost.id for lost in ledger.jobs.lost()] == [job.id]
     again = claim(ledger, job, "host-2")
     assert (again.state, again.attempts) == (State.RUNNING, 2)
-    assert not ledger.publishing(job)
+    assert not ledger.jobs.begin_publishing(job)
 
 
 def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger) -> None:
     """Who runs it holds it no more: it may not publish, and cannot end it otherwise. Cancelling again does nothing."""
     waiting, running = accept(ledger), claim(ledger, accept(ledger))
-    assert ledger.holds(running)
+    assert ledger.jobs.is_held(running)
     for job in (waiting, running):
-        cancelled = ledger.cancel(job.id, "ann")
+        cancelled = ledger.jobs.cancel(job.id, "ann")
         assert (cancelled.state, cancelled.result) == (State.CANCELLED, {"reason": "cancelled by ann"})
-        assert ledger.cancel(job.id, "bob") == cancelled
-        assert ledger.claim(job.id, WORKER) is None
-    assert not ledger.holds(running)
-    assert not ledger.publishing(running)
-    assert not ledger.renew(running)
-    assert not ledger.finish(running, State.FAILED, {"reason": "killed"})
-    assert ledger.lost() == ()
+        assert ledger.jobs.cancel(job.id, "bob") == cancelled
+        assert ledger.jobs.claim(job.id, WORKER) is None
+    assert not ledger.jobs.is_held(running)
+    assert not ledger.jobs.begin_publishing(running)
+    assert not ledger.jobs.renew(running)
+    assert not ledger.jobs.finish(running, State.FAILED, {"reason": "killed"})
+    assert ledger.jobs.lost() == ()
 
 
 def test_a_job_that_is_published_or_has_ended_is_not_cancelled(ledger: Ledger) -> None:
     """The error says what became of it."""
     job = claim(ledger, accept(ledger))
-    ledger.publishing(job)
+    ledger.jobs.begin_publishing(job)
     with pytest.raises(TooLate, match="is being published; roll its version back"):
-        ledger.cancel(job.id, "ann")
-    ledger.finish(job, State.SUCCEEDED, {"version": 1})
+        ledger.jobs.cancel(job.id, "ann")
+    ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     with pytest.raises(TooLate, match="has succeeded"):
-        ledger.cancel(job.id, "ann")
+        ledger.jobs.cancel(job.id, "ann")
 
 
 def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
@@ -270,39 +271,39 @@ def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
 
         def publish(job: Job = job, barrier: threading.Barrier = barrier, allowed: list[bool] = allowed) -> None:
             barrier.wait()
-            allowed.append(ledger.publishing(job))
+            allowed.append(ledger.jobs.begin_publishing(job))
 
         thread = threading.Thread(target=publish)
         thread.start()
         barrier.wait()
         with contextlib.suppress(TooLate):
-            ledger.cancel(job.id, "ann")
+            ledger.jobs.cancel(job.id, "ann")
         thread.join()
-        assert ledger.job(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
+        assert ledger.jobs.get(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
 
 
 def test_progress_is_kept_and_milestones_become_events(ledger: Ledger) -> None:
     """The latest progress is always readable; the story has states and milestones in order."""
     job = claim(ledger, accept(ledger))
-    ledger.report(job, {"stage": "train", "step": 1}, milestone=False)
-    ledger.report(job, {"stage": "train", "step": 2}, milestone=True)
-    ledger.publishing(job)
-    ledger.finish(job, State.SUCCEEDED, {"version": 1})
-    assert ledger.job(job.id).progress == {"stage": "train", "step": 2}
-    story = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.events(job.id)]
+    ledger.jobs.report(job, {"stage": "train", "step": 1}, milestone=False)
+    ledger.jobs.report(job, {"stage": "train", "step": 2}, milestone=True)
+    ledger.jobs.begin_publishing(job)
+    ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
+    assert ledger.jobs.get(job.id).progress == {"stage": "train", "step": 2}
+    story = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.events(job.id)]
     ways = [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "publishing"), ("state", "succeeded")]
     assert story == ways
-    assert ledger.events(job.id, after=ledger.events(job.id)[-1].id) == ()
+    assert ledger.jobs.events(job.id, after=ledger.jobs.events(job.id)[-1].id) == ()
 
 
 def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
     """By model and by state, up to a limit."""
     first, second = accept(ledger), accept(ledger, "sentiment_lstm")
-    ledger.claim(first.id, WORKER)
-    assert [job.id for job in ledger.jobs()] == [second.id, first.id]
-    assert [job.id for job in ledger.jobs(model="mnist_cnn")] == [first.id]
-    assert [job.id for job in ledger.jobs(states=[State.QUEUED])] == [second.id]
-    assert len(ledger.jobs(limit=1)) == 1
+    ledger.jobs.claim(first.id, WORKER)
+    assert [job.id for job in ledger.jobs.find()] == [second.id, first.id]
+    assert [job.id for job in ledger.jobs.find(model="mnist_cnn")] == [first.id]
+    assert [job.id for job in ledger.jobs.find(states=[State.QUEUED])] == [second.id]
+    assert len(ledger.jobs.find(limit=1)) == 1
 
 
 def test_pages_of_a_list_hold_every_job_once(ledger: Ledger) -> None:
@@ -310,19 +311,19 @@ def test_pages_of_a_list_hold_every_job_once(ledger: Ledger) -> None:
     every = [accept(ledger).id for _ in range(7)]
     pages: list[list[str]] = []
     before = None
-    while page := [job.id for job in ledger.jobs(before=before, limit=3)]:
+    while page := [job.id for job in ledger.jobs.find(before=before, limit=3)]:
         pages, before = [*pages, page], page[-1]
         accept(ledger)
     assert [len(page) for page in pages] == [3, 3, 1]
     assert [job for page in pages for job in page] == every[::-1]
     with pytest.raises(UnknownName):
-        ledger.jobs(before="job-none")
+        ledger.jobs.find(before="job-none")
 
 
 def test_an_unknown_job_is_named(ledger: Ledger) -> None:
     """With the id that was asked for."""
     with pytest.raises(UnknownName, match="job-none"):
-        ledger.job("job-none")
+        ledger.jobs.get("job-none")
 
 
 def test_a_ledger_that_cannot_be_reached_is_one_clear_error(tmp_path: Path) -> None:

@@ -18,11 +18,9 @@ from sqlalchemy import make_url, text
 
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger import Ledger, State
-from modelyard.services.ledger.observations import Observations
 from modelyard.services.ledger.sql import schema
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import Table
-from modelyard.services.ledger.triggers import Triggers
 from tests.support.postgres import PASSWORD, Postgres
 
 BEFORE_MIGRATIONS = """
@@ -71,12 +69,12 @@ def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -
     connection.close()
     ledger = ledger_at(file)
     ledger.prepare()
-    job = ledger.job("job-1")
+    job = ledger.jobs.get("job-1")
     assert (job.by, job.state, job.priority, job.devices, job.budget_s) == ("ann", State.QUEUED, "normal", "auto", None)
-    assert [event.id for event in ledger.events("job-1")] == [7]
-    claimed = ledger.claim("job-1", "host")
+    assert [event.id for event in ledger.jobs.events("job-1")] == [7]
+    claimed = ledger.jobs.claim("job-1", "host")
     assert claimed
-    assert ledger.finish(claimed, State.FAILED, {})
+    assert ledger.jobs.finish(claimed, State.FAILED, {})
 
 
 def test_of_many_who_migrate_at_once_one_does(empty_url: str) -> None:
@@ -84,7 +82,7 @@ def test_of_many_who_migrate_at_once_one_does(empty_url: str) -> None:
     failures = at_once(lambda: migrate(empty_url))
     assert failures == []
     with closing(Ledger(empty_url)) as ledger:
-        assert ledger.jobs() == ()
+        assert ledger.jobs.find() == ()
 
 
 def test_the_tables_of_a_newer_release_are_left_alone(empty_url: str) -> None:
@@ -112,10 +110,10 @@ def test_processes_do_not_migrate_a_database_that_others_share(postgres_server: 
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         with pytest.raises(StorageFailed, match=f"of revision 0001, this release needs {schema.HEAD}; run"):
-            ledger.jobs()
+            ledger.jobs.find()
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": schema.HEAD})
-        assert ledger.jobs() == ()
+        assert ledger.jobs.find() == ()
 
 
 def test_the_command_migrates_and_says_no_password(
@@ -141,7 +139,8 @@ def test_the_command_migrates_and_says_no_password(
 def test_versions_may_have_sixteen_digits(ledger_url: str) -> None:
     """TensorFlow Serving's versions have 64 bits; some number theirs by the clock."""
     version, since = 2**53 - 1, datetime.now(UTC)
-    with closing(Observations(ledger_url)) as found:
+    with closing(Ledger(ledger_url)) as ledger:
+        found = ledger.observations
         found.put("m", "canary", version, since, "gateway", {"answers": 1})
         assert found.sums("m", since) == {"canary": {"answers": 1}}
 
@@ -149,7 +148,8 @@ def test_versions_may_have_sixteen_digits(ledger_url: str) -> None:
 def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
     """Neither takes the other's state away."""
     since, won = datetime.now(UTC), []
-    with closing(Observations(ledger_url)) as found:
+    with closing(Ledger(ledger_url)) as ledger:
+        found = ledger.observations
         assert at_once(lambda: won.append(found.judge("m", since, 0, {"by": "one of us"}))) == []
         assert sorted(won) == [False, False, False, True]
         assert found.verdict("m", since) == (1, {"by": "one of us"})
@@ -157,7 +157,8 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
 
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
     """Both callers are told that it is set."""
-    with closing(Triggers(ledger_url)) as found:
+    with closing(Ledger(ledger_url)) as ledger:
+        found = ledger.triggers
         assert at_once(lambda: found.put("m", "t", {"cron": "0 3 * * *"})) == []
         (kept,) = found.all("m")
         assert kept.revision == 4

@@ -41,9 +41,9 @@ def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> No
     """Something else is in the place of the ledger's folder."""
     ledger = Ledger("sqlite://")
     ledger.prepare()
-    job = ledger.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    job = ledger.jobs.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
     (tmp_path / "none").touch()
     away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
     with pytest.raises(StorageFailed):
-        away.job(job.id)
+        away.jobs.get(job.id)
     Milestones(away, job)(Progress("train"))

@@ -1,6 +1,5 @@
 """The judge of canaries: evidence that may be looked at all the time, and what is decided on it."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import Canary
 from modelyard.models.registry.store import Store
-from modelyard.services.ledger.feedback import Feedback
-from modelyard.services.ledger.observations import Observations
+from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary import FIRST, Decision, Sums, Trial, decide, look
 from modelyard.services.scheduler.evidence import FEWER, MORE, Block, update, weight
 from modelyard.services.scheduler.judge import BY, judge_all
@@ -163,20 +161,6 @@ def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> N
 
 
 @pytest.fixture
-def observations(ledger_url: str) -> Iterator[Observations]:
-    found = Observations(ledger_url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def feedback(ledger_url: str) -> Iterator[Feedback]:
-    found = Feedback(ledger_url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def canary(filled: Store) -> Canary:
     """Version 1 is stable, version 2 its canary."""
     found = Canary(version=2, percent=10, since=NOW)
@@ -185,60 +169,54 @@ def canary(filled: Store) -> Canary:
     return found
 
 
-def observe(observations: Observations, canary: Canary, gateway: str, stable: Sums, tried: Sums) -> None:
+def observe(ledger: Ledger, canary: Canary, gateway: str, stable: Sums, tried: Sums) -> None:
     for role, version, side in (("stable", 1, stable), ("canary", 2, tried)):
         counts = {"answers": side.answers, "errors": side.errors}
         counts |= {bucket(index): count for index, count in enumerate(side.within)}
-        observations.put(HALF_PLUS, role, version, canary.since, gateway, counts)  # type: ignore[arg-type]  # a role
+        ledger.observations.put(HALF_PLUS, role, version, canary.since, gateway, counts)  # type: ignore[arg-type]  # a role
 
 
-def test_what_two_gateways_saw_rolls_a_failing_canary_back(
-    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
-) -> None:
+def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The history has the reason, the numbers and who decided; nothing is decided twice."""
     for gateway in ("one", "two"):
-        observe(observations, canary, gateway, sums(50), sums(5))
-        judge_all(filled, observations, feedback)
+        observe(ledger, canary, gateway, sums(50), sums(5))
+        judge_all(filled, ledger)
     assert rollout.read(filled, HALF_PLUS).canary == canary
     for gateway in ("one", "two"):
-        observe(observations, canary, gateway, sums(300), sums(30, errors=10))
-    judge_all(filled, observations, feedback)
+        observe(ledger, canary, gateway, sums(300), sums(30, errors=10))
+    judge_all(filled, ledger)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary) == (1, None)
     last = now.history[-1]
     assert (last.action, last.version, last.by) == ("end canary", 2, BY)
     assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
     assert last.detail["evidence"]["errors"] >= 100
-    judge_all(filled, observations, feedback)
+    judge_all(filled, ledger)
     assert rollout.read(filled, HALF_PLUS) == now
 
 
-def test_a_canary_that_has_answered_enough_becomes_stable(
-    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
-) -> None:
+def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
-    observe(observations, canary, "one", sums(90_000), sums(10_000))
-    judge_all(filled, observations, feedback)
+    observe(ledger, canary, "one", sums(90_000), sums(10_000))
+    judge_all(filled, ledger)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
 
 
-def test_a_canary_that_a_person_judges_is_left_alone(
-    filled: Store, observations: Observations, feedback: Feedback, canary: Canary
-) -> None:
+def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """However it fares."""
     ours = canary.model_copy(update={"judged": False})
     rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
-    observe(observations, canary, "one", sums(1000), sums(1000, errors=1000))
-    judge_all(filled, observations, feedback)
+    observe(ledger, canary, "one", sums(1000), sums(1000, errors=1000))
+    judge_all(filled, ledger)
     assert rollout.read(filled, HALF_PLUS).canary == ours
 
 
-def test_of_two_judges_at_once_one_adds_to_the_evidence(observations: Observations) -> None:
+def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
     """The other one's look is as if it had not been."""
-    assert observations.judge(HALF_PLUS, NOW, 0, {"trial": {}})
-    revision, _ = observations.verdict(HALF_PLUS, NOW)
-    assert observations.judge(HALF_PLUS, NOW, revision, {"by": "first"})
-    assert not observations.judge(HALF_PLUS, NOW, revision, {"by": "second"})
-    assert observations.verdict(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})
+    assert ledger.observations.judge(HALF_PLUS, NOW, 0, {"trial": {}})
+    revision, _ = ledger.observations.verdict(HALF_PLUS, NOW)
+    assert ledger.observations.judge(HALF_PLUS, NOW, revision, {"by": "first"})
+    assert not ledger.observations.judge(HALF_PLUS, NOW, revision, {"by": "second"})
+    assert ledger.observations.verdict(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})

@@ -1,7 +1,6 @@
 """Drift: what is asked and answered, held against what a version was measured on."""
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,8 +12,8 @@ from modelyard.models.registry import reference
 from modelyard.models.registry.reference import Histogram, Reference, describe, features
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.ledger.feedback import Answer, Feedback
-from modelyard.services.ledger.observations import Observations
+from modelyard.services.ledger import Ledger
+from modelyard.services.ledger.feedback import Answer
 from modelyard.services.scheduler.drift import LEAST, look_at_all, shift, shifts
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 
@@ -76,20 +75,6 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url, capture=(HALF_PLUS,))
 
 
-@pytest.fixture
-def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
-    found = Feedback(settings.ledger)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def observations(settings: GatewaySettings) -> Iterator[Observations]:
-    found = Observations(settings.ledger)
-    yield found
-    found.close()
-
-
 def refer(store: Store, model: str, version: int, found: Reference) -> None:
     path = store.path(model, version) / reference.FILE
     path.write_text(found.model_dump_json())
@@ -102,24 +87,22 @@ def vectors(numbers: np.ndarray, version: int = 2) -> list[Answer]:  # type: ign
     ]
 
 
-def test_a_shift_of_inputs_is_found_shown_and_scraped(
-    filled: Store, feedback: Feedback, observations: Observations, client: FlaskClient
-) -> None:
+def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Ledger, client: FlaskClient) -> None:
     """Of the stable version's own answers; in the API and as a metric."""
     x = GENERATOR.normal(0, 1, 2000)
     refer(filled, HALF_PLUS, 2, describe("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"] == {}
-    feedback.keep(vectors(GENERATOR.normal(3, 1, 500), version=1))
-    look_at_all(filled, feedback, observations)
+    ledger.feedback.keep(vectors(GENERATOR.normal(3, 1, 500), version=1))
+    look_at_all(filled, ledger)
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["answers"] == 0
-    feedback.keep(vectors(GENERATOR.normal(0, 1, 500)))
-    look_at_all(filled, feedback, observations)
+    ledger.feedback.keep(vectors(GENERATOR.normal(0, 1, 500)))
+    look_at_all(filled, ledger)
     still = client.get(f"/api/models/{HALF_PLUS}/drift").json
     assert (still["version"], still["answers"]) == (2, 500)
     assert max(moved["psi"] for moved in still["shifts"].values()) < 0.1
-    feedback.prune(NOW, 0)
-    feedback.keep(vectors(GENERATOR.normal(1, 1, 500)))
-    look_at_all(filled, feedback, observations)
+    ledger.feedback.prune(NOW, 0)
+    ledger.feedback.keep(vectors(GENERATOR.normal(1, 1, 500)))
+    look_at_all(filled, ledger)
     moved = client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"]
     assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
     line = f'modelyard_drift_psi{{model="{HALF_PLUS}",version="2",what="input number 0"}}'
@@ -143,12 +126,10 @@ def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None
     assert shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 
-def test_a_version_without_a_reference_is_left_alone(
-    filled: Store, feedback: Feedback, observations: Observations
-) -> None:
+def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledger) -> None:
     """It was made by an earlier release; and a damaged one is a warning, not an end."""
-    feedback.keep(vectors(GENERATOR.normal(0, 1, 300)))
-    look_at_all(filled, feedback, observations)
+    ledger.feedback.keep(vectors(GENERATOR.normal(0, 1, 300)))
+    look_at_all(filled, ledger)
     (filled.path(HALF_PLUS, 2) / reference.FILE).write_text("{")
-    look_at_all(filled, feedback, observations)
-    assert observations.drift() == ()
+    look_at_all(filled, ledger)
+    assert ledger.observations.drift() == ()

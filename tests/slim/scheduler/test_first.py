@@ -49,7 +49,7 @@ def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.Monke
 
 
 def asked(ledger: Ledger) -> list[tuple[str, str, State]]:
-    return [(job.model, job.by, job.state) for job in ledger.jobs()]
+    return [(job.model, job.by, job.state) for job in ledger.jobs.find()]
 
 
 def test_a_model_without_a_version_gets_one_job(first: First, ledger: Ledger) -> None:
@@ -62,8 +62,8 @@ def test_a_model_without_a_version_gets_one_job(first: First, ledger: Ledger) ->
 def test_two_schedulers_ask_once(first: First, store: Store, ledger: Ledger, queue: Celery) -> None:
     """Whoever asks second gets the first one's job, even after that has begun and ended."""
     first.ask_all()
-    (job,) = ledger.jobs()
-    ledger.cancel(job.id, "somebody")
+    (job,) = ledger.jobs.find()
+    ledger.jobs.cancel(job.id, "somebody")
     First(store, ledger, queue, [HALF_PLUS]).ask_all()
     assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
@@ -79,7 +79,7 @@ def test_a_job_that_somebody_asked_for_is_enough(first: First, ledger: Ledger, q
     """Theirs is on its way."""
     theirs = jobs.submit(ledger, queue, jobs.TrainJob(model=HALF_PLUS), "somebody")
     first.ask_all()
-    assert [job.id for job in ledger.jobs()] == [theirs.id]
+    assert [job.id for job in ledger.jobs.find()] == [theirs.id]
 
 
 @pytest.mark.parametrize("written", [None, known("other")])

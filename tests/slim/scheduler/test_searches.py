@@ -1,6 +1,6 @@
 """Searches: how they are laid out, which trials go on, and what is refused at the door."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +14,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.openapi.searches import SearchRequest
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, KeyReused, Ledger, State
-from modelyard.services.ledger.searches import FAILED, SUCCEEDED, Searches, Tried
+from modelyard.services.ledger.searches import FAILED, SUCCEEDED, Tried
 from modelyard.services.scheduler.searches import survivors, verdict
 from modelyard.services.searches import Plan, SearchAsked, plan, value_of
 from tests.support.fakes import HALF_PLUS, FakeModelServer
@@ -93,23 +93,17 @@ def test_what_is_fixed_is_not_searched() -> None:
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    with closing(Ledger(ledger_url)) as found:
-        yield found
-
-
 def add(ledger: Ledger, group: str | None) -> Job:
-    return ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t", group=group)
+    return ledger.jobs.add(model="m", recipe="quick", overrides={}, data="auto", rollout="none", by="t", group=group)
 
 
 def ended(ledger: Ledger, result: Mapping[str, Any], group: str = "search-1") -> Job:
     job = add(ledger, group)
-    claimed = ledger.claim(job.id, "w")
+    claimed = ledger.jobs.claim(job.id, "w")
     assert claimed
-    assert ledger.publishing(claimed)
-    ledger.finish(claimed, State.SUCCEEDED, result)
-    return ledger.job(job.id)
+    assert ledger.jobs.begin_publishing(claimed)
+    ledger.jobs.finish(claimed, State.SUCCEEDED, result)
+    return ledger.jobs.get(job.id)
 
 
 def measured(r2: float | None, loss: float | None = 0.1) -> dict[str, Any]:
@@ -148,21 +142,21 @@ def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
 
-def test_of_two_who_take_a_step_one_does(ledger_url: str) -> None:
+def test_of_two_who_take_a_step_one_does(ledger: Ledger) -> None:
     """And none after the search has ended."""
-    with closing(Searches(ledger_url)) as searches:
-        search = searches.add("search-1", HALF_PLUS, "t", plan(asked(), KNOWN).model_dump(mode="json"))
-        assert searches.begin_rung(search, [Tried(0, "job-1")])
-        assert not searches.begin_rung(search, [Tried(0, "job-2")])
-        now = searches.search("search-1")
-        assert now.rungs == ((Tried(0, "job-1"),),)
-        assert Plan.model_validate(now.plan) == plan(asked(), KNOWN)
-        assert searches.end(now, SUCCEEDED, "r")
-        ended = searches.search("search-1")
-        assert not searches.begin_rung(ended, [])
-        assert (ended.state, ended.reason, ended.finished_at is not None) == (SUCCEEDED, "r", True)
-        with pytest.raises(KeyReused):
-            searches.add("search-1", HALF_PLUS, "t", plan(asked(seed=1), KNOWN).model_dump(mode="json"))
+    searches = ledger.searches
+    search = searches.add("search-1", HALF_PLUS, "t", plan(asked(), KNOWN).model_dump(mode="json"))
+    assert searches.begin_rung(search, [Tried(0, "job-1")])
+    assert not searches.begin_rung(search, [Tried(0, "job-2")])
+    now = searches.get("search-1")
+    assert now.rungs == ((Tried(0, "job-1"),),)
+    assert Plan.model_validate(now.plan) == plan(asked(), KNOWN)
+    assert searches.end(now, SUCCEEDED, "r")
+    ended = searches.get("search-1")
+    assert not searches.begin_rung(ended, [])
+    assert (ended.state, ended.reason, ended.finished_at is not None) == (SUCCEEDED, "r", True)
+    with pytest.raises(KeyReused):
+        searches.add("search-1", HALF_PLUS, "t", plan(asked(seed=1), KNOWN).model_dump(mode="json"))
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
@@ -198,17 +192,17 @@ def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:
 def test_a_search_is_cancelled_with_all_its_jobs(client: FlaskClient, settings: GatewaySettings) -> None:
     """Those that have ended, or belong to no search, stay as they are."""
     search = client.post("/api/searches", json={"model": HALF_PLUS, "trials": 3}).json["id"]
-    with closing(Ledger(settings.ledger)) as ledger, closing(Searches(settings.ledger)) as searches:
+    with closing(Ledger(settings.ledger)) as ledger:
         waiting, other = (add(ledger, group) for group in (search, None))
         done = ended(ledger, measured(0.5), search)
-        assert searches.begin_rung(searches.search(search), [Tried(0, done.id), Tried(1, waiting.id)])
+        assert ledger.searches.begin_rung(ledger.searches.get(search), [Tried(0, done.id), Tried(1, waiting.id)])
         found = client.post(f"/api/searches/{search}:cancel").json
         assert [(tried["state"], tried["value"]) for tried in found["rungs"][0]["tried"]] == [
             ("succeeded", 0.5),
             ("cancelled", None),
         ]
         assert (found["reason"], found["jobs"]) == ("cancelled by http 127.0.0.1", {"succeeded": 1, "cancelled": 1})
-        assert ledger.job(other.id).state == State.QUEUED
+        assert ledger.jobs.get(other.id).state == State.QUEUED
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_worker_that_lost_a_lease_does_not_get_on(tmp_path: Path) -> None:
     pulse = Pulse()
     pulse.turn()
     with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
-        job = ledger.add(model="m", recipe="quick", overrides={}, data="auto", rollout="stable", by="somebody")
-        assert ledger.claim(job.id, "worker", lease_s=-1)
+        job = ledger.jobs.add(model="m", recipe="quick", overrides={}, data="auto", rollout="stable", by="somebody")
+        assert ledger.jobs.claim(job.id, "worker", lease_s=-1)
         assert not gets_on(pulse, ledger, "worker")
         assert gets_on(pulse, ledger, "another")

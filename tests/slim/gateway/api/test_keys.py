@@ -14,7 +14,6 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Ledger, State
-from modelyard.services.ledger.searches import Searches
 from modelyard.services.searches import SearchAsked, plan
 from tests.slim.conftest import opened
 from tests.slim.scheduler.test_searches import KNOWN
@@ -60,9 +59,9 @@ def narrow(ledger: Path) -> dict[Role, str]:
 
 
 def job_of(jobs: Ledger, model: str, by: str, state: State | None = None) -> str:
-    job = jobs.add(model=model, recipe="quick", overrides={}, data="auto", rollout="stable", by=by)
+    job = jobs.jobs.add(model=model, recipe="quick", overrides={}, data="auto", rollout="stable", by=by)
     if state:
-        jobs.finish(job, state, {"reason": "test"})
+        jobs.jobs.finish(job, state, {"reason": "test"})
     return job.id
 
 
@@ -181,15 +180,15 @@ def test_a_trainer_ends_and_retries_its_own_jobs_and_no_others(client: FlaskClie
     assert client.post(f"/api/jobs/{own}:cancel", headers=ann).json["result"] == {"reason": "cancelled by ann"}
     assert client.post(f"/api/jobs/{others}:cancel", headers=operator).json["result"]["reason"] == "cancelled by oscar"
     assert client.post(f"/api/jobs/{own}:retry", headers=ann).status_code == 503  # no broker here: it got that far
-    assert jobs.jobs()[0].by == "ann"
+    assert jobs.jobs.find()[0].by == "ann"
 
 
 def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
     """Seen by whoever sees its model, ended by who asked for it, or by an operator."""
-    with closing(Searches(f"sqlite:///{ledger}")) as searches:
+    with closing(Ledger(f"sqlite:///{ledger}")) as found:
         for name, model in (("s1", MINE), ("s2", MINE), ("s3", FOREIGN)):
             planned = plan(SearchAsked(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
-            searches.add(name, model, "bob", planned.model_dump(mode="json"))
+            found.searches.add(name, model, "bob", planned.model_dump(mode="json"))
     ann = shown(key_for(ledger, Role.TRAINER, MINE, name="ann"))
     bob = shown(key_for(ledger, Role.TRAINER, MINE, name="bob"))
     operator = shown(key_for(ledger, Role.OPERATOR, MINE, name="oscar"))
@@ -236,7 +235,7 @@ def test_answers_of_another_model_are_not_there(
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
     assert told == [404, 201]
-    examples = app.extensions["serving"].capture.feedback.examples(MINE, most=10)
+    examples = app.extensions["ledger"].feedback.examples(MINE, most=10)
     assert [example.client for example in examples] == ["predictor"]
 
 

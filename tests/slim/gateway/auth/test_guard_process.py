@@ -185,8 +185,8 @@ def age_s(client: httpx.Client, viewer: str) -> float:
 
 def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
     """Though its job goes on."""
-    with closing(Ledger(f"sqlite:///{ledger}")) as jobs:
-        job = jobs.add(model=HALF_PLUS, recipe="quick", overrides={}, data="auto", rollout="stable", by="ann")
+    with closing(Ledger(f"sqlite:///{ledger}")) as found:
+        job = found.jobs.add(model=HALF_PLUS, recipe="quick", overrides={}, data="auto", rollout="stable", by="ann")
     key, other = key_for(ledger, Role.VIEWER), key_for(ledger, Role.VIEWER)
     wait_until(lambda: client.get("/version", headers=shown(other)).status_code == 200)
     said: list[str] = []

@@ -23,6 +23,7 @@ from modelyard.services.gateway.serving.interface import Interface, Trial
 from modelyard.services.gateway.serving.shadow import Shadows, Unlike, differences
 from modelyard.services.gateway.serving.versions import choose
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.observations import Observations
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded, publish
 from tests.support.waiting import wait_until
@@ -39,8 +40,8 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
 
 
 @pytest.fixture
-def observations(settings: GatewaySettings) -> Observations:
-    return Observations(settings.ledger)
+def observations(ledger: Ledger) -> Observations:
+    return ledger.observations
 
 
 def begin(store: Store, percent: float) -> None:
@@ -181,7 +182,7 @@ def test_a_shadow_that_fails_troubles_nobody(
     assert observed(observations, DIGITS) == {"asked": 1, "failed": 1}
 
 
-def test_a_shadow_that_is_behind_is_asked_no_more(settings: GatewaySettings, observations: Observations) -> None:
+def test_a_shadow_that_is_behind_is_asked_no_more(ledger: Ledger, observations: Observations) -> None:
     """Until it has caught up: what is left out is counted, and holds no memory."""
 
     async def never(*_: Any, **__: Any) -> Outputs:
@@ -189,7 +190,7 @@ def test_a_shadow_that_is_behind_is_asked_no_more(settings: GatewaySettings, obs
         raise AssertionError
 
     async def mirror() -> None:
-        trials = Trials(settings.ledger)
+        trials = Trials(ledger)
         behind = Shadows(lambda *_: interface, never, trials)
         for _ in range(shadows.MOST + 5):
             behind.mirror(interface, "serving_default", {}, Outputs({}, 2))

@@ -1,0 +1,106 @@
+"""The ledger: every record that outlives a process, in one database."""
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelyard.services.ledger.feedback import Feedback
+    from modelyard.services.ledger.jobs import Jobs
+    from modelyard.services.ledger.keys import Keys
+    from modelyard.services.ledger.logs import Logs
+    from modelyard.services.ledger.observations import Observations
+    from modelyard.services.ledger.searches import Searches
+    from modelyard.services.ledger.sql.database import Database
+    from modelyard.services.ledger.triggers import Triggers
+    from modelyard.services.ledger.workers import Workers
+
+
+class Ledger:
+    """One per process. It loads SQLAlchemy, and connects, at the first use: a gateway that only predicts needs neither.
+
+    Safe for many threads; not to be taken across a fork.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._opened: Database | None = None
+
+    @property
+    def jobs(self) -> "Jobs":
+        """Training jobs and their events."""
+        from modelyard.services.ledger.jobs import Jobs
+
+        return Jobs(self._database)
+
+    @property
+    def workers(self) -> "Workers":
+        """Workers that have been heard of lately."""
+        from modelyard.services.ledger.workers import Workers
+
+        return Workers(self._database)
+
+    @property
+    def logs(self) -> "Logs":
+        """What the processes of jobs wrote."""
+        from modelyard.services.ledger.logs import Logs
+
+        return Logs(self._database)
+
+    @property
+    def keys(self) -> "Keys":
+        """API keys."""
+        from modelyard.services.ledger.keys import Keys
+
+        return Keys(self._database)
+
+    @property
+    def feedback(self) -> "Feedback":
+        """Captured predictions, and feedback on them."""
+        from modelyard.services.ledger.feedback import Feedback
+
+        return Feedback(self._database)
+
+    @property
+    def observations(self) -> "Observations":
+        """Counts of canaries and shadows, and drift."""
+        from modelyard.services.ledger.observations import Observations
+
+        return Observations(self._database)
+
+    @property
+    def triggers(self) -> "Triggers":
+        """What starts jobs by itself."""
+        from modelyard.services.ledger.triggers import Triggers
+
+        return Triggers(self._database)
+
+    @property
+    def searches(self) -> "Searches":
+        """Searches for good recipes."""
+        from modelyard.services.ledger.searches import Searches
+
+        return Searches(self._database)
+
+    def prepare(self) -> None:
+        """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""
+        self._database.prepare()
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings them up to date; raises ``StorageFailed``."""
+        self._database.migrate()
+
+    def close(self) -> None:
+        """Closes its connections, if it was ever used."""
+        with self._lock:
+            if self._opened:
+                self._opened.close()
+
+    @property
+    def _database(self) -> "Database":
+        with self._lock:
+            if self._opened is None:
+                from modelyard.services.ledger.sql.database import Database
+
+                self._opened = Database(self._url)
+            return self._opened
