@@ -13,8 +13,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.ledger import Event, Job, Ledger, State
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         from modelyard.services.jobs import TrainJob
 
-        asked = json_body.parsed(TrainJob, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(TrainJob, read_body(request, MAX_BODY_BYTES))
         job = accept_job(store, ledger, queue, asked)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 

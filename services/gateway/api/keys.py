@@ -7,8 +7,8 @@ from flask import Blueprint, request
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Key, KeyAsked
 from modelyard.services.ledger import Ledger
@@ -34,11 +34,11 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
 
     @views.post("/api/keys")
     def create() -> tuple[dict[str, Any], int]:
-        body = payload.read(request, MAX_BODY_BYTES)
+        body = read_body(request, MAX_BODY_BYTES)
         if settings.key_secret is None:
             raise NoKeysHere("everybody is let in here: set MODELYARD_KEY_SECRET first")
         by = callers.author()
-        key, text = ledger.keys.create(json_body.parsed(KeyAsked, body), by, settings.key_bytes)
+        key, text = ledger.keys.create(parse_json_body(KeyAsked, body), by, settings.key_bytes)
         log.warning("key created", created=shown(key), by=by)
         return shown(key) | {"key": text}, 201
 

@@ -19,8 +19,8 @@ from modelyard.models.registry.rollout import Canary, Rollout, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import let_in
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import without_secrets
 from modelyard.services.ledger import Ledger
@@ -119,7 +119,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
 
     @views.post("/api/models/<model:model>:rollback")
     def roll_back(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(Rollback, payload.read(request, MAX_BODY_BYTES) or b"{}")
+        asked = parse_json_body(Rollback, read_body(request, MAX_BODY_BYTES) or b"{}")
         store.known_versions(model)
         by, reason = callers.author(), asked.reason or "asked for"
         changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
@@ -128,7 +128,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
 
     @views.post("/api/models/<model:model>:promote")
     def make_stable(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(Promotion, read_body(request, MAX_BODY_BYTES))
         store.known_versions(model)
         by = callers.author()
         if rollout.read(store, model).stable != asked.version:
@@ -137,7 +137,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
 
     @views.post("/api/models/<model>/rollout")
     def change(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(RolloutAsked, read_body(request, MAX_BODY_BYTES))
         store.known_versions(model)
         changes.make(model, asked, callers.author())
         return told(rollout.read(store, model))

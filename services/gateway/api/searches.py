@@ -12,8 +12,8 @@ from modelyard.models import catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import KEY_HEADER, MAX_BODY_BYTES, idempotency_key
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.ledger import Job, Ledger, TooLate
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         from modelyard.services.searches import SearchAsked
 
-        asked = json_body.parsed(SearchAsked, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(SearchAsked, read_body(request, MAX_BODY_BYTES))
         search = accept_search(store, ledger, asked)
         return shown(search, ledger), 202, {"Location": f"/api/searches/{search.id}"}
 

@@ -7,8 +7,8 @@ from flask import Blueprint, request
 from modelyard.models import catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     def put(model: str, name: str) -> dict[str, Any]:
         from modelyard.services.triggers import Trigger
 
-        asked = json_body.parsed(Trigger, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(Trigger, read_body(request, MAX_BODY_BYTES))
         check_job(store, model, asked)
         return shown(ledger.triggers.put(model, name, asked.model_dump(exclude_defaults=True)))
 

@@ -224,7 +224,7 @@ def test_answers_of_another_model_are_not_there(
     client.post(f"/v1/models/{MINE}:predict", json=BODY, headers={**whole, "X-Request-Id": "mine"})
     image = {"instances": [[[[0.0]] * 28] * 28]}
     assert client.post(f"/v1/models/{FOREIGN}:predict", json=image, headers={**whole, "X-Request-Id": "foreign"}).json
-    app.extensions["serving"].capture.close()
+    app.extensions["predictor"].capture.close()
     key = shown(narrow[Role.PREDICTOR])
     assert client.get("/api/answers/mine", headers=key).status_code == 200
     hidden, unknown = (client.get(f"/api/answers/{name}", headers=key) for name in ("foreign", "none"))
