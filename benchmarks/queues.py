@@ -34,7 +34,7 @@ from modelyard.services.cli.commands.up import Local
 from modelyard.services.cli.processes import launch as ground
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
-from modelyard.services.ledger import FINAL, Job, Ledger
+from modelyard.services.ledger import FINAL, Job, JobRequest, Ledger
 
 RESULTS = Path(__file__).parent / "results" / "queues.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
@@ -80,7 +80,7 @@ class Desk:
     def submit_unknown(self) -> Job:
         """Past the gateway, which would refuse it."""
         queue = broker.sender(redis_server.broker_url(self.broker))
-        return jobs.submit(self.ledger, queue, jobs.TrainJob(model=UNKNOWN), by="benchmark")
+        return jobs.submit(self.ledger, queue, JobRequest(model=UNKNOWN), by="benchmark")
 
     def start_worker(self) -> None:
         self.supervisor.start(self.services["trainer"])

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.ledger import Job, Ledger, Priority
+from modelyard.services.ledger import MAX_BUDGET_S, Job, Ledger, Priority
 
 TASK = "modelyard.train"
 CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
@@ -20,7 +20,7 @@ STARTED_BEFORE = 0
 """Of jobs that a worker or a process was lost with: they go on before anything new is begun."""
 PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 1, Priority.NORMAL: 5, Priority.LOW: 9}
 """In Redis 0 goes first (celery, docs/userguide/routing.rst)."""
-VISIBILITY_TIMEOUT_S = 12 * 3600
+VISIBILITY_TIMEOUT_S = MAX_BUDGET_S + 3600
 
 
 class QueueUnavailable(ModelyardError):

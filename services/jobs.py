@@ -5,44 +5,20 @@ Thin message, thick ledger: the broker carries a job id; everything else is in t
 
 import hashlib
 import json
-from typing import Literal
 
 from celery import Celery
-from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.catalog import Catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.services import broker
-from modelyard.services.broker import VISIBILITY_TIMEOUT_S, QueueUnavailable
-from modelyard.services.ledger import Job, Ledger, Priority, State, Submission
-
-MAX_BUDGET_S = VISIBILITY_TIMEOUT_S - 3600
+from modelyard.services.broker import QueueUnavailable
+from modelyard.services.ledger import Job, JobRequest, Ledger, State, Submission
 
 
 class NoTrainer(ModelyardError):
     """No trainer has yet said what can be trained."""
 
     status = 503
-
-
-class Order(BaseModel):
-    """How to train, whatever model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recipe: str = Field("quick", max_length=64)
-    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
-    data: Literal["auto", "require-real", "sample"] = "auto"
-    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
-    priority: Literal["high", "normal", "low"] = "normal"
-    budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
-    with_feedback: bool = False
-
-
-class TrainJob(Order):
-    """What can be asked for."""
-
-    model: str = Field(max_length=64)
 
 
 def announced(known: Catalog | None) -> Catalog:
@@ -56,7 +32,7 @@ def accept(
     known: Catalog | None,
     ledger: Ledger,
     queue: Celery,
-    asked: TrainJob,
+    asked: JobRequest,
     by: str,
     *,
     key: str | None = None,
@@ -82,7 +58,7 @@ def accept(
 def submit(
     ledger: Ledger,
     queue: Celery,
-    asked: TrainJob,
+    asked: JobRequest,
     by: str,
     *,
     devices: str = "auto",
@@ -104,8 +80,7 @@ def submit(
         KeyReused: the key came with another job within a day.
     """
     submission = Submission(key, digest(asked, retry_of)) if key is not None else None
-    values = asked.model_dump() | {"priority": Priority(asked.priority)}
-    job = ledger.jobs.add(**values, devices=devices, by=by, retry_of=retry_of, group=group, submission=submission)
+    job = ledger.jobs.add(asked, by=by, devices=devices, retry_of=retry_of, group=group, submission=submission)
     if job.state is not State.QUEUED:
         return job
     try:
@@ -117,6 +92,6 @@ def submit(
     return job
 
 
-def digest(asked: TrainJob, retry_of: str | None) -> str:
+def digest(asked: JobRequest, retry_of: str | None) -> str:
     """SHA-256 of what is asked for, however it was written."""
     return hashlib.sha256(json.dumps([asked.model_dump(), retry_of], sort_keys=True).encode()).hexdigest()

@@ -7,38 +7,28 @@ such brackets; this is one. Each rung trains from the beginning, so that its lea
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.catalog import Trainable, unknown
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.ranges import sample
-from modelyard.services.jobs import MAX_BUDGET_S, TrainJob
+from modelyard.services.ledger import JobRequest, Priority, TrainOptions, TrainTarget
 
 KEEP_ONE_IN = 3
 """Trials of a rung for one of the next; and how many times as many epochs that one gets."""
 
 
-class SearchAsked(BaseModel):
-    """What can be asked for."""
+class SearchRequest(TrainOptions, TrainTarget):
+    """A search over the ranges that a model declares. Overrides are those of all trials, and are not searched."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(max_length=64)
-    recipe: str = Field("quick", max_length=64)
-    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
-    """Of all trials; what stands here is not searched."""
     trials: int = Field(ge=2, le=100)
     keys: list[str] | None = Field(None, min_length=1, max_length=64)
     """Recipe keys to search; all that the model declares unless given."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the sampler: the same one tries the same values."""
-    data: Literal["auto", "require-real", "sample"] = "auto"
-    priority: Literal["high", "normal", "low"] = "low"
-    budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
-    """Of each trial's job."""
-    with_feedback: bool = False
+    priority: Priority = Priority.LOW
     promote_best: bool = False
     """Whether the last trial's version is to answer, if gate and servers let it; else a person decides."""
 
@@ -58,31 +48,26 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    asked: SearchAsked
+    asked: SearchRequest
     metric: str
     """On the validation split; more is better."""
     values: tuple[dict[str, Any], ...]
     """Of each trial, by recipe key."""
     rungs: tuple[Rung, ...]
 
-    def job(self, rung: int, trial: int) -> TrainJob:
+    def job(self, rung: int, trial: int) -> JobRequest:
         """What a trial is asked to train. Only the last rung publishes; the others measure on the validation split."""
         asked, now = self.asked, self.rungs[rung]
         last = rung == len(self.rungs) - 1
-        answering = "stable" if asked.promote_best else "manual"
-        return TrainJob(
+        return JobRequest(
+            **asked.model_dump(include=set(TrainOptions.model_fields) - {"overrides"}),
             model=asked.model,
-            recipe=asked.recipe,
             overrides={**asked.overrides, **self.values[trial], "epochs": now.epochs, "min_steps": now.min_steps},
-            data=asked.data,
-            rollout=answering if last else "none",
-            priority=asked.priority,
-            budget_s=asked.budget_s,
-            with_feedback=asked.with_feedback,
+            rollout=("stable" if asked.promote_best else "manual") if last else "none",
         )
 
 
-def plan(asked: SearchAsked, trainable: Trainable) -> Plan:
+def plan(asked: SearchRequest, trainable: Trainable) -> Plan:
     """Draws values and lays out rungs.
 
     Raises:
@@ -97,7 +82,7 @@ def plan(asked: SearchAsked, trainable: Trainable) -> Plan:
     return found
 
 
-def keys_of(asked: SearchAsked, trainable: Trainable) -> list[str]:
+def keys_of(asked: SearchRequest, trainable: Trainable) -> list[str]:
     """What is searched: keys that have a range and are not fixed by an override."""
     if not trainable.search:
         raise InvalidRecipe(f"{trainable.name} cannot be searched: it declares no ranges")
@@ -110,7 +95,7 @@ def keys_of(asked: SearchAsked, trainable: Trainable) -> list[str]:
     return found
 
 
-def rungs_of(asked: SearchAsked, trainable: Trainable) -> tuple[Rung, ...]:
+def rungs_of(asked: SearchRequest, trainable: Trainable) -> tuple[Rung, ...]:
     """From all trials down to one, which gets what the recipe says, or one epoch for the first rung if that is more."""
     sizes = [asked.trials]
     while sizes[-1] > 1:
@@ -124,7 +109,7 @@ def rungs_of(asked: SearchAsked, trainable: Trainable) -> tuple[Rung, ...]:
     )
 
 
-def number(trainable: Trainable, asked: SearchAsked, key: str) -> int:
+def number(trainable: Trainable, asked: SearchRequest, key: str) -> int:
     """A recipe's value, which a command line gives as text; 1 where it has none."""
     return int(float(trainable.value(asked.recipe, asked.overrides, key) or 1))
 

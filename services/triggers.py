@@ -3,11 +3,9 @@
 from datetime import UTC, datetime
 from typing import Self
 
-from croniter import croniter
-from croniter.croniter import CroniterError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modelyard.services.jobs import Order
+from modelyard.services.ledger import JobOptions
 
 
 class Quality(BaseModel):
@@ -31,7 +29,7 @@ class Trigger(BaseModel):
     quality: Quality | None = None
     psi: float | None = Field(None, gt=0, le=10)
     """The population stability index of an input or an answer is above it."""
-    job: Order = Order()
+    job: JobOptions = JobOptions()
     cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
     """Least time between two firings."""
     per_week: int = Field(7, ge=1, le=10_000)
@@ -53,6 +51,9 @@ def next_after(cron: str, moment: datetime) -> datetime:
     Raises:
         ValueError: it is none, or never is.
     """
+    from croniter import croniter  # loaded by those who set or watch triggers
+    from croniter.croniter import CroniterError
+
     if len(cron.split()) != 5:  # noqa: PLR2004  # minute, hour, day, month, day of the week
         raise ValueError(f"cron: expected five fields such as '0 3 * * *', received {cron!r}")
     try:

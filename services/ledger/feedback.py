@@ -9,7 +9,7 @@ from sqlalchemy import case, delete, func, select
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.ledger.sql.database import Database, added
-from modelyard.services.ledger.sql.tables import AnswerRow, FeedbackRow, utc
+from modelyard.services.ledger.sql.tables import AnswerRow, FeedbackRow
 
 KEEP_TRIES = 3
 
@@ -174,7 +174,7 @@ class Feedback:
             for told, kept in session.execute(query).yield_per(100):
                 if len(found) == most:
                     break
-                found.setdefault(kept.digest, Example(_answer(kept), told.truth, told.client, utc(told.at)))
+                found.setdefault(kept.digest, Example(_answer(kept), told.truth, told.client, told.at))
         return tuple(reversed(found.values()))
 
 
@@ -214,5 +214,5 @@ def _answer(row: AnswerRow) -> Answer:
         row.content,
         row.predicted,
         row.score,
-        utc(row.at),
+        row.at,
     )

@@ -1,10 +1,12 @@
-"""What the ledger says of a job: values without a database."""
+"""A job as a value: what can be asked for, and how it goes. No database in here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.errors import ModelyardError
 
@@ -37,6 +39,8 @@ LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
+MAX_BUDGET_S = 11 * 3600
+"""Longest that a job may run; the broker waits longer before it delivers a message again."""
 
 
 class Priority(StrEnum):
@@ -47,49 +51,69 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training job as the ledger knows it."""
+class TrainTarget(BaseModel):
+    """Which model to train."""
+
+    model: str = Field(max_length=64)
+
+
+class TrainOptions(BaseModel):
+    """How to train, in a job or in each of a search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+
+    recipe: str = Field("quick", max_length=64)
+    overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
+    data: Literal["auto", "require-real", "sample"] = "auto"
+    priority: Priority = Priority.NORMAL
+    budget_s: float | None = Field(None, ge=1, le=MAX_BUDGET_S)
+    """Seconds that all attempts of a job together may run."""
+    with_feedback: bool = False
+    """Whether it trains on feedback, too."""
+
+
+class JobOptions(TrainOptions):
+    """How to train, whatever model."""
+
+    rollout: Literal["stable", "canary", "manual", "none"] = "stable"
+
+
+class JobRequest(JobOptions, TrainTarget):
+    """What to train."""
+
+
+class Job(JobRequest):
+    """A training job, and how it goes. The ledger's table and the API's answers have these fields, too."""
 
     id: str
-    model: str
-    recipe: str
-    overrides: Mapping[str, Any]
-    data: str
-    rollout: str
-    priority: Priority
     devices: str
     """What it is to be trained on: auto, cpu, gpu, or a number of GPUs."""
-    budget_s: float | None
-    """Seconds that all its attempts together may run."""
-    with_feedback: bool
-    """Whether it trains on feedback, too."""
-    retry_of: str | None
+    retry_of: str | None = None
     """The job that this one tries again."""
-    group: str | None
+    group: str | None = None
     """The search that it belongs to."""
     by: str
-    state: State
-    attempts: int
+    state: State = State.QUEUED
+    attempts: int = 0
     """Times it was started. The fencing number too: who holds an older one can change nothing any more."""
-    losses: int
+    losses: int = 0
     """Attempts that were lost: their process was killed, or their worker vanished."""
-    spent_s: float
+    spent_s: float = 0.0
     """Seconds that attempts before this one ran; of this one, what has been written down so far."""
-    worker: str | None
+    worker: str | None = None
     """Who runs it."""
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    progress: Mapping[str, Any]
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: dict[str, Any] = {}
     """The latest ``modelyard.pipeline.progress.Progress``: stage, epoch, metrics, ..."""
-    result: Mapping[str, Any]
+    result: dict[str, Any] = {}
     """How it ended: version, metrics, verdict, promotion; or the reason of a failure."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """How a caller marks a request that may come more than once, and what was asked for."""
+    """How a client marks a request that may come more than once, and what was asked for."""
 
     key: str
     digest: str
@@ -109,7 +133,7 @@ class KeyReused(ModelyardError):
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a job's story."""
+    """One line of a job's event log."""
 
     id: int
     at: datetime

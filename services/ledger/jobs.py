@@ -5,12 +5,12 @@ compare-and-set on its state and its lease, by the database's clock. SQLite (WAL
 """
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
@@ -22,20 +22,24 @@ from modelyard.services.ledger.job import (
     UNDER_WAY,
     Event,
     Job,
+    JobRequest,
     KeyReused,
-    Priority,
     State,
     Submission,
     TooLate,
 )
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, added, changes
-from modelyard.services.ledger.sql.tables import EventRow, JobRow, SubmissionRow, utc
+from modelyard.services.ledger.sql.tables import JOBS, EventRow, SubmissionRow
 
 MAX_ATTEMPTS = 20
 """Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
 KEY_KEPT = timedelta(hours=24)
 """How long a submission's key is remembered."""
+
+
+JOB = JOBS.c
+COLUMNS = [JOB[name] for name in Job.model_fields]
 
 
 class Jobs:
@@ -46,17 +50,10 @@ class Jobs:
 
     def add(
         self,
+        asked: JobRequest,
         *,
-        model: str,
-        recipe: str,
-        overrides: Mapping[str, Any],
-        data: str,
-        rollout: str,
         by: str,
-        priority: Priority = Priority.NORMAL,
         devices: str = "auto",
-        budget_s: float | None = None,
-        with_feedback: bool = False,
         retry_of: str | None = None,
         group: str | None = None,
         submission: Submission | None = None,
@@ -69,37 +66,16 @@ class Jobs:
         Raises:
             KeyReused: that one asked for something else.
         """
-        row = JobRow(
-            id=f"job-{secrets.token_hex(8)}",
-            model=model,
-            recipe=recipe,
-            overrides=dict(overrides),
-            data=data,
-            rollout=rollout,
-            priority=priority,
-            devices=devices,
-            budget_s=budget_s,
-            with_feedback=with_feedback,
-            retry_of=retry_of,
-            group=group,
-            by=by,
-            state=State.QUEUED,
-            attempts=0,
-            losses=0,
-            spent_s=0.0,
-            created_at=datetime.now(UTC),
-            progress={},
-            result={},
-        )
+        own = {"id": f"job-{secrets.token_hex(8)}", "created_at": datetime.now(UTC)}
+        job = Job(**vars(asked), **own, devices=devices, retry_of=retry_of, group=group, by=by)
         with self._session() as session:
-            if submission and (earlier := _remember(session, submission, row.id)):
+            if submission and (earlier := _remember(session, submission, job.id)):
                 if earlier.digest != submission.digest:
                     raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
-                return session.get_one(JobRow, earlier.job_id).to_job()
-            session.add(row)
-            session.flush()
-            _record(session, row.id, "state", {"state": State.QUEUED})
-            return row.to_job()
+                return next(_all(session, select(*COLUMNS).where(JOB.id == earlier.job_id)))
+            session.execute(insert(JOBS).values(vars(job)))
+            _record(session, job.id, "state", {"state": job.state})
+            return job
 
     def forget(self, submission: Submission) -> None:
         """The key is free again: what it stood for was not accepted after all."""
@@ -117,11 +93,11 @@ class Jobs:
             UnknownName: it is not there.
         """
         with self._session() as session:
-            row = session.get(JobRow, job_id)
-            foreign = row and ((models is not None and row.model not in models) or (by is not None and row.by != by))
-            if row is None or foreign:
+            job = next(_all(session, select(*COLUMNS).where(JOB.id == job_id)), None)
+            foreign = job and ((models is not None and job.model not in models) or (by is not None and job.by != by))
+            if job is None or foreign:
                 raise UnknownName(f"unknown job {job_id[:64]!r}")
-            return row.to_job()
+            return job
 
     def find(
         self,
@@ -142,39 +118,39 @@ class Jobs:
         Raises:
             UnknownName: there is no such job.
         """
-        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
+        query = select(*COLUMNS).order_by(JOB.created_at.desc(), JOB.id.desc()).limit(limit)
         if model is not None:
-            query = query.where(JobRow.model == model)
+            query = query.where(JOB.model == model)
         if models is not None:
-            query = query.where(JobRow.model.in_(models))
+            query = query.where(JOB.model.in_(models))
         if group is not None:
-            query = query.where(JobRow.group == group)
+            query = query.where(JOB.group == group)
         if states is not None:
-            query = query.where(JobRow.state.in_(states))
+            query = query.where(JOB.state.in_(states))
         if before is not None:
             newer = self.get(before, models)
-            query = query.where(tuple_(JobRow.created_at, JobRow.id) < (newer.created_at, newer.id))
+            query = query.where(tuple_(JOB.created_at, JOB.id) < (newer.created_at, newer.id))
         with self._session() as session:
-            return tuple(row.to_job() for row in session.scalars(query))
+            return tuple(_all(session, query))
 
     def count_by(self, author: str, since: datetime) -> int:
         """How many jobs somebody has asked for; what follows a colon in ``by`` is the reason."""
-        theirs = JobRow.by.startswith(f"{author}:", autoescape=True)
-        query = select(func.count()).select_from(JobRow).where(theirs, JobRow.created_at > since)
+        theirs = JOB.by.startswith(f"{author}:", autoescape=True)
+        query = select(func.count()).select_from(JOBS).where(theirs, JOB.created_at > since)
         with self._session() as session:
             return session.scalar(query) or 0
 
     def queued(self, limit: int = 1000) -> tuple[Job, ...]:
         """Queued jobs, the oldest first."""
-        query = select(JobRow).where(JobRow.state == State.QUEUED).order_by(JobRow.created_at, JobRow.id).limit(limit)
+        query = select(*COLUMNS).where(JOB.state == State.QUEUED).order_by(JOB.created_at, JOB.id).limit(limit)
         with self._session() as session:
-            return tuple(row.to_job() for row in session.scalars(query))
+            return tuple(_all(session, query))
 
     def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
         """A job's story in order, from the event after ``after``."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
         with self._session() as session:
-            return tuple(Event(row.id, utc(row.at), row.kind, row.body) for row in session.scalars(query))
+            return tuple(Event(row.id, row.at, row.kind, row.body) for row in session.scalars(query))
 
     def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
         """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED)."""
@@ -188,7 +164,7 @@ class Jobs:
             reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
             self._move(job_id, State.FAILED, _lost(), **_end({"reason": reason}))
             return None
-        free = and_(or_(JobRow.state == State.QUEUED, _lost()), JobRow.attempts == current.attempts)
+        free = and_(or_(JOB.state == State.QUEUED, _lost()), JOB.attempts == current.attempts)
         started = self._move(
             job_id,
             State.RUNNING,
@@ -205,24 +181,24 @@ class Jobs:
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Holds a running job for another while; False if it is not this attempt's any more."""
         with self._session() as session:
-            held = update(JobRow).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
+            held = update(JOBS).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
             return changes(session, held)
 
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
         """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
         with self._session() as session:
-            written = changes(session, update(JobRow).where(_held(job)).values(progress=dict(progress)))
+            written = changes(session, update(JOBS).where(_held(job)).values(progress=dict(progress)))
             if milestone and written:
                 _record(session, job.id, "progress", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""
-        return self._move(job.id, state, JobRow.attempts == job.attempts, **_end(result))
+        return self._move(job.id, state, JOB.attempts == job.attempts, **_end(result))
 
     def is_held(self, job: Job) -> bool:
         """Whether the job is still this attempt's: not cancelled, not taken over."""
         with self._session() as session:
-            return session.scalar(select(JobRow.id).where(_held(job))) is not None
+            return session.scalar(select(JOB.id).where(_held(job))) is not None
 
     def begin_publishing(self, job: Job) -> bool:
         """The holder asks to publish. True: from here on nobody can cancel; False: it is not its job any more."""
@@ -260,16 +236,16 @@ class Jobs:
 
     def held_by(self, worker: str) -> tuple[Job, ...]:
         """Jobs that a worker runs, oldest first."""
-        theirs = and_(JobRow.state.in_(UNDER_WAY), JobRow.worker == worker)
-        query = select(JobRow).where(theirs).order_by(JobRow.created_at)
+        theirs = and_(JOB.state.in_(UNDER_WAY), JOB.worker == worker)
+        query = select(*COLUMNS).where(theirs).order_by(JOB.created_at)
         with self._session() as session:
-            return tuple(row.to_job() for row in session.scalars(query))
+            return tuple(_all(session, query))
 
     def lost(self) -> tuple[Job, ...]:
         """Running jobs whose lease has run out, oldest first."""
-        query = select(JobRow).where(JobRow.state.in_(UNDER_WAY), _lost()).order_by(JobRow.created_at)
+        query = select(*COLUMNS).where(JOB.state.in_(UNDER_WAY), _lost()).order_by(JOB.created_at)
         with self._session() as session:
-            return tuple(row.to_job() for row in session.scalars(query))
+            return tuple(_all(session, query))
 
     def _move(
         self,
@@ -285,12 +261,17 @@ class Jobs:
             detail: recorded in the event, as a result is.
         """
         sources = [source for source, targets in MOVES.items() if target in targets]
-        allowed = and_(JobRow.id == job_id, JobRow.state.in_(sources), condition)
+        allowed = and_(JOB.id == job_id, JOB.state.in_(sources), condition)
         with self._session() as session:
-            moved = changes(session, update(JobRow).where(allowed).values(state=target, **values))
+            moved = changes(session, update(JOBS).where(allowed).values(state=target, **values))
             if moved:
                 _record(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
             return moved
+
+
+def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
+    """Jobs of rows; nothing is checked once more: an older release may have allowed what this one does not."""
+    return (Job.model_construct(**row) for row in session.execute(query).mappings())
 
 
 def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
@@ -303,12 +284,12 @@ def _remember(session: Session, submission: Submission, job_id: str) -> Submissi
 
 def _held(job: Job) -> ColumnElement[bool]:
     """Under way, and by this very attempt."""
-    return and_(JobRow.id == job.id, JobRow.state.in_(UNDER_WAY), JobRow.attempts == job.attempts)
+    return and_(JOB.id == job.id, JOB.state.in_(UNDER_WAY), JOB.attempts == job.attempts)
 
 
 def _lost() -> ColumnElement[bool]:
     """Whether no lease holds the job."""
-    return or_(JobRow.lease_until.is_(None), JobRow.lease_until < now())
+    return or_(JOB.lease_until.is_(None), JOB.lease_until < now())
 
 
 def _spent(job: Job) -> float:

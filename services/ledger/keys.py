@@ -10,7 +10,7 @@ from modelyard.services import keys
 from modelyard.services.keys import MOST_ACTIVE, Key, KeyAsked, Role, TooManyKeys
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database
-from modelyard.services.ledger.sql.tables import KeyRow, utc
+from modelyard.services.ledger.sql.tables import KeyRow
 
 
 class Keys:
@@ -55,7 +55,7 @@ class Keys:
             since = now(-ended_within_s)
             query = query.where(KeyRow.expires_at > since, or_(KeyRow.revoked_at.is_(None), KeyRow.revoked_at > since))
         with self._session() as session:
-            return tuple(_key(row, utc(at)) for row, at in session.execute(query))
+            return tuple(_key(row, at) for row, at in session.execute(query))
 
     def revoke(self, prefix: str) -> Key:
         """Ends a key; one that was revoked before stays as it is. Raises ``UnknownName``."""
@@ -76,7 +76,7 @@ def _wait_for_others(session: Session) -> None:
 
 def _time(session: Session) -> datetime:
     """The database's."""
-    return utc(session.scalars(select(now())).one())
+    return session.scalars(select(now())).one()
 
 
 def _check_count(session: Session, name: str) -> None:
@@ -86,7 +86,7 @@ def _check_count(session: Session, name: str) -> None:
 
 
 def _key(row: KeyRow, at: datetime) -> Key:
-    expires_at = utc(row.expires_at)
+    expires_at = row.expires_at
     return Key(
         prefix=row.prefix,
         digest=row.digest,
@@ -94,8 +94,8 @@ def _key(row: KeyRow, at: datetime) -> Key:
         role=Role(row.role),
         models=tuple(row.models),
         by=row.by,
-        created_at=utc(row.created_at),
+        created_at=row.created_at,
         expires_at=expires_at,
-        revoked_at=utc(row.revoked_at) if row.revoked_at else None,
+        revoked_at=row.revoked_at,
         left_s=(expires_at - at).total_seconds(),
     )

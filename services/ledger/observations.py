@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from modelyard.services.ledger.sql.database import Database, added, changes
-from modelyard.services.ledger.sql.tables import DriftRow, ObservationRow, VerdictRow, utc
+from modelyard.services.ledger.sql.tables import DriftRow, ObservationRow, VerdictRow
 from modelyard.services.trials import Role
 
 
@@ -88,5 +88,5 @@ class Observations:
             query = query.where(DriftRow.model == model)
         with self._session() as session:
             return tuple(
-                Drift(row.model, row.version, row.answers, row.shifts, utc(row.at)) for row in session.scalars(query)
+                Drift(row.model, row.version, row.answers, row.shifts, row.at) for row in session.scalars(query)
             )

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.job import KeyReused
 from modelyard.services.ledger.sql.database import Database, added, changes
-from modelyard.services.ledger.sql.tables import SearchRow, utc
+from modelyard.services.ledger.sql.tables import SearchRow
 
 RUNNING, SUCCEEDED, FAILED, CANCELLED = "running", "succeeded", "failed", "cancelled"
 
@@ -116,7 +116,7 @@ class Searches:
 
 def _search(row: SearchRow) -> Search:
     rungs = tuple(tuple(Tried(**tried) for tried in rung) for rung in row.progress["rungs"])
-    finished_at = utc(row.finished_at) if row.finished_at else None
+    finished_at = row.finished_at
     return Search(
         id=row.id,
         model=row.model,
@@ -126,6 +126,6 @@ def _search(row: SearchRow) -> Search:
         rungs=rungs,
         reason=row.progress["reason"],
         revision=row.revision,
-        created_at=utc(row.created_at),
+        created_at=row.created_at,
         finished_at=finished_at,
     )

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.sql.database import Database, added, changes
-from modelyard.services.ledger.sql.tables import TriggerRow, utc
+from modelyard.services.ledger.sql.tables import TriggerRow
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,5 @@ class Triggers:
 
 
 def _kept(row: TriggerRow) -> Kept:
-    fired_at = utc(row.fired_at) if row.fired_at else None
-    return Kept(row.model, row.name, row.body, row.revision, utc(row.since), fired_at, row.job_id)
+    fired_at = row.fired_at
+    return Kept(row.model, row.name, row.body, row.revision, row.since, fired_at, row.job_id)

@@ -11,7 +11,7 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
-from modelyard.services.ledger import OPEN, Ledger
+from modelyard.services.ledger import OPEN, JobRequest, Ledger
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class First:
         if under_way := self.ledger.jobs.find(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
         broker.require(self.queue)  # else each look would leave a job that failed
-        known, asked = catalog.read(self.store.root), jobs.TrainJob(model=model)
+        known, asked = catalog.read(self.store.root), JobRequest(model=model)
         job = jobs.accept(known, self.ledger, self.queue, asked, BY, key=f"{BY} {model}")
         if job.finished_at:  # of the last day: whoever asks again with the same key gets the same job
             return f"{job.id} has {job.state}; another one is asked for a day after it, or by `modelyard train {model}`"

@@ -12,7 +12,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import jobs
-from modelyard.services.ledger import Ledger
+from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.ledger.triggers import Kept
 from modelyard.services.triggers import Quality, Trigger, next_after
 
@@ -82,7 +82,7 @@ class Watch:
         return self.ledger.jobs.count_by(author(kept), now - WEEK) >= trigger.per_week
 
     def _fire(self, kept: Kept, trigger: Trigger, reason: str) -> None:
-        asked = jobs.TrainJob(model=kept.model, **trigger.job.model_dump())
+        asked = JobRequest(model=kept.model, **trigger.job.model_dump())
         key = f"trigger {kept.model}/{kept.name} {kept.revision}"  # whoever fires it too, gets the same job
         try:
             job = jobs.accept(

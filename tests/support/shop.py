@@ -13,7 +13,7 @@ from celery import Celery
 
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
-from modelyard.services.ledger import Job, Ledger, State
+from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from tests.support.serving import SOON_S, START_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
@@ -71,7 +71,7 @@ class Shop:
     def submit(
         self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
     ) -> Job:
-        asked = jobs.TrainJob(
+        asked = JobRequest(
             model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
         )
         return jobs.submit(self.ledger, self.queue, asked, by="test")

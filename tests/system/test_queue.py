@@ -11,7 +11,7 @@ from redis import Redis
 
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
-from modelyard.services.ledger import Job, Ledger, Priority, State
+from modelyard.services.ledger import Job, JobRequest, Ledger, Priority, State
 from tests.support.serving import SOON_S
 from tests.support.waiting import wait_until
 
@@ -45,7 +45,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def submit(ledger: Ledger, queue: Celery, priority: Any = "normal") -> Job:
-    return jobs.submit(ledger, queue, jobs.TrainJob(model="neuron", priority=priority), by="test")
+    return jobs.submit(ledger, queue, JobRequest(model="neuron", priority=priority), by="test")
 
 
 def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue: Celery, socket: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
     """The only worker with a GPU has left: its jobs go to the CPU, unless they asked for a GPU."""
     ledger.workers.hello("gpu-1", ["train.gpu"])
     job = submit(ledger, queue)
-    bound = jobs.submit(ledger, queue, jobs.TrainJob(model="neuron"), by="test", devices="gpu")
+    bound = jobs.submit(ledger, queue, JobRequest(model="neuron"), by="test", devices="gpu")
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 0}
     ledger.workers.goodbye("gpu-1")
     assert broker.resend_lost(ledger, queue) == [job.id]
@@ -160,6 +160,6 @@ def waiting(queue: Celery) -> dict[str, int]:
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
     """Nothing is lost by asking."""
-    ledger.jobs.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    ledger.jobs.add(JobRequest(model="neuron"), by="test")
     with pytest.raises(broker.QueueUnavailable):
         broker.resend_lost(ledger, broker.sender(redis_server.broker_url(tmp_path / "none.sock")))

@@ -19,7 +19,7 @@ from modelyard.services.ledger.searches import (
     Searches,
 )
 from modelyard.services.scheduler.searches import Searcher
-from modelyard.services.searches import SearchAsked, plan
+from modelyard.services.searches import SearchRequest, plan
 from tests.support.serving import running
 from tests.support.shop import TRAINED_S, Shop
 from tests.support.waiting import wait_until
@@ -44,7 +44,7 @@ def searcher(shop: Shop) -> Searcher:
 
 
 def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
-    asked = SearchAsked(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
+    asked = SearchRequest(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
     return searches.add(SEARCH, "neuron", "test", plan(asked, known(shop)).model_dump(mode="json"))
 
 
@@ -139,5 +139,5 @@ def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that
     """The step that comes too late takes its jobs back."""
     search = ask(shop, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
-    searcher.step(search, plan(SearchAsked.model_validate(search.plan["asked"]), known(shop)))
+    searcher.step(search, plan(SearchRequest.model_validate(search.plan["asked"]), known(shop)))
     assert {job.state for job in shop.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

@@ -15,12 +15,11 @@ from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.json_body import parse_json_body
-from modelyard.services.ledger import Event, Job, Ledger, State
+from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from modelyard.services.jobs import TrainJob
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 200
@@ -49,9 +48,8 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
 
     @views.post("/api/jobs")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        from modelyard.services.jobs import TrainJob
 
-        asked = parse_json_body(TrainJob, read_body(request, MAX_BODY_BYTES))
+        asked = parse_json_body(JobRequest, read_body(request, MAX_BODY_BYTES))
         job = accept_job(store, ledger, queue, asked)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
@@ -86,12 +84,11 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
 
     @views.post("/api/jobs/<job_id>:retry")
     def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:
-        from modelyard.services.jobs import TrainJob
 
         ended = own_job(ledger, job_id)
         if not ended.finished_at:
             raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
-        asked = TrainJob.model_validate({name: getattr(ended, name) for name in TrainJob.model_fields})
+        asked = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
         job = accept_job(store, ledger, queue, asked, retry_of=job_id)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 
@@ -103,7 +100,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
 
 
 def accept_job(
-    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", asked: "TrainJob", retry_of: str | None = None
+    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", asked: JobRequest, retry_of: str | None = None
 ) -> Job:
     """Accepts a job of this request, once for each idempotency key; raises what is wrong with it."""
     from modelyard.services import jobs

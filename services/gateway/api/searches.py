@@ -18,7 +18,7 @@ from modelyard.services.ledger import Job, Ledger, TooLate
 
 if TYPE_CHECKING:
     from modelyard.services.ledger.searches import Search
-    from modelyard.services.searches import SearchAsked
+    from modelyard.services.searches import SearchRequest
 
 
 def routes(store: Store, ledger: Ledger) -> Blueprint:
@@ -27,9 +27,9 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
     @views.post("/api/searches")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        from modelyard.services.searches import SearchAsked
+        from modelyard.services.searches import SearchRequest
 
-        asked = parse_json_body(SearchAsked, read_body(request, MAX_BODY_BYTES))
+        asked = parse_json_body(SearchRequest, read_body(request, MAX_BODY_BYTES))
         search = accept_search(store, ledger, asked)
         return shown(search, ledger), 202, {"Location": f"/api/searches/{search.id}"}
 
@@ -49,7 +49,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     return views
 
 
-def accept_search(store: Store, ledger: Ledger, asked: "SearchAsked") -> "Search":
+def accept_search(store: Store, ledger: Ledger, asked: "SearchRequest") -> "Search":
     """Accepts a search of this request, once for each idempotency key; raises what is wrong with it."""
     from modelyard.services.jobs import announced
     from modelyard.services.searches import plan

@@ -4,11 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from modelyard.services.gateway.openapi.body import Body
-from modelyard.services.jobs import TrainJob
-
-
-class JobRequest(TrainJob):
-    """What to train."""
+from modelyard.services.ledger import JobRequest  # noqa: F401
 
 
 class Job(Body):

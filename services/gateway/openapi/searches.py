@@ -4,11 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from modelyard.services.gateway.openapi.body import Body
-from modelyard.services.searches import SearchAsked
-
-
-class SearchRequest(SearchAsked):
-    """A search over the ranges that a model declares."""
+from modelyard.services.searches import SearchRequest
 
 
 class TriedShown(Body):

@@ -3,15 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, literal
+from sqlalchemy import literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from modelyard.services.ledger.sql.column_types import Moment
 
 
 class now(FunctionElement[datetime]):  # noqa: N801  # reads as SQL's own functions do
     """The moment in which the statement runs, UTC; ``now(-60)`` is a minute before."""
 
-    type = DateTime(timezone=True)
+    type = Moment()
     inherit_cache = True
 
     def __init__(self, plus_s: float = 0.0) -> None:

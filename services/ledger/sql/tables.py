@@ -1,21 +1,27 @@
 """The ledger's tables. ``schema.py`` makes them; a change here needs a migration."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
+    Boolean,
+    Column,
+    Double,
     ForeignKey,
     Integer,
     String,
     Text,
     UniqueConstraint,
 )
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from modelyard.services.ledger.job import Job, Priority, State
+from modelyard.services.ledger.job import Job
+from modelyard.services.ledger.sql.column_types import Moment, Word
 
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
 """64 bits: a version can be a moment in ms, and rows are counted for years. SQLite's integers grow by themselves."""
@@ -28,70 +34,35 @@ class Table(DeclarativeBase):
         dict[str, Any]: JSON,
         list[str]: JSON,
         list[int]: JSON,
-        datetime: DateTime(timezone=True),
+        datetime: Moment,
     }
 
 
-class JobRow(Table):
-    """One job, as it is now."""
+def job_columns() -> Iterator[Column[Any]]:
+    """One for each field of a job."""
+    indexed = ("model", "group", "state", "created_at")
+    for name, field in Job.model_fields.items():
+        kinds = set(get_args(field.annotation)) or {field.annotation}
+        optional = type(None) in kinds
+        (kind,) = kinds - {type(None)} if optional else {field.annotation}
+        yield Column(name, column_type(kind), primary_key=name == "id", nullable=optional, index=name in indexed)
 
-    __tablename__ = "jobs"
 
-    id: Mapped[str] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(index=True)
-    recipe: Mapped[str]
-    overrides: Mapped[dict[str, Any]]
-    data: Mapped[str]
-    rollout: Mapped[str]
-    priority: Mapped[str]
-    devices: Mapped[str]
-    budget_s: Mapped[float | None]
-    with_feedback: Mapped[bool]
-    retry_of: Mapped[str | None]
-    group: Mapped[str | None] = mapped_column(index=True)
-    by: Mapped[str]
-    state: Mapped[str] = mapped_column(index=True)
-    attempts: Mapped[int]
-    losses: Mapped[int]
-    spent_s: Mapped[float]
-    worker: Mapped[str | None]
-    lease_until: Mapped[datetime | None]
-    created_at: Mapped[datetime] = mapped_column(index=True)
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    progress: Mapped[dict[str, Any]]
-    result: Mapped[dict[str, Any]]
+def column_type(kind: Any) -> Any:
+    """SQL's for a type of Python's."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return Word(kind)
+    if get_origin(kind) is Literal:
+        return String
+    return {str: String, int: Integer, float: Double, bool: Boolean, datetime: Moment}.get(kind, JSON)
 
-    def to_job(self) -> Job:
-        return Job(
-            id=self.id,
-            model=self.model,
-            recipe=self.recipe,
-            overrides=self.overrides,
-            data=self.data,
-            rollout=self.rollout,
-            priority=Priority(self.priority),
-            devices=self.devices,
-            budget_s=self.budget_s,
-            with_feedback=self.with_feedback,
-            retry_of=self.retry_of,
-            group=self.group,
-            by=self.by,
-            state=State(self.state),
-            attempts=self.attempts,
-            losses=self.losses,
-            spent_s=self.spent_s,
-            worker=self.worker,
-            created_at=utc(self.created_at),
-            started_at=utc(self.started_at) if self.started_at else None,
-            finished_at=utc(self.finished_at) if self.finished_at else None,
-            progress=self.progress,
-            result=self.result,
-        )
+
+JOBS = SqlTable("jobs", Table.metadata, *job_columns(), Column("lease_until", Moment))
+"""All jobs, as they are now: the fields of ``Job``, and until when a running one is held."""
 
 
 class EventRow(Table):
-    """One line of a job's story; ids grow over all jobs."""
+    """One line of a job's event log; ids grow over all jobs."""
 
     __tablename__ = "events"
 
@@ -103,7 +74,7 @@ class EventRow(Table):
 
 
 class SubmissionRow(Table):
-    """What a caller's key stands for, as long as it is remembered."""
+    """What a client's key stands for, as long as it is remembered."""
 
     __tablename__ = "submissions"
 
@@ -256,8 +227,3 @@ class KeyRow(Table):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
-
-
-def utc(moment: datetime) -> datetime:
-    """SQLite drops the zone of what was stored in UTC; PostgreSQL's driver gives it another name."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,14 +3,13 @@
 import contextlib
 import re
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 
 from modelyard.models.errors import StorageFailed, UnknownName
-from modelyard.services.ledger import FINAL, MOVES, Job, Ledger, State, TooLate
+from modelyard.services.ledger import FINAL, MOVES, Job, JobRequest, Ledger, State, TooLate
 from modelyard.services.ledger.jobs import MAX_ATTEMPTS
 from modelyard.services.ledger.logs import LOG_CHARS
 from tests.support.repository import ROOT
@@ -27,7 +26,7 @@ def ledger(ledger_url: str) -> Ledger:
 
 def accept(ledger: Ledger, model: str = "mnist_cnn") -> Job:
     overrides = {"epochs": 2}
-    return ledger.jobs.add(model=model, recipe="quick", overrides=overrides, data="auto", rollout="stable", by="test")
+    return ledger.jobs.add(JobRequest(model=model, overrides=overrides), by="test")
 
 
 def test_an_accepted_job_is_queued_and_can_be_read_back(ledger: Ledger) -> None:
@@ -190,12 +189,14 @@ def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
     """Written down with each renewal, so that a vanished worker takes little of it along; waiting costs nothing."""
     begun = datetime.now(UTC)
     first = claim(ledger, accept(ledger))
-    ledger.jobs.renew(replace(first, started_at=first.started_at - timedelta(seconds=50)), lease_s=-1)  # type: ignore[operator]  # it has started
+    ledger.jobs.renew(first.model_copy(update={"started_at": first.started_at - timedelta(seconds=50)}), lease_s=-1)  # type: ignore[operator]  # it has started
     spent_s = ledger.jobs.get(first.id).spent_s
     assert 50 <= spent_s <= 50 + seconds_since(begun)
     second = claim(ledger, first, "host-2")
     assert second.spent_s == spent_s
-    ledger.jobs.requeue(replace(second, started_at=second.started_at - timedelta(seconds=7)), "killed", lost=True)  # type: ignore[operator]  # likewise
+    ledger.jobs.requeue(
+        second.model_copy(update={"started_at": second.started_at - timedelta(seconds=7)}), "killed", lost=True
+    )  # type: ignore[operator]  # likewise
     assert 57 <= ledger.jobs.get(first.id).spent_s <= 57 + seconds_since(begun)
 
 

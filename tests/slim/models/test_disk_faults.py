@@ -10,7 +10,7 @@ from modelyard.models.errors import StorageFailed
 from modelyard.pipeline.errors import STORAGE_FAULTS, StageFailed, storage_errors
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.stage_process import failure
-from modelyard.services.ledger import Ledger
+from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.trainer.execute import Milestones
 
 TENSORFLOW = "Traceback ...\nResourceExhaustedError: /store/v.tempstate; No space left on device [Op:SaveV2]\n  at last"
@@ -41,7 +41,7 @@ def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> No
     """Something else is in the place of the ledger's folder."""
     ledger = Ledger("sqlite://")
     ledger.prepare()
-    job = ledger.jobs.add(model="neuron", recipe="quick", overrides={}, data="auto", rollout="stable", by="test")
+    job = ledger.jobs.add(JobRequest(model="neuron"), by="test")
     (tmp_path / "none").touch()
     away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
     with pytest.raises(StorageFailed):

@@ -10,7 +10,7 @@ from celery import Celery
 from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
-from modelyard.services.ledger import Ledger, State
+from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.scheduler.first import BY, First
 from tests.support.fakes import HALF_PLUS, publish
 
@@ -77,7 +77,7 @@ def test_a_model_that_answers_is_left_alone(first: First, store: Store, ledger: 
 
 def test_a_job_that_somebody_asked_for_is_enough(first: First, ledger: Ledger, queue: Celery) -> None:
     """Theirs is on its way."""
-    theirs = jobs.submit(ledger, queue, jobs.TrainJob(model=HALF_PLUS), "somebody")
+    theirs = jobs.submit(ledger, queue, JobRequest(model=HALF_PLUS), "somebody")
     first.ask_all()
     assert [job.id for job in ledger.jobs.find()] == [theirs.id]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.services import heartbeat
-from modelyard.services.ledger import Ledger
+from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.trainer.liveness import SLOW_S, Pulse, gets_on
 
@@ -59,7 +59,7 @@ def test_a_worker_that_lost_a_lease_does_not_get_on(tmp_path: Path) -> None:
     pulse = Pulse()
     pulse.turn()
     with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
-        job = ledger.jobs.add(model="m", recipe="quick", overrides={}, data="auto", rollout="stable", by="somebody")
+        job = ledger.jobs.add(JobRequest(model="m"), by="somebody")
         assert ledger.jobs.claim(job.id, "worker", lease_s=-1)
         assert not gets_on(pulse, ledger, "worker")
         assert gets_on(pulse, ledger, "another")

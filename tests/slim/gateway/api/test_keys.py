@@ -13,8 +13,8 @@ from modelyard.models.catalog import FILE, Catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
-from modelyard.services.ledger import Ledger, State
-from modelyard.services.searches import SearchAsked, plan
+from modelyard.services.ledger import JobRequest, Ledger, State
+from modelyard.services.searches import SearchRequest, plan
 from tests.slim.conftest import opened
 from tests.slim.scheduler.test_searches import KNOWN
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
@@ -59,7 +59,7 @@ def narrow(ledger: Path) -> dict[Role, str]:
 
 
 def job_of(jobs: Ledger, model: str, by: str, state: State | None = None) -> str:
-    job = jobs.jobs.add(model=model, recipe="quick", overrides={}, data="auto", rollout="stable", by=by)
+    job = jobs.jobs.add(JobRequest(model=model), by=by)
     if state:
         jobs.jobs.finish(job, state, {"reason": "test"})
     return job.id
@@ -187,7 +187,7 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
     """Seen by whoever sees its model, ended by who asked for it, or by an operator."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         for name, model in (("s1", MINE), ("s2", MINE), ("s3", FOREIGN)):
-            planned = plan(SearchAsked(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
+            planned = plan(SearchRequest(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
             found.searches.add(name, model, "bob", planned.model_dump(mode="json"))
     ann = shown(key_for(ledger, Role.TRAINER, MINE, name="ann"))
     bob = shown(key_for(ledger, Role.TRAINER, MINE, name="bob"))

@@ -18,7 +18,7 @@ import pytest
 
 from modelyard.models.registry.store import Store
 from modelyard.services.keys import Role
-from modelyard.services.ledger import Ledger
+from modelyard.services.ledger import JobRequest, Ledger
 from tests.slim.cli.test_keys import modelyard
 from tests.slim.gateway.server.test_rsgi import BODY, GOOD, answered, connected, head, statuses
 from tests.slim.gateway.test_process import PREDICT, gateway, refusal
@@ -186,7 +186,7 @@ def age_s(client: httpx.Client, viewer: str) -> float:
 def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
     """Though its job goes on."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
-        job = found.jobs.add(model=HALF_PLUS, recipe="quick", overrides={}, data="auto", rollout="stable", by="ann")
+        job = found.jobs.add(JobRequest(model=HALF_PLUS), by="ann")
     key, other = key_for(ledger, Role.VIEWER), key_for(ledger, Role.VIEWER)
     wait_until(lambda: client.get("/version", headers=shown(other)).status_code == 200)
     said: list[str] = []
