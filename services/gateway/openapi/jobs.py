@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from modelyard.services.gateway.openapi.body import Body
-from modelyard.services.ledger import JobRequest  # noqa: F401
 
 
 class Job(Body):

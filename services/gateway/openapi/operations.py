@@ -17,6 +17,8 @@ from modelyard.services.gateway.openapi import (
     v1,
     v2,
 )
+from modelyard.services.ledger import JobRequest
+from modelyard.services.searches import SearchRequest
 
 Contents = Mapping[str, type[BaseModel] | None]
 """Schemas by content type; None where a body is bytes or text of another kind."""
@@ -164,7 +166,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "training.submit": Operation(
         "Ask for a training job.",
         json(jobs.Job, 202),
-        takes={JSON: jobs.JobRequest},
+        takes={JSON: JobRequest},
         parameters=("Content-Encoding", "Idempotency-Key"),
         errors=(*FRONT, 404, 415, 422),
     ),
@@ -195,7 +197,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "searches.submit": Operation(
         "Ask for a search over the ranges that a model declares.",
         json(searches.SearchShown, 202),
-        takes={JSON: searches.SearchRequest},
+        takes={JSON: SearchRequest},
         parameters=("Content-Encoding", "Idempotency-Key"),
         errors=(*FRONT, 404, 415, 422),
     ),
