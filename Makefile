@@ -39,11 +39,12 @@ test-containers: install ## Build the images, start the whole system on Podman o
 	$(UV) sync --frozen --extra local --group containers
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
-check: install ## Lint, types, import rules
+check: install ## Lint, types, import rules, reference pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m modelyard.services.cli.reference docs --check
 
 format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
@@ -56,9 +57,8 @@ bench: install ## Compare our serving with its peers; writes docs/benchmarks.md 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
-docs: install ## Write docs/settings.md and docs/permissions.md from the code
-	$(BIN)/python -m modelyard.services.cli.reference.settings_page docs/settings.md
-	$(BIN)/python -m modelyard.services.cli.reference.permissions_page docs/permissions.md
+docs: install ## Write the reference pages of docs/ from the code: command line, metrics, permissions, settings
+	$(BIN)/python -m modelyard.services.cli.reference docs
 
 clean: ## Remove environments and caches; trained models in .modelyard stay
 	rm -rf .venv .venv-slim .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
