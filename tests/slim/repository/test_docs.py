@@ -9,17 +9,29 @@ import pytest
 from tests.support.repository import ROOT
 
 PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 PATH = re.compile(r"`((?:services|pipeline|models|modelyard|deploy|docs|tests|benchmarks)/[\w./-]*)`")
+FILE = re.compile(r"`((?!keras/)[\w./]+\.py)`")
+FILES = [f"/{path.relative_to(ROOT)}" for path in ROOT.glob("[!.]*/**/*.py")]
 DECISIONS = ROOT / "docs" / "decisions"
 STATUS = re.compile(r"\d{4}-\d{2}-\d{2} · (accepted|replaced by \[\d{4}\]\([\w.-]+\))")
 
 
 def missing(page: Path) -> Iterator[str]:
-    """Links and paths in a page that lead nowhere."""
+    """Links, headings, paths and ends of paths in a page that lead nowhere."""
     text = page.read_text()
-    yield from (link for link in LINK.findall(text) if not (page.parent / link).exists())
+    for link, heading in LINK.findall(text):
+        target = page.parent / link if link else page
+        if not target.exists() or (heading and heading not in headings(target)):
+            yield f"{link}#{heading}"
     yield from (path for path in PATH.findall(text) if not (ROOT / path).exists())
+    yield from (name for name in FILE.findall(text) if not any(file.endswith(f"/{name}") for file in FILES))
+
+
+def headings(page: Path) -> set[str]:
+    """As GitHub writes them into links."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(page.read_text())}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
