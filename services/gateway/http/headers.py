@@ -1,6 +1,7 @@
 """Names of headers, and what the headers of a request say."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from werkzeug.http import parse_options_header
@@ -23,7 +24,7 @@ JSON_HEADERS: HeaderList = [("content-type", "application/json")]
 
 def media_type(headers: Headers) -> str:
     """The content type without its parameters, in lower case; empty if there is none."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _media_type(headers.get("content-type", ""))
 
 
 def media_parameters(headers: Headers) -> dict[str, str]:
@@ -33,6 +34,11 @@ def media_parameters(headers: Headers) -> dict[str, str]:
 
 def is_streamed(headers: Headers) -> bool:
     return media_type(headers) in STREAMED
+
+
+@lru_cache(maxsize=128)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
