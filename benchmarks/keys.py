@@ -23,7 +23,7 @@ from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from modelyard.services.cli.client import Client
 from modelyard.services.gateway.auth.key_cache import BadKey, Keyring
-from modelyard.services.keys import KeyAsked, Role
+from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 
 RESULTS = Path(__file__).parent / "results" / "keys.jsonl"
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         home, url = Path(name), f"sqlite:///{name}/ledger.db"
         make_versions(home / "models" / MODEL, 1)
         with closing(Ledger(url)) as ledger:
-            asked = [KeyAsked(name=f"caller-{number}", role=Role.PREDICTOR) for number in range(options.keys)]
+            asked = [KeyRequest(name=f"caller-{number}", role=Role.PREDICTOR) for number in range(options.keys)]
             key = [ledger.keys.create(each, "the benchmark", secret.encode())[1] for each in asked][-1]
         with served(home, MODEL, f"--models-dir={home / 'models'}") as port:
             socket = next((home / "serve").rglob("serving.sock"))

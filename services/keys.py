@@ -45,7 +45,7 @@ class TooManyKeys(ModelyardError):
     status = 409
 
 
-class KeyAsked(BaseModel):
+class KeyRequest(BaseModel):
     """What a key is to be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

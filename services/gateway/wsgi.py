@@ -11,20 +11,7 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
-from modelyard.services.gateway.api import (
-    feedback,
-    health,
-    keys,
-    rollouts,
-    searches,
-    triggers,
-)
-from modelyard.services.gateway.api import (
-    jobs as training,
-)
-from modelyard.services.gateway.api import (
-    models as registry,
-)
+from modelyard.services.gateway.api import feedback, health, jobs, keys, models, rollouts, searches, triggers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.guard import Door
@@ -83,12 +70,12 @@ def create_app(
     app.register_blueprint(classify.routes(predictions))
     app.register_blueprint(tfs_status.routes(predictor))
     app.register_blueprint(oip.routes(predictions, reasons))
-    app.register_blueprint(registry.routes(store, predictor))
+    app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger))
     app.register_blueprint(health.routes(predictor, metrics, ledger, reasons))
-    app.register_blueprint(training.routes(store, ledger, queue_of(settings), Streams(loop, draining)))
+    app.register_blueprint(jobs.routes(store, ledger, queue_of(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(openapi.routes())

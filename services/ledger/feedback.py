@@ -20,7 +20,7 @@ class UnknownAnswer(ModelyardError):
     status = 404
 
 
-class ToldBefore(ModelyardError):
+class AlreadyRecorded(ModelyardError):
     """Somebody has said what is true already."""
 
     status = 409
@@ -95,14 +95,14 @@ class Feedback:
                 raise UnknownAnswer(f"no answer {request_id[:64]!r}, row {row}, was kept, or it is too old")
             return _answer(found)
 
-    def tell(self, answer: Answer, truth: float, *, right: bool | None, client: str) -> None:
+    def record(self, answer: Answer, truth: float, *, right: bool | None, client: str) -> None:
         """Writes down what is true; once for each answer.
 
         Args:
             right: whether the answer was; None for numbers, which are never quite.
 
         Raises:
-            ToldBefore: somebody has.
+            AlreadyRecorded: somebody has.
         """
         row = FeedbackRow(
             request_id=answer.request_id,
@@ -116,7 +116,7 @@ class Feedback:
         )
         with self._session() as session:
             if not added(session, row):
-                raise ToldBefore(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
+                raise AlreadyRecorded(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
 
     def mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
         """By version: answers with feedback of this trial or later, and those of them that were wrong."""

@@ -60,7 +60,7 @@ class TrainTarget(BaseModel):
 class TrainOptions(BaseModel):
     """How to train, in a job or in each of a search."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)
@@ -84,6 +84,8 @@ class JobRequest(JobOptions, TrainTarget):
 
 class Job(JobRequest):
     """A training job, and how it goes. The ledger's table and the API's answers have these fields, too."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     id: str
     devices: str

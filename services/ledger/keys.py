@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
 from modelyard.services import keys
-from modelyard.services.keys import MOST_ACTIVE, Key, KeyAsked, Role, TooManyKeys
+from modelyard.services.keys import MOST_ACTIVE, Key, KeyRequest, Role, TooManyKeys
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.tables import KeyRow
@@ -19,7 +19,7 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def create(self, asked: KeyAsked, by: str, secret: bytes) -> tuple[Key, str]:
+    def create(self, asked: KeyRequest, by: str, secret: bytes) -> tuple[Key, str]:
         """A new key, and its text, which nobody can be told again.
 
         Args:

@@ -13,7 +13,7 @@ from modelyard.services.ledger.sql.tables import TriggerRow
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredTrigger:
     """One trigger."""
 
     model: str
@@ -35,24 +35,24 @@ class Triggers:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def put(self, model: str, name: str, body: Mapping[str, Any]) -> Kept:
+    def put(self, model: str, name: str, body: Mapping[str, Any]) -> StoredTrigger:
         """Sets a trigger, or another one in its place; when it last fired stays known."""
         with self._session() as session:
             moment = datetime.now(UTC)
             first = TriggerRow(model=model, name=name, body=dict(body), revision=1, since=moment)
             if added(session, first):
-                return _kept(first)
+                return _trigger(first)
             row = session.get_one(TriggerRow, (model, name), with_for_update=True)
             row.body, row.revision, row.since = dict(body), row.revision + 1, moment
-            return _kept(row)
+            return _trigger(row)
 
-    def all(self, model: str | None = None) -> tuple[Kept, ...]:
+    def all(self, model: str | None = None) -> tuple[StoredTrigger, ...]:
         """Of a model, or of all."""
         query = select(TriggerRow).order_by(TriggerRow.model, TriggerRow.name)
         if model is not None:
             query = query.where(TriggerRow.model == model)
         with self._session() as session:
-            return tuple(map(_kept, session.scalars(query)))
+            return tuple(map(_trigger, session.scalars(query)))
 
     def remove(self, model: str, name: str) -> None:
         """Raises ``UnknownName``."""
@@ -61,7 +61,7 @@ class Triggers:
             if not changes(session, delete(TriggerRow).where(*theirs)):
                 raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
 
-    def fired(self, trigger: Kept, job_id: str) -> bool:
+    def fired(self, trigger: StoredTrigger, job_id: str) -> bool:
         """Writes down that it started a job; False if somebody did before, or changed it."""
         ours = (
             TriggerRow.model == trigger.model,
@@ -73,6 +73,6 @@ class Triggers:
             return changes(session, update(TriggerRow).where(*ours).values(**values))
 
 
-def _kept(row: TriggerRow) -> Kept:
+def _trigger(row: TriggerRow) -> StoredTrigger:
     fired_at = row.fired_at
-    return Kept(row.model, row.name, row.body, row.revision, row.since, fired_at, row.job_id)
+    return StoredTrigger(row.model, row.name, row.body, row.revision, row.since, fired_at, row.job_id)

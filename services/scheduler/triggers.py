@@ -13,7 +13,7 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import jobs
 from modelyard.services.ledger import JobRequest, Ledger
-from modelyard.services.ledger.triggers import Kept
+from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.triggers import Quality, Trigger, next_after
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class Watch:
             if not self._held_back(kept, trigger, now) and (reason := self._reason(kept, trigger, now)):
                 self._fire(kept, trigger, reason)
 
-    def _reason(self, kept: Kept, trigger: Trigger, now: datetime) -> str:
+    def _reason(self, kept: StoredTrigger, trigger: Trigger, now: datetime) -> str:
         """Why it is due; empty if it is not."""
         last = kept.fired_at or kept.since
         if trigger.cron is not None:
@@ -73,7 +73,7 @@ class Watch:
             return ""
         return f"{right} of the newest {count} answers were right, fewer than {quality.floor:.1%}"
 
-    def _held_back(self, kept: Kept, trigger: Trigger, now: datetime) -> bool:
+    def _held_back(self, kept: StoredTrigger, trigger: Trigger, now: datetime) -> bool:
         """By its cool-down, by what it may ask for in a week, or because its last job still runs."""
         if kept.fired_at and now - kept.fired_at < timedelta(seconds=trigger.cooldown_s):
             return True
@@ -81,7 +81,7 @@ class Watch:
             return True
         return self.ledger.jobs.count_by(author(kept), now - WEEK) >= trigger.per_week
 
-    def _fire(self, kept: Kept, trigger: Trigger, reason: str) -> None:
+    def _fire(self, kept: StoredTrigger, trigger: Trigger, reason: str) -> None:
         asked = JobRequest(model=kept.model, **trigger.job.model_dump())
         key = f"trigger {kept.model}/{kept.name} {kept.revision}"  # whoever fires it too, gets the same job
         try:
@@ -95,6 +95,6 @@ class Watch:
             log.info("trigger fired", model=kept.model, trigger=kept.name, reason=reason, job=job.id)
 
 
-def author(kept: Kept) -> str:
+def author(kept: StoredTrigger) -> str:
     """Who asked, as jobs have it."""
     return f"trigger {kept.model}/{kept.name}"

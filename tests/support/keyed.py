@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import update
 
 from modelyard.services.gateway.auth.key_cache import LOOK_S
-from modelyard.services.keys import KeyAsked, Role
+from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
@@ -24,7 +24,7 @@ ENDED_WITHIN_S = 5.0
 def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:
     """The text of a new key; of the role's name unless another is given."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
-        asked = KeyAsked(name=name or role.value, role=role, models=models)
+        asked = KeyRequest(name=name or role.value, role=role, models=models)
         return found.keys.create(asked, "test", KEY_SECRET.encode())[1]
 
 

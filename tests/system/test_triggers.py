@@ -70,7 +70,7 @@ def tell(watch: Watch, right: int, wrong: int) -> None:
             f"id-{number}", 0, MODEL, 1, "x", "float32", (1,), b"%04d" % number, 1.0, None, datetime.now(UTC)
         )
         watch.ledger.feedback.keep([answer])
-        watch.ledger.feedback.tell(answer, 1.0, right=index < right, client="test")
+        watch.ledger.feedback.record(answer, 1.0, right=index < right, client="test")
 
 
 def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output as show
-from modelyard.services.keys import DAYS, MOST_DAYS, KeyAsked, Role
+from modelyard.services.keys import DAYS, MOST_DAYS, KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
 
@@ -71,10 +71,10 @@ def revoke(prefix: Annotated[str, typer.Argument(metavar="KEY", help="As `modely
     show.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
 
 
-def key_asked(name: str, role: Role, models: list[str], days: int) -> KeyAsked:
+def key_asked(name: str, role: Role, models: list[str], days: int) -> KeyRequest:
     """Raises ``InvalidKey``: names what is wrong."""
     try:
-        return KeyAsked(name=name, role=role, models=tuple(models), days=days)
+        return KeyRequest(name=name, role=role, models=tuple(models), days=days)
     except ValidationError as error:
         problem = error.errors()[0]
         raise InvalidKey(f"{'.'.join(map(str, problem['loc'])) or 'key'}: {problem['msg']}") from None

@@ -1,25 +1,25 @@
-"""``POST /api/feedback``: what is true of an earlier answer; and which version made an answer, from which data."""
+"""``POST /api/feedback``: the truth about an earlier prediction; and which version made one, from which data."""
 
 import math
-from typing import Any, Self
+from datetime import datetime
+from typing import Self
 
-from flask import Blueprint, request
+from flask import Blueprint
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import DataRecord, Manifest
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.auth import principal as principals
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Ledger
 
-MAX_BODY_BYTES = 16 * 1024
 MAX_ID = 64
 
 
-class Told(BaseModel):
-    """What is true of one row of an answered request."""
+class FeedbackRequest(BaseModel):
+    """What is true of one row of an answered request: a label, by name or number, or a value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,56 +35,79 @@ class Told(BaseModel):
         return self
 
 
+class FeedbackResponse(Body):
+    """Whose answer it was, and whether it was right; null for numbers."""
+
+    model: str
+    version: int
+    right: bool | None
+
+
+class PredictionOrigin(Body):
+    """Where a prediction came from."""
+
+    request_id: str
+    at: datetime
+    model: str
+    version: int
+    predicted: str | float
+    data: DataRecord
+    job: str | None
+
+
 def routes(store: Store, ledger: Ledger) -> Blueprint:
     """The views."""
     views = Blueprint("feedback", __name__)
 
     @views.post("/api/feedback")
-    def tell() -> tuple[dict[str, Any], int]:
-        told = parse_json_body(Told, read_body(request, MAX_BODY_BYTES))
-        answer = ledger.feedback.answer(told.request_id, told.row, callers.current().scope)
+    @json_view(status=201, errors=(404, 409))
+    def record_feedback(body: FeedbackRequest) -> FeedbackResponse:
+        """Say what is true of an earlier answer that was captured."""
+        answer = ledger.feedback.answer(body.request_id, body.row, principals.current().scope)
         manifest = store.manifest(answer.model, answer.version)
-        truth = truth_of(told, manifest)
+        truth = find_truth(body, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
-        ledger.feedback.tell(answer, truth, right=right, client=callers.client())
-        return {"model": answer.model, "version": answer.version, "right": right}, 201
+        ledger.feedback.record(answer, truth, right=right, client=principals.client())
+        return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
     @views.get("/api/answers/<request_id>")
-    def made(request_id: str) -> dict[str, Any]:
-        answer = ledger.feedback.answer(request_id[:MAX_ID], models=callers.current().scope)
+    @json_view(errors=(404,))
+    def get_origin(request_id: str) -> PredictionOrigin:
+        """Which version made an answer that was captured, from which data."""
+        answer = ledger.feedback.answer(request_id[:MAX_ID], models=principals.current().scope)
         manifest = store.manifest(answer.model, answer.version)
-        return {
-            "request_id": request_id,
-            "at": answer.at,
-            "model": answer.model,
-            "version": answer.version,
-            "predicted": shown(answer.predicted, manifest),
-            "data": manifest.data.model_dump(),
-            "job": manifest.job,
-        }
+        return PredictionOrigin(
+            request_id=request_id,
+            at=answer.at,
+            model=answer.model,
+            version=answer.version,
+            predicted=name_class(answer.predicted, manifest),
+            data=manifest.data,
+            job=manifest.job,
+        )
 
     return views
 
 
-def truth_of(told: Told, manifest: Manifest) -> float:
+def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     """The class by its name or number, or the value.
 
     Raises:
         InvalidRequest: this model has no such class, or answers with the other kind.
     """
     if manifest.task == "regression":
-        if told.value is None or not math.isfinite(told.value):
+        if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
-        return told.value
+        return feedback.value
     names = manifest.labels
-    if told.label in names:
-        return float(names.index(str(told.label)))
-    if isinstance(told.label, int) and 0 <= told.label < len(names):
-        return float(told.label)
-    received = told.value if told.label is None else told.label
+    if feedback.label in names:
+        return float(names.index(str(feedback.label)))
+    if isinstance(feedback.label, int) and 0 <= feedback.label < len(names):
+        return float(feedback.label)
+    received = feedback.value if feedback.label is None else feedback.label
     raise InvalidRequest(f"label: received {received!r}, allowed: {', '.join(names)}, or 0 to {len(names) - 1}")
 
 
-def shown(predicted: float, manifest: Manifest) -> str | float:
+def name_class(predicted: float, manifest: Manifest) -> str | float:
     """A class by its name."""
     return predicted if manifest.task == "regression" else manifest.labels[int(predicted)]

@@ -2,20 +2,57 @@
 
 import importlib.metadata
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar, Literal
 
 from flask import Blueprint, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth import principal as principals
 from modelyard.services.gateway.auth.guard import Door
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.http.errors import ServableNotFound
+from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.http.operation import Operation, describe, json_view
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.ledger import Ledger
+
+
+class Alive(Body):
+    """The process answers."""
+
+    live: Literal[True]
+
+
+class Ready(Body):
+    """Predictions would be answered."""
+
+    ready: Literal[True]
+
+
+class NotReady(Body):
+    """Why predictions would not be answered."""
+
+    http_status: ClassVar[int] = 503
+
+    ready: Literal[False]
+    reasons: list[str] = Field(min_length=1)
+
+
+class Release(Body):
+    """Name and version."""
+
+    name: str
+    version: str
+
+
+class Routes(Body):
+    """Methods and paths."""
+
+    routes: list[str]
 
 
 class Readiness:
@@ -31,7 +68,7 @@ class Readiness:
             return ["shutting down"]
         if self._door and self._door.keyring.unread:
             return ["API keys have not been read from the ledger yet"]
-        found, caller = obstacles(self._predictor), callers.current()
+        found, caller = obstacles(self._predictor), principals.current()
         if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
             return ["shown with an API key for all models"]
         return found
@@ -42,29 +79,38 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
     views = Blueprint("health", __name__)
 
     @views.get("/healthz")
-    def live() -> dict[str, Any]:
-        return {"live": True}  # depends on nothing: a restart would not help what is missing
+    @json_view()
+    def live() -> Alive:
+        """Whether the process answers."""
+        return Alive(live=True)  # depends on nothing: a restart would not help what is missing
 
     @views.get("/readyz")
-    def ready() -> tuple[dict[str, Any], int]:
+    @json_view()
+    def ready() -> Ready | NotReady:
+        """Whether predictions would be answered."""
         reasons = not_ready()
-        return ({"ready": False, "reasons": reasons}, 503) if reasons else ({"ready": True}, 200)
+        return NotReady(ready=False, reasons=reasons) if reasons else Ready(ready=True)
 
     @views.get("/metrics")
-    def scrape() -> Response:
+    @describe(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
+    def read_metrics() -> Response:
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.drift())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
-    def version() -> dict[str, Any]:
-        return {"name": "modelyard", "version": importlib.metadata.version("modelyard")}
+    @json_view()
+    def get_version() -> Release:
+        """Name and release."""
+        return Release(name="modelyard", version=importlib.metadata.version("modelyard"))
 
     @views.get("/")
-    def index() -> dict[str, Any]:
+    @json_view()
+    def list_routes() -> Routes:
+        """Every route."""
         rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
-        shown = [(method_of(rule.methods), rule.rule) for rule in rules if rule.endpoint != "static"]
-        return {"routes": [f"{method} {path}" for method, path in shown if method]}
+        found = [(method_of(rule.methods), rule.rule) for rule in rules if rule.endpoint != "static"]
+        return Routes(routes=[f"{method} {path}" for method, path in found if method])
 
     return views
 

@@ -47,12 +47,12 @@ class Streams:
         self._open = 0
 
     def follow(
-        self, look: Look, after: int, environ: Mapping[str, Any], is_welcome: Callable[[], bool]
+        self, look: Look, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
     ) -> Iterator[bytes] | None:
         """What happens from the event after ``after`` on; None if the job has ended and nothing is left to say.
 
         Args:
-            is_welcome: whether the caller still is: a stream ends when its key does.
+            is_valid: whether the caller still is: a stream ends when its key does.
 
         Raises:
             UnknownName: no such job.
@@ -63,10 +63,10 @@ class Streams:
             return None
         if self._open >= MOST:
             raise TooManyListeners(f"{MOST} listeners already; try again later")
-        return self._followed(look, after, environ, is_welcome)
+        return self._followed(look, after, environ, is_valid)
 
     def _followed(
-        self, look: Look, after: int, environ: Mapping[str, Any], is_welcome: Callable[[], bool]
+        self, look: Look, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
     ) -> Iterator[bytes]:
         self._open += 1
         caller = find_client_socket(environ)
@@ -75,7 +75,7 @@ class Streams:
             for message in self._messages(look, after):
                 if message:
                     yield message
-                if self._draining() or not is_welcome() or (caller and self._has_left(caller)):
+                if self._draining() or not is_valid() or (caller and self._has_left(caller)):
                     return
         finally:
             self._open -= 1

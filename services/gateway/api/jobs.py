@@ -1,20 +1,21 @@
-"""Training jobs over HTTP: accept one, list them, show one. Others do the work; the ledger knows how it goes."""
+"""Training jobs over HTTP: accept one, list them, read one. Others do the work; the ledger knows how it goes."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import Headers, MultiDict
 
 from modelyard.models import catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
-from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.http.body import read_body
-from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.http.operation import Operation, Parameter, describe, json_view
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
 
 if TYPE_CHECKING:
@@ -22,12 +23,33 @@ if TYPE_CHECKING:
 
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_LISTED = 200
-LAST_EVENT_HEADER = "Last-Event-ID"
+MAX_LIMIT = 200
 EVENT_ID = re.compile(r"[0-9]{1,18}")
-KEY_HEADER = "Idempotency-Key"
-"""draft-ietf-httpapi-idempotency-key-header."""
-KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+IDEMPOTENCY_KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+IDEMPOTENCY_KEY_HEADER = Parameter(
+    "Idempotency-Key",  # draft-ietf-httpapi-idempotency-key-header
+    "header",
+    "The same key and body within a day give the same job.",
+    {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
+)
+LAST_EVENT_HEADER = Parameter(
+    "Last-Event-ID", "header", "Go on after this event.", {"type": "string", "pattern": f"^{EVENT_ID.pattern}$"}
+)
+FILTERS = (
+    Parameter("model", "query", "Only jobs of this model.", {"type": "string"}),
+    Parameter("group", "query", "Only jobs of this search.", {"type": "string"}),
+    Parameter(
+        "state",
+        "query",
+        "Only jobs in this state; may come several times.",
+        {"type": "array", "items": {"enum": list(State)}},
+    ),
+    Parameter(
+        "limit", "query", "How many jobs.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50}
+    ),
+    Parameter("before", "query", "Only jobs older than this one.", {"type": "string", "pattern": "^job-[0-9a-f]{16}$"}),
+)
+LOCATION = "/api/jobs/{id}"
 
 
 class InvalidJob(ModelyardError):
@@ -42,126 +64,182 @@ class NotEnded(ModelyardError):
     status = 409
 
 
+class JobResponse(Job):
+    """A training job; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress."""
+
+    stage: str | None
+    epoch: int | None
+    metrics: dict[str, Any]
+    version: int | None
+
+
+class JobEvent(Body):
+    """One line of a job's event log."""
+
+    id: int
+    at: datetime
+    kind: str
+    body: dict[str, Any]
+
+
+class JobWithEvents(JobResponse):
+    """A job with its events."""
+
+    events: list[JobEvent]
+
+
+class JobPage(Body):
+    """The newest first; ``next`` is the ``before`` of the page after this one."""
+
+    jobs: list[JobResponse]
+    next: str | None
+
+
 def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams: Streams) -> Blueprint:
     """The views under ``/api/jobs``. ``queue`` connects to the broker at its first call: predictions need none."""
-    views = Blueprint("training", __name__)
+    views = Blueprint("jobs", __name__)
 
     @views.post("/api/jobs")
-    def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-
-        asked = parse_json_body(JobRequest, read_body(request, MAX_BODY_BYTES))
-        job = accept_job(store, ledger, queue, asked)
-        return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
+    @json_view(
+        status=202,
+        max_body_bytes=MAX_BODY_BYTES,
+        location=LOCATION,
+        parameters=(IDEMPOTENCY_KEY_HEADER,),
+        errors=(404, 422),
+    )
+    def submit_job(body: JobRequest) -> JobResponse:
+        """Ask for a training job."""
+        return job_response(accept_job(store, ledger, queue, body))
 
     @views.get("/api/jobs")
-    def listed() -> dict[str, Any]:
-        asked = wanted(request.args)
-        limit = asked["limit"]
-        jobs = ledger.jobs.find(**asked | {"limit": limit + 1}, models=callers.current().scope)
-        shown_jobs = [shown(job) for job in jobs[:limit]]
-        return {"jobs": shown_jobs, "next": shown_jobs[-1]["id"] if len(jobs) > limit else None}
+    @json_view(parameters=FILTERS, errors=(404,))
+    def list_jobs() -> JobPage:
+        """Jobs, the newest first."""
+        filters = parse_filters(request.args)
+        limit = filters["limit"]
+        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=principals.current().scope)
+        page = [job_response(job) for job in jobs[:limit]]
+        return JobPage.model_construct(jobs=page, next=page[-1].id if len(jobs) > limit else None)
 
     @views.get("/api/jobs/<job_id>")
-    def one(job_id: str) -> dict[str, Any]:
-        job, events = ledger.jobs.get(job_id, callers.current().scope), ledger.jobs.events(job_id)
-        return shown(job) | {"events": [vars(event) for event in events]}
+    @json_view(errors=(404,))
+    def get_job(job_id: str) -> JobWithEvents:
+        """A job and its events."""
+        job = job_response(ledger.jobs.get(job_id, principals.current().scope))
+        events = [JobEvent.model_validate(event) for event in ledger.jobs.events(job_id)]
+        return JobWithEvents.model_construct(**vars(job), events=events)
 
     @views.get("/api/jobs/<job_id>/events")
-    def events(job_id: str) -> Response:
-        caller = callers.current()
+    @describe(
+        Operation(
+            "A job's events as they happen (Server-Sent Events); 204 when there will be none.",
+            {200: {job_events.TYPE: None}, 204: {}},
+            parameters=(LAST_EVENT_HEADER,),
+            errors=(404,),
+        )
+    )
+    def stream_events(job_id: str) -> Response:
+        principal = principals.current()
 
-        def look(after: int) -> tuple[Job, Sequence[Event]]:
-            return ledger.jobs.get(job_id, caller.scope), ledger.jobs.events(job_id, after)
+        def poll(after: int) -> tuple[Job, Sequence[Event]]:
+            return ledger.jobs.get(job_id, principal.scope), ledger.jobs.events(job_id, after)
 
-        after = last_event(request.headers.get(LAST_EVENT_HEADER))
-        told = streams.follow(look, after, request.environ, caller.is_welcome)
-        return Response(status=204) if told is None else Response(told, mimetype=job_events.TYPE)
+        after = parse_event_id(request.headers.get(LAST_EVENT_HEADER.name))
+        stream = streams.follow(poll, after, request.environ, principal.is_valid)
+        return Response(status=204) if stream is None else Response(stream, mimetype=job_events.TYPE)
 
     @views.get("/api/jobs/<job_id>/log")
-    def log(job_id: str) -> Response:
-        job = ledger.jobs.get(job_id, callers.current().scope)
+    @describe(
+        Operation(
+            "What a job's processes wrote, of all attempts; the newest 256 KB.",
+            {200: {"text/plain": None}},
+            errors=(404,),
+        )
+    )
+    def read_log(job_id: str) -> Response:
+        job = ledger.jobs.get(job_id, principals.current().scope)
         return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
-    def retry(job_id: str) -> tuple[dict[str, Any], int, dict[str, str]]:
-
+    @json_view(status=202, location=LOCATION, parameters=(IDEMPOTENCY_KEY_HEADER,), errors=(404, 409, 422))
+    def retry_job(job_id: str) -> JobResponse:
+        """Try a job that has ended once more, as a new job."""
         ended = own_job(ledger, job_id)
         if not ended.finished_at:
             raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
-        asked = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
-        job = accept_job(store, ledger, queue, asked, retry_of=job_id)
-        return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
+        again = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
+        return job_response(accept_job(store, ledger, queue, again, retry_of=job_id))
 
     @views.post("/api/jobs/<job_id>:cancel")
-    def cancel(job_id: str) -> dict[str, Any]:
-        return shown(ledger.jobs.cancel(own_job(ledger, job_id).id, callers.author()))
+    @json_view(errors=(404, 409))
+    def cancel_job(job_id: str) -> JobResponse:
+        """End a job that waits or runs."""
+        return job_response(ledger.jobs.cancel(own_job(ledger, job_id).id, principals.author()))
 
     return views
 
 
 def accept_job(
-    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", asked: JobRequest, retry_of: str | None = None
+    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", body: JobRequest, retry_of: str | None = None
 ) -> Job:
     """Accepts a job of this request, once for each idempotency key; raises what is wrong with it."""
     from modelyard.services import jobs
 
-    caller, key = callers.current(), idempotency_key(request.headers.get(KEY_HEADER))
-    known = caller.catalog(catalog.read(store.root))
-    return jobs.accept(known, ledger, queue(), asked, callers.author(), key=caller.own(key), retry_of=retry_of)
+    principal, key = principals.current(), parse_idempotency_key(request.headers)
+    known = principal.catalog(catalog.read(store.root))
+    return jobs.accept(known, ledger, queue(), body, principals.author(), key=principal.own(key), retry_of=retry_of)
 
 
 def own_job(ledger: Ledger, job_id: str) -> Job:
     """A job that the principal may end or retry; raises ``UnknownName``: anybody else's is not there."""
-    return ledger.jobs.get(job_id, callers.current().scope, by=callers.owner())
+    return ledger.jobs.get(job_id, principals.current().scope, by=principals.owner())
 
 
-FILTERS = ("model", "group", "state", "limit", "before")
-
-
-def wanted(asked: MultiDict[str, str]) -> dict[str, Any]:
+def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:
     """Which jobs to list, as ``Jobs.find`` takes it: of a model or search, in some states, how many, older than one.
 
     Raises:
         InvalidJob: names the parameter, and what it may be.
     """
-    for name in asked:
-        if name not in FILTERS:
-            raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(FILTERS)}")
-    for state in asked.getlist("state"):
+    known = [parameter.name for parameter in FILTERS]
+    for name in query:
+        if name not in known:
+            raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
+    for state in query.getlist("state"):
         if state not in list(State):
             raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(State)}")
-    limit = asked.get("limit", default="50")
-    if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LISTED:
-        raise InvalidJob(f"limit: received {limit[:40]!r}, allowed: 1 to {MAX_LISTED}")
-    plain = {name: asked.get(name) for name in ("model", "group", "before")}
-    return plain | {"states": asked.getlist("state") or None, "limit": int(limit)}
+    limit = query.get("limit", default="50")
+    if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise InvalidJob(f"limit: received {limit[:40]!r}, allowed: 1 to {MAX_LIMIT}")
+    plain = {name: query.get(name) for name in ("model", "group", "before")}
+    return plain | {"states": query.getlist("state") or None, "limit": int(limit)}
 
 
-def idempotency_key(given: str | None) -> str | None:
+def parse_idempotency_key(headers: Headers) -> str | None:
     """Raises ``InvalidJob`` if it is empty, too long, or not printable ASCII."""
-    if given is None:
-        return None
-    if not KEY.fullmatch(given):
-        raise InvalidJob(f"{KEY_HEADER}: expected 1 to 255 printable ASCII characters, received {given[:40]!r}")
-    return given
+    name = IDEMPOTENCY_KEY_HEADER.name
+    received = headers.get(name)
+    if received is not None and not IDEMPOTENCY_KEY.fullmatch(received):
+        raise InvalidJob(f"{name}: expected 1 to 255 printable ASCII characters, received {received[:40]!r}")
+    return received
 
 
-def last_event(given: str | None) -> int:
+def parse_event_id(received: str | None) -> int:
     """The event to go on after; raises ``InvalidJob`` if that is no event's id."""
-    if not given:
+    if not received:
         return 0
-    if not EVENT_ID.fullmatch(given):
-        raise InvalidJob(f"{LAST_EVENT_HEADER}: expected the id of an event, received {given[:40]!r}")
-    return int(given)
+    if not EVENT_ID.fullmatch(received):
+        raise InvalidJob(f"{LAST_EVENT_HEADER.name}: expected the id of an event, received {received[:40]!r}")
+    return int(received)
 
 
-def shown(job: Job) -> dict[str, Any]:
-    """A job as callers see it; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress."""
+def job_response(job: Job) -> JobResponse:
+    """Nothing is checked once more: an older release may have accepted what this one does not."""
     progress: Mapping[str, Any] = job.progress
-    return {
+    return JobResponse.model_construct(
         **vars(job),
-        "stage": progress.get("stage"),
-        "epoch": progress.get("epoch"),
-        "metrics": job.result.get("metrics") or progress.get("metrics") or {},
-        "version": job.result.get("version"),
-    }
+        stage=progress.get("stage"),
+        epoch=progress.get("epoch"),
+        metrics=job.result.get("metrics") or progress.get("metrics") or {},
+        version=job.result.get("version"),
+    )

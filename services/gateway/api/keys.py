@@ -1,27 +1,52 @@
-"""``/api/keys``: who has keys, a new one, and the end of one. For admins."""
+"""``/api/keys``: list keys, create one, revoke one. For admins."""
 
-from typing import Any
+from datetime import datetime
+from typing import Literal
 
 import structlog
-from flask import Blueprint, request
+from flask import Blueprint
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.http.body import read_body
-from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.keys import Key, KeyAsked
+from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES = 16 * 1024
 
-
-class NoKeysHere(ModelyardError):
+class NoAuthentication(ModelyardError):
     """The gateway asks nobody for a key."""
 
     status = 409
+
+
+class KeyResponse(Body):
+    """A key, without its secret."""
+
+    prefix: str
+    name: str
+    role: Role
+    models: tuple[str, ...]
+    state: Literal["active", "expired", "revoked"]
+    by: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class CreatedKey(KeyResponse):
+    """The key itself, this once."""
+
+    key: str
+
+
+class KeyList(Body):
+    """Those that have ended, too."""
+
+    keys: list[KeyResponse]
 
 
 def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
@@ -29,38 +54,29 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     views = Blueprint("keys", __name__)
 
     @views.get("/api/keys")
-    def listed() -> dict[str, Any]:
-        return {"keys": [shown(key) for key in ledger.keys.all()]}
+    @json_view()
+    def list_keys() -> KeyList:
+        """API keys, without their secrets."""
+        return KeyList(keys=[KeyResponse.model_validate(key) for key in ledger.keys.all()])
 
     @views.post("/api/keys")
-    def create() -> tuple[dict[str, Any], int]:
-        body = read_body(request, MAX_BODY_BYTES)
+    @json_view(status=201, errors=(409,))
+    def create_key(body: KeyRequest) -> CreatedKey:
+        """Create an API key; the response is the only one that has it."""
         if settings.key_secret is None:
-            raise NoKeysHere("everybody is let in here: set MODELYARD_KEY_SECRET first")
-        by = callers.author()
-        key, text = ledger.keys.create(parse_json_body(KeyAsked, body), by, settings.key_bytes)
-        log.warning("key created", created=shown(key), by=by)
-        return shown(key) | {"key": text}, 201
+            raise NoAuthentication("API keys are not asked for here: set MODELYARD_KEY_SECRET first")
+        by = principals.author()
+        key, text = ledger.keys.create(body, by, settings.key_bytes)
+        created = KeyResponse.model_validate(key)
+        log.warning("key created", created=created.model_dump(), by=by)
+        return CreatedKey(**vars(created), key=text)
 
     @views.delete("/api/keys/<prefix>")
-    def revoke(prefix: str) -> dict[str, Any]:
-        key = ledger.keys.revoke(prefix)
-        log.warning("key revoked", revoked=shown(key), by=callers.author())
-        return shown(key)
+    @json_view(errors=(404,))
+    def revoke_key(prefix: str) -> KeyResponse:
+        """End an API key, everywhere within five seconds."""
+        key = KeyResponse.model_validate(ledger.keys.revoke(prefix))
+        log.warning("key revoked", revoked=key.model_dump(), by=principals.author())
+        return key
 
     return views
-
-
-def shown(key: Key) -> dict[str, Any]:
-    """A key as admins see it."""
-    return {
-        "prefix": key.prefix,
-        "name": key.name,
-        "role": key.role,
-        "models": key.models,
-        "state": key.state,
-        "by": key.by,
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-    }

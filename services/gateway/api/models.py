@@ -1,15 +1,19 @@
 """What there is: models and versions in the store, and their state in the model server."""
 
-from typing import Any
+from datetime import datetime
 
 from flask import Blueprint
 
 from modelyard.models import catalog
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import DataRecord, RecipeRecord, Verdict
+from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.models.types import Source, Task
+from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.http.json_body import Body, Error
+from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
 from modelyard.services.gateway.serving.predictor import Predictor
 
 UNKNOWN = "unknown"
@@ -18,35 +22,115 @@ NOT_LOADED = "not loaded"
 """State of a version that the model server has never heard of; the others are TensorFlow Serving's."""
 
 
+class Metric(Body):
+    """The number that the gate judged by, on the test split."""
+
+    name: str
+    value: float
+
+
+class DataName(Body):
+    """What a version was trained on."""
+
+    name: str
+    source: Source
+
+
+class ModelSummary(Body):
+    """A model by its stable version."""
+
+    name: str
+    task: Task
+    summary: str
+    stable: int | None
+    metric: Metric
+    data: DataName
+    labels: tuple[str, ...]
+
+
+class DamagedModel(Error):
+    """A model whose version cannot be read."""
+
+    name: str
+    stable: int | None
+
+
+class Models(Body):
+    """What is served, and what can be trained."""
+
+    models: list[ModelSummary | DamagedModel]
+    trainable: list[str]
+
+
+class VersionRecord(Body):
+    """Where a version came from and how good it is."""
+
+    version: int
+    created_at: datetime
+    metrics: dict[str, float]
+    data: DataRecord
+    recipe: RecipeRecord
+    verdict: Verdict
+    state: str
+
+
+class DamagedVersion(Error):
+    """A version that cannot be read."""
+
+    version: int
+    state: str
+
+
+class RolloutState(Body):
+    """Which versions are loaded, and which one answers."""
+
+    stable: int | None
+    canary: Canary | None
+    shadow: Shadow | None
+    labels: dict[str, int]
+    keep: tuple[int, ...]
+
+
+class ModelRecord(Body):
+    """A model with all its versions."""
+
+    name: str
+    rollout: RolloutState
+    versions: list[VersionRecord | DamagedVersion]
+
+
 def routes(store: Store, predictor: Predictor) -> Blueprint:
     """``/api/models``, which knows where versions came from."""
-    views = Blueprint("registry", __name__)
+    views = Blueprint("models", __name__)
 
     @views.get("/api/models")
-    def all_models() -> dict[str, Any]:
-        caller = callers.current()
-        known = caller.catalog(catalog.read(store.root))
-        seen = [model for model in store.models() if caller.sees(model) and store.versions(model)]
-        return {
-            "models": [summary(store, predictor, model) for model in seen],
-            "trainable": sorted(known.trainable) if known else [],
-        }
+    @json_view()
+    def list_models() -> Models:
+        """Models by their stable version."""
+        principal = principals.current()
+        known = principal.catalog(catalog.read(store.root))
+        visible = [model for model in store.models() if principal.sees(model) and store.versions(model)]
+        return Models(
+            models=[summarise(store, predictor, model) for model in visible],
+            trainable=sorted(known.trainable) if known else [],
+        )
 
     @views.get("/api/models/<model>")
-    def one_model(model: str) -> dict[str, Any]:
+    @json_view(errors=MODEL_SERVER_ERRORS)
+    def get_model(model: str) -> ModelRecord:
+        """A model with all its versions."""
         versions = store.known_versions(model)
-        states = states_of(predictor, model, versions)
-        rollout = predictor.rollout(model).model_dump(exclude={"history"})
-        return {
-            "name": model,
-            "rollout": rollout,
-            "versions": [describe(store, model, number) | {"state": states[number]} for number in versions],
-        }
+        states = find_states(predictor, model, versions)
+        return ModelRecord(
+            name=model,
+            rollout=RolloutState.model_validate(predictor.rollout(model)),
+            versions=[read_version(store, model, number, states[number]) for number in versions],
+        )
 
     return views
 
 
-def states_of(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
+def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
         found = predictor.states(model)
@@ -55,33 +139,36 @@ def states_of(predictor: Predictor, model: str, versions: tuple[int, ...]) -> di
     return {number: found.get(number, NOT_LOADED) for number in versions}
 
 
-def summary(store: Store, predictor: Predictor, model: str) -> dict[str, Any]:
+def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | DamagedModel:
     """A model by its stable version, or by its newest one where none is stable."""
     stable = predictor.rollout(model).stable
     try:
-        shown = store.manifest(model, stable or store.versions(model)[-1])
+        manifest = store.manifest(model, stable or store.versions(model)[-1])
     except CorruptData as error:
-        return {"name": model, "stable": stable, "error": str(error)}
-    return {
-        "name": model,
-        "task": shown.task,
-        "summary": shown.summary,
-        "stable": stable,
-        "metric": headline(shown),
-        "data": {"name": shown.data.name, "source": shown.data.source},
-        "labels": shown.labels,
-    }
+        return DamagedModel(name=model, stable=stable, error=str(error))
+    return ModelSummary(
+        name=model,
+        task=manifest.task,
+        summary=manifest.summary,
+        stable=stable,
+        metric=Metric(name=manifest.verdict.metric, value=manifest.verdict.value),
+        data=DataName(name=manifest.data.name, source=manifest.data.source),
+        labels=manifest.labels,
+    )
 
 
-def headline(manifest: Manifest) -> dict[str, Any]:
-    """The one number that the gate judged by, on the test split."""
-    return {"name": manifest.verdict.metric, "value": manifest.verdict.value}
-
-
-def describe(store: Store, model: str, version: int) -> dict[str, Any]:
+def read_version(store: Store, model: str, version: int, state: str) -> VersionRecord | DamagedVersion:
     """Where a version came from and how good it is."""
     try:
-        found = store.manifest(model, version)
+        manifest = store.manifest(model, version)
     except CorruptData as error:
-        return {"version": version, "error": str(error)}
-    return found.model_dump(include={"version", "created_at", "metrics", "data", "recipe", "verdict"})
+        return DamagedVersion(version=version, error=str(error), state=state)
+    return VersionRecord(
+        version=version,
+        created_at=manifest.created_at,
+        metrics=manifest.metrics,
+        data=manifest.data,
+        recipe=manifest.recipe,
+        verdict=manifest.verdict,
+        state=state,
+    )

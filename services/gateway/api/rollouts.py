@@ -1,151 +1,125 @@
-"""Which version answers, decided by a person: promote one, roll one back, see who decided what.
+"""Which version answers, decided by a person: promote one, roll one back, read who decided what.
 
 These write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work when those do not.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Any
 
 import structlog
-from flask import Blueprint, request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from flask import Blueprint
 
-from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.models.errors import StorageFailed
 from modelyard.models.registry import retention, rollout
-from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.rollout import Canary, Rollout, Shadow
+from modelyard.models.registry.manifest import (
+    BaselineRecord,
+    DataRecord,
+    Environment,
+    Manifest,
+    RecipeRecord,
+    Training,
+    Verdict,
+)
+from modelyard.models.registry.rollout import Change, Rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.stages.promote import let_in
-from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.http.body import read_body
-from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.models.types import Task
+from modelyard.services.gateway.api import rollout_changes
+from modelyard.services.gateway.api.models import RolloutState
+from modelyard.services.gateway.api.rollout_changes import NO_REASON, PromotionRequest, RollbackRequest, RolloutRequest
+from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.keys import without_secrets
 from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
 
-Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
-Reason = Annotated[str, Field(max_length=500), AfterValidator(without_secrets)]
-"""Kept for good, for whoever looks at the history."""
-Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-OURS = ("stable", "canary", "shadow")
-"""Labels that follow from the rollout."""
-Role = Callable[..., Rollout]
-"""``(rollout, version, by=, reason=, detail=)`` -> the rollout in which the version has it."""
 
-MAX_BODY_BYTES = 16 * 1024
-LOAD_DEADLINE_S = 30.0
-"""How long a caller waits for a version to be loaded; the model servers go on."""
+class RolloutHistory(RolloutState):
+    """Who decided what, the newest change first."""
+
+    history: list[Change]
 
 
-class NotPromoted(ModelyardError):
-    """The version may not answer, or its answers differ from training; says which."""
+class ObservedRollout(RolloutHistory):
+    """And what was counted of a canary and a shadow; null where there is neither, or the ledger is away."""
 
-    status = 409
-
-
-class Rollback(BaseModel):
-    """Why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: Reason = ""
+    observed: dict[str, Any] | None
 
 
-class Forcible(BaseModel):
-    """A change that the gate's verdict may speak against."""
+class DecisionRecord(Body):
+    """Where a version came from, how it was judged, and every decision about it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: Reason = ""
-    force: bool = False
-
-    @model_validator(mode="after")
-    def _forced_for_a_reason(self) -> Self:
-        if self.force and not self.reason.strip():
-            raise ValueError("force needs a reason")
-        return self
-
-
-class Promotion(Forcible):
-    """Which version is to be stable."""
-
-    version: Number
-
-
-class CanaryAsked(BaseModel):
-    """Which version gets which share of the requests that name none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Number
-    percent: float = Field(10.0, ge=0, le=100)
-    judged: bool = True
-    enough: int = Field(10_000, ge=1, le=10**9)
-
-
-class RolloutAsked(Forcible):
-    """Roles of versions; what is left out stays as it is, null ends it."""
-
-    canary: CanaryAsked | None = None
-    shadow: Number | None = None
-    labels: dict[Label, Number | None] = Field({}, max_length=16)
-
-    @field_validator("labels")
-    @classmethod
-    def _not_ours(cls, labels: dict[str, int | None]) -> dict[str, int | None]:
-        if taken := sorted(set(labels) & set(OURS)):
-            raise ValueError(f"{', '.join(taken)} cannot be given: they follow from the rollout")
-        return labels
+    model: str
+    version: int
+    task: Task
+    summary: str
+    created_at: datetime
+    input: dict[str, Any]
+    labels: tuple[str, ...]
+    data: DataRecord
+    recipe: RecipeRecord
+    training: Training
+    metrics: dict[str, float]
+    baseline: BaselineRecord | None
+    verdict: Verdict
+    environment: Environment
+    job: str | None
+    stable: bool
+    loaded: bool
+    roles: list[str]
+    removed: bool
+    changes: list[Change]
 
 
 def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint:
     """The views under ``/api/models`` that say, and change, which version answers."""
     views = Blueprint("rollouts", __name__)
-    changes = Changes(store, settings.serving)
 
     @views.get("/api/models/<model>/rollout")
-    def shown(model: str) -> dict[str, Any]:
+    @json_view(errors=(404,))
+    def get_rollout(model: str) -> ObservedRollout:
+        """Which version answers, and who decided what."""
         store.known_versions(model)
         now = rollout.read(store, model)
-        return told(now) | {"observed": observed(ledger, model, now)}
+        return ObservedRollout(**vars(rollout_history(now)), observed=observed_counts(ledger, model, now))
 
     @views.get("/api/models/<model>/versions/<version:version>")
-    def record(model: str, version: int) -> dict[str, Any]:
-        return record_of(store, model, version)
+    @json_view(errors=(404,))
+    def get_version(model: str, version: int) -> DecisionRecord:
+        """A version's decision record."""
+        return decision_record(store, model, version)
 
     @views.post("/api/models/<model:model>:rollback")
-    def roll_back(model: str) -> dict[str, Any]:
-        asked = parse_json_body(Rollback, read_body(request, MAX_BODY_BYTES) or b"{}")
+    @json_view(empty_body=b"{}", errors=(404, 409))
+    def roll_back(model: str, body: RollbackRequest) -> RolloutHistory:
+        """Let the version before answer again, at once."""
         store.known_versions(model)
-        by, reason = callers.author(), asked.reason or "asked for"
+        by, reason = principals.author(), body.reason or NO_REASON
         changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
-        return told(changed)
+        return rollout_history(changed)
 
     @views.post("/api/models/<model:model>:promote")
-    def make_stable(model: str) -> dict[str, Any]:
-        asked = parse_json_body(Promotion, read_body(request, MAX_BODY_BYTES))
+    @json_view(errors=(404, 409))
+    def promote(model: str, body: PromotionRequest) -> RolloutHistory:
+        """Let a version answer, once every model server gives the answers that it gave in training."""
         store.known_versions(model)
-        by = callers.author()
-        if rollout.read(store, model).stable != asked.version:
-            changes.let_in(model, asked.version, asked, by, Rollout.promote)
-        return told(rollout.read(store, model))
+        rollout_changes.promote(store, settings.serving, model, body, principals.author())
+        return rollout_history(rollout.read(store, model))
 
     @views.post("/api/models/<model>/rollout")
-    def change(model: str) -> dict[str, Any]:
-        asked = parse_json_body(RolloutAsked, read_body(request, MAX_BODY_BYTES))
+    @json_view(errors=(404, 409))
+    def change_rollout(model: str, body: RolloutRequest) -> RolloutHistory:
+        """Give versions roles, or end them: a canary's share, a shadow, labels."""
         store.known_versions(model)
-        changes.make(model, asked, callers.author())
-        return told(rollout.read(store, model))
+        rollout_changes.change_roles(store, settings.serving, model, body, principals.author())
+        return rollout_history(rollout.read(store, model))
 
     return views
 
 
-def observed(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:
+def observed_counts(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:
     """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
     try:
         found: dict[str, Any] = {}
@@ -160,102 +134,22 @@ def observed(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | N
     return found or None
 
 
-class Changes:
-    """What a person asks of a model's rollout."""
-
-    def __init__(self, store: Store, serving: Sequence[str]) -> None:
-        self._store, self._serving = store, serving
-
-    def make(self, model: str, asked: RolloutAsked, by: str) -> None:
-        """One role after the other, those that end first.
-
-        Raises:
-            UnknownName: no such version.
-            NotPossible: nothing is stable, there is nothing to end, or the version has that role.
-            NotPromoted: a version may not answer, or did not pass; what was before it still is.
-        """
-        reason = asked.reason or "asked for"
-        for end in endings(asked):
-            rollout.change(self._store, model, partial(end, by=by, reason=reason))
-        for version, role in beginnings(asked):
-            self.let_in(model, version, asked, by, role)
-
-    def let_in(self, model: str, version: int, asked: Forcible, by: str, role: Role) -> None:
-        """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
-        manifest, now = self._store.manifest(model, version), rollout.read(self._store, model)
-        role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
-        reason = objection(manifest, self._store.manifest(model, now.stable) if now.stable else None)
-        if reason and not asked.force:
-            raise NotPromoted(f"{reason}; ask with force and a reason if it is to answer all the same")
-        why = f"{asked.reason} (forced: {reason})" if reason else asked.reason
-
-        def edit(now: Rollout, because: str, detail: dict[str, Any]) -> Rollout:
-            return role(now, version, by=by, reason=because, detail=detail)
-
-        done = let_in(
-            self._store,
-            manifest,
-            self._serving,
-            edit,
-            by=by,
-            report=lambda _: None,
-            why=why,
-            deadline_s=LOAD_DEADLINE_S,
-        )
-        if not done.promoted:
-            raise NotPromoted(f"version {version} was not let in: {done.reason}")
-        log.warning("rollout changed", model=model, version=version, by=by, forced=bool(reason))
-
-
-def endings(asked: RolloutAsked) -> Iterator[Callable[..., Rollout]]:
-    """What takes roles away: edits that are told by whom and why."""
-    if "canary" in asked.model_fields_set and asked.canary is None:
-        yield Rollout.end_canary
-    if "shadow" in asked.model_fields_set and asked.shadow is None:
-        yield Rollout.end_shadow
-    for label, version in asked.labels.items():
-        if version is None:
-            yield lambda now, label=label, **said: now.unlabel(label, **said)
-
-
-def beginnings(asked: RolloutAsked) -> Iterator[tuple[int, Role]]:
-    """Versions, and the role that each is to get."""
-    since = datetime.now(UTC)
-    if asked.canary:
-        canary = Canary(**asked.canary.model_dump(), since=since)
-        yield canary.version, lambda now, _, **said: now.start_canary(canary, **said)
-    if asked.shadow:
-        shadow = Shadow(version=asked.shadow, since=since)
-        yield shadow.version, lambda now, _, **said: now.start_shadow(shadow, **said)
-    for label, version in asked.labels.items():
-        if version is not None:
-            yield version, lambda now, number, label=label, **said: now.label(label, number, **said)
-
-
-def objection(manifest: Manifest, stable: Manifest | None) -> str:
-    """Why a version should not answer; empty if nothing speaks against it."""
-    if not manifest.verdict.accepted:
-        return f"version {manifest.version} failed its gate: {'; '.join(manifest.verdict.reasons)}"
-    if manifest.data.source == "sample" and stable and stable.data.source == "real":
-        return f"version {manifest.version} was trained on the sample, version {stable.version} on the real data"
-    return ""
-
-
-def record_of(store: Store, model: str, version: int) -> dict[str, Any]:
-    """The decision record: where a version came from, how it was judged, and every decision about it."""
+def decision_record(store: Store, model: str, version: int) -> DecisionRecord:
+    """Also of a version that was removed."""
     manifest, now = retention.record(store, model, version), rollout.read(store, model)
-    about = [
-        change for change in rollout.journal(store, model) if version in (change.version, change.detail.get("from"))
-    ]
-    return manifest.model_dump(exclude={"files", "signatures", "example", "format"}) | {
-        "stable": now.stable == version,
-        "loaded": version in now.loaded,
-        "roles": [role for role, number in now.named.items() if number == version],
-        "removed": version not in store.versions(model),
-        "changes": [change.model_dump() for change in about],
-    }
+    known = {name: getattr(manifest, name) for name in DecisionRecord.model_fields.keys() & Manifest.model_fields}
+    changes = rollout.journal(store, model)
+    return DecisionRecord(
+        **known | {"input": manifest.input.model_dump()},
+        stable=now.stable == version,
+        loaded=version in now.loaded,
+        roles=[role for role, number in now.named.items() if number == version],
+        removed=version not in store.versions(model),
+        changes=[change for change in changes if version in (change.version, change.detail.get("from"))],
+    )
 
 
-def told(now: rollout.Rollout) -> dict[str, Any]:
-    """A rollout with its history, the newest change first."""
-    return now.model_dump() | {"history": [change.model_dump() for change in reversed(now.history)]}
+def rollout_history(now: Rollout) -> RolloutHistory:
+    """The newest change first."""
+    state = RolloutState.model_validate(now)
+    return RolloutHistory(**vars(state), history=list(reversed(now.history)))

@@ -146,7 +146,7 @@ class Keyring:
             role=key.role,
             permissions=ROLES[key.role],
             models=frozenset(key.models),
-            is_welcome=partial(self._is_good, key.prefix),
+            is_valid=partial(self._is_good, key.prefix),
         )
         return Held(key.digest, caller, key.revoked_at is not None, ends_at)
 

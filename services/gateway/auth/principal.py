@@ -21,7 +21,7 @@ class Caller:
     permissions: frozenset[Permission] = frozenset()
     models: frozenset[str] = frozenset()
     """Those that the key is for; none for all."""
-    is_welcome: Callable[[], bool] = lambda: True
+    is_valid: Callable[[], bool] = lambda: True
     """Whether they still are, for answers that take long."""
 
     def may(self, permission: Permission) -> bool:

@@ -63,17 +63,17 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     predictor, limits = predictions.predictor, predictions.limits
     task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
     body = open_stream(request.stream, headers.get("content-encoding"))
-    read = read_while_welcome(body.read, callers.current().is_welcome)
+    read = read_while_valid(body.read, callers.current().is_valid)
     stream = BulkStream(task, read, find_client_socket(request.environ))
     predictor.wait_for(stream.start())
     return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))
 
 
-def read_while_welcome(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
+def read_while_valid(read: Callable[[int], bytes], is_valid: Callable[[], bool]) -> Callable[[int], bytes]:
     """Reads as long as the client's key is good; raises ``KeyEnded``."""
 
     def read_chunk(size: int) -> bytes:
-        if not is_welcome():
+        if not is_valid():
             raise KeyEnded("the API key has ended; what came before is answered")
         return read(size)
 

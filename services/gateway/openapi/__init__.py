@@ -1,4 +1,4 @@
-"""The OpenAPI document: ``operations`` says what each view takes and answers, files named like views in what form.
+"""The OpenAPI document: of views that describe themselves, and of ``protocols``, which speaks for the others.
 
 All but ``views`` is loaded by the first who asks for the document.
 """

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, RootModel
 
 from modelyard.models.types import Source
-from modelyard.services.gateway.openapi.body import Body, Digits, Error
+from modelyard.services.gateway.http.json_body import Body, Digits, Error
 
 
 class Rows(Body):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, RootModel
 
 from modelyard.services.gateway.codecs.oip.binary import DATATYPES
-from modelyard.services.gateway.openapi.body import Body, Digits, Size
+from modelyard.services.gateway.http.json_body import Body, Digits, Size
 
 Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES.values())})]
 """The protocol's names of types."""
@@ -17,6 +17,12 @@ class Server(Body):
     name: str
     version: str
     extensions: list[str]
+
+
+class Live(Body):
+    """The process answers."""
+
+    live: Literal[True]
 
 
 class V2Ready(Body):

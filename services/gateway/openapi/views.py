@@ -4,9 +4,13 @@ What it takes to write the document is loaded by the first who asks.
 """
 
 from functools import cache
+from typing import Any
 
 from flask import Blueprint, Response, current_app
 from flask_swagger_ui import get_swaggerui_blueprint
+from pydantic import RootModel
+
+from modelyard.services.gateway.http.operation import JSON, Operation, describe
 
 CONTENT_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
@@ -15,19 +19,24 @@ CONTENT_POLICY = (
 """The page holds one script of its own; nothing comes from elsewhere, and nothing goes there."""
 
 
+class Document(RootModel[dict[str, Any]]):
+    """OpenAPI 3.1."""
+
+
 def routes() -> Blueprint:
     """The one view."""
     views = Blueprint("openapi", __name__)
 
     @cache
-    def written() -> str:
-        from modelyard.services.gateway.openapi import document as content  # holds apispec and many schemas
+    def encoded_document() -> str:
+        from modelyard.services.gateway.openapi.document import build_document  # holds many schemas
 
-        return current_app.json.dumps(content.build(current_app.url_map))
+        return current_app.json.dumps(build_document(current_app.url_map, current_app.view_functions))
 
     @views.get("/openapi.json")
-    def document() -> Response:
-        return Response(written(), mimetype="application/json")
+    @describe(Operation("This document.", {200: {JSON: Document}}))
+    def get_document() -> Response:
+        return Response(encoded_document(), mimetype=JSON)
 
     return views
 

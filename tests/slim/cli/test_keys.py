@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from modelyard.models.errors import UnknownName
 from modelyard.services import keys as values
-from modelyard.services.keys import Key, KeyAsked, Role, TooManyKeys
+from modelyard.services.keys import Key, KeyRequest, Role, TooManyKeys
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
@@ -29,7 +29,7 @@ def keys(ledger: Ledger) -> Keys:
 
 
 def create(keys: Keys, name: str = "ann", role: Role = Role.VIEWER, days: int = 1) -> tuple[Key, str]:
-    return keys.create(KeyAsked(name=name, role=role, days=days), "test", SECRET)
+    return keys.create(KeyRequest(name=name, role=role, days=days), "test", SECRET)
 
 
 def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Keys, ledger_url: str) -> None:
@@ -118,7 +118,7 @@ def test_revoking_again_changes_nothing(keys: Keys) -> None:
 def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     """Names that look like the system's own, roles that there are not, an admin of some models."""
     with pytest.raises(ValidationError):
-        KeyAsked.model_validate({"name": "ann", "role": "viewer", **wrong})
+        KeyRequest.model_validate({"name": "ann", "role": "viewer", **wrong})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import Answer, Feedback, ToldBefore, UnknownAnswer, limited
+from modelyard.services.ledger.feedback import AlreadyRecorded, Answer, Feedback, UnknownAnswer, limited
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
 NOW = datetime.now(UTC)
@@ -213,21 +213,21 @@ def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
     for number in range(5):
         again = replace(answer_of(number), content=np.float32(number % 4).tobytes())
         feedback.keep([again])
-        feedback.tell(again, float(number), right=None, client="ann")
+        feedback.record(again, float(number), right=None, client="ann")
     assert [example.truth for example in feedback.examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
     assert [example.truth for example in feedback.examples(HALF_PLUS, 2)] == [3, 4]
     assert feedback.examples(HALF_PLUS, 10, until=NOW) == ()
     assert feedback.count(HALF_PLUS) == 5
     assert feedback.count(HALF_PLUS, datetime.now(UTC)) == 0
-    with pytest.raises(ToldBefore):
-        feedback.tell(again, 1.0, right=None, client="bob")
+    with pytest.raises(AlreadyRecorded):
+        feedback.record(again, 1.0, right=None, client="bob")
 
 
 def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
     """The first that they said are kept."""
     for number in range(10):
         feedback.keep([answer_of(number)])
-        feedback.tell(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
+        feedback.record(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
     kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=0)]
     assert kept == [0, 1, 2, 8, 9]
     assert len(list(limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=7))) == 9
@@ -237,5 +237,5 @@ def test_mistakes_count_from_the_trials_beginning(feedback: Feedback) -> None:
     """An answer of before, and feedback on it, say nothing of the trial."""
     for number, at in enumerate((NOW - timedelta(hours=2), NOW)):
         feedback.keep([answer_of(number, at=at, version=3)])
-        feedback.tell(answer_of(number, version=3), 1.0, right=False, client="ann")
+        feedback.record(answer_of(number, version=3), 1.0, right=False, client="ann")
     assert feedback.mistakes(HALF_PLUS, NOW - timedelta(hours=1)) == {3: (1, 1)}

@@ -16,8 +16,8 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("examples", "feedback", "health", "keys", "openapi", "predict", "registry"),
-    *("rollouts", "searches", "tfs", "training", "triggers", "v2"),
+    *("examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
+    *("rollouts", "searches", "tfs", "triggers", "v2"),
 )
 CASES = 6
 """Of each kind for each operation."""

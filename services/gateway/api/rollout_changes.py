@@ -1,0 +1,152 @@
+"""Changes of a model's rollout that a person asks for: which version gets which role, once it may answer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Self
+
+import structlog
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from modelyard.models.registry import rollout
+from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
+from modelyard.models.registry.rollout import Canary, Rollout, Shadow
+from modelyard.models.registry.store import Store
+from modelyard.pipeline.stages.promote import let_in
+from modelyard.services.keys import without_secrets
+
+log = structlog.get_logger()
+
+Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Reason = Annotated[str, Field(max_length=500), AfterValidator(without_secrets)]
+"""Recorded for good, for whoever reads the history."""
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+RESERVED_LABELS = ("stable", "canary", "shadow")
+"""They follow from the rollout."""
+Role = Callable[..., Rollout]
+"""``(rollout, version, by=, reason=, detail=)`` -> the rollout in which the version has it."""
+
+NO_REASON = "asked for"
+LOAD_DEADLINE_S = 30.0
+"""How long a client waits for a version to be loaded; the model servers go on."""
+
+
+class RollbackRequest(BaseModel):
+    """Why; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Reason = ""
+
+
+class ForcibleRequest(BaseModel):
+    """A change that the gate's verdict may speak against; ``force`` needs a reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Reason = ""
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _forced_for_a_reason(self) -> Self:
+        check_force(self.reason, force=self.force)
+        return self
+
+
+class PromotionRequest(ForcibleRequest):
+    """Which version, and why; ``force`` needs a reason, and overrules the gate, never the comparison of answers."""
+
+    version: Number
+
+
+class CanaryRequest(BaseModel):
+    """Which version gets which share of the requests that name none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Number
+    percent: float = Field(10.0, ge=0, le=100)
+    judged: bool = True
+    enough: int = Field(10_000, ge=1, le=10**9)
+
+
+class RolloutRequest(ForcibleRequest):
+    """Roles of versions: what is left out stays as it is, null ends it."""
+
+    canary: CanaryRequest | None = None
+    shadow: Number | None = None
+    labels: dict[Label, Number | None] = Field({}, max_length=16)
+
+    @field_validator("labels")
+    @classmethod
+    def _not_reserved(cls, labels: dict[str, int | None]) -> dict[str, int | None]:
+        if reserved := sorted(set(labels) & set(RESERVED_LABELS)):
+            raise ValueError(f"{', '.join(reserved)} cannot be given: they follow from the rollout")
+        return labels
+
+
+def change_roles(store: Store, serving: Sequence[str], model: str, asked: RolloutRequest, by: str) -> None:
+    """One role after the other, those that end first.
+
+    Args:
+        serving: addresses of the model servers.
+
+    Raises:
+        UnknownName: no such version.
+        NotPossible: nothing is stable, there is nothing to end, or the version has that role.
+        NotPromoted: a version may not answer, or did not pass; what was before it still is.
+    """
+    reason = asked.reason or NO_REASON
+    for end in ended_roles(asked):
+        rollout.change(store, model, partial(end, by=by, reason=reason))
+    for version, role in new_roles(asked):
+        give_role(store, serving, model, version, asked, by, role)
+
+
+def promote(store: Store, serving: Sequence[str], model: str, asked: PromotionRequest, by: str) -> None:
+    """Makes a version stable, if it is not; raises as ``change_roles``."""
+    if rollout.read(store, model).stable != asked.version:
+        give_role(store, serving, model, asked.version, asked, by, Rollout.promote)
+
+
+def give_role(
+    store: Store, serving: Sequence[str], model: str, version: int, asked: ForcibleRequest, by: str, role: Role
+) -> None:
+    """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
+    manifest, now = store.manifest(model, version), rollout.read(store, model)
+    role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
+    objection = check_promotion(manifest, store.manifest(model, now.stable) if now.stable else None, force=asked.force)
+    why = f"{asked.reason} (forced: {objection})" if objection else asked.reason
+
+    def edit(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
+        return role(now, version, by=by, reason=reason, detail=detail)
+
+    done = let_in(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
+    if not done.promoted:
+        raise NotPromoted(f"version {version} was not let in: {done.reason}")
+    log.warning("rollout changed", model=model, version=version, by=by, forced=bool(objection))
+
+
+def ended_roles(asked: RolloutRequest) -> Iterator[Callable[..., Rollout]]:
+    """Edits that take roles away; each takes by whom and why."""
+    if "canary" in asked.model_fields_set and asked.canary is None:
+        yield Rollout.end_canary
+    if "shadow" in asked.model_fields_set and asked.shadow is None:
+        yield Rollout.end_shadow
+    for label, version in asked.labels.items():
+        if version is None:
+            yield lambda now, label=label, **why: now.unlabel(label, **why)
+
+
+def new_roles(asked: RolloutRequest) -> Iterator[tuple[int, Role]]:
+    """Versions, and the role that each is to get."""
+    since = datetime.now(UTC)
+    if asked.canary:
+        canary = Canary(**asked.canary.model_dump(), since=since)
+        yield canary.version, lambda now, _, **why: now.start_canary(canary, **why)
+    if asked.shadow:
+        shadow = Shadow(version=asked.shadow, since=since)
+        yield shadow.version, lambda now, _, **why: now.start_shadow(shadow, **why)
+    for label, version in asked.labels.items():
+        if version is not None:
+            yield version, lambda now, number, label=label, **why: now.label(label, number, **why)
