@@ -1,4 +1,4 @@
-"""What a key on the door costs: ``python -m benchmarks.keys [--keys 100]``.
+"""What a key on the guard costs: ``python -m benchmarks.keys [--keys 100]``.
 
 Two gateways in front of one model server, one of them with so many keys; the same small JSON prediction over one
 connection to each, in turns of a second, so that the machine's moods hit both alike. Then, without HTTP, how long
@@ -22,7 +22,7 @@ from benchmarks.served import free_ports, make_versions, served
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from modelyard.services.cli.client import Client
-from modelyard.services.gateway.auth.key_cache import BadKey, Keyring
+from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 
@@ -60,12 +60,12 @@ def guarded(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[
 
 def look_us(ledger_url: str, secret: str, key: str) -> float:
     """One look at a key, in µs."""
-    with closing(Ledger(ledger_url)) as ledger, closing(Keyring(ledger, secret.encode())) as keyring:
-        keyring.open()
+    with closing(Ledger(ledger_url)) as ledger, closing(KeyCache(ledger, secret.encode())) as key_cache:
+        key_cache.start()
         began = time.perf_counter()
         for _ in range(LOOKS):
-            with suppress(BadKey):
-                keyring.caller(key)
+            with suppress(InvalidKey):
+                key_cache.find_principal(key)
         return (time.perf_counter() - began) / LOOKS * 1e6
 
 

@@ -55,10 +55,10 @@ class Lifecycle:
             loop.add_signal_handler(number, self._stopping.set)
         event_loop = EventLoop(loop)
         app = create_app(self._settings, draining=self._stopping.is_set, loop=event_loop)
-        door = app.extensions["door"]
-        if door:
-            await asyncio.to_thread(door.keyring.open)
-        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, app.extensions["fast_path"].respond, door)
+        guard = app.extensions["guard"]
+        if guard:
+            await asyncio.to_thread(guard.key_cache.start)
+        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, app.extensions["fast_path"].respond, guard)
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await until_listening(self._settings, serving)

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 from flask.globals import request_ctx
 
 from modelyard.services import keys, logs
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.headers import HeaderList
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.interface import Interface
@@ -66,7 +66,7 @@ def watch_requests(app: Flask, metrics: Metrics) -> None:
         for name, value in response_headers(g.record):
             if name not in SET_BY_VIEWS or name not in response.headers:
                 response.headers.add(name, value)
-        record_response(g.record, metrics, method, rule, response.status_code, callers.current().name)
+        record_response(g.record, metrics, method, rule, response.status_code, current_principal().name)
         return response
 
     @app.teardown_request

@@ -15,7 +15,7 @@ ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\
 
 
 class GatewaySettings(KeySettings):
-    """What the HTTP door needs to know."""
+    """What the HTTP guard needs to know."""
 
     host: str = Field(
         "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."

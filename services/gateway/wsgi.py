@@ -14,8 +14,8 @@ from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import feedback, health, jobs, keys, models, rollouts, searches, triggers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import permissions
-from modelyard.services.gateway.auth.guard import Door
-from modelyard.services.gateway.auth.key_cache import Keyring
+from modelyard.services.gateway.auth.guard import Guard
+from modelyard.services.gateway.auth.key_cache import KeyCache
 from modelyard.services.gateway.http.cors import allow_origins
 from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
@@ -51,12 +51,12 @@ def create_app(
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger)
     predictions = Predictions(predictor, settings)
-    door = door_of(settings, metrics, ledger)
-    reasons = health.Readiness(predictor, draining, door).reasons
+    guard = create_guard(settings, metrics, ledger)
+    reasons = health.Readiness(predictor, draining, guard).reasons
 
     app = Flask(__name__, static_folder=None)
     app.extensions["predictor"] = predictor
-    app.extensions["door"] = door
+    app.extensions["guard"] = guard
     app.extensions["ledger"] = ledger
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
@@ -81,16 +81,16 @@ def create_app(
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
     permissions.check(app.url_map)
-    if door:
-        door.guard(app)
+    if guard:
+        guard.guard(app)
     return app
 
 
-def door_of(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> Door | None:
+def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> Guard | None:
     """None where there are no keys: then everybody is let in."""
     if settings.key_secret is None:
         return None
-    return Door(Keyring(ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
+    return Guard(KeyCache(ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
 
 
 def queue_of(settings: GatewaySettings) -> "Callable[[], Celery]":

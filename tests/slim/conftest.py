@@ -60,8 +60,8 @@ def opened(settings: GatewaySettings) -> Iterator[Flask]:
     app = create_app(settings)
     yield app
     app.extensions["predictor"].close()
-    if app.extensions["door"]:
-        app.extensions["door"].keyring.close()
+    if app.extensions["guard"]:
+        app.extensions["guard"].key_cache.close()
     app.extensions["ledger"].close()
 
 

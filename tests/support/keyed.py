@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from modelyard.services.gateway.auth.key_cache import LOOK_S
+from modelyard.services.gateway.auth.key_cache import POLL_INTERVAL_S
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
@@ -48,7 +48,7 @@ def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks
         age_s: since its last look ended, as the gateway says.
         looks: that many have ended at most when it is so. The first of them may have begun before the revocation.
     """
-    assert 2 * LOOK_S < ENDED_WITHIN_S
+    assert 2 * POLL_INTERVAL_S < ENDED_WITHIN_S
     seen, before = 0, age_s()
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

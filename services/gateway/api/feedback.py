@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.models.registry.manifest import DataRecord, Manifest
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_client, current_principal
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
@@ -63,18 +63,18 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view(status=201, errors=(404, 409))
     def record_feedback(body: FeedbackRequest) -> FeedbackResponse:
         """Say what is true of an earlier answer that was captured."""
-        answer = ledger.feedback.answer(body.request_id, body.row, principals.current().scope)
+        answer = ledger.feedback.answer(body.request_id, body.row, current_principal().scope)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
-        ledger.feedback.record(answer, truth, right=right, client=principals.client())
+        ledger.feedback.record(answer, truth, right=right, client=current_client())
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
     @views.get("/api/answers/<request_id>")
     @json_view(errors=(404,))
     def get_origin(request_id: str) -> PredictionOrigin:
         """Which version made an answer that was captured, from which data."""
-        answer = ledger.feedback.answer(request_id[:MAX_ID], models=principals.current().scope)
+        answer = ledger.feedback.answer(request_id[:MAX_ID], models=current_principal().scope)
         manifest = store.manifest(answer.model, answer.version)
         return PredictionOrigin(
             request_id=request_id,

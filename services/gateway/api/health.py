@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as principals
-from modelyard.services.gateway.auth.guard import Door
+from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.permissions import Permission
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.errors import ServableNotFound
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, describe, json_view
@@ -58,17 +58,17 @@ class Routes(Body):
 class Readiness:
     """Whether predictions would be answered."""
 
-    def __init__(self, predictor: Predictor, draining: Callable[[], bool], door: Door | None = None) -> None:
+    def __init__(self, predictor: Predictor, draining: Callable[[], bool], guard: Guard | None = None) -> None:
         """``draining``: whether the process has been told to stop."""
-        self._predictor, self._draining, self._door = predictor, draining, door
+        self._predictor, self._draining, self._guard = predictor, draining, guard
 
     def reasons(self) -> list[str]:
         """Why they would not; empty if they would. Models are named to those only who may know of them."""
         if self._draining():
             return ["shutting down"]
-        if self._door and self._door.keyring.unread:
+        if self._guard and self._guard.key_cache.unread:
             return ["API keys have not been read from the ledger yet"]
-        found, caller = obstacles(self._predictor), principals.current()
+        found, caller = obstacles(self._predictor), current_principal()
         if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
             return ["shown with an API key for all models"]
         return found

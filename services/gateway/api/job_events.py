@@ -1,6 +1,6 @@
-"""A job's story while it happens, as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""A job's events while they happen, as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-Events of the ledger have an id, from which a caller goes on after a broken connection (``Last-Event-ID``); between them
+Events of the ledger have an id, from which a client goes on after a broken connection (``Last-Event-ID``); between them
 stands what the job says of itself at the moment, without one. The stream ends with the job. It runs on the event loop:
 a hundred listeners hold no thread.
 """
@@ -19,14 +19,14 @@ from modelyard.services.gateway.http.greenlets import EventLoop
 if TYPE_CHECKING:
     from modelyard.services.ledger import Event, Job
 
-Look = Callable[[int], "tuple[Job, Sequence[Event]]"]
+Poll = Callable[[int], "tuple[Job, Sequence[Event]]"]
 """A job as it is now, and its events after one; the job is read first, so that its end is among them."""
 TYPE = "text/event-stream"
-MOST = 100
+MAX_STREAMS = 100
 """Streams at the same time."""
-LOOK_S = 0.5
-"""Between two looks into the ledger."""
-SILENCE_S = 15.0
+POLL_INTERVAL_S = 0.5
+"""Between two polls of the ledger."""
+HEARTBEAT_S = 15.0
 """After so long without news comes a comment: a connection that is gone is only noticed by sending."""
 RETRY_MS = 2000
 """How long a browser waits before it connects again."""
@@ -47,72 +47,72 @@ class Streams:
         self._open = 0
 
     def follow(
-        self, look: Look, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
+        self, poll: Poll, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
     ) -> Iterator[bytes] | None:
         """What happens from the event after ``after`` on; None if the job has ended and nothing is left to say.
 
         Args:
-            is_valid: whether the caller still is: a stream ends when its key does.
+            is_valid: whether the principal still is: a stream ends when its key does.
 
         Raises:
             UnknownName: no such job.
             TooManyListeners: try later.
         """
-        job, events = self._in_thread(look, after)
+        job, events = self._in_thread(poll, after)
         if job.finished_at and not events:
             return None
-        if self._open >= MOST:
-            raise TooManyListeners(f"{MOST} listeners already; try again later")
-        return self._followed(look, after, environ, is_valid)
+        if self._open >= MAX_STREAMS:
+            raise TooManyListeners(f"{MAX_STREAMS} listeners already; try again later")
+        return self._stream(poll, after, environ, is_valid)
 
-    def _followed(
-        self, look: Look, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
+    def _stream(
+        self, poll: Poll, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
     ) -> Iterator[bytes]:
         self._open += 1
-        caller = find_client_socket(environ)
+        client = find_client_socket(environ)
         try:
             yield b"retry: %d\n\n" % RETRY_MS
-            for message in self._messages(look, after):
+            for message in self._messages(poll, after):
                 if message:
                     yield message
-                if self._draining() or not is_valid() or (caller and self._has_left(caller)):
+                if self._draining() or not is_valid() or (client and self._has_left(client)):
                     return
         finally:
             self._open -= 1
-            if caller:
-                caller.close(abort=False)
+            if client:
+                client.close(abort=False)
 
-    def _messages(self, look: Look, after: int) -> Iterator[bytes]:
-        """Until the job has ended; an empty one after each look, for whoever wants to stop."""
-        shown: Mapping[str, Any] = {}
-        said_at = time.monotonic()
+    def _messages(self, poll: Poll, after: int) -> Iterator[bytes]:
+        """Until the job has ended; an empty one after each poll, for whoever wants to stop."""
+        sent: Mapping[str, Any] = {}
+        sent_at = time.monotonic()
         while True:
-            job, events = self._in_thread(look, after)
+            job, events = self._in_thread(poll, after)
             for event in events:
                 yield message(event.kind, {**event.body, "at": event.at}, event.id)
-                after, said_at = event.id, time.monotonic()
+                after, sent_at = event.id, time.monotonic()
             if job.finished_at:
                 return
-            if job.progress and job.progress != shown:
-                shown, said_at = job.progress, time.monotonic()
-                yield message("now", shown)
-            elif time.monotonic() - said_at > SILENCE_S:
-                said_at = time.monotonic()
+            if job.progress and job.progress != sent:
+                sent, sent_at = job.progress, time.monotonic()
+                yield message("now", sent)
+            elif time.monotonic() - sent_at > HEARTBEAT_S:
+                sent_at = time.monotonic()
                 yield b":\n\n"
             yield b""
-            self._loop.wait_for(asyncio.sleep(LOOK_S))
+            self._loop.wait_for(asyncio.sleep(POLL_INTERVAL_S))
 
-    def _has_left(self, caller: ClientSocket) -> bool:
-        """Whether the caller closed the connection, or takes nothing any more."""
+    def _has_left(self, client: ClientSocket) -> bool:
+        """Whether the client closed the connection, or takes nothing any more."""
         try:
-            self._loop.wait_for(caller.wait_until_writable(SILENCE_S))
+            self._loop.wait_for(client.wait_until_writable(HEARTBEAT_S))
         except TimeoutError:
             return True
-        return caller.is_gone()
+        return client.is_gone()
 
-    def _in_thread(self, look: Look, after: int) -> "tuple[Job, Sequence[Event]]":
+    def _in_thread(self, poll: Poll, after: int) -> "tuple[Job, Sequence[Event]]":
         """A database blocks."""
-        return self._loop.wait_for(asyncio.to_thread(look, after))
+        return self._loop.wait_for(asyncio.to_thread(poll, after))
 
 
 def message(kind: str, data: Mapping[str, Any], number: int | None = None) -> bytes:

@@ -13,7 +13,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe, json_view
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
@@ -117,7 +117,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         """Jobs, the newest first."""
         filters = parse_filters(request.args)
         limit = filters["limit"]
-        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=principals.current().scope)
+        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().scope)
         page = [job_response(job) for job in jobs[:limit]]
         return JobPage.model_construct(jobs=page, next=page[-1].id if len(jobs) > limit else None)
 
@@ -125,7 +125,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @json_view(errors=(404,))
     def get_job(job_id: str) -> JobWithEvents:
         """A job and its events."""
-        job = job_response(ledger.jobs.get(job_id, principals.current().scope))
+        job = job_response(ledger.jobs.get(job_id, current_principal().scope))
         events = [JobEvent.model_validate(event) for event in ledger.jobs.events(job_id)]
         return JobWithEvents.model_construct(**vars(job), events=events)
 
@@ -139,7 +139,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         )
     )
     def stream_events(job_id: str) -> Response:
-        principal = principals.current()
+        principal = current_principal()
 
         def poll(after: int) -> tuple[Job, Sequence[Event]]:
             return ledger.jobs.get(job_id, principal.scope), ledger.jobs.events(job_id, after)
@@ -157,7 +157,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         )
     )
     def read_log(job_id: str) -> Response:
-        job = ledger.jobs.get(job_id, principals.current().scope)
+        job = ledger.jobs.get(job_id, current_principal().scope)
         return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
@@ -174,7 +174,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @json_view(errors=(404, 409))
     def cancel_job(job_id: str) -> JobResponse:
         """End a job that waits or runs."""
-        return job_response(ledger.jobs.cancel(own_job(ledger, job_id).id, principals.author()))
+        return job_response(ledger.jobs.cancel(own_job(ledger, job_id).id, current_author()))
 
     return views
 
@@ -185,14 +185,14 @@ def accept_job(
     """Accepts a job of this request, once for each idempotency key; raises what is wrong with it."""
     from modelyard.services import jobs
 
-    principal, key = principals.current(), parse_idempotency_key(request.headers)
+    principal, key = current_principal(), parse_idempotency_key(request.headers)
     known = principal.catalog(catalog.read(store.root))
-    return jobs.accept(known, ledger, queue(), body, principals.author(), key=principal.own(key), retry_of=retry_of)
+    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.own(key), retry_of=retry_of)
 
 
 def own_job(ledger: Ledger, job_id: str) -> Job:
     """A job that the principal may end or retry; raises ``UnknownName``: anybody else's is not there."""
-    return ledger.jobs.get(job_id, principals.current().scope, by=principals.owner())
+    return ledger.jobs.get(job_id, current_principal().scope, by=current_owner())
 
 
 def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import structlog
 from flask import Blueprint
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_author
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
@@ -65,7 +65,7 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
         """Create an API key; the response is the only one that has it."""
         if settings.key_secret is None:
             raise NoAuthentication("API keys are not asked for here: set MODELYARD_KEY_SECRET first")
-        by = principals.author()
+        by = current_author()
         key, text = ledger.keys.create(body, by, settings.key_bytes)
         created = KeyResponse.model_validate(key)
         log.warning("key created", created=created.model_dump(), by=by)
@@ -76,7 +76,7 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     def revoke_key(prefix: str) -> KeyResponse:
         """End an API key, everywhere within five seconds."""
         key = KeyResponse.model_validate(ledger.keys.revoke(prefix))
-        log.warning("key revoked", revoked=key.model_dump(), by=principals.author())
+        log.warning("key revoked", revoked=key.model_dump(), by=current_author())
         return key
 
     return views

@@ -11,7 +11,7 @@ from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.json_body import Body, Error
 from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -107,7 +107,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
     @json_view()
     def list_models() -> Models:
         """Models by their stable version."""
-        principal = principals.current()
+        principal = current_principal()
         known = principal.catalog(catalog.read(store.root))
         visible = [model for model in store.models() if principal.sees(model) and store.versions(model)]
         return Models(

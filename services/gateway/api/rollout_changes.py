@@ -100,16 +100,16 @@ def change_roles(store: Store, serving: Sequence[str], model: str, asked: Rollou
     for end in ended_roles(asked):
         rollout.change(store, model, partial(end, by=by, reason=reason))
     for version, role in new_roles(asked):
-        give_role(store, serving, model, version, asked, by, role)
+        assign_role(store, serving, model, version, asked, by, role)
 
 
 def promote(store: Store, serving: Sequence[str], model: str, asked: PromotionRequest, by: str) -> None:
     """Makes a version stable, if it is not; raises as ``change_roles``."""
     if rollout.read(store, model).stable != asked.version:
-        give_role(store, serving, model, asked.version, asked, by, Rollout.promote)
+        assign_role(store, serving, model, asked.version, asked, by, Rollout.promote)
 
 
-def give_role(
+def assign_role(
     store: Store, serving: Sequence[str], model: str, version: int, asked: ForcibleRequest, by: str, role: Role
 ) -> None:
     """Loads the version, compares its answers with training's, and gives it its role, as after a job."""

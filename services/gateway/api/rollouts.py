@@ -26,7 +26,7 @@ from modelyard.models.types import Task
 from modelyard.services.gateway.api import rollout_changes
 from modelyard.services.gateway.api.models import RolloutState
 from modelyard.services.gateway.api.rollout_changes import NO_REASON, PromotionRequest, RollbackRequest, RolloutRequest
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_author
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
@@ -95,7 +95,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def roll_back(model: str, body: RollbackRequest) -> RolloutHistory:
         """Let the version before answer again, at once."""
         store.known_versions(model)
-        by, reason = principals.author(), body.reason or NO_REASON
+        by, reason = current_author(), body.reason or NO_REASON
         changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return rollout_history(changed)
@@ -105,7 +105,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def promote(model: str, body: PromotionRequest) -> RolloutHistory:
         """Let a version answer, once every model server gives the answers that it gave in training."""
         store.known_versions(model)
-        rollout_changes.promote(store, settings.serving, model, body, principals.author())
+        rollout_changes.promote(store, settings.serving, model, body, current_author())
         return rollout_history(rollout.read(store, model))
 
     @views.post("/api/models/<model>/rollout")
@@ -113,7 +113,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def change_rollout(model: str, body: RolloutRequest) -> RolloutHistory:
         """Give versions roles, or end them: a canary's share, a shadow, labels."""
         store.known_versions(model)
-        rollout_changes.change_roles(store, settings.serving, model, body, principals.author())
+        rollout_changes.change_roles(store, settings.serving, model, body, current_author())
         return rollout_history(rollout.read(store, model))
 
     return views

@@ -12,7 +12,7 @@ from flask import Blueprint, request
 from modelyard.models import catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import IDEMPOTENCY_KEY_HEADER, MAX_BODY_BYTES, parse_idempotency_key
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Job, Ledger, TooLate
@@ -93,20 +93,20 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view()
     def list_searches() -> SearchList:
         """Searches, the newest first."""
-        found = ledger.searches.find(limit=MAX_SEARCHES, models=principals.current().scope)
+        found = ledger.searches.find(limit=MAX_SEARCHES, models=current_principal().scope)
         return SearchList(searches=[search_response(search, ledger) for search in found])
 
     @views.get("/api/searches/<search_id>")
     @json_view(errors=(404,))
     def get_search(search_id: str) -> SearchResponse:
         """A search, its rungs and what each trial reached."""
-        return search_response(ledger.searches.get(search_id, principals.current().scope), ledger)
+        return search_response(ledger.searches.get(search_id, current_principal().scope), ledger)
 
     @views.post("/api/searches/<search_id>:cancel")
     @json_view(errors=(404,))
     def end_search(search_id: str) -> SearchResponse:
         """End a search with all its jobs."""
-        return search_response(cancel_search(ledger, search_id, principals.author()), ledger)
+        return search_response(cancel_search(ledger, search_id, current_author()), ledger)
 
     return views
 
@@ -115,11 +115,11 @@ def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search"
     """Accepts a search of this request, once for each idempotency key; raises what is wrong with it."""
     from modelyard.services.jobs import announced  # loads Celery
 
-    principal, key = principals.current(), parse_idempotency_key(request.headers)
+    principal, key = current_principal(), parse_idempotency_key(request.headers)
     known = announced(principal.catalog(catalog.read(store.root)))
     planned = plan(body, known.find(body.model))
     number = choose_id(principal.own(key))
-    return ledger.searches.add(number, body.model, principals.author(), planned.model_dump(mode="json"))
+    return ledger.searches.add(number, body.model, current_author(), planned.model_dump(mode="json"))
 
 
 def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
@@ -130,7 +130,7 @@ def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
     """
     from modelyard.services.ledger.searches import CANCELLED
 
-    scope, owner = principals.current().scope, principals.owner()
+    scope, owner = current_principal().scope, current_owner()
     while not (search := ledger.searches.get(search_id, scope, owner)).finished_at:
         ledger.searches.end(search, CANCELLED, f"cancelled by {by}")
     for job in find_jobs(ledger, search_id) if search.state == CANCELLED else ():

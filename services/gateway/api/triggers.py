@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from modelyard.models import catalog
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.auth import principal as principals
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Ledger
@@ -93,7 +93,7 @@ def check_job(store: Store, model: str, trigger: Trigger) -> None:
     """Raises what is wrong with a trigger's job; or that no trainer has announced what can be trained."""
     from modelyard.services.jobs import announced  # loads Celery
 
-    known = announced(principals.current().catalog(catalog.read(store.root)))
+    known = announced(current_principal().catalog(catalog.read(store.root)))
     known.find(model).check(trigger.job.recipe, trigger.job.overrides)
 
 

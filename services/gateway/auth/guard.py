@@ -1,6 +1,6 @@
-"""Who is let in, and to what. The front asks before it reads a body; Flask's views are guarded by themselves as well.
+"""Authentication and authorisation: in the RSGI app before a body is read, and before every view of Flask.
 
-Of a caller without a good key nothing is told: not what is wrong with it, nor what there would be behind the door.
+A client without a valid key learns nothing: not what is wrong with its key, nor which routes there are.
 """
 
 import functools
@@ -16,8 +16,7 @@ from werkzeug.routing import Map
 
 from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
-from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.auth.key_cache import BadKey, Keyring
+from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
 from modelyard.services.gateway.auth.permissions import (
     CHANGES,
     DOCUMENTS,
@@ -26,7 +25,7 @@ from modelyard.services.gateway.auth.permissions import (
     WHOLE,
     Permission,
 )
-from modelyard.services.gateway.auth.principal import NOBODY, Caller
+from modelyard.services.gateway.auth.principal import NOBODY, Principal, current_principal
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 from modelyard.services.gateway.metrics import Metrics
 
@@ -34,86 +33,88 @@ log = structlog.get_logger()
 
 BEARER = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 """RFC 6750, section 2.1, and RFC 9110, section 11.1: the scheme's case does not matter."""
-SAID_EVERY_S = 1.0
+LOG_INTERVAL_S = 1.0
 PREFLIGHT = "OPTIONS"
-"""A browser's question before the request, without a key: Flask answers it, and no view is run."""
+"""A browser's request before the request, without a key: Flask answers it, and no view is run."""
 READING = frozenset({"GET", "HEAD"})
 
 
-class NotLetIn(ModelyardError):
+class Unauthenticated(ModelyardError):
     """No key, or none that is good: always in the same words."""
 
     status = 401
 
 
-class NotAllowed(ModelyardError):
+class Forbidden(ModelyardError):
     """The key is good for other things; names the roles that it would take."""
 
     status = 403
 
 
-class Door:
-    """One for the front and for Flask."""
+class Guard:
+    """One for the RSGI app and for Flask."""
 
-    def __init__(self, keyring: Keyring, metrics: Metrics, *, open_docs: bool = False) -> None:
-        self.keyring = keyring
+    def __init__(self, key_cache: KeyCache, metrics: Metrics, *, open_docs: bool = False) -> None:
+        self.key_cache = key_cache
         self._open_views = PROBES | (DOCUMENTS if open_docs else frozenset())
         """Those that need no key."""
         self._open_paths = re.compile("(?!)")
         """Their paths; none before there is an application."""
         self._metrics = metrics
-        self._said_at: dict[str, float] = {}
-        metrics.keys_age.set_function(lambda: self.keyring.age_s)
+        self._logged_at: dict[str, float] = {}
+        metrics.keys_age.set_function(lambda: self.key_cache.age_s)
 
-    def enter(self, method: str, path: str, shown: Sequence[str], address: str) -> Caller:
-        """Who calls. Where no key is needed, who shows one is judged by it all the same.
+    def authenticate(self, method: str, path: str, authorization: Sequence[str], address: str) -> Principal:
+        """The principal. Where no key is needed, a key that comes is checked all the same.
 
         Args:
-            shown: the request's ``Authorization`` headers.
+            authorization: the request's ``Authorization`` headers.
 
         Raises:
-            NotLetIn: no good key.
-            KeysUnread: nobody can say yet.
+            Unauthenticated: no good key.
+            KeysNotRead: nobody can say yet.
         """
-        if not shown and (method == PREFLIGHT or self._open_paths.fullmatch(path)):
+        if not authorization and (method == PREFLIGHT or self._open_paths.fullmatch(path)):
             return NOBODY
         try:
-            return self.keyring.caller(key_in(shown))
-        except BadKey as bad:
-            self._note(str(bad), address)
-            raise NotLetIn("expected a valid API key: Authorization: Bearer KEY") from None
+            return self.key_cache.find_principal(read_key(authorization))
+        except InvalidKey as bad:
+            self._log_failure(str(bad), address)
+            raise Unauthenticated("expected a valid API key: Authorization: Bearer KEY") from None
 
     def guard(self, app: Flask) -> None:
         """Puts itself before every view of an application, and before what is no view."""
         self._open_paths = paths_of(app.url_map, self._open_views)
 
         @app.before_request
-        def ask() -> None:
-            self.keyring.open()
+        def authenticate() -> None:
+            self.key_cache.start()
             request = request_ctx.request
-            shown = [given] if (given := request.environ.get("HTTP_AUTHORIZATION")) is not None else []
-            g.caller = self.enter(request.method, request.path, shown, request.remote_addr or "")
+            header = request.environ.get("HTTP_AUTHORIZATION")
+            authorization = [] if header is None else [header]
+            address = request.remote_addr or ""
+            g.principal = self.authenticate(request.method, request.path, authorization, address)
 
-        app.after_request(write_down)
+        app.after_request(log_audit)
         for endpoint in VIEWS.keys() - self._open_views:
-            app.view_functions[endpoint] = guarded(app.view_functions[endpoint], VIEWS[endpoint])
+            app.view_functions[endpoint] = guard_view(app.view_functions[endpoint], VIEWS[endpoint])
 
-    def _note(self, reason: str, address: str) -> None:
+    def _log_failure(self, reason: str, address: str) -> None:
         """Counts it, and writes one line a second for each reason."""
         self._metrics.refused_keys.labels(reason).inc()
         moment = time.monotonic()
-        if moment - self._said_at.get(reason, -SAID_EVERY_S) >= SAID_EVERY_S:
-            self._said_at[reason] = moment
-            log.warning("not let in", reason=reason, address=address)
+        if moment - self._logged_at.get(reason, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._logged_at[reason] = moment
+            log.warning("authentication failed", reason=reason, address=address)
 
 
-def key_in(shown: Sequence[str]) -> str:
-    """The key of a request; raises ``BadKey`` if there is none, or more than one."""
-    if not shown:
-        raise BadKey("none")
-    found = BEARER.fullmatch(shown[0])
-    if len(shown) > 1 or found is None:
-        raise BadKey("several" if len(shown) > 1 else "malformed")
+def read_key(authorization: Sequence[str]) -> str:
+    """The key of a request; raises ``InvalidKey`` if there is none, or more than one."""
+    if not authorization:
+        raise InvalidKey("none")
+    found = BEARER.fullmatch(authorization[0])
+    if len(authorization) > 1 or found is None:
+        raise InvalidKey("several" if len(authorization) > 1 else "malformed")
     return found[1]
 
 
@@ -124,46 +125,46 @@ def paths_of(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(head) + rest for head, rest in sorted(heads)))
 
 
-def guarded(view: Callable[..., Any], needed: Permission) -> Callable[..., Any]:
+def guard_view(view: Callable[..., Any], needed: Permission) -> Callable[..., Any]:
     """The view, for those who may; it also stands before the view when another one calls it."""
 
     @functools.wraps(view)
     def guard(**named: Any) -> Any:
         if request_ctx.request.method != PREFLIGHT:
-            admit(g.caller, needed, named.get("model"), named.get("version"))
+            authorise(g.principal, needed, named.get("model"), named.get("version"))
         return view(**named)
 
     return guard
 
 
-def admit(caller: Caller, needed: Permission, model: str | None, version: Any = None) -> None:
-    """Lets a caller through to a view.
+def authorise(principal: Principal, needed: Permission, model: str | None, version: Any = None) -> None:
+    """Checks that a principal may use a view.
 
     Raises:
-        NotAllowed: the role does not have the permission.
+        Forbidden: the role does not have the permission.
         UnknownName, ServableNotFound: the model is not one of theirs, whether it exists or not.
     """
-    if not caller.may(needed):
+    if not principal.may(needed):
         roles = " or ".join(permissions.roles_with(needed))
-        raise NotAllowed(f"expected a key of role {roles}, which may {needed}; received one of role {caller.role}")
-    if caller.models and needed in WHOLE:
-        raise NotAllowed(f"expected a key for all models, which may {needed}; received one for some of them")
-    if model is not None and not caller.sees(model):
-        raise unseen(model, version)
+        raise Forbidden(f"expected a key of role {roles}, which may {needed}; received one of role {principal.role}")
+    if principal.models and needed in WHOLE:
+        raise Forbidden(f"expected a key for all models, which may {needed}; received one for some of them")
+    if model is not None and not principal.sees(model):
+        raise not_found(model, version)
 
 
-def unseen(model: str, version: Any) -> ModelyardError:
-    """In the words that a view would find for a model that does not exist."""
+def not_found(model: str, version: Any) -> ModelyardError:
+    """Worded as a view words it for a model that does not exist."""
     if request_ctx.request.path.startswith("/api/"):
         return UnknownName(f"model {model[:64]!r} has no version yet")
     return ServableNotFound(not_found_text(model, version))
 
 
-def write_down(response: Response) -> Response:
+def log_audit(response: Response) -> Response:
     """One line for each change, and for each that was not allowed: who, what, and how it ended."""
-    request, caller = request_ctx.request, callers.current()
+    request, principal = request_ctx.request, current_principal()
     changing = VIEWS.get(request.endpoint or "") in CHANGES and request.method not in READING
-    if caller.name and (changing or response.status_code == NotAllowed.status):
-        said = {"action": request.endpoint, "about": request.view_args, "status": response.status_code}
-        log.warning("audit", key=caller.name, prefix=caller.prefix, role=caller.role, **said)
+    if principal.name and (changing or response.status_code == Forbidden.status):
+        action = {"action": request.endpoint, "about": request.view_args, "status": response.status_code}
+        log.warning("audit", key=principal.name, prefix=principal.prefix, role=principal.role, **action)
     return response

@@ -1,4 +1,4 @@
-"""Who calls: whose key a request came with, and what it is for. Everybody may everything where there are no keys."""
+"""The principal of a request: whose key it came with, and what that is for. Without keys everybody may everything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from modelyard.services.keys import Role
 
 
 @dataclass(frozen=True)
-class Caller:
-    """One who was let in."""
+class Principal:
+    """Somebody who was authenticated."""
 
     name: str
     """Of the key; empty where there are none."""
@@ -22,7 +22,7 @@ class Caller:
     models: frozenset[str] = frozenset()
     """Those that the key is for; none for all."""
     is_valid: Callable[[], bool] = lambda: True
-    """Whether they still are, for answers that take long."""
+    """Whether the key still is, for responses that take long."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -52,28 +52,28 @@ class Caller:
         return f"{self.name}/{idempotency_key}" if self.name and idempotency_key is not None else idempotency_key
 
 
-EVERYBODY = Caller("", role=Role.ADMIN, permissions=ROLES[Role.ADMIN])
+EVERYBODY = Principal("", role=Role.ADMIN, permissions=ROLES[Role.ADMIN])
 """Where there are no keys."""
-NOBODY = Caller("")
+NOBODY = Principal("")
 """Who shows no key where none is needed."""
 
 
-def current() -> Caller:
+def current_principal() -> Principal:
     """Who made this request."""
-    caller: Caller = g.get("caller", EVERYBODY)
-    return caller
+    principal: Principal = g.get("principal", EVERYBODY)
+    return principal
 
 
-def author() -> str:
+def current_author() -> str:
     """Who asks, for what is written down: the key's name, or an address where there are none."""
-    return current().name or f"http {request.remote_addr}"
+    return current_principal().name or f"http {request.remote_addr}"
 
 
-def owner() -> str | None:
+def current_owner() -> str | None:
     """Whose jobs and searches they may end or retry; None for everybody's."""
-    return None if current().may(Permission.OVERRULE) else author()
+    return None if current_principal().may(Permission.OVERRULE) else current_author()
 
 
-def client() -> str:
+def current_client() -> str:
     """Who has a share of something: the key's name, or an address where there are none."""
-    return current().name or request.remote_addr or ""
+    return current_principal().name or request.remote_addr or ""

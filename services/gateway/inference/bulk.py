@@ -16,7 +16,7 @@ from flask import Response
 from flask.globals import request_ctx
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.request import wants_labels
 from modelyard.services.gateway.codecs.tfs_json import find_signature
@@ -63,7 +63,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     predictor, limits = predictions.predictor, predictions.limits
     task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
     body = open_stream(request.stream, headers.get("content-encoding"))
-    read = read_while_valid(body.read, callers.current().is_valid)
+    read = read_while_valid(body.read, current_principal().is_valid)
     stream = BulkStream(task, read, find_client_socket(request.environ))
     predictor.wait_for(stream.start())
     return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))

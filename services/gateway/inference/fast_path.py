@@ -7,7 +7,7 @@ unusual is left to the view: ``respond`` then returns None, and has done nothing
 from typing import Any
 
 from modelyard.services.gateway.access_log import RequestRecord, record_response, response_headers
-from modelyard.services.gateway.auth.principal import Caller
+from modelyard.services.gateway.auth.principal import Principal
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse, check_size
 from modelyard.services.gateway.http.errors import render_error
 from modelyard.services.gateway.http.headers import CLASS_HEADER, MULTIPART, HeaderList, Headers, media_type
@@ -29,7 +29,7 @@ class FastPath:
         self._metrics = metrics
 
     async def respond(
-        self, path: ModelPath, query: str, headers: Headers, body: bytes, principal: Caller
+        self, path: ModelPath, query: str, headers: Headers, body: bytes, principal: Principal
     ) -> HttpResponse | None:
         """The response to one request; None leaves it to the view, which finds everything as it was."""
         form = FORMATS.get(path.verb)

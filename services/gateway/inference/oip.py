@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
 from modelyard.services.gateway.inference import oip_models
@@ -84,7 +84,7 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
         ready_only = oip_models.ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
-        seen = [model for model in predictor.models() if callers.current().sees(model)]
+        seen = [model for model in predictor.models() if current_principal().sees(model)]
         return oip_models.list_versions(predictor, seen, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")

@@ -20,8 +20,8 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
 from modelyard.services.gateway import access_log
 from modelyard.services.gateway.access_log import RequestRecord
-from modelyard.services.gateway.auth.guard import Door
-from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Caller
+from modelyard.services.gateway.auth.guard import Guard
+from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Principal
 from modelyard.services.gateway.http.body import HttpResponse
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
@@ -33,7 +33,7 @@ from modelyard.services.gateway.server.admission import Admission, LoopLag
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, wsgi_body, wsgi_environ
 from modelyard.services.gateway.settings import GatewaySettings
 
-FastPath = Callable[[ModelPath, str, Headers, bytes, Caller], Awaitable[HttpResponse | None]]
+FastPath = Callable[[ModelPath, str, Headers, bytes, Principal], Awaitable[HttpResponse | None]]
 """``inference.fast_path.FastPath.respond``: path, query, headers, body and principal of a prediction."""
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
@@ -58,7 +58,7 @@ class RsgiApp:
     """The RSGI application around the WSGI one."""
 
     def __init__(
-        self, app: Wsgi, settings: GatewaySettings, loop: EventLoop, fast_path: FastPath, guard: Door | None = None
+        self, app: Wsgi, settings: GatewaySettings, loop: EventLoop, fast_path: FastPath, guard: Guard | None = None
     ) -> None:
         """``guard``: None where there are no keys."""
         self._app = app
@@ -120,17 +120,17 @@ class RsgiApp:
         environ = wsgi_environ(scope, headers) | wsgi_body(body)
         await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
 
-    def _authenticate(self, scope: Any, guard: Door) -> Caller:
+    def _authenticate(self, scope: Any, guard: Guard) -> Principal:
         """The principal; raises ``Refused`` before anything is read of a client without a good key."""
         authorization, address = scope.headers.get_all("authorization"), scope.client.rpartition(":")[0]
         try:
-            return guard.enter(scope.method, scope.path, authorization, address)
+            return guard.authenticate(scope.method, scope.path, authorization, address)
         except ModelyardError as error:
             status, text, headers = describe_error(error)
             raise Refused(status, text, unread=True, **dict(headers)) from None
 
     async def _admit_prediction(
-        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, principal: Caller
+        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, principal: Principal
     ) -> None:
         """Capacity is checked before the body is read, and once it is there."""
         timeout_s, streamed = self._timeout_s(headers), is_streamed(headers)
@@ -151,7 +151,7 @@ class RsgiApp:
             raise overloaded(model, wait_s, unread=unread)
 
     async def _predict(
-        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, body: bytes | None, principal: Caller
+        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, body: bytes | None, principal: Principal
     ) -> None:
         if body is None:
             read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}

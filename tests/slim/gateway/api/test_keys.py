@@ -269,7 +269,7 @@ def test_a_revoked_key_is_refused_soon_and_revoking_again_is_no_error(
     assert (first.status_code, again.json) == (200, first.json)
     until_ended(
         lambda: client.get("/version", headers=shown(key)).status_code == 401,
-        lambda: app.extensions["door"].keyring.age_s,
+        lambda: app.extensions["guard"].key_cache.age_s,
     )
     assert client.delete("/api/keys/000000000000", headers=admin).status_code == 404
 

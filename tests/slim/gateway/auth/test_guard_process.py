@@ -1,4 +1,4 @@
-"""The door of a real gateway: before the body is read, in both lanes, while keys end and the ledger is away."""
+"""The guard of a real gateway: before the body is read, in both lanes, while keys end and the ledger is away."""
 
 import json
 import re
@@ -261,7 +261,7 @@ def ended(process: subprocess.Popen[str]) -> list[str]:
 def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
     running: tuple[subprocess.Popen[str], httpx.Client], ledger: Path
 ) -> None:
-    """Path, query, headers, body, name of a model; one that opens the door, too."""
+    """Path, query, headers, body, name of a model; one that opens the guard, too."""
     process, client = running
     key = key_for(ledger, Role.ADMIN)
     wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
@@ -327,7 +327,7 @@ def test_the_log_says_who_did_what_and_who_might_not(
     assert [line["revoked"]["prefix"] for line in of(lines, "key revoked")] == [made["prefix"]]
     by_route = {line["route"]: line.get("key") for line in of(lines, "request") if line["status"] != 403}
     assert by_route["/v1/models/<model:model>:predict"] == "ada"
-    assert [line["reason"] for line in of(lines, "not let in")].count("none") == 1
+    assert [line["reason"] for line in of(lines, "authentication failed")].count("none") == 1
 
 
 def of(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
@@ -358,7 +358,7 @@ def test_failures_are_logged_once_a_second_for_each_reason(
     for _ in range(200):
         assert client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401
     seconds = time.monotonic() - started
-    lines = [line for line in ended(process) if "not let in" in line]
+    lines = [line for line in ended(process) if "authentication failed" in line]
     assert 1 <= len(lines) <= 1 + seconds
 
 

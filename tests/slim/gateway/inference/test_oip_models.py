@@ -97,7 +97,7 @@ def test_what_does_not_exist_has_its_code(client: FlaskClient, path: str, status
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
 def test_what_is_loaded_is_changed_elsewhere(client: FlaskClient, verb: str) -> None:
-    """501 with the reason: this door only shows it."""
+    """501 with the reason: this guard only shows it."""
     answer = client.post(f"/v2/repository/models/{HALF_PLUS}/{verb}")
     assert (answer.status_code, "follows from its rollout" in (answer.json or {})["error"]) == (501, True)
 
