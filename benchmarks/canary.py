@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.page import replace_section
 from modelyard.models.registry.rollout import Canary
-from modelyard.services.scheduler.canary import Sums, Trial, decide, look
+from modelyard.services.scheduler.canary_evidence import Experiment, Sums, decide, update_experiment
 from modelyard.services.trials import bucket
 
 PAGE = Path(__file__).parents[1] / "docs" / "rollouts.md"
@@ -65,12 +65,12 @@ class Side:
     slow: float
     labelled: float
     counts: dict[str, float] = field(default_factory=dict)
-    told: int = 0
+    seen: int = 0
     wrong: int = 0
 
     def grow(self) -> Sums:
         """After another look's answers."""
-        failed, told = (self.generator.binomial(self.answers, rate) for rate in (self.errors, self.labelled))
+        failed, seen = (self.generator.binomial(self.answers, rate) for rate in (self.errors, self.labelled))
         slow = self.generator.binomial(self.answers - failed, self.slow)
         added = {
             "answers": self.answers,
@@ -79,8 +79,8 @@ class Side:
             bucket(LONG): slow,
         }
         self.counts = {name: self.counts.get(name, 0) + amount for name, amount in added.items()}
-        self.told, self.wrong = self.told + told, self.wrong + self.generator.binomial(told, self.mistakes)
-        return Sums.of(self.counts, self.told, self.wrong)
+        self.seen, self.wrong = self.seen + seen, self.wrong + self.generator.binomial(seen, self.mistakes)
+        return Sums.of(self.counts, self.seen, self.wrong)
 
 
 def run(case: Case, generator: np.random.Generator) -> tuple[str, int]:
@@ -88,13 +88,13 @@ def run(case: Case, generator: np.random.Generator) -> tuple[str, int]:
     stable = Side(generator, STABLE_ANSWERS, MISTAKES, ERRORS, SLOW, case.labelled)
     rates = (MISTAKES * case.mistakes, ERRORS * case.errors, SLOW * case.slow)
     canary = Side(generator, CANARY_ANSWERS, *rates, case.labelled)
-    trial = Trial()
+    experiment = Experiment()
     while True:
-        trial = look(trial, stable.grow(), canary.grow())
-        if decision := decide(trial, CANARY):
+        experiment = update_experiment(experiment, stable.grow(), canary.grow())
+        if decision := decide(experiment, CANARY):
             how = "rolled back" if not decision.promote else "promoted on feedback"
             how = "promoted after enough" if decision.promote and "nothing spoke" in decision.reason else how
-            return how, trial.canary.answers
+            return how, experiment.canary.answers
 
 
 ENDS = ("rolled back", "promoted on feedback", "promoted after enough")

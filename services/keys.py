@@ -23,8 +23,8 @@ NAME = "^[a-z0-9][a-z0-9._-]{0,63}$"
 """Of whom a key is for. No colon and no space: it must not look like what the system says of itself."""
 MODEL = r"^[^/:\s]{1,128}$"
 SECRET_BYTES, PREFIX_BYTES = 32, 6
-DAYS, MOST_DAYS = 365, 3650
-MOST_ACTIVE = 2
+DAYS, MAX_DAYS = 365, 3650
+MAX_ACTIVE = 2
 """Keys of one name at the same time: the old and the new one, while one takes the other's place."""
 _SECRETS = re.compile(rf"({MARK}[0-9a-f]{{12}}_)[A-Za-z0-9_-]+")
 
@@ -54,7 +54,7 @@ class KeyRequest(BaseModel):
     role: Role
     models: tuple[Annotated[str, Field(pattern=MODEL)], ...] = Field((), max_length=100)
     """Those that it is for; none for all of them, also future ones."""
-    days: int = Field(DAYS, ge=1, le=MOST_DAYS)
+    days: int = Field(DAYS, ge=1, le=MAX_DAYS)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -1,4 +1,4 @@
-"""Answers that were kept with what they were given to, and what people said of them."""
+"""Captured predictions with their inputs, and feedback on them."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.ledger.sql.database import Database, added
 from modelyard.services.ledger.sql.tables import AnswerRow, FeedbackRow
 
-KEEP_TRIES = 3
+MAX_TRIES = 3
 
 
 class UnknownAnswer(ModelyardError):
-    """No answer of this id was kept, or it is too old."""
+    """No answer of this id was captured, or it is too old."""
 
     status = 404
 
@@ -57,35 +57,35 @@ class Example:
 
 
 class Feedback:
-    """Kept answers and feedback. Each call is one transaction; safe for several processes."""
+    """Captured predictions and feedback. Each call is one transaction; safe for several processes."""
 
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def keep(self, answers: Sequence[Answer]) -> None:
-        """Keeps answers; of those that bear the same id, the first."""
+    def capture(self, answers: Sequence[Answer]) -> None:
+        """Stores answers; of those that bear the same id, the first."""
         ids = {answer.request_id for answer in answers}
         with self._session() as session:
-            for _ in range(KEEP_TRIES):
+            for _ in range(MAX_TRIES):
                 known = set(session.scalars(select(AnswerRow.request_id).where(AnswerRow.request_id.in_(ids))))
                 if added(session, *(_row(answer) for answer in answers if answer.request_id not in known)):
                     return  # else another gateway has just kept one of them
 
-    def prune(self, older_than: datetime, most_bytes: int) -> None:
-        """Lets go of answers that are too old, and of the oldest beyond a size; feedback on them is none any more."""
+    def prune(self, older_than: datetime, max_bytes: int) -> None:
+        """Deletes answers that are too old, and of the oldest beyond a size; feedback on them is none any more."""
         with self._session() as session:
             session.execute(delete(AnswerRow).where(AnswerRow.at < older_than))
             total = session.scalar(select(func.sum(func.length(AnswerRow.content)))) or 0
             for number, size in session.execute(
                 select(AnswerRow.id, func.length(AnswerRow.content)).order_by(AnswerRow.id)
             ):
-                if total <= most_bytes:
+                if total <= max_bytes:
                     return
                 session.execute(delete(AnswerRow).where(AnswerRow.id == number))
                 total -= size
 
     def answer(self, request_id: str, row: int = 0, models: Collection[str] | None = None) -> Answer:
-        """One that was kept; of these models, or of any. Raises ``UnknownAnswer``."""
+        """One that was captured; of these models, or of any. Raises ``UnknownAnswer``."""
         query = select(AnswerRow).where(AnswerRow.request_id == request_id, AnswerRow.row == row)
         if models is not None:
             query = query.where(AnswerRow.model.in_(models))
@@ -119,7 +119,7 @@ class Feedback:
                 raise AlreadyRecorded(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
 
     def mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
-        """By version: answers with feedback of this trial or later, and those of them that were wrong."""
+        """By version: answers with feedback of this experiment or later, and those of them that were wrong."""
         query = (
             select(FeedbackRow.version, func.count(), func.sum(case((FeedbackRow.right.is_(False), 1), else_=0)))
             .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
@@ -129,23 +129,23 @@ class Feedback:
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
-    def newest(self, model: str, version: int, most: int) -> tuple[int, int]:
+    def count_right(self, model: str, version: int, limit: int) -> tuple[int, int]:
         """Of a version's newest answers that were right or wrong: those that were right, and how many these are."""
         query = (
             select(FeedbackRow.right)
             .where(FeedbackRow.model == model, FeedbackRow.version == version, FeedbackRow.right.is_not(None))
             .order_by(FeedbackRow.id.desc())
-            .limit(most)
+            .limit(limit)
         )
         with self._session() as session:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
 
-    def asked(self, model: str, version: int, most: int) -> tuple[Answer, ...]:
-        """A version's newest answers that were kept."""
+    def newest_answers(self, model: str, version: int, limit: int) -> tuple[Answer, ...]:
+        """A version's newest answers that were captured."""
         theirs = select(AnswerRow).where(AnswerRow.model == model, AnswerRow.version == version)
         with self._session() as session:
-            return tuple(map(_answer, session.scalars(theirs.order_by(AnswerRow.id.desc()).limit(most))))
+            return tuple(map(_answer, session.scalars(theirs.order_by(AnswerRow.id.desc()).limit(limit))))
 
     def count(self, model: str, since: datetime | None = None) -> int:
         """How much feedback came after a moment."""
@@ -155,7 +155,7 @@ class Feedback:
         with self._session() as session:
             return session.scalar(query) or 0
 
-    def examples(self, model: str, most: int, until: datetime | None = None) -> tuple[Example, ...]:
+    def examples(self, model: str, limit: int, until: datetime | None = None) -> tuple[Example, ...]:
         """The newest answers with what is true, oldest first; of equal inputs, what was said last.
 
         Args:
@@ -171,10 +171,10 @@ class Feedback:
             query = query.where(FeedbackRow.at <= until)
         found: dict[str, Example] = {}
         with self._session() as session:
-            for told, kept in session.execute(query).yield_per(100):
-                if len(found) == most:
+            for feedback, answer in session.execute(query).yield_per(100):
+                if len(found) == limit:
                     break
-                found.setdefault(kept.digest, Example(_answer(kept), told.truth, told.client, told.at))
+                found.setdefault(answer.digest, Example(_answer(answer), feedback.truth, feedback.client, feedback.at))
         return tuple(reversed(found.values()))
 
 
@@ -194,11 +194,11 @@ def limited(examples: Collection[Example], share: float, free: int) -> Iterator[
     Args:
         free: so many may come from one client, whatever share that is.
     """
-    most = max(free, int(share * len(examples)))
-    said: dict[str, int] = {}
+    max_count = max(free, int(share * len(examples)))
+    counts: dict[str, int] = {}
     for example in examples:
-        said[example.client] = said.get(example.client, 0) + 1
-        if said[example.client] <= most:
+        counts[example.client] = counts.get(example.client, 0) + 1
+        if counts[example.client] <= max_count:
             yield example
 
 

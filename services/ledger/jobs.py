@@ -34,7 +34,7 @@ from modelyard.services.ledger.sql.tables import JOBS, EventRow, SubmissionRow
 
 MAX_ATTEMPTS = 20
 """Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
-KEY_KEPT = timedelta(hours=24)
+KEY_LIFETIME = timedelta(hours=24)
 """How long a submission's key is remembered."""
 
 
@@ -61,7 +61,7 @@ class Jobs:
         """Accepts a job, in state QUEUED.
 
         Args:
-            submission: if one of this key was accepted within ``KEY_KEPT``, its job is returned, as it is now.
+            submission: if one of this key was accepted within ``KEY_LIFETIME``, its job is returned, as it is now.
 
         Raises:
             KeyReused: that one asked for something else.
@@ -147,7 +147,7 @@ class Jobs:
             return tuple(_all(session, query))
 
     def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
-        """A job's story in order, from the event after ``after``."""
+        """A job's events in order, from the event after ``after``."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
         with self._session() as session:
             return tuple(Event(row.id, row.at, row.kind, row.body) for row in session.scalars(query))
@@ -157,7 +157,7 @@ class Jobs:
         current = self.get(job_id)
         if current.state in FINAL:
             return None
-        # Nobody handed it back. What was lost while publishing may be in the store: the next attempt has to look.
+        # Nobody released it. What was lost while publishing may be in the store: the next attempt has to look.
         losses = current.losses + (current.state is State.RUNNING)
         if losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS:
             lost = f"its process or its worker was lost {losses} times"
@@ -185,7 +185,7 @@ class Jobs:
             return changes(session, held)
 
     def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
-        """Keeps the latest progress of a running job; a milestone becomes part of its story too."""
+        """Keeps the latest progress of a running job; a milestone becomes an event too."""
         with self._session() as session:
             written = changes(session, update(JOBS).where(_held(job)).values(progress=dict(progress)))
             if milestone and written:
@@ -218,7 +218,7 @@ class Jobs:
         return job
 
     def requeue(self, job: Job, reason: str, *, lost: bool) -> bool:
-        """Lets go of a job that its holder cannot end: anybody may start it at once.
+        """Requeues a job that its holder cannot end: anybody may start it at once.
 
         Args:
             lost: the attempt counts as one that was lost.
@@ -230,7 +230,7 @@ class Jobs:
         return self._move(job.id, State.QUEUED, _held(job), detail={"reason": reason}, **freed)
 
     def release(self, worker: str) -> tuple[Job, ...]:
-        """A worker that stops hands back what it still runs; the jobs, oldest first."""
+        """Requeues what a worker that stops still runs; the jobs, oldest first."""
         held = self.held_by(worker)
         return tuple(job for job in held if self.requeue(job, "its worker stopped", lost=False))
 
@@ -277,7 +277,7 @@ def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
 def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
     """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
     moment = datetime.now(UTC)
-    session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_KEPT))
+    session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_LIFETIME))
     row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)
     return None if added(session, row) else session.get_one(SubmissionRow, submission.key)
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
 from modelyard.services import keys
-from modelyard.services.keys import MOST_ACTIVE, Key, KeyRequest, Role, TooManyKeys
+from modelyard.services.keys import MAX_ACTIVE, Key, KeyRequest, Role, TooManyKeys
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.tables import KeyRow
@@ -81,8 +81,8 @@ def _time(session: Session) -> datetime:
 
 def _check_count(session: Session, name: str) -> None:
     theirs = (KeyRow.name == name, KeyRow.revoked_at.is_(None), KeyRow.expires_at > now())
-    if (session.scalar(select(func.count()).select_from(KeyRow).where(*theirs)) or 0) > MOST_ACTIVE:
-        raise TooManyKeys(f"{name} has {MOST_ACTIVE} active keys already; revoke one first")
+    if (session.scalar(select(func.count()).select_from(KeyRow).where(*theirs)) or 0) > MAX_ACTIVE:
+        raise TooManyKeys(f"{name} has {MAX_ACTIVE} active keys already; revoke one first")
 
 
 def _key(row: KeyRow, at: datetime) -> Key:

@@ -16,7 +16,7 @@ class Logs:
         self._session = database.session
 
     def write(self, job_id: str, text: str) -> None:
-        """Keeps what a job's processes wrote, and lets go of the oldest beyond ``LOG_CHARS``."""
+        """Keeps what a job's processes wrote, and deletes the oldest beyond ``LOG_CHARS``."""
         room = LOG_CHARS - len(text[-LOG_CHARS:])
         sizes = select(LogRow.id, func.length(LogRow.text)).where(LogRow.job_id == job_id).order_by(LogRow.id.desc())
         with self._session() as session:

@@ -1,4 +1,4 @@
-"""What gateways observed of canaries and shadows, and how far a judge has got with it."""
+"""What gateways observed of canaries and shadows, and how far the analysis of a canary has got."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Drift:
 
 
 class Observations:
-    """Sums by trial, role and gateway. Each call is one transaction; safe for several processes."""
+    """Sums by experiment, role and gateway. Each call is one transaction; safe for several processes."""
 
     def __init__(self, database: Database) -> None:
         self._session = database.session
@@ -58,13 +58,13 @@ class Observations:
         return found
 
     def verdict(self, model: str, since: datetime) -> tuple[int, dict[str, Any]]:
-        """How far a trial's judge has got: a number to be given back with the next state, and the state."""
+        """How far a canary's analysis has got: a revision to be passed with the next state, and the state."""
         with self._session() as session:
             row = session.get(VerdictRow, (model, since.isoformat()))
             return (row.revision, row.state) if row else (0, {})
 
-    def judge(self, model: str, since: datetime, revision: int, state: Mapping[str, Any]) -> bool:
-        """Writes the next state; False, and nothing happens, if another judge was quicker."""
+    def save_verdict(self, model: str, since: datetime, revision: int, state: Mapping[str, Any]) -> bool:
+        """Writes the next state; False, and nothing happens, if another scheduler was quicker."""
         with self._session() as session:
             if revision == 0:
                 session.execute(

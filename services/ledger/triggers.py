@@ -1,4 +1,4 @@
-"""Triggers as the ledger keeps them: what starts a job by itself, and when it last did."""
+"""Triggers as the ledger stores them: what starts a job by itself, and when it last did."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ class Triggers:
             if not changes(session, delete(TriggerRow).where(*theirs)):
                 raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
 
-    def fired(self, trigger: StoredTrigger, job_id: str) -> bool:
-        """Writes down that it started a job; False if somebody did before, or changed it."""
+    def record_firing(self, trigger: StoredTrigger, job_id: str) -> bool:
+        """Records that it started a job; False if somebody did before, or changed it."""
         ours = (
             TriggerRow.model == trigger.model,
             TriggerRow.name == trigger.name,

@@ -18,13 +18,13 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def hello(self, worker: str, queues: Sequence[str]) -> None:
+    def register(self, worker: str, queues: Sequence[str]) -> None:
         """A worker is there, and takes jobs from these queues; it says so again and again."""
         with self._session() as session:
             session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now(-SEEN_S)))
             session.merge(WorkerRow(name=worker, queues=list(queues), seen_at=now()))
 
-    def goodbye(self, worker: str) -> None:
+    def unregister(self, worker: str) -> None:
         """The worker is not there any more."""
         with self._session() as session:
             session.execute(delete(WorkerRow).where(WorkerRow.name == worker))

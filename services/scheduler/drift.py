@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 NEWEST = 2000
 """Answers that are looked at."""
-LEAST = 200
+MIN_ANSWERS = 200
 """Answers below which nothing is said."""
-SMOOTHED = 0.5
+SMOOTHING = 0.5
 """Added to each bin, so that an empty one is no infinity."""
 
 
-def look_at_all(store: Store, ledger: Ledger) -> None:
+def check_drift(store: Store, ledger: Ledger) -> None:
     """Holds what the stable version of each model was asked lately against its reference.
 
     Raises:
@@ -44,18 +44,18 @@ def look_at_all(store: Store, ledger: Ledger) -> None:
     """
     for model in store.models():
         try:
-            look_at(store, ledger, model)
+            measure_drift(store, ledger, model)
         except CorruptData as error:
             log.warning("drift cannot be told", model=model, cause=str(error))
 
 
-def look_at(store: Store, ledger: Ledger, model: str) -> None:
+def measure_drift(store: Store, ledger: Ledger, model: str) -> None:
     """One model; nothing is written where nothing can be said."""
     stable = rollout.read(store, model).stable
     known = references.read(store.path(model, stable)) if stable else None
     if stable is None or known is None:
         return
-    answers = ledger.feedback.asked(model, stable, NEWEST)
+    answers = ledger.feedback.newest_answers(model, stable, NEWEST)
     found = shifts(known, answers, store.manifest(model, stable))
     if found:
         said = {name: vars(moved) for name, moved in found.items()}
@@ -73,13 +73,13 @@ class Shift:
 
 def shifts(reference: Reference, answers: Sequence[Answer], manifest: Manifest) -> Mapping[str, Shift]:
     """By histogram; empty as long as there are too few answers."""
-    if len(answers) < LEAST:
+    if len(answers) < MIN_ANSWERS:
         return {}
     columns = columns_of(answers, manifest)
     return {
         name: shift(histogram, histogram.count(np.array(columns[name])))
         for name, histogram in reference.histograms.items()
-        if len(columns.get(name, ())) >= LEAST
+        if len(columns.get(name, ())) >= MIN_ANSWERS
     }
 
 
@@ -109,7 +109,7 @@ def raw(answer: Answer, manifest: Manifest) -> object:
 def shift(reference: Histogram, seen: Sequence[int]) -> Shift:
     """Raises nothing: both have the same bins."""
     expected, found = (np.array(counts, float) for counts in (reference.counts, seen))
-    p, q = ((counts + SMOOTHED) / (counts + SMOOTHED).sum() for counts in (expected, found))
+    p, q = ((counts + SMOOTHING) / (counts + SMOOTHING).sum() for counts in (expected, found))
     return Shift(psi=float(((q - p) * np.log(q / p)).sum()), p_value=chi_square(expected, found))
 
 

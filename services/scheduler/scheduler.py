@@ -1,4 +1,4 @@
-"""Composition root of the scheduler: looks around every few seconds until it is told to stop."""
+"""Composition root of the scheduler: does each of its duties every few seconds until SIGTERM."""
 
 import signal
 import threading
@@ -13,17 +13,17 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
-from modelyard.services.scheduler.drift import look_at_all
-from modelyard.services.scheduler.first import First
-from modelyard.services.scheduler.judge import judge_all
-from modelyard.services.scheduler.searches import Searcher
+from modelyard.services.scheduler.canary_analysis import judge_canaries
+from modelyard.services.scheduler.drift import check_drift
+from modelyard.services.scheduler.first_versions import FirstVersions
+from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.scheduler.settings import SchedulerSettings
-from modelyard.services.scheduler.triggers import Watch
+from modelyard.services.scheduler.triggers import TriggerSchedule
 
 log = structlog.get_logger()
 
 TICK_S = 0.1
-BEAT_S = 5.0
+HEARTBEAT_S = 5.0
 
 
 def main() -> int:
@@ -43,23 +43,23 @@ def main() -> int:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
             return error.exit_code
         queue = broker.sender(settings.broker)
-        watch = Watch(store, ledger, queue)
-        searcher = Searcher(store, ledger, queue)
-        first = First(store, ledger, queue, settings.first_models)
-        log.info("looking")
-        look_around(
+        watch = TriggerSchedule(store, ledger, queue)
+        searcher = SearchSteps(store, ledger, queue)
+        first = FirstVersions(store, ledger, queue, settings.first_models)
+        log.info("running")
+        run_periodically(
             ended,
-            (BEAT_S, "the clock", lambda: heartbeat.beat(settings.heartbeat)),
+            (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
             (settings.first_s, "first versions", first.ask_all),
-            (settings.judge_s, "canaries", lambda: judge_all(store, ledger)),
-            (settings.drift_s, "drift", lambda: look_at_all(store, ledger)),
+            (settings.judge_s, "canaries", lambda: judge_canaries(store, ledger)),
+            (settings.drift_s, "drift", lambda: check_drift(store, ledger)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
             (settings.search_s, "searches", searcher.step_all),
         )
     return 0
 
 
-def look_around(ended: threading.Event, *duties: tuple[float, str, Callable[[], None]]) -> None:
+def run_periodically(ended: threading.Event, *duties: tuple[float, str, Callable[[], None]]) -> None:
     """Does each duty every so many seconds; what cannot be done is tried again at its next time."""
     due = dict.fromkeys((name for _, name, _ in duties), 0.0)
     while not ended.wait(TICK_S):
@@ -70,4 +70,4 @@ def look_around(ended: threading.Event, *duties: tuple[float, str, Callable[[], 
             try:
                 duty()
             except StorageFailed as error:
-                log.warning("cannot look", at=name, cause=str(error))
+                log.warning("duty failed", duty=name, cause=str(error))

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Searcher:
+class SearchSteps:
     """What it takes to see how a search goes, and to ask for jobs."""
 
     store: Store

@@ -22,7 +22,7 @@ WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Watch:
+class TriggerSchedule:
     """What it takes to see whether triggers are due, and to ask for jobs."""
 
     store: Store
@@ -68,7 +68,7 @@ class Watch:
 
     def _fallen(self, model: str, quality: Quality) -> str:
         stable = rollout.read(self.store, model).stable
-        right, count = self.ledger.feedback.newest(model, stable or 0, quality.of)
+        right, count = self.ledger.feedback.count_right(model, stable or 0, quality.of)
         if count < quality.of or right >= quality.floor * count:
             return ""
         return f"{right} of the newest {count} answers were right, fewer than {quality.floor:.1%}"
@@ -91,7 +91,7 @@ class Watch:
         except ModelyardError as error:
             log.warning("trigger could not ask for its job", model=kept.model, trigger=kept.name, cause=str(error))
             return
-        if self.ledger.triggers.fired(kept, job.id):
+        if self.ledger.triggers.record_firing(kept, job.id):
             log.info("trigger fired", model=kept.model, trigger=kept.name, reason=reason, job=job.id)
 
 

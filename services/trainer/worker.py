@@ -78,7 +78,7 @@ def recovering(
     def recover() -> None:
         while True:
             try:
-                ledger.workers.hello(name, queues)
+                ledger.workers.register(name, queues)
                 if lost := broker.resend_lost(ledger, app):
                     log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
                 if gets_on(pulse, ledger, name):
@@ -101,7 +101,7 @@ def recovering(
 def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
     """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
     try:
-        ledger.workers.goodbye(name)
+        ledger.workers.unregister(name)
         for job in ledger.jobs.release(name):
             log.info("job requeued", job=job.id)
             broker.send(app, job, ledger.workers.queues())

@@ -138,7 +138,7 @@ def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(yard: Yard) 
     assert yard.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
     ended = yard.judged()
     last = ended.history[-1]
-    assert (ended.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary judge")
+    assert (ended.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary analysis")
     assert "feedback finds more mistakes in its answers" in last.reason
     assert last.detail["evidence"]["mistakes"] >= 100
     stable, canary = last.detail["stable"], last.detail["canary"]
@@ -157,7 +157,7 @@ def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
     assert yard.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
     ended = yard.judged()
     last = ended.history[-1]
-    assert (ended.stable, last.action, last.by) == (3, "promote", "canary judge")
+    assert (ended.stable, last.action, last.by) == (3, "promote", "canary analysis")
     assert "feedback finds no more mistakes" in last.reason
     assert last.detail["evidence"]["fit"] >= 20
     with closing(Ledger(yard.ledger_url)) as ledger:

@@ -142,11 +142,11 @@ def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
     """The only worker with a GPU has left: its jobs go to the CPU, unless they asked for a GPU."""
-    ledger.workers.hello("gpu-1", ["train.gpu"])
+    ledger.workers.register("gpu-1", ["train.gpu"])
     job = submit(ledger, queue)
     bound = jobs.submit(ledger, queue, JobRequest(model="neuron"), by="test", devices="gpu")
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 0}
-    ledger.workers.goodbye("gpu-1")
+    ledger.workers.unregister("gpu-1")
     assert broker.resend_lost(ledger, queue) == [job.id]
     assert waiting(queue) == {"train.gpu": 2, "train.cpu": 1}
     assert ledger.jobs.get(bound.id).state is State.QUEUED

@@ -18,7 +18,7 @@ from modelyard.services.ledger.searches import (
     Search,
     Searches,
 )
-from modelyard.services.scheduler.searches import Searcher
+from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.searches import SearchRequest, plan
 from tests.support.serving import running
 from tests.support.shop import TRAINED_S, Shop
@@ -39,8 +39,8 @@ def searches(shop: Shop) -> Searches:
 
 
 @pytest.fixture
-def searcher(shop: Shop) -> Searcher:
-    return Searcher(Store(shop.home / "store"), shop.ledger, shop.queue)
+def searcher(shop: Shop) -> SearchSteps:
+    return SearchSteps(Store(shop.home / "store"), shop.ledger, shop.queue)
 
 
 def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
@@ -85,7 +85,7 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
 
 
 def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
-    shop: Shop, searches: Searches, searcher: Searcher
+    shop: Shop, searches: Searches, searcher: SearchSteps
 ) -> None:
     """In every rung."""
     ask(shop, searches)
@@ -111,7 +111,7 @@ def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
     assert [len(rung) for rung in searches.get(SEARCH).rungs] == [3, 1]
 
 
-def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches, searcher: Searcher) -> None:
+def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches, searcher: SearchSteps) -> None:
     """All its trials were cancelled, or learned nothing that is a number."""
     ask(shop, searches)
     searcher.step_all()
@@ -121,7 +121,7 @@ def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches,
     assert (ended.state, ended.reason) == (FAILED, "no trial of rung 1 has a value of r2")
 
 
-def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: Searcher) -> None:
+def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: SearchSteps) -> None:
     """And leaves nothing in the ledger meanwhile, however often it looks."""
     ask(shop, searches)
     shop.end_redis()
@@ -134,7 +134,7 @@ def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: 
 
 
 def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that_runs(
-    shop: Shop, searches: Searches, searcher: Searcher
+    shop: Shop, searches: Searches, searcher: SearchSteps
 ) -> None:
     """The step that comes too late takes its jobs back."""
     search = ask(shop, searches)

@@ -18,8 +18,8 @@ from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
 from modelyard.services.ledger.feedback import Answer
 from modelyard.services.ledger.observations import Drift
-from modelyard.services.ledger.triggers import Kept
-from modelyard.services.scheduler.triggers import Watch
+from modelyard.services.ledger.triggers import StoredTrigger
+from modelyard.services.scheduler.triggers import TriggerSchedule
 from tests.support.serving import SOON_S, running
 from tests.support.waiting import wait_until
 
@@ -28,7 +28,7 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
+def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
     socket, url = tmp_path / "redis.sock", f"sqlite:///{tmp_path}/ledger.db"
     command = redis_server.command(redis_server.find_server(), socket, tmp_path)
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -41,39 +41,39 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     try:
         wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
         with closing(Ledger(url)) as ledger:
-            yield Watch(store, ledger, broker.sender(redis_server.broker_url(socket)))
+            yield TriggerSchedule(store, ledger, broker.sender(redis_server.broker_url(socket)))
     finally:
         server.terminate()
         server.wait(SOON_S)
 
 
-def put(watch: Watch, **body: Any) -> Kept:
+def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
     return watch.ledger.triggers.put(MODEL, "t", body)
 
 
-def reasons(watch: Watch, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
+def reasons(watch: TriggerSchedule, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
     """Of all jobs, the newest first, after another look: some time from now, or at a moment."""
     watch.fire_due(at or datetime.now(UTC) + after)
     return [job.by for job in watch.ledger.jobs.find()]
 
 
-def end(watch: Watch) -> None:
+def end(watch: TriggerSchedule) -> None:
     """The job that runs ends."""
     for job in watch.ledger.jobs.queued():
         watch.ledger.jobs.cancel(job.id, "test")
 
 
-def tell(watch: Watch, right: int, wrong: int) -> None:
+def tell(watch: TriggerSchedule, right: int, wrong: int) -> None:
     for index in range(right + wrong):
         number = watch.ledger.feedback.count(MODEL)
         answer = Answer(
             f"id-{number}", 0, MODEL, 1, "x", "float32", (1,), b"%04d" % number, 1.0, None, datetime.now(UTC)
         )
-        watch.ledger.feedback.keep([answer])
+        watch.ledger.feedback.capture([answer])
         watch.ledger.feedback.record(answer, 1.0, right=index < right, client="test")
 
 
-def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
+def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
     """A time that was missed is made up for once."""
     kept = put(watch, cron="30 3 * * *", cooldown_s=0, job={"overrides": {"epochs": 5}, "with_feedback": True})
     assert reasons(watch, at=kept.since) == []
@@ -86,7 +86,7 @@ def test_a_schedule_is_due_at_its_times(watch: Watch) -> None:
     assert len(reasons(watch, at=fired.fired_at)) == 1
 
 
-def test_enough_new_feedback_asks_for_a_job(watch: Watch) -> None:
+def test_enough_new_feedback_asks_for_a_job(watch: TriggerSchedule) -> None:
     """New is what came since the last time."""
     put(watch, feedback=5, cooldown_s=0)
     tell(watch, right=4, wrong=0)
@@ -98,7 +98,7 @@ def test_enough_new_feedback_asks_for_a_job(watch: Watch) -> None:
     assert len(reasons(watch)) == 1
 
 
-def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
+def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
     """Over the newest answers of the stable version; too few say nothing."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     rollout.change(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
@@ -113,7 +113,7 @@ def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
     assert len(reasons(watch, timedelta(days=30))) == 1
 
 
-def test_drift_asks_for_a_job(watch: Watch) -> None:
+def test_drift_asks_for_a_job(watch: TriggerSchedule) -> None:
     """Of the stable version; what an earlier one was asked says nothing of it."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     rollout.change(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
@@ -129,7 +129,7 @@ def test_drift_asks_for_a_job(watch: Watch) -> None:
     assert by.endswith("input number 0 has moved: population stability index 0.310 over 500 answers")
 
 
-def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: Watch) -> None:
+def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: TriggerSchedule) -> None:
     """Whichever says no."""
     put(watch, feedback=1, cooldown_s=3600, per_week=2)
     tell(watch, right=1, wrong=0)
@@ -145,7 +145,7 @@ def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(wa
     assert len(reasons(watch, timedelta(days=8))) == 3
 
 
-def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> None:
+def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: TriggerSchedule) -> None:
     """Each firing has one key."""
     put(watch, feedback=1)
     tell(watch, right=1, wrong=0)
@@ -164,7 +164,7 @@ def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: Watch) -> Non
     assert (job.state, watch.ledger.triggers.all()[0].job_id) == (State.QUEUED, job.id)
 
 
-def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path: Path) -> None:
+def test_a_scheduler_process_fires_and_ends_when_told_to(watch: TriggerSchedule, tmp_path: Path) -> None:
     """With exit status 0."""
     settings = {
         "MODELYARD_STORE": str(watch.store.root),

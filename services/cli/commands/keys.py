@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output as show
-from modelyard.services.keys import DAYS, MOST_DAYS, KeyRequest, Role
+from modelyard.services.keys import DAYS, MAX_DAYS, KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
 
@@ -31,7 +31,7 @@ def create(
     *,
     role: Annotated[Role, typer.Option(help="What it is for.")],
     model: Annotated[list[str] | None, typer.Option(help="Only for this model; may be repeated.")] = None,
-    days: Annotated[int, typer.Option(help="How long it is good.", min=1, max=MOST_DAYS)] = DAYS,
+    days: Annotated[int, typer.Option(help="How long it is good.", min=1, max=MAX_DAYS)] = DAYS,
 ) -> None:
     """Create a key, and print it: this is the only time that it is shown."""
     asked, settings = key_asked(name, role, model or [], days), KeySettings.load()

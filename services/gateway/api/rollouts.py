@@ -126,7 +126,7 @@ def observed_counts(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, A
         if rollout.canary:
             sums = ledger.observations.sums(model, rollout.canary.since)
             _, state = ledger.observations.verdict(model, rollout.canary.since)
-            found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("said")}
+            found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("statistics")}
         if rollout.shadow:
             found |= {"shadow": ledger.observations.sums(model, rollout.shadow.since).get("shadow", {})}
     except StorageFailed:

@@ -69,7 +69,7 @@ class Capture:
         while not self._pending.empty():
             rows = [self._pending.get() for _ in range(min(MAX_WRITE, self._pending.qsize()))]
             try:
-                self._ledger.feedback.keep(rows)
+                self._ledger.feedback.capture(rows)
             except StorageFailed as error:
                 self._metrics.capture_dropped.inc(len(rows))
                 log.warning("captured predictions not written", count=len(rows), cause=str(error))

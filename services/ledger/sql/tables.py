@@ -106,13 +106,13 @@ class WorkerRow(Table):
 
 
 class ObservationRow(Table):
-    """What one gateway has counted of one side of a trial."""
+    """What one gateway has counted of one role in an experiment."""
 
     __tablename__ = "observations"
 
     model: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[str] = mapped_column(primary_key=True)
-    """When the trial began, as it stands in the rollout."""
+    """When the experiment began, as it stands in the rollout."""
     role: Mapped[str] = mapped_column(primary_key=True)
     gateway: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[Wide]
@@ -121,7 +121,7 @@ class ObservationRow(Table):
 
 
 class VerdictRow(Table):
-    """How far the judge of a trial has got; ``revision`` lets one of several write."""
+    """How far the analysis of a canary has got; ``revision`` lets one of several write."""
 
     __tablename__ = "verdicts"
 

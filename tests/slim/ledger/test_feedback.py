@@ -109,8 +109,8 @@ def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:
 
 def test_old_answers_and_those_beyond_a_size_are_let_go(feedback: Feedback) -> None:
     """The oldest first."""
-    feedback.keep([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
-    feedback.prune(NOW - timedelta(days=7), most_bytes=5 * 4)
+    feedback.capture([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
+    feedback.prune(NOW - timedelta(days=7), max_bytes=5 * 4)
     assert [number for number in range(11) if known(feedback, number)] == [6, 7, 8, 9, 10]
 
 
@@ -124,8 +124,8 @@ def known(feedback: Feedback, number: int) -> bool:
 
 def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> None:
     """Callers choose ids, and may choose one twice."""
-    feedback.keep([answer_of(1)])
-    feedback.keep([replace(answer_of(2), request_id="id-1")])
+    feedback.capture([answer_of(1)])
+    feedback.capture([replace(answer_of(2), request_id="id-1")])
     assert feedback.answer("id-1") == answer_of(1)
 
 
@@ -212,7 +212,7 @@ def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
     """Oldest first, up to a number."""
     for number in range(5):
         again = replace(answer_of(number), content=np.float32(number % 4).tobytes())
-        feedback.keep([again])
+        feedback.capture([again])
         feedback.record(again, float(number), right=None, client="ann")
     assert [example.truth for example in feedback.examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
     assert [example.truth for example in feedback.examples(HALF_PLUS, 2)] == [3, 4]
@@ -226,7 +226,7 @@ def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
 def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
     """The first that they said are kept."""
     for number in range(10):
-        feedback.keep([answer_of(number)])
+        feedback.capture([answer_of(number)])
         feedback.record(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
     kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=0)]
     assert kept == [0, 1, 2, 8, 9]
@@ -236,6 +236,6 @@ def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
 def test_mistakes_count_from_the_trials_beginning(feedback: Feedback) -> None:
     """An answer of before, and feedback on it, say nothing of the trial."""
     for number, at in enumerate((NOW - timedelta(hours=2), NOW)):
-        feedback.keep([answer_of(number, at=at, version=3)])
+        feedback.capture([answer_of(number, at=at, version=3)])
         feedback.record(answer_of(number, version=3), 1.0, right=False, client="ann")
     assert feedback.mistakes(HALF_PLUS, NOW - timedelta(hours=1)) == {3: (1, 1)}

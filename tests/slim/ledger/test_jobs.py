@@ -89,7 +89,7 @@ def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
 ) -> None:
     """Leases, and who is there, are judged by the database's clock."""
     held = claim(ledger, accept(ledger))
-    ledger.workers.hello("host-1", ["train.gpu"])
+    ledger.workers.register("host-1", ["train.gpu"])
 
     class Wrong(datetime):
         @classmethod
@@ -218,11 +218,11 @@ def test_a_log_keeps_the_newest(ledger: Ledger) -> None:
 
 def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
     """Until they say goodbye."""
-    ledger.workers.hello("gpu-1", ["train.gpu", "train.gpu.2"])
-    ledger.workers.hello("cpu-1", ["train.cpu"])
-    ledger.workers.hello("cpu-1", ["train.cpu"])
+    ledger.workers.register("gpu-1", ["train.gpu", "train.gpu.2"])
+    ledger.workers.register("cpu-1", ["train.cpu"])
+    ledger.workers.register("cpu-1", ["train.cpu"])
     assert ledger.workers.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
-    ledger.workers.goodbye("gpu-1")
+    ledger.workers.unregister("gpu-1")
     assert ledger.workers.queues() == {"train.cpu"}
 
 

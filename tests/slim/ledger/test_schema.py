@@ -165,7 +165,7 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
     since, won = datetime.now(UTC), []
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.observations
-        assert at_once(*4 * [lambda: won.append(found.judge("m", since, 0, {"by": "one of us"}))]) == []
+        assert at_once(*4 * [lambda: won.append(found.save_verdict("m", since, 0, {"by": "one of us"}))]) == []
         assert sorted(won) == [False, False, False, True]
         assert found.verdict("m", since) == (1, {"by": "one of us"})
 

@@ -9,9 +9,16 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import Canary
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
-from modelyard.services.scheduler.canary import FIRST, Decision, Sums, Trial, decide, look
-from modelyard.services.scheduler.evidence import FEWER, MORE, Block, update, weight
-from modelyard.services.scheduler.judge import BY, judge_all
+from modelyard.services.scheduler.canary_analysis import BY, judge_canaries
+from modelyard.services.scheduler.canary_evidence import (
+    MIN_STABLE_ANSWERS,
+    Decision,
+    Experiment,
+    Sums,
+    decide,
+    update_experiment,
+)
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
 from modelyard.services.trials import BOUNDS_S, bucket
 from tests.support.fakes import HALF_PLUS
 
@@ -82,12 +89,12 @@ def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mis
     return Sums.of(counts, labelled, mistakes)
 
 
-def watched(stable: Sums, canary: Sums, looks: int = 10) -> Trial:
+def watched(stable: Sums, canary: Sums, looks: int = 10) -> Experiment:
     """After so many looks, between which everything grew evenly."""
-    trial = Trial()
+    experiment = Experiment()
     for number in range(1, looks + 1):
-        trial = look(trial, *(grown(side, number / looks) for side in (stable, canary)))
-    return trial
+        experiment = update_experiment(experiment, *(grown(side, number / looks) for side in (stable, canary)))
+    return experiment
 
 
 def grown(side: Sums, share: float) -> Sums:
@@ -127,8 +134,8 @@ def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
 
 def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_enough() -> None:
     """Not before."""
-    trial = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
-    assert decide(trial, CANARY) is None
+    experiment = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
+    assert decide(experiment, CANARY) is None
     assert decide(watched(sums(90_000, errors=90), sums(10_000, errors=10)), CANARY) == Decision(
         True, "nothing spoke against it in 10000 answers"
     )
@@ -136,25 +143,25 @@ def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_e
 
 def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
     """However often one looks: answers that come one by one say as much as those that come together."""
-    trial, stable, canary = Trial(), sums(0), sums(0)
+    experiment, stable, canary = Experiment(), sums(0), sums(0)
     for number in range(1, 201):
         if number % 2:
             stable = sums(number, labelled=number, mistakes=0)
         else:
             canary = sums(number, labelled=number, mistakes=number)
-        trial = look(trial, stable, canary)
-    assert trial.weights()["mistakes"] > 1e6
-    together = look(look(Trial(), sums(1), sums(1)), stable, canary)
+        experiment = update_experiment(experiment, stable, canary)
+    assert experiment.weights()["mistakes"] > 1e6
+    together = update_experiment(update_experiment(Experiment(), sums(1), sums(1)), stable, canary)
     assert together.weights()["mistakes"] > 1e6
 
 
 def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> None:
     """Fixed once there are enough, and then no more: it is not chosen by what it is held against."""
-    assert look(Trial(), sums(FIRST - 1), sums(10)).slow is None
-    first = look(Trial(), sums(1000, slow=200), sums(10))
+    assert update_experiment(Experiment(), sums(MIN_STABLE_ANSWERS - 1), sums(10)).slow is None
+    first = update_experiment(Experiment(), sums(1000, slow=200), sums(10))
     assert first.slow is not None
     assert BOUNDS_S[first.slow] == 0.5
-    assert look(first, sums(9000, slow=200), sums(500)).slow == first.slow
+    assert update_experiment(first, sums(9000, slow=200), sums(500)).slow == first.slow
 
 
 # --- carried out ------------------------------------------------------------------------------------------------------
@@ -180,25 +187,25 @@ def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger
     """The history has the reason, the numbers and who decided; nothing is decided twice."""
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(50), sums(5))
-        judge_all(filled, ledger)
+        judge_canaries(filled, ledger)
     assert rollout.read(filled, HALF_PLUS).canary == canary
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(300), sums(30, errors=10))
-    judge_all(filled, ledger)
+    judge_canaries(filled, ledger)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary) == (1, None)
     last = now.history[-1]
     assert (last.action, last.version, last.by) == ("end canary", 2, BY)
     assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
     assert last.detail["evidence"]["errors"] >= 100
-    judge_all(filled, ledger)
+    judge_canaries(filled, ledger)
     assert rollout.read(filled, HALF_PLUS) == now
 
 
 def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
     observe(ledger, canary, "one", sums(90_000), sums(10_000))
-    judge_all(filled, ledger)
+    judge_canaries(filled, ledger)
     now = rollout.read(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
@@ -209,14 +216,14 @@ def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledg
     ours = canary.model_copy(update={"judged": False})
     rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
     observe(ledger, canary, "one", sums(1000), sums(1000, errors=1000))
-    judge_all(filled, ledger)
+    judge_canaries(filled, ledger)
     assert rollout.read(filled, HALF_PLUS).canary == ours
 
 
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
     """The other one's look is as if it had not been."""
-    assert ledger.observations.judge(HALF_PLUS, NOW, 0, {"trial": {}})
+    assert ledger.observations.save_verdict(HALF_PLUS, NOW, 0, {"experiment": {}})
     revision, _ = ledger.observations.verdict(HALF_PLUS, NOW)
-    assert ledger.observations.judge(HALF_PLUS, NOW, revision, {"by": "first"})
-    assert not ledger.observations.judge(HALF_PLUS, NOW, revision, {"by": "second"})
+    assert ledger.observations.save_verdict(HALF_PLUS, NOW, revision, {"by": "first"})
+    assert not ledger.observations.save_verdict(HALF_PLUS, NOW, revision, {"by": "second"})
     assert ledger.observations.verdict(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})

@@ -14,7 +14,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import Answer
-from modelyard.services.scheduler.drift import LEAST, look_at_all, shift, shifts
+from modelyard.services.scheduler.drift import MIN_ANSWERS, check_drift, shift, shifts
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 
 NOW = datetime.now(UTC)
@@ -92,17 +92,17 @@ def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Led
     x = GENERATOR.normal(0, 1, 2000)
     refer(filled, HALF_PLUS, 2, describe("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"] == {}
-    ledger.feedback.keep(vectors(GENERATOR.normal(3, 1, 500), version=1))
-    look_at_all(filled, ledger)
+    ledger.feedback.capture(vectors(GENERATOR.normal(3, 1, 500), version=1))
+    check_drift(filled, ledger)
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["answers"] == 0
-    ledger.feedback.keep(vectors(GENERATOR.normal(0, 1, 500)))
-    look_at_all(filled, ledger)
+    ledger.feedback.capture(vectors(GENERATOR.normal(0, 1, 500)))
+    check_drift(filled, ledger)
     still = client.get(f"/api/models/{HALF_PLUS}/drift").json
     assert (still["version"], still["answers"]) == (2, 500)
     assert max(moved["psi"] for moved in still["shifts"].values()) < 0.1
     ledger.feedback.prune(NOW, 0)
-    ledger.feedback.keep(vectors(GENERATOR.normal(1, 1, 500)))
-    look_at_all(filled, ledger)
+    ledger.feedback.capture(vectors(GENERATOR.normal(1, 1, 500)))
+    check_drift(filled, ledger)
     moved = client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"]
     assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
     line = f'modelyard_drift_psi{{model="{HALF_PLUS}",version="2",what="input number 0"}}'
@@ -113,7 +113,7 @@ def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None
     """Files are decoded; too few answers say nothing."""
     file = io.BytesIO()
     Image.new("L", (56, 56), 200).save(file, "PNG")
-    pictures = [answer(i, file.getvalue(), "bytes", (), 1.0, DIGITS) for i in range(LEAST)]
+    pictures = [answer(i, file.getvalue(), "bytes", (), 1.0, DIGITS) for i in range(MIN_ANSWERS)]
     dark = [np.full((28, 28, 1), 10 + k % 3, np.uint8) for k in range(300)]
     outputs = {"class_id": np.ones(300, int), "score": np.ones(300)}
     known = describe("binary", ("dark", "light"), dark, outputs)
@@ -121,15 +121,15 @@ def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None
     assert found["input brightness"].psi > 1
     assert found["answer class"].psi < 0.01
     assert shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
-    texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(LEAST)]
+    texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
     told = describe("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
     assert shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 
 def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledger) -> None:
     """It was made by an earlier release; and a damaged one is a warning, not an end."""
-    ledger.feedback.keep(vectors(GENERATOR.normal(0, 1, 300)))
-    look_at_all(filled, ledger)
+    ledger.feedback.capture(vectors(GENERATOR.normal(0, 1, 300)))
+    check_drift(filled, ledger)
     (filled.path(HALF_PLUS, 2) / reference.FILE).write_text("{")
-    look_at_all(filled, ledger)
+    check_drift(filled, ledger)
     assert ledger.observations.drift() == ()

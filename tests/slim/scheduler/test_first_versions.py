@@ -11,7 +11,7 @@ from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import JobRequest, Ledger, State
-from modelyard.services.scheduler.first import BY, First
+from modelyard.services.scheduler.first_versions import BY, FirstVersions
 from tests.support.fakes import HALF_PLUS, publish
 
 EPOCHS = RecipeField(default=2, constraints={"type": "integer", "minimum": 1})
@@ -43,39 +43,39 @@ def queue() -> Celery:
 
 
 @pytest.fixture
-def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.MonkeyPatch) -> First:
+def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.MonkeyPatch) -> FirstVersions:
     monkeypatch.setattr(broker, "require", lambda _: None)  # the broker in memory knows no PING
-    return First(store, ledger, queue, [HALF_PLUS])
+    return FirstVersions(store, ledger, queue, [HALF_PLUS])
 
 
 def asked(ledger: Ledger) -> list[tuple[str, str, State]]:
     return [(job.model, job.by, job.state) for job in ledger.jobs.find()]
 
 
-def test_a_model_without_a_version_gets_one_job(first: First, ledger: Ledger) -> None:
+def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Ledger) -> None:
     """However often it is looked at."""
     for _ in range(3):
         first.ask_all()
     assert asked(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
-def test_two_schedulers_ask_once(first: First, store: Store, ledger: Ledger, queue: Celery) -> None:
+def test_two_schedulers_ask_once(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
     """Whoever asks second gets the first one's job, even after that has begun and ended."""
     first.ask_all()
     (job,) = ledger.jobs.find()
     ledger.jobs.cancel(job.id, "somebody")
-    First(store, ledger, queue, [HALF_PLUS]).ask_all()
+    FirstVersions(store, ledger, queue, [HALF_PLUS]).ask_all()
     assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
 
-def test_a_model_that_answers_is_left_alone(first: First, store: Store, ledger: Ledger) -> None:
+def test_a_model_that_answers_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
     """Also after a restart with an empty ledger."""
     publish(store, HALF_PLUS)
     first.ask_all()
     assert asked(ledger) == []
 
 
-def test_a_job_that_somebody_asked_for_is_enough(first: First, ledger: Ledger, queue: Celery) -> None:
+def test_a_job_that_somebody_asked_for_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
     """Theirs is on its way."""
     theirs = jobs.submit(ledger, queue, JobRequest(model=HALF_PLUS), "somebody")
     first.ask_all()
@@ -84,7 +84,7 @@ def test_a_job_that_somebody_asked_for_is_enough(first: First, ledger: Ledger, q
 
 @pytest.mark.parametrize("written", [None, known("other")])
 def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
-    first: First, store: Store, ledger: Ledger, written: Catalog | None
+    first: FirstVersions, store: Store, ledger: Ledger, written: Catalog | None
 ) -> None:
     """It waits, and asks when one has spoken."""
     catalogue = store.root / FILE
@@ -98,7 +98,7 @@ def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
     assert len(asked(ledger)) == 1
 
 
-def test_what_lasts_is_said_once(first: First, store: Store) -> None:
+def test_what_lasts_is_said_once(first: FirstVersions, store: Store) -> None:
     """A log that is read by people."""
     (store.root / FILE).unlink()
     said: list[str] = []

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from modelyard.models.registry.rollout import Canary
-from modelyard.services.scheduler.evidence import FEWER, MORE, Block, update, weight
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
 from modelyard.services.trials import BOUNDS_S, bucket
 
 HARM = 0.01
@@ -27,7 +27,7 @@ MORE_MISTAKES = 1.25
 """How many times as many mistakes are still no reason against it; more than stable's own are evidence of harm."""
 SLOW_SHARE = 0.1
 """Slow is what takes longer than all but at most this share of the stable version's first answers."""
-FIRST = 100
+MIN_STABLE_ANSWERS = 100
 """Answers of the stable version after which that is fixed."""
 
 NOTHING = Block(0, 0, 0, 0)
@@ -48,7 +48,7 @@ REASONS: Mapping[Comparison, str] = {
 
 
 class Sums(BaseModel):
-    """What was counted of one side since the trial began."""
+    """What was counted of one side since the experiment began."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,8 +71,8 @@ class Sums(BaseModel):
         return sum(self.within), sum(self.within[limit + 1 :])
 
 
-class Trial(BaseModel):
-    """How far a trial has got."""
+class Experiment(BaseModel):
+    """How far a experiment has got."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,7 +80,7 @@ class Trial(BaseModel):
     canary: Sums = Sums()
     slow: int | None = None
     """The bound that slow answers exceed, by number; None until it is fixed."""
-    told: Mapping[Comparison, Block] = {}
+    seen: Mapping[Comparison, Block] = {}
     """What each comparison has taken in so far."""
     logs: Mapping[Comparison, tuple[float, ...]] = {}
 
@@ -97,22 +97,22 @@ class Decision:
     reason: str
 
 
-def look(trial: Trial, stable: Sums, canary: Sums) -> Trial:
-    """The trial after what has been counted since; what has come from one side only waits for the other."""
-    told, logs = dict(trial.told), dict(trial.logs)
-    for name, total in totals(stable, canary, trial.slow).items():
-        block = Block(*(now - before for now, before in zip(total, told.get(name, NOTHING), strict=True)))
+def update_experiment(experiment: Experiment, stable: Sums, canary: Sums) -> Experiment:
+    """The experiment after what has been counted since; what has come from one side only waits for the other."""
+    seen, logs = dict(experiment.seen), dict(experiment.logs)
+    for name, total in totals(stable, canary, experiment.slow).items():
+        block = Block(*(now - before for now, before in zip(total, seen.get(name, NOTHING), strict=True)))
         if block.stable and block.canary:
-            told[name], logs[name] = total, update(logs.get(name, ()), block, *RATIOS[name])
-    slow = trial.slow
-    if slow is None and sum(stable.within) >= FIRST:
+            seen[name], logs[name] = total, update(logs.get(name, ()), block, *RATIOS[name])
+    slow = experiment.slow
+    if slow is None and sum(stable.within) >= MIN_STABLE_ANSWERS:
         slow = bound_of(stable)  # for what comes after: a limit may not be chosen by what it is then held against
-        told["slow"] = totals(stable, canary, slow)["slow"]
-    return Trial(stable=stable, canary=canary, slow=slow, told=told, logs=logs)
+        seen["slow"] = totals(stable, canary, slow)["slow"]
+    return Experiment(stable=stable, canary=canary, slow=slow, seen=seen, logs=logs)
 
 
 def totals(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
-    """What each comparison counts as answers and as bad ones, since the trial began."""
+    """What each comparison counts as answers and as bad ones, since the experiment began."""
     feedback = Block(stable.labelled, stable.mistakes, canary.labelled, canary.mistakes)
     found: dict[Comparison, Block] = {
         "errors": Block(stable.answers, stable.errors, canary.answers, canary.errors),
@@ -130,28 +130,28 @@ def bound_of(stable: Sums) -> int:
     return next(index for index in range(len(stable.within)) if sum(stable.within[index + 1 :]) <= most)
 
 
-def decide(trial: Trial, canary: Canary) -> Decision | None:
+def decide(experiment: Experiment, canary: Canary) -> Decision | None:
     """What the evidence says; None: go on looking."""
-    weights = trial.weights()
+    weights = experiment.weights()
     harm: Comparison
     for harm in ("errors", "slow", "mistakes"):
         if weights[harm] >= 1 / HARM:
             return Decision(False, f"{REASONS[harm]} (evidence {weights[harm]:.0f}, needed {1 / HARM:.0f})")
     if weights["fit"] >= 1 / LEAVE:
         return Decision(True, f"{REASONS['fit']} (evidence {weights['fit']:.0f}, needed {1 / LEAVE:.0f})")
-    if trial.canary.answers >= canary.enough:
-        return Decision(True, f"nothing spoke against it in {trial.canary.answers} answers")
+    if experiment.canary.answers >= canary.enough:
+        return Decision(True, f"nothing spoke against it in {experiment.canary.answers} answers")
     return None
 
 
-def statistics(trial: Trial) -> dict[str, Any]:
+def statistics(experiment: Experiment) -> dict[str, Any]:
     """What a decision was made on, for the history."""
-    said: dict[str, Any] = {"evidence": {name: float(f"{value:.4g}") for name, value in trial.weights().items()}}
-    for role, sums in (("stable", trial.stable), ("canary", trial.canary)):
+    found: dict[str, Any] = {"evidence": {name: float(f"{value:.4g}") for name, value in experiment.weights().items()}}
+    for role, sums in (("stable", experiment.stable), ("canary", experiment.canary)):
         counted = {name: getattr(sums, name) for name in ("answers", "errors", "labelled", "mistakes")}
-        if trial.slow is not None:
-            counted["slow"] = sums.slower_than(trial.slow)[1]
-        said[role] = counted
-    if trial.slow is not None and trial.slow < len(BOUNDS_S):
-        said["slow_above_s"] = BOUNDS_S[trial.slow]
-    return said
+        if experiment.slow is not None:
+            counted["slow"] = sums.slower_than(experiment.slow)[1]
+        found[role] = counted
+    if experiment.slow is not None and experiment.slow < len(BOUNDS_S):
+        found["slow_above_s"] = BOUNDS_S[experiment.slow]
+    return found

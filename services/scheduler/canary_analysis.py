@@ -1,4 +1,4 @@
-"""Looks at every canary, and promotes it or rolls it back when the evidence says so. Any number may run at once."""
+"""Analyses every canary, and promotes it or rolls it back when the evidence says so. Any number may run at once."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,16 +10,23 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import Canary, Rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
-from modelyard.services.scheduler.canary import Decision, Sums, Trial, decide, look, statistics
+from modelyard.services.scheduler.canary_evidence import (
+    Decision,
+    Experiment,
+    Sums,
+    decide,
+    statistics,
+    update_experiment,
+)
 from modelyard.services.trials import Role
 
 log = structlog.get_logger()
 
-BY = "canary judge"
+BY = "canary analysis"
 
 
-def judge_all(store: Store, ledger: Ledger) -> None:
-    """One look at each model that has a canary to be judged.
+def judge_canaries(store: Store, ledger: Ledger) -> None:
+    """Analyses each canary that nobody wants to decide on by hand.
 
     Raises:
         StorageFailed: the ledger is away.
@@ -31,32 +38,32 @@ def judge_all(store: Store, ledger: Ledger) -> None:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
         if now.canary and now.canary.judged:
-            judge(store, ledger, model, now.stable, now.canary)
+            judge_canary(store, ledger, model, now.stable, now.canary)
 
 
-def judge(store: Store, ledger: Ledger, model: str, stable_version: int | None, canary: Canary) -> None:
-    """One look at one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
+def judge_canary(store: Store, ledger: Ledger, model: str, stable_version: int | None, canary: Canary) -> None:
+    """One analysis of one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
     observations = ledger.observations
     revision, state = observations.verdict(model, canary.since)
     counted, mistakes = observations.sums(model, canary.since), ledger.feedback.mistakes(model, canary.since)
     versions: Mapping[Role, int | None] = {"stable": stable_version, "canary": canary.version}
-    before = Trial.model_validate(state.get("trial", {}))
+    before = Experiment.model_validate(state.get("experiment", {}))
     stable, tried = (
         Sums.of(counted.get(role, Counter()), *mistakes.get(version or 0, (0, 0))) for role, version in versions.items()
     )
     if (stable, tried) == (before.stable, before.canary):
         return
-    trial = look(before, stable, tried)
-    state = {"trial": trial.model_dump(mode="json"), "said": statistics(trial)}
-    if not observations.judge(model, canary.since, revision, state):
-        return  # another judge looked at the same time
-    if decision := decide(trial, canary):
-        carry_out(store, model, canary, decision, trial)
+    experiment = update_experiment(before, stable, tried)
+    state = {"experiment": experiment.model_dump(mode="json"), "statistics": statistics(experiment)}
+    if not observations.save_verdict(model, canary.since, revision, state):
+        return  # another scheduler was quicker
+    if decision := decide(experiment, canary):
+        carry_out(store, model, canary, decision, experiment)
 
 
-def carry_out(store: Store, model: str, canary: Canary, decision: Decision, trial: Trial) -> None:
+def carry_out(store: Store, model: str, canary: Canary, decision: Decision, experiment: Experiment) -> None:
     """Writes the decision into the rollout, with what it was made on; nothing if the canary has ended meanwhile."""
-    reason, found = decision.reason, statistics(trial)
+    reason, found = decision.reason, statistics(experiment)
 
     def edit(now: Rollout) -> Rollout:
         if now.canary is None or (now.canary.version, now.canary.since) != (canary.version, canary.since):

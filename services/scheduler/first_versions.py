@@ -19,7 +19,7 @@ BY = "first start"
 
 
 @dataclass
-class First:
+class FirstVersions:
     """What it takes to see which models have nothing that answers, and to ask for jobs. Any number may run at once."""
 
     store: Store
