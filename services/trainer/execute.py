@@ -10,8 +10,7 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer import process
-from modelyard.services.trainer.lease import Lease
-from modelyard.services.trainer.patience import patiently
+from modelyard.services.trainer.lease import Lease, call_ledger
 from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
 from modelyard.services.trainer.settings import TrainerSettings
 
@@ -25,10 +24,10 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := patiently(ledger.claim, job_id, worker):
+    while job := call_ledger(ledger.claim, job_id, worker):
         claimed += 1
         attempt(job, ledger, settings)
-    ended = patiently(ledger.job, job_id)
+    ended = call_ledger(ledger.job, job_id)
     log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
         process.clear(settings, f"{job_id}.*")  # also what workers left that were lost
@@ -54,17 +53,17 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
             fail(job, ledger, str(error))
         elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
             fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif patiently(ledger.hand_back, job, str(error), lost=not lease.publishing):
+        elif call_ledger(ledger.hand_back, job, str(error), lost=not lease.publishing):
             log.warning("job handed back", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
         log.info("job ended", state=state, version=outcome.get("version"))
-        patiently(ledger.finish, job, state, outcome)
+        call_ledger(ledger.finish, job, state, outcome)
 
 
 def fail(job: Job, ledger: Ledger, reason: str) -> None:
     """Ends the job, unless it is not ours any more."""
-    if patiently(ledger.finish, job, State.FAILED, {"reason": reason}):
+    if call_ledger(ledger.finish, job, State.FAILED, {"reason": reason}):
         log.warning("job failed", cause=reason)
     else:
         log.info("job stopped: it is not ours any more", state=ledger.job(job.id).state)

@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any
 
 import structlog
 from celery import Celery
@@ -18,20 +20,20 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
-from modelyard.services.trainer.drain import draining
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import Pulse, gets_on
 from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
-RECOVER_S = 5.0
+RECOVERY_INTERVAL_S = 5.0
+DRAIN_POLL_INTERVAL_S = 0.5
 
 
 def build(settings: TrainerSettings, name: str) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
     app = broker.consumer(settings.broker, settings.visibility_timeout_s)
-    app.Worker = draining(app, settings.ledger, name, settings.drain_s)
+    app.Worker = make_draining_worker(app, settings.ledger, name, settings.drain_s)
 
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
@@ -42,6 +44,28 @@ def build(settings: TrainerSettings, name: str) -> Celery:
             ledger.close()
 
     return app
+
+
+def make_draining_worker(app: Celery, ledger_url: str, name: str, drain_s: float) -> type[Any]:
+    """Celery's worker, which on SIGTERM waits at most ``drain_s`` for its jobs; Celery's own always waits so long."""
+
+    class DrainingWorker(app.Worker):  # type: ignore[misc]  # made by Celery for this application
+        def wait_for_soft_shutdown(self) -> None:
+            """Called in the main thread, in the signal's handler: meanwhile no other job is started."""
+            deadline = time.monotonic() + drain_s
+            with closing(Ledger(ledger_url)) as ledger:
+                while time.monotonic() < deadline and has_jobs(ledger, name):
+                    time.sleep(DRAIN_POLL_INTERVAL_S)
+
+    return DrainingWorker
+
+
+def has_jobs(ledger: Ledger, name: str) -> bool:
+    """Whether a worker runs a job; True while the ledger cannot be reached."""
+    try:
+        return bool(ledger.held_by(name))
+    except StorageFailed:
+        return True
 
 
 def verify(settings: TrainerSettings, app: Celery) -> None:
@@ -90,7 +114,7 @@ def recovering(
                     heartbeat.beat(settings.heartbeat)
             except ModelyardError as error:
                 log.warning("cannot look for lost jobs", cause=str(error))
-            if ended.wait(RECOVER_S):
+            if ended.wait(RECOVERY_INTERVAL_S):
                 return
 
     thread = threading.Thread(target=recover, name="recovery", daemon=True)

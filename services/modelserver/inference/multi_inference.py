@@ -15,8 +15,7 @@ from modelyard.services.modelserver.inference import (
 from modelyard.services.modelserver.inference import (
     regress as regression,
 )
-from modelyard.services.modelserver.inference.examples import serialized
-from modelyard.services.modelserver.inference.signatures import invalid
+from modelyard.services.modelserver.inference.examples import invalid_argument, serialize_examples
 from modelyard.services.modelserver.runtime.servable import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -42,7 +41,7 @@ def infer(
         Refused: a task does not fit its signature or the other tasks; whatever TensorFlow says of the run.
     """
     input_name, fetches = _plan(servable, request, rules)
-    examples = serialized(request.input)
+    examples = serialize_examples(request.input)
     answers = dict(zip(fetches, servable.run({input_name: examples}, fetches, waiting), strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:
@@ -65,25 +64,25 @@ def _plan(
         _check_model(request, task)
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE
         if name in seen:
-            raise invalid(f"Duplicate evaluation of signature: {name}")
+            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
         if name not in servable.signatures:
-            raise invalid(f"Requested signature not found in model graph: {name}")
+            raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if task.method_name not in METHODS:
             message = f"Unsupported signature method_name: {task.method_name}"
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
         input_name, outputs = METHODS[task.method_name][0].tensors(servable.signatures[name], rules)
         if inputs and inputs[0] != input_name:
-            raise invalid("Input tensor must be the same for all Signatures.")
+            raise invalid_argument("Input tensor must be the same for all Signatures.")
         inputs.append(input_name)
         fetches.update(outputs)
     if not inputs:
-        raise invalid("Found no inference tasks.")
+        raise invalid_argument("Found no inference tasks.")
     return inputs[0], tuple(sorted(fetches))
 
 
 def _check_model(request: inference_pb2.MultiInferenceRequest, task: inference_pb2.InferenceTask) -> None:
     if not task.model_spec.name:
-        raise invalid("Found ModelSpec with an empty model name.")
+        raise invalid_argument("Found ModelSpec with an empty model name.")
     if task.model_spec.name != request.tasks[0].model_spec.name:
-        raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")

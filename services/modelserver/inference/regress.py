@@ -10,14 +10,14 @@ import numpy as np
 
 from modelyard.models.tfserving.messages import regression_pb2
 from modelyard.services.modelserver.errors import Refused
-from modelyard.services.modelserver.inference.examples import serialized
-from modelyard.services.modelserver.inference.signatures import (
+from modelyard.services.modelserver.inference.examples import (
     INPUTS,
     check_method,
     dtype_name,
-    find,
-    invalid,
-    shape_text,
+    find_signature,
+    format_shape,
+    invalid_argument,
+    serialize_examples,
 )
 from modelyard.services.modelserver.runtime.servable import (
     REGRESS,
@@ -40,9 +40,9 @@ def regress(
     Raises:
         Refused: the request or the signature does not fit; whatever TensorFlow says of the run.
     """
-    signature = find(servable, request.model_spec.signature_name, REGRESS, KIND, rules)
+    signature = find_signature(servable, request.model_spec.signature_name, REGRESS, KIND, rules)
     input_name, fetches = tensors(signature, rules)
-    examples = serialized(request.input)
+    examples = serialize_examples(request.input)
     answers = servable.run({input_name: examples}, fetches, waiting)
     return result(signature, examples.shape[0], dict(zip(fetches, answers, strict=True)))
 
@@ -55,9 +55,9 @@ def tensors(signature: Signature, rules: Rules) -> tuple[str, tuple[str, ...]]:
     """
     check_method(signature, REGRESS, KIND, rules)
     if len(signature.inputs) != 1:
-        raise invalid("Expected one input Tensor.")
+        raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
-        raise invalid("Expected one output Tensor.")
+        raise invalid_argument("Expected one output Tensor.")
     if INPUTS not in signature.inputs:
         message = f"No regression inputs found in SignatureDef: {signature}"
         raise Refused(grpc.StatusCode.FAILED_PRECONDITION, message)
@@ -75,14 +75,14 @@ def result(signature: Signature, count: int, answers: Mapping[str, Tensor]) -> r
     """
     output = answers[signature.outputs[OUTPUTS].name]
     if len(output.shape) != 1 and output.shape[1:] != (1,):
-        raise invalid(
+        raise invalid_argument(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            f"{shape_text(output.shape)}"
+            f"{format_shape(output.shape)}"
         )
     if output.shape[0] != count:
-        raise invalid(f"Input batch size did not match output batch size: {count} vs. {output.shape[0]}")
+        raise invalid_argument(f"Input batch size did not match output batch size: {count} vs. {output.shape[0]}")
     if dtype_name(output) != "DT_FLOAT":
-        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {dtype_name(output)}")
+        raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {dtype_name(output)}")
     filled = regression_pb2.RegressionResult()
     for value in np.frombuffer(output.raw, np.float32).tolist():
         filled.regressions.add(value=value)

@@ -1,5 +1,6 @@
 """Makes one version folder ready to answer: verified, loaded, warmed up."""
 
+import gc
 import os
 import sys
 import threading
@@ -13,19 +14,24 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import manifest
 from modelyard.models.registry.store import checksums
+from modelyard.models.tfserving.messages import config_pb2
 from modelyard.services.modelserver.batching import parameters as batching_parameters
 from modelyard.services.modelserver.batching.batch_queue import BatchThreads
 from modelyard.services.modelserver.batching.batched import batched
 from modelyard.services.modelserver.batching.parameters import BatchingParameters
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
-from modelyard.services.modelserver.lifecycle import runtime, tfrecord, warmup
+from modelyard.services.modelserver.lifecycle import tfrecord, warmup
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime import saved_model
+from modelyard.services.modelserver.runtime.saved_model import Runtime
 from modelyard.services.modelserver.runtime.servable import Servable
+from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC, library_path
 from modelyard.services.modelserver.settings import Settings
 
 LOADING_NICENESS = 10
 """A tenth of a normal thread's share where both compete; a load of 0.2 s then takes about 2 s on a busy machine."""
+CALLERS_THREAD = -1
+"""``RunOptions.inter_op_thread_pool``: run every operation in the thread that calls."""
 
 log = structlog.get_logger()
 
@@ -37,7 +43,7 @@ def start(settings: Settings) -> Load:
         InvalidConfig: the batching parameters cannot be read or followed.
     """
     join = batching_of(settings)
-    started = runtime.start(settings.intra_op_threads, settings.inter_op_threads)
+    started = start_runtime(settings.intra_op_threads, settings.inter_op_threads)
     tags = settings.saved_model_tags.split(",")
 
     def load(folder: Path) -> Servable:
@@ -55,6 +61,28 @@ def start(settings: Settings) -> Load:
             _stand_back()
 
     return load
+
+
+def start_runtime(intra_op_threads: int, inter_op_threads: int) -> Runtime:
+    """Loads the TensorFlow library.
+
+    0 threads is our choice, made by measurement: one thread within an operation, and operations one after another in
+    the thread of the call. Calls then run side by side on as many cores as there are, and none pays for hand-overs
+    between threads (docs/decisions/0010). More threads serve a single large call sooner.
+
+    What is alive now is moved out of the garbage collector's sight: it stays for good.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads or 1,
+        inter_op_parallelism_threads=inter_op_threads or 1,
+        gpu_options=config_pb2.GPUOptions(allow_growth=True),  # a trainer may need the rest of the GPU's memory
+    )
+    options = config_pb2.RunOptions(inter_op_thread_pool=0 if inter_op_threads else CALLERS_THREAD)
+    runtime = Runtime(TensorFlowC(library_path()), config.SerializeToString(), options.SerializeToString())
+    gc.collect()
+    gc.freeze()
+    return runtime
 
 
 def _stand_back() -> None:
@@ -96,7 +124,7 @@ def _warm_up(servable: Servable, folder: Path, settings: Settings) -> None:
     recorded = folder / warmup.FILE
     if settings.enable_model_warmup and recorded.exists():
         times = settings.num_request_iterations_for_warmup or 1
-        warmup.warm_up(servable, tfrecord.records(recorded), settings.rules, times)
+        warmup.warm_up(servable, tfrecord.read_records(recorded), settings.rules, times)
 
 
 def verify(folder: Path) -> None:
