@@ -1,5 +1,6 @@
 """The ``modelyard`` command."""
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from modelyard.services.cli.commands.migrate import migrate
 from modelyard.services.cli.options import DEFAULT_URL, Url
 from modelyard.services.settings import HOME
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
 
@@ -33,6 +34,23 @@ app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
 for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc, migrate):
     app.command()(command)
+
+
+def print_version(given: bool) -> None:  # typer calls it with the flag's value
+    """Prints the version, and ends the command."""
+    if given:
+        show.console.print(f"modelyard {importlib.metadata.version('modelyard')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def read_options(
+    *,
+    version: Annotated[  # its callback does the work
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train Keras models from a job queue, and serve them."""
 
 
 @app.command()

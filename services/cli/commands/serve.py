@@ -1,6 +1,5 @@
 """``modelyard serve``: a model server and a gateway over SavedModels that somebody else made. No queue, no training."""
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, ST
 from modelyard.services.cli.processes.supervisor import Service
 
 CONFIG = "models.config"
-_NAME = re.compile(r'\bname\s*:\s*"([^"]+)"')
 POLL_S = 0.2
 Versions = Sequence[Mapping[str, Any]]
 """TensorFlow Serving's ``model_version_status``."""
@@ -74,13 +72,7 @@ def configuration(asked: Serve) -> tuple[Path, tuple[str, ...]]:
         NothingToServe: says what was looked for.
     """
     if asked.model_config:
-        try:
-            names = tuple(_NAME.findall(asked.model_config.read_text()))
-        except OSError as error:
-            raise NothingToServe(f"cannot read {asked.model_config}: {error.strerror}") from None
-        if not names:
-            raise NothingToServe(f"{asked.model_config} names no model: expected a text-format ModelServerConfig")
-        return asked.model_config, names
+        return asked.model_config, read_model_names(asked.model_config)
     assert asked.models_dir
     found = models_in(asked.models_dir)
     if not found:
@@ -94,6 +86,29 @@ def configuration(asked: Serve) -> tuple[Path, tuple[str, ...]]:
     config = asked.home / CONFIG
     config.write_text(rendered(asked.models_dir, found))
     return config, tuple(found)
+
+
+def read_model_names(path: Path) -> tuple[str, ...]:
+    """Names of the models in a text-format ``ModelServerConfig``.
+
+    Raises:
+        NothingToServe: the file cannot be read or parsed, or names no model; says where and why.
+    """
+    from google.protobuf import text_format  # with the messages 20 MB, which a folder of models does without
+
+    from modelyard.models.tfserving.messages import model_server_config_pb2
+
+    try:
+        config = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
+    except OSError as error:
+        raise NothingToServe(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, text_format.ParseError) as error:
+        raise NothingToServe(f"{path} is not a text-format ModelServerConfig: {error}") from None
+    names = tuple(entry.name for entry in config.model_config_list.config)
+    if not names or not all(names):
+        expected = 'expected model_config_list { config { name: "NAME" base_path: "/FOLDER" ... } }'
+        raise NothingToServe(f"{path} has {'a model without a name' if names else 'no model'}: {expected}")
+    return names
 
 
 def models_in(folder: Path) -> dict[str, Path]:

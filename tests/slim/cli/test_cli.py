@@ -1,5 +1,6 @@
 """The command line: what it sends, what it says, and that it never loads what it does not need."""
 
+import importlib.metadata
 import os
 import stat
 import subprocess
@@ -23,6 +24,13 @@ from tests.support.waiting import wait_until
 def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelyard", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_version_is_printed() -> None:
+    """By ``modelyard --version``, and by ``python -m modelyard --version``."""
+    script = Path(sys.executable).with_name("modelyard")
+    named = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=300, check=True)
+    assert modelyard("--version").stdout == named.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
 
 
 def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
