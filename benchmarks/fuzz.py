@@ -26,7 +26,7 @@ import typer
 from schemathesis.core.failures import FailureGroup
 
 from modelyard.models.catalog import FILE as CATALOG
-from modelyard.models.catalog import Catalog, Trainable
+from modelyard.models.catalog import Catalog, TrainableModel
 from modelyard.services.cli.processes import redis_server
 from tests.support.fakes import FakeModelServer, fill
 from tests.support.fuzzing import MODES, TRAINABLE, Fuzzer
@@ -95,7 +95,9 @@ def fuzz(process: psutil.Process, url: str, server: FakeModelServer, cases: int,
 def running(home: Path) -> Iterator[tuple[psutil.Process, str, FakeModelServer]]:
     """A gateway with all that it talks to."""
     store, broker = fill(home / "store"), home / "redis.sock"
-    trainable = Trainable(name=TRAINABLE, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}})
+    trainable = TrainableModel(
+        name=TRAINABLE, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}}
+    )
     (store.root / CATALOG).write_text(Catalog(digest="", trainable={TRAINABLE: trainable}).model_dump_json())
     queue = redis_server.command(redis_server.find_server(), broker, home)
     with FakeModelServer(store) as server, process_of(queue, {}, home / "redis.log"):

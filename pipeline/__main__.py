@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
-from modelyard.models import backend, catalog
+from modelyard.models import backend
+from modelyard.models.backend import current_backend, parse_backend, use_backend
+from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
-from modelyard.pipeline.job import (
-    REJECTED_EXIT,
-    Measured,
-    Place,
-    Policy,
-    Rejected,
-    Run,
-    Target,
-    parse_overrides,
-)
+from modelyard.pipeline.job import REJECTED_EXIT, Measured, Place, Policy, Rejected, Run, Target, parse_overrides
 from modelyard.pipeline.progress import Progress
 
 
@@ -69,9 +62,9 @@ def begin(job: Run) -> None:
 
     Only the zoo file knows it, and importing that decides it: a process that guessed wrong becomes a new one.
     """
-    backend.begin(backend.known(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
-    wanted = catalog.recipe_of(catalog.load(job.model), job.recipe, job.overrides).backend
-    if wanted != backend.current():
+    use_backend(parse_backend(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
+    wanted = resolve_recipe(load_spec(job.model), job.recipe, job.overrides).backend
+    if wanted != current_backend():
         os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves
 
 

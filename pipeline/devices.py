@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelyard.models import backend
+from modelyard.models.backend import current_backend, require_backend
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.spec import Recipe
 from modelyard.models.types import Array
@@ -47,7 +47,7 @@ class Devices:
         """Where a model has to be built and fitted."""
         if len(self.names) == 1:
             return nullcontext()
-        if backend.current() == "jax":
+        if current_backend() == "jax":
             distributed: AbstractContextManager[Any] = keras.distribution.DataParallel(devices=list(self.names)).scope()
             return distributed
         import tensorflow as tf
@@ -95,7 +95,7 @@ def prepared(recipe: Recipe) -> Devices:
         DevicesMissing: fewer are visible than are asked for.
         InvalidRecipe: so many devices cannot do what it asks for.
     """
-    backend.require(recipe.backend)
+    require_backend(recipe.backend)
     limit_threads(recipe.threads)
     if recipe.devices == "cpu":
         hide_gpus()
@@ -125,7 +125,7 @@ def chosen(recipe: Recipe, visible: Sequence[str]) -> tuple[str, ...]:
 
 def hide_gpus() -> None:
     """For a recipe that asks for the processor in a process that sees more."""
-    if backend.current() == "jax":
+    if current_backend() == "jax":
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]  # as JAX left it
@@ -138,7 +138,7 @@ def hide_gpus() -> None:
 
 def limit_threads(threads: int) -> None:
     """Fixes the threads of the backend; the order of floating-point sums, and so the weights, depend on them."""
-    if backend.current() == "jax":
+    if current_backend() == "jax":
         os.environ["NPROC"] = str(threads)  # XLA reads it when it starts, before the first operation
         return
     import tensorflow as tf

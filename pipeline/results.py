@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelyard.models.registry.manifest import validation_of
+from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
 from modelyard.models.spec import Split, Splits
 from modelyard.models.types import Source
@@ -49,7 +49,7 @@ class Trained:
     @property
     def validation(self) -> Mapping[str, float]:
         """What the kept weights reached on the validation split."""
-        return validation_of(self.history[self.best_epoch - 1])
+        return validation_metrics(self.history[self.best_epoch - 1])
 
 
 class Evaluation(BaseModel):

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from modelyard.models import catalog
+from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import CorruptData, StorageFailed
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.pipeline.devices import prepared
@@ -46,8 +46,8 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
         ModelyardError: whatever went wrong; nothing half-written stays behind and what serves is untouched.
         Cancelled: likewise.
     """
-    spec = catalog.load(job.model)
-    recipe = catalog.recipe_of(spec, job.recipe, job.overrides)
+    spec = load_spec(job.model)
+    recipe = resolve_recipe(spec, job.recipe, job.overrides)
     devices = prepared(recipe)
     store = Store(place.store)
     store.prepare()
@@ -126,7 +126,7 @@ def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Re
     """A published version, and whether it answers now: a disk that fails only now does not unmake it."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
-    begin = start_canary if job.rollout == "canary" and rollout.read(store, manifest.model).stable else promote
+    begin = start_canary if job.rollout == "canary" and read_rollout(store, manifest.model).stable else promote
     try:
         with storage_errors():
             return Published(manifest, begin(store, manifest, place.serving, by=job.by, report=report))
@@ -136,7 +136,7 @@ def settled(manifest: Manifest, store: Store, job: Run, place: Place, report: Re
 
 def champion_of(store: Store, model: str) -> Manifest | None:
     """The version that answers now."""
-    stable = rollout.read(store, model).stable
+    stable = read_rollout(store, model).stable
     return store.manifest(model, stable) if stable is not None else None
 
 

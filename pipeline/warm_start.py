@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Splits, State
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits, State
 from modelyard.pipeline import arrays
 from modelyard.pipeline.checkpoint import Checkpoints
 from modelyard.pipeline.progress import Progress, Report
@@ -35,9 +35,9 @@ def start_of(store: Store, model: str, recipe: Recipe, checkpoints: Path) -> Sta
         InvalidRecipe: the recipe asks for the stable version, and there is none.
         UnknownName: the version that a checkpoint belongs to has been removed.
     """
-    if recipe.init == "fresh":
+    if recipe.init == "random":
         return None
-    version = Checkpoints(checkpoints).newest().started_from or rollout.read(store, model).stable
+    version = Checkpoints(checkpoints).newest().started_from or read_rollout(store, model).stable
     if version is None:
         raise InvalidRecipe(f"recipe key 'init': expected a stable version of {model} to begin with, received none yet")
     folder = store.path(model, version)
@@ -46,7 +46,7 @@ def start_of(store: Store, model: str, recipe: Recipe, checkpoints: Path) -> Sta
     return Start(version, folder)
 
 
-def prepare(spec: ModelSpec, splits: Splits, recipe: Recipe, start: Start | None) -> Prepared:
+def prepare(spec: ModelSpec, splits: Splits, recipe: Recipe, start: Start | None) -> PreparedData:
     """Batches and preprocessing state; with a start, the state is the one that its weights were trained with.
 
     Raises:
@@ -55,13 +55,13 @@ def prepare(spec: ModelSpec, splits: Splits, recipe: Recipe, start: Start | None
     if start is None:
         return spec.prepare(splits, recipe)
     known = arrays.load(start.folder / STATE)
-    if spec.prepare_with:
-        return spec.prepare_with(splits, recipe, known)
+    if spec.prepare_with_state:
+        return spec.prepare_with_state(splits, recipe, known)
     prepared = spec.prepare(splits, recipe)
     if other := difference(known, prepared.state):
         raise InvalidRecipe(
             f"recipe key 'init': expected the preprocessing that version {start.version} of {spec.name} was trained "
-            f"with, received another {other}, learned from this data; use init=fresh"
+            f"with, received another {other}, learned from this data; use init=random"
         )
     return prepared
 
@@ -87,7 +87,7 @@ def begin_with(start: Start, model: Any, work: Path, report: Report) -> None:
         if expected.get(name) != found.get(name):
             raise InvalidRecipe(
                 f"recipe key 'init': the weights of version {start.version} do not fit this recipe: {name}: expected "
-                f"{said(expected.get(name))}, received {said(found.get(name))}; use its values, or init=fresh"
+                f"{said(expected.get(name))}, received {said(found.get(name))}; use its values, or init=random"
             )
     model.load_weights(start.folder / WEIGHTS)
     report(Progress("train", message=f"beginning with the weights of version {start.version}"))

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models.absent import absent
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry.reference import describe
+from modelyard.models.imports import hide_module
+from modelyard.models.registry.reference import build_reference
 from modelyard.models.spec import ModelSpec, Split
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import arrays, golden
@@ -90,7 +90,7 @@ def read(file: str) -> Split:
 
 
 def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
-    with absent("jax"):  # see modelyard.models.backend
+    with hide_module("jax"):  # see modelyard.models.backend
         import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -106,7 +106,7 @@ def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Ev
         **scores(request.task, request.labels, test.y, outputs),
         latency_ms=latency_ms,
         examples=len(test),
-        reference=describe(request.task, request.labels, test.x, said(request.task, outputs)),
+        reference=build_reference(request.task, request.labels, test.x, said(request.task, outputs)),
         golden_difference=difference,
         recent=on_feedback(request, default, who),
     )

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models import backend, catalog
+from modelyard.models.backend import use_backend
+from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
 from modelyard.models.spec import ImageInput, ModelSpec, Recipe, Split
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
@@ -83,10 +84,10 @@ def golden_examples(test: Split) -> Array:
 
 
 def main(request_path: Path) -> None:
-    backend.begin("tensorflow")
+    use_backend("tensorflow")
     request = ExportRequest(**orjson.loads(request_path.read_bytes()))
-    spec = catalog.load(request.model)
-    recipe = catalog.recipe_of(spec, request.recipe_name, request.recipe)
+    spec = load_spec(request.model)
+    recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
     say(Progress("export", message="writing the SavedModel"))
     answers = write_saved_model(spec, recipe, request, staged)

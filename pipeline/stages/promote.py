@@ -8,9 +8,8 @@ from typing import Any
 
 import grpc
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.rollout import Canary, NotPossible, Rollout
+from modelyard.models.registry.rollout import Canary, InvalidChange, Rollout, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
@@ -80,7 +79,7 @@ def let_in(
         deadline_s: for each model server to load the version.
 
     Raises:
-        NotPossible: the edit makes no sense by now; the version is let go of.
+        InvalidChange: the edit makes no sense by now; the version is let go of.
     """
     with store.lock(f"promote-{manifest.model}"):  # a second one would let go of the version this one has preloaded
         return _let_in(store, manifest, serving, edit, by, report, {"why": why} if why else {}, deadline_s)
@@ -99,19 +98,19 @@ def _let_in(
     model, version = manifest.model, manifest.version
     if not serving:
         reason = "no model server was given, so its answers were not compared"
-        rollout.change(store, model, lambda now: edit(now, reason, {**said}))
+        change_rollout(store, model, lambda now: edit(now, reason, {**said}))
         return Promotion(True, reason)
     report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
-    rollout.change(store, model, lambda now: now.preload(version))
+    change_rollout(store, model, lambda now: now.preload(version))
     clients = [ServingClient(address) for address in serving]
     try:
         worst = max(_parity_when_available(client, store, manifest, deadline_s) for client in clients)
         reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
-        rollout.change(store, model, lambda now: edit(now, reason, {**said, "parity": worst}))
-    except (NotServed, ServingFailed, NotPossible) as error:
+        change_rollout(store, model, lambda now: edit(now, reason, {**said, "parity": worst}))
+    except (NotServed, ServingFailed, InvalidChange) as error:
         because = str(error)
-        rollout.change(store, model, lambda now: now.drop(version, by=by, reason=because, detail={**said}))
-        if isinstance(error, NotPossible):
+        change_rollout(store, model, lambda now: now.reject(version, by=by, reason=because, detail={**said}))
+        if isinstance(error, InvalidChange):
             raise
         return Promotion(False, because)
     finally:

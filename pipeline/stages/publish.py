@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models import backend
+from modelyard.models.backend import current_backend
 from modelyard.models.registry import reference
 from modelyard.models.registry.manifest import (
     BaselineRecord,
@@ -163,7 +164,7 @@ def weights_digest(weights: Path) -> str:
 def environment(device: str) -> Environment:
     """What this process, which trained, computed with and on."""
     version = importlib.metadata.version
-    used = backend.current()
+    used = current_backend()
     return Environment(
         code=code_revision(),
         python=platform.python_version(),

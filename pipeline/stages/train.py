@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from threadpoolctl import threadpool_limits
 
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Splits
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits
 from modelyard.models.types import Array
 from modelyard.pipeline import arrays
 from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, values_of
@@ -67,7 +67,9 @@ def train(
     )
 
 
-def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, start: Start | None, report: Report) -> Checkpoint:
+def resume(
+    model: Any, prepared: PreparedData, checkpoints: Checkpoints, start: Start | None, report: Report
+) -> Checkpoint:
     """Puts model and batches where an earlier attempt got to; says where that is."""
     found = checkpoints.newest()
     model.optimizer.build(model.trainable_variables)
@@ -78,7 +80,7 @@ def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, start: Star
     return found
 
 
-def fit(model: Any, prepared: Prepared, recipe: Recipe, devices: Devices, keeper: "Keeper", report: Report) -> None:
+def fit(model: Any, prepared: PreparedData, recipe: Recipe, devices: Devices, keeper: "Keeper", report: Report) -> None:
     """The epochs that are left."""
     model.fit(
         devices.even(prepared.train),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 
 REVIEW = "I loved this film: warm, funny and superbly acted."
@@ -20,7 +20,7 @@ def curl_lines(store: Store, home: Path, url: str, models: Sequence[str]) -> lis
     """One ``curl`` per model, and one that asks for training; files they need are written below ``home``."""
     lines = []
     for model in models:
-        stable = rollout.read(store, model).stable
+        stable = read_rollout(store, model).stable
         if stable is not None:
             lines.append(predict_line(store.manifest(model, stable), home / "examples", url))
     body = json.dumps({"model": RETRAIN})

@@ -240,11 +240,11 @@ def doctor(
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
-    from modelyard.models import catalog
+    from modelyard.models.catalog import describe_unknown, list_models
     from modelyard.models.errors import UnknownName
 
-    if name not in catalog.names():
-        raise UnknownName(catalog.unknown("model", name, catalog.names()))
+    if name not in list_models():
+        raise UnknownName(describe_unknown("model", name, list_models()))
 
 
 def main() -> None:

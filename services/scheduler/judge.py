@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry import rollout
-from modelyard.models.registry.rollout import Canary, Rollout
+from modelyard.models.registry.rollout import Canary, Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger.feedback import Feedback
 from modelyard.services.ledger.observations import Observations
@@ -27,7 +26,7 @@ def judge_all(store: Store, observations: Observations, feedback: Feedback) -> N
     """
     for model in store.models():
         try:
-            now = rollout.read(store, model)
+            now = read_rollout(store, model)
         except CorruptData as error:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
@@ -72,5 +71,5 @@ def carry_out(store: Store, model: str, canary: Canary, decision: Decision, tria
             return now.promote(canary.version, by=BY, reason=reason, detail=found)
         return now.end_canary(by=BY, reason=reason, detail=found)
 
-    rollout.change(store, model, edit)
+    change_rollout(store, model, edit)
     log.warning("canary judged", model=model, version=canary.version, promoted=decision.promote, reason=decision.reason)

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from modelyard.models import backend
+from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
 from modelyard.pipeline.job import Cancelled, Measured, Place, Rejected, Run
 from modelyard.pipeline.progress import Progress
@@ -82,7 +82,7 @@ def job_outcome(
     request: Mapping[str, Any], report: Callable[[Progress], None], before_publishing: Callable[[], None]
 ) -> dict[str, Any]:
     """Runs the job; version, metrics, verdict and promotion as plain values."""
-    backend.begin(request["backend"])
+    use_backend(request["backend"])
     from modelyard.pipeline.run import run
 
     place = request["place"]

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import orjson
 
-from modelyard.models import backend, catalog
-from modelyard.models.catalog import Catalog
+from modelyard.models.backend import parse_backend
+from modelyard.models.catalog import Catalog, read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
@@ -153,7 +153,7 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
             "name": name,
             "feedback": str(feedback) if feedback else None,
         },
-        "backend": backend_of(job, catalog.read(settings.store)),
+        "backend": backend_of(job, read_catalog(settings.store)),
         "place": {
             "store": str(settings.store),
             "data": str(settings.data_dir),
@@ -166,7 +166,7 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
 def backend_of(job: Job, known: Catalog | None) -> Backend:
     """What the job's recipe is to be trained with; of one that nobody announced, the child says what is wrong."""
     trainable = known.trainable.get(job.model) if known else None
-    return backend.known(trainable.value(job.recipe, job.overrides, "backend") if trainable else None)
+    return parse_backend(trainable.recipe_value(job.recipe, job.overrides, "backend") if trainable else None)
 
 
 def clear(settings: TrainerSettings, name: str) -> None:

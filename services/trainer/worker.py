@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog, source_digest
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
@@ -91,8 +91,8 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
 
 def announce(settings: TrainerSettings) -> None:
     """Tells the other processes what can be trained, if that changed. Importing Keras takes seconds: not in here."""
-    known = catalog.read(settings.store)
-    if known is None or known.digest != catalog.digest():
+    known = read_catalog(settings.store)
+    if known is None or known.digest != source_digest():
         log.info("describing the zoo")
         subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(settings.store)], check=True)
 

@@ -14,7 +14,7 @@ import pytest
 
 from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
-from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.rollout import Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger.feedback import Feedback
 from tests.support.ports import free_port
@@ -62,7 +62,7 @@ class Yard:
         return self.http.post(f"/api/models/{MODEL}/rollout", json=asked)
 
     def now(self) -> Rollout:
-        return rollout.read(self.store, MODEL)
+        return read_rollout(self.store, MODEL)
 
     def ask_and_tell(self, generator: np.random.Generator) -> None:
         """Requests of numbers in -1..1, and feedback on each row.
@@ -105,7 +105,7 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
         publish_copy(store, MODEL, saved / str(number), **SIGN)
-    rollout.change(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
     port, serving_port = free_port(), free_port()
     settings = {
         "MODELYARD_PORT": str(port),

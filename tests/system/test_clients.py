@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from tests.support import environments
@@ -50,7 +50,7 @@ def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The running system's first version, by itself: other tests go on publishing."""
     found = Store(tmp_path_factory.mktemp("clients") / "store")
     shutil.copytree(Store(system.home / "store").path(MODEL, 1), found.path(MODEL, 1))
-    rollout.change(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
+    change_rollout(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
     return found
 
 

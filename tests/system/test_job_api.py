@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
 from tests.support.ports import free_port
@@ -64,7 +64,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     store = tmp_path / "store"
     store.mkdir()
-    known = Trainable(
+    known = TrainableModel(
         name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (store / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())

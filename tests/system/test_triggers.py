@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
-from modelyard.models.registry import rollout
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import broker
 from modelyard.services.cli.processes import redis_server
@@ -34,7 +34,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     store = Store(tmp_path / "store")
     store.prepare()
-    known = Trainable(
+    known = TrainableModel(
         name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
@@ -103,7 +103,7 @@ def test_enough_new_feedback_asks_for_a_job(watch: Watch) -> None:
 def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
     """Over the newest answers of the stable version; too few say nothing."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
-    rollout.change(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     put(watch, quality={"floor": 0.9, "of": 10})
     tell(watch, right=3, wrong=6)
     assert reasons(watch) == []
@@ -118,7 +118,7 @@ def test_quality_below_a_floor_asks_for_a_job(watch: Watch) -> None:
 def test_drift_asks_for_a_job(watch: Watch) -> None:
     """Of the stable version; what an earlier one was asked says nothing of it."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
-    rollout.change(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
+    change_rollout(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
     put(watch, psi=0.2)
     same, now = {"answer value": {"psi": 0.1, "p_value": 0.4}}, datetime.now(UTC)
     moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, **same}

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from modelyard.models import backend, catalog
+from modelyard.models import backend
+from modelyard.models.catalog import list_models
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.settings import ClientSettings
@@ -84,7 +85,7 @@ def store(home: Path) -> Iterator[Finding]:
         found.prepare()
         yield Finding("ok", f"model store {found.root} is writable")
         for model in found.models():
-            stable = rollout.read(found, model).stable
+            stable = read_rollout(found, model).stable
             if stable is not None:
                 manifest = found.verify(model, stable)
                 yield Finding("ok", f"{model} version {stable} is whole ({manifest.data.name})")
@@ -143,4 +144,4 @@ def connects(host: str, port: int) -> bool:
 
 
 def zoo() -> Finding:
-    return Finding("ok", f"trainable: {', '.join(catalog.names())}")
+    return Finding("ok", f"trainable: {', '.join(list_models())}")

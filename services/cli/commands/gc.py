@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from modelyard.models.registry import retention
+from modelyard.models.registry.retention import find_removable, remove_version
 from modelyard.models.registry.store import Store
 from modelyard.services.cli import output as show
 from modelyard.services.settings import HOME
@@ -22,9 +23,9 @@ def gc(
 ) -> None:
     """Delete versions that have no role (stable, canary, shadow, label, kept for a rollback) and are not the newest."""
     store = Store(home.resolve() / "store")
-    found = [each for name in model or store.models() for each in retention.removable(store, name, keep)]
+    found = [each for name in model or store.models() for each in find_removable(store, name, keep)]
     for each in () if dry_run else found:
-        retention.remove(store, each.model, each.version, by="gc", reason=f"not among the newest {keep}")
+        remove_version(store, each.model, each.version, by="gc", reason=f"not among the newest {keep}")
     for name in () if dry_run else store.models():
         retention.clear_trash(store, name)
     rows = [(each.model, each.version, f"{each.size / MEGABYTE:.1f} MB") for each in found]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry import batching_plan, rollout
-from modelyard.models.registry.batching_plan import Plan, Point
+from modelyard.models.registry.batching_plan import BatchingPlan, BatchMeasurement, choose_max_batch, write_plan
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.types import Array
@@ -29,7 +29,7 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
     Raises:
         UnknownName: no such version. ServingFailed: the model server refuses, or is not there.
     """
-    number = version or rollout.read(store, model).stable
+    number = version or read_rollout(store, model).stable
     if number is None:
         raise UnknownName(f"{model} has no stable version; name one with --version")
     inputs = golden_inputs(store, model, number)
@@ -42,8 +42,8 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
             break
     server.close()
     measured_at = datetime.now(UTC)
-    best = batching_plan.decide(tuple(curve), target_ms)
-    plan = Plan(
+    best = choose_max_batch(tuple(curve), target_ms)
+    plan = BatchingPlan(
         version=number,
         signature=SIGNATURE,
         max_batch=best,
@@ -52,7 +52,7 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
         measured_at=measured_at,
         curve=tuple(curve),
     )
-    batching_plan.write(store, model, plan)
+    write_plan(store, model, plan)
     announce(plan, model)
 
 
@@ -70,7 +70,7 @@ def repeated(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:
 
 def measure(
     server: ServingClient, model: str, version: int, inputs: Mapping[str, Array], size: int, seconds: float
-) -> Point:
+) -> BatchMeasurement:
     """Calls one after the other, for a while."""
     took_s = []
     until = time.monotonic() + seconds
@@ -81,10 +81,12 @@ def measure(
         if call >= WARM_UP + LEAST_CALLS and time.monotonic() > until:
             break
     p50, p99 = np.percentile(took_s[WARM_UP:], [50, 99]) * 1000
-    return Point(batch=size, p50_ms=round(p50, 3), p99_ms=round(p99, 3), rows_per_s=round(size / p50 * 1000, 1))
+    return BatchMeasurement(
+        batch=size, p50_ms=round(p50, 3), p99_ms=round(p99, 3), rows_per_s=round(size / p50 * 1000, 1)
+    )
 
 
-def announce(plan: Plan, model: str) -> None:
+def announce(plan: BatchingPlan, model: str) -> None:
     rows = [(point.batch, point.p50_ms, point.p99_ms, f"{point.rows_per_s:.0f}") for point in plan.curve]
     show.table("batch", "p50 ms", "p99 ms", "rows/s", rows=rows)
     fits = any(point.p99_ms <= plan.target_ms for point in plan.curve)

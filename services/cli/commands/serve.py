@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout, render_config
 from modelyard.models.registry.store import NAME, Store
 from modelyard.services.cli import output as show
 from modelyard.services.cli.client import Client, TryLater
@@ -121,8 +122,8 @@ def models_in(folder: Path) -> dict[str, Path]:
 def is_live(models_dir: Path, found: Iterable[str]) -> bool:
     """Whether the folder is a store of ours with a rollout of each model: then its own configuration is followed."""
     config, store = models_dir / rollout.CONFIG, Store(models_dir)
-    ours = all(NAME.fullmatch(name) and rollout.read(store, name).loaded for name in found)
-    return ours and config.exists() and config.read_text() == rollout.render(store)
+    ours = all(NAME.fullmatch(name) and read_rollout(store, name).loaded for name in found)
+    return ours and config.exists() and config.read_text() == render_config(store)
 
 
 def has_versions(folder: Path) -> bool:
@@ -133,7 +134,7 @@ def rendered(models_dir: Path, found: dict[str, Path]) -> str:
     """The newest version of each model, or those that a rollout of ours names."""
     entries = []
     for name, path in found.items():
-        loaded = rollout.read(Store(models_dir), name).loaded if (path / rollout.FILE).exists() else ()
+        loaded = read_rollout(Store(models_dir), name).loaded if (path / rollout.FILE).exists() else ()
         versions = " ".join(f"versions: {number}" for number in loaded)
         policy = f" model_version_policy {{ specific {{ {versions} }} }}" if versions else ""
         entries.append(f'  config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow"{policy} }}\n')

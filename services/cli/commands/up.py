@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import gpus
 from modelyard.services.cli import output as show
@@ -153,7 +154,7 @@ def trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Ca
 
 def announced(store: Store, models: Sequence[str]) -> bool:
     """Whether a trainer has said that it can train these."""
-    known = catalog.read(store.root)
+    known = read_catalog(store.root)
     return known is not None and set(models) <= set(known.trainable)
 
 
@@ -166,7 +167,7 @@ def train_missing(local: Local, client: Client, models: Sequence[str], recipe: s
     Raises:
         NotServing: a job did not end in a serving version; with its reason.
     """
-    missing = [model for model in models if rollout.read(local.store, model).stable is None]
+    missing = [model for model in models if read_rollout(local.store, model).stable is None]
     if not missing:
         return
     waiting = unfinished(client)
@@ -194,7 +195,7 @@ def wait_serving(local: Local, client: Client, models: Sequence[str]) -> None:
     deadline = time.monotonic() + START_DEADLINE_S
     with show.console.status("loading"):
         for model in models:
-            stable = rollout.read(local.store, model).stable
+            stable = read_rollout(local.store, model).stable
             while (state := client.get(f"/api/models/{model}")["versions"]) and not available(state, stable):
                 if time.monotonic() > deadline:
                     raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
@@ -209,7 +210,7 @@ def announce(local: Local, models: Sequence[str], took_s: float) -> None:
     """The table, the lines to paste, and how to stop."""
     rows = []
     for model in models:
-        stable = rollout.read(local.store, model).stable
+        stable = read_rollout(local.store, model).stable
         manifest = local.store.manifest(model, stable or 0)
         rows.append(
             (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
@@ -95,7 +95,7 @@ class Desk:
         from modelyard.services import jobs
 
         caller = callers.current()
-        known = caller.catalog(catalog.read(self._store.root))
+        known = caller.catalog(read_catalog(self._store.root))
         return jobs.accept(known, self.ledger, self.queue, asked, by, key=caller.own(key), retry_of=retry_of)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store
@@ -25,7 +25,7 @@ def routes(store: Store, serving: Serving) -> Blueprint:
     @views.get("/api/models")
     def all_models() -> dict[str, Any]:
         caller = callers.current()
-        known = caller.catalog(catalog.read(store.root))
+        known = caller.catalog(read_catalog(store.root))
         seen = [model for model in store.models() if caller.sees(model) and store.versions(model)]
         return {
             "models": [summary(store, serving, model) for model in seen],
@@ -34,7 +34,7 @@ def routes(store: Store, serving: Serving) -> Blueprint:
 
     @views.get("/api/models/<model>")
     def one_model(model: str) -> dict[str, Any]:
-        versions = store.known_versions(model)
+        versions = store.require_versions(model)
         states = states_of(serving, model, versions)
         rollout = serving.rollout(model).model_dump(exclude={"history"})
         return {

@@ -13,9 +13,10 @@ from flask import Blueprint, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry import retention, rollout
+from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.rollout import Canary, Rollout, Shadow
+from modelyard.models.registry.retention import read_record
+from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout, read_history, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import let_in
 from modelyard.services.gateway.auth import principal as callers
@@ -109,8 +110,8 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
 
     @views.get("/api/models/<model>/rollout")
     def shown(model: str) -> dict[str, Any]:
-        store.known_versions(model)
-        now = rollout.read(store, model)
+        store.require_versions(model)
+        now = read_rollout(store, model)
         return told(now) | {"observed": trials.observed(model, now)}
 
     @views.get("/api/models/<model>/versions/<version:version>")
@@ -120,27 +121,27 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     @views.post("/api/models/<model:model>:rollback")
     def roll_back(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Rollback, payload.read(request, MAX_BODY_BYTES) or b"{}")
-        store.known_versions(model)
+        store.require_versions(model)
         by, reason = callers.author(), asked.reason or "asked for"
-        changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
+        changed = change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return told(changed)
 
     @views.post("/api/models/<model:model>:promote")
     def make_stable(model: str) -> dict[str, Any]:
         asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
-        store.known_versions(model)
+        store.require_versions(model)
         by = callers.author()
-        if rollout.read(store, model).stable != asked.version:
+        if read_rollout(store, model).stable != asked.version:
             changes.let_in(model, asked.version, asked, by, Rollout.promote)
-        return told(rollout.read(store, model))
+        return told(read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
     def change(model: str) -> dict[str, Any]:
         asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
-        store.known_versions(model)
+        store.require_versions(model)
         changes.make(model, asked, callers.author())
-        return told(rollout.read(store, model))
+        return told(read_rollout(store, model))
 
     return views
 
@@ -161,13 +162,13 @@ class Changes:
         """
         reason = asked.reason or "asked for"
         for end in endings(asked):
-            rollout.change(self._store, model, partial(end, by=by, reason=reason))
+            change_rollout(self._store, model, partial(end, by=by, reason=reason))
         for version, role in beginnings(asked):
             self.let_in(model, version, asked, by, role)
 
     def let_in(self, model: str, version: int, asked: Forcible, by: str, role: Role) -> None:
         """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
-        manifest, now = self._store.manifest(model, version), rollout.read(self._store, model)
+        manifest, now = self._store.manifest(model, version), read_rollout(self._store, model)
         role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
         reason = objection(manifest, self._store.manifest(model, now.stable) if now.stable else None)
         if reason and not asked.force:
@@ -228,14 +229,12 @@ def objection(manifest: Manifest, stable: Manifest | None) -> str:
 
 def record_of(store: Store, model: str, version: int) -> dict[str, Any]:
     """The decision record: where a version came from, how it was judged, and every decision about it."""
-    manifest, now = retention.record(store, model, version), rollout.read(store, model)
-    about = [
-        change for change in rollout.journal(store, model) if version in (change.version, change.detail.get("from"))
-    ]
+    manifest, now = read_record(store, model, version), read_rollout(store, model)
+    about = [change for change in read_history(store, model) if version in (change.version, change.detail.get("from"))]
     return manifest.model_dump(exclude={"files", "signatures", "example", "format"}) | {
         "stable": now.stable == version,
         "loaded": version in now.loaded,
-        "roles": [role for role, number in now.named.items() if number == version],
+        "roles": [role for role, number in now.all_labels.items() if number == version],
         "removed": version not in store.versions(model),
         "changes": [change.model_dump() for change in about],
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import KEY_HEADER, MAX_BODY_BYTES, Desk, idempotency_key
 from modelyard.services.gateway.auth import principal as callers
@@ -43,7 +43,7 @@ class SearchDesk:
         from modelyard.services.searches import SearchAsked, plan
 
         asked, caller = json_body.parsed(SearchAsked, body), callers.current()
-        known = announced(caller.catalog(catalog.read(self._store.root)))
+        known = announced(caller.catalog(read_catalog(self._store.root)))
         planned = plan(asked, known.find(asked.model))
         number = search_id(caller.own(key))
         return self._shown(self.searches.add(number, asked.model, by, planned.model_dump(mode="json")))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
@@ -41,8 +41,8 @@ class Board:
         from modelyard.services.triggers import Trigger
 
         asked = json_body.parsed(Trigger, body)
-        known = announced(callers.current().catalog(catalog.read(self._store.root)))
-        known.find(model).check(asked.job.recipe, asked.job.overrides)
+        known = announced(callers.current().catalog(read_catalog(self._store.root)))
+        known.find(model).check_recipe(asked.job.recipe, asked.job.overrides)
         return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import grpc
 
-from modelyard.models.tfserving import predict_encoding as predict_wire
 from modelyard.models.tfserving.messages import (
     ServingFailed,
     VersionStatus,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    outputs_of,
+    make_status_request,
     predict_pb2,
-    status_request,
-    statuses_of,
+    read_outputs,
+    read_statuses,
 )
+from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
@@ -43,10 +43,10 @@ class Calls:
         Raises:
             InvalidOutput: the answer cannot be read.
         """
-        request = predict_wire.encode(target.model, target.version, target.signature, inputs)
+        request = encode_predict_request(target.model, target.version, target.signature, inputs)
         answer = predict_pb2.PredictResponse.FromString(await self._infer(servers.PREDICT, target, request, deadline))
         try:
-            return Outputs(outputs_of(answer), target.version or answer.model_spec.version.value)
+            return Outputs(read_outputs(answer), target.version or answer.model_spec.version.value)
         except ValueError as error:  # a tensor whose content does not fill its shape
             raise InvalidOutput("the model server's answer cannot be read") from error
 
@@ -59,9 +59,9 @@ class Calls:
 
     async def status(self, model: str, version: int | None) -> tuple[VersionStatus, ...]:
         """State of every version the server knows, or of one."""
-        request = status_request(model, version).SerializeToString()
+        request = make_status_request(model, version).SerializeToString()
         reply = await self._call(servers.STATUS, request, Deadline.after(self._status_timeout_s))
-        return statuses_of(get_model_status_pb2.GetModelStatusResponse.FromString(reply))
+        return read_statuses(get_model_status_pb2.GetModelStatusResponse.FromString(reply))
 
     async def metadata(
         self, model: str, version: int | None, label: str | None

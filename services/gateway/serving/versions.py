@@ -13,9 +13,9 @@ from typing import NamedTuple
 import grpc
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry import batching_plan
 from modelyard.models.registry import rollout as rollouts
-from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.batching_plan import read_plans
+from modelyard.models.registry.rollout import Rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
 from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound
@@ -40,9 +40,9 @@ def choose(rollout: Rollout, pinned: int | None, label: str | None, key: str | N
     if pinned is not None:
         return pinned
     if label is not None:
-        if label not in rollout.named:
+        if label not in rollout.all_labels:
             raise InvalidRequest(f"Unrecognized servable version label: {label}")
-        return rollout.named[label]
+        return rollout.all_labels[label]
     canary = rollout.canary
     if canary and 100 * drawn(canary.version, key) < canary.percent:
         return canary.version
@@ -103,7 +103,7 @@ class Versions:
             return None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if seen is None or seen.stamp != stamp:
-            seen = self._rollouts[model] = Seen(path, stamp, rollouts.read(self._store, model))
+            seen = self._rollouts[model] = Seen(path, stamp, read_rollout(self._store, model))
         return seen.rollout
 
     def interface(self, model: str, version: int) -> Interface | None:
@@ -115,7 +115,7 @@ class Versions:
             found = kept or interfaces.published(self._store.manifest(model, version))
         except UnknownName:
             return None
-        plan = batching_plan.read(self._store, model).plans.get(version)
+        plan = read_plans(self._store, model).plans.get(version)
         found = replace(found, max_batch=plan.max_batch if plan else None)
         self._interfaces[model, version] = (time.monotonic(), found)
         return found

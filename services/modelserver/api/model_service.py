@@ -4,11 +4,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from modelyard.models.tfserving.messages import (
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-)
+from modelyard.models.tfserving.messages import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 from modelyard.services.modelserver.errors import InvalidConfig, Refused, answering
 from modelyard.services.modelserver.lifecycle import config
 from modelyard.services.modelserver.lifecycle.core import ServerCore

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from modelyard.services.modelserver.batching.batch import (
-    Feeds,
-    likeness,
-    merged,
-    next_size,
-    rows_of,
-    split,
-)
+from modelyard.services.modelserver.batching.batch import Feeds, likeness, merged, next_size, rows_of, split
 from modelyard.services.modelserver.batching.batch_queue import BatchQueue, BatchThreads
 from modelyard.services.modelserver.batching.parameters import BatchingParameters
 from modelyard.services.modelserver.errors import Refused, unforeseen

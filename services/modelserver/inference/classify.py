@@ -19,13 +19,7 @@ from modelyard.services.modelserver.inference.examples import (
     invalid_argument,
     serialize_examples,
 )
-from modelyard.services.modelserver.runtime.servable import (
-    CLASSIFY,
-    Rules,
-    Servable,
-    Signature,
-    Waiting,
-)
+from modelyard.services.modelserver.runtime.servable import CLASSIFY, Rules, Servable, Signature, Waiting
 from modelyard.services.modelserver.runtime.tensor import Tensor
 
 KIND = "classification"

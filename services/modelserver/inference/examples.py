@@ -7,12 +7,7 @@ import grpc
 
 from modelyard.models.tfserving.messages import input_pb2, types_pb2
 from modelyard.services.modelserver.errors import Refused
-from modelyard.services.modelserver.runtime.servable import (
-    DEFAULT_SIGNATURE,
-    Rules,
-    Servable,
-    Signature,
-)
+from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, Rules, Servable, Signature
 from modelyard.services.modelserver.runtime.tensor import STRING, Tensor
 
 INPUTS = "inputs"

@@ -9,12 +9,8 @@ import grpc
 
 from modelyard.models.tfserving.messages import inference_pb2
 from modelyard.services.modelserver.errors import Refused
-from modelyard.services.modelserver.inference import (
-    classify as classification,
-)
-from modelyard.services.modelserver.inference import (
-    regress as regression,
-)
+from modelyard.services.modelserver.inference import classify as classification
+from modelyard.services.modelserver.inference import regress as regression
 from modelyard.services.modelserver.inference.examples import invalid_argument, serialize_examples
 from modelyard.services.modelserver.runtime.servable import (
     CLASSIFY,

@@ -15,12 +15,7 @@ import structlog
 from modelyard.services.modelserver.errors import Refused, unforeseen
 from modelyard.services.modelserver.lifecycle import plan
 from modelyard.services.modelserver.lifecycle.plan import Aspired, Attempt, Key
-from modelyard.services.modelserver.lifecycle.registry import (
-    Registry,
-    ServedVersion,
-    State,
-    VersionState,
-)
+from modelyard.services.modelserver.lifecycle.registry import Registry, ServedVersion, State, VersionState
 from modelyard.services.modelserver.lifecycle.source import Candidate
 from modelyard.services.modelserver.runtime.servable import Servable
 

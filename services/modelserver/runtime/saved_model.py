@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.models.tfserving.messages import get_model_metadata_pb2, meta_graph_pb2
-from modelyard.services.modelserver.runtime.servable import (
-    Servable,
-    Signature,
-    TensorInfo,
-    Waiting,
-)
+from modelyard.services.modelserver.runtime.servable import Servable, Signature, TensorInfo, Waiting
 from modelyard.services.modelserver.runtime.session import Session
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.runtime.tensor_message import from_message

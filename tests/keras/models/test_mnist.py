@@ -15,7 +15,7 @@ from modelyard.models.errors import CorruptData, InvalidRecipe
 from modelyard.models.spec import Splits
 from modelyard.models.types import Array
 from modelyard.models.zoo import mnist_cnn
-from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe
+from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe, choose_augmentation
 from modelyard.pipeline.devices import prepared
 from modelyard.pipeline.stages.train import train
 
@@ -232,7 +232,7 @@ def test_shift_moves_each_image_by_whole_pixels_in_every_direction(sample: Split
 
 def test_recipe_without_movement_has_no_augmentation() -> None:
     """Nothing is computed that changes nothing."""
-    assert mnist_cnn.augmentation(MnistRecipe(shift=0)) is None
+    assert choose_augmentation(MnistRecipe(shift=0)) is None
 
 
 # --- the network --------------------------------------------------------------------------------------------------

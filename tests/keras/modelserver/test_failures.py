@@ -10,15 +10,7 @@ from modelyard.services.modelserver.lifecycle import loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import Servable
 from modelyard.services.modelserver.settings import Settings
-from tests.support.faults import (
-    Events,
-    Traffic,
-    events,
-    flip_a_byte,
-    garble,
-    sealed,
-    truncate_variables,
-)
+from tests.support.faults import Events, Traffic, events, flip_a_byte, garble, sealed, truncate_variables
 from tests.support.modelserver import Serve, Store, X, eventually, saved, serve, served, store
 
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures

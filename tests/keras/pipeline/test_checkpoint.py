@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from modelyard.models.batches import Batches
-from modelyard.models.spec import Prepared, Recipe, Splits
+from modelyard.models.spec import PreparedData, Recipe, Splits
 from modelyard.pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
 from modelyard.pipeline.devices import prepared
 from modelyard.pipeline.progress import Progress
@@ -18,10 +18,10 @@ from modelyard.pipeline.stages.train import train
 from tests.keras.pipeline.test_train import RECIPE, SPEC, SPLITS
 
 
-def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
     """In another order each epoch."""
     validation = Batches(splits.validation.x, splits.validation.y, 128)
-    return Prepared(Batches(splits.train.x, splits.train.y, recipe.batch_size, seed=recipe.seed), validation)
+    return PreparedData(Batches(splits.train.x, splits.train.y, recipe.batch_size, seed=recipe.seed), validation)
 
 
 SHUFFLED = replace(SPEC, prepare=prepare)

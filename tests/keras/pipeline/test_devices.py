@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from modelyard.models import backend, catalog
+from modelyard.models import backend
 from modelyard.models.batches import Batches
+from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, WrongBackend
 from modelyard.models.spec import Recipe
 from modelyard.models.types import Backend
@@ -170,7 +171,7 @@ def test_two_devices_average_weights_on_jax(tmp_path: Path) -> None:
 def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(tmp_path: Path) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
     steps("jax", tmp_path, "answers")
-    spec = catalog.load("sentiment_lstm")
+    spec = load_spec("sentiment_lstm")
     with np.load(tmp_path / "answers.npz") as state:
         model = spec.build(spec.recipes["quick"], state)
         model.load_weights(tmp_path / "answers.weights.h5")

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import tensorflow as tf
 
-from modelyard.models import catalog
+from modelyard.models.catalog import load_spec
 from modelyard.models.datasets import mnist
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec, Split, Splits
@@ -21,7 +21,7 @@ from modelyard.pipeline.results import Loaded
 from modelyard.pipeline.run import run
 from modelyard.pipeline.stages.feedback import join
 
-IMAGES, NEURON, REVIEWS = (catalog.load(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
+IMAGES, NEURON, REVIEWS = (load_spec(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
 
 
 def told(content: bytes, truth: float, dtype: str = "bytes", shape: Sequence[int] = ()) -> bytes:

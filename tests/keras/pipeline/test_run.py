@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
@@ -87,7 +87,7 @@ def test_it_is_promoted_and_the_history_says_that_nobody_compared(
 ) -> None:
     """Without a model server there is no parity check, and that is written down."""
     root, outcome, _ = published
-    found = rollout.read(Store(root / "store"), "neuron")
+    found = read_rollout(Store(root / "store"), "neuron")
     assert found.stable == 1
     assert "no model server was given" in found.history[-1].reason
     assert outcome.promotion.parity is None
@@ -131,7 +131,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
         run(JOB, place(tmp_path), report, before_publishing)
     assert asked == [True] * (moment == "before it publishes")
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((), None)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((), None)
     assert [path.name for path in (tmp_path / "store").glob("*/.*")] == []
     assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints"}
 
@@ -146,7 +146,7 @@ def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp
     assert second.manifest == first.manifest
     assert "train" not in {progress.stage for progress in said}
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
 
 
 def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
     assert isinstance(outcome, Published)
     assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), None)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), None)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     """Golden answers that the graph does not give: the evaluation process refuses the version."""
     import numpy as np
 
-    from modelyard.models import catalog
+    from modelyard.models.catalog import load_spec
     from modelyard.models.spec import Split
     from modelyard.pipeline.stages.evaluate import evaluate
 
@@ -198,7 +198,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     copied = tmp_path / "staged"
     subprocess.run(["cp", "-r", str(version), str(copied)], check=True)
     golden.save(copied, answers | {"serving_default/value": answers["serving_default/value"] + 1})
-    spec = catalog.load("neuron")
+    spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
         evaluate(spec, test, None, copied, None, tmp_path, IGNORE)

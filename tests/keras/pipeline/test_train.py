@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from modelyard.models.spec import Gate, ModelSpec, Prepared, Recipe, Split, Splits, VectorInput
+from modelyard.models.spec import Gate, ModelSpec, PreparedData, Recipe, Split, Splits, VectorInput
 from modelyard.pipeline.devices import prepared
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import Trained
@@ -51,7 +51,7 @@ SPEC = ModelSpec(
     dataset=None,  # type: ignore[arg-type]  # fitting is given its splits
     recipes={},
     gate=Gate("accuracy", 0.9, 0.9, 0.01),
-    prepare=lambda splits, recipe: Prepared(
+    prepare=lambda splits, recipe: PreparedData(
         Pairs(splits.train, recipe.batch_size), Pairs(splits.validation, recipe.batch_size)
     ),
     build=build,
@@ -87,7 +87,7 @@ def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Pa
     """Whoever acts on it finds validation metrics and a checkpoint, also where the only step is the first of all."""
     said: list[Progress] = []
     one_step = replace(
-        SPEC, prepare=lambda splits, _: Prepared(Pairs(splits.train, 512), Pairs(splits.validation, 128))
+        SPEC, prepare=lambda splits, _: PreparedData(Pairs(splits.train, 512), Pairs(splits.validation, 128))
     )
     recipe = replace(RECIPE, epochs=2)
     train(one_step, SPLITS, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", said.append)

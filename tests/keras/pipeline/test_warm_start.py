@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelyard.models import catalog
+from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Split, Splits
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Split, Splits
 from modelyard.pipeline import arrays
 from modelyard.pipeline.checkpoint import Checkpoint
 from modelyard.pipeline.devices import prepared
@@ -27,7 +27,7 @@ from modelyard.pipeline.warm_start import STATE, WEIGHTS, Start, start_of
 from tests.keras.models.test_sentiment_lstm import TINY, invented
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
-NEURON, DIGITS, REVIEWS = (catalog.load(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
+NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
 COLD: Recipe = NEURON.recipes["quick"]
 WARM = replace(COLD, init="stable")
 JOB = Run("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
@@ -134,8 +134,8 @@ def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path) ->
 def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Path) -> None:
     """Weights fit the state that they were trained with; one that comes out the same is no obstacle."""
 
-    def prepare(splits: Splits, recipe: Recipe) -> Prepared:
-        found: Prepared = NEURON.prepare(splits, recipe)
+    def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
+        found: PreparedData = NEURON.prepare(splits, recipe)
         return replace(found, state={"mean": splits.train.x.mean(axis=0)})
 
     spec = replace(NEURON, prepare=prepare)
@@ -155,7 +155,7 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     for number in (1, 2):
         trained = fit(NEURON, points(), replace(COLD, seed=number), tmp_path / f"cold {number}")
         version_of(trained, store.path("neuron", number), number)
-    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
 
     def begin(name: str, report: Any = IGNORE) -> Trained:
         start = start_of(store, "neuron", WARM, tmp_path / name / "checkpoints")
@@ -168,7 +168,7 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     straight = begin("straight")
     with pytest.raises(Cancelled):
         begin("broken", stop)
-    rollout.change(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
+    change_rollout(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
     said: list[Progress] = []
     resumed, later = begin("broken", said.append), begin("later")
     assert "going on after epoch 3, from its checkpoint" in [progress.message for progress in said]
@@ -180,7 +180,7 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
     """Its preprocessing is needed; as to those of an earlier release, they began with random weights."""
     store = Store(tmp_path / "store")
     version_of(fit(NEURON, points(), COLD, tmp_path / "cold"), store.path("neuron", 1))
-    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
     assert start_of(store, "neuron", COLD, tmp_path / "checkpoints") is None
     assert start_of(store, "neuron", WARM, tmp_path / "checkpoints") == Start(1, store.path("neuron", 1))
     (store.path("neuron", 1) / WEIGHTS).unlink()
