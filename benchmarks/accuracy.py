@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.page import replace_section
-from modelyard.pipeline.job import Place, Published, Run
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
@@ -55,12 +55,12 @@ def main(
 
 def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any]:
     """One run of the pipeline into a store that is thrown away."""
-    from modelyard.pipeline.run import run
+    from modelyard.pipeline.run import run_job
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder) / "store", data_dir, WORK, ())
-        outcome = run(
-            Run(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
+        place = JobLocations(Path(folder) / "store", data_dir, WORK, ())
+        outcome = run_job(
+            TrainingJob(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
         )
         if not isinstance(outcome, Published):
             raise SystemExit(f"{model} {recipe} seed {seed}: {outcome}")

@@ -10,7 +10,7 @@ import typer
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.job import Policy, Target, parse_overrides
+from modelyard.pipeline.job import DataPolicy, RolloutTarget, parse_overrides
 from modelyard.services.cli import output as show
 from modelyard.services.cli.client import Client, body_of
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
@@ -27,7 +27,7 @@ Sharing = Literal["checked", "always", "never"]
 Priority = Literal["high", "normal", "low"]
 Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that holds everything.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
-Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
+Data = Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
@@ -129,7 +129,7 @@ def train(
     set_: Overrides = None,
     data: Data = "auto",
     rollout: Annotated[
-        Target,
+        RolloutTarget,
         typer.Option(
             help="stable: answers if it may; canary: a tenth, until judged; manual: publish only; none: not even."
         ),

@@ -18,7 +18,7 @@ import orjson
 
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
-from modelyard.pipeline.job import Cancelled, Measured, Place, Rejected, Run
+from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.process import CANCEL, PUBLISH
 
@@ -83,13 +83,13 @@ def job_outcome(
 ) -> dict[str, Any]:
     """Runs the job; version, metrics, verdict and promotion as plain values."""
     use_backend(request["backend"])
-    from modelyard.pipeline.run import run
+    from modelyard.pipeline.run import run_job
 
     place = request["place"]
     feedback = request["run"]["feedback"]
-    outcome = run(
-        Run(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
-        Place(Path(place["store"]), Path(place["data"]), Path(place["work"]), tuple(place["serving"])),
+    outcome = run_job(
+        TrainingJob(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
+        JobLocations(Path(place["store"]), Path(place["data"]), Path(place["work"]), tuple(place["serving"])),
         report,
         before_publishing,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from modelyard.pipeline.job import Place
+from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
@@ -45,6 +45,6 @@ class TrainerSettings(ServiceSettings):
         """Those set; else those that this process may use."""
         return gpus.count() if self.gpus is None else self.gpus
 
-    def place(self) -> Place:
+    def place(self) -> JobLocations:
         """Where jobs work."""
-        return Place(self.store, self.data_dir, self.work_dir, self.serving)
+        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving)

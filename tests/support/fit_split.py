@@ -42,7 +42,7 @@ def split_processor() -> None:
 def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
     """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
     from modelyard.models.datasets import mnist
-    from modelyard.pipeline.devices import prepared
+    from modelyard.pipeline.devices import prepare_devices
     from modelyard.pipeline.progress import Progress
     from modelyard.pipeline.stages.train import train
 
@@ -55,7 +55,7 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
 
     spec = load_spec(MODEL)
     recipe = resolve_recipe(spec, "quick", {**SMALL, "backend": current_backend(), **overrides})
-    devices = prepared(recipe)
+    devices = prepare_devices(recipe)
     work.mkdir(exist_ok=True)
     trained = train(spec, mnist.sample(), recipe, devices, work, work / "checkpoints", report)
     found = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
@@ -64,12 +64,12 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
 
 def published(root: Path) -> dict[str, Any]:
     """The whole job on both devices."""
-    from modelyard.pipeline.job import Place, Run
-    from modelyard.pipeline.run import run
+    from modelyard.pipeline.job import JobLocations, TrainingJob
+    from modelyard.pipeline.run import run_job
 
     overrides = {"devices": COUNT, "backend": current_backend()}
-    job = Run("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
-    outcome = run(job, Place(root / "store", root / "data", root / "work", ()), lambda _: None)
+    job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
+    outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), lambda _: None)
     return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
 
 

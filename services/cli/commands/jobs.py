@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.pipeline.job import REJECTED_EXIT
+from modelyard.pipeline.job import REJECTED_EXIT_CODE
 from modelyard.services.cli import output as show
 from modelyard.services.cli.client import Client
 from modelyard.services.cli.options import DEFAULT_URL, Url
@@ -114,4 +114,4 @@ def end_like(job: dict[str, Any]) -> None:
         show.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
         return
     show.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
-    raise typer.Exit(REJECTED_EXIT if job["state"] == "rejected" else 1)
+    raise typer.Exit(REJECTED_EXIT_CODE if job["state"] == "rejected" else 1)

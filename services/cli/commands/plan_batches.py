@@ -13,7 +13,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.types import Array
-from modelyard.pipeline import golden
+from modelyard.pipeline.golden import load_golden
 from modelyard.services.cli import output as show
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -59,7 +59,7 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
 def golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
     """What the version was held against when it was exported: real inputs of the default signature."""
     names = {spec.name for spec in store.manifest(model, version).signatures[SIGNATURE].inputs}
-    kept = golden.load(store.path(model, version))
+    kept = load_golden(store.path(model, version))
     return {name: kept[f"{SIGNATURE}/{name}"] for name in names}
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.pipeline.job import Target, parse_overrides
+from modelyard.pipeline.job import RolloutTarget, parse_overrides
 from modelyard.services.cli import output as show
 from modelyard.services.cli.client import Client
 from modelyard.services.cli.options import DEFAULT_URL, Url
@@ -33,7 +33,7 @@ def put(
     psi: Annotated[float | None, typer.Option(help="Population stability index that drift is above.")] = None,
     recipe: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; repeatable.")] = None,
-    rollout: Annotated[Target, typer.Option(help="What becomes of the version.")] = "stable",
+    rollout: Annotated[RolloutTarget, typer.Option(help="What becomes of the version.")] = "stable",
     with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback, too.")] = False,
     cooldown_h: Annotated[float, typer.Option(help="Least hours between two jobs.", min=0)] = 24.0,
     per_week: Annotated[int, typer.Option(help="Most jobs within seven days.", min=1)] = 7,

@@ -18,7 +18,7 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout, read_history, read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.stages.promote import let_in
+from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import request as payload
 from modelyard.services.gateway.http import json_body
@@ -178,7 +178,7 @@ class Changes:
         def edit(now: Rollout, because: str, detail: dict[str, Any]) -> Rollout:
             return role(now, version, by=by, reason=because, detail=detail)
 
-        done = let_in(
+        done = give_role(
             self._store,
             manifest,
             self._serving,

@@ -12,7 +12,7 @@ from modelyard.models.datasets import mnist
 from modelyard.models.ranges import sample_values
 from modelyard.models.zoo import mnist_mlp, neuron
 from modelyard.models.zoo.neuron import generate_points
-from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 
@@ -28,7 +28,9 @@ def test_hidden_layer_learns_the_sample(tmp_path: Path) -> None:
     spec, splits = mnist_mlp.SPEC, mnist.sample()
     recipe = spec.recipes["quick"]
     model = spec.build(recipe, {})
-    trained = train(spec, splits, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    trained = train(
+        spec, splits, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None
+    )
     model.load_weights(trained.weights)
     predicted = np.asarray(model(splits.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == splits.test.y).mean() >= spec.gate.sample_floor
@@ -38,7 +40,9 @@ def test_neuron_finds_the_line(tmp_path: Path) -> None:
     """Gradient descent on the absolute error recovers weight and bias; the validation score says so."""
     spec, splits = neuron.SPEC, neuron.SPEC.dataset.read(tmp_path)
     recipe = spec.recipes["quick"]
-    trained = train(spec, splits, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    trained = train(
+        spec, splits, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None
+    )
     model = spec.build(recipe, {})
     model.load_weights(trained.weights)
     weight, bias = model.get_weights()

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.manifest import Verdict
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline import golden
+from modelyard.pipeline.golden import save_golden
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, half_plus, publish
 
 ROUTE = f"/api/models/{HALF_PLUS}"
@@ -27,7 +27,7 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
     version = publish(store, HALF_PLUS, stable=False, **said)
     vectors = np.zeros((1, 1), np.float32)
     answers = {f"serving_default/{name}": value + off for name, value in half_plus(vectors, version).items()}
-    golden.save(store.path(HALF_PLUS, version), {"serving_default/vectors": vectors} | answers)
+    save_golden(store.path(HALF_PLUS, version), {"serving_default/vectors": vectors} | answers)
     server.loaded.add((HALF_PLUS, version))
     return version
 
