@@ -67,7 +67,8 @@ def test_a_process_on_another_backend_trains_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [({"batch_size": 63}, "expected a multiple of 2"), ({"ema": 0.9}, "jax supports averages there")]
+    ("values", "said"),
+    [({"batch_size": 63}, "expected a multiple of 2"), ({"ema": 0.9}, "jax supports averages there")],
 )
 def test_what_several_devices_cannot_do_is_refused(values: dict[str, Any], said: str) -> None:
     """Before anything is trained."""
@@ -102,7 +103,8 @@ def test_the_decision_record_says_what_trained() -> None:
 
 def test_jax_is_not_loaded_unless_asked_for() -> None:
     """TensorFlow would load it wherever it is installed."""
-    code = "import sys; from models import backend; backend.begin('tensorflow'); print('jaxlib' in sys.modules)"
+    imports = "import sys; from modelyard.models.backend import use_backend"
+    code = f"{imports}; use_backend('tensorflow'); print('jaxlib' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 

@@ -106,7 +106,7 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path) -> None:
     said: list[Progress] = []
     first = run_job(job, place, said.append)
     assert isinstance(first, Published)
-    assert "16 examples from feedback, and the newest 4 to measure on" in [progress.message for progress in said]
+    assert "16 examples from feedback, and the newest 4 to evaluate on" in [progress.message for progress in said]
     assert first.manifest.data.feedback == 16
     assert first.manifest.metrics["feedback_mae"] < 0.2
     second = run_job(replace(job, overrides={"epochs": 20, "seed": 1}), place, said.append)

@@ -171,7 +171,7 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     change_rollout(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
     said: list[Progress] = []
     resumed, later = begin("broken", said.append), begin("later")
-    assert "going on after epoch 3, from its checkpoint" in [progress.message for progress in said]
+    assert "resuming after epoch 3, from its checkpoint" in [progress.message for progress in said]
     assert (straight.started_from, resumed.started_from, later.started_from) == (1, 1, 2)
     assert hash_weights(resumed.weights) == hash_weights(straight.weights) != hash_weights(later.weights)
 
