@@ -19,7 +19,7 @@ from modelyard.services.modelserver.inference.examples import (
     invalid_argument,
     serialize_examples,
 )
-from modelyard.services.modelserver.runtime.servable import CLASSIFY, Rules, Servable, Signature, Waiting
+from modelyard.services.modelserver.runtime.servable import CLASSIFY, CancelCheck, RequestOptions, Servable, Signature
 from modelyard.services.modelserver.runtime.tensor import Tensor
 
 KIND = "classification"
@@ -28,27 +28,30 @@ DTYPES = {CLASSES: "DT_STRING", SCORES: "DT_FLOAT"}
 
 
 def classify(
-    servable: Servable, request: classification_pb2.ClassificationRequest, rules: Rules, waiting: Waiting
+    servable: Servable,
+    request: classification_pb2.ClassificationRequest,
+    options: RequestOptions,
+    check_cancelled: CancelCheck,
 ) -> classification_pb2.ClassificationResult:
     """Runs a classification signature.
 
     Raises:
-        Refused: the request or the signature does not fit; whatever TensorFlow says of the run.
+        Refused: the request or the signature does not fit; TensorFlow's own error of the run.
     """
-    signature = find_signature(servable, request.model_spec.signature_name, CLASSIFY, KIND, rules)
-    input_name, fetches = tensors(signature, rules)
+    signature = find_signature(servable, request.model_spec.signature_name, CLASSIFY, KIND, options)
+    input_name, fetches = find_tensors(signature, options)
     examples = serialize_examples(request.input)
-    answers = servable.run({input_name: examples}, fetches, waiting)
-    return result(signature, examples.shape[0], dict(zip(fetches, answers, strict=True)))
+    answers = servable.run({input_name: examples}, fetches, check_cancelled)
+    return build_result(signature, examples.shape[0], dict(zip(fetches, answers, strict=True)))
 
 
-def tensors(signature: Signature, rules: Rules) -> tuple[str, tuple[str, ...]]:
+def find_tensors(signature: Signature, options: RequestOptions) -> tuple[str, tuple[str, ...]]:
     """Names in the graph: of the input, and of the outputs to fetch.
 
     Raises:
-        Refused: the signature is none for classification.
+        Refused: the signature is not one for classification.
     """
-    check_method(signature, CLASSIFY, KIND, rules)
+    check_method(signature, CLASSIFY, KIND, options)
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in {1, 2}:
@@ -66,11 +69,13 @@ def tensors(signature: Signature, rules: Rules) -> tuple[str, tuple[str, ...]]:
     return signature.inputs[INPUTS].name, found
 
 
-def result(signature: Signature, count: int, answers: Mapping[str, Tensor]) -> classification_pb2.ClassificationResult:
+def build_result(
+    signature: Signature, count: int, answers: Mapping[str, Tensor]
+) -> classification_pb2.ClassificationResult:
     """Pairs labels with scores, one list for each of ``count`` examples; ``answers`` are by name in the graph.
 
     Raises:
-        Refused: INVALID_ARGUMENT, an output has another type or shape than such outputs have.
+        Refused: INVALID_ARGUMENT, an output has the wrong type or shape.
     """
     found = {alias: answers[info.name] for alias, info in signature.outputs.items() if alias in DTYPES}
     for alias, tensor in found.items():

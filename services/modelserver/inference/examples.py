@@ -7,7 +7,7 @@ import grpc
 
 from modelyard.models.tfserving.messages import input_pb2, types_pb2
 from modelyard.services.modelserver.errors import Refused
-from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, Rules, Servable, Signature
+from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, RequestOptions, Servable, Signature
 from modelyard.services.modelserver.runtime.tensor import STRING, Tensor
 
 INPUTS = "inputs"
@@ -32,7 +32,7 @@ def serialize_examples(sent: input_pb2.Input) -> Tensor:
     return Tensor(STRING, (len(examples),), examples)
 
 
-def find_signature(servable: Servable, name: str, method: str, kind: str, rules: Rules) -> Signature:
+def find_signature(servable: Servable, name: str, method: str, kind: str, options: RequestOptions) -> Signature:
     """The signature that a request names.
 
     Raises:
@@ -41,12 +41,12 @@ def find_signature(servable: Servable, name: str, method: str, kind: str, rules:
     signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-    check_method(signature, method, kind, rules)
+    check_method(signature, method, kind, options)
     return signature
 
 
-def check_method(signature: Signature, method: str, kind: str, rules: Rules) -> None:
-    if rules.enable_signature_method_name_check and signature.method_name != method:
+def check_method(signature: Signature, method: str, kind: str, options: RequestOptions) -> None:
+    if options.enable_signature_method_name_check and signature.method_name != method:
         message = f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
         raise invalid_argument(message)
 

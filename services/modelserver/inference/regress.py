@@ -19,7 +19,7 @@ from modelyard.services.modelserver.inference.examples import (
     invalid_argument,
     serialize_examples,
 )
-from modelyard.services.modelserver.runtime.servable import REGRESS, Rules, Servable, Signature, Waiting
+from modelyard.services.modelserver.runtime.servable import REGRESS, CancelCheck, RequestOptions, Servable, Signature
 from modelyard.services.modelserver.runtime.tensor import Tensor
 
 KIND = "regression"
@@ -27,27 +27,27 @@ OUTPUTS = "outputs"
 
 
 def regress(
-    servable: Servable, request: regression_pb2.RegressionRequest, rules: Rules, waiting: Waiting
+    servable: Servable, request: regression_pb2.RegressionRequest, options: RequestOptions, check_cancelled: CancelCheck
 ) -> regression_pb2.RegressionResult:
     """Runs a regression signature.
 
     Raises:
-        Refused: the request or the signature does not fit; whatever TensorFlow says of the run.
+        Refused: the request or the signature does not fit; TensorFlow's own error of the run.
     """
-    signature = find_signature(servable, request.model_spec.signature_name, REGRESS, KIND, rules)
-    input_name, fetches = tensors(signature, rules)
+    signature = find_signature(servable, request.model_spec.signature_name, REGRESS, KIND, options)
+    input_name, fetches = find_tensors(signature, options)
     examples = serialize_examples(request.input)
-    answers = servable.run({input_name: examples}, fetches, waiting)
-    return result(signature, examples.shape[0], dict(zip(fetches, answers, strict=True)))
+    answers = servable.run({input_name: examples}, fetches, check_cancelled)
+    return build_result(signature, examples.shape[0], dict(zip(fetches, answers, strict=True)))
 
 
-def tensors(signature: Signature, rules: Rules) -> tuple[str, tuple[str, ...]]:
+def find_tensors(signature: Signature, options: RequestOptions) -> tuple[str, tuple[str, ...]]:
     """Names in the graph: of the input, and of the output to fetch.
 
     Raises:
-        Refused: the signature is none for regression.
+        Refused: the signature is not one for regression.
     """
-    check_method(signature, REGRESS, KIND, rules)
+    check_method(signature, REGRESS, KIND, options)
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
@@ -61,11 +61,11 @@ def tensors(signature: Signature, rules: Rules) -> tuple[str, tuple[str, ...]]:
     return signature.inputs[INPUTS].name, (signature.outputs[OUTPUTS].name,)
 
 
-def result(signature: Signature, count: int, answers: Mapping[str, Tensor]) -> regression_pb2.RegressionResult:
+def build_result(signature: Signature, count: int, answers: Mapping[str, Tensor]) -> regression_pb2.RegressionResult:
     """One value for each of ``count`` examples; ``answers`` are by name in the graph.
 
     Raises:
-        Refused: INVALID_ARGUMENT, the output has another type or shape than such an output has.
+        Refused: INVALID_ARGUMENT, the output has the wrong type or shape.
     """
     output = answers[signature.outputs[OUTPUTS].name]
     if len(output.shape) != 1 and output.shape[1:] != (1,):
