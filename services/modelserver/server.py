@@ -97,7 +97,7 @@ class ModelServer:
         return port
 
     def stop(self, grace_s: float) -> threading.Event:
-        """Reports NOT_SERVING and accepts no new call; the event is set when calls in flight have ended or time is up."""
+        """Reports NOT_SERVING and accepts no new call. Sets the event when calls in flight have ended or time is up."""
         self._health.shut_down()
         self._stopping.set()
         self._reconciler.stop()

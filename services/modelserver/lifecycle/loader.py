@@ -15,10 +15,9 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import manifest
 from modelyard.models.registry.store import checksums
 from modelyard.models.tfserving.messages import config_pb2
-from modelyard.services.modelserver.batching import parameters as batching_parameters
 from modelyard.services.modelserver.batching.batch_queue import BatchThreads
 from modelyard.services.modelserver.batching.batched_run import add_batching
-from modelyard.services.modelserver.batching.parameters import BatchingParameters, read_parameters
+from modelyard.services.modelserver.batching.parameters import PER_MODEL_FILE, BatchingParameters, read_parameters
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
 from modelyard.services.modelserver.lifecycle import tfrecord, warmup
 from modelyard.services.modelserver.lifecycle.reconciler import Load
@@ -106,7 +105,7 @@ def make_batching(settings: Settings) -> Callable[[Servable, Path], Servable]:
     threads = BatchThreads(common)
 
     def join(servable: Servable, folder: Path) -> Servable:
-        own = folder / batching_parameters.PER_MODEL_FILE
+        own = folder / PER_MODEL_FILE
         if not settings.enable_per_model_batching_parameters:
             return add_batching(servable, common, threads)
         if not own.exists():
@@ -136,7 +135,7 @@ def verify_manifest(folder: Path) -> None:
     if not path.exists():
         return
     try:
-expected = orjson.loads(path.read_bytes())["files"].items()
+        expected = orjson.loads(path.read_bytes())["files"].items()
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(grpc.StatusCode.DATA_LOSS, f"{manifest.FILE} is damaged: {error}") from error
     wrong = sorted({name for name, _ in set(expected) ^ set(checksums(folder).items())})
