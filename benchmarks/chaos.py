@@ -204,7 +204,7 @@ def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | No
 def sent_again(system: Whole, fault: Fault) -> float | None:
     """When some worker saw that the lease of the fault's job had run out."""
     lines = [line for trainer in system.trainers for line in system.log(trainer) if line.at > fault.at]
-    moments = [line.at for line in lines if line.event.startswith("jobs sent again") and fault.job in line.jobs]
+    moments = [line.at for line in lines if line.event == "lost jobs resent" and fault.job in line.jobs]
     return after_s(fault, min(moments)) if moments else None
 
 

@@ -62,7 +62,7 @@ class Whole:
     def job_of(self, trainer: str) -> str | None:
         """The job that it runs."""
         for line in reversed(self.log(trainer)):
-            if line.event in ("job started", "job left", "starting"):
+            if line.event in ("job started", "job released", "starting"):
                 return line.job if line.event == "job started" else None
         return None
 

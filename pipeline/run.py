@@ -36,7 +36,7 @@ from modelyard.pipeline.warm_start import find_start_version
 
 @translate_storage_errors()
 def run_job(
-    job: TrainingJob, place: JobLocations, report: Report, before_publishing: Callable[[], None] = lambda: None
+    job: TrainingJob, locations: JobLocations, report: Report, before_publishing: Callable[[], None] = lambda: None
 ) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate accepts it.
 
@@ -51,16 +51,16 @@ def run_job(
     spec = load_spec(job.model)
     recipe = resolve_recipe(spec, job.recipe, job.overrides)
     devices = prepare_devices(recipe)
-    store = Store(place.store)
+    store = Store(locations.store)
     store.prepare()
     if job.job and (published := find_published(store, spec.name, job.job)):
         before_publishing()  # it may be promoted now, and the caller records that the job is published
-        return roll_out(published, store, job, place, report)
-    data = load_dataset(spec.dataset, job.data, place.data, report)
+        return roll_out(published, store, job, locations, report)
+    data = load_dataset(spec.dataset, job.data, locations.data, report)
     if job.feedback:
         data = add_feedback(data, spec, job.feedback, report)
-    with make_workspace(place.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        checkpoints = choose_checkpoint_folder(job, place, data, work)
+    with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:
+        checkpoints = choose_checkpoint_folder(job, locations, data, work)
         start = find_start_version(store, spec.name, recipe, checkpoints)
         trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start)
         if job.rollout == "none":
@@ -84,7 +84,7 @@ def run_job(
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
             return Rejected(verdict, evaluations.challenger.metrics)
-        baseline = measure_baseline(spec, data, place.work / "baselines", report)
+        baseline = measure_baseline(spec, data, locations.work / "baselines", report)
         before_publishing()
         report(Progress("publish", message="sealing the version"))
         manifest = publish(
@@ -101,7 +101,7 @@ def run_job(
             environment=describe_environment(devices.label),
             job=job.job,
         )
-    return roll_out(manifest, store, job, place, report)
+    return roll_out(manifest, store, job, locations, report)
 
 
 def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> Iterator[str]:
@@ -112,9 +112,9 @@ def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> 
         yield f"{name} {value:.4f} on the newest {len(data.recent or ())} answers with feedback{serving}"
 
 
-def choose_checkpoint_folder(job: TrainingJob, place: JobLocations, data: LoadedDataset, work: Path) -> Path:
+def choose_checkpoint_folder(job: TrainingJob, locations: JobLocations, data: LoadedDataset, work: Path) -> Path:
     """Folder for checkpoints: shared by all attempts of a job that see the same data; else of this run alone."""
-    return place.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
+    return locations.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
 
 
 def find_published(store: Store, model: str, job: str) -> Manifest | None:
@@ -126,14 +126,14 @@ def find_published(store: Store, model: str, job: str) -> Manifest | None:
     return None
 
 
-def roll_out(manifest: Manifest, store: Store, job: TrainingJob, place: JobLocations, report: Report) -> Published:
+def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobLocations, report: Report) -> Published:
     """Gives a published version its role. A disk error does not undo the publication."""
     if job.rollout == "manual":
         return Published(manifest, Promotion(False, "left for a person to promote"))
     give_role = start_canary if job.rollout == "canary" and read_rollout(store, manifest.model).stable else promote
     try:
         with translate_storage_errors():
-            return Published(manifest, give_role(store, manifest, place.serving, by=job.by, report=report))
+            return Published(manifest, give_role(store, manifest, locations.serving, by=job.by, report=report))
     except StorageFailed as error:
         return Published(manifest, Promotion(False, str(error)))
 

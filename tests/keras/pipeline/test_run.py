@@ -26,12 +26,12 @@ IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report th
 JOB = TrainingJob("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
-def place(root: Path) -> JobLocations:
+def locations(root: Path) -> JobLocations:
     return JobLocations(root / "store", root / "data", root / "work", ())
 
 
 def neuron(root: Path, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
-    return run_job(TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), place(root), report)
+    return run_job(TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), locations(root), report)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        run_job(JOB, place(tmp_path), report, before_publishing)
+        run_job(JOB, locations(tmp_path), report, before_publishing)
     assert asked == [True] * (moment == "before it publishes")
     store = Store(tmp_path / "store")
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((), None)
@@ -139,9 +139,9 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
 
 def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path) -> None:
     """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
-    first = run_job(replace(JOB, rollout="manual"), place(tmp_path), IGNORE)
+    first = run_job(replace(JOB, rollout="manual"), locations(tmp_path), IGNORE)
     said: list[Progress] = []
-    second = run_job(JOB, place(tmp_path), said.append)
+    second = run_job(JOB, locations(tmp_path), said.append)
     assert isinstance(first, Published)
     assert isinstance(second, Published)
     assert second.manifest == first.manifest
@@ -158,7 +158,7 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
         lock.unlink(missing_ok=True)
         lock.symlink_to("/dev/null/none")
 
-    outcome = run_job(JOB, place(tmp_path), IGNORE, break_the_disk)
+    outcome = run_job(JOB, locations(tmp_path), IGNORE, break_the_disk)
     assert isinstance(outcome, Published)
     assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
     store = Store(tmp_path / "store")
@@ -179,7 +179,7 @@ def test_a_job_that_makes_no_sense_fails_before_anything_is_done(
 ) -> None:
     """The closest valid names are given, and no folder appears."""
     with pytest.raises(error, match=text):
-        run_job(job, place(tmp_path), IGNORE)
+        run_job(job, locations(tmp_path), IGNORE)
     assert list(tmp_path.iterdir()) == []
 
 

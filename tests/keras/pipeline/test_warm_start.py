@@ -33,7 +33,7 @@ WARM = replace(COLD, init="stable")
 JOB = TrainingJob("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
 
 
-def place(root: Path) -> JobLocations:
+def locations(root: Path) -> JobLocations:
     return JobLocations(root / "store", root / "data", root / "work", ())
 
 
@@ -75,9 +75,9 @@ def first_loss(trained: TrainedModel) -> float:
 
 def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(tmp_path: Path) -> None:
     """After its first epoch it is as good as that one after its last; the manifest names it."""
-    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), place(tmp_path), IGNORE)
+    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), locations(tmp_path), IGNORE)
     said: list[Progress] = []
-    warm = run_job(JOB, place(tmp_path), said.append)
+    warm = run_job(JOB, locations(tmp_path), said.append)
     assert isinstance(cold, Published)
     assert isinstance(warm, Published)
     assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
@@ -115,7 +115,7 @@ def test_without_a_stable_version_nothing_begins(tmp_path: Path) -> None:
     """Nor is anything trained."""
     said: list[Progress] = []
     with pytest.raises(InvalidRecipe, match="'init': expected a stable version of neuron to start from, received none"):
-        run_job(JOB, place(tmp_path), said.append)
+        run_job(JOB, locations(tmp_path), said.append)
     assert "train" not in {progress.stage for progress in said}
 
 
@@ -197,7 +197,7 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
 def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(tmp_path: Path) -> None:
     """No version, no export, nothing that looks at the test split."""
     said: list[Progress] = []
-    outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), place(tmp_path), said.append)
+    outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), said.append)
     assert isinstance(outcome, Measured)
     assert outcome.metrics.keys() == {"loss", "r2"}
     assert Store(tmp_path / "store").versions("neuron") == ()

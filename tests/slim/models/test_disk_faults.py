@@ -11,7 +11,7 @@ from modelyard.pipeline.errors import STORAGE_ERRNOS, StageFailed, translate_sto
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.stage_process import make_stage_error
 from modelyard.services.ledger import Ledger
-from modelyard.services.trainer.execute import Milestones
+from modelyard.services.trainer.execute import ProgressRecorder
 
 TENSORFLOW = "Traceback ...\nResourceExhaustedError: /store/v.tempstate; No space left on device [Op:SaveV2]\n  at last"
 
@@ -49,4 +49,4 @@ def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> No
     away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
     with pytest.raises(StorageFailed):
         away.job(job.id)
-    Milestones(away, job)(Progress("train"))
+    ProgressRecorder(away, job)(Progress("train"))
