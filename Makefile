@@ -14,7 +14,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --extra gateway --extra trainer --compile-bytecode
+	$(UV) sync --frozen --extra local --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:
@@ -22,7 +22,7 @@ install: .venv/.installed ## Install everything into .venv
 	.uv/bin/pip install --quiet uv
 
 $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv/.installed
-	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --no-group embedded --compile-bytecode
+	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --compile-bytecode
 	$(BIN)/python deploy/gateway/copy_messages.py .venv $(SLIM)
 	@touch $@
 
@@ -36,29 +36,29 @@ test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is n
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
 test-containers: install ## Build the images, start the whole system on Podman or Docker, break it (CONTAINER_ENGINE=docker)
-	$(UV) sync --frozen --extra gateway --extra trainer --group containers
+	$(UV) sync --frozen --extra local --group containers
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
-check: install ## Lint, types, import rules
+check: install ## Lint, types, import rules, reference pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m modelyard.services.cli.reference docs --check
 
 format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: install ## Compare our serving with its peers; writes docs/benchmarks.md (an hour; ARGS="--seconds 3")
-	$(UV) sync --frozen --extra gateway --extra trainer --group bench
+	$(UV) sync --frozen --extra local --group bench
 	$(BIN)/python -m benchmarks.serving --write $(ARGS)
 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
-docs: install ## Write docs/settings.md and docs/permissions.md from the code
-	$(BIN)/python -m modelyard.services.cli.reference.settings_page docs/settings.md
-	$(BIN)/python -m modelyard.services.cli.reference.permissions_page docs/permissions.md
+docs: install ## Write the reference pages of docs/ from the code: command line, metrics, permissions, settings
+	$(BIN)/python -m modelyard.services.cli.reference docs
 
 clean: ## Remove environments and caches; trained models in .modelyard stay
 	rm -rf .venv .venv-slim .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

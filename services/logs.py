@@ -9,6 +9,7 @@ import functools
 import logging
 import sys
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -22,6 +23,8 @@ with hide_module("rich"):  # would draw prettier tracebacks on a terminal, for 0
 get_logger = structlog.get_logger
 
 _MARK = MARK.encode()
+REQUEST_IDS: ContextVar[tuple[str, ...]] = ContextVar("request_ids", default=())
+"""Of the request that is worked on, in every line that is written meanwhile; several, where they share a call."""
 SECRET_WORDS = ("password", "secret", "token", "api_key")
 
 
@@ -29,6 +32,7 @@ def configure(process: str, level: str = "info") -> None:
     """Sends structlog's and the standard library's records to stderr in one form, each marked with ``process``."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_ids,
         functools.partial(_add_process, process),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -58,6 +62,11 @@ def configure(process: str, level: str = "info") -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     _soon.process = None if sys.stderr.isatty() or root.level > logging.INFO else process
+
+
+def bind_request(*request_ids: str) -> None:
+    """Marks the lines of this context, and of what begins in it."""
+    REQUEST_IDS.set(request_ids)
 
 
 def write_soon(event: str, **fields: Any) -> None:
@@ -112,6 +121,15 @@ _soon = _Soon()
 
 def _add_process(process: str, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     event["process"] = process
+    return event
+
+
+def _add_request_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    request_ids = REQUEST_IDS.get()
+    if len(request_ids) == 1:
+        event.setdefault("request_id", request_ids[0])
+    elif request_ids:
+        event["request_ids"] = list(request_ids)
     return event
 
 

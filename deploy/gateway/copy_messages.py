@@ -1,7 +1,7 @@
 """Copies TensorFlow's generated message classes, and nothing else of it, from one environment into another.
 
 ``tensorflow-serving-api`` needs ``tensorflow.core.*_pb2`` (a few hundred kilobytes) of a package of 1.5 GB. The
-gateway's environment gets just these. Whoever imports ``tensorflow`` itself there is told so, by its ``__init__.py``;
+gateway's environment gets just these. There, ``import tensorflow`` itself is refused by its ``__init__.py``;
 ``models/tfserving/messages.py`` goes past it.
 
     python copy_messages.py .venv .venv-slim

@@ -2,8 +2,8 @@
 
     python root.py /app/venv /root-fs
 
-Without what no process of ours can reach: tests, compilers' inputs, pip, image formats that the gateway refuses at the
-door. Shared objects lose their symbols, and modules of others their source: both are for debugging only.
+Without what no process of ours can reach: tests, compilers' inputs, pip, image formats that the gateway
+refuses. Shared objects lose their symbols, and modules of others their source: both are for debugging only.
 """
 
 import compileall
@@ -33,7 +33,7 @@ LEFT_OUT = (
         "pip",
         "setuptools",
     ),
-    # of Pillow: PNG and JPEG are all that is let in
+    # of Pillow: PNG and JPEG are all that is accepted
     *("_avif*.so", "_webp*.so", "_imagingft*.so", "_imagingcms*.so", "_imagingtk*.so", "_imagingmath*.so"),
     *("libavif*", "libwebp*", "libsharpyuv*", "libfreetype*", "libharfbuzz*", "libbrotli*", "liblcms2*", "libpng16*"),
     # of SQLAlchemy: databases that the ledger is never kept in

@@ -98,7 +98,8 @@ class Client:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise GatewayUnreachable(
-                f"no gateway answers at {self.url} ({error or type(error).__name__}); start one with `make up`"
+                f"no gateway answers at {self.url} ({error or type(error).__name__}); "
+                "start one with `modelyard up`, or `make up` in a checkout"
             ) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise Refused(NO_KEY)

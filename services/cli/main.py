@@ -36,18 +36,18 @@ for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, gc, migra
     app.command()(command)
 
 
-def print_version(given: bool) -> None:  # typer calls it with the flag's value
-    """Prints the version, and ends the command."""
-    if given:
-        show.console.print(f"modelyard {importlib.metadata.version('modelyard')}", markup=False)
+def print_version(wanted: bool) -> None:
+    """Prints the version of the installed package and ends."""
+    if wanted:
+        typer.echo(f"modelyard {importlib.metadata.version('modelyard')}")
         raise typer.Exit
 
 
 @app.callback()
-def read_options(
+def options(
     *,
-    version: Annotated[  # its callback does the work
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Train Keras models from a job queue, and serve them."""

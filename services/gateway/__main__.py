@@ -20,7 +20,7 @@ from granian.server.embed import Server
 from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
 from modelyard.services.gateway.http.greenlets import EventLoop
-from modelyard.services.gateway.server.rsgi import Front
+from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 
@@ -29,7 +29,7 @@ log = logs.get_logger()
 DRAIN_S = 20
 HEADER_TIMEOUT_MS = 10_000
 BACKLOG = 1024
-MOST_CONNECTIONS = 20_000
+MAX_CONNECTIONS = 20_000
 """One more waits until another closes, and idle ones are kept open: granian's own limit is the backlog's size."""
 M_ARENA_MAX = -8
 ANOTHER_ADDRESS = "choose another address with MODELYARD_HOST or MODELYARD_PORT"
@@ -53,13 +53,13 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        waiting = EventLoop(loop)
-        app = create_app(self._settings, draining=self._stopping.is_set, loop=waiting)
+        event_loop = EventLoop(loop)
+        app = create_app(self._settings, draining=self._stopping.is_set, loop=event_loop)
         door = app.extensions["door"]
         if door:
             await asyncio.to_thread(door.keyring.open)
-        front = Front(app.wsgi_app, self._settings, waiting, app.extensions["fast_lane"].answer, door)
-        server = listen(front, self._settings)
+        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, app.extensions["fast_path"].respond, door)
+        server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await until_listening(self._settings, serving)
         settle()
@@ -69,20 +69,20 @@ class Lifecycle:
         await asyncio.sleep(self._settings.drain_wait_s)
         server.stop()  # type: ignore[no-untyped-call]  # granian's own annotation is missing
         await asyncio.wait([serving], timeout=DRAIN_S)
-        await front.drained(DRAIN_S)
+        await rsgi.wait_until_idle(DRAIN_S)
 
 
-def listen(front: Front, settings: GatewaySettings) -> Server:
+def listen(rsgi: RsgiApp, settings: GatewaySettings) -> Server:
     """granian, configured by our settings alone."""
     return Server(
-        front,
+        rsgi,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=64 * 1024),
         backlog=BACKLOG,
-        backpressure=MOST_CONNECTIONS,
+        backpressure=MAX_CONNECTIONS,
         websockets=False,
         log_enabled=False,
     )

@@ -15,19 +15,19 @@ class Metrics:
     """One set per application, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._predicted: dict[tuple[str, int], Counter] = {}
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._prediction_children: dict[tuple[str, int], Counter] = {}
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(
             "modelyard_gateway_requests",
-            "Requests answered.",
+            "Responses sent.",
             ("route", "method", "status"),
             registry=self.registry,
         )
         self.latency = Histogram(
             "modelyard_gateway_request_seconds",
-            "Time from the request's headers to its answer.",
+            "Time from the request's headers to its response.",
             ("route",),
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
@@ -45,18 +45,18 @@ class Metrics:
         )
         self.cache_lookups = Counter(
             "modelyard_gateway_cache_lookups",
-            "Predictions that were looked for among kept answers; hits over all is the hit rate.",
+            "Predictions that were looked up in the response cache; hits over all is the hit rate.",
             ("model", "result"),
             registry=self.registry,
         )
         self.cache_bytes = Gauge(
             "modelyard_gateway_cache_bytes",
-            "Bytes that kept answers take.",
+            "Bytes that cached responses take.",
             registry=self.registry,
         )
-        self.capture_left_out = Counter(
-            "modelyard_gateway_capture_left_out",
-            "Answers that were to be kept for feedback and were not, because the ledger was away or behind.",
+        self.capture_dropped = Counter(
+            "modelyard_gateway_capture_dropped",
+            "Predictions that were to be captured for feedback and were not, because the ledger was away or behind.",
             registry=self.registry,
         )
         self.refused_keys = Counter(
@@ -72,7 +72,7 @@ class Metrics:
         )
         self.drift = Gauge(
             "modelyard_drift_psi",
-            "Population stability index of what the stable version was asked, and answered, against training.",
+            "Population stability index of the stable version's inputs and outputs, against training.",
             ("model", "version", "what"),
             registry=self.registry,
         )
@@ -88,25 +88,25 @@ class Metrics:
             registry=self.registry,
         )
 
-    def answered(self, route: str, method: str, status: int, took_s: float) -> None:
+    def count_request(self, route: str, method: str, status: int, took_s: float) -> None:
         """Counts one request."""
         key = (route, method, status)
-        if key not in self._answered:  # looking up a labelled child costs more than counting
-            self._answered[key] = (self.requests.labels(*key), self.latency.labels(route))
-        count, latency = self._answered[key]
+        if key not in self._request_children:  # looking up a labelled child costs more than counting
+            self._request_children[key] = (self.requests.labels(*key), self.latency.labels(route))
+        count, latency = self._request_children[key]
         count.inc()
         latency.observe(took_s)
 
-    def moved(self, drifts: "Iterable[Drift]") -> None:
-        """Shows what a scheduler found last, and nothing that it found before."""
+    def set_drift(self, drifts: "Iterable[Drift]") -> None:
+        """Sets what a scheduler found last, and clears what it found before."""
         self.drift.clear()
         for drift in drifts:
-            for name, moved in drift.shifts.items():
-                self.drift.labels(drift.model, drift.version, name).set(moved["psi"] or 0.0)
+            for name, shift in drift.shifts.items():
+                self.drift.labels(drift.model, drift.version, name).set(shift["psi"] or 0.0)
 
-    def predicted(self, model: str, version: int, rows: int) -> None:
-        """Counts what a version answered."""
+    def count_predictions(self, model: str, version: int, rows: int) -> None:
+        """Counts the rows that a version answered."""
         key = (model, version)
-        if key not in self._predicted:
-            self._predicted[key] = self.predictions.labels(*key)
-        self._predicted[key].inc(rows)
+        if key not in self._prediction_children:
+            self._prediction_children[key] = self.predictions.labels(*key)
+        self._prediction_children[key].inc(rows)

@@ -7,10 +7,9 @@ import orjson
 from flask import Flask, Request, Response
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
-from werkzeug.routing import BaseConverter
 
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway import access_log as access
+from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     feedback,
     health,
@@ -29,24 +28,16 @@ from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.guard import Door
 from modelyard.services.gateway.auth.key_cache import Keyring
-from modelyard.services.gateway.http import cors, errors
+from modelyard.services.gateway.http.cors import allow_origins
+from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
-from modelyard.services.gateway.inference import (
-    classify as examples,
-)
-from modelyard.services.gateway.inference import (
-    oip as v2,
-)
-from modelyard.services.gateway.inference import (
-    predict,
-)
-from modelyard.services.gateway.inference import (
-    tfs_status as tfs,
-)
-from modelyard.services.gateway.inference.fast_path import FastLane
+from modelyard.services.gateway.http.paths import CONVERTERS
+from modelyard.services.gateway.inference import classify, oip, predict, tfs_status
+from modelyard.services.gateway.inference.fast_path import FastPath
+from modelyard.services.gateway.inference.prediction import Predictions
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.openapi import views as openapi
-from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
 
@@ -65,30 +56,31 @@ def create_app(
     settings = settings or GatewaySettings.load()
     store, metrics = Store(settings.store), Metrics()
     loop = loop or EventLoop()
-    serving = Serving(settings, metrics, loop)
+    predictor = Predictor(settings, metrics, loop)
+    predictions = Predictions(predictor, settings)
     door = door_of(settings, metrics)
-    reasons = health.Readiness(serving, draining, door).reasons
+    reasons = health.Readiness(predictor, draining, door).reasons
 
     app = Flask(__name__, static_folder=None)
-    app.extensions["serving"] = serving
+    app.extensions["predictor"] = predictor
     app.extensions["door"] = door
-    app.extensions["fast_lane"] = FastLane(serving, settings, metrics)
+    app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)
-    app.url_map.converters |= {"model": ModelName, "version": VersionNumber, "label": Label, "rest": Rest}
+    app.url_map.converters |= CONVERTERS
     app.url_map.merge_slashes = False  # an odd path is unknown, not redirected
-    access.watch(app, metrics)
-    cors.allow(app, settings.cors_origins)
-    errors.register(app)
-    app.register_blueprint(predict.routes(settings, serving))
-    app.register_blueprint(examples.routes(settings, serving))
-    app.register_blueprint(tfs.routes(serving))
-    app.register_blueprint(v2.routes(settings, serving, reasons))
-    app.register_blueprint(registry.routes(store, serving))
-    app.register_blueprint(rollouts.routes(settings, store, serving.trials))
-    app.register_blueprint(triggers.routes(settings, store, serving.trials))
-    app.register_blueprint(feedback.routes(store, serving.capture))
-    app.register_blueprint(health.routes(serving, metrics, reasons))
+    watch_requests(app, metrics)
+    allow_origins(app, settings.cors_origins)
+    register_handlers(app)
+    app.register_blueprint(predict.routes(predictions))
+    app.register_blueprint(classify.routes(predictions))
+    app.register_blueprint(tfs_status.routes(predictor))
+    app.register_blueprint(oip.routes(predictions, reasons))
+    app.register_blueprint(registry.routes(store, predictor))
+    app.register_blueprint(rollouts.routes(settings, store, predictor.canary_counts))
+    app.register_blueprint(triggers.routes(settings, store, predictor.canary_counts))
+    app.register_blueprint(feedback.routes(store, predictor.capture))
+    app.register_blueprint(health.routes(predictor, metrics, reasons))
     app.register_blueprint(training.routes(settings, store, Streams(loop, draining)))
     app.register_blueprint(searches.routes(settings, store))
     app.register_blueprint(keys.routes(settings))
@@ -140,32 +132,3 @@ class Json(JSONProvider):
     @staticmethod
     def _bytes(obj: Any) -> bytes:
         return orjson.dumps(obj, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-class ModelName(BaseConverter):
-    """As in TensorFlow Serving, a colon ends the name. Which names exist is the store's to say."""
-
-    regex = "[^/:]{1,128}"
-
-
-class Label(BaseConverter):
-    """A name for a version, as in TensorFlow Serving."""
-
-    regex = "[^/:]{1,128}"
-
-
-class VersionNumber(BaseConverter):
-    """Digits that surely fit 64 bits; more of them are ``tfs.other``'s to judge."""
-
-    regex = "[0-9]{1,18}"
-
-    def to_python(self, value: str) -> int:
-        return int(value)
-
-
-class Rest(BaseConverter):
-    """The rest of a path, whatever it is."""
-
-    regex = ".*"
-    part_isolating = False
-    weight = 1000

@@ -59,7 +59,7 @@ def opened(settings: GatewaySettings) -> Iterator[Flask]:
     """An application, without a process of its own."""
     app = create_app(settings)
     yield app
-    app.extensions["serving"].close()
+    app.extensions["predictor"].close()
     if app.extensions["door"]:
         app.extensions["door"].keyring.close()
 

@@ -25,11 +25,14 @@ def interpreter(client: str) -> Path:
     requirements, place = CLIENTS / f"{client}.txt", PLACES / client
     python, mark = place / "bin" / "python", place / MARK
     if not mark.exists() or mark.read_bytes() != requirements.read_bytes():
-        uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-        install(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(place))
-        install(uv, "pip", "sync", "--quiet", "--python", str(python), str(requirements))
+        install(uv(), "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(place))
+        install(uv(), "pip", "sync", "--quiet", "--python", str(python), str(requirements))
         mark.write_bytes(requirements.read_bytes())
     return python
+
+
+def uv() -> str:
+    return shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 
 
 def install(*command: str) -> None:

@@ -23,6 +23,8 @@ from modelyard.services.cli.settings import ClientSettings
 
 NEEDED = ("flask", "celery", "redis", "tensorflow-serving-api", "keras")
 LEAST_FREE_GB = 5.0
+INSTALL = "pip install 'modelyard[local]', or `make install` in a checkout"
+START = "modelyard up"
 DATA_FILES = ("mnist.npz", "aclImdb_v1.tar.gz")
 
 
@@ -53,11 +55,9 @@ def installed() -> Iterator[Finding]:
         try:
             yield Finding("ok", f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("bad", f"{package} is not installed", "make install")
+            yield Finding("bad", f"{package} is not installed", INSTALL)
     found = backend.tensorflow_version()
-    yield (
-        Finding("ok", f"tensorflow {found}") if found else Finding("bad", "tensorflow is not installed", "make install")
-    )
+    yield (Finding("ok", f"tensorflow {found}") if found else Finding("bad", "tensorflow is not installed", INSTALL))
 
 
 def redis_binary() -> Finding:
@@ -79,7 +79,7 @@ def store(home: Path) -> Iterator[Finding]:
     """The store can be written, every stable version is whole."""
     found = Store(home / "store")
     if not found.root.exists():
-        yield Finding("note", f"no model store at {found.root} yet", "make up")
+        yield Finding("note", f"no model store at {found.root} yet", START)
         return
     try:
         found.prepare()
@@ -115,7 +115,7 @@ def listening(url: str) -> Iterator[Finding]:
         version = asked.json()
         ready = httpx.get(f"{url}/readyz", timeout=5, trust_env=False, headers=headers)
     except httpx.ConnectError:
-        yield Finding("note", f"nothing listens at {url}", "make up")
+        yield Finding("note", f"nothing listens at {url}", START)
     except (httpx.HTTPError, ValueError):
         yield Finding("bad", f"something else than a gateway listens at {url}", "choose another port with --port")
     else:
@@ -133,7 +133,7 @@ def listening(url: str) -> Iterator[Finding]:
         if connects(urlsplit(url).hostname or "127.0.0.1", port):
             yield Finding("ok", f"port {port} ({name}) is open")
         else:
-            yield Finding("note", f"nothing listens on port {port} ({name})", "make up")
+            yield Finding("note", f"nothing listens on port {port} ({name})", START)
     yield zoo()
 
 

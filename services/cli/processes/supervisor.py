@@ -18,10 +18,12 @@ STOP_S = 25.0
 RESTART_AFTER_S = (0.2, 1.0, 2.0, 5.0)
 """Wait before the first, second, ... restart in a row; the last one repeats."""
 _PRCTL = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
-DIE_WITH_PARENT = (sys.executable, "-S", "-c", _PRCTL) if sys.platform == "linux" else ()
+DIE_WITH_PARENT = (sys.executable, "-I", "-S", "-c", _PRCTL) if sys.platform == "linux" else ()
 """Runs a program so that it gets SIGTERM if the supervisor is killed outright: PR_SET_PDEATHSIG, prctl(2)."""
 STEADY_S = 30.0
 """A process that lived this long is healthy again: its next restart is at once."""
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Python imports nothing from the folder that it was started in: a user's ``redis.py`` would hide the package."""
 
 
 class ServiceDied(ModelyardError):
@@ -109,7 +111,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | service.environment,
+                env={**os.environ, **SAFE_PATH, **service.environment},
                 start_new_session=True,  # Ctrl-C in the terminal is ours to hand on, in order
             )
 

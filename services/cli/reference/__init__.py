@@ -1,1 +1,1 @@
-"""Pages of docs/ that are written from the code."""
+"""The reference pages of docs/, which are written from the code."""

@@ -1,11 +1,6 @@
-"""Writes the page of permissions from the code.
+"""The page of permissions."""
 
-python -m modelyard.services.cli.reference.permissions_page docs/permissions.md
-"""
-
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from werkzeug.routing import Map
 
@@ -49,7 +44,3 @@ def routes(rules: Map) -> Iterator[str]:
     for rule in sorted(rules.iter_rules(), key=lambda rule: (rule.rule, method_of(rule.methods))):
         roles = NO_KEY if rule.endpoint in PROBES else ", ".join(roles_with(VIEWS[rule.endpoint]))
         yield f"| `{method_of(rule.methods) or 'any'} {rule.rule}` | {roles} |"
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page())

@@ -1,10 +1,4 @@
-"""Writes the page of settings from the code.
-
-python -m modelyard.services.cli.reference.settings_page docs/settings.md
-"""
-
-import sys
-from pathlib import Path
+"""The page of settings."""
 
 from modelyard.services.cli.settings import ClientSettings
 from modelyard.services.gateway.settings import GatewaySettings
@@ -44,7 +38,3 @@ def section(title: str, settings: type[Settings]) -> str:
 
 def shown(default: object) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page())

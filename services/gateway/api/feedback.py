@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.serving.capture import Capture
 
 MAX_BODY_BYTES = 16 * 1024
@@ -41,7 +41,7 @@ def routes(store: Store, capture: Capture) -> Blueprint:
 
     @views.post("/api/feedback")
     def tell() -> tuple[dict[str, Any], int]:
-        told = json_body.parsed(Told, payload.read(request, MAX_BODY_BYTES))
+        told = parse_json_body(Told, read_body(request, MAX_BODY_BYTES))
         answer = capture.feedback.answer(told.request_id, told.row, callers.current().scope)
         manifest = store.manifest(answer.model, answer.version)
         truth = truth_of(told, manifest)

@@ -12,16 +12,17 @@ from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.auth.guard import Door
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.http.errors import ServableNotFound
+from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.serving.predictor import Predictor
 
 
 class Readiness:
     """Whether predictions would be answered."""
 
-    def __init__(self, serving: Serving, draining: Callable[[], bool], door: Door | None = None) -> None:
+    def __init__(self, predictor: Predictor, draining: Callable[[], bool], door: Door | None = None) -> None:
         """``draining``: whether the process has been told to stop."""
-        self._serving, self._draining, self._door = serving, draining, door
+        self._predictor, self._draining, self._door = predictor, draining, door
 
     def reasons(self) -> list[str]:
         """Why they would not; empty if they would. Models are named to those only who may know of them."""
@@ -29,13 +30,13 @@ class Readiness:
             return ["shutting down"]
         if self._door and self._door.keyring.unread:
             return ["API keys have not been read from the ledger yet"]
-        found, caller = obstacles(self._serving), callers.current()
+        found, caller = obstacles(self._predictor), callers.current()
         if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
             return ["shown with an API key for all models"]
         return found
 
 
-def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]]) -> Blueprint:
+def routes(predictor: Predictor, metrics: Metrics, not_ready: Callable[[], list[str]]) -> Blueprint:
     """Probes and metrics. ``not_ready``: why no prediction would be answered."""
     views = Blueprint("health", __name__)
 
@@ -50,8 +51,8 @@ def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]
 
     @views.get("/metrics")
     def scrape() -> Response:
-        if serving.capture.models:
-            metrics.moved(serving.trials.drift())
+        if predictor.capture.models:
+            metrics.set_drift(predictor.canary_counts.drift())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
@@ -67,15 +68,15 @@ def routes(serving: Serving, metrics: Metrics, not_ready: Callable[[], list[str]
     return views
 
 
-def obstacles(serving: Serving) -> list[str]:
+def obstacles(predictor: Predictor) -> list[str]:
     """Why no prediction can be answered; empty if at least one model's stable version can."""
     found = []
-    for model in serving.models():
+    for model in predictor.models():
         try:
-            interface = serving.interface(model)
-            if serving.ready(interface):
+            interface = predictor.interface(Servable(model))
+            if predictor.is_ready(interface):
                 return []
-            state = serving.states(model).get(interface.version, "not loaded")
+            state = predictor.states(model).get(interface.version, "not loaded")
             found.append(f"{model} version {interface.version} is {state}")
         except ServableNotFound as error:
             found.append(str(error))

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.http import client_socket as peer
-from modelyard.services.gateway.http.client_socket import Peer
+from modelyard.services.gateway.http.client_socket import ClientSocket, find_client_socket
 from modelyard.services.gateway.http.greenlets import EventLoop
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Streams:
         self, look: Look, after: int, environ: Mapping[str, Any], is_welcome: Callable[[], bool]
     ) -> Iterator[bytes]:
         self._open += 1
-        caller = peer.find(environ)
+        caller = find_client_socket(environ)
         try:
             yield b"retry: %d\n\n" % RETRY_MS
             for message in self._messages(look, after):
@@ -103,10 +102,10 @@ class Streams:
             yield b""
             self._loop.wait_for(asyncio.sleep(LOOK_S))
 
-    def _has_left(self, caller: Peer) -> bool:
+    def _has_left(self, caller: ClientSocket) -> bool:
         """Whether the caller closed the connection, or takes nothing any more."""
         try:
-            self._loop.wait_for(caller.writable(SILENCE_S))
+            self._loop.wait_for(caller.wait_until_writable(SILENCE_S))
         except TimeoutError:
             return True
         return caller.is_gone()

@@ -14,8 +14,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Desk:
         """Accepts a job, or says what is wrong with it; once for each key."""
         from modelyard.services import jobs
 
-        return self._accept(json_body.parsed(jobs.TrainJob, body), by, key)
+        return self._accept(parse_json_body(jobs.TrainJob, body), by, key)
 
     def seen(self, job_id: str) -> "Job":
         """A job that the caller may know of; raises ``UnknownName``."""
@@ -106,7 +106,7 @@ def routes(settings: GatewaySettings, store: Store, streams: Streams) -> Bluepri
 
     @views.post("/api/jobs")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
+        body, key = read_body(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
         job = desk.submit(body, callers.author(), key)
         return shown(job), 202, {"Location": f"/api/jobs/{job.id}"}
 

@@ -8,8 +8,8 @@ from flask import Blueprint, request
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Key, KeyAsked
 
@@ -48,7 +48,7 @@ class KeyDesk:
         """
         if self._settings.key_secret is None:
             raise NoKeysHere("everybody is let in here: set MODELYARD_KEY_SECRET first")
-        key, text = self.keys.create(json_body.parsed(KeyAsked, body), by, self._settings.key_bytes)
+        key, text = self.keys.create(parse_json_body(KeyAsked, body), by, self._settings.key_bytes)
         log.warning("key created", created=shown(key), by=by)
         return shown(key) | {"key": text}
 
@@ -70,7 +70,7 @@ def routes(settings: GatewaySettings) -> Blueprint:
 
     @views.post("/api/keys")
     def create() -> tuple[dict[str, Any], int]:
-        return desk.create(payload.read(request, MAX_BODY_BYTES), callers.author()), 201
+        return desk.create(read_body(request, MAX_BODY_BYTES), callers.author()), 201
 
     @views.delete("/api/keys/<prefix>")
     def revoke(prefix: str) -> dict[str, Any]:

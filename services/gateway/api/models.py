@@ -10,7 +10,7 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.serving.predictor import Predictor
 
 UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
@@ -18,7 +18,7 @@ NOT_LOADED = "not loaded"
 """State of a version that the model server has never heard of; the others are TensorFlow Serving's."""
 
 
-def routes(store: Store, serving: Serving) -> Blueprint:
+def routes(store: Store, predictor: Predictor) -> Blueprint:
     """``/api/models``, which knows where versions came from."""
     views = Blueprint("registry", __name__)
 
@@ -28,15 +28,15 @@ def routes(store: Store, serving: Serving) -> Blueprint:
         known = caller.catalog(read_catalog(store.root))
         seen = [model for model in store.models() if caller.sees(model) and store.versions(model)]
         return {
-            "models": [summary(store, serving, model) for model in seen],
+            "models": [summary(store, predictor, model) for model in seen],
             "trainable": sorted(known.trainable) if known else [],
         }
 
     @views.get("/api/models/<model>")
     def one_model(model: str) -> dict[str, Any]:
         versions = store.require_versions(model)
-        states = states_of(serving, model, versions)
-        rollout = serving.rollout(model).model_dump(exclude={"history"})
+        states = states_of(predictor, model, versions)
+        rollout = predictor.rollout(model).model_dump(exclude={"history"})
         return {
             "name": model,
             "rollout": rollout,
@@ -46,18 +46,18 @@ def routes(store: Store, serving: Serving) -> Blueprint:
     return views
 
 
-def states_of(serving: Serving, model: str, versions: tuple[int, ...]) -> dict[int, str]:
+def states_of(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
-        found = serving.states(model)
+        found = predictor.states(model)
     except ServingFailed:
         return dict.fromkeys(versions, UNKNOWN)
     return {number: found.get(number, NOT_LOADED) for number in versions}
 
 
-def summary(store: Store, serving: Serving, model: str) -> dict[str, Any]:
+def summary(store: Store, predictor: Predictor, model: str) -> dict[str, Any]:
     """A model by its stable version, or by its newest one where none is stable."""
-    stable = serving.rollout(model).stable
+    stable = predictor.rollout(model).stable
     try:
         shown = store.manifest(model, stable or store.versions(model)[-1])
     except CorruptData as error:

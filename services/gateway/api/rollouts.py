@@ -20,9 +20,9 @@ from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_ro
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.serving.canary_counts import Trials
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import without_secrets
 
@@ -103,7 +103,7 @@ class RolloutAsked(Forcible):
         return labels
 
 
-def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
+def routes(settings: GatewaySettings, store: Store, canary_counts: CanaryCounts) -> Blueprint:
     """The views under ``/api/models`` that say, and change, which version answers."""
     views = Blueprint("rollouts", __name__)
     changes = Changes(store, settings.serving)
@@ -112,7 +112,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
     def shown(model: str) -> dict[str, Any]:
         store.require_versions(model)
         now = read_rollout(store, model)
-        return told(now) | {"observed": trials.observed(model, now)}
+        return told(now) | {"observed": canary_counts.read_counts(model, now)}
 
     @views.get("/api/models/<model>/versions/<version:version>")
     def record(model: str, version: int) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
 
     @views.post("/api/models/<model:model>:rollback")
     def roll_back(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(Rollback, payload.read(request, MAX_BODY_BYTES) or b"{}")
+        asked = parse_json_body(Rollback, read_body(request, MAX_BODY_BYTES) or b"{}")
         store.require_versions(model)
         by, reason = callers.author(), asked.reason or "asked for"
         changed = change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
@@ -129,7 +129,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
 
     @views.post("/api/models/<model:model>:promote")
     def make_stable(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(Promotion, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(Promotion, read_body(request, MAX_BODY_BYTES))
         store.require_versions(model)
         by = callers.author()
         if read_rollout(store, model).stable != asked.version:
@@ -138,7 +138,7 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
 
     @views.post("/api/models/<model>/rollout")
     def change(model: str) -> dict[str, Any]:
-        asked = json_body.parsed(RolloutAsked, payload.read(request, MAX_BODY_BYTES))
+        asked = parse_json_body(RolloutAsked, read_body(request, MAX_BODY_BYTES))
         store.require_versions(model)
         changes.make(model, asked, callers.author())
         return told(read_rollout(store, model))

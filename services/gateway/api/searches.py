@@ -14,8 +14,8 @@ from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import KEY_HEADER, MAX_BODY_BYTES, Desk, idempotency_key
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
 from modelyard.services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SearchDesk:
         from modelyard.services.jobs import announced
         from modelyard.services.searches import SearchAsked, plan
 
-        asked, caller = json_body.parsed(SearchAsked, body), callers.current()
+        asked, caller = parse_json_body(SearchAsked, body), callers.current()
         known = announced(caller.catalog(read_catalog(self._store.root)))
         planned = plan(asked, known.find(asked.model))
         number = search_id(caller.own(key))
@@ -88,7 +88,7 @@ def routes(settings: GatewaySettings, store: Store) -> Blueprint:
 
     @views.post("/api/searches")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        body, key = payload.read(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
+        body, key = read_body(request, MAX_BODY_BYTES), idempotency_key(request.headers.get(KEY_HEADER))
         search = desk.submit(body, callers.author(), key)
         return search, 202, {"Location": f"/api/searches/{search['id']}"}
 

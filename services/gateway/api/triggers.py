@@ -8,9 +8,9 @@ from flask import Blueprint, request
 from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.http import json_body
-from modelyard.services.gateway.serving.canary_counts import Trials
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.json_body import parse_json_body
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class Board:
         from modelyard.services.jobs import announced
         from modelyard.services.triggers import Trigger
 
-        asked = json_body.parsed(Trigger, body)
+        asked = parse_json_body(Trigger, body)
         known = announced(callers.current().catalog(read_catalog(self._store.root)))
         known.find(model).check_recipe(asked.job.recipe, asked.job.overrides)
         return self.triggers.put(model, name, asked.model_dump(exclude_defaults=True))
 
 
-def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint:
+def routes(settings: GatewaySettings, store: Store, canary_counts: CanaryCounts) -> Blueprint:
     """The views."""
     board = Board(settings, store)
     views = Blueprint("triggers", __name__)
@@ -57,13 +57,13 @@ def routes(settings: GatewaySettings, store: Store, trials: Trials) -> Blueprint
 
     @views.get("/api/models/<model>/drift")
     def drift(model: str) -> dict[str, Any]:
-        for found in trials.drift(model):
+        for found in canary_counts.drift(model):
             return {**vars(found)}
         return {"model": model, "version": None, "answers": 0, "shifts": {}, "at": None}
 
     @views.put("/api/models/<model>/triggers/<label:name>")
     def put(model: str, name: str) -> dict[str, Any]:
-        return shown(board.put(model, name, payload.read(request, MAX_BODY_BYTES)))
+        return shown(board.put(model, name, read_body(request, MAX_BODY_BYTES)))
 
     @views.delete("/api/models/<model>/triggers/<label:name>")
     def remove(model: str, name: str) -> dict[str, Any]:

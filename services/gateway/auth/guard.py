@@ -27,9 +27,8 @@ from modelyard.services.gateway.auth.permissions import (
     Permission,
 )
 from modelyard.services.gateway.auth.principal import NOBODY, Caller
-from modelyard.services.gateway.http.errors import ServableNotFound
+from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.versions import not_found
 
 log = structlog.get_logger()
 
@@ -157,7 +156,7 @@ def unseen(model: str, version: Any) -> ModelyardError:
     """In the words that a view would find for a model that does not exist."""
     if request_ctx.request.path.startswith("/api/"):
         return UnknownName(f"model {model[:64]!r} has no version yet")
-    return ServableNotFound(not_found(model, version))
+    return ServableNotFound(not_found_text(model, version))
 
 
 def write_down(response: Response) -> Response:

@@ -12,9 +12,9 @@ from modelyard.services.gateway.codecs.tensors import (
     FLOATS,
     INTEGERS,
     check_shape,
+    describe,
     dtype_text,
-    numbers,
-    shown,
+    to_numbers,
 )
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.errors import InvalidRequest
@@ -26,7 +26,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
-def signature_of(interface: Interface) -> str | None:
+def find_signature(interface: Interface) -> str | None:
     """The signature whose only input is vectors of numbers: the default one, if it is such."""
     found = interface.signatures.get(DEFAULT_SIGNATURE)
     if found is None or len(found.inputs) != 1 or found.inputs[0].dtype not in FLOATS | INTEGERS:
@@ -35,25 +35,25 @@ def signature_of(interface: Interface) -> str | None:
     return DEFAULT_SIGNATURE if shape is None or (len(shape) == VECTOR_RANK and shape[0] is None) else None
 
 
-def decode(body: bytes, spec: TensorSpec, most: int) -> Array:
+def decode(body: bytes, spec: TensorSpec, max_rows: int) -> Array:
     """One row per line, of shape [rows, numbers per line]; a first line that holds no numbers is a header.
 
     Raises:
-        InvalidRequest: not UTF-8, no rows or more than ``most``, lines of different length, a cell that is no number.
+        InvalidRequest: not UTF-8, no rows or too many, lines of different length, a cell that is no number.
     """
-    rows = list(cells(body))
+    rows = list(read_cells(body))
     if rows and not any(NUMBER.fullmatch(cell) for cell in rows[0]):
         header, *rows = rows
-        widths(rows, len(header))
-    if not 0 < len(rows) <= most:
-        raise InvalidRequest(f"expected 1 to {most} lines of numbers, received {len(rows)}")
+        check_widths(rows, len(header))
+    if not 0 < len(rows) <= max_rows:
+        raise InvalidRequest(f"expected 1 to {max_rows} lines of numbers, received {len(rows)}")
     width = len(rows[0])
-    widths(rows, width)
+    check_widths(rows, width)
     check_shape(spec, (len(rows), width))
-    return numbers(spec, (len(rows), width), list(values(rows, spec)))
+    return to_numbers(spec, (len(rows), width), list(parse_values(rows, spec)))
 
 
-def cells(body: bytes) -> Iterable[list[str]]:
+def read_cells(body: bytes) -> Iterable[list[str]]:
     """Lines that are not blank, cut into cells without the space around them."""
     try:
         text = body.decode("utf-8-sig")  # spreadsheets put a byte order mark in front
@@ -66,19 +66,19 @@ def cells(body: bytes) -> Iterable[list[str]]:
         raise InvalidRequest(f"malformed CSV: {error}") from None
 
 
-def widths(rows: Iterable[list[str]], width: int) -> None:
+def check_widths(rows: Iterable[list[str]], width: int) -> None:
     for number, row in enumerate(rows, 1):
         if len(row) != width:
             raise InvalidRequest(f"row {number}: expected {width} cells as in the first line, received {len(row)}")
 
 
-def values(rows: Iterable[list[str]], spec: TensorSpec) -> Iterable[int | float]:
+def parse_values(rows: Iterable[list[str]], spec: TensorSpec) -> Iterable[int | float]:
     wanted, convert = (INTEGER, int) if spec.dtype in INTEGERS else (NUMBER, float)
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row, 1):
             if not wanted.fullmatch(cell) or len(cell) > 400:  # noqa: PLR2004  # no number needs more
                 expected = f"a {dtype_text(spec.dtype)} number"
-                raise InvalidRequest(f"row {number}, column {column}: expected {expected}, received {shown(cell)}")
+                raise InvalidRequest(f"row {number}, column {column}: expected {expected}, received {describe(cell)}")
             yield convert(cell)
 
 
@@ -97,15 +97,19 @@ def encode(outputs: Mapping[str, Array]) -> str:
     names = [f"{name}_{index}" for name, array in flat.items() for index in range(array.shape[1])]
     if len(names) == len(flat):
         names = list(flat)
-    return written([names, *([str(cell) for part in row for cell in part] for row in zip(*flat.values(), strict=True))])
+    return write_rows(
+        [names, *([str(cell) for part in row for cell in part] for row in zip(*flat.values(), strict=True))]
+    )
 
 
 def encode_labels(rows: Iterable[Mapping[str, Any]]) -> str:
     """Label, class and score, a row per input."""
-    return written([["label", "class_id", "score"], *([row["label"], row["class_id"], row["score"]] for row in rows)])
+    return write_rows(
+        [["label", "class_id", "score"], *([row["label"], row["class_id"], row["score"]] for row in rows)]
+    )
 
 
-def written(rows: Iterable[Iterable[Any]]) -> str:
+def write_rows(rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO(newline="")
     csv.writer(file).writerows(rows)
     return file.getvalue()

@@ -9,7 +9,7 @@ ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND\xaeB\x60\x82", b"\xff\xd8\xff": b"\xff\xd9"
 """By a file's first bytes, what a whole one ends in."""
 
 
-def pixels(where: str, content: bytes, most: int) -> int:
+def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
     """Width times height, from the header.
 
     Args:
@@ -32,8 +32,8 @@ def pixels(where: str, content: bytes, most: int) -> int:
     if image.mode == "CMYK":
         raise InvalidRequest(f"{where}: expected a grey or RGB image, received CMYK")
     width, height = map(int, image.size)
-    if width * height > most:
-        raise InvalidRequest(f"{where}: expected at most {most} pixels, received {width} x {height}")
+    if width * height > max_pixels:
+        raise InvalidRequest(f"{where}: expected at most {max_pixels} pixels, received {width} x {height}")
     return width * height
 
 

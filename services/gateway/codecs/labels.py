@@ -1,28 +1,26 @@
-"""Answers in words: the likeliest label of each row, by the classes that the version's manifest names."""
+"""Labels of rows: the likeliest of each, by the classes that the version's manifest names."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
-from modelyard.services.gateway.serving.interface import Interface
-
-PROBABILITIES, CLASS_ID = "probabilities", "class_id"
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
 
 
-def has(interface: Interface, signature: str) -> bool:
-    """Whether this signature's answers have labels."""
+def has_labels(interface: Interface, signature: str) -> bool:
+    """Whether this signature's outputs have labels."""
     outputs = {spec.name for spec in interface.signatures[signature].outputs}
     return bool(interface.labels) and {PROBABILITIES, CLASS_ID} <= outputs
 
 
-def require(interface: Interface, signature: str) -> None:
+def require_labels(interface: Interface, signature: str) -> None:
     """Raises ``InvalidRequest`` if it has none."""
-    if not has(interface, signature):
+    if not has_labels(interface, signature):
         raise InvalidRequest(f"labels: {signature} of {interface.model} has none to answer with")
 
 
-def labelled(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
+def label_rows(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
     """Label, class and score of each row.
 
     Args:
@@ -46,9 +44,9 @@ def labelled(outputs: Mapping[str, Array], interface: Interface) -> list[dict[st
     ]
 
 
-def with_scores(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
-    """As ``labelled``, with every label's score."""
+def score_rows(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
+    """As ``label_rows``, with every label's score."""
     return [
         entry | {"scores": dict(zip(interface.labels, row, strict=True))}
-        for entry, row in zip(labelled(outputs, interface), outputs[PROBABILITIES], strict=True)
+        for entry, row in zip(label_rows(outputs, interface), outputs[PROBABILITIES], strict=True)
     ]

@@ -18,7 +18,7 @@ from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
 
-TAKEN: dict[str, frozenset[type]] = {
+ACCEPTED: dict[str, frozenset[type]] = {
     "f": frozenset({int, float}),
     "i": frozenset({int}),
     "u": frozenset({int}),
@@ -32,7 +32,7 @@ FROM_JSON = FLOATS | INTEGERS | {"bool", "string"}
 """Types that have a JSON form as an input, as in TensorFlow Serving; more can be answered."""
 NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 """TensorFlow's names of types where they are not numpy's."""
-MOST_RANK = 32
+MAX_RANK = 32
 SHOWN_CHARS = 40
 _SPACES = re.compile(r"[ \t\r\n\v\f]+")
 
@@ -52,16 +52,16 @@ def from_json(spec: TensorSpec, values: Any, *, shaped: bool = True) -> Array:
     if spec.dtype not in FROM_JSON:
         raise InvalidRequest(f"{spec.name}: values of type {spec.dtype} have no JSON form")
     shape, leaves = flatten(spec.name, values)
-    if len(shape) > MOST_RANK:
-        raise InvalidRequest(f"{spec.name}: expected at most {MOST_RANK} dimensions, received {len(shape)}")
+    if len(shape) > MAX_RANK:
+        raise InvalidRequest(f"{spec.name}: expected at most {MAX_RANK} dimensions, received {len(shape)}")
     if shaped:
         check_shape(spec, shape)
     check_types(spec, shape, leaves)
     if spec.dtype == "string":
         array = np.empty(len(leaves), dtype=object)
-        array[:] = [to_bytes(leaf, spec.name + at(i, shape)) for i, leaf in enumerate(leaves)]
+        array[:] = [string_bytes(leaf, spec.name + index_text(i, shape)) for i, leaf in enumerate(leaves)]
         return array.reshape(shape)
-    return numbers(spec, shape, leaves)
+    return to_numbers(spec, shape, leaves)
 
 
 def flatten(name: str, values: Any) -> tuple[tuple[int, ...], list[Any]]:
@@ -77,7 +77,7 @@ def flatten(name: str, values: Any) -> tuple[tuple[int, ...], list[Any]]:
         odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
         if odd is not None:
             raise InvalidRequest(
-                f"{name}{at(odd, shape)}: expected {size_text(sizes[0])} as in {name}{at(0, shape)}, "
+                f"{name}{index_text(odd, shape)}: expected {size_text(sizes[0])} as in {name}{index_text(0, shape)}, "
                 f"received {size_text(sizes[odd])}"
             )
         shape = (*shape, len(level[0]))
@@ -96,15 +96,15 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
 
 
 def check_types(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> None:
-    taken = TAKEN[numpy_dtype(spec).kind]
+    taken = ACCEPTED[numpy_dtype(spec).kind]
     if set(map(type, leaves)) <= taken:
         return
     odd = next(i for i, leaf in enumerate(leaves) if type(leaf) not in taken)
     wanted = 'a string or {"b64": "…"}' if spec.dtype == "string" else f"a {spec.dtype} value"
-    raise InvalidRequest(f"{spec.name}{at(odd, shape)}: expected {wanted}, received {shown(leaves[odd])}")
+    raise InvalidRequest(f"{spec.name}{index_text(odd, shape)}: expected {wanted}, received {describe(leaves[odd])}")
 
 
-def numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> Array:
+def to_numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> Array:
     dtype = numpy_dtype(spec)
     try:
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for below
@@ -114,25 +114,26 @@ def numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> Arra
     if dtype.kind == "f" and not np.isfinite(array).all():
         odd = int(np.flatnonzero(~np.isfinite(array))[0])
         raise InvalidRequest(
-            f"{spec.name}{at(odd, shape)}: expected a finite {spec.dtype} value, received {shown(leaves[odd])}"
+            f"{spec.name}{index_text(odd, shape)}: expected a finite {spec.dtype} value, "
+            f"received {describe(leaves[odd])}"
         )
     return array.reshape(shape)
 
 
-def to_bytes(leaf: Any, where: str) -> bytes:
+def string_bytes(leaf: Any, where: str) -> bytes:
     """UTF-8 of a string, or what ``{"b64": "…"}`` stands for."""
     if isinstance(leaf, str):
         return leaf.encode()
     encoded = leaf.get("b64")
     if len(leaf) != 1 or not isinstance(encoded, str):
-        raise InvalidRequest(f'{where}: expected a string or {{"b64": "…"}}, received {shown(leaf)}')
-    content = bytes_of(encoded)
+        raise InvalidRequest(f'{where}: expected a string or {{"b64": "…"}}, received {describe(leaf)}')
+    content = decode_base64(encoded)
     if content is None:
-        raise InvalidRequest(f"{where}: expected standard base64, received {shown(encoded)}")
+        raise InvalidRequest(f"{where}: expected standard base64, received {describe(encoded)}")
     return content
 
 
-def bytes_of(encoded: str) -> bytes | None:
+def decode_base64(encoded: str) -> bytes | None:
     """What base64 in the standard alphabet stands for, None if it is not that.
 
     As TensorFlow Serving (``absl::Base64Unescape``), takes it without padding and with white space in it.
@@ -157,7 +158,7 @@ def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
 # --- to JSON ----------------------------------------------------------------------------------------------------------
 
 
-def checked(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True) -> Array:
+def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True) -> Array:
     """The named output, if it is what the manifest says and can be written as JSON.
 
     Args:
@@ -216,7 +217,7 @@ def dtype_text(dtype: str) -> str:
     return NAMES.get(dtype, dtype.removeprefix("DT_").lower())
 
 
-def at(position: int, shape: tuple[int, ...]) -> str:
+def index_text(position: int, shape: tuple[int, ...]) -> str:
     """``[1][0]``: the place of a flat position in an array of this shape."""
     return "".join(f"[{int(i)}]" for i in np.unravel_index(position, shape)) if shape else ""
 
@@ -232,7 +233,7 @@ def size_text(size: int | None) -> str:
     return "a value" if size is None else f"a list of {size}"
 
 
-def shown(value: Any) -> str:
+def describe(value: Any) -> str:
     """A value as it stood in the body, cut short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"

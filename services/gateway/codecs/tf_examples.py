@@ -17,12 +17,12 @@ from modelyard.models.tfserving.messages import (
     input_pb2,
     regression_pb2,
 )
-from modelyard.services.gateway.codecs.tensors import bytes_of
-from modelyard.services.gateway.codecs.tfs_json_errors import kind, text
+from modelyard.services.gateway.codecs.tensors import decode_base64
+from modelyard.services.gateway.codecs.tfs_json_errors import json_kind, json_text
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
 
 INT64 = range(-(2**63), 2**63)
-MOST_FLOAT = float(np.finfo(np.float32).max)
+MAX_FLOAT = float(np.finfo(np.float32).max)
 FEATURES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 """TensorFlow Serving's words for what a feature holds."""
 
@@ -30,53 +30,53 @@ FEATURES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 # --- from the body ----------------------------------------------------------------------------------------------------
 
 
-def fill_input(found: input_pb2.Input, asked: Mapping[str, Any], most: int) -> None:
+def fill_input(found: input_pb2.Input, parsed: Mapping[str, Any], max_examples: int) -> None:
     """Puts ``examples`` into an empty message, and the features of ``context`` for all if there is one.
 
     Raises:
-        InvalidRequest: no examples or more than ``most``, or a value that is no feature.
+        InvalidRequest: no examples or more than ``max_examples``, or a value that is no feature.
     """
-    given = asked.get("examples")
+    given = parsed.get("examples")
     wrong = ""
-    if "examples" not in asked:
+    if "examples" not in parsed:
         wrong = "When method is classify, key 'examples' is expected and was not found"  # also of regress
     elif not isinstance(given, list):
         wrong = "Expecting 'examples' value to be an list/array"  # spelled so
     elif not given:
         wrong = "'examples' value is an empty array"
     if wrong or not isinstance(given, list):
-        raise InvalidRequest(f"JSON Value: {text(asked)} {wrong}")
-    if len(given) > most:
-        raise InvalidRequest(f"examples: expected a list of 1 to {most}, received {len(given)}")
+        raise InvalidRequest(f"JSON Value: {json_text(parsed)} {wrong}")
+    if len(given) > max_examples:
+        raise InvalidRequest(f"examples: expected a list of 1 to {max_examples}, received {len(given)}")
     target: Any = found.example_list
-    if "context" in asked:
+    if "context" in parsed:
         target = found.example_list_with_context
-        fill(target.context, asked["context"])
+        fill_example(target.context, parsed["context"])
     for example in given:
-        fill(target.examples.add(), example)
+        fill_example(target.examples.add(), example)
 
 
-def fill(example: example_pb2.Example, given: Any) -> None:
+def fill_example(example: example_pb2.Example, given: Any) -> None:
     """One flat JSON object into a message; a lone value is a feature of one."""
     example.features.SetInParent()
     if not isinstance(given, dict):
-        raise InvalidRequest(f"Example must be JSON object but got JSON {kind(given)}")
+        raise InvalidRequest(f"Example must be JSON object but got JSON {json_kind(given)}")
     for name, content in given.items():
         feature = example.features.feature[name]
         for value in content if isinstance(content, list) else [content]:
-            add(feature, name[:200], value)
+            add_value(feature, name[:200], value)
 
 
-def add(feature: feature_pb2.Feature, name: str, value: Any) -> None:
+def add_value(feature: feature_pb2.Feature, name: str, value: Any) -> None:
     """One value: whole numbers and booleans are int64, numbers with a fraction float, strings and base64 bytes."""
-    wanted, content = featured(name, value)
+    wanted, content = feature_value(name, value)
     held = feature.WhichOneof("kind")
     if held not in (None, wanted):
         raise InvalidRequest(f"Unexpected element type in feature: {name} expecting type: {FEATURES[held]}")
     getattr(feature, wanted).value.append(content)
 
 
-def featured(name: str, value: Any) -> tuple[str, Any]:
+def feature_value(name: str, value: Any) -> tuple[str, Any]:
     """Which list a value belongs to, and what it is there."""
     if isinstance(value, str):
         return "bytes_list", value.encode()
@@ -87,12 +87,12 @@ def featured(name: str, value: Any) -> tuple[str, Any]:
             raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
         return "int64_list", value
     if isinstance(value, float):
-        if not math.isfinite(value) or abs(value) > MOST_FLOAT:
-            raise InvalidRequest(f"Feature: {name}: expected a finite float32 value, received {text(value)}")
+        if not math.isfinite(value) or abs(value) > MAX_FLOAT:
+            raise InvalidRequest(f"Feature: {name}: expected a finite float32 value, received {json_text(value)}")
         return "float_list", value
     if not isinstance(value, dict) or len(value) != 1 or not isinstance(value.get("b64"), str):
-        raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {kind(value)}")
-    content = bytes_of(value["b64"])
+        raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {json_kind(value)}")
+    content = decode_base64(value["b64"])
     if content is None:
         raise InvalidRequest(f"Unable to base64 decode; feature {name}")
     return "bytes_list", content
@@ -101,24 +101,24 @@ def featured(name: str, value: Any) -> tuple[str, Any]:
 # --- to the answer ----------------------------------------------------------------------------------------------------
 
 
-def classes(reply: classification_pb2.ClassificationResponse) -> list[list[tuple[str, np.float32]]]:
+def encode_classes(reply: classification_pb2.ClassificationResponse) -> list[list[tuple[str, np.float32]]]:
     """Per example its pairs of label and score; raises ``InvalidOutput``."""
     if not reply.result.classifications:
         raise InvalidOutput("Cannot convert empty ClassificationResults to JSON")
     return [
-        [(entry.label, finite(entry.score)) for entry in classified.classes]
+        [(entry.label, finite_float32(entry.score)) for entry in classified.classes]
         for classified in reply.result.classifications
     ]
 
 
-def values(reply: regression_pb2.RegressionResponse) -> list[np.float32]:
+def encode_values(reply: regression_pb2.RegressionResponse) -> list[np.float32]:
     """A number per example; raises ``InvalidOutput``."""
     if not reply.result.regressions:
         raise InvalidOutput("Cannot convert empty RegressionResults to JSON")
-    return [finite(regressed.value) for regressed in reply.result.regressions]
+    return [finite_float32(regressed.value) for regressed in reply.result.regressions]
 
 
-def finite(value: float) -> np.float32:
+def finite_float32(value: float) -> np.float32:
     """As the float32 that it is, which is printed in the fewest digits."""
     if not math.isfinite(value):
         raise InvalidOutput("the model returned a number that is not finite")

@@ -14,7 +14,7 @@ import orjson
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import tfs_json_errors as json_faults
+from modelyard.services.gateway.codecs import tfs_json_errors
 from modelyard.services.gateway.codecs.tensors import from_json, to_json
 from modelyard.services.gateway.http.errors import InvalidRequest, Unimplemented
 from modelyard.services.gateway.serving.interface import Interface
@@ -41,7 +41,7 @@ def parse(body: bytes, max_depth: int) -> dict[str, Any]:
         raise InvalidRequest("JSON Parse error: The document is empty")
     parsed = parse_value(body, max_depth)
     if not isinstance(parsed, dict):
-        raise InvalidRequest(f"JSON Value: {json_faults.text(parsed)} Is not object")
+        raise InvalidRequest(f"JSON Value: {tfs_json_errors.json_text(parsed)} Is not object")
     return parsed
 
 
@@ -61,24 +61,24 @@ def depth(body: bytes) -> int:
     return int(np.frombuffer(steps, np.int8).cumsum(dtype=np.int64).max(initial=0))
 
 
-def find_signature(asked: Mapping[str, Any], interface: Interface) -> str:
+def find_signature(parsed: Mapping[str, Any], interface: Interface) -> str:
     """The name asked for, or the default one.
 
     Raises:
         InvalidRequest: names the valid ones.
     """
-    name = asked.get("signature_name", DEFAULT_SIGNATURE)
+    name = parsed.get("signature_name", DEFAULT_SIGNATURE)
     if not isinstance(name, str):
         wrong = "not formatted correctly. 'signature_name' key must be a string value."
-        raise InvalidRequest(f"JSON Value: {json_faults.text(asked)} {wrong}")
+        raise InvalidRequest(f"JSON Value: {tfs_json_errors.json_text(parsed)} {wrong}")
     if (name := name or DEFAULT_SIGNATURE) not in interface.signatures:
         known = " or ".join(interface.signatures)
         raise InvalidRequest(f'Serving signature name: "{name[:200]}" not found in signature def; expected {known}')
     return name
 
 
-def inputs_of(
-    asked: Mapping[str, Any], signature: SignatureSpec, most: int, *, shaped: bool = True
+def decode_inputs(
+    parsed: Mapping[str, Any], signature: SignatureSpec, max_instances: int, *, shaped: bool = True
 ) -> tuple[JsonForm, dict[str, Array]]:
     """The form of the body, and one array per input.
 
@@ -90,38 +90,38 @@ def inputs_of(
         InvalidRequest: both forms or neither, other names than the signature's, or values that do not fit.
         Unimplemented: the column form of a type that has no JSON form.
     """
-    form = form_of(asked, most)
+    form = body_form(parsed, max_instances)
     specs = {spec.name: spec for spec in signature.inputs}
     try:
-        values = by_row(asked["instances"], specs) if form == "row" else by_column(asked["inputs"], specs)
+        values = split_rows(parsed["instances"], specs) if form == "row" else split_columns(parsed["inputs"], specs)
         return form, {name: from_json(spec, values[name], shaped=shaped) for name, spec in specs.items()}
     except InvalidRequest as refused:
-        raise worded(refused, form, asked, specs) from None
+        raise explain_refusal(refused, form, parsed, specs) from None
 
 
-def form_of(asked: Mapping[str, Any], most: int) -> JsonForm:
-    """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``most`` instances."""
-    if "instances" not in asked:
-        if "inputs" not in asked:
+def body_form(parsed: Mapping[str, Any], max_instances: int) -> JsonForm:
+    """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``max_instances`` instances."""
+    if "instances" not in parsed:
+        if "inputs" not in parsed:
             raise InvalidRequest("Missing 'inputs' or 'instances' key")
         return "column"
-    instances, wrong = asked["instances"], ""
-    if "inputs" in asked:
+    instances, wrong = parsed["instances"], ""
+    if "inputs" in parsed:
         wrong = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
     elif not isinstance(instances, list):
         wrong = "Excepting 'instances' to be an list/array"  # spelled so
     elif not instances:
         wrong = "No values in 'instances' array"
     if wrong:
-        raise InvalidRequest(f"JSON Value: {json_faults.text(asked)} {wrong}")
-    if len(instances) > most:
-        raise InvalidRequest(f"instances: expected a list of 1 to {most}, received {len(instances)}")
+        raise InvalidRequest(f"JSON Value: {tfs_json_errors.json_text(parsed)} {wrong}")
+    if len(instances) > max_instances:
+        raise InvalidRequest(f"instances: expected a list of 1 to {max_instances}, received {len(instances)}")
     return "row"
 
 
-def by_row(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+def split_rows(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     """Per input the list of its values. A lone input may stand bare; several are an object per instance."""
-    if not json_faults.names_inputs(instances[0]) and len(specs) == 1:
+    if not tfs_json_errors.names_inputs(instances[0]) and len(specs) == 1:
         return dict.fromkeys(specs, instances)
     for index, row in enumerate(instances):
         if not isinstance(row, dict) or row.keys() != specs.keys():
@@ -129,25 +129,25 @@ def by_row(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, A
     return {name: [row[name] for row in instances] for name in specs}
 
 
-def by_column(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+def split_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     """Per input its value. A lone input may stand bare; names that are none of the inputs' are ignored."""
-    if not json_faults.names_inputs(inputs) and len(specs) == 1:
+    if not tfs_json_errors.names_inputs(inputs) and len(specs) == 1:
         return dict.fromkeys(specs, inputs)
     if not isinstance(inputs, dict) or not specs.keys() <= inputs.keys():
         raise InvalidRequest(f"inputs: expected an object with the names {names_text(specs)}")
     return inputs
 
 
-def worded(
-    refused: InvalidRequest, form: JsonForm, asked: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+def explain_refusal(
+    refused: InvalidRequest, form: JsonForm, parsed: Mapping[str, Any], specs: Mapping[str, TensorSpec]
 ) -> ModelyardError:
     """A refusal in TensorFlow Serving's words, with ours behind them, which name the place."""
     try:
         if form == "row":
-            json_faults.in_rows(asked["instances"], specs)
+            tfs_json_errors.check_rows(parsed["instances"], specs)
         else:
-            json_faults.in_columns(asked["inputs"], specs)
-    except json_faults.Fault as fault:
+            tfs_json_errors.check_columns(parsed["inputs"], specs)
+    except tfs_json_errors.Fault as fault:
         return (Unimplemented if fault.unimplemented else InvalidRequest)(f"{fault}; {refused}")
     return refused
 
@@ -173,7 +173,7 @@ def check_rows(outputs: Mapping[str, Array]) -> None:
         size = len(array)
 
 
-def rows(outputs: Mapping[str, Array]) -> list[Any]:
+def encode_rows(outputs: Mapping[str, Array]) -> list[Any]:
     """One element per row: the bare value of a lone output, else an object by name; raises as ``check_rows``."""
     check_rows(outputs)
     values = {name: to_json(name, array) for name, array in outputs.items()}
@@ -182,7 +182,7 @@ def rows(outputs: Mapping[str, Array]) -> list[Any]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def columns(outputs: Mapping[str, Array]) -> Any:
+def encode_columns(outputs: Mapping[str, Array]) -> Any:
     """The bare value of a lone output, else an object by name."""
     values = {name: to_json(name, array) for name, array in outputs.items()}
     return values if len(values) > 1 else next(iter(values.values()))

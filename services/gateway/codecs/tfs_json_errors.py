@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from modelyard.models.registry.manifest import TensorSpec
-from modelyard.services.gateway.codecs.tensors import FLOATS, INTEGERS, bytes_of, dtype_text
+from modelyard.services.gateway.codecs.tensors import FLOATS, INTEGERS, decode_base64, dtype_text
 
 SHOWN_CHARS = 80
 INT32 = range(-(2**31), 2**31)
@@ -25,12 +25,12 @@ KINDS = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Nu
 class Fault(Exception):
     """TensorFlow Serving's text, and whether its code is UNIMPLEMENTED instead of INVALID_ARGUMENT."""
 
-    def __init__(self, text: str, *, unimplemented: bool = False) -> None:
-        super().__init__(text)
+    def __init__(self, json_text: str, *, unimplemented: bool = False) -> None:
+        super().__init__(json_text)
         self.unimplemented = unimplemented
 
 
-def in_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> None:
+def check_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> None:
     """Looks for what TensorFlow Serving would refuse in the row form; raises ``Fault``."""
     if len(specs) > 1 and not isinstance(instances[0], dict):
         raise Fault(
@@ -55,12 +55,12 @@ def in_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> None:
                 ) from (None)
         if values.keys() != specs.keys():
             raise Fault(
-                f"Failed to process element: {number} of 'instances' list. JSON object: {text(element)} keys must be "
-                f"equal to: {','.join(sorted(specs))}"
+                f"Failed to process element: {number} of 'instances' list. JSON object: {json_text(element)} keys "
+                f"must be equal to: {','.join(sorted(specs))}"
             )
 
 
-def in_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> None:
+def check_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> None:
     """The same for the column form."""
     if not names_inputs(inputs):
         if len(specs) > 1:
@@ -80,16 +80,16 @@ def names_inputs(value: Any) -> bool:
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
-def text(value: Any) -> str:
+def json_text(value: Any) -> str:
     """A value as it stood in the body, cut short."""
     try:
         found = orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # nested deeper than it goes
-        found = kind(value)
+        found = json_kind(value)
     return found if len(found) <= SHOWN_CHARS else f"{found[:SHOWN_CHARS]}…"
 
 
-def kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
     """RapidJSON's name of a value's type."""
     return KINDS.get(type(value)) or {None: "Null", True: "True", False: "False"}[value]
 
@@ -107,7 +107,7 @@ def _element(name: str, value: Any, specs: Mapping[str, TensorSpec], shapes: dic
         expected = _size(first)
         if size != expected:
             raise Fault(f"Expecting tensor size: {expected} but got: {size}")
-        raise Fault(f"Expecting shape {text(first)} but got: {text(shape)}")
+        raise Fault(f"Expecting shape {json_text(first)} but got: {json_text(shape)}")
 
 
 def _tensor(value: Any, dtype: str) -> tuple[list[int], int]:
@@ -125,7 +125,7 @@ def _fill(value: Any, level: int, shape: list[int], dtype: str) -> int:
     if not isinstance(value, list):
         if level != rank:
             raise Fault(
-                f"JSON Value: {text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {json_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {rank}"
             )
         _check(value, dtype)
@@ -145,8 +145,8 @@ def _check(value: Any, dtype: str) -> None:
     """One value of a tensor."""
     if isinstance(value, dict) and dtype == "string":
         if not isinstance(value.get("b64"), str) or len(value) != 1:
-            raise Fault(f"JSON Value: {text(value)} not formatted correctly for base64 data")
-        if bytes_of(value["b64"]) is None:
+            raise Fault(f"JSON Value: {json_text(value)} not formatted correctly for base64 data")
+        if decode_base64(value["b64"]) is None:
             raise Fault("Unable to base64 decode")
         return
     if dtype in FLOATS:
@@ -158,9 +158,11 @@ def _check(value: Any, dtype: str) -> None:
     elif isinstance(value, dict):
         fits = False
     else:
-        raise Fault(f"Conversion of JSON Value: {text(value)} to type: {dtype_text(dtype)}", unimplemented=True)
+        raise Fault(f"Conversion of JSON Value: {json_text(value)} to type: {dtype_text(dtype)}", unimplemented=True)
     if not fits:
-        raise Fault(f"JSON Value: {text(value)} Type: {kind(value)} is not of expected type: {dtype_text(dtype)}")
+        raise Fault(
+            f"JSON Value: {json_text(value)} Type: {json_kind(value)} is not of expected type: {dtype_text(dtype)}"
+        )
 
 
 def _size(shape: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 """The commonest JSON body, read without building nested lists: ``{"instances": [numbers of one known row shape]}``.
 
 A nested list of one 28x28x1 image is 800 Python objects; simdjson fills one flat buffer instead
-(``benchmarks/http_server.py`` has the numbers). Whatever is not exactly this form is left to ``json_form``, which also
+(``benchmarks/http_server.py`` has the numbers). Whatever is not exactly this form is left to ``tfs_json``, which also
 words the errors, so this module never refuses anything.
 """
 
@@ -22,12 +22,11 @@ from modelyard.services.gateway.serving.interface import Interface
 SIGNATURE = "serving_default"
 _HEAD = re.compile(rb'\s*\{\s*"instances"\s*:\s*(?=\[)')
 _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[],")))
-LONGEST_ROW = 100_000
 
 
-def decode(body: bytes, interface: Interface, most: int) -> dict[str, Array] | None:
+def decode(body: bytes, interface: Interface, max_rows: int) -> dict[str, Array] | None:
     """The one float32 input of the default signature, shape [rows, *row shape]; None if the body is anything else."""
-    spec = plain(interface, SIGNATURE)
+    spec = numeric_input(interface, SIGNATURE)
     if spec is None:
         return None
     head = _HEAD.match(body)
@@ -35,13 +34,13 @@ def decode(body: bytes, interface: Interface, most: int) -> dict[str, Array] | N
         return None
     row = row_shape(spec)
     structure = body[head.end() :].translate(None, _NOT_STRUCTURE)
-    rows = count(structure, row, most)
-    values = numbers(body) if rows else None
-    array = None if values is None or not rows else shaped(values, (rows, *row))
+    rows = count_rows(structure, row, max_rows)
+    values = parse_numbers(body) if rows else None
+    array = None if values is None or not rows else reshape_rows(values, (rows, *row))
     return None if array is None else {spec.name: array}
 
 
-def decode_texts(body: bytes, interface: Interface, most: int) -> dict[str, Array] | None:
+def decode_texts(body: bytes, interface: Interface, max_rows: int) -> dict[str, Array] | None:
     """The one string input of the default signature, shape [rows]; None if the body is anything but a list of texts."""
     signature = interface.signatures.get(SIGNATURE)
     if signature is None or [(spec.dtype, spec.shape) for spec in signature.inputs] != [("string", (None,))]:
@@ -51,7 +50,7 @@ def decode_texts(body: bytes, interface: Interface, most: int) -> dict[str, Arra
     except orjson.JSONDecodeError:
         return None
     texts = parsed.get("instances") if type(parsed) is dict and len(parsed) == 1 else None
-    if type(texts) is not list or not 0 < len(texts) <= most or set(map(type, texts)) != {str}:
+    if type(texts) is not list or not 0 < len(texts) <= max_rows or set(map(type, texts)) != {str}:
         return None
     array = np.empty(len(texts), dtype=object)
     array[:] = [text.encode() for text in texts]
@@ -62,22 +61,22 @@ def decode_lines(lines: Sequence[bytes], spec: TensorSpec) -> Array | None:
     """Rows that stand in a line each, shape [lines, *row shape]; None if any line is anything else.
 
     Args:
-        spec: as ``plain`` found it.
+        spec: as ``numeric_input`` found it.
     """
     row = row_shape(spec)
-    one = pattern(row)
+    one = row_structure(row)
     if any(line.translate(None, _NOT_STRUCTURE) != one or b'"' in line for line in lines):
         return None
-    values = numbers(b'{"instances":[' + b",".join(lines) + b"]}")
-    return None if values is None else shaped(values, (len(lines), *row))
+    values = parse_numbers(b'{"instances":[' + b",".join(lines) + b"]}")
+    return None if values is None else reshape_rows(values, (len(lines), *row))
 
 
-def shaped(values: Array, shape: tuple[int, ...]) -> Array | None:
+def reshape_rows(values: Array, shape: tuple[int, ...]) -> Array | None:
     """The values in rows; None if they are not as many: [] looks like [1] without its number."""
     return values.reshape(shape) if values.size == math.prod(shape) else None
 
 
-def plain(interface: Interface, signature: str) -> TensorSpec | None:
+def numeric_input(interface: Interface, signature: str) -> TensorSpec | None:
     """The only input of a signature, if it is float32 with rows of one known shape."""
     found = interface.signatures.get(signature)
     if found is None or len(found.inputs) != 1 or found.inputs[0].dtype != "float32":
@@ -88,18 +87,18 @@ def plain(interface: Interface, signature: str) -> TensorSpec | None:
 
 def row_shape(spec: TensorSpec) -> tuple[int, ...]:
     assert spec.shape
-    return spec.shape[1:]  # type: ignore[return-value]  # ``plain`` has seen that no size is open
+    return spec.shape[1:]  # type: ignore[return-value]  # ``numeric_input`` has seen that no size is open
 
 
-def count(structure: bytes, row: tuple[int, ...], most: int) -> int | None:
+def count_rows(structure: bytes, row: tuple[int, ...], max_rows: int) -> int | None:
     """How many rows of this shape make this pattern of brackets and commas; None if it is another pattern."""
-    one = pattern(row)
+    one = row_structure(row)
     rows = (len(structure) - 1) // (len(one) + 1)
-    return rows if 0 < rows <= most and structure == b"[" + b",".join([one] * rows) + b"]" else None
+    return rows if 0 < rows <= max_rows and structure == b"[" + b",".join([one] * rows) + b"]" else None
 
 
 @lru_cache(maxsize=64)
-def pattern(shape: tuple[int, ...]) -> bytes:
+def row_structure(shape: tuple[int, ...]) -> bytes:
     """Brackets and commas of one array of this shape: ``[,]`` for (2,)."""
     inner = b""
     for size in reversed(shape):
@@ -107,7 +106,7 @@ def pattern(shape: tuple[int, ...]) -> bytes:
     return inner
 
 
-def numbers(body: bytes) -> Array | None:
+def parse_numbers(body: bytes) -> Array | None:
     """All numbers below ``instances`` as float32; None if there is anything else, or one that is not finite."""
     try:
         parsed: Any = simdjson.Parser().parse(body)

@@ -1,1 +1,1 @@
-"""What every view stands on: errors, headers, bodies, deadlines, waiting."""
+"""What every view stands on: errors, headers, bodies, paths, deadlines, greenlets."""

@@ -1,7 +1,7 @@
-"""A caller's connection, for answers that are longer than memory.
+"""A client's connection, for responses that are longer than memory.
 
 granian queues whatever a view generates, without a limit and without a word (``src/rsgi/io.rs``: an unbounded channel),
-so a caller who does not read would fill this process's memory. The kernel knows: as long as its own buffer for the
+so a client that does not read would fill this process's memory. The kernel knows: as long as its own buffer for the
 connection is full, nothing more is to be generated. The connection is found among the process's open files.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 OPEN_FILES = Path("/dev/fd")
 
 
-class Peer:
-    """A second handle on the connection; it must be closed, or the caller never sees the end."""
+class ClientSocket:
+    """A second handle on the connection; it must be closed, or the client never sees the end."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -27,14 +27,14 @@ class Peer:
         self._closed = select.poll()
         self._closed.register(connection, select.POLLRDHUP)
 
-    async def writable(self, patience_s: float) -> None:
+    async def wait_until_writable(self, timeout_s: float) -> None:
         """Returns when the kernel takes more, or the connection is gone; raises ``TimeoutError`` if neither happens."""
         if self._poll.poll(0):
             return
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
         loop.add_writer(self._connection, ready.set)
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await ready.wait()
         finally:
             loop.remove_writer(self._connection)
@@ -44,25 +44,25 @@ class Peer:
         return bool(self._closed.poll(0))
 
     def close(self, *, abort: bool) -> None:
-        """Lets go. ``abort`` ends the connection at once: what was sent must not be taken for a whole answer."""
+        """Closes the handle. ``abort`` ends the connection, too: what was sent must not pass for a whole response."""
         if abort:
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 
-def find(environ: Mapping[str, Any]) -> Peer | None:
+def find_client_socket(environ: Mapping[str, Any]) -> ClientSocket | None:
     """The connection of a request, by its two addresses; None where there is none, as in a test."""
-    there = (environ.get("REMOTE_ADDR"), int(environ.get("REMOTE_PORT", 0)))
-    here = int(environ.get("SERVER_PORT", 0))
-    for name in os.listdir(OPEN_FILES) if there[1] else ():  # noqa: PTH208  # a listing must not open what it lists
+    remote = (environ.get("REMOTE_ADDR"), int(environ.get("REMOTE_PORT", 0)))
+    local_port = int(environ.get("SERVER_PORT", 0))
+    for name in os.listdir(OPEN_FILES) if remote[1] else ():  # noqa: PTH208  # a listing must not open what it lists
         with suppress(OSError):
-            if ends(int(name)) == (there, here):
-                return Peer(socket.socket(fileno=os.dup(int(name))))
+            if read_endpoints(int(name)) == (remote, local_port):
+                return ClientSocket(socket.socket(fileno=os.dup(int(name))))
     return None
 
 
-def ends(number: int) -> tuple[tuple[str, int], int]:
+def read_endpoints(number: int) -> tuple[tuple[str, int], int]:
     """Address of the other side, and port of this one; raises ``OSError`` if the file is no connection."""
     connection = socket.socket(fileno=number)
     try:

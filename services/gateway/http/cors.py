@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from flask import Flask, Response, request
 
 PATHS = ("/v1/", "/v2/")
-HEADERS = {
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
     "Inference-Header-Content-Length, X-Request-Id, X-Timeout-Ms",
     "Access-Control-Max-Age": "600",
 }
-"""Answers to a browser's question before the request."""
+"""Of the response to a browser's preflight request."""
 ALLOWED = "Access-Control-Allow-Origin"
 EXPOSED = "Inference-Header-Content-Length, Retry-After, X-Model-Data, X-Model-Version, X-Request-Id"
 
 
-def headers_of(path: str, origin: str | None, origins: Sequence[str]) -> dict[str, str]:
-    """What an answer says to the browser: which page may read it, and that this depends on the page."""
+def cors_headers(path: str, origin: str | None, origins: Sequence[str]) -> dict[str, str]:
+    """What a response says to the browser: which page may read it, and that this depends on the page."""
     if not origins or not path.lower().startswith(PATHS):
         return {}
     if origin is None or origin not in origins:
@@ -28,15 +28,15 @@ def headers_of(path: str, origin: str | None, origins: Sequence[str]) -> dict[st
     return {"Vary": "Origin", ALLOWED: origin, "Access-Control-Expose-Headers": EXPOSED}
 
 
-def allow(app: Flask, origins: Sequence[str]) -> None:
-    """Puts the headers on answers to these origins."""
+def allow_origins(app: Flask, origins: Sequence[str]) -> None:
+    """Puts the headers on responses to these origins."""
     if not origins:
         return
 
     @app.after_request
-    def mark(response: Response) -> Response:
-        found = headers_of(request.path, request.headers.get("Origin"), origins)
+    def add_headers(response: Response) -> Response:
+        found = cors_headers(request.path, request.headers.get("Origin"), origins)
         response.headers.extend(found)
         if request.method == "OPTIONS" and ALLOWED in found:
-            response.headers.update(HEADERS)
+            response.headers.update(PREFLIGHT_HEADERS)
         return response

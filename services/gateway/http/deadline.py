@@ -1,4 +1,4 @@
-"""How long a caller waits. What is left of it travels with every call: nobody works for someone who has gone."""
+"""How long a client waits. What is left of it travels with every call: nobody works for someone who has gone."""
 
 import time
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import grpc
 
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.http.headers import TIMEOUT_HEADER, Headers
 
-HEADER = "X-Timeout-Ms"
-LONGEST_S = 30.0
-"""TensorFlow Serving's own limit (``--rest_api_timeout_in_ms``); a caller who asks for more gets this."""
+MAX_S = 30.0
+"""TensorFlow Serving's own limit (``--rest_api_timeout_in_ms``); a client that asks for more gets this."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,31 @@ class Deadline:
     def left_s(self) -> float:
         return self.ends_at - time.monotonic()
 
-    def missed(self) -> ServingFailed:
-        """What whoever waited that long is told."""
+    def within(self, total_s: float | None) -> "Deadline":
+        """The earlier one of this and another that begins now."""
+        if total_s is None:
+            return self
+        return min(self, Deadline.after(total_s), key=lambda deadline: deadline.ends_at)
+
+    def exceeded(self) -> ServingFailed:
+        """What whoever waited that long gets."""
         return ServingFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {self.total_s:g} s")
 
 
-def asked(header: str | None, default_s: float) -> Deadline:
-    """The deadline that a caller's ``X-Timeout-Ms`` asks for.
+def parse_timeout_s(headers: Headers, default_s: float) -> float:
+    """The client's ``X-Timeout-Ms``, in seconds.
 
     Raises:
         InvalidRequest: it is not a whole number of milliseconds.
     """
-    if header is None:
-        return Deadline.after(default_s)
-    if not (header.isascii() and header.isdecimal() and int(header[:9]) > 0):
-        raise InvalidRequest(f"{HEADER}: expected a whole number of milliseconds above 0, received {header[:20]!r}")
-    return Deadline.after(min(int(header[:9]) / 1000, LONGEST_S))
+    value = headers.get(TIMEOUT_HEADER)
+    if value is None:
+        return default_s
+    if not (value.isascii() and value.isdecimal() and int(value[:9]) > 0):
+        raise InvalidRequest(f"X-Timeout-Ms: expected a whole number of milliseconds above 0, received {value[:20]!r}")
+    return min(int(value[:9]) / 1000, MAX_S)
+
+
+def parse_deadline(headers: Headers, default_s: float) -> Deadline:
+    """The deadline of a request; raises as ``parse_timeout_s``."""
+    return Deadline.after(parse_timeout_s(headers, default_s))

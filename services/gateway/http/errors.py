@@ -2,19 +2,21 @@
 
 import random
 
+import orjson
 import structlog
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
 from modelyard.services.keys import without_secrets
 
 log = structlog.get_logger()
 
 TRY_LATER = (429, 503)
-UNKNOWN_CALLER = 401
+UNAUTHENTICATED = 401
 RETRY_AFTER_S = (1, 3)
-"""Spread, so that callers turned away together do not come back together."""
+"""Spread, so that clients that were shed together do not come back together."""
 SHOWN_CHARS = 200
 
 
@@ -54,52 +56,52 @@ class InvalidOutput(ModelyardError):
     status = 500
 
 
-def register(app: Flask) -> None:
-    """The outermost boundary: whatever a view raises becomes an answer here."""
-    app.register_error_handler(ModelyardError, expected)
-    app.register_error_handler(HTTPException, refused)
-    app.register_error_handler(Exception, unexpected)
+def not_found_text(model: str, version: int | str | None) -> str:
+    """In TensorFlow Serving's words."""
+    wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
+    return f"Servable not found for request: {wanted}"
 
 
-def told(error: ModelyardError) -> tuple[int, str, list[tuple[str, str]]]:
+def register_handlers(app: Flask) -> None:
+    """The outermost boundary: whatever a view raises becomes a response here."""
+    app.register_error_handler(HTTPException, http_response)
+    app.register_error_handler(Exception, error_response)
+
+
+def encode_error(text: str) -> bytes:
+    """The body of a response that says what went wrong."""
+    return orjson.dumps({"error": without_secrets(text)})
+
+
+def describe_error(error: ModelyardError) -> tuple[int, str, HeaderList]:
     """Status, text and headers of an error of ours."""
     headers = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
-    if error.status == UNKNOWN_CALLER:
+    if error.status == UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))
     return error.status, without_secrets(str(error)), headers
 
 
-def opaque(request_id: str) -> str:
-    """All that a caller learns of a mistake of ours."""
-    return f"internal error, request id {request_id}"
+def render_error(error: Exception, request_id: str) -> tuple[int, HeaderList, bytes]:
+    """Status, headers and body of any error. Of a mistake of ours the client gets an id, the log gets the traceback."""
+    if isinstance(error, ModelyardError):
+        status, text, headers = describe_error(error)
+    else:
+        log.error("unexpected error", exc_info=error)
+        status, text, headers = 500, f"internal error, request id {request_id}", []
+    return status, [*JSON_HEADERS, *headers], encode_error(text)
 
 
-def expected(error: ModelyardError) -> Response:
-    """An error of ours: its own status and text."""
-    status, text, headers = told(error)
-    response = _answer(text, status)
-    response.headers.extend(headers)
-    return response
+def error_response(error: Exception) -> Response:
+    status, headers, body = render_error(error, g.request_id)
+    return Response(body, status, headers)
 
 
-def refused(error: HTTPException) -> Response:
+def http_response(error: HTTPException) -> Response:
     """An error of the HTTP layer: its status and headers (such as Allow), our form."""
-    response = _answer(_http_text(error), error.code or 500)
+    response = Response(encode_error(_http_text(error)), error.code or 500, JSON_HEADERS)
     for name, value in error.get_headers():
         if name != "Content-Type":
             response.headers[name] = value
-    return response
-
-
-def unexpected(error: Exception) -> Response:
-    """A mistake of ours: the caller gets an id, the log gets the traceback."""
-    log.error("unexpected error", exc_info=error)
-    return _answer(opaque(g.request_id), 500)
-
-
-def _answer(text: str, status: int) -> Response:
-    response = jsonify({"error": without_secrets(text)})
-    response.status_code = status
     return response
 
 

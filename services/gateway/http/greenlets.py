@@ -1,12 +1,13 @@
 """Plain functions that wait without holding a thread.
 
 The views are ordinary Flask functions. In the gateway's process each prediction runs in a greenlet on the event loop's
-thread; where a view waits for the model server, its greenlet gives the thread back until the answer is there.
+thread; where a view waits for the model server, its greenlet gives the thread back until the response is there.
 (SQLAlchemy's asyncio extension works in the same way: ``sqlalchemy.util.greenlet_spawn``.) In any other thread, waiting
 blocks.
 """
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -29,14 +30,14 @@ class EventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="waiting", daemon=True)
+                self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
                 self._thread.start()
             return self._loop
 
     def wait_for(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of ``work``, which runs on the loop; raises what it raises."""
         current = greenlet.getcurrent()
-        if isinstance(current, _Waiting):
+        if isinstance(current, _Greenlet):
             return current.wait(work)
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
@@ -48,23 +49,24 @@ class EventLoop:
             self._loop.close()
 
 
-async def run(function: Callable[[], Result]) -> Result:
-    """Runs a plain function on this loop's thread; whatever it waits for is awaited here."""
-    waiting = _Waiting(function)
-    outcome = waiting.switch()
-    while not waiting.dead:
+async def run_in_greenlet(function: Callable[[], Result]) -> Result:
+    """Runs a plain function on this loop's thread, with this task's context; whatever it waits for is awaited here."""
+    worker = _Greenlet(function)
+    worker.gr_context = contextvars.copy_context()
+    outcome = worker.switch()
+    while not worker.dead:
         wanted: Awaitable[Any] = outcome
         try:
             found = await wanted
         except BaseException as error:  # noqa: BLE001  # handed on to whoever waits, cancellation too
-            outcome = waiting.throw(error)
+            outcome = worker.throw(error)
         else:
-            outcome = waiting.switch(found)
+            outcome = worker.switch(found)
     result: Result = outcome
     return result
 
 
-class _Waiting(greenlet.greenlet):
+class _Greenlet(greenlet.greenlet):
     """One function that may wait."""
 
     def wait(self, work: Awaitable[Result]) -> Result:

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ValidationError
 
 from modelyard.services.gateway.http.errors import InvalidRequest
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 
-def parsed(kind: type[Asked], body: bytes) -> Asked:
+def parse_json_body(kind: type[Body], body: bytes) -> Body:
     """Raises ``InvalidRequest``, which names the field and, where that helps, those that there are."""
     try:
         return kind.model_validate_json(body)

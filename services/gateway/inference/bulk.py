@@ -1,8 +1,8 @@
 """Any number of inputs in one request: JSON lines in, JSON lines out, in constant memory.
 
-Each line is one instance; its answer, or its error, is the line of the same number in the answer. Lines go to the model
-in batches, several of them under way, behind everything interactive. Reading stops while that much is ahead of the
-answers, and answering while the caller does not read, so whoever sends has to read meanwhile.
+Each line is one instance; its prediction, or its error, is the line of the same number in the response. Lines go to the
+model in batches, several of them under way, behind everything interactive. Reading stops while that much is ahead of
+the predictions, and predicting while the client does not read, so whoever sends has to read meanwhile.
 """
 
 import asyncio
@@ -12,94 +12,88 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
-from flask import Request, Response
+from flask import Response
+from flask.globals import request_ctx
 
 from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.auth import principal as callers
 from modelyard.services.gateway.codecs import labels
-from modelyard.services.gateway.codecs import request as payload
+from modelyard.services.gateway.codecs.request import wants_labels
 from modelyard.services.gateway.codecs.tfs_json import find_signature
-from modelyard.services.gateway.http import client_socket as peer
-from modelyard.services.gateway.http import deadline
-from modelyard.services.gateway.http import greenlets as waiting
-from modelyard.services.gateway.http.client_socket import Peer
+from modelyard.services.gateway.http.body import CHUNK_BYTES, open_stream
+from modelyard.services.gateway.http.client_socket import ClientSocket, find_client_socket
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.inference import bulk_batch as line_batch
-from modelyard.services.gateway.inference import bulk_lines as lines
-from modelyard.services.gateway.inference.bulk_batch import Answered, Task, dumped
-from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Serving
-from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.http.greenlets import run_in_greenlet
+from modelyard.services.gateway.http.headers import media_type
+from modelyard.services.gateway.http.paths import Servable
+from modelyard.services.gateway.inference import bulk_batch
+from modelyard.services.gateway.inference.bulk_batch import BatchResult, Task, encode_line
+from modelyard.services.gateway.inference.bulk_lines import Lines
+from modelyard.services.gateway.inference.prediction import Predictions
+from modelyard.services.gateway.serving.predictor import Predictor
 
 log = structlog.get_logger()
 
-PIECE_BYTES = 64 * 1024
 AHEAD_BYTES = 1024 * 1024
 """Most that is read and not yet sent to the model, and most in one batch, give or take one line."""
-FIRST_PIECE_S = 1.0
-"""How long the head of the answer waits for the first lines; a caller may want it before sending any."""
-UNDER_WAY = 4
+FIRST_CHUNK_S = 1.0
+"""How long the head of the response waits for the first lines; a client may want it before sending any."""
+MAX_BATCHES = 4
 """Batches of one body at once: two at the model, two on the way."""
 
 
-class NoLongerWelcome(ModelyardError):
-    """The caller's key was revoked, or has expired, while they were sending."""
+class KeyEnded(ModelyardError):
+    """The client's API key was revoked, or has expired, while lines were sent."""
 
     status = 401
 
 
-def answer(
-    request: Request,
-    interface: Interface,
-    limits: GatewaySettings,
-    serving: Serving,
-    request_id: str,
-    is_welcome: Callable[[], bool],
-) -> Response:
-    """The answer, whose lines are worked out while it is sent.
-
-    Args:
-        is_welcome: whether the caller still is: no line is read any more when its key has ended.
+def respond(predictions: Predictions, servable: Servable) -> Response:
+    """The response, whose lines are predicted while it is sent.
 
     Raises:
         InvalidRequest: unknown signature, or labels where there are none. UnsupportedType: unknown encoding.
     """
-    asked = {"signature_name": request.args["signature_name"]} if "signature_name" in request.args else {}
-    named, signature = payload.wants_labels(request), find_signature(asked, interface)
-    if named:
-        labels.require(interface, signature)
-    timeout_s = deadline.asked(request.headers.get(deadline.HEADER), limits.predict_timeout_s).total_s
-    task = Task(interface, signature, named, timeout_s, limits, serving)
-    read = while_welcome(lines.reader(request.stream, request.content_encoding), is_welcome)
-    pump = Pump(task, read, peer.find(request.environ), request_id)
-    serving.wait_for(pump.begin())
-    return Response(pieces(pump, serving), mimetype=request.mimetype)
+    request = request_ctx.request
+    headers, interface, deadline = predictions.find_now(servable)
+    named = {"signature_name": request.args["signature_name"]} if "signature_name" in request.args else {}
+    labelled, signature = wants_labels(request.args), find_signature(named, interface)
+    if labelled:
+        labels.require_labels(interface, signature)
+    predictor, limits = predictions.predictor, predictions.limits
+    task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
+    body = open_stream(request.stream, headers.get("content-encoding"))
+    read = read_while_welcome(body.read, callers.current().is_welcome)
+    stream = BulkStream(task, read, find_client_socket(request.environ))
+    predictor.wait_for(stream.start())
+    return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))
 
 
-def while_welcome(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
-    """Reads on for who is; raises ``NoLongerWelcome``."""
+def read_while_welcome(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
+    """Reads as long as the client's key is good; raises ``KeyEnded``."""
 
-    def piece(size: int) -> bytes:
+    def read_chunk(size: int) -> bytes:
         if not is_welcome():
-            raise NoLongerWelcome("the API key has ended; what came before is answered")
+            raise KeyEnded("the API key has ended; what came before is answered")
         return read(size)
 
-    return piece
+    return read_chunk
 
 
-def pieces(pump: "Pump", serving: Serving) -> Iterator[bytes]:
-    """The body of the answer; closing it ends the work."""
+def generate_chunks(stream: "BulkStream", predictor: Predictor) -> Iterator[bytes]:
+    """The body of the response; closing it ends the work."""
     whole = False
     try:
-        while (piece := serving.wait_for(pump.next())) is not None:
-            yield piece
+        while (chunk := predictor.wait_for(stream.next())) is not None:
+            yield chunk
         whole = True
     except TimeoutError:
-        log.warning("caller stopped reading")
+        log.warning("client stopped reading")
     except Exception:
         log.exception("bulk body broke off")
         raise
     finally:
-        pump.close(whole=whole)
+        stream.close(whole=whole)
 
 
 @dataclass
@@ -110,100 +104,100 @@ class Progress:
     failed: int = 0
 
 
-class Pump:
-    """From lines to answers. Runs on the event loop, but for reading, which is a plain function that waits there."""
+class BulkStream:
+    """From lines to predictions. Runs on the event loop, but for reading: a plain function that waits there."""
 
-    def __init__(self, task: Task, read: Callable[[int], bytes], caller: Peer | None, request_id: str) -> None:
+    def __init__(self, task: Task, read: Callable[[int], bytes], client: ClientSocket | None) -> None:
         self._task = task
         self._read = read
-        self._caller = caller
-        self._log = log.bind(request_id=request_id, model=task.interface.model, version=task.interface.version)
-        self._arrived = lines.Lines(task.limits.max_json_bytes)
+        self._client = client
+        self._log = log.bind(model=task.interface.model, version=task.interface.version)
+        self._lines = Lines(task.limits.max_json_bytes)
         self._reading: asyncio.Task[bytes] | None = None
-        self._under_way: deque[asyncio.Task[Answered]] = deque()
-        self._over = False
+        self._batches: deque[asyncio.Task[BatchResult]] = deque()
+        self._ended = False
         """Whether the body has ended."""
-        self._broken: ModelyardError | None = None
+        self._error: ModelyardError | None = None
         """Why it ended before its end."""
         self._progress = Progress()
         self._started = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def begin(self) -> None:
-        """Starts to read: a caller who waits for ``100 Continue`` gets it now, but never after an answer has begun."""
+    async def start(self) -> None:
+        """Starts to read: who waits for ``100 Continue`` gets it now, but never after a response has begun."""
         self._loop = asyncio.get_running_loop()
-        self._read_on()
-        await asyncio.wait(filter(None, [self._reading]), timeout=FIRST_PIECE_S)
+        self._read_ahead()
+        await asyncio.wait(filter(None, [self._reading]), timeout=FIRST_CHUNK_S)
 
     async def next(self) -> bytes | None:
-        """The answers to the next batch; None after the last one.
+        """The predictions of the next batch; None after the last one.
 
         Raises:
-            TimeoutError: the caller does not read.
+            TimeoutError: the client does not read.
         """
-        if self._caller:
-            await self._caller.writable(self._task.limits.body_timeout_s)
+        if self._client:
+            await self._client.wait_until_writable(self._task.limits.body_timeout_s)
         while True:
-            self._send()
-            if self._under_way and self._under_way[0].done():
-                return self._landed(self._under_way.popleft().result())
-            if self._over and not self._under_way:
-                return self._last_words()
-            self._read_on()
+            self._send_batches()
+            if self._batches and self._batches[0].done():
+                return self._finish_batch(self._batches.popleft().result())
+            if self._ended and not self._batches:
+                return self._last_error()
+            self._read_ahead()
             await asyncio.wait(
-                [*list(self._under_way)[:1], *filter(None, [self._reading])], return_when="FIRST_COMPLETED"
+                [*list(self._batches)[:1], *filter(None, [self._reading])], return_when="FIRST_COMPLETED"
             )
-            self._take_in()
+            self._take_chunk()
 
     def close(self, *, whole: bool) -> None:
-        """Gives up what is under way. May be called anywhere, also outside the loop."""
-        tasks = [*self._under_way, *filter(None, [self._reading])]
+        """Cancels what is under way. May be called anywhere, also outside the loop."""
+        tasks = [*self._batches, *filter(None, [self._reading])]
         if self._loop and tasks:
             self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-        if self._caller:
-            self._caller.close(abort=not whole)
+        if self._client:
+            self._client.close(abort=not whole)
         self._log.info("bulk", **vars(self._progress), whole=whole, s=round(time.monotonic() - self._started, 2))
 
-    def _send(self) -> None:
+    def _send_batches(self) -> None:
         """Full batches as long as few are under way; what there is, when none is."""
-        most = self._task.max_batch
-        while self._arrived and len(self._under_way) < UNDER_WAY:
-            full = len(self._arrived) >= most or self._arrived.held_bytes >= AHEAD_BYTES or self._over
-            if not full and self._under_way:
+        max_lines = self._task.max_batch
+        while self._lines and len(self._batches) < MAX_BATCHES:
+            full = len(self._lines) >= max_lines or self._lines.held_bytes >= AHEAD_BYTES or self._ended
+            if not full and self._batches:
                 return
-            batch = self._arrived.take(most, AHEAD_BYTES)
-            self._under_way.append(asyncio.create_task(line_batch.answer(self._task, batch)))
+            batch = self._lines.take(max_lines, AHEAD_BYTES)
+            self._batches.append(asyncio.create_task(bulk_batch.predict_lines(self._task, batch)))
 
-    def _read_on(self) -> None:
-        ahead = len(self._arrived) >= UNDER_WAY * self._task.max_batch or self._arrived.held_bytes >= AHEAD_BYTES
-        if self._reading is None and not self._over and not ahead:
-            self._reading = asyncio.create_task(waiting.run(lambda: self._read(PIECE_BYTES)))
+    def _read_ahead(self) -> None:
+        full = len(self._lines) >= MAX_BATCHES * self._task.max_batch or self._lines.held_bytes >= AHEAD_BYTES
+        if self._reading is None and not self._ended and not full:
+            self._reading = asyncio.create_task(run_in_greenlet(lambda: self._read(CHUNK_BYTES)))
 
-    def _take_in(self) -> None:
+    def _take_chunk(self) -> None:
         """What was read."""
         if self._reading is None or not self._reading.done():
             return
         reading, self._reading = self._reading, None
         try:
-            piece = reading.result()
+            chunk = reading.result()
         except TimeoutError:
             limit = f"{self._task.limits.body_timeout_s:g} s"
-            self._broken, piece = InvalidRequest(f"expected the next piece of the body within {limit}"), b""
+            self._error, chunk = InvalidRequest(f"expected the next piece of the body within {limit}"), b""
         except ModelyardError as error:
-            self._broken, piece = error, b""
-        self._over = not piece
-        if self._broken is None:  # half a line is not one
-            self._arrived.feed(piece)
+            self._error, chunk = error, b""
+        self._ended = not chunk
+        if self._error is None:  # half a line is not one
+            self._lines.feed(chunk)
 
-    def _landed(self, answered: Answered) -> bytes:
-        self._progress.lines += answered.lines
-        self._progress.failed += answered.failed
-        return answered.content
+    def _finish_batch(self, result: BatchResult) -> bytes:
+        self._progress.lines += result.lines
+        self._progress.failed += result.failed
+        return result.content
 
-    def _last_words(self) -> bytes | None:
+    def _last_error(self) -> bytes | None:
         """The error that ended the body, once."""
-        broken, self._broken = self._broken, None
-        if broken is None:
+        error, self._error = self._error, None
+        if error is None:
             return None
         self._progress.failed += 1
-        return dumped({"error": str(broken), "line": self._arrived.next_number})
+        return encode_line({"error": str(error), "line": self._lines.next_number})

@@ -13,33 +13,21 @@ import orjson
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import (
-    labels,
-)
-from modelyard.services.gateway.codecs import (
-    request as payload,
-)
-from modelyard.services.gateway.codecs import (
-    response as answers,
-)
-from modelyard.services.gateway.codecs import (
-    tfs_json as json_form,
-)
-from modelyard.services.gateway.codecs import (
-    tfs_json_fast as fast_json,
-)
+from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
+from modelyard.services.gateway.codecs.inputs import check_inputs
+from modelyard.services.gateway.codecs.response import select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.inference import bisect as halves
+from modelyard.services.gateway.inference.bisect import Part, run_bisected
 from modelyard.services.gateway.inference.bulk_lines import Line
 from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
-AGAIN_AFTER_S = 0.5
-WORTH_WAITING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
-"""Failures after which a bulk body waits and asks again, as long as its deadline lets it."""
+RETRY_INTERVAL_S = 0.5
+RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+"""Failures after which a batch is sent again, as long as its deadline allows."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +41,16 @@ class Task:
     timeout_s: float
     """Of each batch."""
     limits: GatewaySettings
-    serving: Serving
+    predictor: Predictor
 
     @property
     def max_batch(self) -> int:
-        """Most lines in one call."""
+        """Largest number of lines in one call."""
         return self.interface.max_batch or self.limits.max_batch
 
 
 @dataclass(frozen=True)
-class Answered:
+class BatchResult:
     """The lines to send back."""
 
     content: bytes
@@ -70,40 +58,40 @@ class Answered:
     failed: int
 
 
-async def answer(task: Task, lines: Sequence[Line]) -> Answered:
+async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
     """One line for each, in order: what would stand in ``predictions``, or ``{"error": …, "line": n}``."""
-    found: dict[int, Any] = {}
-    until = Deadline.after(task.timeout_s)
-    for positions, inputs in groups(task, lines, found):
-        parts = await halves.asked(lambda rows: run(task, rows, until), inputs, len(positions))
+    results: dict[int, Any] = {}
+    deadline = Deadline.after(task.timeout_s)
+    for positions, inputs in group_lines(task, lines, results):
+        parts = await run_bisected(lambda rows: run(task, rows, deadline), inputs, len(positions))
         places = iter(positions)
         for part in parts:
-            for entry in entries(task, part):
-                found[next(places)] = entry
-    written = []
+            for entry in part_entries(task, part):
+                results[next(places)] = entry
+    encoded = []
     for position, line in enumerate(lines):
-        entry = found[position]
+        entry = results[position]
         refused = isinstance(entry, ModelyardError)
-        written.append(dumped({"error": str(entry), "line": line.number} if refused else entry))
-    failed = sum(isinstance(entry, ModelyardError) for entry in found.values())
-    return Answered(b"".join(written), len(lines), failed)
+        encoded.append(encode_line({"error": str(entry), "line": line.number} if refused else entry))
+    failed = sum(isinstance(entry, ModelyardError) for entry in results.values())
+    return BatchResult(b"".join(encoded), len(lines), failed)
 
 
-def entries(task: Task, part: halves.Part) -> Sequence[Any]:
-    """A part's answers, one per row."""
-    if isinstance(part.found, ModelyardError):
-        return [part.found] * part.size
-    return labels.labelled(part.found, task.interface) if task.labels else json_form.rows(part.found)
+def part_entries(task: Task, part: Part) -> Sequence[Any]:
+    """A part's predictions, one per row."""
+    if isinstance(part.result, ModelyardError):
+        return [part.result] * part.size
+    return labels.label_rows(part.result, task.interface) if task.labels else tfs_json.encode_rows(part.result)
 
 
-def dumped(value: Any) -> bytes:
+def encode_line(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 # --- through the model ------------------------------------------------------------------------------------------------
 
 
-async def run(task: Task, rows: Mapping[str, Array], until: Deadline) -> dict[str, Array]:
+async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict[str, Array]:
     """The outputs for some rows, a row each.
 
     Raises:
@@ -112,45 +100,50 @@ async def run(task: Task, rows: Mapping[str, Array], until: Deadline) -> dict[st
     """
     while True:
         try:
-            outputs = await task.serving.predicted(task.interface, task.signature, rows, until, bulk=True)
+            outputs = await task.predictor.predict(task.interface, task.signature, rows, deadline, bulk=True)
             break
         except ServingFailed as failure:
-            if failure.code not in WORTH_WAITING or until.left_s < 2 * AGAIN_AFTER_S:
+            if failure.code not in RETRYABLE or deadline.left_s < 2 * RETRY_INTERVAL_S:
                 raise
-        await asyncio.sleep(AGAIN_AFTER_S)
-    found = answers.found_in(outputs, task.signature, task.interface)
-    json_form.check_rows(found)
+        await asyncio.sleep(RETRY_INTERVAL_S)
+    results = select_outputs(outputs, task.signature, task.interface)
+    tfs_json.check_rows(results)
     size = len(next(iter(rows.values())))
-    if any(len(array) != size for array in found.values()):
+    if any(len(array) != size for array in results.values()):
         raise InvalidRequest(f"{task.signature} has no answer for each input, so lines cannot be answered one by one")
     if task.labels:
-        labels.labelled(found, task.interface)
-    return found
+        labels.label_rows(results, task.interface)
+    return results
 
 
 # --- from lines -------------------------------------------------------------------------------------------------------
 
 
-def groups(task: Task, lines: Sequence[Line], found: dict[int, Any]) -> list[tuple[Sequence[int], dict[str, Array]]]:
-    """Positions and inputs of the lines that can share a call; what is wrong with the others goes into ``found``."""
-    plain = fast_json.plain(task.interface, task.signature)
+def group_lines(
+    task: Task, lines: Sequence[Line], results: dict[int, Any]
+) -> list[tuple[Sequence[int], dict[str, Array]]]:
+    """Positions and inputs of the lines that can share a call; what is wrong with the others goes into ``results``."""
+    numeric = tfs_json_fast.numeric_input(task.interface, task.signature)
     contents = [line.content for line in lines if line.content is not None]
-    if plain and len(contents) == len(lines):
-        array = fast_json.decode_lines(contents, plain)
+    if numeric and len(contents) == len(lines):
+        array = tfs_json_fast.decode_lines(contents, numeric)
         if array is not None:
-            return [(range(len(lines)), {plain.name: array})]
-    alike: defaultdict[Any, list[tuple[int, dict[str, Array]]]] = defaultdict(list)
+            return [(range(len(lines)), {numeric.name: array})]
+    by_shape: defaultdict[Any, list[tuple[int, dict[str, Array]]]] = defaultdict(list)
     for position, line in enumerate(lines):
         try:
-            inputs = inputs_of(task, line)
+            inputs = decode_line(task, line)
         except ModelyardError as refused:
-            found[position] = refused
+            results[position] = refused
         else:
-            alike[tuple(array.shape for array in inputs.values())].append((position, inputs))
-    return [([position for position, _ in group], joined([inputs for _, inputs in group])) for group in alike.values()]
+            by_shape[tuple(array.shape for array in inputs.values())].append((position, inputs))
+    return [
+        ([position for position, _ in group], concatenate([inputs for _, inputs in group]))
+        for group in by_shape.values()
+    ]
 
 
-def inputs_of(task: Task, line: Line) -> dict[str, Array]:
+def decode_line(task: Task, line: Line) -> dict[str, Array]:
     """One line's inputs, with one row each.
 
     Raises:
@@ -161,13 +154,13 @@ def inputs_of(task: Task, line: Line) -> dict[str, Array]:
     if not line.content.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
     spec, ours = task.interface.signatures[task.signature], task.interface.input is not None
-    instance = json_form.parse_value(line.content, task.limits.max_depth)
+    instance = tfs_json.parse_value(line.content, task.limits.max_depth)
     specs = {tensor.name: tensor for tensor in spec.inputs}
-    values = json_form.by_row([instance], specs)
+    values = tfs_json.split_rows([instance], specs)
     inputs = {name: from_json(tensor, values[name], shaped=ours) for name, tensor in specs.items()}
-    payload.check_inputs(inputs, spec, task.interface, task.limits)
+    check_inputs(inputs, spec, task.interface, task.limits)
     return inputs
 
 
-def joined(rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def concatenate(rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([inputs[name] for inputs in rows]) for name in rows[0]}

@@ -6,61 +6,45 @@ from flask import Blueprint, Response, g
 from flask.globals import request_ctx
 
 from modelyard.models.tfserving.messages import classification_pb2, regression_pb2
-from modelyard.services.gateway.codecs import (
-    request as payload,
-)
-from modelyard.services.gateway.codecs import (
-    response as answers,
-)
-from modelyard.services.gateway.codecs import (
-    tf_examples as examples_form,
-)
-from modelyard.services.gateway.codecs import (
-    tfs_json as json_form,
-)
-from modelyard.services.gateway.http import deadline
+from modelyard.services.gateway.codecs import tf_examples, tfs_json
+from modelyard.services.gateway.codecs.response import encode_json
+from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.deadline import Deadline
+from modelyard.services.gateway.http.headers import JSON_HEADERS
+from modelyard.services.gateway.http.paths import V1_MODELS, Servable
+from modelyard.services.gateway.inference.prediction import Predictions
 from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Serving
-from modelyard.services.gateway.serving.versions import KEY_HEADER
-from modelyard.services.gateway.settings import GatewaySettings
 
 
-def routes(settings: GatewaySettings, serving: Serving) -> Blueprint:
+def routes(predictions: Predictions) -> Blueprint:
     """Both verbs."""
     views = Blueprint("examples", __name__)
+    predictor, limits = predictions.predictor, predictions.limits
 
-    @views.post("/v1/models/<model:model>:classify", provide_automatic_options=False)
-    @views.post("/v1/models/<model:model>/versions/<version:version>:classify", provide_automatic_options=False)
-    @views.post("/v1/models/<model:model>/labels/<label:label>:classify", provide_automatic_options=False)
     def classify(model: str, version: int | None = None, label: str | None = None) -> Response:
-        request = classification_pb2.ClassificationRequest()
-        interface, until = filled(request, model, version, label)
-        reply = serving.classify(interface, request, until)
-        return answered(reply, examples_form.classes(reply))
+        message = classification_pb2.ClassificationRequest()
+        reply = predictor.classify(*fill(message, Servable(model, version, label)))
+        return respond(reply, tf_examples.encode_classes(reply))
 
-    @views.post("/v1/models/<model:model>:regress", provide_automatic_options=False)
-    @views.post("/v1/models/<model:model>/versions/<version:version>:regress", provide_automatic_options=False)
-    @views.post("/v1/models/<model:model>/labels/<label:label>:regress", provide_automatic_options=False)
     def regress(model: str, version: int | None = None, label: str | None = None) -> Response:
-        request = regression_pb2.RegressionRequest()
-        interface, until = filled(request, model, version, label)
-        reply = serving.regress(interface, request, until)
-        return answered(reply, examples_form.values(reply))
+        message = regression_pb2.RegressionRequest()
+        reply = predictor.regress(*fill(message, Servable(model, version, label)))
+        return respond(reply, tf_examples.encode_values(reply))
 
-    def filled(message: Any, model: str, version: int | None, label: str | None) -> tuple[Interface, Deadline]:
-        """Fills the message from the body; finds who answers it, and until when."""
-        request = request_ctx.request
-        until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        interface = g.interface = serving.interface(model, version, label, until, request.headers.get(KEY_HEADER))
-        asked = json_form.parse(payload.read(request, settings.max_json_bytes), settings.max_depth)
-        message.model_spec.signature_name = json_form.find_signature(asked, interface)
-        examples_form.fill_input(message.input, asked, settings.max_instances)
-        return interface, until
+    def fill(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
+        """Fills the message from the body; finds the version that answers, and until when."""
+        _, interface, deadline = predictions.find_now(servable)
+        parsed = tfs_json.parse(read_body(request_ctx.request, limits.max_json_bytes), limits.max_depth)
+        message.model_spec.signature_name = tfs_json.find_signature(parsed, interface)
+        tf_examples.fill_input(message.input, parsed, limits.max_instances)
+        return interface, message, deadline
 
+    for path in V1_MODELS:
+        views.post(f"{path}:classify", provide_automatic_options=False)(classify)
+        views.post(f"{path}:regress", provide_automatic_options=False)(regress)
     return views
 
 
-def answered(reply: Any, results: Any) -> Response:
-    g.version = reply.model_spec.version.value or g.interface.version
-    return Response(answers.dumped({"results": results}), mimetype="application/json")
+def respond(reply: Any, results: Any) -> Response:
+    g.record.version = reply.model_spec.version.value or g.record.version
+    return Response(encode_json({"results": results}), headers=JSON_HEADERS)

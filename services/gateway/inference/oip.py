@@ -12,55 +12,61 @@ from flask import Blueprint, Response, g, request
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth import principal as callers
-from modelyard.services.gateway.codecs import request as payload
-from modelyard.services.gateway.codecs.oip import request as v2_form
-from modelyard.services.gateway.codecs.oip import response as v2_answer
-from modelyard.services.gateway.http import deadline
-from modelyard.services.gateway.inference import oip_models as v2_models
-from modelyard.services.gateway.serving.predictor import Serving
-from modelyard.services.gateway.serving.versions import KEY_HEADER
-from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
+from modelyard.services.gateway.inference import oip_models
+from modelyard.services.gateway.inference.prediction import OIP, Predictions
+from modelyard.services.gateway.serving.interface import Interface
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-MODEL = "/v2/models/<model:model>"
-VERSION = f"{MODEL}/versions/<label:version>"
 
 
 class ChangedElsewhere(ModelyardError):
-    """What is loaded follows from rollouts; this door only shows it."""
+    """What is loaded follows from rollouts; this protocol only reads it."""
 
     status = 501
 
 
-def routes(settings: GatewaySettings, serving: Serving, not_ready: Callable[[], list[str]]) -> Blueprint:
-    """The protocol's routes. A version that is not a number is a label. ``not_ready``: why the server is not."""
+def routes(predictions: Predictions, not_ready: Callable[[], list[str]]) -> Blueprint:
+    """The protocol's routes. ``not_ready``: why the server is not ready."""
     views = Blueprint("v2", __name__)
+    add_model_views(views, predictions)
+    add_server_views(views, predictions, not_ready)
+    return views
 
-    @views.post(f"{MODEL}/infer")
-    @views.post(f"{VERSION}/infer")
+
+def add_model_views(views: Blueprint, predictions: Predictions) -> None:
+    """Predictions of a version, and what is said of it."""
+    predictor = predictions.predictor
+
+    def find(model: str, version: str | None) -> Interface:
+        interface = predictor.interface(parse_servable(model, version))
+        g.record.set_interface(interface)
+        return interface
+
     def infer(model: str, version: str | None = None) -> Response:
-        until = deadline.asked(request.headers.get(deadline.HEADER), settings.predict_timeout_s)
-        key = request.headers.get(KEY_HEADER)
-        interface = g.interface = v2_models.find(serving, model, version, until, key)
-        asked = v2_form.read(request, interface, settings)
-        outputs = serving.predict(interface, asked.signature, asked.inputs, asked.within(until))
-        g.version = outputs.version
-        serving.capture.keep(g.request_id, interface, asked.inputs, outputs)
-        return v2_answer.answer(asked, outputs, interface)
+        return predictions.respond(OIP, parse_servable(model, version))
 
-    @views.get(f"{MODEL}/", strict_slashes=False)
-    @views.get(f"{VERSION}/", strict_slashes=False)
     def metadata(model: str, version: str | None = None) -> dict[str, Any]:
-        interface = g.interface = v2_models.find(serving, model, version)
-        return v2_models.metadata(interface, serving.states(model), request.args.get("signature_name"))
+        interface = find(model, version)
+        name = request.args.get("signature_name")
+        return oip_models.describe_interface(interface, predictor.states(model), name)
 
-    @views.get(f"{MODEL}/ready/", strict_slashes=False)
-    @views.get(f"{VERSION}/ready/", strict_slashes=False)
     def model_ready(model: str, version: str | None = None) -> tuple[dict[str, Any], int]:
-        interface = g.interface = v2_models.find(serving, model, version)
-        if serving.ready(interface):
+        interface = find(model, version)
+        if predictor.is_ready(interface):
             return {"name": model, "ready": True}, 200
         return {"name": model, "ready": False, "error": f"version {interface.version} of {model} is not ready"}, 503
+
+    for path in V2_MODELS:
+        views.post(f"{path}/infer")(infer)
+        views.get(f"{path}/", strict_slashes=False)(metadata)
+        views.get(f"{path}/ready/", strict_slashes=False)(model_ready)
+
+
+def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Callable[[], list[str]]) -> None:
+    """The server itself, and its repository of models."""
+    predictor, limits = predictions.predictor, predictions.limits
 
     @views.get("/v2/", strict_slashes=False)
     def server() -> dict[str, Any]:
@@ -77,9 +83,9 @@ def routes(settings: GatewaySettings, serving: Serving, not_ready: Callable[[], 
 
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
-        ready_only = v2_models.ready_only(payload.read(request, settings.max_json_bytes), settings.max_depth)
-        seen = [model for model in serving.models() if callers.current().sees(model)]
-        return v2_models.index(serving, seen, ready_only=ready_only)
+        ready_only = oip_models.ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
+        seen = [model for model in predictor.models() if callers.current().sees(model)]
+        return oip_models.list_versions(predictor, seen, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")
     @views.post("/v2/repository/models/<model:model>/unload")
@@ -87,5 +93,3 @@ def routes(settings: GatewaySettings, serving: Serving, not_ready: Callable[[], 
         raise ChangedElsewhere(
             f"which versions of {model} are loaded follows from its rollout: POST /api/jobs starts one"
         )
-
-    return views

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol V2 says of models: which version is meant, what it takes, and its state."""
+"""What the Open Inference Protocol V2 says of models: what a version takes, and its state."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,41 +8,21 @@ import grpc
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
 from modelyard.services.gateway.codecs.oip.binary import datatype
-from modelyard.services.gateway.codecs.oip.fields import flag, parse, signature_of
+from modelyard.services.gateway.codecs.oip.fields import parse, parse_flag, parse_signature
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
-from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.http.errors import ServableNotFound
+from modelyard.services.gateway.http.errors import not_found_text
 from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Serving
-from modelyard.services.gateway.serving.versions import not_found
+from modelyard.services.gateway.serving.predictor import Predictor
 
 PLATFORM = "tensorflow_savedmodel"
 READY = "READY"
 STATES = {"START": "LOADING", "LOADING": "LOADING", "AVAILABLE": READY, "UNLOADING": "UNLOADING", "END": "UNAVAILABLE"}
 """triton-inference-server/server ``docs/protocol/extension_model_repository.md`` by TensorFlow Serving's names."""
-MOST_DIGITS = 18
 ANY = -1
 """A size that is left open."""
 
 
-def find(
-    serving: Serving, model: str, version: str | None, until: Deadline | None = None, key: str | None = None
-) -> Interface:
-    """The version that answers: a number, a label, or the one that the rollout chooses for this key.
-
-    Raises:
-        ServableNotFound: unknown model or version. InvalidRequest: unknown label.
-    """
-    if version is None:
-        return serving.interface(model, until=until, key=key)
-    if not (version.isascii() and version.isdecimal()):
-        return serving.interface(model, label=version, until=until)
-    if len(version) > MOST_DIGITS:
-        raise ServableNotFound(f"Servable not found for request: Specific({model}, {version})")
-    return serving.interface(model, version=int(version), until=until)
-
-
-def metadata(interface: Interface, states: Mapping[int, str], signature_name: str | None) -> dict[str, Any]:
+def describe_interface(interface: Interface, states: Mapping[int, str], signature_name: str | None) -> dict[str, Any]:
     """One signature of a version: the default one, or the first where there is none, unless another is named.
 
     Args:
@@ -54,17 +34,17 @@ def metadata(interface: Interface, states: Mapping[int, str], signature_name: st
         if DEFAULT_SIGNATURE in interface.signatures
         else next(iter(interface.signatures), DEFAULT_SIGNATURE)
     )
-    signature = interface.signatures[signature_of(signature_name or default, interface)]
+    signature = interface.signatures[parse_signature(signature_name or default, interface)]
     return {
         "name": interface.model,
         "versions": [str(number) for number in sorted(states) if states[number] == "AVAILABLE"],
         "platform": PLATFORM,
-        "inputs": [tensor(spec) for spec in signature.inputs],
-        "outputs": [tensor(spec) for spec in signature.outputs],
+        "inputs": [describe_tensor(spec) for spec in signature.inputs],
+        "outputs": [describe_tensor(spec) for spec in signature.outputs],
     }
 
 
-def tensor(spec: TensorSpec) -> dict[str, Any]:
+def describe_tensor(spec: TensorSpec) -> dict[str, Any]:
     """An input or output; of any rank is written as one open size, as the protocol has no word for it."""
     sizes = (None,) if spec.shape is None else spec.shape
     return {"name": spec.name, "datatype": datatype(spec), "shape": [ANY if size is None else size for size in sizes]}
@@ -72,26 +52,26 @@ def tensor(spec: TensorSpec) -> dict[str, Any]:
 
 def ready_only(body: bytes, max_depth: int) -> bool:
     """What the body of an index request asks for, if there is one."""
-    asked = parse(body, max_depth, frozenset({"ready"})) if body.strip() else {}
-    return flag("ready", asked.get("ready", False))
+    parsed = parse(body, max_depth, frozenset({"ready"})) if body.strip() else {}
+    return parse_flag("ready", parsed.get("ready", False))
 
 
-def index(serving: Serving, models: Iterable[str], *, ready_only: bool) -> list[dict[str, Any]]:
+def list_versions(predictor: Predictor, models: Iterable[str], *, ready_only: bool) -> list[dict[str, Any]]:
     """Every version of these models that the model server has heard of; a model without any is not available."""
-    entries = [entry for model in models for entry in entries_of(serving, model)]
+    entries = [entry for model in models for entry in model_entries(predictor, model)]
     return [entry for entry in entries if entry["state"] == READY or not ready_only]
 
 
-def entries_of(serving: Serving, model: str) -> list[dict[str, Any]]:
+def model_entries(predictor: Predictor, model: str) -> list[dict[str, Any]]:
     try:
-        statuses = serving.status(model)
+        statuses = predictor.status(model)
     except ServingFailed as failure:
         if failure.code is not grpc.StatusCode.NOT_FOUND:
             raise
-        return [{"name": model, "state": "UNAVAILABLE", "reason": not_found(model, None)}]
-    return [entry_of(model, status) for status in statuses]
+        return [{"name": model, "state": "UNAVAILABLE", "reason": not_found_text(model, None)}]
+    return [version_entry(model, status) for status in statuses]
 
 
-def entry_of(model: str, status: VersionStatus) -> dict[str, Any]:
+def version_entry(model: str, status: VersionStatus) -> dict[str, Any]:
     state = STATES.get(status.state, "UNKNOWN")
     return {"name": model, "version": str(status.version), "state": state, "reason": status.error_message}

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's REST API has beside predictions: state and metadata of versions, and its grammar of paths.
+"""What TensorFlow Serving's REST API has beside predictions: state and metadata of versions, and its refusals of paths.
 
 Format: tensorflow/serving ``model_servers/http_rest_api_handler.cc`` and ``http_rest_api_util.cc``.
 """
@@ -13,43 +13,37 @@ from werkzeug.routing import Rule
 
 from modelyard.models.tfserving.messages import VersionStatus, get_model_metadata_pb2
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.serving.predictor import Serving
+from modelyard.services.gateway.http.paths import V1_MODELS, Servable, match_prediction, match_status
+from modelyard.services.gateway.serving.predictor import Predictor
 
-_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-GRAMMAR = {
-    "POST": re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", re.IGNORECASE),
-    "GET": re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", re.IGNORECASE),
-}
 ENDPOINTS = {
     "predict": "predict.predict",
     "classify": "examples.classify",
     "regress": "examples.regress",
-    "/metadata": "tfs.metadata",
-    None: "tfs.status",
+    "metadata": "tfs.metadata",
+    "status": "tfs.status",
 }
-MOST_VERSION = 2**63 - 1
-LONGEST_NAME = 128
+MAX_VERSION = 2**63 - 1
 SHOWN_CHARS = 200
 ORIGIN = re.compile(r"https?://")
 
 
-def routes(serving: Serving) -> Blueprint:
+def routes(predictor: Predictor) -> Blueprint:
     """``GET /v1/models/NAME[/versions/N|/labels/L][/metadata]``, and whatever else begins with ``/v1/``."""
     views = Blueprint("tfs", __name__)
 
-    @views.get("/v1/models/<model:model>", provide_automatic_options=False)
-    @views.get("/v1/models/<model:model>/versions/<version:version>", provide_automatic_options=False)
-    @views.get("/v1/models/<model:model>/labels/<label:label>", provide_automatic_options=False)
     def status(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         del label  # as in TensorFlow Serving, which answers with every version
-        return {"model_version_status": [status_entry(entry) for entry in serving.status(model, version)]}
+        return {"model_version_status": [status_entry(entry) for entry in predictor.status(model, version)]}
 
-    @views.get("/v1/models/<model:model>/metadata", provide_automatic_options=False)
-    @views.get("/v1/models/<model:model>/versions/<version:version>/metadata", provide_automatic_options=False)
-    @views.get("/v1/models/<model:model>/labels/<label:label>/metadata", provide_automatic_options=False)
     def metadata(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        g.interface = serving.interface(model, version, label)
-        return signatures_json(serving.metadata(g.interface))
+        interface = predictor.interface(Servable(model, version, label))
+        g.record.set_interface(interface)
+        return signatures_json(predictor.metadata(interface))
+
+    for path in V1_MODELS:
+        views.get(path, provide_automatic_options=False)(status)
+        views.get(f"{path}/metadata", provide_automatic_options=False)(metadata)
 
     @views.record
     def others(state: BlueprintSetupState) -> None:
@@ -70,33 +64,33 @@ def other(rest: str) -> ResponseReturnValue:
     del rest
     if request.method == "OPTIONS":
         return preflight()
-    grammar = GRAMMAR.get(request.method)
-    found = grammar.fullmatch(request.path) if grammar else None
-    if found is None or len(found["model"] or "") > LONGEST_NAME:
+    match = {"GET": match_status, "POST": match_prediction}.get(request.method)
+    found = match(request.path) if match else None
+    if found is None or found.verb == "infer":
         raise InvalidRequest(f"Malformed request: {request.method[:SHOWN_CHARS]} {request.path[:SHOWN_CHARS]}")
-    if not found["model"]:
+    if not found.model:
         raise InvalidRequest("Missing model name in request.")
-    asked: dict[str, Any] = {"model": found["model"]}
-    if found["version"]:
-        asked["version"] = version_of(found["version"])
-    if found["label"]:
-        asked["label"] = found["label"]
-    view: Any = current_app.view_functions[ENDPOINTS[found["verb"] and found["verb"].lower()]]
-    answer: ResponseReturnValue = view(**asked)
-    return answer
+    named: dict[str, Any] = {"model": found.model}
+    if found.version:
+        named["version"] = parse_version(found.version)
+    if found.label:
+        named["label"] = found.label
+    view: Any = current_app.view_functions[ENDPOINTS[found.verb]]
+    response: ResponseReturnValue = view(**named)
+    return response
 
 
 def preflight() -> Response:
-    """OPTIONS: 200 for a page's question; which pages may read the answers, ``cors`` says."""
+    """OPTIONS: 200 for a page's preflight request; which pages may read responses, ``cors`` says."""
     if not ORIGIN.search(request.headers.get("Origin", "")):
         raise InvalidRequest("Origin: expected one that begins with http:// or https://")
     return Response(mimetype="application/json")
 
 
-def version_of(digits: str) -> int:
+def parse_version(digits: str) -> int:
     """A version's number; raises ``InvalidRequest`` if 64 bits do not hold it."""
     number = digits.lstrip("0") or "0"
-    if len(number) > len(str(MOST_VERSION)) or int(number) > MOST_VERSION:
+    if len(number) > len(str(MAX_VERSION)) or int(number) > MAX_VERSION:
         raise InvalidRequest(f"Failed to convert version: {digits[:SHOWN_CHARS]} to numeric.")
     return int(number)
 
@@ -116,6 +110,6 @@ def signatures_json(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> d
 
     found = get_model_metadata_pb2.SignatureDefMap()
     reply.metadata["signature_def"].Unpack(found)
-    shown = MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    signatures = MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     spec = {"name": reply.model_spec.name, "signature_name": "", "version": str(reply.model_spec.version.value)}
-    return {"model_spec": spec, "metadata": {"signature_def": shown}}
+    return {"model_spec": spec, "metadata": {"signature_def": signatures}}

@@ -1,12 +1,13 @@
-"""The HTTP front: from granian's RSGI (https://github.com/emmett-framework/granian, docs/spec/RSGI.md) to Flask's WSGI.
+"""The RSGI app: from granian's RSGI (https://github.com/emmett-framework/granian, docs/spec/RSGI.md) to Flask's WSGI.
 
-What only the front can do is here: who is let in, before the body is read; how long and how large a body may be, while
-it arrives; and where the application runs. Predictions run on the event loop's thread, as greenlets that give way while
-they wait; everything else may block on a disk or a database, and gets a thread.
+What only it can do is here: authentication and admission, before the body is read; how long and how large a body may
+be, while it arrives; and where the application runs. Predictions run on the event loop's thread, as greenlets that
+yield while they wait; everything else may block on a disk or a database, and gets a thread.
 """
 
 import asyncio
 import contextlib
+import contextvars
 import io
 import math
 import random
@@ -15,181 +16,176 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import orjson
-import structlog
-
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway import access_log as access
+from modelyard.services import logs
+from modelyard.services.gateway import access_log
+from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.auth.guard import Door
 from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Caller
-from modelyard.services.gateway.http import cors, errors
-from modelyard.services.gateway.http import greenlets as waiting
-from modelyard.services.gateway.http.deadline import HEADER as TIMEOUT_HEADER
-from modelyard.services.gateway.http.errors import RETRY_AFTER_S
-from modelyard.services.gateway.server.admission import Admission
-from modelyard.services.gateway.server.loop_lag import Pace
-from modelyard.services.gateway.server.wsgi_bridge import (
-    Answer,
-    Headers,
-    Wsgi,
-    body_of,
-    called,
-    environ_of,
-)
+from modelyard.services.gateway.http.body import HttpResponse
+from modelyard.services.gateway.http.cors import cors_headers
+from modelyard.services.gateway.http.deadline import parse_timeout_s
+from modelyard.services.gateway.http.errors import RETRY_AFTER_S, InvalidRequest, describe_error, encode_error
+from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
+from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, Headers, is_streamed
+from modelyard.services.gateway.http.paths import ModelPath, match_prediction
+from modelyard.services.gateway.server.admission import Admission, LoopLag
+from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, wsgi_body, wsgi_environ
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.keys import without_secrets
 
-log = structlog.get_logger()
-
-Quick = Callable[[str, str, Headers, bytes, Caller], Awaitable[Any]]
-"""``fast_lane.FastLane.answer``: path, query, headers, body and caller of a prediction to its answer, or None."""
-PREDICTION = re.compile(
-    r"/v1/models/([^/:]+)[^:]*:(?:predict|classify|regress)|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer",
-    re.IGNORECASE,
-)
-"""Paths that are predictions, and their model."""
-ON_THE_LOOP = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
-"""Other paths that never block the loop's thread."""
-STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})
-"""Content types whose bodies are read by the view, piece by piece."""
-CLASS_HEADER = "x-request-class"
+FastPath = Callable[[ModelPath, str, Headers, bytes, Caller], Awaitable[HttpResponse | None]]
+"""``inference.fast_path.FastPath.respond``: path, query, headers, body and principal of a prediction."""
+NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
+"""Paths besides predictions that never block the loop's thread."""
 AT_ONCE_BYTES = 8 * 1024
 """Bodies up to this size have arrived with their headers, as a rule."""
-MOST_HEADERS = 64
-MOST_RETRY_AFTER_S = 30
+MAX_HEADERS = 64
+MAX_RETRY_AFTER_S = 30
 
 
 class Refused(Exception):
-    """The front's own answer, without the application."""
+    """A response without the application."""
 
     def __init__(self, status: int, text: str, *, unread: bool = False, **headers: str) -> None:
-        """``unread``: the caller may still be sending the body."""
+        """``unread``: the client may still be sending the body."""
         super().__init__(text)
         self.status = status
         self.unread = unread
         self.headers = headers
 
 
-class Front:
+class RsgiApp:
     """The RSGI application around the WSGI one."""
 
     def __init__(
-        self, app: Wsgi, settings: GatewaySettings, loop: waiting.EventLoop, quick: Quick, door: Door | None = None
+        self, app: Wsgi, settings: GatewaySettings, loop: EventLoop, fast_path: FastPath, guard: Door | None = None
     ) -> None:
-        """``door``: None where there are no keys."""
+        """``guard``: None where there are no keys."""
         self._app = app
-        self._quick = quick
-        self._door = door
+        self._fast_path = fast_path
+        self._guard = guard
         self._settings = settings
         self._loop = loop
         self._admission = Admission(settings.max_in_flight)
-        self._pace = Pace()
+        self._lag = LoopLag()
         self._threads = ThreadPoolExecutor(settings.threads, "view")
-        self._under_way = 0
+        self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._most_bytes = max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes)
+        self._max_bytes = max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        """One request."""
-        self._under_way += 1
+        """One request: a task, with a context of its own."""
+        request_id = access_log.choose_request_id(scope.headers.get("x-request-id") or "")
+        logs.bind_request(request_id)
+        self._in_flight += 1
         self._idle.clear()
         try:
-            await self._admit(scope, protocol)
+            await self._admit(scope, request_id, protocol)
         except Refused as refused:
-            body = orjson.dumps({"error": without_secrets(str(refused))})
-            said = access.headers_of(access.request_id(scope.headers.get("x-request-id") or ""), None, None)
-            marks = cors.headers_of(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
-            headers = [("content-type", "application/json"), *said, *marks.items(), *refused.headers.items()]
-            protocol.response_bytes(refused.status, headers, body)
+            found = access_log.response_headers(RequestRecord(request_id))
+            cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
+            headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
+            protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
             if refused.unread:
                 await self._discard(scope, protocol)
         finally:
-            self._under_way -= 1
-            if not self._under_way:
+            self._in_flight -= 1
+            if not self._in_flight:
                 self._idle.set()
 
-    async def drained(self, patience_s: float) -> bool:
-        """Waits until nothing is under way; False if that takes longer."""
+    async def wait_until_idle(self, timeout_s: float) -> bool:
+        """Returns when no request is in flight; False if that takes longer."""
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
         except TimeoutError:
             return False
         return True
 
-    async def _admit(self, scope: Any, protocol: Any) -> None:
-        caller = self._let_in(scope, self._door) if self._door else EVERYBODY
-        prediction = PREDICTION.fullmatch(scope.path) if scope.method == "POST" else None
-        model = prediction[1] or prediction[2] if prediction else ""
-        if model and self._admission.is_full(model, behind=self._pace.is_behind()):  # under overload, most of the work
-            raise crowded(model, 1.0, unread=True)
+    async def _admit(self, scope: Any, request_id: str, protocol: Any) -> None:
+        principal = self._authenticate(scope, self._guard) if self._guard else EVERYBODY
+        path = match_prediction(scope.path) if scope.method == "POST" else None
+        if path and self._admission.is_full(
+            path.model, behind=self._lag.is_behind()
+        ):  # under overload, most of the work
+            raise overloaded(path.model, 1.0, unread=True)
         headers = dict(scope.headers.items())
         check_headers(headers)
-        if not model:
-            whole = b"" if caller is NOBODY else await self._read(headers, protocol)
-            environ = environ_of(scope, headers) | body_of(whole)
-            await self._answer(environ, protocol, in_thread=not ON_THE_LOOP.fullmatch(scope.path))
+        headers["x-request-id"] = request_id
+        if path:
+            await self._admit_prediction(path, scope, headers, protocol, principal)
             return
-        asked_s, streamed = self._asked_s(headers), is_streamed(headers)
-        bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
-        self._check_room(model, asked_s, bulk=bulk, unread=True)
-        body = None if streamed else await self._read(headers, protocol)
-        self._check_room(model, asked_s, bulk=bulk)
-        self._admission.enter(model)
-        try:
-            await self._predict(scope, headers, protocol, body, caller)
-        finally:
-            self._admission.leave(model)
+        body = b"" if principal is NOBODY else await self._read(headers, protocol)
+        environ = wsgi_environ(scope, headers) | wsgi_body(body)
+        await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
 
-    def _let_in(self, scope: Any, door: Door) -> Caller:
-        """Who calls; raises ``Refused`` before anything is read of who has no good key."""
-        shown, address = scope.headers.get_all("authorization"), scope.client.rpartition(":")[0]
+    def _authenticate(self, scope: Any, guard: Door) -> Caller:
+        """The principal; raises ``Refused`` before anything is read of a client without a good key."""
+        authorization, address = scope.headers.get_all("authorization"), scope.client.rpartition(":")[0]
         try:
-            return door.enter(scope.method, scope.path, shown, address)
+            return guard.enter(scope.method, scope.path, authorization, address)
         except ModelyardError as error:
-            status, text, headers = errors.told(error)
+            status, text, headers = describe_error(error)
             raise Refused(status, text, unread=True, **dict(headers)) from None
 
-    def _check_room(self, model: str, asked_s: float, *, bulk: bool, unread: bool = False) -> None:
-        """Raises ``Refused`` if this model has too much to do: asked before the body is read, and once it is there."""
-        wait_s = self._admission.wait_s(model, asked_s, bulk=bulk)
-        if wait_s is not None:
-            raise crowded(model, wait_s, unread=unread)
+    async def _admit_prediction(
+        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, principal: Caller
+    ) -> None:
+        """Capacity is checked before the body is read, and once it is there."""
+        timeout_s, streamed = self._timeout_s(headers), is_streamed(headers)
+        bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
+        self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
+        body = None if streamed else await self._read(headers, protocol)
+        self._check_capacity(path.model, timeout_s, bulk=bulk)
+        self._admission.start(path.model)
+        try:
+            await self._predict(path, scope, headers, protocol, body, principal)
+        finally:
+            self._admission.finish(path.model)
 
-    async def _predict(self, scope: Any, headers: Headers, protocol: Any, body: bytes | None, caller: Caller) -> None:
+    def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
+        """Raises ``Refused`` if this model is overloaded."""
+        wait_s = self._admission.retry_after_s(model, timeout_s, bulk=bulk)
+        if wait_s is not None:
+            raise overloaded(model, wait_s, unread=unread)
+
+    async def _predict(
+        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, body: bytes | None, principal: Caller
+    ) -> None:
         if body is None:
-            given = {"wsgi.input": Incoming(protocol, self._loop, self._settings.body_timeout_s)}
-        elif quick := await self._quick(scope.path, scope.query_string, headers, body, caller):
-            protocol.response_bytes(quick.status, quick.headers, quick.body)
+            read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}
+        elif response := await self._fast_path(path, scope.query_string, headers, body, principal):
+            protocol.response_bytes(*response)
             return
         else:
-            given = body_of(body)
-        await self._answer(environ_of(scope, headers) | given, protocol, in_thread=False)
+            read = wsgi_body(body)
+        await self._respond(wsgi_environ(scope, headers) | read, protocol, in_thread=False)
 
-    async def _answer(self, environ: dict[str, Any], protocol: Any, *, in_thread: bool) -> None:
-        answer = await self._run(lambda: called(self._app, environ), in_thread=in_thread)
+    async def _respond(self, environ: dict[str, Any], protocol: Any, *, in_thread: bool) -> None:
+        response = await self._run(lambda: call_wsgi(self._app, environ), in_thread=in_thread)
         try:
-            await self._send(answer, protocol, in_thread=in_thread)
+            await self._send(response, protocol, in_thread=in_thread)
         finally:
-            answer.close()
+            response.close()
 
-    async def _send(self, answer: Answer, protocol: Any, *, in_thread: bool) -> None:
-        """Answers of known length in one piece; what a view generates, piece by piece."""
-        if any(name == "content-length" for name, _ in answer.headers):
-            protocol.response_bytes(answer.status, answer.headers, b"".join(answer.body))
+    async def _send(self, response: WsgiResponse, protocol: Any, *, in_thread: bool) -> None:
+        """Responses of known length at once; what a view generates, chunk by chunk."""
+        if any(name == "content-length" for name, _ in response.headers):
+            protocol.response_bytes(response.status, response.headers, b"".join(response.body))
             return
-        transport = protocol.response_stream(answer.status, answer.headers)
-        while (piece := await self._run(lambda: next(answer.body, None), in_thread=in_thread)) is not None:
-            await transport.send_bytes(piece)
+        transport = protocol.response_stream(response.status, response.headers)
+        while (chunk := await self._run(lambda: next(response.body, None), in_thread=in_thread)) is not None:
+            await transport.send_bytes(chunk)
 
     async def _run(self, function: Callable[[], Any], *, in_thread: bool) -> Any:
         if in_thread:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-        return await waiting.run(function)
+            context = contextvars.copy_context()
+            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, function)
+        return await run_in_greenlet(function)
 
     async def _read(self, headers: Headers, protocol: Any) -> bytes:
-        """The whole body, within size and time; a caller who stalls holds no thread.
+        """The whole body, within size and time; a client that stalls holds no thread.
 
         Raises:
             Refused: 413, 408, or 400 where the connection broke off.
@@ -197,11 +193,11 @@ class Front:
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return b""
         announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._most_bytes:
-            raise Refused(413, f"expected a body of at most {self._most_bytes} bytes, received {announced[:20]}")
+        if announced.isdecimal() and int(announced) > self._max_bytes:
+            raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
-                body: bytes = await (protocol() if announced else read_up_to(self._most_bytes, protocol))
+                body: bytes = await (protocol() if announced else read_chunks(self._max_bytes, protocol))
         except TimeoutError:
             limit = f"{self._settings.body_timeout_s:g} s"
             raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
@@ -212,34 +208,37 @@ class Front:
         return body
 
     async def _discard(self, scope: Any, protocol: Any) -> None:
-        """Takes in what a refused caller still sends: were the connection closed on it, the answer could be lost."""
+        """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
         announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not AT_ONCE_BYTES < int(announced) <= self._most_bytes:
+        if not announced.isdecimal() or not AT_ONCE_BYTES < int(announced) <= self._max_bytes:
             return
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._settings.body_timeout_s):
                 async for _ in protocol:
                     pass
 
-    def _asked_s(self, headers: Headers) -> float:
-        asked = headers.get(TIMEOUT_HEADER.lower(), "")
-        return int(asked[:9]) / 1000 if asked.isdecimal() and asked.isascii() else self._settings.predict_timeout_s
+    def _timeout_s(self, headers: Headers) -> float:
+        """The client's, as far as admission is concerned; what is wrong with it is said later."""
+        try:
+            return parse_timeout_s(headers, self._settings.predict_timeout_s)
+        except InvalidRequest:
+            return self._settings.predict_timeout_s
 
 
-class Incoming(io.RawIOBase):
+class StreamedBody(io.RawIOBase):
     """A body that is read while it arrives, by a view that runs on the loop."""
 
-    def __init__(self, protocol: Any, loop: waiting.EventLoop, patience_s: float) -> None:
-        self._pieces = aiter(protocol)
+    def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
+        self._chunks = aiter(protocol)
         self._loop = loop
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._rest = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next piece does not come."""
+        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
         if not self._rest:
             self._rest = self._loop.wait_for(self._next())
         count = min(len(buffer), len(self._rest))
@@ -247,29 +246,29 @@ class Incoming(io.RawIOBase):
         return count
 
     async def _next(self) -> bytes:
-        async with asyncio.timeout(self._patience_s):
+        async with asyncio.timeout(self._timeout_s):
             try:
-                return bytes(await anext(self._pieces))
+                return bytes(await anext(self._chunks))
             except StopAsyncIteration:
                 return b""
 
 
-def crowded(model: str, wait_s: float, *, unread: bool) -> Refused:
+def overloaded(model: str, wait_s: float, *, unread: bool) -> Refused:
     """This model has too much to do."""
-    after = min(MOST_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
+    retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
     text = f"{model[:64]} has more to do than it can; try again later"
-    return Refused(503, text, unread=unread, **{"retry-after": str(after)})
+    return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
 
 
-async def read_up_to(most: int, protocol: Any) -> bytes:
+async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
     """The body; raises ``Refused`` as soon as it is too large."""
-    pieces, size = [], 0
-    async for piece in protocol:
-        pieces.append(piece)
-        size += len(piece)
-        if size > most:
-            raise Refused(413, f"expected a body of at most {most} bytes, received more", connection="close")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    chunks, size = [], 0
+    async for chunk in protocol:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            raise Refused(413, f"expected a body of at most {max_bytes} bytes, received more", connection="close")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def check_headers(headers: Headers) -> None:
@@ -280,9 +279,5 @@ def check_headers(headers: Headers) -> None:
     """
     if "transfer-encoding" in headers and "content-length" in headers:
         raise Refused(400, "expected Content-Length or Transfer-Encoding, received both", connection="close")
-    if len(headers) > MOST_HEADERS:
-        raise Refused(431, f"expected at most {MOST_HEADERS} headers", connection="close")
-
-
-def is_streamed(headers: Headers) -> bool:
-    return headers.get("content-type", "").partition(";")[0].strip().lower() in STREAMED
+    if len(headers) > MAX_HEADERS:
+        raise Refused(431, f"expected at most {MAX_HEADERS} headers", connection="close")

@@ -1,32 +1,32 @@
-"""From a request as granian gives it to PEP 3333's environment, and from the application's answer to a whole one."""
+"""From a request as granian gives it to PEP 3333's environment, and from the application's response to a whole one."""
 
 import functools
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.services.gateway.codecs.request import BODY
+from modelyard.services.gateway.http.body import BODY
+from modelyard.services.gateway.http.headers import HeaderList, Headers
 
-Headers = Mapping[str, str]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 @dataclass
-class Answer:
-    """What the application answered: status, headers, and pieces of the body."""
+class WsgiResponse:
+    """Status, headers, and chunks of the body."""
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: HeaderList
     body: Iterator[bytes]
     close: Callable[[], None]
 
 
-def environ_of(scope: Any, headers: Headers) -> dict[str, Any]:
+def wsgi_environ(scope: Any, headers: Headers) -> dict[str, Any]:
     """PEP 3333's environment of a request, without its body."""
     host, _, port = scope.server.rpartition(":")
-    caller, _, caller_port = scope.client.rpartition(":")
+    client, _, client_port = scope.client.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
@@ -35,8 +35,8 @@ def environ_of(scope: Any, headers: Headers) -> dict[str, Any]:
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": caller,
-        "REMOTE_PORT": caller_port,
+        "REMOTE_ADDR": client,
+        "REMOTE_PORT": client_port,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": io.BytesIO(),
@@ -47,29 +47,29 @@ def environ_of(scope: Any, headers: Headers) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in headers.items():
-        environ[key_of(name)] = value
+        environ[environ_key(name)] = value
     return environ
 
 
 @functools.lru_cache(maxsize=1024)
-def key_of(header: str) -> str:
+def environ_key(header: str) -> str:
     """``HTTP_X_REQUEST_ID`` for ``x-request-id``; two headers have none of the prefix (PEP 3333)."""
     key = header.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-def called(app: Wsgi, environ: dict[str, Any]) -> Answer:
-    """Runs the application up to its first piece of body."""
+def wsgi_body(body: bytes) -> dict[str, Any]:
+    """A body that was read, in the environment."""
+    return {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), BODY: body} if body else {}
+
+
+def call_wsgi(app: Wsgi, environ: dict[str, Any]) -> WsgiResponse:
+    """Runs the application up to its first chunk of body."""
     started: list[Any] = []
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def start_response(status: str, headers: HeaderList, exc_info: Any = None) -> None:
         del exc_info
         started[:] = [int(status[:3]), [(name.lower(), value) for name, value in headers]]
 
     body = app(environ, start_response)
-    return Answer(started[0], started[1], iter(body), getattr(body, "close", lambda: None))
-
-
-def body_of(body: bytes) -> dict[str, Any]:
-    """A body that was read, in the WSGI environment."""
-    return {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), BODY: body} if body else {}
+    return WsgiResponse(started[0], started[1], iter(body), getattr(body, "close", lambda: None))

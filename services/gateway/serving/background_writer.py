@@ -1,14 +1,14 @@
-"""Writing what has gathered, every while, in a thread that nobody waits for."""
+"""Periodic writes in a background thread that no request waits for."""
 
 import threading
 from collections.abc import Callable
 
 
-class Writer:
-    """Does its work again and again from the first time that it is asked to, and once more at the end."""
+class BackgroundWriter:
+    """Does its work at every interval once it is started, and once more at the end."""
 
-    def __init__(self, name: str, every_s: float, work: Callable[[], None]) -> None:
-        self._name, self._every_s, self._work = name, every_s, work
+    def __init__(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
+        self._name, self._interval_s, self._work = name, interval_s, work
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -18,7 +18,7 @@ class Writer:
         return self._thread is not None
 
     def start(self) -> None:
-        """Begins, if it has not."""
+        """Starts the thread, if it is not running."""
         if self._thread is not None:
             return
         with self._lock:
@@ -27,12 +27,12 @@ class Writer:
                 self._thread.start()
 
     def close(self) -> None:
-        """Returns when what has gathered until now is written."""
+        """Returns when everything until now is written."""
         self._ended.set()
         if self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._every_s):
+        while not self._ended.wait(self._interval_s):
             self._work()
         self._work()

@@ -17,12 +17,13 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
+from modelyard.services.logs import REQUEST_IDS, bind_request
 
 Inputs = Mapping[str, Array]
 
-CALLS_IN_FLIGHT = 2
-"""Per lane: while one batch runs, the next one is on its way."""
-NOT_THE_BATCH = frozenset(
+MAX_CALLS_IN_FLIGHT = 2
+"""Per queue: while one batch runs, the next one is on its way."""
+UNRELATED_TO_ROWS = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -49,38 +50,40 @@ class Outputs(dict[str, Array]):
         """``finite``: whether every number is; looked at here, once for a whole batch, unless given."""
         super().__init__(arrays)
         self.version = version
-        self.finite = _finite(arrays) if finite is None else finite
+        self.finite = _is_finite(arrays) if finite is None else finite
 
 
 Call = Callable[[Target, Inputs, Deadline], Awaitable[Outputs]]
 
 
 @dataclass(eq=False)
-class Entry:
+class PendingRequest:
     """One request that waits for its rows."""
 
     inputs: Inputs
     size: int
     deadline: Deadline
-    answer: "asyncio.Future[Outputs]"
+    future: "asyncio.Future[Outputs]"
+    request_ids: tuple[str, ...]
+    """For the log lines of the call that it shares."""
 
 
 @dataclass(eq=False)
-class Lane:
+class BatchQueue:
     """Requests that may share a batch: one target, and inputs of one type and row shape."""
 
     key: Hashable
     target: Target
-    most: int
+    max_rows: int
     """Rows in one call."""
-    interactive: deque[Entry] = field(default_factory=deque)
-    bulk: deque[Entry] = field(default_factory=deque)
+    interactive: deque[PendingRequest] = field(default_factory=deque)
+    bulk: deque[PendingRequest] = field(default_factory=deque)
     """Goes when nothing interactive waits."""
     in_flight: int = 0
-    flush_planned: bool = False
+    flush_scheduled: bool = False
 
     @property
-    def waits(self) -> bool:
+    def has_pending(self) -> bool:
         return bool(self.interactive or self.bulk)
 
 
@@ -90,16 +93,16 @@ class Batcher:
     def __init__(self, call: Call, max_batch: int) -> None:
         self._call = call
         self._max_batch = max_batch
-        self.lanes: dict[Hashable, Lane] = {}
+        self.queues: dict[Hashable, BatchQueue] = {}
         """Those that have something to do."""
 
     async def run(
-        self, target: Target, inputs: Inputs, deadline: Deadline, *, most: int | None = None, bulk: bool = False
+        self, target: Target, inputs: Inputs, deadline: Deadline, *, max_rows: int | None = None, bulk: bool = False
     ) -> Outputs:
         """The outputs for these rows alone.
 
         Args:
-            most: most rows in one call to this target, if it has a limit of its own.
+            max_rows: largest number of rows in one call to this target, if it has a limit of its own.
             bulk: goes when nothing interactive waits.
 
         Raises:
@@ -107,98 +110,101 @@ class Batcher:
             InvalidOutput: an output has no row for each input's row.
         """
         loop = asyncio.get_running_loop()
-        entry = Entry(inputs, len(next(iter(inputs.values()))), deadline, loop.create_future())
-        timer = loop.call_later(deadline.left_s, _expire, entry)
+        pending = PendingRequest(
+            inputs, len(next(iter(inputs.values()))), deadline, loop.create_future(), REQUEST_IDS.get()
+        )
+        timer = loop.call_later(deadline.left_s, _expire, pending)
         try:
-            self._enter(entry, target, most or self._max_batch, bulk=bulk)
-            return await entry.answer
+            self._enqueue(pending, target, max_rows or self._max_batch, bulk=bulk)
+            return await pending.future
         finally:
             timer.cancel()
 
-    def _enter(self, entry: Entry, target: Target, most: int, *, bulk: bool) -> None:
-        kinds = tuple((name, array.dtype, array.shape[1:]) for name, array in entry.inputs.items())
-        lane = self.lanes.get(key := (target, kinds))
-        if lane is None:
-            lane = self.lanes[key] = Lane(key, target, most)
-        (lane.bulk if bulk else lane.interactive).append(entry)
-        self._plan(lane)
+    def _enqueue(self, pending: PendingRequest, target: Target, max_rows: int, *, bulk: bool) -> None:
+        kinds = tuple((name, array.dtype, array.shape[1:]) for name, array in pending.inputs.items())
+        queue = self.queues.get(key := (target, kinds))
+        if queue is None:
+            queue = self.queues[key] = BatchQueue(key, target, max_rows)
+        (queue.bulk if bulk else queue.interactive).append(pending)
+        self._schedule_flush(queue)
 
-    def _plan(self, lane: Lane) -> None:
+    def _schedule_flush(self, queue: BatchQueue) -> None:
         """Sends soon: whatever arrives in the same turn of the loop goes along."""
-        if lane.waits and lane.in_flight < CALLS_IN_FLIGHT and not lane.flush_planned:
-            lane.flush_planned = True
-            asyncio.get_running_loop().call_soon(self._flush, lane)
+        if queue.has_pending and queue.in_flight < MAX_CALLS_IN_FLIGHT and not queue.flush_scheduled:
+            queue.flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush, queue)
 
-    def _flush(self, lane: Lane) -> None:
-        lane.flush_planned = False
-        batch = self._take(lane)
+    def _flush(self, queue: BatchQueue) -> None:
+        queue.flush_scheduled = False
+        batch = self._next_batch(queue)
         if batch:
-            lane.in_flight += 1
-            task = asyncio.get_running_loop().create_task(self._send(lane, batch))
-            task.add_done_callback(lambda _: self._landed(lane))
+            queue.in_flight += 1
+            task = asyncio.get_running_loop().create_task(self._send(queue, batch))
+            task.add_done_callback(lambda _: self._finish_call(queue))
 
-    def _landed(self, lane: Lane) -> None:
-        lane.in_flight -= 1
-        self._plan(lane)
-        if not lane.waits and not lane.in_flight:
-            self.lanes.pop(lane.key, None)
+    def _finish_call(self, queue: BatchQueue) -> None:
+        queue.in_flight -= 1
+        self._schedule_flush(queue)
+        if not queue.has_pending and not queue.in_flight:
+            self.queues.pop(queue.key, None)
 
-    def _take(self, lane: Lane) -> list[Entry]:
+    def _next_batch(self, queue: BatchQueue) -> list[PendingRequest]:
         """The next batch: interactive first, whole requests only, without those that nobody waits for any more."""
-        batch: list[Entry] = []
+        batch: list[PendingRequest] = []
         rows = 0
-        for waiting in (lane.interactive, lane.bulk):
-            while waiting and (not batch or rows + waiting[0].size <= lane.most):
-                entry = waiting.popleft()
-                if not entry.answer.done():
-                    batch.append(entry)
-                    rows += entry.size
+        for queued in (queue.interactive, queue.bulk):
+            while queued and (not batch or rows + queued[0].size <= queue.max_rows):
+                pending = queued.popleft()
+                if not pending.future.done():
+                    batch.append(pending)
+                    rows += pending.size
         return batch
 
-    async def _send(self, lane: Lane, batch: Sequence[Entry]) -> None:
-        longest = max((entry.deadline for entry in batch), key=lambda deadline: deadline.ends_at)
+    async def _send(self, queue: BatchQueue, batch: Sequence[PendingRequest]) -> None:
+        bind_request(*(request_id for pending in batch for request_id in pending.request_ids))
+        latest = max((pending.deadline for pending in batch), key=lambda deadline: deadline.ends_at)
         try:
-            outputs = await self._call(lane.target, _joined(batch), longest)
-            _hand_out(outputs, batch)
+            outputs = await self._call(queue.target, _concatenate(batch), latest)
+            _distribute(outputs, batch)
         except ServingFailed as failure:
-            if len(batch) == 1 or failure.code in NOT_THE_BATCH:
+            if len(batch) == 1 or failure.code in UNRELATED_TO_ROWS:
                 _fail(batch, failure)
-            else:  # some row is bad: each request is judged alone, so that the others get their answers
-                await asyncio.gather(*(self._send(lane, [entry]) for entry in batch if not entry.answer.done()))
+            else:  # some row is bad: each request is judged alone, so that the others get their outputs
+                await asyncio.gather(*(self._send(queue, [pending]) for pending in batch if not pending.future.done()))
         except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, whatever it is
             _fail(batch, error)
 
 
-def _finite(arrays: Mapping[str, Array]) -> bool:
+def _is_finite(arrays: Mapping[str, Array]) -> bool:
     return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays.values())
 
 
-def _expire(entry: Entry) -> None:
-    if not entry.answer.done():
-        entry.answer.set_exception(entry.deadline.missed())
+def _expire(pending: PendingRequest) -> None:
+    if not pending.future.done():
+        pending.future.set_exception(pending.deadline.exceeded())
 
 
-def _fail(batch: Sequence[Entry], error: Exception) -> None:
-    for entry in batch:
-        if not entry.answer.done():
-            entry.answer.set_exception(error)
+def _fail(batch: Sequence[PendingRequest], error: Exception) -> None:
+    for pending in batch:
+        if not pending.future.done():
+            pending.future.set_exception(error)
 
 
-def _joined(batch: Sequence[Entry]) -> Inputs:
+def _concatenate(batch: Sequence[PendingRequest]) -> Inputs:
     if len(batch) == 1:
         return batch[0].inputs
-    return {name: np.concatenate([entry.inputs[name] for entry in batch]) for name in batch[0].inputs}
+    return {name: np.concatenate([pending.inputs[name] for pending in batch]) for name in batch[0].inputs}
 
 
-def _hand_out(outputs: Outputs, batch: Sequence[Entry]) -> None:
-    rows = sum(entry.size for entry in batch)
+def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
+    rows = sum(pending.size for pending in batch)
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise InvalidOutput(f"{name}: expected {rows} rows from the model, received shape {list(array.shape)}")
     start = 0
-    for entry in batch:
-        end = start + entry.size
-        if not entry.answer.done():
+    for pending in batch:
+        end = start + pending.size
+        if not pending.future.done():
             own = {name: array[start:end] for name, array in outputs.items()}
-            entry.answer.set_result(Outputs(own, outputs.version, finite=outputs.finite or None))
+            pending.future.set_result(Outputs(own, outputs.version, finite=outputs.finite or None))
         start = end

@@ -1,7 +1,7 @@
 """What is observed while a model has a canary or a shadow: counted here, written into the ledger every few seconds.
 
-Predictions never wait for the ledger. Each gateway writes its own sums, so nothing is counted twice; a judge adds
-them up.
+Predictions never wait for the ledger. Each gateway writes its own sums, so nothing is counted twice; canary
+analysis adds them up.
 """
 
 import bisect
@@ -19,8 +19,7 @@ import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.rollout import Rollout
-from modelyard.services.gateway.http import errors
-from modelyard.services.gateway.serving.background_writer import Writer
+from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.trials import BOUNDS_S, Role, bucket
 
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WRITE_S = 2.0
+WRITE_INTERVAL_S = 2.0
 SERVER_ERROR = 500
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Key(NamedTuple):
@@ -41,10 +40,10 @@ class Key(NamedTuple):
     role: Role
     version: int
     since: datetime
-    """Of the trial."""
+    """When the experiment began."""
 
 
-class Trials:
+class CanaryCounts:
     """Counts; a thread that writes them starts with the first."""
 
     def __init__(self, ledger_url: str) -> None:
@@ -53,7 +52,7 @@ class Trials:
         self._lock = threading.Lock()
         self._counts: dict[Key, Counter[str]] = {}
         self._changed: set[Key] = set()
-        self._writer = Writer("trials", WRITE_S, self._write)
+        self._writer = BackgroundWriter("canary-counts", WRITE_INTERVAL_S, self._write)
 
     @cached_property
     def _observations(self) -> "Observations":
@@ -61,23 +60,22 @@ class Trials:
 
         return Observations(self._url)
 
-    async def watch(self, interface: Interface, work: Awaitable[Answer]) -> Answer:
-        """Does the work, and counts how long it took or that the model failed."""
-        canary = interface.trial.canary if interface.trial else None
+    async def watch(self, interface: Interface, call: Awaitable[Result]) -> Result:
+        """Awaits the call, and counts how long it took or that the model failed."""
+        canary = interface.experiment.canary if interface.experiment else None
         if canary is None:
-            return await work
+            return await call
         role: Role = "canary" if interface.version == canary.version else "stable"
         key, started = Key(interface.model, role, interface.version, canary.since), time.perf_counter()
         try:
-            answer = await work
+            result = await call
         except ModelyardError as error:
-            status, _, _ = errors.told(error)
-            if status >= SERVER_ERROR:  # the others are the caller's
+            if error.status >= SERVER_ERROR:  # the others are the client's
                 self.count(key, answers=1, errors=1)
             raise
         took_s = time.perf_counter() - started
         self.count(key, answers=1, **{bucket(bisect.bisect_left(BOUNDS_S, took_s)): 1})
-        return answer
+        return result
 
     def count(self, key: Key, **amounts: float) -> None:
         """Adds to what has been counted."""
@@ -88,7 +86,7 @@ class Trials:
             self._changed.add(key)
         self._writer.start()
 
-    def observed(self, model: str, rollout: Rollout) -> dict[str, Any] | None:
+    def read_counts(self, model: str, rollout: Rollout) -> dict[str, Any] | None:
         """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
         try:
             found: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""Keeps a sample of answers with what they were given to, where somebody asked for that: feedback is joined to them.
+"""Captured predictions: a sample of inputs and outputs of the models that are set for it, to which feedback is joined.
 
-Callers wait for nothing: a thread writes what has gathered. What would not fit into memory meanwhile is left out.
+Requests wait for nothing: a thread writes what was captured. What would not fit into memory meanwhile is dropped.
 """
 
 import queue
@@ -15,11 +15,10 @@ import structlog
 
 from modelyard.models.errors import StorageFailed
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.background_writer import Writer
+from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
@@ -27,82 +26,82 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_WAITING = 1000
-MOST_AT_ONCE = 200
-WRITE_S = 1.0
-PRUNE_S = 60.0
+MAX_PENDING = 1000
+MAX_WRITE = 200
+WRITE_INTERVAL_S = 1.0
+PRUNE_INTERVAL_S = 60.0
 
 
 class Capture:
-    """Samples by request. The thread starts with the first that is kept."""
+    """Samples by request. The thread starts with the first that is captured."""
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.models = frozenset(settings.capture)
-        """Those of which a sample is kept."""
-        self._waiting: queue.Queue[Answer] = queue.Queue(MOST_WAITING)
-        self._writer = Writer("capture", WRITE_S, self._write_and_prune)
+        """Those of which a sample is captured."""
+        self._pending: queue.Queue[Answer] = queue.Queue(MAX_PENDING)
+        self._writer = BackgroundWriter("capture", WRITE_INTERVAL_S, self._write_and_prune)
         self._pruned_at = 0.0
 
     @cached_property
     def feedback(self) -> "Feedback":
-        """Where answers are kept; connected at the first use."""
+        """Where they are stored; connected at the first use."""
         from modelyard.services.ledger.feedback import Feedback
 
         return Feedback(self._settings.ledger)
 
-    def keep(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
-        """Keeps a request's rows, if its model is one of those and chance wants it."""
+    def sample(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
+        """Captures a request's rows, if its model is one of those and it is drawn."""
         if interface.model not in self.models or random.random() >= self._settings.capture_rate:
             return
-        for answer in answers_of(request_id, interface, inputs, outputs):
+        for row in captured_rows(request_id, interface, inputs, outputs):
             try:
-                self._waiting.put_nowait(answer)
+                self._pending.put_nowait(row)
             except queue.Full:
-                self._metrics.capture_left_out.inc()
+                self._metrics.capture_dropped.inc()
                 return
         self._writer.start()
 
     def close(self) -> None:
-        """Writes what waits."""
+        """Writes what is pending."""
         self._writer.close()
         if "feedback" in vars(self):
             self.feedback.close()
 
     def _write_and_prune(self) -> None:
         self._write()
-        if time.monotonic() - self._pruned_at > PRUNE_S:
+        if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_S:
             self._pruned_at = time.monotonic()
             self._prune()
 
     def _write(self) -> None:
-        while not self._waiting.empty():
-            answers = [self._waiting.get() for _ in range(min(MOST_AT_ONCE, self._waiting.qsize()))]
+        while not self._pending.empty():
+            rows = [self._pending.get() for _ in range(min(MAX_WRITE, self._pending.qsize()))]
             try:
-                self.feedback.keep(answers)
+                self.feedback.keep(rows)
             except StorageFailed as error:
-                self._metrics.capture_left_out.inc(len(answers))
-                log.warning("answers not kept", count=len(answers), cause=str(error))
+                self._metrics.capture_dropped.inc(len(rows))
+                log.warning("captured predictions not written", count=len(rows), cause=str(error))
 
     def _prune(self) -> None:
         oldest = datetime.now(UTC) - timedelta(days=self._settings.capture_days)
         try:
             self.feedback.prune(oldest, self._settings.capture_bytes)
         except StorageFailed as error:
-            log.warning("old answers not let go of", cause=str(error))
+            log.warning("old captured predictions not deleted", cause=str(error))
 
 
-def answers_of(
+def captured_rows(
     request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs
 ) -> Iterator["Answer"]:
-    """Each row with the class, or the number, that it was answered with; none of signatures with several inputs."""
+    """Each row with its predicted class or number; none of signatures with several inputs."""
     from modelyard.services.ledger.feedback import Answer
 
-    said = said_of(outputs)
-    if len(inputs) != 1 or said is None:
+    predictions = read_predictions(outputs)
+    if len(inputs) != 1 or predictions is None:
         return
     ((name, rows),) = inputs.items()
-    predicted, scores = said
+    predicted, scores = predictions
     now = datetime.now(UTC)
     for index in range(min(len(rows), len(predicted))):
         row, score = rows[index], None if scores is None else float(scores[index])
@@ -122,10 +121,10 @@ def answers_of(
         )
 
 
-def said_of(outputs: Mapping[str, Array]) -> tuple[Array, Array | None] | None:
+def read_predictions(outputs: Mapping[str, Array]) -> tuple[Array, Array | None] | None:
     """Classes and their probabilities, or the numbers of a single output; None of anything else."""
-    if labels.CLASS_ID in outputs and labels.PROBABILITIES in outputs:
-        return outputs[labels.CLASS_ID], outputs[labels.PROBABILITIES].max(axis=1)
+    if CLASS_ID in outputs and PROBABILITIES in outputs:
+        return outputs[CLASS_ID], outputs[PROBABILITIES].max(axis=1)
     if len(outputs) == 1:
         (value,) = outputs.values()
         if value.dtype.kind in "if" and value.size == len(value):

@@ -1,4 +1,4 @@
-"""Circuit breaker: stops asking for a model whose server does not answer, and tries again once a second.
+"""Circuit breaker: stops calls of a model whose server does not answer, and tries again once a second.
 
 Pattern: Nygard, Release It!, 2nd edition, "Circuit Breaker". Per model, not global: one bad model must not take others
 with it. Runs on the event loop's thread: no locks.
@@ -10,25 +10,25 @@ from collections.abc import Callable
 
 import grpc
 
-TROUBLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+NO_ANSWER = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 """What counts as a failure: no answer."""
-CONSECUTIVE = 5
+MAX_CONSECUTIVE = 5
 """Failures in a row that open it."""
 WINDOW_S = 10.0
-LEAST = 20
+MIN_CALLS = 20
 """Calls in the window below which their share of failures says nothing."""
-SHARE = 0.5
+MAX_FAILURE_SHARE = 0.5
 PROBE_EVERY_S = 1.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed: every call may go. Open: one call a second may, and its success closes it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._recent: deque[tuple[float, bool]] = deque()
         self._failures = 0
-        self._in_a_row = 0
+        self._consecutive = 0
         self._probe_at: float | None = None
 
     @property
@@ -48,13 +48,13 @@ class Breaker:
         """How a call ended. Any answer counts as one, a refusal of bad input too."""
         if answered and self._probe_at is not None:
             self.__init__(self._clock)  # type: ignore[misc]  # closed again: as new
-        self._note(answered)
-        self._in_a_row = 0 if answered else self._in_a_row + 1
+        self._add(answered)
+        self._consecutive = 0 if answered else self._consecutive + 1
         share = self._failures / len(self._recent)
-        if self._in_a_row >= CONSECUTIVE or (len(self._recent) >= LEAST and share > SHARE):
+        if self._consecutive >= MAX_CONSECUTIVE or (len(self._recent) >= MIN_CALLS and share > MAX_FAILURE_SHARE):
             self._probe_at = self._probe_at or self._clock() + PROBE_EVERY_S
 
-    def _note(self, answered: bool) -> None:
+    def _add(self, answered: bool) -> None:
         now = self._clock()
         self._recent.append((now, answered))
         self._failures += not answered

@@ -1,7 +1,7 @@
 """How one version is called: all that the gateway needs of it, whoever made it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.models.registry.manifest import (
@@ -15,10 +15,13 @@ from modelyard.models.registry.manifest import (
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
 
+CLASS_ID, PROBABILITIES = "class_id", "probabilities"
+"""Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]."""
+
 
 @dataclass(frozen=True)
-class Trial:
-    """What an answer that the rollout chose the version for is compared with."""
+class Experiment:
+    """The canary and the shadow of a rollout, with which the stable version is compared."""
 
     canary: Canary | None
     shadow: Shadow | None
@@ -26,7 +29,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Interface:
-    """One version as callers see it."""
+    """One version as clients see it."""
 
     model: str
     version: int
@@ -41,14 +44,18 @@ class Interface:
     """Whether requests may share one run of the model: each row's answer depends on that row alone."""
     max_batch: int | None = None
     """Most rows in one call, where a measured plan says so."""
-    floats: bool = False
-    """The model server takes its newest version at each call; ``version`` is the one that it was when asked."""
-    trial: Trial | None = None
+    tracks_latest: bool = False
+    """The model server takes its newest version at each call; ``version`` was it when the metadata was read."""
+    experiment: Experiment | None = None
     """Where the rollout chose this version, and has others to compare it with."""
 
+    def pin(self) -> "Interface":
+        """This version, for a request that takes several calls: all its responses come from one."""
+        return replace(self, tracks_latest=False)
 
-def published(manifest: Manifest) -> Interface:
-    """A version of ours. Its rows are independent: the pipeline compared them one by one with the trainer's answers."""
+
+def published_interface(manifest: Manifest) -> Interface:
+    """A version of ours. Its rows are independent: the pipeline compared them one by one with the trainer's outputs."""
     return Interface(
         manifest.model,
         manifest.version,
@@ -60,16 +67,20 @@ def published(manifest: Manifest) -> Interface:
     )
 
 
-def foreign(reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: bool, floats: bool) -> Interface:
+def foreign_interface(
+    reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: bool, tracks_latest: bool
+) -> Interface:
     """Any other SavedModel, by what the model server says of its signatures."""
     found = get_model_metadata_pb2.SignatureDefMap()
     reply.metadata["signature_def"].Unpack(found)
     signatures = {
         name: SignatureSpec(
-            inputs=_tensors(signature.inputs), outputs=_tensors(signature.outputs), method=signature.method_name
+            inputs=_tensor_specs(signature.inputs),
+            outputs=_tensor_specs(signature.outputs),
+            method=signature.method_name,
         )
         for name, signature in found.signature_def.items()
-        if signature.inputs or signature.outputs  # TensorFlow's own ``__saved_model_init_op`` cannot be asked
+        if signature.inputs or signature.outputs  # TensorFlow's own ``__saved_model_init_op`` cannot be called
     }
     return Interface(
         reply.model_spec.name,
@@ -79,16 +90,16 @@ def foreign(reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: 
         labels=(),
         source=None,
         batches=batches,
-        floats=floats,
+        tracks_latest=tracks_latest,
     )
 
 
-def _tensors(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+def _tensor_specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(name=name, dtype=dtype_name(info.dtype), shape=_shape(info.tensor_shape))
+        TensorSpec(name=name, dtype=dtype_name(info.dtype), shape=_shape_of(info.tensor_shape))
         for name, info in sorted(infos.items())
     )
 
 
-def _shape(found: Any) -> tuple[int | None, ...] | None:
+def _shape_of(found: Any) -> tuple[int | None, ...] | None:
     return None if found.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in found.dim)

@@ -1,6 +1,6 @@
-"""The gateway's view of what is served: which version answers, and its calls. Safe for many threads.
+"""What is served: which version answers, and the calls to it. Safe for many threads.
 
-Public methods are plain and wait (``waiting.py``); the private coroutines behind them run on the event loop.
+Coroutines run on the event loop; plain methods may be called anywhere, and wait (``http/greenlets.py``).
 """
 
 import asyncio
@@ -21,102 +21,110 @@ from modelyard.models.tfserving.messages import (
 )
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.http.errors import ServableNotFound
+from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving import interface as interfaces
-from modelyard.services.gateway.serving import replicas as servers
+from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target
-from modelyard.services.gateway.serving.canary_counts import Trials
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.serving.capture import Capture
-from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.metadata_cache import Questions
-from modelyard.services.gateway.serving.model_server import Calls
-from modelyard.services.gateway.serving.replicas import Servers
+from modelyard.services.gateway.serving.interface import Interface, foreign_interface
+from modelyard.services.gateway.serving.metadata_cache import MetadataCache
+from modelyard.services.gateway.serving.model_server import ModelServerClient
+from modelyard.services.gateway.serving.replicas import Replicas
 from modelyard.services.gateway.serving.response_cache import ResponseCache
-from modelyard.services.gateway.serving.row_independence import Independence, Key
-from modelyard.services.gateway.serving.shadow import Shadows
+from modelyard.services.gateway.serving.row_independence import Key, RowIndependence
+from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
-    Versions,
-    chosen,
-    newest_available,
-    not_found,
-    on_trial,
+    PublishedVersions,
+    newest_ready_version,
+    resolve_version,
+    with_experiment,
 )
 from modelyard.services.gateway.settings import GatewaySettings
 
 Result = TypeVar("Result")
 
 
-class Serving:
-    """All that is served."""
+class Predictor:
+    """All models and versions."""
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop) -> None:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
-        self._versions = Versions(Store(settings.store))
-        self._calls = Calls(Servers(settings.serving, metrics), settings.status_timeout_s, self._wanted)
-        self._batcher = Batcher(self._calls.predict, settings.max_batch)
-        self._independence = Independence(self._calls.predict)
+        self._versions = PublishedVersions(Store(settings.store))
+        self._model_server = ModelServerClient(
+            Replicas(settings.serving, metrics), settings.status_timeout_s, self._is_wanted
+        )
+        self.batcher = Batcher(self._model_server.predict, settings.max_batch)
+        self._independence = RowIndependence(self._model_server.predict)
         self._cache = ResponseCache(settings.cached, settings.cache_bytes, metrics)
-        self._foreign: Questions[Interface] = Questions()
-        self.trials = Trials(settings.ledger)
-        """What is observed of canaries and shadows."""
+        self._foreign: MetadataCache[Interface] = MetadataCache()
+        self.canary_counts = CanaryCounts(settings.ledger)
         self.capture = Capture(settings, metrics)
-        """Answers that are kept for feedback."""
-        self._shadows = Shadows(self._versions.interface, self._answered, self.trials)
+        self.shadow_traffic = ShadowTraffic(self._versions.interface, self._predict, self.canary_counts)
 
     # --- which version ---
 
-    def interface(
-        self,
-        model: str,
-        version: int | None = None,
-        label: str | None = None,
-        until: Deadline | None = None,
-        key: str | None = None,
+    async def find_interface(
+        self, servable: Servable, deadline: Deadline | None = None, key: str | None = None
     ) -> Interface:
         """The version that answers.
 
         Args:
-            until: when the caller goes, if the model server has to be asked first.
-            key: of who asks; equal keys get the same version, also while a canary has its share.
+            asked: what the client names.
+            deadline: the client's, if the model server has to be called first.
+            key: of the client; equal keys get the same version, also while a canary has its share.
 
         Raises:
             ServableNotFound: unknown model or version, or none is stable.
             InvalidRequest: unknown label.
-            ServingFailed: the model server was asked, and failed or took too long.
+            ServingFailed: the model server was called, and failed or took too long.
         """
-        return self._known(model, version, label, key) or self.wait_for(self._asked(model, version, label, until))
+        return self._known_interface(servable, key) or await self._fetch_interface(servable, deadline)
 
-    def at_hand(self, model: str, version: int | None, key: str | None = None) -> Interface | None:
-        """``interface`` where nobody has to be asked; raises ``ServableNotFound``."""
-        return self._known(model, version, None, key) or self._foreign.fresh((model, version, None))
+    def interface(self, servable: Servable) -> Interface:
+        """As ``find_interface``."""
+        return self._known_interface(servable, None) or self.wait_for(self._fetch_interface(servable, None))
 
-    def _known(self, model: str, version: int | None, label: str | None, key: str | None) -> Interface | None:
-        """What the store says; None where only the model server knows."""
+    def _known_interface(self, servable: Servable, key: str | None) -> Interface | None:
+        """What the store says, or the model server has just said; None where it has to be called."""
+        model, version, label = servable
         rollout = self._versions.rollout(model)
-        number = chosen(rollout, model, version, label, key)
+        number = resolve_version(rollout, model, version, label, key)
         known = None if number is None else self._versions.interface(model, number)
         if rollout is None:
-            return known
+            return known or self._foreign.get_fresh(servable)
         if known is None:
-            raise ServableNotFound(not_found(model, version))
-        return on_trial(known, rollout) if version is None and label is None else known
+            raise ServableNotFound(not_found_text(model, version))
+        return with_experiment(known, rollout) if version is None and label is None else known
 
-    async def _asked(self, model: str, version: int | None, label: str | None, until: Deadline | None) -> Interface:
+    async def _fetch_interface(self, servable: Servable, deadline: Deadline | None) -> Interface:
         try:
-            async with asyncio.timeout(until.left_s if until else None):
-                return await self._ask_interface(model, version, label)
+            async with asyncio.timeout(deadline.left_s if deadline else None):
+                return await self._foreign.get(servable, lambda: self._call_for_interface(servable))
         except TimeoutError:
-            assert until
-            raise until.missed() from None
+            assert deadline
+            raise deadline.exceeded() from None
         except ServingFailed as failure:
             if failure.code is not grpc.StatusCode.NOT_FOUND:
                 raise
-        hint = "; no version of it is stable yet" if version is None and model in self._versions.models() else ""
-        raise ServableNotFound(f"{not_found(model, version)}{hint}")
+        stable = servable.version is None and servable.model in self._versions.models()
+        hint = "; no version of it is stable yet" if stable else ""
+        raise ServableNotFound(f"{not_found_text(servable.model, servable.version)}{hint}")
+
+    async def _call_for_interface(self, servable: Servable) -> Interface:
+        """What the server says of a model without a manifest; of its newest ready version, if none is named."""
+        newest = None
+        if servable.version is None and servable.label is None:
+            newest = newest_ready_version(servable.model, await self._model_server.get_status(servable.model, None))
+        reply = await self._model_server.get_metadata(
+            servable.model, servable.version if newest is None else newest, servable.label
+        )
+        always = self._settings.batch_foreign == "always"
+        return foreign_interface(reply, batches=always, tracks_latest=newest is not None)
 
     def rollout(self, model: str) -> Rollout:
         """The model's rollout; an empty one where the model server alone decides."""
@@ -128,7 +136,7 @@ class Serving:
 
     # --- calls ---
 
-    def predict(
+    async def predict(
         self,
         interface: Interface,
         signature: str,
@@ -145,76 +153,71 @@ class Serving:
 
         Raises:
             ServingFailed: with the server's code, and a text fit for the public.
-            InvalidOutput: the answer cannot be read.
+            InvalidOutput: the response cannot be read.
         """
-        return self.wait_for(self.predicted(interface, signature, inputs, deadline, bulk=bulk))
-
-    async def predicted(
-        self,
-        interface: Interface,
-        signature: str,
-        inputs: Mapping[str, Array],
-        deadline: Deadline,
-        *,
-        bulk: bool = False,
-    ) -> Outputs:
-        """``predict`` for who is on the event loop already, and has more to do meanwhile."""
-        work = self._answered(interface, signature, inputs, deadline, bulk=bulk)
-        if interface.trial is None:
-            return await work
-        outputs = await self.trials.watch(interface, work)
-        self._shadows.mirror(interface, signature, inputs, outputs)
+        call = self._predict(interface, signature, inputs, deadline, bulk=bulk)
+        if interface.experiment is None:
+            return await call
+        outputs = await self.canary_counts.watch(interface, call)
+        self.shadow_traffic.mirror(interface, signature, inputs, outputs)
         return outputs
 
-    async def _answered(
+    async def _predict(
         self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline, *, bulk: bool
     ) -> Outputs:
         target = target_of(interface, signature)
         key = self._cache.key(target, inputs)
-        kept = self._cache.get(key, interface.model) if key else None
-        if kept is not None:
-            return kept
-        outputs = await self._shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
-        self._metrics.predicted(interface.model, outputs.version, rows_of(inputs))
+        cached = self._cache.get(key, interface.model) if key else None
+        if cached is not None:
+            return cached
+        outputs = await self._run_shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
+        self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs))
         if key:
-            self._cache.keep(key, outputs)
+            self._cache.put(key, outputs)
         return outputs
 
-    async def _shared_or_alone(
+    async def _run_shared_or_alone(
         self, interface: Interface, target: Target, inputs: Mapping[str, Array], deadline: Deadline, *, bulk: bool
     ) -> Outputs:
-        """In one call with other requests, where that changes no answer."""
+        """In one call with other requests, where that changes no output."""
         if not may_share(interface.signatures[target.signature], inputs):
-            return await self._calls.predict(target, inputs, deadline)
+            return await self._model_server.predict(target, inputs, deadline)
         key = Key(interface.model, interface.version, target.signature)
-        if interface.batches or self._independence.proven(key):
-            return await self._batcher.run(target, inputs, deadline, most=interface.max_batch, bulk=bulk)
-        outputs = await self._calls.predict(target, inputs, deadline)
+        if interface.batches or self._independence.is_proven(key):
+            return await self.batcher.run(target, inputs, deadline, max_rows=interface.max_batch, bulk=bulk)
+        outputs = await self._model_server.predict(target, inputs, deadline)
         if self._settings.batch_foreign == "checked":
-            self._independence.learn(key, target, inputs, outputs)
+            self._independence.check(key, target, inputs, outputs)
         return outputs
 
     def classify(
         self, interface: Interface, request: classification_pb2.ClassificationRequest, deadline: Deadline
     ) -> classification_pb2.ClassificationResponse:
-        """Labels and scores of examples. The request names the signature; which version it asks is filled in here.
+        """Labels and scores of examples. The request names the signature; the version is filled in here.
 
         Raises:
             ServingFailed: as ``predict``.
         """
-        reply = self.wait_for(self._examples(servers.CLASSIFY, interface, request, deadline))
+        reply = self.wait_for(self._run_examples(replicas.CLASSIFY, interface, request, deadline))
         return classification_pb2.ClassificationResponse.FromString(reply)
 
     def regress(
         self, interface: Interface, request: regression_pb2.RegressionRequest, deadline: Deadline
     ) -> regression_pb2.RegressionResponse:
         """A number for each example; otherwise as ``classify``."""
-        reply = self.wait_for(self._examples(servers.REGRESS, interface, request, deadline))
+        reply = self.wait_for(self._run_examples(replicas.REGRESS, interface, request, deadline))
         return regression_pb2.RegressionResponse.FromString(reply)
+
+    async def _run_examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> bytes:
+        target = target_of(interface, request.model_spec.signature_name)
+        call = self._model_server.run_examples(method, target, request, deadline)
+        return await (self.canary_counts.watch(interface, call) if interface.experiment else call)
+
+    # --- state ---
 
     def status(self, model: str, version: int | None = None) -> tuple[VersionStatus, ...]:
         """State of every version the server knows, or of one; raises ``ServingFailed``."""
-        return self.wait_for(self._calls.status(model, version))
+        return self.wait_for(self._model_server.get_status(model, version))
 
     def states(self, model: str) -> dict[int, str]:
         """State by version; empty if the server does not know the model."""
@@ -225,56 +228,35 @@ class Serving:
                 return {}
             raise
 
-    def ready(self, interface: Interface) -> bool:
-        """Whether this version would be answered now."""
-        return (
-            self._calls.answers(interface.model) and self.states(interface.model).get(interface.version) == "AVAILABLE"
-        )
+    def is_ready(self, interface: Interface) -> bool:
+        """Whether this version would answer now."""
+        model = interface.model
+        return self._model_server.is_closed(model) and self.states(model).get(interface.version) == "AVAILABLE"
 
     def metadata(self, interface: Interface) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The version's signatures as the server sees them; raises ``ServingFailed``."""
-        return self.wait_for(self._calls.metadata(interface.model, interface.version, None))
+        return self.wait_for(self._model_server.get_metadata(interface.model, interface.version, None))
 
     def wait_for(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of a coroutine, which runs on the event loop."""
         return self._loop.wait_for(work)
 
     def close(self) -> None:
-        """Hangs up."""
-        self.trials.close()
+        """Writes what is pending, and closes the connections."""
+        self.canary_counts.close()
         self.capture.close()
-        self.wait_for(self._calls.close())
+        self.wait_for(self._model_server.close())
         self._loop.close()
 
-    # --- on the event loop ---
-
-    async def _examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> bytes:
-        target = target_of(interface, request.model_spec.signature_name)
-        work = self._calls.examples(method, target, request, deadline)
-        return await (self.trials.watch(interface, work) if interface.trial else work)
-
-    def _wanted(self, target: Target) -> bool:
-        """Whether the model servers are told to serve this."""
+    def _is_wanted(self, target: Target) -> bool:
+        """Whether the model servers are configured to serve this."""
         if target.version is None:
             return target.model in self._settings.hosted
         return target.version in self.rollout(target.model).loaded
 
-    async def _ask_interface(self, model: str, version: int | None, label: str | None) -> Interface:
-        """What the server says of a model that is not ours; without version and label, of its newest ready version."""
-        always = self._settings.batch_foreign == "always"
-
-        async def ask() -> Interface:
-            newest = None
-            if version is None and label is None:
-                newest = newest_available(model, await self._calls.status(model, None))
-            reply = await self._calls.metadata(model, newest if version is None else version, label)
-            return interfaces.foreign(reply, batches=always, floats=newest is not None)
-
-        return await self._foreign.get((model, version, label), ask)
-
 
 def target_of(interface: Interface, signature: str) -> Target:
-    return Target(interface.model, None if interface.floats else interface.version, signature)
+    return Target(interface.model, None if interface.tracks_latest else interface.version, signature)
 
 
 def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
@@ -284,5 +266,5 @@ def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
     return per_row and len(sizes) == 1 and () not in sizes
 
 
-def rows_of(inputs: Mapping[str, Array]) -> int:
+def count_rows(inputs: Mapping[str, Array]) -> int:
     return max((len(array) for array in inputs.values() if array.shape), default=1)

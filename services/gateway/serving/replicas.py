@@ -1,6 +1,6 @@
-"""The model servers behind the gateway: which of them gets a call, and what happens when one does not answer.
+"""The model server's replicas: which of them gets a call, and what happens when one does not answer.
 
-Everything here runs on the event loop's thread: no locks. Bytes go in and come out; who asks knows the messages.
+Everything here runs on the event loop's thread: no locks. Bytes go in and come out; the client knows the messages.
 """
 
 import asyncio
@@ -24,101 +24,101 @@ REGRESS = "/tensorflow.serving.PredictionService/Regress"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
-MARGIN_S = 0.02
-"""Kept back from every call, for the way home."""
+RETURN_MARGIN_S = 0.02
+"""Kept back from every call, for the way back to the client."""
 RETRY_WAIT_S = (0.02, 0.1)
-WORTH_RETRYING = 0.5
+MIN_RETRY_SHARE = 0.5
 """Share of the deadline that must be left for a second attempt."""
-RETRY_SHARE = 0.1
+MAX_RETRY_SHARE = 0.1
 RETRY_WINDOW_S = 10.0
-RETRIES_AT_LEAST = 3
+MIN_RETRIES = 3
 """Retries in the window that are allowed whatever their share."""
-AWAY_S = 1.0
-"""How long a server that could not be reached is asked only if no other is left."""
+AVOID_S = 1.0
+"""How long a replica that could not be reached is called only if no other is left."""
 SERVER_ERROR = 500
 
 
-class Servers:
-    """All model servers. Connections are opened by the first call."""
+class Replicas:
+    """All of them. Connections are opened by the first call."""
 
     def __init__(self, addresses: Sequence[str], metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._servers = [Server(address, clock) for address in addresses]
+        self._replicas = [Replica(address, clock) for address in addresses]
         self._budget = RetryBudget()
         self._metrics = metrics
         self._clock = clock
 
     async def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
-        """The reply of the least busy server that can be reached; once more if it was away and there is time.
+        """The response of the least busy replica that can be reached; once more if it was away and there is time.
 
-        To another server that is there, always: what did not reach the one that is gone costs the others nothing twice.
+        To another that is there, always: what did not reach the one that is gone costs the others nothing twice.
 
         Raises:
             ServingFailed: with the server's code and words.
         """
-        self._budget.request()
-        server = self._choose()
+        self._budget.add_request()
+        replica = self._choose()
         try:
-            return await self._ask(server, method, request, deadline)
+            return await self._send(replica, method, request, deadline)
         except ServingFailed as failure:
-            late = deadline.left_s < WORTH_RETRYING * deadline.total_s
+            late = deadline.left_s < MIN_RETRY_SHARE * deadline.total_s
             if failure.code is not grpc.StatusCode.UNAVAILABLE or late:
                 raise
-            if self._is_away(self._choose()) and not self._budget.retry():
+            if self._is_avoided(self._choose()) and not self._budget.try_spend():
                 raise
         self._metrics.serving_retries.inc()
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
-        return await self._ask(self._choose(), method, request, deadline)
+        return await self._send(self._choose(), method, request, deadline)
 
     async def close(self) -> None:
-        for server in self._servers:
-            await server.close()
+        for replica in self._replicas:
+            await replica.close()
 
-    def _choose(self) -> "Server":
-        return min(self._servers, key=lambda server: (self._is_away(server), server.in_flight))
+    def _choose(self) -> "Replica":
+        return min(self._replicas, key=lambda replica: (self._is_avoided(replica), replica.in_flight))
 
-    def _is_away(self, server: "Server") -> bool:
-        return server.away_until > self._clock()
+    def _is_avoided(self, replica: "Replica") -> bool:
+        return replica.avoid_until > self._clock()
 
-    async def _ask(self, server: "Server", method: str, request: bytes, deadline: Deadline) -> bytes:
-        left_s = deadline.left_s - MARGIN_S
+    async def _send(self, replica: "Replica", method: str, request: bytes, deadline: Deadline) -> bytes:
+        left_s = deadline.left_s - RETURN_MARGIN_S
         if left_s <= 0:
-            raise deadline.missed()
+            raise deadline.exceeded()
         try:
-            return await server.ask(method, request, left_s)
+            return await replica.call(method, request, left_s)
         except ServingFailed as failure:
             self._metrics.serving_errors.labels(failure.code.name).inc()
             if failure.status >= SERVER_ERROR:
-                log.warning("model server failed", code=failure.code.name, cause=str(failure), server=server.address)
+                log.warning("model server failed", code=failure.code.name, cause=str(failure), replica=replica.address)
             raise
 
 
-class Server:
+class Replica:
     """One address."""
 
     def __init__(self, address: str, clock: Callable[[], float]) -> None:
         self.address = address
         self._clock = clock
         self.in_flight = 0
-        self.away_until = 0.0
+        self.avoid_until = 0.0
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable] = {}
 
-    async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
+    async def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
         """One call; raises ``ServingFailed``."""
         self.in_flight += 1
         try:
-            reply: bytes = await self._method(method)(request, timeout=timeout_s)
+            response: bytes = await self._method(method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             code = error.code()
-            if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and lets go of what it has just taken
+            if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and drops what it has just taken
                 code = grpc.StatusCode.UNAVAILABLE
             if code is grpc.StatusCode.UNAVAILABLE:
-                self.away_until = self._clock() + AWAY_S
+                self.avoid_until = self._clock() + AVOID_S
             raise ServingFailed(code, error.details() or code.name) from None
         finally:
             self.in_flight -= 1
-        self.away_until = 0.0
-        return reply
+        self.avoid_until = 0.0
+        return response
 
     async def close(self) -> None:
         if self._channel:
@@ -133,7 +133,7 @@ class Server:
 
 
 class RetryBudget:
-    """Where no server is known to be there, retries are at most a tenth of the requests of the last 10 s.
+    """Where no replica is known to be there, retries are at most a tenth of the requests of the last 10 s.
 
     A server in trouble must not get twice the load.
 
@@ -144,20 +144,20 @@ class RetryBudget:
         self._requests: deque[float] = deque()
         self._retries: deque[float] = deque()
 
-    def request(self) -> None:
-        self._requests.append(_forget(self._requests))
+    def add_request(self) -> None:
+        self._requests.append(_drop_old(self._requests))
 
-    def retry(self) -> bool:
+    def try_spend(self) -> bool:
         """Whether one more is allowed; a yes spends it."""
-        now = _forget(self._retries)
-        _forget(self._requests)
-        if len(self._retries) >= max(RETRIES_AT_LEAST, RETRY_SHARE * len(self._requests)):
+        now = _drop_old(self._retries)
+        _drop_old(self._requests)
+        if len(self._retries) >= max(MIN_RETRIES, MAX_RETRY_SHARE * len(self._requests)):
             return False
         self._retries.append(now)
         return True
 
 
-def _forget(moments: deque[float]) -> float:
+def _drop_old(moments: deque[float]) -> float:
     """Drops what is older than the window; returns the time."""
     now = time.monotonic()
     while moments and moments[0] < now - RETRY_WINDOW_S:

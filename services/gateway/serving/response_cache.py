@@ -1,7 +1,7 @@
-"""Answers that were given before, for models that asked for it: same version, same inputs, same outputs.
+"""Cached responses, for models that are set for it: same version, same inputs, same outputs.
 
 Keyed by what the model would see, so one image gives one entry whether it came as JSON or in binary form. Bounded by
-memory: the least recently used answers go first. A failed call is never kept.
+memory: the least recently used are evicted first. A failed call is never cached.
 """
 
 import hashlib
@@ -15,58 +15,58 @@ from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching import Outputs, Target
 
 OVERHEAD_BYTES = 500
-"""About what the objects around the numbers of one answer take."""
+"""About what the objects around the numbers of one response take."""
 
 
 class ResponseCache:
-    """All kept answers. Safe for many threads."""
+    """All cached responses. Safe for many threads."""
 
-    def __init__(self, models: Collection[str], most_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, models: Collection[str], max_bytes: int, metrics: Metrics) -> None:
         self._models = frozenset(models)
-        self._answers: LRUCache[bytes, Outputs] = LRUCache(most_bytes, getsizeof=size_of)
+        self._outputs: LRUCache[bytes, Outputs] = LRUCache(max_bytes, getsizeof=estimate_bytes)
         self._lock = threading.Lock()
         self._metrics = metrics
 
     def key(self, target: Target, inputs: Mapping[str, Array]) -> bytes | None:
-        """What an answer is found by; None if this model's answers are not kept, or its version may change."""
-        return digest(target, inputs) if target.version is not None and target.model in self._models else None
+        """What outputs are found by; None if this model's are not cached, or its version may change."""
+        return hash_inputs(target, inputs) if target.version is not None and target.model in self._models else None
 
     def get(self, key: bytes, model: str) -> Outputs | None:
-        """The kept answer."""
+        """The cached outputs."""
         with self._lock:
-            found = self._answers.get(key)
-        self._metrics.cache_lookups.labels(model, "miss" if found is None else "hit").inc()
-        return found
+            cached = self._outputs.get(key)
+        self._metrics.cache_lookups.labels(model, "miss" if cached is None else "hit").inc()
+        return cached
 
-    def keep(self, key: bytes, answer: Outputs) -> None:
-        """Keeps an answer, unless it is larger than everything there is room for."""
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        """Caches outputs, unless they are larger than everything there is room for."""
         with self._lock:
-            if size_of(answer) <= self._answers.maxsize:
-                self._answers[key] = Outputs(own_copies(answer), answer.version, finite=answer.finite)
-            self._metrics.cache_bytes.set(self._answers.currsize)
+            if estimate_bytes(outputs) <= self._outputs.maxsize:
+                self._outputs[key] = Outputs(copy_arrays(outputs), outputs.version, finite=outputs.finite)
+            self._metrics.cache_bytes.set(self._outputs.currsize)
 
 
-def digest(target: Target, inputs: Mapping[str, Array]) -> bytes:
-    """BLAKE2b over everything that the answer depends on; each part is preceded by its length."""
-    found = hashlib.blake2b(repr(target).encode(), digest_size=32)
+def hash_inputs(target: Target, inputs: Mapping[str, Array]) -> bytes:
+    """BLAKE2b over everything that the outputs depend on; each part is preceded by its length."""
+    digest = hashlib.blake2b(repr(target).encode(), digest_size=32)
     for name in sorted(inputs):
         array = inputs[name]
-        found.update(f"{len(name)}:{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(f"{len(name)}:{name}:{array.dtype.str}:{array.shape}".encode())
         if array.dtype == object:
             for item in array.ravel():
-                found.update(b"%d:" % len(item))
-                found.update(item)
+                digest.update(b"%d:" % len(item))
+                digest.update(item)
         else:
-            found.update(array.tobytes())
-    return found.digest()
+            digest.update(array.tobytes())
+    return digest.digest()
 
 
-def own_copies(answer: Outputs) -> dict[str, Array]:
-    """Rows of a batch are views of it: kept as they are, they would keep all of it."""
-    return {name: array.copy() for name, array in answer.items()}
+def copy_arrays(outputs: Outputs) -> dict[str, Array]:
+    """Rows of a batch are views of it: cached as they are, they would keep all of it."""
+    return {name: array.copy() for name, array in outputs.items()}
 
 
-def size_of(answer: Outputs) -> int:
-    """Bytes that an answer takes, roughly."""
-    strings = sum(len(item) + 50 for array in answer.values() if array.dtype == object for item in array.ravel())
-    return OVERHEAD_BYTES + strings + sum(array.nbytes for array in answer.values())
+def estimate_bytes(outputs: Outputs) -> int:
+    """Bytes that outputs take, roughly."""
+    strings = sum(len(item) + 50 for array in outputs.values() if array.dtype == object for item in array.ravel())
+    return OVERHEAD_BYTES + strings + sum(array.nbytes for array in outputs.values())

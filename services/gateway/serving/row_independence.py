@@ -1,7 +1,7 @@
-"""Whether a SavedModel that nobody vouches for answers each row by itself, so that requests may share a run.
+"""Whether the rows of a SavedModel without a manifest are independent, so that requests may share a run.
 
-Found out by trying: after its first answers, a row is run again beside a strange one. If it is answered as it was
-alone, three times, requests share runs from then on; one different answer, and they never do. Rows that depend on their
+Found out by trying: after its first predictions, a row is run again beside a probe row. If its outputs are as they were
+alone, three times, requests share runs from then on; one difference, and they never do. Rows that depend on their
 neighbours (a softmax over the batch, normalisation by its mean) and models that draw random numbers are caught so.
 """
 
@@ -19,66 +19,66 @@ from modelyard.services.gateway.serving.batching import Call, Inputs, Outputs, T
 
 log = structlog.get_logger()
 
-TRIALS = 3
-MOST_ROWS = 8
-RELATIVE, ABSOLUTE = 1e-3, 1e-5
+REQUIRED_CHECKS = 3
+MAX_ROWS = 8
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-5
 """Kernels differ by batch size in the last digits."""
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 class Key(NamedTuple):
-    """What is tried, one version at a time."""
+    """What is checked, one version at a time."""
 
     model: str
     version: int
     signature: str
 
 
-class Independence:
+class RowIndependence:
     """What is known of each version. Runs on the event loop's thread: no locks."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._agreed: dict[Hashable, int] = {}
+        self._agreements: dict[Hashable, int] = {}
         self._verdicts: dict[Hashable, bool] = {}
-        self._trials: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[None]] = set()
 
-    def proven(self, key: Key) -> bool:
+    def is_proven(self, key: Key) -> bool:
         """Whether rows were found to be independent."""
         return self._verdicts.get(key, False)
 
-    def learn(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
-        """Tries with what was just answered, if the verdict is open; nobody waits for it."""
-        if key not in self._verdicts and not self._trials:
-            trial = asyncio.get_running_loop().create_task(self._try(key, target, inputs, alone))
-            self._trials.add(trial)
-            trial.add_done_callback(self._trials.discard)
+    def check(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
+        """Checks with what was just predicted, if the verdict is open; no request waits for it."""
+        if key not in self._verdicts and not self._checks:
+            check = asyncio.get_running_loop().create_task(self._check(key, target, inputs, alone))
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
 
-    async def _try(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
+    async def _check(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
         try:
-            beside = await self._call(target, with_stranger(inputs), Deadline.after(PATIENCE_S))
-        except ModelyardError as error:  # a stranger that the model does not take proves nothing
-            log.debug("trial failed", model=key.model, cause=str(error))
+            with_probe = await self._call(target, append_probe_row(inputs), Deadline.after(TIMEOUT_S))
+        except ModelyardError as error:  # a probe row that the model does not take proves nothing
+            log.debug("row independence check failed", model=key.model, cause=str(error))
             return
-        if beside.version != alone.version:
+        if with_probe.version != alone.version:
             return
-        if not agree(alone, beside):
+        if not rows_agree(alone, with_probe):
             self._verdicts[key] = False
             log.warning("rows depend on each other: requests do not share runs", **key._asdict())
             return
-        self._agreed[key] = self._agreed.get(key, 0) + 1
-        if self._agreed[key] >= TRIALS:
-            del self._agreed[key]
+        self._agreements[key] = self._agreements.get(key, 0) + 1
+        if self._agreements[key] >= REQUIRED_CHECKS:
+            del self._agreements[key]
             self._verdicts[key] = True
             log.info("rows are independent: requests share runs", **key._asdict())
 
 
-def with_stranger(inputs: Inputs) -> dict[str, Array]:
+def append_probe_row(inputs: Inputs) -> dict[str, Array]:
     """At most eight rows, and one of zeros or empty strings behind them."""
-    return {name: np.concatenate([array[:MOST_ROWS], stranger(array)]) for name, array in inputs.items()}
+    return {name: np.concatenate([array[:MAX_ROWS], probe_row(array)]) for name, array in inputs.items()}
 
 
-def stranger(array: Array) -> Array:
+def probe_row(array: Array) -> Array:
     if array.dtype != object:
         return np.zeros_like(array[:1])
     empty = np.empty_like(array[:1])
@@ -86,16 +86,16 @@ def stranger(array: Array) -> Array:
     return empty
 
 
-def agree(alone: Mapping[str, Array], beside: Mapping[str, Array]) -> bool:
-    """Whether the rows of ``alone`` are the first ones of ``beside``."""
-    if alone.keys() != beside.keys():
+def rows_agree(alone: Mapping[str, Array], with_probe: Mapping[str, Array]) -> bool:
+    """Whether the rows of ``alone`` are the first ones of ``with_probe``."""
+    if alone.keys() != with_probe.keys():
         return False
-    return all(_equal(array[:MOST_ROWS], beside[name][: min(len(array), MOST_ROWS)]) for name, array in alone.items())
+    return all(_equal(array[:MAX_ROWS], with_probe[name][: min(len(array), MAX_ROWS)]) for name, array in alone.items())
 
 
 def _equal(one: Array, other: Array) -> bool:
     if one.shape != other.shape:
         return False
     if one.dtype.kind == "f":
-        return np.allclose(one, other, RELATIVE, ABSOLUTE, equal_nan=True)
+        return np.allclose(one, other, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE, equal_nan=True)
     return bool((one == other).all())

@@ -1,6 +1,6 @@
-"""Which version answers, and how it is called.
+"""Which version answers, and its interface.
 
-Versions of ours are read from the store: rollout and manifest. For any other SavedModel the model server is asked.
+Published versions are read from the store: rollout and manifest. Of any other SavedModel the model server says it.
 """
 
 import hashlib
@@ -18,21 +18,18 @@ from modelyard.models.registry.batching_plan import read_plans
 from modelyard.models.registry.rollout import Rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
-from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound
-from modelyard.services.gateway.serving import interface as interfaces
-from modelyard.services.gateway.serving.interface import Interface, Trial
+from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound, not_found_text
+from modelyard.services.gateway.serving.interface import Experiment, Interface, published_interface
 
-KEY_HEADER = "X-Rollout-Key"
-"""Of who asks: equal keys get the same version."""
 PLAN_FRESH_S = 1.0
-"""How long a batching plan is believed; a version's manifest never changes."""
+"""How long a batching plan is not read again; a version's manifest never changes."""
 
 
-def choose(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
-    """The version that answers: the caller's, the labelled one, or the stable one or its canary, if there is one.
+def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
+    """The version that answers: the pinned one, the labelled one, or the stable one or its canary, if there is one.
 
     Args:
-        key: of who asks: the same key gets the same version as long as its canary's share does not fall.
+        key: of the client: the same key gets the same version as long as its canary's share does not fall.
 
     Raises:
         InvalidRequest: no version bears the label; in TensorFlow Serving's words.
@@ -44,12 +41,14 @@ def choose(rollout: Rollout, pinned: int | None, label: str | None, key: str | N
             raise InvalidRequest(f"Unrecognized servable version label: {label}")
         return rollout.all_labels[label]
     canary = rollout.canary
-    if canary and 100 * drawn(canary.version, key) < canary.percent:
+    if canary and 100 * draw_share(canary.version, key) < canary.percent:
         return canary.version
     return rollout.stable
 
 
-def chosen(rollout: Rollout | None, model: str, version: int | None, label: str | None, key: str | None) -> int | None:
+def resolve_version(
+    rollout: Rollout | None, model: str, version: int | None, label: str | None, key: str | None
+) -> int | None:
     """The version's number; None where only the model server knows.
 
     Raises:
@@ -58,13 +57,13 @@ def chosen(rollout: Rollout | None, model: str, version: int | None, label: str 
     """
     if rollout is None:
         return version
-    number = choose(rollout, version, label, key)
+    number = choose_version(rollout, version, label, key)
     if number is None:
-        raise ServableNotFound(f"{not_found(model, version)}; no version of it is stable yet")
+        raise ServableNotFound(f"{not_found_text(model, version)}; no version of it is stable yet")
     return number
 
 
-def drawn(version: int, key: str | None) -> float:
+def draw_share(version: int, key: str | None) -> float:
     """A number in 0..1: of the key, another one for each canary; or by chance."""
     if key is None:
         return random.random()
@@ -72,7 +71,7 @@ def drawn(version: int, key: str | None) -> float:
     return int.from_bytes(digest) / 2**56
 
 
-class Seen(NamedTuple):
+class CachedRollout(NamedTuple):
     """A rollout as it was last read."""
 
     path: str
@@ -81,12 +80,12 @@ class Seen(NamedTuple):
     rollout: Rollout
 
 
-class Versions:
-    """The store's side: rollouts and interfaces of published versions, each read once per change."""
+class PublishedVersions:
+    """Rollouts and interfaces of the store's versions, each read once per change."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rollouts: dict[str, Seen] = {}
+        self._rollouts: dict[str, CachedRollout] = {}
         self._interfaces: dict[tuple[str, int], tuple[float, Interface]] = {}
 
     def models(self) -> tuple[str, ...]:
@@ -95,24 +94,24 @@ class Versions:
 
     def rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
-        seen = self._rollouts.get(model)
+        cached = self._rollouts.get(model)
         try:
-            path = seen.path if seen else str(self._store.folder(model) / rollouts.FILE)
+            path = cached.path if cached else str(self._store.folder(model) / rollouts.FILE)
             found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than asking
         except (FileNotFoundError, UnknownName):
             return None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if seen is None or seen.stamp != stamp:
-            seen = self._rollouts[model] = Seen(path, stamp, read_rollout(self._store, model))
-        return seen.rollout
+        if cached is None or cached.stamp != stamp:
+            cached = self._rollouts[model] = CachedRollout(path, stamp, read_rollout(self._store, model))
+        return cached.rollout
 
     def interface(self, model: str, version: int) -> Interface | None:
         """A published version's interface; None where there is no manifest."""
-        looked_at, kept = self._interfaces.get((model, version), (0.0, None))
-        if time.monotonic() - looked_at < PLAN_FRESH_S:
-            return kept
+        read_at, cached = self._interfaces.get((model, version), (0.0, None))
+        if time.monotonic() - read_at < PLAN_FRESH_S:
+            return cached
         try:
-            found = kept or interfaces.published(self._store.manifest(model, version))
+            found = cached or published_interface(self._store.manifest(model, version))
         except UnknownName:
             return None
         plan = read_plans(self._store, model).plans.get(version)
@@ -121,15 +120,15 @@ class Versions:
         return found
 
 
-def on_trial(interface: Interface, rollout: Rollout) -> Interface:
-    """Marked with the canary and the shadow, if there are any, that its answers are to be compared with."""
+def with_experiment(interface: Interface, rollout: Rollout) -> Interface:
+    """With the canary and the shadow that it is to be compared with, if there are any."""
     if rollout.canary is None and rollout.shadow is None:
         return interface
-    return replace(interface, trial=Trial(rollout.canary, rollout.shadow))
+    return replace(interface, experiment=Experiment(rollout.canary, rollout.shadow))
 
 
-def newest_available(model: str, statuses: tuple[VersionStatus, ...]) -> int:
-    """What TensorFlow Serving gives to a caller who names no version.
+def newest_ready_version(model: str, statuses: tuple[VersionStatus, ...]) -> int:
+    """What TensorFlow Serving gives to a client that names no version.
 
     Raises:
         ServingFailed: UNAVAILABLE while versions are loading, else NOT_FOUND.
@@ -139,10 +138,4 @@ def newest_available(model: str, statuses: tuple[VersionStatus, ...]) -> int:
         return max(ready)
     if any(entry.state in ("START", "LOADING") for entry in statuses):
         raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{model} is being loaded; try again in a moment")
-    raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found(model, None))
-
-
-def not_found(model: str, version: int | None) -> str:
-    """In TensorFlow Serving's words."""
-    wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
-    return f"Servable not found for request: {wanted}"
+    raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found_text(model, None))

@@ -1,5 +1,6 @@
 """How the ledger's database is opened."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +32,34 @@ def open_engine(url: str) -> Engine:
 
 def _sqlite_pragmas(connection: Any, _: object) -> None:
     """WAL lets readers go on while a writer writes; FULL makes an accepted job survive a power cut."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _use_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(connection: Any) -> None:
+    """Sets the journal mode of the file.
+
+    Two programs that open a new file at once both hold its read lock and want its write lock. SQLite refuses one of
+    them at once, without its busy timeout, for neither could ever go on. The one that was refused tries again.
+    """
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random  # seldom needed
+
+        wait = wait_random(min=0.001, max=0.05)
+        for attempt in Retrying(
+            retry=retry_if_exception(_is_busy), stop=stop_after_delay(BUSY_TIMEOUT_S), wait=wait, reraise=True
+        ):
+            with attempt:
+                connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.__main__ import PortTaken, listen, until_listening
 from modelyard.services.gateway.http.greenlets import EventLoop
-from modelyard.services.gateway.server.rsgi import Front
+from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
@@ -119,7 +119,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             settings = GatewaySettings(port=taken.getsockname()[1])
-            server = listen(Front(app.wsgi_app, settings, loop, app.extensions["fast_lane"].answer), settings)
+            server = listen(RsgiApp(app.wsgi_app, settings, loop, app.extensions["fast_path"].respond), settings)
             await until_listening(settings, asyncio.create_task(server.serve()))
 
     loop = EventLoop()

@@ -36,7 +36,7 @@ def feedback(settings: GatewaySettings) -> Iterator[Feedback]:
 
 
 def written(app: Flask) -> None:
-    app.extensions["serving"].capture.close()
+    app.extensions["predictor"].capture.close()
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_a_rate_of_nothing_keeps_nothing(filled: Store, server: FakeModelServer,
 
     app = create_app(settings.model_copy(update={"capture_rate": 0.0}))
     answer = app.test_client().post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0]]})
-    app.extensions["serving"].close()
+    app.extensions["predictor"].close()
     assert (answer.status_code, len(server.calls), filled.models()[0]) == (200, 1, DIGITS)
     with pytest.raises(UnknownAnswer):
         Feedback(settings.ledger).answer(answer.headers["X-Request-Id"])

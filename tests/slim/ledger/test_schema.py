@@ -8,19 +8,20 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import make_url, text
+from sqlalchemy import Engine, make_url, text
 
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger import Ledger, State
 from modelyard.services.ledger.observations import Observations
 from modelyard.services.ledger.sql import schema
-from modelyard.services.ledger.sql.engine import open_engine
+from modelyard.services.ledger.sql.engine import open_engine, storage_errors
 from modelyard.services.ledger.sql.tables import Table
 from modelyard.services.ledger.triggers import Triggers
 from tests.support.postgres import PASSWORD, Postgres
@@ -81,10 +82,24 @@ def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -
 
 def test_of_many_who_migrate_at_once_one_does(empty_url: str) -> None:
     """As when gateway and trainers start together."""
-    failures = at_once(lambda: migrate(empty_url))
+    failures = at_once(*4 * [lambda: migrate(empty_url)])
     assert failures == []
     with closing(Ledger(empty_url)) as ledger:
         assert ledger.jobs() == ()
+
+
+def test_of_many_who_open_a_new_file_at_once_none_is_refused(tmp_path: Path) -> None:
+    """SQLite does not wait by itself while two set the journal mode of one file: one in five of these files had it."""
+    for number in range(50):
+        engines = [open_engine(f"sqlite:///{tmp_path}/{number}.db") for _ in range(8)]
+        assert at_once(*[partial(write, engine) for engine in engines]) == []
+
+
+def write(engine: Engine) -> None:
+    with storage_errors(), engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS rows (id INTEGER)"))
+        connection.execute(text("INSERT INTO rows VALUES (1)"))
+    engine.dispose()
 
 
 def test_the_tables_of_a_newer_release_are_left_alone(empty_url: str) -> None:
@@ -150,7 +165,7 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
     """Neither takes the other's state away."""
     since, won = datetime.now(UTC), []
     with closing(Observations(ledger_url)) as found:
-        assert at_once(lambda: won.append(found.judge("m", since, 0, {"by": "one of us"}))) == []
+        assert at_once(*4 * [lambda: won.append(found.judge("m", since, 0, {"by": "one of us"}))]) == []
         assert sorted(won) == [False, False, False, True]
         assert found.verdict("m", since) == (1, {"by": "one of us"})
 
@@ -158,7 +173,7 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
     """Both callers are told that it is set."""
     with closing(Triggers(ledger_url)) as found:
-        assert at_once(lambda: found.put("m", "t", {"cron": "0 3 * * *"})) == []
+        assert at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []
         (kept,) = found.all("m")
         assert kept.revision == 4
 
@@ -168,19 +183,19 @@ def migrate(url: str) -> None:
         ledger.migrate()
 
 
-def at_once(action: Callable[[], object]) -> list[Exception]:
-    """Four times, in as many threads; what was raised."""
+def at_once(*actions: Callable[[], object]) -> list[Exception]:
+    """Each in a thread of its own; what was raised."""
     failures: list[Exception] = []
-    barrier = threading.Barrier(4)
+    barrier = threading.Barrier(len(actions))
 
-    def act() -> None:
+    def act(action: Callable[[], object]) -> None:
         barrier.wait()
         try:
             action()
         except StorageFailed as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=act) for _ in range(4)]
+    threads = [threading.Thread(target=act, args=(action,)) for action in actions]
     for thread in threads:
         thread.start()
     for thread in threads:

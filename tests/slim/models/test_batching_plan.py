@@ -21,6 +21,7 @@ from modelyard.models.registry.batching_plan import (
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.services.cli.commands.plan_batches import measure, repeated
+from modelyard.services.gateway.http.paths import Servable
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
 CURVE = (
@@ -77,11 +78,11 @@ def test_the_gateway_keeps_to_a_plan(client: FlaskClient, filled: Store, server:
 
 def test_a_running_gateway_takes_a_plan_up_by_itself(client: FlaskClient, filled: Store) -> None:
     """Within a second or so."""
-    serving = client.application.extensions["serving"]
-    assert serving.interface(HALF_PLUS).max_batch is None
+    predictor = client.application.extensions["predictor"]
+    assert predictor.interface(Servable(HALF_PLUS)).max_batch is None
     write_plan(filled, HALF_PLUS, plan(2, 2))
     deadline = time.monotonic() + 60
-    while serving.interface(HALF_PLUS).max_batch != 2:
+    while predictor.interface(Servable(HALF_PLUS)).max_batch != 2:
         assert time.monotonic() < deadline
 
 

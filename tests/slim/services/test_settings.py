@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.services.cli.reference.settings_page import PROCESSES, page
+from modelyard.services.cli.reference.settings_page import PROCESSES
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.settings import InvalidSettings, Settings, masked
 from modelyard.services.trainer.settings import TrainerSettings
-from tests.support.repository import ROOT
 
 
 def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +70,3 @@ def test_every_setting_is_described_and_has_a_default(settings: type[Settings]) 
     """An empty environment is enough to start."""
     assert [name for name, field in settings.model_fields.items() if not field.description] == []
     settings.load()
-
-
-def test_the_page_is_up_to_date() -> None:
-    """``make docs`` writes it."""
-    assert (ROOT / "docs" / "settings.md").read_text() == page()

@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs.tensors import at, shape_text
+from modelyard.services.gateway.codecs.tensors import index_text, shape_text
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 DATATYPES = {
@@ -53,7 +53,7 @@ def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
         InvalidRequest: more or fewer bytes than the shape takes, a BOOL that is neither 0 nor 1, a number not finite.
     """
     if spec.dtype == "string":
-        return strings(spec.name, shape, content)
+        return decode_strings(spec.name, shape, content)
     dtype = np.dtype(spec.dtype).newbyteorder("<")
     expected = math.prod(shape) * dtype.itemsize
     if len(content) != expected:
@@ -79,10 +79,10 @@ def check_values(name: str, shape: Shape, flat: Array, dtype: str) -> None:
         return
     if odd.any():
         first = int(odd.argmax())
-        raise InvalidRequest(f"{name}{at(first, shape)}: expected {wanted}, received {flat[first]}")
+        raise InvalidRequest(f"{name}{index_text(first, shape)}: expected {wanted}, received {flat[first]}")
 
 
-def strings(name: str, shape: Shape, content: memoryview) -> Array:
+def decode_strings(name: str, shape: Shape, content: memoryview) -> Array:
     """BYTES as an object array of ``bytes``; raises ``InvalidRequest`` where lengths and bytes disagree."""
     count, end = math.prod(shape), 0
     if count * LENGTH.size > len(content):  # before an array of that size is made
@@ -96,14 +96,16 @@ def strings(name: str, shape: Shape, content: memoryview) -> Array:
         end = start + LENGTH.unpack_from(content, end)[0] if start <= len(content) else start
         if end > len(content):
             missing = f"{end - len(content)} bytes too few"
-            raise InvalidRequest(f"{name}{at(index, shape)}: expected a length and as many bytes, received {missing}")
+            raise InvalidRequest(
+                f"{name}{index_text(index, shape)}: expected a length and as many bytes, received {missing}"
+            )
         array[index] = bytes(content[start:end])
     if end != len(content):
         raise InvalidRequest(f"{name}: expected {end} bytes by its lengths, received {len(content)}")
     return array.reshape(shape)
 
 
-def lone(spec: TensorSpec, body: bytes) -> Array:
+def decode_single(spec: TensorSpec, body: bytes) -> Array:
     """A body that is one tensor and nothing else; its shape follows from its size. BYTES are one element, as it is.
 
     Raises:
@@ -115,10 +117,10 @@ def lone(spec: TensorSpec, body: bytes) -> Array:
         array = np.empty(1, dtype=object)
         array[0] = body
         return array.reshape((1,) * len(spec.shape or (1,)) if spec.shape != () else ())
-    return from_binary(spec, deduced(spec, len(body)), memoryview(body))
+    return from_binary(spec, deduce_shape(spec, len(body)), memoryview(body))
 
 
-def deduced(spec: TensorSpec, size: int) -> Shape:
+def deduce_shape(spec: TensorSpec, size: int) -> Shape:
     """The only shape of a spec that takes this many bytes."""
     open_sizes = (spec.shape or ()).count(None)
     if spec.shape is None or open_sizes > 1:

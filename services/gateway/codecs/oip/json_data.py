@@ -11,14 +11,14 @@ import numpy as np
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.oip.binary import Shape
-from modelyard.services.gateway.codecs.oip.json_fast import Numbers, floats, plain
+from modelyard.services.gateway.codecs.oip.json_fast import RawData, decode_floats, parse_data
 from modelyard.services.gateway.codecs.tensors import (
-    at,
     check_types,
+    describe,
     flatten,
-    numbers,
+    index_text,
     shape_text,
-    shown,
+    to_numbers,
 )
 from modelyard.services.gateway.http.errors import InvalidRequest
 
@@ -35,27 +35,27 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
     """
     if spec.dtype == "float16":
         raise InvalidRequest(f"{spec.name}: FP16 has no JSON form; send it as binary data")
-    if isinstance(data, Numbers):
-        quick = floats(spec, shape, data)
+    if isinstance(data, RawData):
+        quick = decode_floats(spec, shape, data)
         if quick is not None:
             return quick
-        data = plain(data)
+        data = parse_data(data)
     found, leaves = flatten(spec.name, data)
     allowed = dict.fromkeys((shape, (math.prod(shape),)))
     if found not in allowed:
         wanted = " or ".join(map(shape_text, allowed))
         raise InvalidRequest(f"{spec.name}: expected data of shape {wanted}, received {shape_text(found)}")
     if spec.dtype == "string":
-        return texts(spec, shape, leaves)
+        return decode_texts(spec, shape, leaves)
     check_types(spec, shape, leaves)
-    return numbers(spec, shape, leaves)
+    return to_numbers(spec, shape, leaves)
 
 
-def texts(spec: TensorSpec, shape: Shape, leaves: list[Any]) -> Array:
+def decode_texts(spec: TensorSpec, shape: Shape, leaves: list[Any]) -> Array:
     odd = next((i for i, leaf in enumerate(leaves) if type(leaf) is not str), None)
     if odd is not None:
         raise InvalidRequest(
-            f"{spec.name}{at(odd, shape)}: expected a string, received {shown(leaves[odd])}; "
+            f"{spec.name}{index_text(odd, shape)}: expected a string, received {describe(leaves[odd])}; "
             "what is not text can be sent as binary data"
         )
     array = np.empty(len(leaves), dtype=object)

@@ -16,80 +16,79 @@ import simdjson
 
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import tfs_json as json_form
-from modelyard.services.gateway.codecs import tfs_json_fast as fast_json
+from modelyard.services.gateway.codecs import tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.oip.binary import Shape
+from modelyard.services.gateway.codecs.tensors import MAX_RANK
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 _DATA = re.compile(rb'"data"\s*:\s*(?=\[)')
 _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[],")))
 _BETWEEN = b" \t\r\n,"
-MOST_VALUES = 250_000
+MAX_VALUES = 250_000
 """Beyond this, patterns to compare with would be large."""
-MOST_DIMENSIONS = 32
-PLACE = secrets.token_hex(8)
-"""Nothing that a caller could have written."""
-SHORT = 1024
+PLACEHOLDER = secrets.token_hex(8)
+"""Nothing that a client could have written."""
+MIN_BYTES = 1024
 """Bodies for which this does not pay."""
 
 
 @dataclass(frozen=True)
-class Numbers:
+class RawData:
     """JSON text that is a list, probably of numbers; not yet looked at."""
 
     text: bytes
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A body with a place holder for its only ``data``, and the text of that."""
+class CutBody:
+    """A body with a placeholder for its only ``data``, and the text of that."""
 
     rest: bytes
-    data: Numbers
+    data: RawData
 
 
-def cut(body: bytes) -> Cut | None:
+def cut_data(body: bytes) -> CutBody | None:
     """Takes the data out, up to where an object ends or a string begins; among numbers there is neither.
 
     None where this does not pay, or there is not exactly one ``data``.
     """
-    found = _DATA.match(body, body.find(b'"data"')) if len(body) > SHORT and body.count(b'"data"') == 1 else None
+    found = _DATA.match(body, body.find(b'"data"')) if len(body) > MIN_BYTES and body.count(b'"data"') == 1 else None
     if found is None:
         return None
     start, end = found.end(), body.find(b"}", found.end())
     quote = body.find(b'"', start, end)
     text = body[start : end if quote < 0 else quote].rstrip(_BETWEEN)
-    return Cut(body[:start] + b'"' + PLACE.encode() + b'"' + body[start + len(text) :], Numbers(text))
+    return CutBody(body[:start] + b'"' + PLACEHOLDER.encode() + b'"' + body[start + len(text) :], RawData(text))
 
 
-def put_back(cut: Cut, inputs: Any) -> bool:
+def restore_data(cut: CutBody, inputs: Any) -> bool:
     """Puts the data where it stood, if that was in the only input."""
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         return False
-    if inputs[0].get("data") != PLACE:
+    if inputs[0].get("data") != PLACEHOLDER:
         return False
     inputs[0]["data"] = cut.data
     return True
 
 
-def plain(data: Numbers) -> Any:
+def parse_data(data: RawData) -> Any:
     """The usual nested lists, with the usual errors."""
-    if (deepest := json_form.depth(data.text)) > MOST_DIMENSIONS:
-        raise InvalidRequest(f"data: expected lists nested at most {MOST_DIMENSIONS} deep, received {deepest}")
+    if (deepest := tfs_json.depth(data.text)) > MAX_RANK:
+        raise InvalidRequest(f"data: expected lists nested at most {MAX_RANK} deep, received {deepest}")
     try:
         return orjson.loads(data.text)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"malformed JSON in data: {error}") from None
 
 
-def floats(spec: TensorSpec, shape: Shape, data: Numbers) -> Array | None:
+def decode_floats(spec: TensorSpec, shape: Shape, data: RawData) -> Array | None:
     """The tensor of this shape, from flat or nested JSON; None if the text is anything else, or a number not finite."""
     text, size = data.text, math.prod(shape)
-    if spec.dtype not in ("float32", "float64") or not 0 < size <= MOST_VALUES or not shape:
+    if spec.dtype not in ("float32", "float64") or not 0 < size <= MAX_VALUES or not shape:
         return None
     structure = text.translate(None, _NOT_STRUCTURE)
     flat = len(structure) == size + 1 and structure == b"[" + b"," * (size - 1) + b"]"
-    if not flat and fast_json.count(structure, shape[1:], shape[0]) != shape[0]:
+    if not flat and tfs_json_fast.count_rows(structure, shape[1:], shape[0]) != shape[0]:
         return None
     try:
         parsed: Any = simdjson.Parser().parse(text)

@@ -225,7 +225,7 @@ def test_answers_of_another_model_are_not_there(
     client.post(f"/v1/models/{MINE}:predict", json=BODY, headers={**whole, "X-Request-Id": "mine"})
     image = {"instances": [[[[0.0]] * 28] * 28]}
     assert client.post(f"/v1/models/{FOREIGN}:predict", json=image, headers={**whole, "X-Request-Id": "foreign"}).json
-    app.extensions["serving"].capture.close()
+    app.extensions["predictor"].capture.close()
     key = shown(narrow[Role.PREDICTOR])
     assert client.get("/api/answers/mine", headers=key).status_code == 200
     hidden, unknown = (client.get(f"/api/answers/{name}", headers=key) for name in ("foreign", "none"))
@@ -236,7 +236,7 @@ def test_answers_of_another_model_are_not_there(
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
     assert told == [404, 201]
-    examples = app.extensions["serving"].capture.feedback.examples(MINE, most=10)
+    examples = app.extensions["predictor"].capture.feedback.examples(MINE, most=10)
     assert [example.client for example in examples] == ["predictor"]
 
 

@@ -13,7 +13,6 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from modelyard.models.registry.store import Store
-from modelyard.services.cli.reference.permissions_page import page
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Permission
 from modelyard.services.gateway.settings import GatewaySettings
@@ -21,7 +20,6 @@ from modelyard.services.keys import Role
 from tests.slim.conftest import opened
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of, revoke, shown
-from tests.support.repository import ROOT
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
 """Parts of paths by their converter."""
@@ -255,11 +253,6 @@ def test_strict_headers_are_on_every_answer(client: FlaskClient, keys: Mapping[R
         assert policy.startswith("default-src 'none'; ")
         assert "frame-ancestors 'none'" in policy
         assert ("script-src" in policy) == (path == "/docs/" and answer.status_code == 200)
-
-
-def test_the_page_of_permissions_is_up_to_date() -> None:
-    """``make docs`` writes it."""
-    assert (ROOT / "docs" / "permissions.md").read_text() == page()
 
 
 def test_permissions_say_what_views_do() -> None:

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
-from modelyard.services.gateway.codecs import tfs_json as json_form
-from modelyard.services.gateway.codecs import tfs_json_fast as fast_json
+from modelyard.services.gateway.codecs import tfs_json, tfs_json_fast
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
 
@@ -24,14 +23,14 @@ def interface(*shape: int, dtype: str = "float32") -> Interface:
 
 def carefully(body: bytes, taken: Interface) -> Any:
     try:
-        asked = json_form.parse(body, 32)
-        return json_form.inputs_of(asked, taken.signatures["serving_default"], 256)[1]["x"]
+        asked = tfs_json.parse(body, 32)
+        return tfs_json.decode_inputs(asked, taken.signatures["serving_default"], 256)[1]["x"]
     except InvalidRequest:
         return None
 
 
 def quickly(body: bytes, taken: Interface) -> Any:
-    found = fast_json.decode(body, taken, 256)
+    found = tfs_json_fast.decode(body, taken, 256)
     return None if found is None else found["x"]
 
 

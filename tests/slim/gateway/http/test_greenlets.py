@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelyard.services.gateway.http import greenlets as waiting
-from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name")
 
@@ -38,7 +37,7 @@ def test_many_functions_wait_at_once_on_one_thread() -> None:
         def view(number: int) -> tuple[int, int]:
             return loop.wait_for(later(number)) + loop.wait_for(later(1)), threading.get_ident()
 
-        return await asyncio.gather(*(waiting.run(lambda n=n: view(n)) for n in range(50)))  # type: ignore[misc]
+        return await asyncio.gather(*(run_in_greenlet(lambda n=n: view(n)) for n in range(50)))  # type: ignore[misc]
 
     found = asyncio.run(run())
     assert found == [(number + 1, threading.get_ident()) for number in range(50)]
@@ -62,7 +61,7 @@ def test_errors_come_out_where_they_are_waited_for() -> None:
                 loop.wait_for(fails())
             return "handled"
 
-        return await waiting.run(view)
+        return await run_in_greenlet(view)
 
     assert asyncio.run(run()) == "handled"
 
@@ -78,7 +77,7 @@ def test_each_function_has_its_own_context_variables() -> None:
             loop.wait_for(later(0))
             return NAME.get()
 
-        return await asyncio.gather(*(waiting.run(lambda n=n: view(n)) for n in "abc"))  # type: ignore[misc]
+        return await asyncio.gather(*(run_in_greenlet(lambda n=n: view(n)) for n in "abc"))  # type: ignore[misc]
 
     assert asyncio.run(run()) == ["a", "b", "c"]
 
@@ -96,7 +95,7 @@ def test_cancellation_reaches_the_function() -> None:
             finally:
                 unwound.append(True)
 
-        task = asyncio.create_task(waiting.run(view))
+        task = asyncio.create_task(run_in_greenlet(view))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -6,39 +6,23 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from flask import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from werkzeug.test import EnvironBuilder
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.tfserving.messages import input_pb2
-from modelyard.services.gateway.codecs import (
-    csv_rows as csv_form,
-)
-from modelyard.services.gateway.codecs import (
-    request as payload,
-)
-from modelyard.services.gateway.codecs import (
-    tf_examples as examples_form,
-)
-from modelyard.services.gateway.codecs import (
-    tfs_json as json_form,
-)
-from modelyard.services.gateway.codecs import (
-    tfs_json_errors as json_faults,
-)
-from modelyard.services.gateway.inference import bulk_batch as line_batch
-from modelyard.services.gateway.inference import multipart
+from modelyard.services.gateway.codecs import csv_rows, request, tf_examples, tfs_json, tfs_json_errors
+from modelyard.services.gateway.codecs.request import PredictCall
+from modelyard.services.gateway.http.body import HttpRequest
+from modelyard.services.gateway.inference import bulk_batch, multipart
 from modelyard.services.gateway.inference.bulk_lines import Line, Lines
-from modelyard.services.gateway.serving import interface
-from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.serving.interface import Interface, published_interface
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS, encoded
 from tests.support.versions import seal_as
 
-INTERFACES = {model: interface.published(seal_as(model, **KINDS[model])(1, {})) for model in KINDS}
+INTERFACES = {model: published_interface(seal_as(model, **KINDS[model])(1, {})) for model in KINDS}
 LIMITS = GatewaySettings()
 
 keys = st.sampled_from(
@@ -79,14 +63,10 @@ line_bodies = st.lists(
 )
 
 
-def sent(body: bytes, content_type: str) -> Request:
-    builder = EnvironBuilder(method="POST", input_stream=None, data=body, content_type=content_type or None)
-    return Request(builder.get_environ())
-
-
-def outcome(body: bytes, content_type: str, version: Interface) -> payload.Decoded | ModelyardError:
+def outcome(body: bytes, content_type: str, version: Interface) -> PredictCall | ModelyardError:
+    headers = {"content-type": content_type} if content_type else {}
     try:
-        return payload.decode(sent(body, content_type), version, LIMITS)
+        return request.decode(HttpRequest(headers, body), version, LIMITS)
     except ModelyardError as refused:
         return refused
 
@@ -138,7 +118,7 @@ def brackets(body: bytes) -> Iterator[int]:
 @given(json_bodies)
 def test_depth_is_what_a_plain_loop_finds(body: bytes) -> None:
     """The fast scan agrees with the obvious one on any JSON."""
-    assert payload.json_form.depth(body) == max(brackets(body), default=0)
+    assert tfs_json.depth(body) == max(brackets(body), default=0)
 
 
 FOREIGN = [
@@ -158,10 +138,10 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
     asked = {**body, "instances" if rows else "inputs": body.get("instances", [1.5])}
     asked.pop("inputs" if rows else "instances", None)
     signature = SignatureSpec(inputs=specs, outputs=())
-    found = or_refusal(lambda: json_form.inputs_of(asked, signature, 256, shaped=False))
+    found = or_refusal(lambda: tfs_json.decode_inputs(asked, signature, 256, shaped=False))
     if found:
         named = {spec.name: spec for spec in specs}
-        find = json_faults.in_rows if rows else json_faults.in_columns
+        find = tfs_json_errors.check_rows if rows else tfs_json_errors.check_columns
         find(asked["instances" if rows else "inputs"], named)
         for name, array in found[1].items():
             assert array.dtype == (object if named[name].dtype == "string" else named[name].dtype)
@@ -172,7 +152,7 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
 def test_any_table_is_understood_or_refused(body: bytes) -> None:
     """What is let through is finite numbers."""
     spec = TensorSpec(name="vectors", dtype="float32", shape=(None, 2))
-    found = or_refusal(lambda: csv_form.decode(body, spec, 256))
+    found = or_refusal(lambda: csv_rows.decode(body, spec, 256))
     if found is not None:
         assert (found.shape[1], bool(np.isfinite(found).all())) == (2, True)
 
@@ -181,7 +161,7 @@ def test_any_table_is_understood_or_refused(body: bytes) -> None:
 @given(forms)
 def test_any_form_is_understood_or_refused(body: bytes) -> None:
     """At most so many files, of no more bytes than arrived."""
-    found = or_refusal(lambda: multipart.uploads_of(body, b"b", 3))
+    found = or_refusal(lambda: multipart.parse_uploads(body, b"b", 3))
     if found is not None:
         assert 1 <= len(found) <= 3
         assert sum(len(upload.content) for upload in found) <= len(body)
@@ -192,7 +172,7 @@ def test_any_form_is_understood_or_refused(body: bytes) -> None:
 def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
     """As many as came."""
     found = input_pb2.Input()
-    if or_refusal(lambda: examples_form.fill_input(found, body, 256) or True):
+    if or_refusal(lambda: tf_examples.fill_input(found, body, 256) or True):
         filled = found.example_list_with_context if "context" in body else found.example_list
         assert len(filled.examples) == len(body["examples"])
 
@@ -202,16 +182,16 @@ def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
 @given(line_bodies)
 def test_any_line_is_understood_or_refused_alone(model: str, contents: list[bytes]) -> None:
     """Each has a row or an error, whatever stands in the others."""
-    task = line_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None)
+    task = bulk_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None)
     refused: dict[int, Any] = {}
     lines = [Line(number, content) for number, content in enumerate(contents, 1) if b"\n" not in content]
-    groups = line_batch.groups(task, lines, refused) if lines else []
+    groups = bulk_batch.group_lines(task, lines, refused) if lines else []
     placed = [position for positions, _ in groups for position in positions]
     assert sorted([*placed, *refused]) == list(range(len(lines)))
     assert all(len(array) == len(positions) for positions, inputs in groups for array in inputs.values())
     for positions, inputs in groups:
         for row, position in enumerate(positions):
-            alone = line_batch.inputs_of(task, lines[position])
+            alone = bulk_batch.decode_line(task, lines[position])
             assert all(np.array_equal(inputs[name][row : row + 1], alone[name]) for name in inputs)
 
 

@@ -5,26 +5,16 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from flask import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
-from werkzeug.test import EnvironBuilder
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import Manifest, TensorSpec
-from modelyard.services.gateway.codecs.oip import (
-    binary as v2_binary,
-)
-from modelyard.services.gateway.codecs.oip import (
-    json_data as v2_data,
-)
-from modelyard.services.gateway.codecs.oip import (
-    json_fast as v2_fast,
-)
-from modelyard.services.gateway.codecs.oip import (
-    request as v2_form,
-)
+from modelyard.services.gateway.codecs.oip import binary, json_data, json_fast
+from modelyard.services.gateway.codecs.oip import request as oip_request
+from modelyard.services.gateway.codecs.oip.request import HEADER, InferCall
+from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS
@@ -37,7 +27,7 @@ def interface_of(said: Manifest) -> Interface:
 
 INTERFACES = {model: interface_of(seal_as(model, **KINDS[model])(1, {})) for model in KINDS}
 LIMITS = GatewaySettings()
-NUMBERS = sorted(set(v2_binary.DATATYPES) - {"string"})
+NUMBERS = sorted(set(binary.DATATYPES) - {"string"})
 SHAPES = arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
@@ -63,8 +53,8 @@ def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
 @given(tensors(), st.integers(0, 3))
 def test_binary_tensors_come_back_as_they_went(array: np.ndarray[Any, Any], offset: int) -> None:
     """Every type and shape, wherever in the body they begin."""
-    content = bytes(offset) + b"".join([v2_binary.to_binary(array)])
-    found = v2_binary.from_binary(spec_of(array), array.shape, memoryview(content)[offset:])
+    content = bytes(offset) + b"".join([binary.to_binary(array)])
+    found = binary.from_binary(spec_of(array), array.shape, memoryview(content)[offset:])
     assert (found.shape, found.dtype.name) == (array.shape, array.dtype.name)
     assert found.tolist() == array.tolist()
 
@@ -73,9 +63,9 @@ def test_binary_tensors_come_back_as_they_went(array: np.ndarray[Any, Any], offs
 @given(tensors().filter(lambda array: array.dtype not in (np.float16, object)))
 def test_json_tensors_come_back_as_they_went(array: np.ndarray[Any, Any]) -> None:
     """To the last digit, flat and nested."""
-    flat = orjson.loads(orjson.dumps(v2_data.to_data("a", array), option=orjson.OPT_SERIALIZE_NUMPY))
+    flat = orjson.loads(orjson.dumps(json_data.to_data("a", array), option=orjson.OPT_SERIALIZE_NUMPY))
     for data in (flat, array.tolist()) if array.size else (flat,):
-        found = v2_data.from_data(spec_of(array), array.shape, data)
+        found = json_data.from_data(spec_of(array), array.shape, data)
         assert found.dtype == array.dtype
         assert np.array_equal(found, array)
 
@@ -84,9 +74,9 @@ def test_numbers_are_not_copied() -> None:
     """An input is a view of the body, and the bytes of an output are the output's own."""
     body = bytes(range(16))
     spec = TensorSpec(name="a", dtype="float32", shape=(None,))
-    array = v2_binary.from_binary(spec, (3,), memoryview(body)[4:])
+    array = binary.from_binary(spec, (3,), memoryview(body)[4:])
     assert np.shares_memory(array, np.frombuffer(body, np.uint8))
-    assert np.shares_memory(v2_binary.to_binary(array), array)
+    assert np.shares_memory(binary.to_binary(array), array)
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,11 +90,11 @@ def test_both_ways_to_read_json_agree(images: np.ndarray[Any, Any], data: st.Dat
     body = orjson.dumps(
         {"id": '"data": [1]', "inputs": [given_input], "parameters": {"x": "data:[1]"}}, option=indented
     )
-    quick = v2_form.opened(body, LIMITS.max_depth)["inputs"][0]["data"]
+    quick = oip_request.parse_head(body, LIMITS.max_depth)["inputs"][0]["data"]
     (spec,) = INTERFACES[DIGITS].signatures["serving_default"].inputs
-    found = v2_fast.floats(spec, images.shape, quick)
+    found = json_fast.decode_floats(spec, images.shape, quick)
     assert np.array_equal(found, images)
-    assert np.array_equal(found, v2_data.from_data(spec, images.shape, values))
+    assert np.array_equal(found, json_data.from_data(spec, images.shape, values))
 
 
 keys = st.sampled_from(["inputs", "outputs", "parameters", "id", "name", "shape", "datatype", "data", "x"])
@@ -143,11 +133,10 @@ bodies = st.fixed_dictionaries(
 lengths = st.one_of(st.none(), st.just("exact"), st.integers(-1, 60).map(str), st.sampled_from(["", "x", "1.5"]))
 
 
-def outcome(head: bytes, tail: bytes, length: str | None, interface: Interface) -> v2_form.Asked | ModelyardError:
-    said = {} if length is None else {v2_form.HEADER: str(len(head)) if length == "exact" else length}
-    builder = EnvironBuilder(method="POST", data=head + tail, headers=said)
+def outcome(head: bytes, tail: bytes, length: str | None, interface: Interface) -> InferCall | ModelyardError:
+    headers = {} if length is None else {HEADER.lower(): str(len(head)) if length == "exact" else length}
     try:
-        return v2_form.read(Request(builder.get_environ()), interface, LIMITS)
+        return oip_request.decode(HttpRequest(headers, head + tail), interface, LIMITS)
     except ModelyardError as refused:
         return refused
 

@@ -182,5 +182,5 @@ def ask(client: FlaskClient, value: float) -> tuple[int, object]:
 
 def waiting(client: FlaskClient) -> int:
     """Requests that go with the next call."""
-    lanes = client.application.extensions["serving"]._batcher.lanes  # noqa: SLF001  # nobody is told
-    return sum(len(lane.interactive) for lane in list(lanes.values()))
+    queues = client.application.extensions["predictor"].batcher.queues
+    return sum(len(queue.interactive) for queue in list(queues.values()))

@@ -1,6 +1,6 @@
 """Who is let in, on a clock of its own."""
 
-from modelyard.services.gateway.server.admission import ENOUGH, Admission
+from modelyard.services.gateway.server.admission import MIN_IN_FLIGHT, Admission
 
 
 class Clock:
@@ -11,24 +11,24 @@ class Clock:
 
 
 def let_in(admission: Admission, model: str, deadline_s: float, *, bulk: bool = False) -> bool:
-    if admission.wait_s(model, deadline_s, bulk=bulk) is not None:
+    if admission.retry_after_s(model, deadline_s, bulk=bulk) is not None:
         return False
-    admission.enter(model)
+    admission.start(model)
     return True
 
 
 def test_as_many_as_allowed_are_let_in() -> None:
     """One leaves, one may come; other models do not count."""
-    admission = Admission(most=2)
+    admission = Admission(max_in_flight=2)
     assert [let_in(admission, "a", 1) for _ in range(3)] == [True, True, False]
     assert let_in(admission, "b", 1)
-    admission.leave("a")
+    admission.finish("a")
     assert let_in(admission, "a", 1)
 
 
 def test_bulk_is_turned_away_at_half() -> None:
     """The rest is for callers who wait."""
-    admission = Admission(most=4)
+    admission = Admission(max_in_flight=4)
     assert [let_in(admission, "a", 1, bulk=True) for _ in range(3)] == [True, True, False]
     assert let_in(admission, "a", 1)
 
@@ -36,33 +36,33 @@ def test_bulk_is_turned_away_at_half() -> None:
 def test_whoever_would_wait_for_a_quarter_of_the_deadline_is_turned_away() -> None:
     """An answer each 0.1 s, and ten under way: a second's wait is fine for 10 s, and too much for 3."""
     clock = Clock()
-    admission = Admission(most=1000, clock=clock)
+    admission = Admission(max_in_flight=1000, clock=clock)
     for _ in range(100):
-        admission.enter("a")
+        admission.start("a")
     for _ in range(90):
         clock.now += 0.1
-        admission.leave("a")
-    assert admission.wait_s("a", 10, bulk=False) is None
-    wait_s = admission.wait_s("a", 3, bulk=False)
+        admission.finish("a")
+    assert admission.retry_after_s("a", 10, bulk=False) is None
+    wait_s = admission.retry_after_s("a", 3, bulk=False)
     assert wait_s is not None
     assert 0.9 < wait_s < 1.2
 
 
 def test_nothing_is_kept_of_a_name_that_is_idle() -> None:
     """Names come from callers."""
-    admission = Admission(most=4)
+    admission = Admission(max_in_flight=4)
     for number in range(1000):
-        admission.enter(f"model{number}")
-        admission.leave(f"model{number}")
+        admission.start(f"model{number}")
+        admission.finish(f"model{number}")
     assert len(admission) == 0
 
 
 def test_a_loop_that_is_behind_gets_no_more_than_it_needs() -> None:
     """Few requests are never turned away for its slowness."""
-    admission = Admission(most=1000)
-    for number in range(ENOUGH):
+    admission = Admission(max_in_flight=1000)
+    for number in range(MIN_IN_FLIGHT):
         assert not admission.is_full("a", behind=True), number
-        admission.enter("a")
+        admission.start("a")
     assert admission.is_full("a", behind=True)
     assert not admission.is_full("a")
     assert not admission.is_full("b", behind=True)

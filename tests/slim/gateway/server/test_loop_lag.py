@@ -2,7 +2,7 @@
 
 import asyncio
 
-from modelyard.services.gateway.server.loop_lag import FORGOTTEN_S, LONGEST_TURN_S, Pace
+from modelyard.services.gateway.server.admission import MAX_TURN_S, TURN_EXPIRES_S, LoopLag
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-async def turn(pace: Pace, clock: Clock, took_s: float) -> bool:
+async def turn(pace: LoopLag, clock: Clock, took_s: float) -> bool:
     """One turn of the loop in which a request arrives; whether it was found behind."""
     behind = pace.is_behind()
     clock.now += took_s
@@ -23,8 +23,8 @@ async def turn(pace: Pace, clock: Clock, took_s: float) -> bool:
 def test_is_behind_after_a_long_turn_until_a_short_one() -> None:
     async def turns() -> list[bool]:
         clock = Clock()
-        pace = Pace(clock)
-        return [await turn(pace, clock, took) for took in (0.001, 2 * LONGEST_TURN_S, 0.001, 0.001)]
+        pace = LoopLag(clock)
+        return [await turn(pace, clock, took) for took in (0.001, 2 * MAX_TURN_S, 0.001, 0.001)]
 
     assert asyncio.run(turns()) == [False, False, True, False]
 
@@ -32,9 +32,9 @@ def test_is_behind_after_a_long_turn_until_a_short_one() -> None:
 def test_forgets_a_long_turn_when_nothing_came_for_a_while() -> None:
     async def turns() -> bool:
         clock = Clock()
-        pace = Pace(clock)
-        await turn(pace, clock, 2 * LONGEST_TURN_S)
-        clock.now += FORGOTTEN_S
+        pace = LoopLag(clock)
+        await turn(pace, clock, 2 * MAX_TURN_S)
+        clock.now += TURN_EXPIRES_S
         return pace.is_behind()
 
     assert not asyncio.run(turns())
@@ -45,10 +45,10 @@ def test_measures_each_turn_once() -> None:
 
     async def turns() -> bool:
         clock = Clock()
-        pace = Pace(clock)
+        pace = LoopLag(clock)
         for _ in range(3):
             pace.is_behind()
-            clock.now += LONGEST_TURN_S / 2
+            clock.now += MAX_TURN_S / 2
         await asyncio.sleep(0)
         return pace.is_behind()
 

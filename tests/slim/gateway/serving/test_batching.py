@@ -205,6 +205,6 @@ def test_nothing_is_kept_of_lanes_that_are_idle() -> None:
     async def story(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         await asyncio.gather(*(ask(batcher, rows(1), target=Target("model", n, "s")) for n in range(20)))
-        await until(lambda: not batcher.lanes)
+        await until(lambda: not batcher.queues)
 
     running(story)

@@ -15,12 +15,12 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.serving import shadow as shadows
+from modelyard.services.gateway.serving import shadow
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.canary_counts import Trials
-from modelyard.services.gateway.serving.interface import Interface, Trial
-from modelyard.services.gateway.serving.shadow import Shadows, Unlike, differences
-from modelyard.services.gateway.serving.versions import choose
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts
+from modelyard.services.gateway.serving.interface import Experiment, Interface
+from modelyard.services.gateway.serving.shadow import Incomparable, ShadowTraffic, compare_outputs
+from modelyard.services.gateway.serving.versions import choose_version
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger.observations import Observations
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded, publish
@@ -89,7 +89,7 @@ def test_another_canary_is_tried_on_others() -> None:
 
     def group(version: int) -> set[str]:
         now = Rollout(stable=1, canary=Canary(version=version, percent=10, since=NOW))
-        return {key for key in keys if choose(now, None, None, key) == version}
+        return {key for key in keys if choose_version(now, None, None, key) == version}
 
     assert len(group(2) & group(3)) < 0.5 * len(group(2))
 
@@ -128,7 +128,7 @@ def test_answers_failures_and_times_are_counted_for_whoever_the_rollout_chose(
     version_of(client, path=f"{V1}/versions/1:predict")
     begin(filled, 0)
     version_of(client)
-    app.extensions["serving"].trials.close()
+    app.extensions["predictor"].canary_counts.close()
     found = observations.sums(HALF_PLUS, NOW)
     assert (found["canary"]["answers"], found["canary"]["errors"]) == (6, 1)
     assert sum(count for name, count in found["canary"].items() if name.startswith("within_")) == 5
@@ -140,7 +140,7 @@ def test_what_was_observed_is_shown(app: Flask, client: FlaskClient, filled: Sto
     assert client.get(f"/api/models/{HALF_PLUS}/rollout").json["observed"] is None
     begin(filled, 100)
     version_of(client)
-    app.extensions["serving"].trials.close()
+    app.extensions["predictor"].canary_counts.close()
     assert client.get(f"/api/models/{HALF_PLUS}/rollout").json["observed"]["canary"]["answers"] == 1
 
 
@@ -162,8 +162,8 @@ def test_a_shadow_is_asked_the_same_and_compared(
     shadow_of(filled, HALF_PLUS, 1)
     assert version_of(client) == 2
     wait_until(lambda: len(server.calls) == 2, 60, "the shadow is asked")
-    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 60, "and compared")  # noqa: SLF001  # nobody is told
-    app.extensions["serving"].trials.close()
+    wait_until(lambda: not app.extensions["predictor"].shadow_traffic.pending, 60, "compared")
+    app.extensions["predictor"].canary_counts.close()
     assert observed(observations, HALF_PLUS) == {"asked": 1, "rows": 1, "disagreed": 1, "shift": 1.0}
 
 
@@ -175,8 +175,8 @@ def test_a_shadow_that_fails_troubles_nobody(
     shadow_of(filled, DIGITS, second)  # which the model server has not loaded
     picture = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
     assert (picture.status_code, picture.headers["X-Model-Version"]) == (200, "1")
-    wait_until(lambda: not app.extensions["serving"]._shadows._asked, 60, "asked")  # noqa: SLF001  # as above
-    app.extensions["serving"].trials.close()
+    wait_until(lambda: not app.extensions["predictor"].shadow_traffic.pending, 60, "called")
+    app.extensions["predictor"].canary_counts.close()
     assert observed(observations, DIGITS) == {"asked": 1, "failed": 1}
 
 
@@ -188,15 +188,15 @@ def test_a_shadow_that_is_behind_is_asked_no_more(settings: GatewaySettings, obs
         raise AssertionError
 
     async def mirror() -> None:
-        trials = Trials(settings.ledger)
-        behind = Shadows(lambda *_: interface, never, trials)
-        for _ in range(shadows.MOST + 5):
+        trials = CanaryCounts(settings.ledger)
+        behind = ShadowTraffic(lambda *_: interface, never, trials)
+        for _ in range(shadow.MAX_PENDING + 5):
             behind.mirror(interface, "serving_default", {}, Outputs({}, 2))
         await asyncio.to_thread(trials.close)
 
     spec = SignatureSpec(inputs=(), outputs=())
-    trial = Trial(canary=None, shadow=Shadow(version=1, since=NOW))
-    interface = Interface(HALF_PLUS, 2, {"serving_default": spec}, None, (), None, batches=True, trial=trial)
+    experiment = Experiment(canary=None, shadow=Shadow(version=1, since=NOW))
+    interface = Interface(HALF_PLUS, 2, {"serving_default": spec}, None, (), None, batches=True, experiment=experiment)
     asyncio.run(mirror())
     assert observed(observations, HALF_PLUS) == {"left_out": 5}
 
@@ -205,7 +205,7 @@ def test_classes_disagree_when_they_differ_and_scores_shift() -> None:
     """By the stable version's class."""
     stable = {"class_id": np.array([0, 1]), "probabilities": np.array([[0.9, 0.1], [0.2, 0.8]])}
     shadow = {"class_id": np.array([0, 0]), "probabilities": np.array([[0.7, 0.3], [0.6, 0.4]])}
-    assert differences(stable, shadow) == pytest.approx({"rows": 2, "disagreed": 1, "shift": 0.6})
+    assert compare_outputs(stable, shadow) == pytest.approx({"rows": 2, "disagreed": 1, "shift": 0.6})
 
 
 @pytest.mark.parametrize(
@@ -220,5 +220,5 @@ def test_classes_disagree_when_they_differ_and_scores_shift() -> None:
 )
 def test_outputs_of_another_form_are_not_compared(shadow: dict[str, Any]) -> None:
     """They are failures of the shadow."""
-    with pytest.raises(Unlike):
-        differences({"value": np.zeros(2)}, shadow)
+    with pytest.raises(Incomparable):
+        compare_outputs({"value": np.zeros(2)}, shadow)

@@ -3,11 +3,11 @@
 import pytest
 
 from modelyard.services.gateway.serving.circuit_breaker import (
-    CONSECUTIVE,
-    LEAST,
+    MAX_CONSECUTIVE,
+    MIN_CALLS,
     PROBE_EVERY_S,
     WINDOW_S,
-    Breaker,
+    CircuitBreaker,
 )
 
 
@@ -24,29 +24,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(clock)
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         breaker.record(answered=False)
 
 
-def test_it_opens_after_five_failures_in_a_row(breaker: Breaker) -> None:
+def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
     """Not after four, and not if one call between them was answered."""
-    fail(breaker, CONSECUTIVE - 1)
+    fail(breaker, MAX_CONSECUTIVE - 1)
     breaker.record(answered=True)
-    fail(breaker, CONSECUTIVE - 1)
+    fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.allows()
     fail(breaker, 1)
     assert not breaker.closed
     assert not breaker.allows()
 
 
-def test_it_opens_when_most_of_many_calls_fail(breaker: Breaker) -> None:
+def test_it_opens_when_most_of_many_calls_fail(breaker: CircuitBreaker) -> None:
     """Two of three, never five in a row; not before there are enough calls to tell."""
-    for calls in range(3, LEAST, 3):
+    for calls in range(3, MIN_CALLS, 3):
         breaker.record(answered=True)
         fail(breaker, 2)
         assert breaker.closed, calls
@@ -55,39 +55,39 @@ def test_it_opens_when_most_of_many_calls_fail(breaker: Breaker) -> None:
     assert not breaker.closed
 
 
-def test_old_failures_are_forgotten(breaker: Breaker, clock: Clock) -> None:
+def test_old_failures_are_forgotten(breaker: CircuitBreaker, clock: Clock) -> None:
     """The window is ten seconds."""
-    fail(breaker, CONSECUTIVE - 1)
+    fail(breaker, MAX_CONSECUTIVE - 1)
     clock.now += WINDOW_S + 1
-    for _ in range(LEAST):
+    for _ in range(MIN_CALLS):
         breaker.record(answered=True)
-    fail(breaker, CONSECUTIVE - 1)
+    fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.allows()
 
 
-def test_open_it_lets_one_probe_a_second_through(breaker: Breaker, clock: Clock) -> None:
+def test_open_it_lets_one_probe_a_second_through(breaker: CircuitBreaker, clock: Clock) -> None:
     """The first after a second, then one a second."""
-    fail(breaker, CONSECUTIVE)
+    fail(breaker, MAX_CONSECUTIVE)
     for _ in range(3):
         assert not breaker.allows()
         clock.now += PROBE_EVERY_S
         assert breaker.allows()
 
 
-def test_an_answered_probe_closes_it(breaker: Breaker, clock: Clock) -> None:
+def test_an_answered_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     """At once, and with nothing held against it."""
-    fail(breaker, CONSECUTIVE)
+    fail(breaker, MAX_CONSECUTIVE)
     clock.now += PROBE_EVERY_S
     assert breaker.allows()
     breaker.record(answered=True)
     assert breaker.closed
-    fail(breaker, CONSECUTIVE - 1)
+    fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.closed
 
 
-def test_a_failed_probe_keeps_it_open(breaker: Breaker, clock: Clock) -> None:
+def test_a_failed_probe_keeps_it_open(breaker: CircuitBreaker, clock: Clock) -> None:
     """For another second."""
-    fail(breaker, CONSECUTIVE)
+    fail(breaker, MAX_CONSECUTIVE)
     clock.now += PROBE_EVERY_S
     assert breaker.allows()
     fail(breaker, 1)

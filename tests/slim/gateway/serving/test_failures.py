@@ -13,8 +13,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving import replicas as servers
-from modelyard.services.gateway.serving.replicas import AWAY_S, RETRIES_AT_LEAST, Servers
+from modelyard.services.gateway.serving import replicas
+from modelyard.services.gateway.serving.replicas import AVOID_S, MIN_RETRIES, Replicas
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded
@@ -58,15 +58,15 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
 
 def test_a_dead_server_among_two_costs_nobody_an_answer(server: FakeModelServer) -> None:
     """However few requests there are: it is tried again each second, and each time the other one answers instead."""
-    asked = 10 * RETRIES_AT_LEAST
+    asked = 10 * MIN_RETRIES
     request = encode_predict_request(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
 
     async def ask() -> None:
         seconds = 0.0
-        both = Servers(("127.0.0.1:9", server.address), Metrics(), clock=lambda: seconds)
+        both = Replicas(("127.0.0.1:9", server.address), Metrics(), clock=lambda: seconds)
         for _ in range(asked):
-            seconds += 2 * AWAY_S
-            assert await both.call(servers.PREDICT, request, Deadline.after(5.0))
+            seconds += 2 * AVOID_S
+            assert await both.call(replicas.PREDICT, request, Deadline.after(5.0))
         await both.close()
 
     asyncio.run(ask())

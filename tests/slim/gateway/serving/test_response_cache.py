@@ -8,7 +8,7 @@ from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching import Outputs, Target
-from modelyard.services.gateway.serving.response_cache import OVERHEAD_BYTES, ResponseCache, digest
+from modelyard.services.gateway.serving.response_cache import OVERHEAD_BYTES, ResponseCache, hash_inputs
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
@@ -24,16 +24,16 @@ def test_equal_inputs_have_equal_keys_and_others_do_not() -> None:
     """Name, type, shape, content, version and signature all count; where one string ends and the next begins, too."""
     texts = {"x": np.array([b"ab", b"c"], dtype=object)}
     numbers = {"x": np.zeros((2, 2), np.float32)}
-    assert digest(TARGET, numbers) == digest(TARGET, {"x": np.zeros((2, 2), np.float32)})
+    assert hash_inputs(TARGET, numbers) == hash_inputs(TARGET, {"x": np.zeros((2, 2), np.float32)})
     others = [
-        digest(TARGET, texts),
-        digest(TARGET, {"x": np.array([b"a", b"bc"], dtype=object)}),
-        digest(TARGET, {"x": np.zeros((4,), np.float32)}),
-        digest(TARGET, {"x": np.zeros((2, 2), np.int32)}),
-        digest(TARGET, {"y": np.zeros((2, 2), np.float32)}),
-        digest(TARGET._replace(version=2), numbers),
-        digest(TARGET._replace(signature="other"), numbers),
-        digest(TARGET, numbers),
+        hash_inputs(TARGET, texts),
+        hash_inputs(TARGET, {"x": np.array([b"a", b"bc"], dtype=object)}),
+        hash_inputs(TARGET, {"x": np.zeros((4,), np.float32)}),
+        hash_inputs(TARGET, {"x": np.zeros((2, 2), np.int32)}),
+        hash_inputs(TARGET, {"y": np.zeros((2, 2), np.float32)}),
+        hash_inputs(TARGET._replace(version=2), numbers),
+        hash_inputs(TARGET._replace(signature="other"), numbers),
+        hash_inputs(TARGET, numbers),
     ]
     assert len(set(others)) == len(others)
 
@@ -50,11 +50,11 @@ def test_the_least_recently_used_go_first_and_memory_is_bounded() -> None:
     """Three of about 600 bytes in 2000; one larger than everything is not kept at all."""
     cache = ResponseCache(["m"], 2000, Metrics())
     for key in (b"a", b"b", b"c"):
-        cache.keep(key, answer(10))
+        cache.put(key, answer(10))
     assert cache.get(b"a", "m") is not None
-    cache.keep(b"d", answer(10))
+    cache.put(b"d", answer(10))
     assert [cache.get(key, "m") is not None for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.keep(b"huge", answer(2000 - OVERHEAD_BYTES))
+    cache.put(b"huge", answer(2000 - OVERHEAD_BYTES))
     assert cache.get(b"huge", "m") is None
     assert cache.get(b"d", "m") is not None
 
@@ -63,7 +63,7 @@ def test_a_kept_row_does_not_keep_its_batch() -> None:
     """It is copied out of the thousand rows that it came with."""
     cache = ResponseCache(["m"], 10_000, Metrics())
     batch = np.zeros((1000, 10))
-    cache.keep(b"a", Outputs({"y": batch[3:4]}, 1))
+    cache.put(b"a", Outputs({"y": batch[3:4]}, 1))
     kept = cache.get(b"a", "m")
     assert kept is not None
     assert kept["y"].base is None
@@ -91,7 +91,7 @@ def test_equal_requests_reach_the_model_once_per_version(
     shown = client.get("/metrics").text
     assert f'modelyard_gateway_cache_lookups_total{{model="{HALF_PLUS}",result="hit"}} 3.0' in shown
     assert f'modelyard_gateway_cache_lookups_total{{model="{HALF_PLUS}",result="miss"}} 2.0' in shown
-    cached_app.extensions["serving"].close()
+    cached_app.extensions["predictor"].close()
 
 
 def test_models_that_did_not_ask_are_not_kept(cached_app: Flask, server: FakeModelServer) -> None:
@@ -100,4 +100,4 @@ def test_models_that_did_not_ask_are_not_kept(cached_app: Flask, server: FakeMod
     for _ in range(2):
         client.post(f"/v1/models/{REVIEWS}:predict", json={"instances": ["good"]})
     assert len(server.calls) == 2
-    cached_app.extensions["serving"].close()
+    cached_app.extensions["predictor"].close()

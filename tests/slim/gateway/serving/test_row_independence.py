@@ -12,10 +12,10 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.serving.batching import Inputs, Outputs, Target
 from modelyard.services.gateway.serving.row_independence import (
-    TRIALS,
-    Independence,
+    REQUIRED_CHECKS,
     Key,
-    with_stranger,
+    RowIndependence,
+    append_probe_row,
 )
 
 TARGET = Target("m", 1, "serving_default")
@@ -30,12 +30,12 @@ def trained(function: Callable[[Array], Array], rows: Array, times: int) -> bool
         return Outputs({"y": function(inputs["x"])}, 1)
 
     async def run() -> bool:
-        independence = Independence(call)
+        independence = RowIndependence(call)
         for _ in range(times):
-            independence.learn(KEY, TARGET, {"x": rows}, await call(TARGET, {"x": rows}, Deadline.after(1)))
+            independence.check(KEY, TARGET, {"x": rows}, await call(TARGET, {"x": rows}, Deadline.after(1)))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        return independence.proven(KEY)
+        return independence.is_proven(KEY)
 
     return asyncio.run(run())
 
@@ -45,8 +45,8 @@ ROWS = np.array([[1.0, 2.0]], np.float32)
 
 def test_independent_rows_are_believed_after_three_trials() -> None:
     """Not after two."""
-    assert not trained(lambda x: x * 2, ROWS, TRIALS - 1)
-    assert trained(lambda x: x * 2, ROWS, TRIALS)
+    assert not trained(lambda x: x * 2, ROWS, REQUIRED_CHECKS - 1)
+    assert trained(lambda x: x * 2, ROWS, REQUIRED_CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_rows_that_depend_on_others_are_never_shared(function: Callable[[Array],
 def test_strings_and_whole_numbers_are_tried_too() -> None:
     """Beside an empty string and a zero."""
     texts = np.array([b"good", b"bad"], dtype=object)
-    assert with_stranger({"x": texts})["x"].tolist() == [b"good", b"bad", b""]
-    assert trained(lambda x: np.array([len(item) for item in x]), texts, TRIALS)
-    assert trained(lambda x: x + 1, np.array([[3]], np.int64), TRIALS)
+    assert append_probe_row({"x": texts})["x"].tolist() == [b"good", b"bad", b""]
+    assert trained(lambda x: np.array([len(item) for item in x]), texts, REQUIRED_CHECKS)
+    assert trained(lambda x: x + 1, np.array([[3]], np.int64), REQUIRED_CHECKS)
 
 
 def test_a_stranger_that_is_refused_proves_nothing() -> None:

@@ -1,0 +1,42 @@
+"""Writes the reference pages, or checks that they are up to date.
+
+python -m modelyard.services.cli.reference docs [--check]
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from modelyard.services.cli.reference import cli_page, metrics_page, permissions_page, settings_page
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_page.page,
+    "metrics.md": metrics_page.page,
+    "permissions.md": permissions_page.page,
+    "settings.md": settings_page.page,
+}
+
+
+def stale_pages(folder: Path) -> list[str]:
+    """Names of the pages that say something else than the code."""
+    return [name for name, page in PAGES.items() if read_page(folder / name) != page()]
+
+
+def read_page(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
+def write_pages(folder: Path) -> None:
+    for name, page in PAGES.items():
+        (folder / name).write_text(page())
+
+
+def main(folder: Path, *, check: bool) -> None:
+    if not check:
+        write_pages(folder)
+    elif stale := stale_pages(folder):
+        sys.exit(f"not as the code is: {', '.join(stale)} in {folder}; `make docs` writes them")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), check="--check" in sys.argv[2:])

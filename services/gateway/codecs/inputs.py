@@ -1,0 +1,63 @@
+"""A decoded request, and the limits of what its inputs hold, whatever form they came in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelyard.models.registry.manifest import ImageLimits, SignatureSpec, TextLimits
+from modelyard.models.types import Array
+from modelyard.services.gateway.codecs import images
+from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCall:
+    """What to run, and on what; each protocol adds how to answer."""
+
+    signature: str
+    inputs: Mapping[str, Array]
+    timeout_s: float | None = None
+    """The client's, where the body says one."""
+
+
+def check_inputs(
+    inputs: Mapping[str, Array], signature: SignatureSpec, interface: Interface, limits: GatewaySettings
+) -> None:
+    """Numbers of inputs, and what strings hold; shapes and types have been looked at.
+
+    Raises:
+        InvalidRequest: says which input.
+    """
+    min_rows = 0 if interface.input is None else 1
+    for spec in signature.inputs:
+        array = inputs[spec.name]
+        open_rows = array.shape and (spec.shape is None or spec.shape[:1] in ((), (None,)))
+        if open_rows and not min_rows <= len(array) <= limits.max_instances:
+            raise InvalidRequest(f"{spec.name}: expected 1 to {limits.max_instances} inputs, received {len(array)}")
+        if array.dtype == object:
+            check_contents(spec.name, array, interface, limits.max_batch_pixels)
+
+
+def check_contents(name: str, array: Array, interface: Interface, max_batch_pixels: int) -> None:
+    """Strings are what the model's kind of input says: texts within its length, or images within its size."""
+    pixels = 0
+    for index, content in enumerate(array.ravel()):
+        if isinstance(interface.input, TextLimits):
+            check_text(f"{name}[{index}]", content, interface.input.max_chars)
+        elif isinstance(interface.input, ImageLimits):
+            pixels += images.count_pixels(f"{name}[{index}]", content, interface.input.max_pixels)
+    if pixels > max_batch_pixels:
+        raise InvalidRequest(f"{name}: expected at most {max_batch_pixels} pixels in all, received {pixels}")
+
+
+def check_text(where: str, content: bytes, max_chars: int) -> None:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{content[error.start]:02x} at position {error.start}"
+        raise InvalidRequest(f"{where}: expected UTF-8, received {found}") from None
+    if not text.strip():
+        raise InvalidRequest(f"{where}: expected a text, received {'only white space' if text else 'an empty one'}")
+    if len(text) > max_chars:
+        raise InvalidRequest(f"{where}: expected at most {max_chars} characters, received {len(text)}")
