@@ -24,7 +24,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpc ships no type
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._watches_lock = threading.Lock()  # the base class has a `_lock` of its own
         self._watches: set[Callable[[Any], None]] = set()
         self.set_status(Status.NOT_SERVING)
 
@@ -39,7 +39,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpc ships no type
         send_response_callback: Callable[[Any], None],
     ) -> None:
         """Streams the status and its changes; uses no thread in between."""
-        with self._lock:
+        with self._watches_lock:
             self._watches.add(send_response_callback)
         context.add_callback(lambda: self._forget(send_response_callback))
         super().Watch(request, context, send_response_callback)
@@ -47,11 +47,11 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpc ships no type
     def shut_down(self) -> None:
         """Reports NOT_SERVING for good, and ends every watch after that: a watch would otherwise hold the drain."""
         self.enter_graceful_shutdown()
-        with self._lock:
+        with self._watches_lock:
             watches = tuple(self._watches)
         for send in watches:
             send(None)
 
     def _forget(self, send: Callable[[Any], None]) -> None:
-        with self._lock:
+        with self._watches_lock:
             self._watches.discard(send)

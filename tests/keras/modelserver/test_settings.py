@@ -77,7 +77,7 @@ def test_policy_chooses_versions(policy: str, wanted: list[int] | None) -> None:
         with pytest.raises(InvalidConfig, match=r"latest\.num_versions of m must be at least 1"):
             parse_config(text)
     else:
-        assert sorted(parse_config(text)["m"].wanted({9, 1, 5})) == wanted
+        assert sorted(parse_config(text)["m"].policy({9, 1, 5})) == wanted
 
 
 @pytest.mark.parametrize(
