@@ -149,8 +149,8 @@ def processes(asked: Serve, config: Path, names: Sequence[str]) -> list[Service]
         "MODELYARD_PORT": str(asked.port),
         "MODELYARD_SERVING": f"unix:{socket_path}",
         "MODELYARD_STORE": str(asked.models_dir or asked.home / "no-store"),
-        "MODELYARD_HOSTED": ",".join(names),
-        "MODELYARD_BATCH_FOREIGN": asked.batch,
+        "MODELYARD_EXTERNAL_MODELS": ",".join(names),
+        "MODELYARD_BATCH_EXTERNAL_MODELS": asked.batch,
     }
     return [
         ground.model_server(client, asked.serving_port, config, socket_path),
