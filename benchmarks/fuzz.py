@@ -99,12 +99,12 @@ def running(home: Path) -> Iterator[tuple[psutil.Process, str, FakeModelServer]]
         name=TRAINABLE, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}}
     )
     (store.root / CATALOG).write_text(Catalog(digest="", trainable={TRAINABLE: trainable}).model_dump_json())
-    queue = redis_server.command(redis_server.find_server(), broker, home)
+    queue = redis_server.build_command(redis_server.find_server(), broker, home)
     with FakeModelServer(store) as server, process_of(queue, {}, home / "redis.log"):
         port = free_port()
         settings = {
             "port": port, "store": store.root, "serving": server.address, "ledger_url": f"sqlite:///{home}/ledger.db",
-            "broker_url": redis_server.broker_url(broker),
+            "broker_url": redis_server.make_broker_url(broker),
         }  # fmt: skip
         variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "modelyard.services.gateway"]

@@ -30,9 +30,8 @@ from benchmarks.serving.tally import percentile
 from modelyard.services import broker, jobs
 from modelyard.services.cli.client import Client
 from modelyard.services.cli.commands import up as local
-from modelyard.services.cli.commands.up import Local
-from modelyard.services.cli.processes import launch as ground
-from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.commands.up import LocalSystem
+from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.ledger import FINAL, Job, Ledger
 
@@ -53,7 +52,7 @@ POLL_S = 0.02
 class Desk:
     """What takes jobs, and what does them once it was started."""
 
-    system: Local
+    system: LocalSystem
     broker: Path
     services: dict[str, Service]
     supervisor: Supervisor
@@ -65,9 +64,9 @@ class Desk:
     def start_redis(self) -> None:
         """Returns when it answers, with all that it knew."""
         data = self.system.home / "redis"
-        command = redis_server.command(redis_server.find_server(), self.broker, data)
+        command = redis_server.build_command(redis_server.find_server(), self.broker, data)
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait(lambda: redis_server.answers(self.broker))
+        wait(lambda: redis_server.is_answering(self.broker))
 
     def submit(self, _: int = 0) -> float:
         """Over HTTP; seconds until it was accepted."""
@@ -79,7 +78,7 @@ class Desk:
 
     def submit_unknown(self) -> Job:
         """Past the gateway, which would refuse it."""
-        queue = broker.sender(redis_server.broker_url(self.broker))
+        queue = broker.sender(redis_server.make_broker_url(self.broker))
         return jobs.submit(self.ledger, queue, jobs.TrainJob(model=UNKNOWN), by="benchmark")
 
     def start_worker(self) -> None:
@@ -100,19 +99,19 @@ class Desk:
 def opened(home: Path) -> Iterator[Desk]:
     """Without a worker at first."""
     port, serving_port = free_ports(2)
-    system = Local(home, home / "data", port, serving_port, workers=1)
+    system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
     subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(system.store.root)], check=True)
-    broker = ground.private_folder(home) / "redis.sock"
-    services = {service.name: service for service in local.processes(system, broker, [MODEL], gpu_names=())}
+    broker = launch.make_private_folder(home) / "redis.sock"
+    services = {service.name: service for service in local.make_services(system, broker, [MODEL], gpu_names=())}
     supervisor, ledger = Supervisor(home / "log", on_event=print), Ledger(f"sqlite:///{home / 'ledger.db'}")
     ledger.prepare()
     with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
         desk = Desk(system, broker, services, supervisor, ledger, http)
         try:
             desk.start_redis()
-            gateway = ground.gateway(Client(system.url), services["gateway"].environment)
-            ground.start(supervisor, [gateway])
+            gateway = launch.make_gateway(Client(system.url), services["gateway"].environment)
+            launch.start_services(supervisor, [gateway])
             yield desk
         finally:
             supervisor.stop()
@@ -163,7 +162,7 @@ def pages(desk: Desk) -> Iterator[float]:
 
 def looks(desk: Desk) -> Iterator[float]:
     """Seconds for each look for jobs whose message was lost; there are none."""
-    queue = broker.sender(redis_server.broker_url(desk.broker))
+    queue = broker.sender(redis_server.make_broker_url(desk.broker))
     for _ in range(LOOKS):
         began = time.perf_counter()
         assert broker.resend_lost(desk.ledger, queue) == []
