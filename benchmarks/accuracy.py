@@ -121,9 +121,9 @@ def line(group: list[dict[str, Any]]) -> str:
     """One model and recipe over its seeds."""
     first = group[0]
     values = [row["value"] for row in group]
-    each = " ".join(f"{shown(first['metric'], value)}" for value in values)
+    each = " ".join(f"{format_metric(first['metric'], value)}" for value in values)
     baseline = (
-        f"{shown(first['metric'], first['baseline']['value'])} ({first['baseline']['method']})"
+        f"{format_metric(first['metric'], first['baseline']['value'])} ({first['baseline']['method']})"
         if first["baseline"]
         else "-"
     )
@@ -131,7 +131,7 @@ def line(group: list[dict[str, Any]]) -> str:
         f"`{first['model']}`",
         first["recipe"],
         f"{first['parameters']:,}",
-        f"{first['metric']} **{shown(first['metric'], statistics.mean(values))}** ({each})",
+        f"{first['metric']} **{format_metric(first['metric'], statistics.mean(values))}** ({each})",
         baseline,
         f"{statistics.mean(row['cpu_s'] for row in group):.0f} ({max(row['cpu_s'] for row in group):.0f})",
         " / ".join(f"{statistics.median(row['latency_ms'][size] for row in group):.2f}" for size in ("1", "32")),
@@ -139,7 +139,7 @@ def line(group: list[dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def shown(metric: str, value: float) -> str:
+def format_metric(metric: str, value: float) -> str:
     return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
 
 

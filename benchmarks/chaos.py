@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos_page import BAD, render_table
 from benchmarks.faults import CHILD, QUEUE, SERVER, TOLD, WORKER, Fault, Faults
 from benchmarks.generator import Generator
 from benchmarks.linear_oracle import MODEL, Predictions
@@ -39,20 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "chaos.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 TRAINERS = 2
 CONNECTIONS = 64
-LOOK_S = 1.0
-BAD = (
-    "jobs_lost",
-    "jobs_published_twice",
-    "jobs_published_but_not_succeeded",
-    "jobs_succeeded_without_version",
-    "jobs_run_though_refused",
-    "versions_damaged",
-    "wrong",
-    "other_answers",
-    "without_answer",
-    "submissions_other",
-)
-"""What must be 0."""
+POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,18 +61,18 @@ def run(system: Whole, options: argparse.Namespace) -> Seen:
     generator = Generator(system.local.port, CONNECTIONS, predictions.next, predictions.judge)
     submissions, faults = Submissions(system), Faults(system, options.seed)
     began = time.perf_counter()
-    with asking(generator, options.rate):
+    with run_predictions(generator, options.rate):
         submissions.start()
         faults.start()
         time.sleep(60 * options.minutes)
         faults.stop()
         submissions.stop()
-        wait(lambda: not submissions.open(), options.patience)
+        wait(lambda: not submissions.open(), options.timeout)
     return Seen(predictions, generator, submissions, faults, began, time.perf_counter())
 
 
 @contextmanager
-def asking(generator: Generator, rate: float) -> Iterator[None]:
+def run_predictions(generator: Generator, rate: float) -> Iterator[None]:
     """Predictions in a thread of their own, until the end of the block."""
     over = threading.Event()
     thread = threading.Thread(target=generator.run, args=(over.is_set, rate), name="predictions", daemon=True)
@@ -96,10 +84,10 @@ def asking(generator: Generator, rate: float) -> Iterator[None]:
         thread.join()
 
 
-def wait(done: Callable[[], bool], patience_s: float) -> None:
-    give_up = time.monotonic() + patience_s
+def wait(done: Callable[[], bool], timeout_s: float) -> None:
+    give_up = time.monotonic() + timeout_s
     while not done() and time.monotonic() < give_up:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------
@@ -224,7 +212,7 @@ def took(system: Whole, fault: Fault) -> float | None:
 
 
 def first_line(system: Whole, trainer: str, fault: Fault, event: str) -> datetime | None:
-    """When a trainer said this first after the fault."""
+    """Time of the first such log line after the fault."""
     lines = system.log(trainer)
     return next((line.at for line in lines if line.at > fault.at and line.event.startswith(event)), None)
 
@@ -237,7 +225,7 @@ def right_again(seen: Seen, fault: Fault) -> float | None:
     """To the first request after an unanswered second that was answered rightly; 0 if there was no such second."""
     after = [due - fault.clock for due in seen.predictions.right if due > fault.clock]
     gaps = zip([0.0, *after], after, strict=False)
-    return next((later for earlier, later in gaps if earlier < LOOK_S < later - earlier), 0.0)
+    return next((later for earlier, later in gaps if earlier < POLL_INTERVAL_S < later - earlier), 0.0)
 
 
 def spread(values: Iterable[float | None]) -> dict[str, Any]:
@@ -248,41 +236,12 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
     return {"count": len(ordered), "p50": round(middle, 1), "max": round(ordered[-1], 1)}
 
 
-# --- telling it -------------------------------------------------------------------------------------------------------
-
-
-def table(result: dict[str, Any], options: argparse.Namespace) -> str:
-    seen = ", ".join(f"{count} x {kind}" for kind, count in result["faults"].items())
-    states = ", ".join(f"{count} {state}" for state, count in result["jobs_by_state"].items())
-    rows = [
-        ("command", f"`python -m benchmarks.chaos --minutes {options.minutes:g} --seed {options.seed}`"),
-        ("faults", seen),
-        ("jobs accepted", f"{result['jobs_accepted']}: {states}"),
-        ("lost / published twice / wrongly denied", ratio(result, BAD[:3])),
-        ("submissions refused with 503 / other errors", ratio(result, ("submissions_refused", "submissions_other"))),
-        ("versions published / damaged", ratio(result, ("versions", "versions_damaged"))),
-        ("predictions right / wrong", ratio(result, ("right", "wrong"))),
-        ("503 with Retry-After / 504", ratio(result, ("refused_503", "late_504"))),
-        ("other answers / none", ratio(result, ("other_answers", "without_answer"))),
-    ]
-    lines = ["| | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-    lines += ["", "| from → to | times | median s | longest s |", "|---|---|---|---|"]
-    for name, value in result["times_s"].items():
-        middle, longest = value.get("p50", ""), value.get("max", "")
-        lines.append(f"| {name.replace('->', '→')} | {value['count']} | {middle} | {longest} |")
-    return "\n".join(lines)
-
-
-def ratio(result: dict[str, Any], names: Sequence[str]) -> str:
-    return " / ".join(f"{result[name]:,}" for name in names)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long there are faults")
     parser.add_argument("--seed", type=int, default=1, help="what happens when")
     parser.add_argument("--rate", type=float, default=50, help="predictions per second")
-    parser.add_argument("--patience", type=float, default=600, help="seconds for the jobs that are left to end")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for the remaining jobs to end")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args(arguments)
     measured_on = machine()
@@ -290,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = found(system, run(system, options))
     with RESULTS.open("a") as results:
         results.write(json.dumps({"machine": measured_on, "options": vars(options), **result}) + "\n")
-    text = table(result, options)
+    text = render_table(result, options)
     print(text)
     if options.write:
         replace_section(PAGE, "chaos", text)

@@ -72,14 +72,14 @@ def costing(work: Callable[[], Outcome], workload: Workload, curve: str, x: int)
 def by_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
     for size in ROWS:
         ask = asker(workload, port, size)
-        asked_for(ask, WARM_S)
+        call_repeatedly(ask, WARM_S)
 
         yield costing(partial(one_by_one, ask, size, seconds), workload, "rows", size)
 
 
 def one_by_one(ask: Callable[[], float], size: int, seconds: float) -> Outcome:
     """Requests of ``size`` rows, each after the last one's answer."""
-    took_ms = sorted(asked_for(ask, seconds))
+    took_ms = sorted(call_repeatedly(ask, seconds))
     p50, p99 = (percentile(took_ms, share) or 0.0 for share in (0.5, 0.99))
     return Outcome(size * len(took_ms), sum(took_ms) / 1000, p50, p99)
 
@@ -104,7 +104,7 @@ def asker(workload: Workload, port: int, size: int) -> Callable[[], float]:
     return ask
 
 
-def asked_for(ask: Callable[[], float], seconds: float) -> list[float]:
+def call_repeatedly(ask: Callable[[], float], seconds: float) -> list[float]:
     until = time.perf_counter() + seconds
     took_ms = [ask()]
     while time.perf_counter() < until:

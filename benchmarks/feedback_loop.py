@@ -63,7 +63,7 @@ def main() -> None:
         trigger = {"feedback": FEEDBACK, "cooldown_s": 0, "job": {"with_feedback": True, "data": "require-real"}}
         http.put(f"/api/models/{MODEL}/triggers/learn", json=trigger).raise_for_status()
         started = time.monotonic()
-        right = ask_and_tell(http, data)
+        right = predict_and_label(http, data)
         told_s = time.monotonic() - started
         wait_for(lambda: http.get(f"/api/models/{MODEL}/rollout").json()["stable"] == 2, 600, "version 2 answers")
         learned_s = time.monotonic() - started - told_s
@@ -113,7 +113,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
         process.wait(60)
 
 
-def ask_and_tell(http: httpx.Client, data: Path) -> float:
+def predict_and_label(http: httpx.Client, data: Path) -> float:
     """Half of the images are of the scarce digit; the share that was answered rightly."""
     train = mnist.read(data).train
     rest = range(TRAINED, len(train))
@@ -127,8 +127,8 @@ def ask_and_tell(http: httpx.Client, data: Path) -> float:
     right = 0
     for request_id, label in asked.items():
         wait_for(partial(is_kept, http, request_id), 30, "it is kept")
-        told = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
-        right += told.json()["right"]
+        response = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
+        right += response.json()["right"]
     return right / len(asked)
 
 

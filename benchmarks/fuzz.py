@@ -33,7 +33,7 @@ from tests.support.fuzzing import MODES, TRAINABLE, Fuzzer
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.jsonl"
 ROOT = Path(__file__).parent.parent
-MOST_GROWTH_MB = 64
+MAX_GROWTH_MB = 64
 PER_TURN = 60
 """Cases of one kind for one operation, before the next one's turn."""
 WARM_UP = 0.1
@@ -53,7 +53,7 @@ def main(
     with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps(row, indent=1))
-    good = row["same_process"] and not row["failures"] and row["growth_mb"] < MOST_GROWTH_MB
+    good = row["same_process"] and not row["failures"] and row["growth_mb"] < MAX_GROWTH_MB
     raise SystemExit(0 if good else 1)
 
 

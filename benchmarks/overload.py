@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "overload.jsonl"
 TINY = "half_plus"
 MODELS = {kind.name: kind.model for kind in KINDS if kind.content_type == "application/json"}
 CONNECTIONS = (16, 32, 64, 128)
-MOST_CONNECTIONS = 1500
+MAX_CONNECTIONS = 1500
 OVERLOAD = 3.0
 AFTERWARDS = 0.5
 """Share of the peak that is offered after the overload."""
@@ -143,8 +143,8 @@ def recovery_s(phase: Phase, at_capacity_ms: float) -> float | None:
 
 def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str, Any]:
     connections, peak = peak_of(port, target, options.peak_seconds)
-    over = run(port, target, LEAD_S + options.seconds, MOST_CONNECTIONS, OVERLOAD * peak.goodput)
-    after = run(port, target, AFTERWARDS_S, MOST_CONNECTIONS, AFTERWARDS * peak.goodput)
+    over = run(port, target, LEAD_S + options.seconds, MAX_CONNECTIONS, OVERLOAD * peak.goodput)
+    after = run(port, target, AFTERWARDS_S, MAX_CONNECTIONS, AFTERWARDS * peak.goodput)
     at_capacity = peak.served_ms(0.99) or 0.0
     phases = {"peak": peak, "overload": over, "after": after}
     return {
