@@ -93,20 +93,20 @@ def wait(done: Callable[[], bool], timeout_s: float) -> None:
 # --- what came of it --------------------------------------------------------------------------------------------------
 
 
-def found(system: Whole, seen: Seen) -> dict[str, Any]:
+def summarize_run(system: Whole, seen: Seen) -> dict[str, Any]:
     return {
         "seconds": round(seen.ended - seen.began),
         "faults": dict(Counter(fault.kind for fault in seen.faults.done)),
-        **jobs_found(system, seen.submissions),
-        **answers_found(seen),
-        "times_s": times(system, seen),
+        **count_jobs(system, seen.submissions),
+        **count_answers(seen),
+        "times_s": measure_times(system, seen),
         "not_done": seen.faults.trouble,
     }
 
 
-def jobs_found(system: Whole, submissions: Submissions) -> dict[str, Any]:
+def count_jobs(system: Whole, submissions: Submissions) -> dict[str, Any]:
     ledger, accepted = system.ledger, [system.ledger.job(job) for job in submissions.accepted]
-    published, damaged = versions_by_job(system)
+    published, damaged = find_versions_by_job(system)
     succeeded = {job.id for job in accepted if job.state is State.SUCCEEDED}
     others = [job for job in ledger.jobs(limit=100_000) if job.id not in submissions.accepted]
     return {
@@ -127,7 +127,7 @@ def jobs_found(system: Whole, submissions: Submissions) -> dict[str, Any]:
     }
 
 
-def versions_by_job(system: Whole) -> tuple[Counter[str], int]:
+def find_versions_by_job(system: Whole) -> tuple[Counter[str], int]:
     """How many versions name each job, and how many are not what their manifest says."""
     store, published, damaged = system.local.store, Counter[str](), 0
     for number in store.versions(MODEL):
@@ -138,7 +138,7 @@ def versions_by_job(system: Whole) -> tuple[Counter[str], int]:
     return published, damaged
 
 
-def answers_found(seen: Seen) -> dict[str, Any]:
+def count_answers(seen: Seen) -> dict[str, Any]:
     predictions, lost = seen.predictions, Counter(seen.generator.failures)
     return {
         "asked": predictions.asked,
@@ -159,28 +159,30 @@ def answers_found(seen: Seen) -> dict[str, Any]:
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def times(system: Whole, seen: Seen) -> dict[str, Any]:
+def measure_times(system: Whole, seen: Seen) -> dict[str, Any]:
     """From each fault to the end of its effect, in s: how many there were, the median and the longest."""
     started = {
-        kind: [starts_again(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
+        kind: [time_restart(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
         for kind in (CHILD, WORKER, TOLD)
     }
     lost = [fault for fault in seen.faults.done if fault.kind == WORKER and fault.job]
     killed = [fault for fault in seen.faults.done if fault.kind == QUEUE]
     servers = [fault for fault in seen.faults.done if fault.kind == SERVER]
     return {
-        "training process killed -> its job was started again": spread(start for start, _ in started[CHILD]),
-        "training process killed -> it trains again": spread(train for _, train in started[CHILD]),
-        "worker killed -> its job waits for who is free": spread(sent_again(system, fault) for fault in lost),
-        "worker killed -> its job was taken over": spread(start for start, _ in started[WORKER]),
-        "worker told to stop -> its job was taken over": spread(start for start, _ in started[TOLD]),
-        "Redis killed -> both workers are connected again": spread(connected(system, fault) for fault in killed),
-        "Redis killed -> a worker took the next job": spread(took(system, fault) for fault in killed),
-        "model server killed -> a right answer again": spread(right_again(seen, fault) for fault in servers),
+        "training process killed -> its job was started again": summarize_s(start for start, _ in started[CHILD]),
+        "training process killed -> it trains again": summarize_s(train for _, train in started[CHILD]),
+        "worker killed -> its job waits for who is free": summarize_s(time_resend(system, fault) for fault in lost),
+        "worker killed -> its job was taken over": summarize_s(start for start, _ in started[WORKER]),
+        "worker told to stop -> its job was taken over": summarize_s(start for start, _ in started[TOLD]),
+        "Redis killed -> both workers are connected again": summarize_s(
+            time_reconnection(system, fault) for fault in killed
+        ),
+        "Redis killed -> a worker took the next job": summarize_s(time_first_job(system, fault) for fault in killed),
+        "model server killed -> a right answer again": summarize_s(time_recovery(seen, fault) for fault in servers),
     }
 
 
-def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
+def time_restart(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
     """When the fault's job was started next, and trained next; None if it was not, or no job was there."""
     after = [event for event in ledger.events(fault.job) if event.at > fault.at] if fault.job else []
     start = next((event for event in after if event.body.get("state") == State.RUNNING), None)
@@ -189,7 +191,7 @@ def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | No
     return since(fault, start), since(fault, train)
 
 
-def sent_again(system: Whole, fault: Fault) -> float | None:
+def time_resend(system: Whole, fault: Fault) -> float | None:
     """When some worker saw that the lease of the fault's job had run out."""
     lines = [line for trainer in system.trainers for line in system.log(trainer) if line.at > fault.at]
     moments = [line.at for line in lines if line.event == "lost jobs resent" and fault.job in line.jobs]
@@ -200,18 +202,18 @@ def since(fault: Fault, event: Event | None) -> float | None:
     return (event.at - fault.at).total_seconds() if event else None
 
 
-def connected(system: Whole, fault: Fault) -> float | None:
+def time_reconnection(system: Whole, fault: Fault) -> float | None:
     """Until the last of the trainers had said so."""
-    moments = [first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
+    moments = [find_first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
     return None if None in moments else max(after_s(fault, moment) for moment in moments if moment)
 
 
-def took(system: Whole, fault: Fault) -> float | None:
-    moments = [first_line(system, trainer, fault, "job started") for trainer in system.trainers]
+def time_first_job(system: Whole, fault: Fault) -> float | None:
+    moments = [find_first_line(system, trainer, fault, "job started") for trainer in system.trainers]
     return min((after_s(fault, moment) for moment in moments if moment), default=None)
 
 
-def first_line(system: Whole, trainer: str, fault: Fault, event: str) -> datetime | None:
+def find_first_line(system: Whole, trainer: str, fault: Fault, event: str) -> datetime | None:
     """Time of the first such log line after the fault."""
     lines = system.log(trainer)
     return next((line.at for line in lines if line.at > fault.at and line.event.startswith(event)), None)
@@ -221,14 +223,14 @@ def after_s(fault: Fault, moment: datetime) -> float:
     return (moment - fault.at).total_seconds()
 
 
-def right_again(seen: Seen, fault: Fault) -> float | None:
+def time_recovery(seen: Seen, fault: Fault) -> float | None:
     """To the first request after an unanswered second that was answered rightly; 0 if there was no such second."""
     after = [due - fault.clock for due in seen.predictions.right if due > fault.clock]
     gaps = zip([0.0, *after], after, strict=False)
     return next((later for earlier, later in gaps if earlier < POLL_INTERVAL_S < later - earlier), 0.0)
 
 
-def spread(values: Iterable[float | None]) -> dict[str, Any]:
+def summarize_s(values: Iterable[float | None]) -> dict[str, Any]:
     ordered = sorted(value for value in values if value is not None)
     if not ordered:
         return {"count": 0}
@@ -246,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     measured_on = machine()
     with tempfile.TemporaryDirectory() as name, whole(Path(name) / "home", MODEL, TRAINERS, say=print) as system:
-        result = found(system, run(system, options))
+        result = summarize_run(system, run(system, options))
     with RESULTS.open("a") as results:
         results.write(json.dumps({"machine": measured_on, "options": vars(options), **result}) + "\n")
     text = render_table(result, options)
