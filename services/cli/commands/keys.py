@@ -34,10 +34,10 @@ def create(
     days: Annotated[int, typer.Option(help="Days until it expires.", min=1, max=MOST_DAYS)] = DAYS,
 ) -> None:
     """Create a key, and print it. It is not shown again."""
-    asked, settings = parse_key(name, role, model or [], days), KeySettings.load()
+    request, settings = parse_key(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
     with closing(Keys(settings.ledger)) as keys:
-        key, text = keys.create(asked, f"cli on {socket.gethostname()}", secret)
+        key, text = keys.create(request, f"cli on {socket.gethostname()}", secret)
     output.console.print(text, markup=False, soft_wrap=True)
     models = ", ".join(key.models) or "all models"
     output.errors.print(

@@ -22,8 +22,8 @@ def promote(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Make a version stable, once the model server gives its golden outputs."""
-    asked = {"version": version, "reason": reason, "force": force}
-    print_roles(model, Client(url).post(f"/api/models/{model}:promote", asked))
+    request = {"version": version, "reason": reason, "force": force}
+    print_roles(model, Client(url).post(f"/api/models/{model}:promote", request))
 
 
 def rollback(model: str, *, reason: Reason = "", url: Url = DEFAULT_URL) -> None:
@@ -36,7 +36,7 @@ def rollout(
     *,
     canary: Annotated[int | None, typer.Option(help="Version that gets a share of the requests; 0 ends it.")] = None,
     percent: Annotated[float, typer.Option(help="Percent of the requests for the canary.", min=0, max=100)] = 10.0,
-    by_hand: Annotated[bool, typer.Option("--by-hand", help="Do not promote or end the canary automatically.")] = False,
+    manual: Annotated[bool, typer.Option("--manual", help="Do not promote or end the canary automatically.")] = False,
     shadow: Annotated[
         int | None, typer.Option(help="Version that gets copies of requests for comparison; 0 ends it.")
     ] = None,
@@ -49,15 +49,15 @@ def rollout(
 ) -> None:
     """Show the roles of versions and their history, the newest change first; or change roles."""
     client = Client(url)
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     if canary is not None:
-        asked["canary"] = {"version": canary, "percent": percent, "judged": not by_hand} if canary else None
+        request["canary"] = {"version": canary, "percent": percent, "judged": not manual} if canary else None
     if shadow is not None:
-        asked["shadow"] = shadow or None
+        request["shadow"] = shadow or None
     if label:
-        asked["labels"] = parse_labels(label)
-    if asked:
-        client.post(f"/api/models/{model}/rollout", asked | {"reason": reason, "force": force})
+        request["labels"] = parse_labels(label)
+    if request:
+        client.post(f"/api/models/{model}/rollout", request | {"reason": reason, "force": force})
     found = client.get(f"/api/models/{model}/rollout")
     print_roles(model, found)
     print_changes(found["history"])
@@ -116,7 +116,7 @@ def read_reason(change: dict[str, Any]) -> str:
 def print_roles(model: str, found: dict[str, Any]) -> None:
     roles = [f"stable: version {found['stable']}"]
     if canary := found["canary"]:
-        judge = "automatic analysis" if canary["judged"] else "decided by hand"
+        judge = "automatic analysis" if canary["judged"] else "manual analysis"
         roles.append(f"canary: version {canary['version']}, {canary['percent']:g} % ({judge})")
     if shadow := found["shadow"]:
         roles.append(f"shadow: version {shadow['version']}")

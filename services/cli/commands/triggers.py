@@ -53,11 +53,13 @@ def set_trigger(
         "rollout": rollout,
         "with_feedback": with_feedback,
     }
-    asked: dict[str, Any] = {"job": job, "cooldown_s": 3600 * cooldown_h, "per_week": per_week}
-    asked |= {key: value for key, value in (("cron", cron), ("feedback", feedback), ("psi", psi)) if value is not None}
+    request: dict[str, Any] = {"job": job, "cooldown_s": 3600 * cooldown_h, "per_week": per_week}
+    request |= {
+        key: value for key, value in (("cron", cron), ("feedback", feedback), ("psi", psi)) if value is not None
+    }
     if floor is not None:
-        asked["quality"] = {"floor": floor}
-    found = Client(url).put(f"/api/models/{model}/triggers/{name}", asked)
+        request["quality"] = {"floor": floor}
+    found = Client(url).put(f"/api/models/{model}/triggers/{name}", request)
     output.console.print(f"{found['name']}: {describe_condition(found)}", markup=False)
 
 
