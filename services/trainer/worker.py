@@ -150,7 +150,7 @@ def main() -> int:
         verify(settings, app)
         publish_catalog(settings)
     except ModelyardError as error:
-        log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+        log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
         return error.exit_code
     queues = broker.queues_of_worker(settings.gpu_count())
     loop = LoopLiveness()

@@ -166,7 +166,7 @@ def test_an_empty_folder_is_one_line_with_what_was_expected(tmp_path: Path) -> N
     )
     assert ended.returncode == 2
     (line,) = ended.stderr.strip().splitlines()
-    assert "holds no model" in line
+    assert "has no model" in line
     assert "saved_model.pb" in line
 
 

@@ -30,7 +30,7 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Watch]:
     socket, url = tmp_path / "redis.sock", f"sqlite:///{tmp_path}/ledger.db"
-    command = redis_server.command(redis_server.find_server(), socket, tmp_path)
+    command = redis_server.build_command(redis_server.find_server(), socket, tmp_path)
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     store = Store(tmp_path / "store")
     store.prepare()
@@ -39,11 +39,13 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
-        wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
         with ExitStack() as stack:
             kinds = (Ledger, Feedback, Observations, Triggers)
             ledger, feedback, observations, triggers = (stack.enter_context(closing(kind(url))) for kind in kinds)
-            yield Watch(store, ledger, feedback, observations, triggers, broker.sender(redis_server.broker_url(socket)))
+            yield Watch(
+                store, ledger, feedback, observations, triggers, broker.sender(redis_server.make_broker_url(socket))
+            )
     finally:
         server.terminate()
         server.wait(SOON_S)
@@ -171,7 +173,7 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: Watch, tmp_path:
     settings = {
         "MODELYARD_STORE": str(watch.store.root),
         "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
+        "MODELYARD_BROKER_URL": redis_server.make_broker_url(tmp_path / "redis.sock"),
         "MODELYARD_TRIGGER_S": "0.2",
     }
     put(watch, feedback=1)

@@ -20,7 +20,7 @@ from modelyard.models.registry.batching_plan import (
 )
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
-from modelyard.services.cli.commands.plan_batches import measure, repeated
+from modelyard.services.cli.commands.plan_batches import measure_size, repeat_rows
 from modelyard.services.gateway.http.paths import Servable
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
@@ -88,10 +88,10 @@ def test_a_running_gateway_takes_a_plan_up_by_itself(client: FlaskClient, filled
 
 def test_a_batch_size_is_measured_against_the_model_server(server: FakeModelServer) -> None:
     """Golden rows are taken round and round to fill a batch."""
-    inputs = repeated({"vectors": np.array([[1.0], [2.0], [3.0]], np.float32)}, 7)
+    inputs = repeat_rows({"vectors": np.array([[1.0], [2.0], [3.0]], np.float32)}, 7)
     assert inputs["vectors"].ravel().tolist() == [1, 2, 3, 1, 2, 3, 1]
     client = ServingClient(server.address)
-    point = measure(client, HALF_PLUS, 2, inputs, 7, seconds=0.01)
+    point = measure_size(client, HALF_PLUS, 2, inputs, 7, seconds=0.01)
     client.close()
     assert point.batch == 7
     assert 0 < point.p50_ms <= point.p99_ms
