@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.page import replace_section
-from modelyard.pipeline.job import Place, Published, Run
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
@@ -48,19 +48,19 @@ def main(
         command = [sys.executable, "-m", "benchmarks.accuracy", "one", name, chosen, str(number), str(data_dir)]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         row = json.loads(done.stdout.splitlines()[-1])
-        remember(row)
+        write_row(row)
         print(f"  {row['metric']} {row['value']:.4f} in {row['cpu_s']:.1f} processor seconds", flush=True)
-    replace_section(PAGE, "accuracy", table(rows()))
+    replace_section(PAGE, "accuracy", render_table(read_rows()))
 
 
 def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any]:
     """One run of the pipeline into a store that is thrown away."""
-    from modelyard.pipeline.run import run
+    from modelyard.pipeline.run import run_job
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder) / "store", data_dir, WORK, ())
-        outcome = run(
-            Run(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
+        place = JobLocations(Path(folder) / "store", data_dir, WORK, ())
+        outcome = run_job(
+            TrainingJob(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
         )
         if not isinstance(outcome, Published):
             raise SystemExit(f"{model} {recipe} seed {seed}: {outcome}")
@@ -92,38 +92,38 @@ def ignore(_: object) -> None:
     """Progress is not shown here."""
 
 
-def rows() -> list[dict[str, Any]]:
+def read_rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
-def key(row: dict[str, Any]) -> tuple[int, str, int]:
+def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
     return MODELS.index(row["model"]), row["recipe"] == "full", row["seed"]
 
 
-def remember(row: dict[str, Any]) -> None:
-    kept = [other for other in rows() if key(other) != key(row)]
+def write_row(row: dict[str, Any]) -> None:
+    kept = [other for other in read_rows() if row_key(other) != row_key(row)]
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("".join(json.dumps(each) + "\n" for each in sorted([*kept, row], key=key)))
+    RESULTS.write_text("".join(json.dumps(each) + "\n" for each in sorted([*kept, row], key=row_key)))
 
 
-def table(all_rows: list[dict[str, Any]]) -> str:
+def render_table(all_rows: list[dict[str, Any]]) -> str:
     lines = [
         "| model | recipe | parameters | test, mean (each seed) | linear baseline | CPU s, mean (most) | ms, 1 / 32 |",
         "|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in sorted(all_rows, key=key):
+    for row in sorted(all_rows, key=row_key):
         groups.setdefault((row["model"], row["recipe"]), []).append(row)
-    return "\n".join([*lines, *(line(group) for group in groups.values())])
+    return "\n".join([*lines, *(render_line(group) for group in groups.values())])
 
 
-def line(group: list[dict[str, Any]]) -> str:
+def render_line(group: list[dict[str, Any]]) -> str:
     """One model and recipe over its seeds."""
     first = group[0]
     values = [row["value"] for row in group]
-    each = " ".join(f"{shown(first['metric'], value)}" for value in values)
+    each = " ".join(f"{format_metric(first['metric'], value)}" for value in values)
     baseline = (
-        f"{shown(first['metric'], first['baseline']['value'])} ({first['baseline']['method']})"
+        f"{format_metric(first['metric'], first['baseline']['value'])} ({first['baseline']['method']})"
         if first["baseline"]
         else "-"
     )
@@ -131,7 +131,7 @@ def line(group: list[dict[str, Any]]) -> str:
         f"`{first['model']}`",
         first["recipe"],
         f"{first['parameters']:,}",
-        f"{first['metric']} **{shown(first['metric'], statistics.mean(values))}** ({each})",
+        f"{first['metric']} **{format_metric(first['metric'], statistics.mean(values))}** ({each})",
         baseline,
         f"{statistics.mean(row['cpu_s'] for row in group):.0f} ({max(row['cpu_s'] for row in group):.0f})",
         " / ".join(f"{statistics.median(row['latency_ms'][size] for row in group):.2f}" for size in ("1", "32")),
@@ -139,7 +139,7 @@ def line(group: list[dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def shown(metric: str, value: float) -> str:
+def format_metric(metric: str, value: float) -> str:
     return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
 
 

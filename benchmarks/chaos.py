@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos_page import BAD, render_table
 from benchmarks.faults import CHILD, QUEUE, SERVER, TOLD, WORKER, Fault, Faults
 from benchmarks.generator import Generator
 from benchmarks.linear_oracle import MODEL, Predictions
@@ -39,20 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "chaos.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 TRAINERS = 2
 CONNECTIONS = 64
-LOOK_S = 1.0
-BAD = (
-    "jobs_lost",
-    "jobs_published_twice",
-    "jobs_published_but_not_succeeded",
-    "jobs_succeeded_without_version",
-    "jobs_run_though_refused",
-    "versions_damaged",
-    "wrong",
-    "other_answers",
-    "without_answer",
-    "submissions_other",
-)
-"""What must be 0."""
+POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,18 +61,18 @@ def run(system: Whole, options: argparse.Namespace) -> Seen:
     generator = Generator(system.local.port, CONNECTIONS, predictions.next, predictions.judge)
     submissions, faults = Submissions(system), Faults(system, options.seed)
     began = time.perf_counter()
-    with asking(generator, options.rate):
+    with run_predictions(generator, options.rate):
         submissions.start()
         faults.start()
         time.sleep(60 * options.minutes)
         faults.stop()
         submissions.stop()
-        wait(lambda: not submissions.open(), options.patience)
+        wait(lambda: not submissions.open(), options.timeout)
     return Seen(predictions, generator, submissions, faults, began, time.perf_counter())
 
 
 @contextmanager
-def asking(generator: Generator, rate: float) -> Iterator[None]:
+def run_predictions(generator: Generator, rate: float) -> Iterator[None]:
     """Predictions in a thread of their own, until the end of the block."""
     over = threading.Event()
     thread = threading.Thread(target=generator.run, args=(over.is_set, rate), name="predictions", daemon=True)
@@ -96,29 +84,29 @@ def asking(generator: Generator, rate: float) -> Iterator[None]:
         thread.join()
 
 
-def wait(done: Callable[[], bool], patience_s: float) -> None:
-    give_up = time.monotonic() + patience_s
+def wait(done: Callable[[], bool], timeout_s: float) -> None:
+    give_up = time.monotonic() + timeout_s
     while not done() and time.monotonic() < give_up:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------
 
 
-def found(system: Whole, seen: Seen) -> dict[str, Any]:
+def summarize_run(system: Whole, seen: Seen) -> dict[str, Any]:
     return {
         "seconds": round(seen.ended - seen.began),
         "faults": dict(Counter(fault.kind for fault in seen.faults.done)),
-        **jobs_found(system, seen.submissions),
-        **answers_found(seen),
-        "times_s": times(system, seen),
+        **count_jobs(system, seen.submissions),
+        **count_answers(seen),
+        "times_s": measure_times(system, seen),
         "not_done": seen.faults.trouble,
     }
 
 
-def jobs_found(system: Whole, submissions: Submissions) -> dict[str, Any]:
+def count_jobs(system: Whole, submissions: Submissions) -> dict[str, Any]:
     ledger, accepted = system.ledger, [system.ledger.jobs.get(job) for job in submissions.accepted]
-    published, damaged = versions_by_job(system)
+    published, damaged = find_versions_by_job(system)
     succeeded = {job.id for job in accepted if job.state is State.SUCCEEDED}
     others = [job for job in ledger.jobs.find(limit=100_000) if job.id not in submissions.accepted]
     return {
@@ -139,7 +127,7 @@ def jobs_found(system: Whole, submissions: Submissions) -> dict[str, Any]:
     }
 
 
-def versions_by_job(system: Whole) -> tuple[Counter[str], int]:
+def find_versions_by_job(system: Whole) -> tuple[Counter[str], int]:
     """How many versions name each job, and how many are not what their manifest says."""
     store, published, damaged = system.local.store, Counter[str](), 0
     for number in store.versions(MODEL):
@@ -150,7 +138,7 @@ def versions_by_job(system: Whole) -> tuple[Counter[str], int]:
     return published, damaged
 
 
-def answers_found(seen: Seen) -> dict[str, Any]:
+def count_answers(seen: Seen) -> dict[str, Any]:
     predictions, lost = seen.predictions, Counter(seen.generator.failures)
     return {
         "asked": predictions.asked,
@@ -171,28 +159,30 @@ def answers_found(seen: Seen) -> dict[str, Any]:
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def times(system: Whole, seen: Seen) -> dict[str, Any]:
+def measure_times(system: Whole, seen: Seen) -> dict[str, Any]:
     """From each fault to the end of its effect, in s: how many there were, the median and the longest."""
     started = {
-        kind: [starts_again(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
+        kind: [time_restart(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
         for kind in (CHILD, WORKER, TOLD)
     }
     lost = [fault for fault in seen.faults.done if fault.kind == WORKER and fault.job]
     killed = [fault for fault in seen.faults.done if fault.kind == QUEUE]
     servers = [fault for fault in seen.faults.done if fault.kind == SERVER]
     return {
-        "training process killed -> its job was started again": spread(start for start, _ in started[CHILD]),
-        "training process killed -> it trains again": spread(train for _, train in started[CHILD]),
-        "worker killed -> its job waits for who is free": spread(sent_again(system, fault) for fault in lost),
-        "worker killed -> its job was taken over": spread(start for start, _ in started[WORKER]),
-        "worker told to stop -> its job was taken over": spread(start for start, _ in started[TOLD]),
-        "Redis killed -> both workers are connected again": spread(connected(system, fault) for fault in killed),
-        "Redis killed -> a worker took the next job": spread(took(system, fault) for fault in killed),
-        "model server killed -> a right answer again": spread(right_again(seen, fault) for fault in servers),
+        "training process killed -> its job was started again": summarize_s(start for start, _ in started[CHILD]),
+        "training process killed -> it trains again": summarize_s(train for _, train in started[CHILD]),
+        "worker killed -> its job waits for who is free": summarize_s(time_resend(system, fault) for fault in lost),
+        "worker killed -> its job was taken over": summarize_s(start for start, _ in started[WORKER]),
+        "worker told to stop -> its job was taken over": summarize_s(start for start, _ in started[TOLD]),
+        "Redis killed -> both workers are connected again": summarize_s(
+            time_reconnection(system, fault) for fault in killed
+        ),
+        "Redis killed -> a worker took the next job": summarize_s(time_first_job(system, fault) for fault in killed),
+        "model server killed -> a right answer again": summarize_s(time_recovery(seen, fault) for fault in servers),
     }
 
 
-def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
+def time_restart(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
     """When the fault's job was started next, and trained next; None if it was not, or no job was there."""
     after = [event for event in ledger.jobs.events(fault.job) if event.at > fault.at] if fault.job else []
     start = next((event for event in after if event.body.get("state") == State.RUNNING), None)
@@ -201,10 +191,10 @@ def starts_again(ledger: Ledger, fault: Fault) -> tuple[float | None, float | No
     return since(fault, start), since(fault, train)
 
 
-def sent_again(system: Whole, fault: Fault) -> float | None:
+def time_resend(system: Whole, fault: Fault) -> float | None:
     """When some worker saw that the lease of the fault's job had run out."""
     lines = [line for trainer in system.trainers for line in system.log(trainer) if line.at > fault.at]
-    moments = [line.at for line in lines if line.event.startswith("jobs sent again") and fault.job in line.jobs]
+    moments = [line.at for line in lines if line.event == "lost jobs resent" and fault.job in line.jobs]
     return after_s(fault, min(moments)) if moments else None
 
 
@@ -212,19 +202,19 @@ def since(fault: Fault, event: Event | None) -> float | None:
     return (event.at - fault.at).total_seconds() if event else None
 
 
-def connected(system: Whole, fault: Fault) -> float | None:
+def time_reconnection(system: Whole, fault: Fault) -> float | None:
     """Until the last of the trainers had said so."""
-    moments = [first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
+    moments = [find_first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
     return None if None in moments else max(after_s(fault, moment) for moment in moments if moment)
 
 
-def took(system: Whole, fault: Fault) -> float | None:
-    moments = [first_line(system, trainer, fault, "job started") for trainer in system.trainers]
+def time_first_job(system: Whole, fault: Fault) -> float | None:
+    moments = [find_first_line(system, trainer, fault, "job started") for trainer in system.trainers]
     return min((after_s(fault, moment) for moment in moments if moment), default=None)
 
 
-def first_line(system: Whole, trainer: str, fault: Fault, event: str) -> datetime | None:
-    """When a trainer said this first after the fault."""
+def find_first_line(system: Whole, trainer: str, fault: Fault, event: str) -> datetime | None:
+    """Time of the first such log line after the fault."""
     lines = system.log(trainer)
     return next((line.at for line in lines if line.at > fault.at and line.event.startswith(event)), None)
 
@@ -233,14 +223,14 @@ def after_s(fault: Fault, moment: datetime) -> float:
     return (moment - fault.at).total_seconds()
 
 
-def right_again(seen: Seen, fault: Fault) -> float | None:
+def time_recovery(seen: Seen, fault: Fault) -> float | None:
     """To the first request after an unanswered second that was answered rightly; 0 if there was no such second."""
     after = [due - fault.clock for due in seen.predictions.right if due > fault.clock]
     gaps = zip([0.0, *after], after, strict=False)
-    return next((later for earlier, later in gaps if earlier < LOOK_S < later - earlier), 0.0)
+    return next((later for earlier, later in gaps if earlier < POLL_INTERVAL_S < later - earlier), 0.0)
 
 
-def spread(values: Iterable[float | None]) -> dict[str, Any]:
+def summarize_s(values: Iterable[float | None]) -> dict[str, Any]:
     ordered = sorted(value for value in values if value is not None)
     if not ordered:
         return {"count": 0}
@@ -248,49 +238,20 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
     return {"count": len(ordered), "p50": round(middle, 1), "max": round(ordered[-1], 1)}
 
 
-# --- telling it -------------------------------------------------------------------------------------------------------
-
-
-def table(result: dict[str, Any], options: argparse.Namespace) -> str:
-    seen = ", ".join(f"{count} x {kind}" for kind, count in result["faults"].items())
-    states = ", ".join(f"{count} {state}" for state, count in result["jobs_by_state"].items())
-    rows = [
-        ("command", f"`python -m benchmarks.chaos --minutes {options.minutes:g} --seed {options.seed}`"),
-        ("faults", seen),
-        ("jobs accepted", f"{result['jobs_accepted']}: {states}"),
-        ("lost / published twice / wrongly denied", ratio(result, BAD[:3])),
-        ("submissions refused with 503 / other errors", ratio(result, ("submissions_refused", "submissions_other"))),
-        ("versions published / damaged", ratio(result, ("versions", "versions_damaged"))),
-        ("predictions right / wrong", ratio(result, ("right", "wrong"))),
-        ("503 with Retry-After / 504", ratio(result, ("refused_503", "late_504"))),
-        ("other answers / none", ratio(result, ("other_answers", "without_answer"))),
-    ]
-    lines = ["| | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-    lines += ["", "| from → to | times | median s | longest s |", "|---|---|---|---|"]
-    for name, value in result["times_s"].items():
-        middle, longest = value.get("p50", ""), value.get("max", "")
-        lines.append(f"| {name.replace('->', '→')} | {value['count']} | {middle} | {longest} |")
-    return "\n".join(lines)
-
-
-def ratio(result: dict[str, Any], names: Sequence[str]) -> str:
-    return " / ".join(f"{result[name]:,}" for name in names)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long there are faults")
     parser.add_argument("--seed", type=int, default=1, help="what happens when")
     parser.add_argument("--rate", type=float, default=50, help="predictions per second")
-    parser.add_argument("--patience", type=float, default=600, help="seconds for the jobs that are left to end")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for the remaining jobs to end")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args(arguments)
     measured_on = machine()
     with tempfile.TemporaryDirectory() as name, whole(Path(name) / "home", MODEL, TRAINERS, say=print) as system:
-        result = found(system, run(system, options))
+        result = summarize_run(system, run(system, options))
     with RESULTS.open("a") as results:
         results.write(json.dumps({"machine": measured_on, "options": vars(options), **result}) + "\n")
-    text = table(result, options)
+    text = render_table(result, options)
     print(text)
     if options.write:
         replace_section(PAGE, "chaos", text)

@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     p99_ms: float
 
 
-def costing(work: Callable[[], Outcome], workload: Workload, curve: str, x: int) -> Point:
+def measure_point(work: Callable[[], Outcome], workload: Workload, curve: str, x: int) -> Point:
     """A point of a curve: what ``work`` comes to, and what it costs the servers."""
     before = server_cpu_s()
     found = work()
@@ -69,22 +69,22 @@ def costing(work: Callable[[], Outcome], workload: Workload, curve: str, x: int)
     return Point(workload.kind.name, curve, x, found.rows / found.seconds, found.p50_ms, found.p99_ms, cpu_ms)
 
 
-def by_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
+def sweep_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
     for size in ROWS:
-        ask = asker(workload, port, size)
-        asked_for(ask, WARM_S)
+        ask = make_caller(workload, port, size)
+        call_repeatedly(ask, WARM_S)
 
-        yield costing(partial(one_by_one, ask, size, seconds), workload, "rows", size)
+        yield measure_point(partial(time_calls, ask, size, seconds), workload, "rows", size)
 
 
-def one_by_one(ask: Callable[[], float], size: int, seconds: float) -> Outcome:
+def time_calls(ask: Callable[[], float], size: int, seconds: float) -> Outcome:
     """Requests of ``size`` rows, each after the last one's answer."""
-    took_ms = sorted(asked_for(ask, seconds))
+    took_ms = sorted(call_repeatedly(ask, seconds))
     p50, p99 = (percentile(took_ms, share) or 0.0 for share in (0.5, 0.99))
     return Outcome(size * len(took_ms), sum(took_ms) / 1000, p50, p99)
 
 
-def asker(workload: Workload, port: int, size: int) -> Callable[[], float]:
+def make_caller(workload: Workload, port: int, size: int) -> Callable[[], float]:
     """Asks for ``size`` rows at once and returns the time that it took, in ms; a wrong answer ends the benchmark."""
     chosen = list(itertools.islice(itertools.cycle(range(len(workload.inputs))), size))
     body = json.dumps({"instances": [workload.inputs[index] for index in chosen]}).encode()
@@ -104,7 +104,7 @@ def asker(workload: Workload, port: int, size: int) -> Callable[[], float]:
     return ask
 
 
-def asked_for(ask: Callable[[], float], seconds: float) -> list[float]:
+def call_repeatedly(ask: Callable[[], float], seconds: float) -> list[float]:
     until = time.perf_counter() + seconds
     took_ms = [ask()]
     while time.perf_counter() < until:
@@ -112,17 +112,19 @@ def asked_for(ask: Callable[[], float], seconds: float) -> list[float]:
     return took_ms
 
 
-def by_connections(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
+def sweep_connections(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
     for connections in CONNECTIONS:
-        yield loaded(workload, (port,), connections, seconds, "connections", connections)
+        yield measure_load(workload, (port,), connections, seconds, "connections", connections)
 
 
-def by_gateways(workload: Workload, ports: Sequence[int], seconds: float) -> Iterator[Point]:
+def sweep_gateways(workload: Workload, ports: Sequence[int], seconds: float) -> Iterator[Point]:
     for count in GATEWAYS:
-        yield loaded(workload, ports[:count], GATEWAY_CONNECTIONS, seconds, "gateways", count)
+        yield measure_load(workload, ports[:count], GATEWAY_CONNECTIONS, seconds, "gateways", count)
 
 
-def loaded(workload: Workload, ports: Sequence[int], connections: int, seconds: float, curve: str, x: int) -> Point:
+def measure_load(
+    workload: Workload, ports: Sequence[int], connections: int, seconds: float, curve: str, x: int
+) -> Point:
     """A closed loop over all of these gateways at once, one generator for each."""
 
     def run(seconds: float) -> list[dict[str, Any]]:
@@ -144,29 +146,29 @@ def loaded(workload: Workload, ports: Sequence[int], connections: int, seconds: 
         return Outcome(sum(row["right"] for row in found), seconds, p50, p99)
 
     run(WARM_S)
-    return costing(work, workload, curve, x)
+    return measure_point(work, workload, curve, x)
 
 
 @contextlib.contextmanager
-def serving(store: Path, work: Path) -> Iterator[list[int]]:
+def run_serving(store: Path, work: Path) -> Iterator[list[int]]:
     """Ports of as many gateways as are ever asked, before one model server; the first is ``modelyard serve``'s own."""
     port = measure.free_port()
     with running(ours.commands(port, store, work), work / "log"):
-        wait_up(port)
+        wait_until_up(port)
         more = [measure.free_port() for _ in GATEWAYS[1:]]
-        with running([gateway(each, port + 1, store) for each in more], work / "log-more"):
+        with running([make_gateway_command(each, port + 1, store) for each in more], work / "log-more"):
             for each in more:
-                wait_up(each)
+                wait_until_up(each)
             yield [port, *more]
 
 
-def gateway(port: int, serving_port: int, store: Path) -> Command:
+def make_gateway_command(port: int, serving_port: int, store: Path) -> Command:
     environment = {"PORT": port, "SERVING": f"127.0.0.1:{serving_port}", "STORE": store}
     variables = {f"MODELYARD_{name}": str(value) for name, value in environment.items()}
     return Command([sys.executable, "-m", "modelyard.services.gateway"], variables)
 
 
-def wait_up(port: int) -> None:
+def wait_until_up(port: int) -> None:
     deadline, client = time.monotonic() + START_S, Client(f"http://127.0.0.1:{port}")
     while not client.answers("/readyz"):
         if time.monotonic() > deadline:
@@ -174,16 +176,16 @@ def wait_up(port: int) -> None:
         time.sleep(0.1)
 
 
-def measured(workloads: Mapping[str, Workload], store: Path, seconds: float) -> Iterator[Point]:
+def measure_workloads(workloads: Mapping[str, Workload], store: Path, seconds: float) -> Iterator[Point]:
     """Every curve of every workload, point by point."""
     with (
         tempfile.TemporaryDirectory(prefix="mc-", ignore_cleanup_errors=True) as folder,
-        serving(store, Path(folder)) as ports,
+        run_serving(store, Path(folder)) as ports,
     ):
         for workload in (workloads[name] for name in WORKLOADS):
-            yield from by_rows(workload, ports[0], seconds)
-            yield from by_connections(workload, ports[0], seconds)
-            yield from by_gateways(workload, ports, seconds)
+            yield from sweep_rows(workload, ports[0], seconds)
+            yield from sweep_connections(workload, ports[0], seconds)
+            yield from sweep_gateways(workload, ports, seconds)
 
 
 def main(
@@ -195,7 +197,7 @@ def main(
     """Measure, print, and perhaps write."""
     processes.adopt_orphans()
     points = []
-    for point in measured(load_all(store.resolve()), store.resolve(), seconds):
+    for point in measure_workloads(load_all(store.resolve()), store.resolve(), seconds):
         points.append(point)
         print(point, flush=True)
     text = section(points, seconds)

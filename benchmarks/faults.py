@@ -78,7 +78,7 @@ class Faults:
             self._to_trainer(kind, trainer, self._system.job_of(trainer))
         elif kind == STILL:
             self._note(kind)
-            stand_still(self._system.process(MODEL_SERVER), self._random.uniform(*STILL_S))
+            pause_process(self._system.process(MODEL_SERVER), self._random.uniform(*STILL_S))
         else:
             self._note(kind)
             self._system.process(REDIS if kind == QUEUE else MODEL_SERVER).kill()
@@ -109,7 +109,7 @@ def kill_all(process: psutil.Process) -> None:
             continue
 
 
-def stand_still(process: psutil.Process, seconds: float) -> None:
+def pause_process(process: psutil.Process, seconds: float) -> None:
     process.send_signal(signal.SIGSTOP)
     time.sleep(seconds)
     process.send_signal(signal.SIGCONT)

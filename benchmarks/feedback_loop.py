@@ -59,16 +59,16 @@ def main() -> None:
     data = Path(os.environ["MODELYARD_DATA_DIR"]).resolve()
     with tempfile.TemporaryDirectory() as folder, system(Path(folder), data) as (home, http):
         before = version(home, http, 1)
-        print(f"version 1: {summary(before)}", flush=True)
+        print(f"version 1: {summarize_run(before)}", flush=True)
         trigger = {"feedback": FEEDBACK, "cooldown_s": 0, "job": {"with_feedback": True, "data": "require-real"}}
         http.put(f"/api/models/{MODEL}/triggers/learn", json=trigger).raise_for_status()
         started = time.monotonic()
-        right = ask_and_tell(http, data)
+        right = predict_and_label(http, data)
         told_s = time.monotonic() - started
         wait_for(lambda: http.get(f"/api/models/{MODEL}/rollout").json()["stable"] == 2, 600, "version 2 answers")
         learned_s = time.monotonic() - started - told_s
         after = version(home, http, 2)
-        print(f"version 2: {summary(after)}", flush=True)
+        print(f"version 2: {summarize_run(after)}", flush=True)
         (job,) = http.get("/api/jobs", params={"model": MODEL, "limit": 1}).json()["jobs"]
         found = {
             "feedback": FEEDBACK,
@@ -80,7 +80,7 @@ def main() -> None:
         }
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     if write:
-        replace_section(PAGE, "loop", "\n".join(table(found)))
+        replace_section(PAGE, "loop", "\n".join(render_table(found)))
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
     settings = {
         "PYTHONPATH": str(folder / "code"),
         "MODELYARD_DATA_DIR": str(data),
-        "MODELYARD_CAPTURE": MODEL,
+        "MODELYARD_CAPTURED_MODELS": MODEL,
         "COLUMNS": "200",
     }
     with (folder / "out").open("wb") as out:
@@ -113,7 +113,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
         process.wait(60)
 
 
-def ask_and_tell(http: httpx.Client, data: Path) -> float:
+def predict_and_label(http: httpx.Client, data: Path) -> float:
     """Half of the images are of the scarce digit; the share that was answered rightly."""
     train = mnist.read(data).train
     rest = range(TRAINED, len(train))
@@ -127,8 +127,8 @@ def ask_and_tell(http: httpx.Client, data: Path) -> float:
     right = 0
     for request_id, label in asked.items():
         wait_for(partial(is_kept, http, request_id), 30, "it is kept")
-        told = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
-        right += told.json()["right"]
+        response = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
+        right += response.json()["right"]
     return right / len(asked)
 
 
@@ -152,13 +152,13 @@ def version(home: Path, http: httpx.Client, number: int) -> dict[str, Any]:
     }
 
 
-def summary(found: dict[str, Any]) -> str:
+def summarize_run(found: dict[str, Any]) -> str:
     return (
         f"accuracy {found['accuracy']:.4f}, of {DIGIT}s {found['recall']:.4f}, {found['from_feedback']} from feedback"
     )
 
 
-def table(found: dict[str, Any]) -> Iterator[str]:
+def render_table(found: dict[str, Any]) -> Iterator[str]:
     yield f"| version | trained on | of these from feedback | test accuracy | {DIGIT}s recognised |"
     yield "|---|---|---|---|---|"
     for number, each in enumerate(found["versions"], start=1):

@@ -26,14 +26,14 @@ import typer
 from schemathesis.core.failures import FailureGroup
 
 from modelyard.models.catalog import FILE as CATALOG
-from modelyard.models.catalog import Catalog, Trainable
+from modelyard.models.catalog import Catalog, TrainableModel
 from modelyard.services.cli.processes import redis_server
 from tests.support.fakes import FakeModelServer, fill
 from tests.support.fuzzing import MODES, TRAINABLE, Fuzzer
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.jsonl"
 ROOT = Path(__file__).parent.parent
-MOST_GROWTH_MB = 64
+MAX_GROWTH_MB = 64
 PER_TURN = 60
 """Cases of one kind for one operation, before the next one's turn."""
 WARM_UP = 0.1
@@ -53,7 +53,7 @@ def main(
     with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps(row, indent=1))
-    good = row["same_process"] and not row["failures"] and row["growth_mb"] < MOST_GROWTH_MB
+    good = row["same_process"] and not row["failures"] and row["growth_mb"] < MAX_GROWTH_MB
     raise SystemExit(0 if good else 1)
 
 
@@ -95,14 +95,16 @@ def fuzz(process: psutil.Process, url: str, server: FakeModelServer, cases: int,
 def running(home: Path) -> Iterator[tuple[psutil.Process, str, FakeModelServer]]:
     """A gateway with all that it talks to."""
     store, broker = fill(home / "store"), home / "redis.sock"
-    trainable = Trainable(name=TRAINABLE, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}})
+    trainable = TrainableModel(
+        name=TRAINABLE, task="regression", summary="", dataset="", homepage="", recipes={"quick": {}}
+    )
     (store.root / CATALOG).write_text(Catalog(digest="", trainable={TRAINABLE: trainable}).model_dump_json())
-    queue = redis_server.command(redis_server.find_server(), broker, home)
+    queue = redis_server.build_command(redis_server.find_server(), broker, home)
     with FakeModelServer(store) as server, process_of(queue, {}, home / "redis.log"):
         port = free_port()
         settings = {
             "port": port, "store": store.root, "serving": server.address, "ledger_url": f"sqlite:///{home}/ledger.db",
-            "broker_url": redis_server.broker_url(broker),
+            "broker_url": redis_server.make_broker_url(broker),
         }  # fmt: skip
         variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "modelyard.services.gateway"]

@@ -17,7 +17,7 @@ from benchmarks.serving.answers import parse
 
 GRACE_S = 3.0
 """How long the last answers are waited for."""
-LONGEST_POLL_S = 0.05
+MAX_POLL_S = 0.05
 CONNECT_S = 0.02
 """On one machine a connection takes a fraction of a millisecond, or the backlog is full."""
 CONNECT_AGAIN_S = 0.1
@@ -79,11 +79,11 @@ class Generator:
         with quiet():
             while not stop():
                 due = self._send_due(due, rate)
-                self._receive_all(LONGEST_POLL_S if rate is None else due - time.perf_counter())
+                self._receive_all(MAX_POLL_S if rate is None else due - time.perf_counter())
             took = time.perf_counter() - started
             give_up = time.perf_counter() + GRACE_S
             while len(self._idle) < len(self._connections) and time.perf_counter() < give_up:
-                self._receive_all(LONGEST_POLL_S)
+                self._receive_all(MAX_POLL_S)
         self._end()
         return took
 
@@ -111,7 +111,7 @@ class Generator:
             self._failed(connection, type(error).__name__)
 
     def _receive_all(self, timeout_s: float) -> None:
-        for number, _ in self._poll.poll(min(max(timeout_s, 0.0), LONGEST_POLL_S)):
+        for number, _ in self._poll.poll(min(max(timeout_s, 0.0), MAX_POLL_S)):
             if connection := self._connections.get(number):
                 self._receive(connection)
 

@@ -1,8 +1,8 @@
-"""What a key on the guard costs: ``python -m benchmarks.keys [--keys 100]``.
+"""What API keys cost: ``python -m benchmarks.keys [--keys 100]``.
 
 Two gateways in front of one model server, one of them with so many keys; the same small JSON prediction over one
-connection to each, in turns of a second, so that the machine's moods hit both alike. Then, without HTTP, how long
-one look at a key takes, good and wrong. Prints figures, and appends them to ``benchmarks/results/keys.jsonl``.
+connection to each, in turns of a second, so that noise of the machine affects both alike. Then, without HTTP, how long
+one check of a key takes, good and wrong. Prints figures, and appends them to ``benchmarks/results/keys.jsonl``.
 """
 
 import json
@@ -29,18 +29,18 @@ from modelyard.services.ledger import Ledger
 RESULTS = Path(__file__).parent / "results" / "keys.jsonl"
 MODEL = "halves"
 BODY = b'{"instances": [1.0, 2.0, 3.0]}'
-LOOKS = 20_000
+LOOKUPS = 20_000
 
 
 @contextmanager
-def guarded(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[int]:
-    """Port of a gateway that asks for keys, until the end of the block."""
+def guarded_gateway(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[int]:
+    """Port of a gateway that requires keys, until the end of the block."""
     (port,) = free_ports(1)
     settings = {
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(home / "store"),
         "MODELYARD_SERVING": f"unix:{socket}",
-        "MODELYARD_HOSTED": MODEL,
+        "MODELYARD_EXTERNAL_MODELS": MODEL,
         "MODELYARD_LEDGER_URL": ledger_url,
         "MODELYARD_KEY_SECRET": secret,
     }
@@ -58,15 +58,15 @@ def guarded(home: Path, socket: Path, ledger_url: str, secret: str) -> Iterator[
         process.wait(30)
 
 
-def look_us(ledger_url: str, secret: str, key: str) -> float:
-    """One look at a key, in µs."""
+def measure_lookup_us(ledger_url: str, secret: str, key: str) -> float:
+    """Mean time of a check of a key, in µs."""
     with closing(Ledger(ledger_url)) as ledger, closing(KeyCache(ledger, secret.encode())) as key_cache:
         key_cache.start()
         began = time.perf_counter()
-        for _ in range(LOOKS):
+        for _ in range(LOOKUPS):
             with suppress(InvalidKey):
                 key_cache.find_principal(key)
-        return (time.perf_counter() - began) / LOOKS * 1e6
+        return (time.perf_counter() - began) / LOOKUPS * 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,18 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             key = [ledger.keys.create(each, "the benchmark", secret.encode())[1] for each in asked][-1]
         with served(home, MODEL, f"--models-dir={home / 'models'}") as port:
             socket = next((home / "serve").rglob("serving.sock"))
-            with guarded(home, socket, url, secret) as guarded_port:
-                path, shown = f"/v1/models/{MODEL}:predict", {"Authorization": f"Bearer {key}"}
-                ways = {"without": over_http(port, path, BODY, {}), "with": over_http(guarded_port, path, BODY, shown)}
+            with guarded_gateway(home, socket, url, secret) as key_port:
+                path, headers = f"/v1/models/{MODEL}:predict", {"Authorization": f"Bearer {key}"}
+                ways = {
+                    "without": over_http(port, path, BODY, {}),
+                    "with": over_http(key_port, path, BODY, headers),
+                }
                 took = in_turns(ways, connections=1)
-        looks = {"good": look_us(url, secret, key), "wrong": look_us(url, secret, key[:-1] + "-")}
+        lookups = {"good": measure_lookup_us(url, secret, key), "wrong": measure_lookup_us(url, secret, key[:-1] + "-")}
     result = {
         "machine": machine(),
         "options": vars(options),
         "requests": {name: len(values) for name, values in took.items()},
         "median_us": {name: round((percentile(sorted(values), 0.5) or 0) * 1000) for name, values in took.items()},
         "p99_us": {name: round((percentile(sorted(values), 0.99) or 0) * 1000) for name, values in took.items()},
-        "look_us": {name: round(value, 1) for name, value in looks.items()},
+        "look_us": {name: round(value, 1) for name, value in lookups.items()},
     }
     with RESULTS.open("a") as results:
         results.write(json.dumps(result) + "\n")

@@ -63,20 +63,20 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         store = make_models(options.store or Path(folder))
-        with served(store, options) as (address, process, ready_s):
+        with run_server(store, options) as (address, process, ready_s):
             print(f"ready in {ready_s:.2f} s, PSS {process.memory_full_info().pss / 2**20:.0f} MiB")
             print("| model | rows | in flight | calls/s | p50 ms | p99 ms | CPU-ms/call | wrong |")
             print("|---|---|---|---|---|---|---|---|")
             for model in options.models:
                 for rows in options.rows:
                     for in_flight in options.in_flight:
-                        show(measure(address, process, model, rows, in_flight, options.seconds))
+                        print_result(measure(address, process, model, rows, in_flight, options.seconds))
             print(f"PSS afterwards {process.memory_full_info().pss / 2**20:.0f} MiB")
             for model in options.models if options.swaps else ():
                 swap_under_load(store, address, process, model, options.swaps)
 
 
-def show(found: Measured, note: str = "") -> None:
+def print_result(found: Measured, note: str = "") -> None:
     print(
         f"| {found.model}{note} | {found.rows} | {found.in_flight} | {found.calls_per_s:.0f} | {found.p50:.2f} | "
         f"{found.p99:.2f} | {found.cpu:.3f} | {found.wrong} |",
@@ -101,7 +101,7 @@ def make_models(store: Path) -> Path:
     return store
 
 
-def inputs(model: str, rows: int) -> Array:
+def make_inputs(model: str, rows: int) -> Array:
     """``float32 [rows,3]``, ``uint8 [rows,28,28,1]`` or reviews of 190 words, ``[rows]``."""
     if model == "tiny":
         return np.ones((rows, 3), np.float32)
@@ -114,7 +114,7 @@ def inputs(model: str, rows: int) -> Array:
 
 
 @contextmanager
-def served(store: Path, options: argparse.Namespace) -> Iterator[tuple[str, psutil.Process, float]]:
+def run_server(store: Path, options: argparse.Namespace) -> Iterator[tuple[str, psutil.Process, float]]:
     """Address, process and seconds to readiness of a server of these models."""
     port, path = 18500, store / "grpc.sock"
     flags = [f"--port={port}", f"--model_config_file={store / 'models.config'}", *options.server]
@@ -125,14 +125,14 @@ def served(store: Path, options: argparse.Namespace) -> Iterator[tuple[str, psut
     address = f"unix:{path}" if options.unix else f"127.0.0.1:{port}"
     try:
         for model in MODELS:
-            await_version(address, model, 1)
+            wait_for_version(address, model, 1)
         yield address, psutil.Process(server.pid), time.perf_counter() - began
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
 
 
-def await_version(address: str, model: str, version: int, within_s: float = 60) -> None:
+def wait_for_version(address: str, model: str, version: int, within_s: float = 60) -> None:
     """Waits until a version is AVAILABLE."""
     client = ServingClient(address)
     give_up = time.monotonic() + within_s
@@ -165,11 +165,11 @@ def measure(address: str, process: psutil.Process, model: str, rows: int, in_fli
     )
 
 
-def load(address: str, model: str, rows: int, in_flight: int, seconds: float) -> dict[str, Any]:
+def run_load(address: str, model: str, rows: int, in_flight: int, seconds: float) -> dict[str, Any]:
     """Calls from ``in_flight`` threads for ``seconds``, after a few to warm up. Answers must not change."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
-    fill_proto(request.inputs["x"], inputs(model, rows))
+    fill_proto(request.inputs["x"], make_inputs(model, rows))
     with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         predict = stubs.PredictionServiceStub(channel).Predict
         expected = from_proto(predict(request, timeout=30).outputs["y"])
@@ -196,7 +196,7 @@ def load(address: str, model: str, rows: int, in_flight: int, seconds: float) ->
 
 def swap_under_load(store: Path, address: str, process: psutil.Process, model: str, swaps: int) -> None:
     """Publishes a copy of version 1 each second under load of one row and two calls in flight."""
-    show(measure(address, process, model, 1, 2, swaps), ", steady")
+    print_result(measure(address, process, model, 1, 2, swaps), ", steady")
     stopping = threading.Event()
 
     def publish() -> None:
@@ -209,14 +209,14 @@ def swap_under_load(store: Path, address: str, process: psutil.Process, model: s
 
     publisher = threading.Thread(target=publish)
     publisher.start()
-    show(measure(address, process, model, 1, 2, swaps + 1), f", {swaps} swaps")
+    print_result(measure(address, process, model, 1, 2, swaps + 1), f", {swaps} swaps")
     stopping.set()
     publisher.join()
-    await_version(address, model, 1 + swaps)
+    wait_for_version(address, model, 1 + swaps)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["load"]:
-        print(json.dumps(load(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))))
+        print(json.dumps(run_load(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))))
     else:
         main(sys.argv[1:])

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from benchmarks.modelserver import inputs
+from benchmarks.modelserver import make_inputs
 from modelyard.models.tfserving.messages import fill_proto, prediction_log_pb2
 
 
@@ -70,7 +70,7 @@ def record_warmup(folder: Path, model: str) -> None:
     """One row, as our own exports record it: the first runs of a graph cost many times the later ones."""
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.model_spec.name = model
-    fill_proto(log.predict_log.request.inputs["x"], inputs(model, 1))
+    fill_proto(log.predict_log.request.inputs["x"], make_inputs(model, 1))
     (folder / "assets.extra").mkdir()
     with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
         for _ in range(3):

@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "overload.jsonl"
 TINY = "half_plus"
 MODELS = {kind.name: kind.model for kind in KINDS if kind.content_type == "application/json"}
 CONNECTIONS = (16, 32, 64, 128)
-MOST_CONNECTIONS = 1500
+MAX_CONNECTIONS = 1500
 OVERLOAD = 3.0
 AFTERWARDS = 0.5
 """Share of the peak that is offered after the overload."""
@@ -100,13 +100,13 @@ class Phase:
         return self.seen.asked / (self.ended - self.started)
 
     def served_ms(self, share: float) -> float | None:
-        return in_ms([latency for due, latency in self.seen.served if due >= self.started + LEAD_S], share)
+        return percentile_ms([latency for due, latency in self.seen.served if due >= self.started + LEAD_S], share)
 
     def refused_ms(self, share: float) -> float | None:
-        return in_ms([latency for due, latency in self.seen.refused if due >= self.started + LEAD_S], share)
+        return percentile_ms([latency for due, latency in self.seen.refused if due >= self.started + LEAD_S], share)
 
 
-def in_ms(latencies_s: list[float], share: float) -> float | None:
+def percentile_ms(latencies_s: list[float], share: float) -> float | None:
     value = percentile(sorted(latencies_s), share)
     return None if value is None else round(value * 1000, 2)
 
@@ -123,14 +123,14 @@ def run(port: int, target: Target, seconds: float, connections: int, rate: float
     return Phase(seen, started, started + took, own_cpu)
 
 
-def peak_of(port: int, target: Target, seconds: float) -> tuple[int, Phase]:
+def measure_peak(port: int, target: Target, seconds: float) -> tuple[int, Phase]:
     """The number of connections with the most right answers, and that run."""
     run(port, target, LEAD_S, CONNECTIONS[0])
     phases = {count: run(port, target, LEAD_S + seconds, count) for count in CONNECTIONS}
     return max(phases.items(), key=lambda entry: entry[1].goodput)
 
 
-def recovery_s(phase: Phase, at_capacity_ms: float) -> float | None:
+def measure_recovery_s(phase: Phase, at_capacity_ms: float) -> float | None:
     """From the end of the overload to the first moment after which all is well; None if it never was."""
     limit_s = WELL * at_capacity_ms / 1000
     bad = [due for due, _ in phase.seen.refused] + [due for due, late in phase.seen.served if late > limit_s]
@@ -142,9 +142,9 @@ def recovery_s(phase: Phase, at_capacity_ms: float) -> float | None:
 
 
 def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str, Any]:
-    connections, peak = peak_of(port, target, options.peak_seconds)
-    over = run(port, target, LEAD_S + options.seconds, MOST_CONNECTIONS, OVERLOAD * peak.goodput)
-    after = run(port, target, AFTERWARDS_S, MOST_CONNECTIONS, AFTERWARDS * peak.goodput)
+    connections, peak = measure_peak(port, target, options.peak_seconds)
+    over = run(port, target, LEAD_S + options.seconds, MAX_CONNECTIONS, OVERLOAD * peak.goodput)
+    after = run(port, target, AFTERWARDS_S, MAX_CONNECTIONS, AFTERWARDS * peak.goodput)
     at_capacity = peak.served_ms(0.99) or 0.0
     phases = {"peak": peak, "overload": over, "after": after}
     return {
@@ -159,7 +159,7 @@ def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str,
         "refused_p99_ms": over.refused_ms(0.99),
         "served_p50_ms": over.served_ms(0.5),
         "served_p99_ms": over.served_ms(0.99),
-        "recovery_s": recovery_s(after, at_capacity),
+        "recovery_s": measure_recovery_s(after, at_capacity),
         "wrong": {name: phase.seen.wrong for name, phase in phases.items()},
         "failed": {name: dict(phase.seen.failed.most_common(3)) for name, phase in phases.items()},
         "generator_cpu": {name: round(phase.own_cpu, 2) for name, phase in phases.items()},
@@ -169,12 +169,12 @@ def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str,
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def tiny(port: int) -> Target:
+def make_tiny_target(port: int) -> Target:
     body = request(port, f"/v1/models/{TINY}:predict", "application/json", instances_body(3.0))
     return Target((body,), lambda _, answer: answer == b'{"predictions":[2.5]}')
 
 
-def of_store(port: int, store: Path, name: str, rows: int) -> Target:
+def make_store_target(port: int, store: Path, name: str, rows: int) -> Target:
     """So many images or reviews in each request, as JSON rows, with what the SavedModel itself answers to each."""
     workload = load_all(store)[name]
     path = f"/v1/models/{workload.kind.model}:predict"
@@ -196,7 +196,7 @@ def of_store(port: int, store: Path, name: str, rows: int) -> Target:
     return Target(tuple(bodies), right)
 
 
-def show(result: dict[str, Any]) -> None:
+def print_result(result: dict[str, Any]) -> None:
     print("| | measured | promised |")
     print("|---|---|---|")
     print(f"| peak, {result['connections_at_peak']} connections | {result['peak_rps']:.0f}/s | |")
@@ -223,9 +223,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = options.store or Path(name) / "models"
         model = MODELS[options.workload] if options.store else TINY
         with served(Path(name), model, f"--models-dir={models}") as port:
-            target = of_store(port, options.store, options.workload, options.rows) if options.store else tiny(port)
+            target = (
+                make_store_target(port, options.store, options.workload, options.rows)
+                if options.store
+                else make_tiny_target(port)
+            )
             result = measure(port, target, options)
-    show(result)
+    print_result(result)
     with RESULTS.open("a") as results:
         results.write(json.dumps({"machine": machine(), "model": model, "rows": options.rows, **result}) + "\n")
 

@@ -1,7 +1,7 @@
 """The queue's limits: ``python -m benchmarks.queues [--waiting 10000 --outages 20 20 60 --seconds 120]``.
 
 A gateway with its ledger and Redis. First without a worker: so many jobs are submitted over HTTP, then a thousand more
-are timed while all of those wait, and so are pages of the list and a worker's look for lost messages. Then, in a new
+are timed while all of those wait, and so are pages of the list and a worker's check for lost messages. Then, in a new
 folder and with a worker, messages of cancelled jobs are taken and dropped. Redis is killed, stays away and comes back,
 and a job is submitted at once: how long until it is started? At last, for so many seconds, jobs fail in their training
 process: how much does the worker grow? Prints a table, appends one JSON line to ``benchmarks/results/queues.jsonl``.
@@ -29,10 +29,8 @@ from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from modelyard.services import broker, jobs
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.commands import up as local
-from modelyard.services.cli.commands.up import Local
-from modelyard.services.cli.processes import launch as ground
-from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.commands.up import LocalSystem, make_services
+from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.ledger import FINAL, Job, JobRequest, Ledger
 
@@ -44,42 +42,42 @@ UNKNOWN = "no_such_model"
 CALLERS = 4
 TIMED = 1000
 PAGES = 100
-LOOKS = 20
-PATIENCE_S = 300.0
-POLL_S = 0.02
+RECOVERIES = 20
+TIMEOUT_S = 300.0
+POLL_INTERVAL_S = 0.02
 
 
 @dataclass
-class Desk:
-    """What takes jobs, and what does them once it was started."""
+class QueueSystem:
+    """A gateway with its queue, and a worker once it is started."""
 
-    system: Local
+    system: LocalSystem
     broker: Path
     services: dict[str, Service]
     supervisor: Supervisor
     ledger: Ledger
     http: httpx.Client
     redis: subprocess.Popen[bytes] | None = None
-    asked: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
 
     def start_redis(self) -> None:
         """Returns when it answers, with all that it knew."""
         data = self.system.home / "redis"
-        command = redis_server.command(redis_server.find_server(), self.broker, data)
+        command = redis_server.build_command(redis_server.find_server(), self.broker, data)
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait(lambda: redis_server.answers(self.broker))
+        wait(lambda: redis_server.is_answering(self.broker))
 
     def submit(self, _: int = 0) -> float:
         """Over HTTP; seconds until it was accepted."""
         began = time.perf_counter()
         answer = self.http.post("/api/jobs", json={"model": MODEL, "rollout": "manual"}).raise_for_status()
         took = time.perf_counter() - began
-        self.asked.append(answer.json()["id"])
+        self.jobs.append(answer.json()["id"])
         return took
 
     def submit_unknown(self) -> Job:
         """Past the gateway, which would refuse it."""
-        queue = broker.sender(redis_server.broker_url(self.broker))
+        queue = broker.sender(redis_server.make_broker_url(self.broker))
         return jobs.submit(self.ledger, queue, JobRequest(model=UNKNOWN), by="benchmark")
 
     def start_worker(self) -> None:
@@ -97,116 +95,116 @@ class Desk:
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[Desk]:
-    """Without a worker at first."""
+def start_system(home: Path) -> Iterator[QueueSystem]:
+    """A running system without a worker."""
     port, serving_port = free_ports(2)
-    system = Local(home, home / "data", port, serving_port, workers=1)
+    system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
     subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(system.store.root)], check=True)
-    broker = ground.private_folder(home) / "redis.sock"
-    services = {service.name: service for service in local.processes(system, broker, [MODEL], gpu_names=())}
+    broker = launch.make_private_folder(home) / "redis.sock"
+    services = {service.name: service for service in make_services(system, broker, [MODEL], gpu_names=())}
     supervisor, ledger = Supervisor(home / "log", on_event=print), Ledger(f"sqlite:///{home / 'ledger.db'}")
     ledger.prepare()
     with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
-        desk = Desk(system, broker, services, supervisor, ledger, http)
+        queues = QueueSystem(system, broker, services, supervisor, ledger, http)
         try:
-            desk.start_redis()
-            gateway = ground.gateway(Client(system.url), services["gateway"].environment)
-            ground.start(supervisor, [gateway])
-            yield desk
+            queues.start_redis()
+            gateway = launch.make_gateway(Client(system.url), services["gateway"].environment)
+            launch.start_services(supervisor, [gateway])
+            yield queues
         finally:
             supervisor.stop()
             ledger.close()
-            if desk.redis:
-                desk.redis.terminate()
-                desk.redis.wait(20)
+            if queues.redis:
+                queues.redis.terminate()
+                queues.redis.wait(20)
 
 
 def wait(done: Callable[[], Any]) -> Any:
-    """Its first true value."""
-    give_up = time.monotonic() + PATIENCE_S
+    """Polls until the result is true, and returns it."""
+    give_up = time.monotonic() + TIMEOUT_S
     while not (found := done()):
         if time.monotonic() > give_up:
-            raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
-        time.sleep(POLL_S)
+            raise TimeoutError(f"not within {TIMEOUT_S:.0f} s")
+        time.sleep(POLL_INTERVAL_S)
     return found
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def submissions(desk: Desk, waiting: int) -> dict[str, Any]:
+def measure_submissions(queues: QueueSystem, waiting: int) -> dict[str, Any]:
     """With one caller and with a few, while so many wait."""
     with ThreadPoolExecutor(CALLERS) as callers:
-        list(callers.map(desk.submit, range(waiting)))
-        alone = [desk.submit() for _ in range(TIMED)]
-        together = list(callers.map(desk.submit, range(TIMED)))
+        list(callers.map(queues.submit, range(waiting)))
+        alone = [queues.submit() for _ in range(TIMED)]
+        together = list(callers.map(queues.submit, range(TIMED)))
     return {
         "waiting": waiting,
-        "submit_ms": in_ms(alone),
-        f"submit_{CALLERS}_callers_ms": in_ms(together),
-        "page_ms": in_ms(list(pages(desk))),
-        "look_ms": in_ms(list(looks(desk))),
+        "submit_ms": summarize_ms(alone),
+        f"submit_{CALLERS}_callers_ms": summarize_ms(together),
+        "page_ms": summarize_ms(list(time_pages(queues))),
+        "look_ms": summarize_ms(list(time_recoveries(queues))),
     }
 
 
-def pages(desk: Desk) -> Iterator[float]:
+def time_pages(queues: QueueSystem) -> Iterator[float]:
     """Seconds for each page of those that wait, the newest first, and over again."""
     first: dict[str, Any] = {"state": "queued", "limit": 100}
     query = first
     for _ in range(PAGES):
         began = time.perf_counter()
-        page = desk.http.get("/api/jobs", params=query).raise_for_status().json()
+        page = queues.http.get("/api/jobs", params=query).raise_for_status().json()
         yield time.perf_counter() - began
         query = first | ({"before": page["next"]} if page["next"] else {})
 
 
-def looks(desk: Desk) -> Iterator[float]:
-    """Seconds for each look for jobs whose message was lost; there are none."""
-    queue = broker.sender(redis_server.broker_url(desk.broker))
-    for _ in range(LOOKS):
+def time_recoveries(queues: QueueSystem) -> Iterator[float]:
+    """Seconds for each check for jobs whose message was lost; there are none."""
+    queue = broker.sender(redis_server.make_broker_url(queues.broker))
+    for _ in range(RECOVERIES):
         began = time.perf_counter()
-        assert broker.resend_lost(desk.ledger, queue) == []
+        assert broker.resend_lost(queues.ledger, queue) == []
         yield time.perf_counter() - began
 
 
-def dropped(desk: Desk, count: int) -> dict[str, Any]:
+def measure_dropped(queues: QueueSystem, count: int) -> dict[str, Any]:
     """So many messages of cancelled jobs, which the worker takes and drops one after the other."""
     for _ in range(count):
-        desk.submit()
-    for job in desk.asked:
-        desk.ledger.jobs.cancel(job, "the benchmark")
-    desk.start_worker()
-    began, before = time.monotonic(), desk.worker_mb()
-    assert_ended(desk, desk.submit_unknown())  # goes last
+        queues.submit()
+    for job in queues.jobs:
+        queues.ledger.jobs.cancel(job, "the benchmark")
+    queues.start_worker()
+    began, before = time.monotonic(), queues.worker_mb()
+    assert_ended(queues, queues.submit_unknown())  # goes last
     took = round(time.monotonic() - began, 1)
-    return {"messages": count, "took_s": took, "before_mb": round(before, 1), "after_mb": round(desk.worker_mb(), 1)}
+    return {"messages": count, "took_s": took, "before_mb": round(before, 1), "after_mb": round(queues.worker_mb(), 1)}
 
 
-def outage(desk: Desk, seconds: float) -> dict[str, float]:
+def measure_outage(queues: QueueSystem, seconds: float) -> dict[str, float]:
     """Redis is killed and stays away; from its first answer to the start of a job."""
-    assert desk.redis
-    desk.redis.kill()
-    desk.redis.wait()
+    assert queues.redis
+    queues.redis.kill()
+    queues.redis.wait()
     time.sleep(seconds)
-    desk.start_redis()
+    queues.start_redis()
     back = time.monotonic()
-    job = desk.submit_unknown()
-    wait(lambda: desk.ledger.jobs.get(job.id).started_at)
+    job = queues.submit_unknown()
+    wait(lambda: queues.ledger.jobs.get(job.id).started_at)
     started = time.monotonic()
-    assert_ended(desk, job)
+    assert_ended(queues, job)
     return {"away_s": seconds, "consuming_after_s": round(started - back, 1)}
 
 
-def growth(desk: Desk, seconds: float) -> dict[str, Any]:
+def measure_growth(queues: QueueSystem, seconds: float) -> dict[str, Any]:
     """One failing job after another."""
-    assert_ended(desk, desk.submit_unknown())
-    before_mb, before_files, count = desk.worker_mb(), desk.worker_files(), 0
+    assert_ended(queues, queues.submit_unknown())
+    before_mb, before_files, count = queues.worker_mb(), queues.worker_files(), 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert_ended(desk, desk.submit_unknown())
+        assert_ended(queues, queues.submit_unknown())
         count += 1
-    after_mb, files = desk.worker_mb(), desk.worker_files() - before_files
+    after_mb, files = queues.worker_mb(), queues.worker_files() - before_files
     share = round(after_mb / before_mb - 1, 4)
     return {
         "jobs": count,
@@ -217,30 +215,30 @@ def growth(desk: Desk, seconds: float) -> dict[str, Any]:
     }
 
 
-def assert_ended(desk: Desk, job: Job) -> None:
-    wait(lambda: desk.ledger.jobs.get(job.id).state in FINAL)
+def assert_ended(queues: QueueSystem, job: Job) -> None:
+    wait(lambda: queues.ledger.jobs.get(job.id).state in FINAL)
 
 
-def in_ms(seconds: Sequence[float]) -> dict[str, float]:
+def summarize_ms(seconds: Sequence[float]) -> dict[str, float]:
     ordered = sorted(seconds)
     return {f"p{share}": round((percentile(ordered, share / 100) or 0) * 1000, 1) for share in (50, 99)}
 
 
-# --- telling it -------------------------------------------------------------------------------------------------------
+# --- report -----------------------------------------------------------------------------------------------------------
 
 
-def table(result: dict[str, Any]) -> str:
+def render_table(result: dict[str, Any]) -> str:
     waiting, grown = result["submissions"], result["growth"]
     few = waiting[f"submit_{CALLERS}_callers_ms"]
     rows = [
         (f"submit while {waiting['waiting']:,} wait, p99", "≤ 200 ms", f"{waiting['submit_ms']['p99']} ms"),
         (f"the same, {CALLERS} callers at a time", "≤ 200 ms", f"{few['p99']} ms"),
         ("a page of 100 of those that wait, p99", "", f"{waiting['page_ms']['p99']} ms"),
-        ("a worker's look for lost messages among them, median", "", f"{waiting['look_ms']['p50']} ms"),
+        ("a worker's check for lost messages among them, median", "", f"{waiting['look_ms']['p50']} ms"),
         *(
             (
                 f"Redis away for {each['away_s']:g} s → a job is started",
-                promised(each["away_s"]),
+                format_promise(each["away_s"]),
                 f"{each['consuming_after_s']} s",
             )
             for each in result["outages"]
@@ -254,7 +252,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(["| | promise | seen |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def promised(away_s: float) -> str:
+def format_promise(away_s: float) -> str:
     return "≤ 15 s" if away_s <= 20 else "≤ 35 s"
 
 
@@ -267,17 +265,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args(arguments)
     result: dict[str, Any] = {"machine": machine(), "asked": vars(options)}
-    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
-        result["submissions"] = submissions(desk, options.waiting)
-    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "home") as desk:
-        result["dropped"] = dropped(desk, options.dropped)
-        result["outages"] = [outage(desk, seconds) for seconds in options.outages]
-        result["growth"] = growth(desk, options.seconds)
+    with tempfile.TemporaryDirectory() as name, start_system(Path(name) / "home") as queues:
+        result["submissions"] = measure_submissions(queues, options.waiting)
+    with tempfile.TemporaryDirectory() as name, start_system(Path(name) / "home") as queues:
+        result["dropped"] = measure_dropped(queues, options.dropped)
+        result["outages"] = [measure_outage(queues, seconds) for seconds in options.outages]
+        result["growth"] = measure_growth(queues, options.seconds)
     with RESULTS.open("a") as results:
         results.write(json.dumps(result) + "\n")
-    print(table(result))
+    print(render_table(result))
     if options.write:
-        replace_section(PAGE, "queues", table(result))
+        replace_section(PAGE, "queues", render_table(result))
 
 
 if __name__ == "__main__":

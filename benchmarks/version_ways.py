@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from tests.support.versions import publish_copy
 
@@ -61,13 +61,13 @@ class InRollout:
     def publish(self, version: int) -> None:
         if version not in self._store.versions(self._model):
             publish_copy(self._store, self._model, self._saved / str(version))
-        rollout.change(self._store, self._model, lambda now: now.preload(version))
+        change_rollout(self._store, self._model, lambda now: now.preload(version))
 
     def promote(self, version: int) -> None:
-        rollout.change(self._store, self._model, lambda now: now.promote(version, by=BY, reason="swap"))
+        change_rollout(self._store, self._model, lambda now: now.promote(version, by=BY, reason="swap"))
 
     def retire(self, version: int) -> None:
-        rollout.change(self._store, self._model, lambda now: now.drop(version, by=BY, reason="swap"))
+        change_rollout(self._store, self._model, lambda now: now.reject(version, by=BY, reason="swap"))
 
 
 WAYS: dict[str, Callable[[str, Path, Path], Versions]] = {"folder": InFolder, "rollout": InRollout}

@@ -12,9 +12,8 @@ import psutil
 
 from benchmarks.served import free_ports
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.commands import up as local
-from modelyard.services.cli.commands.up import Local
-from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli.commands.up import LocalSystem, make_services, train_missing, wait_until_serving
+from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Supervisor
 from modelyard.services.ledger import Ledger
 
@@ -37,7 +36,7 @@ class Line:
 class Whole:
     """What runs, and what it leaves behind."""
 
-    local: Local
+    local: LocalSystem
     supervisor: Supervisor
     client: Client
     ledger: Ledger
@@ -62,16 +61,16 @@ class Whole:
     def job_of(self, trainer: str) -> str | None:
         """The job that it runs."""
         for line in reversed(self.log(trainer)):
-            if line.event in ("job started", "job left", "starting"):
+            if line.event in ("job started", "job released", "starting"):
                 return line.job if line.event == "job started" else None
         return None
 
 
 def parsed(text: bytes) -> Line | None:
     try:
-        said: dict[str, Any] = json.loads(text)
-        at = datetime.fromisoformat(said["timestamp"]).astimezone(UTC)
-        return Line(at, str(said["event"]), said.get("job"), said.get("jobs", ()))
+        entry: dict[str, Any] = json.loads(text)
+        at = datetime.fromisoformat(entry["timestamp"]).astimezone(UTC)
+        return Line(at, str(entry["event"]), entry.get("job"), entry.get("jobs", ()))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -80,17 +79,17 @@ def parsed(text: bytes) -> Line | None:
 def whole(home: Path, model: str, trainers: int, say: Callable[[str], None]) -> Iterator[Whole]:
     """Until the end of the block; serves a first version of ``model`` when it begins."""
     port, serving_port = free_ports(2)
-    system = Local(home, home / "data", port, serving_port, workers=1)
+    system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
-    *others, trainer = local.processes(system, ground.private_folder(home) / "redis.sock", [model], gpu_names=())
+    *others, trainer = make_services(system, launch.make_private_folder(home) / "redis.sock", [model], gpu_names=())
     names = [f"{TRAINER}-{number}" for number in range(1, trainers + 1)]
     supervisor = Supervisor(home / "log", on_event=say)
     ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
     try:
-        ground.start(supervisor, [*others, *(replace(trainer, name=name) for name in names)])
+        launch.start_services(supervisor, [*others, *(replace(trainer, name=name) for name in names)])
         client = Client(system.url)
-        local.train_missing(system, client, [model], "quick", "sample")
-        local.wait_serving(system, client, [model])
+        train_missing(system, client, [model], "quick", "sample")
+        wait_until_serving(system, client, [model])
         yield Whole(system, supervisor, client, ledger, names)
     finally:
         supervisor.stop()

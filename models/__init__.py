@@ -1,1 +1,1 @@
-"""What can be trained, and what a published version says of itself."""
+"""Trainable models, their data, and the registry of published versions."""

@@ -17,11 +17,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
     With a seed, for training: shuffled, varied by ``augment``, ``passes`` times over the data per epoch, all batches of
     equal size (a pass leaves out what does not fill a batch). What batch ``i`` holds depends on ``seed`` and ``epoch``
-    alone. Without a seed: everything once, in order.
+    alone. Without a seed: every example once, in order.
 
-    ``epoch`` counts up by itself. To resume a run, set it to the number of epochs done: ``fit`` announces the end of an
-    epoch once before its first and then after each, so that it trains on epochs 1, 2, ... here as there. It may also
-    leave a thread behind that reads the last epoch ahead while the next one begins.
+    ``epoch`` counts up by itself. To resume a run, set it to the number of epochs done: ``fit`` calls ``on_epoch_end``
+    once before its first epoch and then after each, so that it trains on epochs 1, 2, ... in both cases. It may also
+    leave a thread behind that prefetches the last epoch while the next one starts.
     """
 
     def __init__(

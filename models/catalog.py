@@ -1,4 +1,4 @@
-"""The zoo: ``names()`` lists it without importing it, ``load(name)`` imports one model.
+"""The zoo's models: ``list_models()`` imports none of them, ``load_spec(name)`` imports one.
 
 Other processes do not import the zoo (it needs Keras). They read ``<store>/catalog.json``, which the trainer writes
 with ``python -m modelyard.models.catalog STORE``: for every model its task, summary, and each recipe's values and
@@ -19,48 +19,49 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from modelyard.models import backend, zoo
+from modelyard.models.backend import use_backend
 from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.ranges import Range
 from modelyard.models.registry.store import replace_file
 from modelyard.models.spec import ModelSpec, Recipe
 
 FILE = "catalog.json"
-LEAST = ("minimum", "exclusiveMinimum")
+MINIMUM_KEYS = ("minimum", "exclusiveMinimum")
 
 
-def names() -> tuple[str, ...]:
+def list_models() -> tuple[str, ...]:
     """Names of all trainable models, sorted; imports none of them."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(zoo.__path__)))
 
 
-def load(name: str) -> ModelSpec:
+def load_spec(name: str) -> ModelSpec:
     """Imports one zoo file and returns its ``SPEC``.
 
     Raises:
-        UnknownName: no such file; the closest names are given.
+        UnknownName: there is no such file; the text has the closest names.
     """
-    if name not in names():
-        raise UnknownName(unknown("model", name, names()))
+    if name not in list_models():
+        raise UnknownName(describe_unknown("model", name, list_models()))
     spec = importlib.import_module(f"modelyard.models.zoo.{name}").SPEC
     if not isinstance(spec, ModelSpec) or spec.name != name:
         raise TypeError(f"models/zoo/{name}.py must end in SPEC = ModelSpec(name={name!r}, ...)")
     return spec
 
 
-def recipe_of(spec: ModelSpec, name: str, overrides: Mapping[str, Any]) -> Recipe:
-    """The named recipe with overrides in place.
+def resolve_recipe(spec: ModelSpec, name: str, overrides: Mapping[str, Any]) -> Recipe:
+    """The named recipe with overrides applied.
 
     Raises:
-        InvalidRecipe: unknown recipe, unknown key or a value out of range.
+        InvalidRecipe: an unknown recipe, an unknown key or a value out of range.
     """
     if name not in spec.recipes:
-        raise InvalidRecipe(unknown("recipe", name, spec.recipes))
+        raise InvalidRecipe(describe_unknown("recipe", name, spec.recipes))
     chosen: Recipe = spec.recipes[name]
     return chosen.override(overrides)
 
 
-def unknown(what: str, name: str, valid: Iterable[str]) -> str:
-    """``unknown model 'mnst'; did you mean mnist_cnn?`` or, with nothing close, all that is valid."""
+def describe_unknown(what: str, name: str, valid: Iterable[str]) -> str:
+    """``unknown model 'mnst'; did you mean mnist_cnn?``; the text lists all valid names if none is close."""
     candidates = sorted(valid)
     close = get_close_matches(name, candidates, n=3, cutoff=0.5)
     if close:
@@ -68,11 +69,11 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     return f"unknown {what} {name!r}; valid: {', '.join(candidates) or 'none yet'}"
 
 
-# --- the catalogue as other processes see it ------------------------------------------------------------------------
+# --- catalog.json ---------------------------------------------------------------------------------------------------
 
 
 class RecipeField(BaseModel):
-    """One overridable value: its default in this recipe; type, bounds and description as JSON schema."""
+    """One value of a recipe that a job may override: its default; type, bounds and description as JSON schema."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,8 +81,8 @@ class RecipeField(BaseModel):
     constraints: dict[str, Any]
 
 
-class Trainable(BaseModel):
-    """What can be asked of one model, without its code."""
+class TrainableModel(BaseModel):
+    """One model that can be trained, described without its code."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,71 +93,73 @@ class Trainable(BaseModel):
     homepage: str
     recipes: dict[str, dict[str, RecipeField]]
     search: dict[str, Range] = {}
-    """What a search may try, by recipe key."""
+    """Ranges that a search samples from, by recipe key."""
     metric: str = ""
-    """What versions, and trials of a search, are compared by: more is better."""
+    """Metric that versions, and trials of a search, are compared by: more is better."""
 
-    def check(self, recipe: str, overrides: Mapping[str, Any]) -> None:
-        """Rejects unknown recipes, unknown keys and values out of range at the door.
+    def check_recipe(self, recipe: str, overrides: Mapping[str, Any]) -> None:
+        """Checks a job's recipe before it is queued.
 
         Raises:
-            InvalidRecipe: with the closest valid names, or with the values that are allowed.
+            InvalidRecipe: an unknown recipe or key, with the closest valid names; a value out of range, with the range.
         """
         if recipe not in self.recipes:
-            raise InvalidRecipe(unknown("recipe", recipe, self.recipes))
+            raise InvalidRecipe(describe_unknown("recipe", recipe, self.recipes))
         for key, value in overrides.items():
             if key not in self.recipes[recipe]:
-                raise InvalidRecipe(unknown("recipe key", key, self.recipes[recipe]))
+                raise InvalidRecipe(describe_unknown("recipe key", key, self.recipes[recipe]))
             constraints = self.recipes[recipe][key].constraints
             if not _fits(value, constraints):
-                raise InvalidRecipe(f"recipe key {key!r}: received {value!r}, allowed: {allowed(constraints)}")
+                raise InvalidRecipe(
+                    f"recipe key {key!r}: received {value!r}, allowed: {describe_constraints(constraints)}"
+                )
 
-    def value(self, recipe: str, overrides: Mapping[str, Any], key: str) -> Any:
-        """What a recipe, if there is one, has for ``key``; None if this release's zoo does not know it."""
-        known = self.recipes.get(recipe, {}).get(key)
-        return overrides.get(key, known.default if known else None)
+    def recipe_value(self, recipe: str, overrides: Mapping[str, Any], key: str) -> Any:
+        """The value of ``key`` after overrides; None if this release's zoo knows no such recipe or key."""
+        found = self.recipes.get(recipe, {}).get(key)
+        return overrides.get(key, found.default if found else None)
 
 
 def _fits(value: Any, constraints: Mapping[str, Any]) -> bool:
-    """Whether a value, or what a text of a command line stands for, is of a JSON schema."""
-    import jsonschema  # 5 MB, for whoever asks for a job
+    """Whether a value, or the JSON value of a command line's text, matches a JSON schema."""
+    import jsonschema  # 5 MB, only for processes that accept jobs
 
-    read = value
+    parsed = value
     if isinstance(value, str):
         with suppress(ValueError):
-            read = json.loads(value)
+            parsed = json.loads(value)
     validator = jsonschema.Draft202012Validator(constraints)
-    return validator.is_valid(value) or validator.is_valid(read)
+    return validator.is_valid(value) or validator.is_valid(parsed)
 
 
-def allowed(constraints: Mapping[str, Any]) -> str:
-    """A value's JSON schema for people: ``integer, minimum 1, maximum 1000``."""
+def describe_constraints(constraints: Mapping[str, Any]) -> str:
+    """A value's JSON schema as text: ``integer, minimum 1, maximum 1000``."""
     if "anyOf" in constraints:
-        return ", or ".join(allowed(choice) for choice in constraints["anyOf"])
+        return ", or ".join(describe_constraints(choice) for choice in constraints["anyOf"])
     if "enum" in constraints:
         return ", ".join(map(str, constraints["enum"]))
-    said = sorted(set(constraints) - {"type", "title", "description"}, key=lambda key: (key not in LEAST, key))
-    return ", ".join([constraints.get("type", "any"), *(f"{key} {constraints[key]}" for key in said)])
+    bounds = sorted(set(constraints) - {"type", "title", "description"}, key=lambda key: (key not in MINIMUM_KEYS, key))
+    return ", ".join([constraints.get("type", "any"), *(f"{key} {constraints[key]}" for key in bounds)])
 
 
 class Catalog(BaseModel):
-    """``catalog.json``."""
+    """Contents of ``catalog.json``."""
 
     model_config = ConfigDict(frozen=True)
 
     digest: str
-    """SHA-256 over the zoo's source; a different zoo needs a new file."""
-    trainable: dict[str, Trainable]
+    """SHA-256 over the zoo's source; another zoo needs a new file."""
+    trainable: dict[str, TrainableModel]
 
-    def find(self, name: str) -> Trainable:
-        """Raises ``UnknownName`` with the closest names."""
+    def find(self, name: str) -> TrainableModel:
+        """The model of this name; raises ``UnknownName`` with the closest names."""
         if name not in self.trainable:
-            raise UnknownName(unknown("model", name, self.trainable))
+            raise UnknownName(describe_unknown("model", name, self.trainable))
         return self.trainable[name]
 
 
-def describe(spec: ModelSpec) -> Trainable:
-    return Trainable(
+def describe_model(spec: ModelSpec) -> TrainableModel:
+    return TrainableModel(
         name=spec.name,
         task=spec.task,
         summary=spec.summary,
@@ -176,7 +179,7 @@ def _fields(chosen: Recipe) -> dict[str, RecipeField]:
     }
 
 
-def digest() -> str:
+def source_digest() -> str:
     """SHA-256 over the source of ``models/``: equal means that ``catalog.json`` is up to date."""
     folder = Path(zoo.__path__[0]).parent
     total = hashlib.sha256()
@@ -185,21 +188,23 @@ def digest() -> str:
     return total.hexdigest()
 
 
-def read(store_root: Path) -> Catalog | None:
-    """The catalogue a trainer left in the store; None if none did yet, or one of another release in another form."""
+def read_catalog(store_root: Path) -> Catalog | None:
+    """The catalog that a trainer wrote into the store; None if there is none, or one in another release's format."""
     try:
         return Catalog.model_validate_json((store_root / FILE).read_bytes())
     except (FileNotFoundError, ValidationError):
-        return None  # the next trainer to start writes it anew
+        return None  # the next trainer that starts writes a new one
 
 
-def write(store_root: Path) -> Catalog:
+def write_catalog(store_root: Path) -> Catalog:
     """Imports the whole zoo (needs Keras) and writes ``catalog.json``."""
-    backend.begin(backend.DEFAULT)
-    catalog = Catalog(digest=digest(), trainable={name: describe(load(name)) for name in names()})
+    use_backend(backend.DEFAULT)
+    catalog = Catalog(
+        digest=source_digest(), trainable={name: describe_model(load_spec(name)) for name in list_models()}
+    )
     replace_file(store_root / FILE, catalog.model_dump_json(indent=1).encode())
     return catalog
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_catalog(Path(sys.argv[1]))

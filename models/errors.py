@@ -1,8 +1,8 @@
-"""The root of the one error tree. Each class carries its HTTP status, its exit code and a text fit for the public."""
+"""The root of the one error tree. Each class has an HTTP status and an exit code; its text is fit for the public."""
 
 
 class ModelyardError(Exception):
-    """An expected failure. ``str(error)`` says what was expected and what was received, and holds no secret."""
+    """An expected failure. Its text names what was expected and what was received, and holds no secret."""
 
     status: int = 500
     """HTTP status the gateway answers with."""
@@ -25,15 +25,15 @@ class UnknownName(ModelyardError):
 
 
 class WrongBackend(ModelyardError):
-    """Keras computes with another backend in this process than was asked for, and cannot change any more."""
+    """Keras was imported in this process with another backend than requested, and cannot change it."""
 
 
 class CorruptData(ModelyardError):
-    """Dataset files or a stored version whose content is not what it must be."""
+    """Dataset files or a stored version with unexpected content."""
 
 
 class DataUnavailable(ModelyardError):
-    """Real data was required and could not be had."""
+    """Real data was required and is not available."""
 
 
 class StorageFailed(ModelyardError):

@@ -13,19 +13,19 @@ import keras
 
 @keras.saving.register_keras_serializable("modelyard")
 class FusedLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type information
-    """``keras.layers.LSTM`` with the same weights and, to rounding, the same answers.
+    """``keras.layers.LSTM`` with the same weights and, to rounding, the same outputs.
 
     A mask has to be true up to a row's length and false from there on; outputs at masked steps are zero.
-    Training, other backends, other activations and GPUs (for cuDNN) keep Keras's own ways.
+    Training, other backends, other activations and GPUs (for cuDNN) use Keras's own implementation.
     """
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """``float [N,T,C]`` -> last output ``[N,U]``, outputs ``[N,T,U]``, states ``[h, c]``, each ``[N,U]``."""
-        if training or not self._fuses():
+        if training or not self._can_fuse():
             return super().inner_loop(sequences, initial_state, mask, training)
         return self._run(sequences, initial_state, mask)
 
-    def _fuses(self) -> bool:
+    def _can_fuse(self) -> bool:
         if keras.backend.backend() != "tensorflow":
             return False
         import tensorflow as tf
@@ -61,6 +61,6 @@ class FusedLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type i
         hidden, cell = tf.gather_nd(outputs, last), tf.gather_nd(cells, last)
         states = [tf.where(some, hidden, initial_state[0]), tf.where(some, cell, initial_state[1])]
         outputs *= tf.transpose(tf.sequence_mask(lengths, count, outputs.dtype))[:, :, None]
-        if self.go_backwards:  # Keras hands such outputs out last step first, masked ones before all others
+        if self.go_backwards:  # Keras returns such outputs last step first, masked ones before all others
             outputs = tf.reverse(tf.reverse_sequence(outputs, lengths, seq_axis=0, batch_axis=1), [0])
         return tf.where(some, hidden, 0.0), tf.transpose(outputs, (1, 0, 2)), states

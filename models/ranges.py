@@ -1,4 +1,4 @@
-"""What a recipe's values may be searched over, and drawing from it. Slim: ranges travel to the gateway as JSON."""
+"""Ranges that a search samples recipe values from. Slim: ranges travel to the gateway as JSON."""
 
 import math
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-DIGITS = 4
-"""Significant ones of a number that was drawn: a person reads it, and may type it."""
+SIGNIFICANT_DIGITS = 4
+"""Significant digits of a sampled number: people read it, and may type it."""
 
 
-class Between(BaseModel):
-    """Numbers from ``low`` to ``high``, both included; ``log``: each factor as likely as any other of its size."""
+class NumberRange(BaseModel):
+    """Numbers from ``low`` to ``high``, both included, sampled evenly or, ``log``, evenly by their logarithm."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,17 +28,17 @@ class Between(BaseModel):
         return self
 
     def draw(self, random: Random) -> float | int:
-        """One of them, at random."""
+        """A random value of the range."""
         if self.kind == "log":
-            drawn = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
         else:
-            drawn = random.uniform(self.low, self.high)
-        drawn = min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
-        return round(drawn) if self.whole else drawn
+            value = random.uniform(self.low, self.high)
+        value = min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), self.low), self.high)
+        return round(value) if self.whole else value
 
 
-class OneOf(BaseModel):
-    """Any of some values, each as likely as any other."""
+class Choice(BaseModel):
+    """A list of values, each as likely as any other."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,26 +46,26 @@ class OneOf(BaseModel):
     values: Annotated[tuple[str | int | float, ...], Field(min_length=2)]
 
     def draw(self, random: Random) -> str | int | float:
-        """One of them, at random."""
+        """A random value of the range."""
         return random.choice(self.values)
 
 
-Range = Annotated[Between | OneOf, Field(discriminator="kind")]
+Range = Annotated[NumberRange | Choice, Field(discriminator="kind")]
 
 
-def log(low: float, high: float, *, whole: bool = False) -> Between:
-    return Between(kind="log", low=low, high=high, whole=whole)
+def log_range(low: float, high: float, *, whole: bool = False) -> NumberRange:
+    return NumberRange(kind="log", low=low, high=high, whole=whole)
 
 
-def linear(low: float, high: float, *, whole: bool = False) -> Between:
-    return Between(kind="linear", low=low, high=high, whole=whole)
+def linear_range(low: float, high: float, *, whole: bool = False) -> NumberRange:
+    return NumberRange(kind="linear", low=low, high=high, whole=whole)
 
 
-def choice(*values: str | float) -> OneOf:
-    return OneOf(values=values)
+def choice(*values: str | float) -> Choice:
+    return Choice(values=values)
 
 
-def sample(ranges: Mapping[str, Between | OneOf], trials: int, seed: int) -> tuple[Mapping[str, Any], ...]:
-    """Values for each trial; the same seed gives the same ones, and more trials only add to them."""
+def sample_values(ranges: Mapping[str, NumberRange | Choice], trials: int, seed: int) -> tuple[Mapping[str, Any], ...]:
+    """Values for each trial; the same seed gives the same values, and more trials only add to them."""
     generators = [Random(f"{seed}/{number}") for number in range(trials)]
     return tuple({key: ranges[key].draw(random) for key in sorted(ranges)} for random in generators)

@@ -1,4 +1,4 @@
-"""What a trainable model is: frozen values and functions. A zoo file fills in one ``ModelSpec``.
+"""The training contract: frozen values and functions. A zoo file fills in one ``ModelSpec``.
 
 Arrays are numpy. Keras objects appear as ``Any`` here and nowhere above (Keras ships no complete type information).
 """
@@ -17,7 +17,7 @@ from modelyard.models.ranges import Range
 from modelyard.models.types import Array, Backend, Task
 
 State = Mapping[str, Array]
-"""What preprocessing learned from the training split (vocabulary, word vectors, ...); saved as one ``.npz``."""
+"""State of preprocessing, learned from the training split (vocabulary, word vectors, ...); saved as one ``.npz``."""
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a dataset. Choices are made on ``validation``; ``test`` is looked at once, by evaluation."""
+    """The parts of a dataset. Choices are made on ``validation``; only evaluation uses ``test``."""
 
     train: Split
     validation: Split
@@ -66,7 +66,7 @@ class Dataset:
     read: Callable[[Path], Splits]
     """Reads the real files from a folder; raises ``CorruptData`` unless the decoded content is the published one."""
     files: tuple[RemoteFile, ...] = ()
-    """Empty: nothing to fetch, ``read`` generates the data."""
+    """Files to fetch; empty if ``read`` generates the data."""
     sample: Callable[[], Splits] | None = None
     """The small stand-in shipped with the project, for machines that cannot reach the real files."""
     sample_name: str = ""
@@ -115,13 +115,13 @@ def recipe(cls: type) -> type:
 
 @recipe
 class Recipe:
-    """Everything a training run depends on besides the code and the data. Zoo files may add fields by subclassing."""
+    """Everything that a training run depends on besides code and data. Zoo files may add fields by subclassing."""
 
     epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training split.")] = 1
     batch_size: Annotated[int, Field(ge=1, le=4096, description="Examples per optimiser step.")] = 64
     min_steps: Annotated[
         int,
-        Field(ge=1, description="Optimiser steps at least: an epoch of a small dataset passes over it several times."),
+        Field(ge=1, description="Minimum of optimiser steps: an epoch passes over a small dataset several times."),
     ] = 1
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="Keras optimiser.")] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")] = 1e-3
@@ -153,12 +153,12 @@ class Recipe:
     ] = "auto"
 
     init: Annotated[
-        Literal["fresh", "stable"],
-        Field(description="Weights to begin with: random ones, or those of the version that answers now."),
-    ] = "fresh"
+        Literal["random", "stable"],
+        Field(description="Initial weights: random ones, or those of the stable version."),
+    ] = "random"
 
     def passes(self, examples: int) -> int:
-        """Times that an epoch goes over so many training examples, to reach ``min_steps`` in ``epochs``."""
+        """Passes of one epoch over so many training examples, to reach ``min_steps`` in ``epochs``."""
         steps = self.epochs * max(1, examples // self.batch_size)
         return -(-self.min_steps // steps)
 
@@ -186,23 +186,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a version must reach on the test split to be published. ``metric`` is one where more is better."""
+    """Limits that a version must meet on the test split to be published. More of ``metric`` is better."""
 
     metric: str
     floor: float
-    """Least value on the real (or generated) data."""
+    """Minimum on the real (or generated) data."""
     sample_floor: float
-    """Least value when trained and tested on the shipped sample."""
+    """Minimum when trained and tested on the shipped sample."""
     max_drop: float
-    """Largest allowed fall below the serving version on the same test data."""
+    """Maximum below the serving version on the same test data."""
 
 
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What fitting needs: two ``keras.utils.PyDataset`` and the learned preprocessing."""
+class PreparedData:
+    """Input of fitting: two ``keras.utils.PyDataset`` and the learned state of preprocessing."""
 
     train: Any
     validation: Any
@@ -211,7 +211,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The simple method that the model is held against; ``value`` is the gate's metric on the test split."""
+    """A simple method to compare the model with; ``value`` is the gate's metric on the test split."""
 
     method: str
     value: float
@@ -230,17 +230,17 @@ class ModelSpec:
     """Class names by id; empty for regression."""
     dataset: Dataset
     recipes: Mapping[str, Any]
-    """``quick`` (used by ``modelyard up``) and ``full`` (goes for accuracy); each a ``Recipe``."""
+    """``quick`` (used by ``modelyard up``) and ``full`` (for accuracy); each a ``Recipe``."""
     gate: Gate
-    prepare: Callable[[Splits, Any], Prepared]
+    prepare: Callable[[Splits, Any], PreparedData]
     """``(splits, recipe)`` -> batches; deterministic, so that a resumed run sees the same."""
     build: Callable[[Any, State], Any]
     """``(recipe, state)`` -> uncompiled ``keras.Model``; softmax ``[N,C]``, sigmoid ``[N,1]`` or linear ``[N,1]``."""
     baseline: Callable[[Splits], Baseline] | None = None
-    prepare_with: Callable[[Splits, Any, State], Prepared] | None = None
+    prepare_with_state: Callable[[Splits, Any, State], PreparedData] | None = None
     """``(splits, recipe, state)``: as ``prepare``, with a state that was learned before; for warm starts. Only needed
-    where ``prepare`` learns from the data: weights fit the state that they were trained with, and no other."""
+    where ``prepare`` learns from the data: weights fit only the state that they were trained with."""
     search: Mapping[str, Range] = field(default_factory=dict)
-    """What a search may try, by recipe key; every value must be one that the recipe takes."""
+    """Ranges that a search samples from, by recipe key; every value must be valid for the recipe."""
     loss: str = ""
     """A Keras loss by name; empty: cross-entropy for classes, mean absolute error for regression."""

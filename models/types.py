@@ -7,7 +7,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 Backend = Literal["tensorflow", "jax"]
-"""What Keras computes with."""
+"""The library that Keras computes with."""
 Task = Literal["multiclass", "binary", "regression"]
 Source = Literal["real", "sample", "generated"]
-"""Of data: the dataset itself, the small stand-in that is shipped for it, or made up by a formula."""
+"""Where data comes from: the dataset itself, the small sample that is shipped for it, or a formula."""

@@ -1,1 +1,1 @@
-"""What one training job does: plain functions, one verb per file. No Celery, Flask, Redis or SQL."""
+"""The stages of one training job: plain functions, one verb per file. No Celery, Flask, Redis or SQL."""

@@ -1,4 +1,4 @@
-"""``python -m pipeline MODEL``: the same job as the queue runs, in this process."""
+"""``python -m modelyard.pipeline MODEL``: the same job that the queue runs, in this process."""
 
 import os
 import sys
@@ -7,23 +7,25 @@ from typing import Annotated
 
 import typer
 
-from modelyard.models import backend, catalog
+from modelyard.models import backend
+from modelyard.models.backend import current_backend, parse_backend, use_backend
+from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
 from modelyard.pipeline.job import (
-    REJECTED_EXIT,
+    REJECTED_EXIT_CODE,
+    DataPolicy,
+    JobLocations,
     Measured,
-    Place,
-    Policy,
     Rejected,
-    Run,
-    Target,
+    RolloutTarget,
+    TrainingJob,
     parse_overrides,
 )
 from modelyard.pipeline.progress import Progress
 
 
-def show(progress: Progress) -> None:
-    """One line per report on standard error."""
+def print_progress(progress: Progress) -> None:
+    """Prints one line per report to standard error."""
     epoch = f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps}" if progress.epoch else ""
     values = " ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
     eta = f"ETA {progress.eta_s:.0f} s" if progress.eta_s else ""
@@ -34,8 +36,10 @@ def main(
     model: str,
     recipe: Annotated[str, typer.Option(help="quick or full")] = "quick",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated")] = None,
-    data: Annotated[Policy, typer.Option(help="what to do when the real data cannot be had")] = "auto",
-    rollout: Annotated[Target, typer.Option(help="stable: let the version answer; manual: only publish it")] = "stable",
+    data: Annotated[DataPolicy, typer.Option(help="which data, if the real data is not available")] = "auto",
+    rollout: Annotated[
+        RolloutTarget, typer.Option(help="stable: promote the version; manual: only publish it")
+    ] = "stable",
     store: Annotated[Path, typer.Option(envvar="MODELYARD_STORE")] = Path(".modelyard/store"),
     data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = Path(".modelyard/data"),
     work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = Path(".modelyard/work"),
@@ -43,17 +47,17 @@ def main(
 ) -> None:
     """Train, export, evaluate, gate and publish one version of MODEL."""
     try:
-        job = Run(model, recipe, parse_overrides(set_ or []), data, rollout, by="python -m pipeline")
-        begin(job)
-        from modelyard.pipeline.run import run
+        job = TrainingJob(model, recipe, parse_overrides(set_ or []), data, rollout, by="python -m modelyard.pipeline")
+        select_backend(job)
+        from modelyard.pipeline.run import run_job
 
-        outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), show)
+        outcome = run_job(job, JobLocations(store, data_dir, work_dir, tuple(serving or ())), print_progress)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     if isinstance(outcome, Rejected):
         print(f"rejected: {'; '.join(outcome.verdict.reasons)}", file=sys.stderr)
-        raise SystemExit(REJECTED_EXIT)
+        raise SystemExit(REJECTED_EXIT_CODE)
     if isinstance(outcome, Measured):
         print("measured on the validation split:", *(f"{name} {value:.4f}" for name, value in outcome.metrics.items()))
         return
@@ -64,14 +68,14 @@ def main(
     print(f"promoted: {promotion.promoted} ({promotion.reason})")
 
 
-def begin(job: Run) -> None:
+def select_backend(job: TrainingJob) -> None:
     """Makes this process compute with the backend of the job's recipe.
 
-    Only the zoo file knows it, and importing that decides it: a process that guessed wrong becomes a new one.
+    Only the zoo file knows it, and importing that file fixes it: a process with the wrong backend replaces itself.
     """
-    backend.begin(backend.known(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
-    wanted = catalog.recipe_of(catalog.load(job.model), job.recipe, job.overrides).backend
-    if wanted != backend.current():
+    use_backend(parse_backend(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
+    wanted = resolve_recipe(load_spec(job.model), job.recipe, job.overrides).backend
+    if wanted != current_backend():
         os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves
 
 

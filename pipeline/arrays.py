@@ -1,4 +1,4 @@
-"""Arrays between processes as ``.npz`` without pickles; texts travel as one block of UTF-8 and offsets."""
+"""Arrays in ``.npz`` files without pickles; texts are one block of UTF-8 and offsets."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,7 +11,7 @@ from modelyard.models.types import Array
 TEXT, OFFSETS = ".utf8", ".offsets"
 
 
-def save(path: Path, arrays: Mapping[str, Array]) -> Path:
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
     """Writes named arrays; object arrays must be one-dimensional and hold ``str``."""
     flat: dict[str, Array] = {}
     for name, array in arrays.items():
@@ -25,8 +25,8 @@ def save(path: Path, arrays: Mapping[str, Array]) -> Path:
     return path
 
 
-def load(path: Path) -> dict[str, Array]:
-    """Reads what ``save`` wrote."""
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Reads arrays that ``save_arrays`` wrote."""
     with np.load(path, allow_pickle=False) as archive:
         found = {name: archive[name] for name in archive.files}
     texts = [name.removesuffix(TEXT) for name in found if name.endswith(TEXT)]

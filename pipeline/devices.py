@@ -1,4 +1,4 @@
-"""What a training runs on: one device, or several of one host that share every batch.
+"""Devices of a training: one, or several of one host that share every batch.
 
 Each device holds the whole model and computes its part of a batch; the gradients are summed before the step. Keras does
 so through ``keras.distribution.DataParallel`` on JAX and through ``tf.distribute.MirroredStrategy`` on TensorFlow.
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelyard.models import backend
+from modelyard.models.backend import current_backend, require_backend
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.spec import Recipe
 from modelyard.models.types import Array
@@ -22,7 +22,7 @@ from modelyard.pipeline.errors import DevicesMissing
 
 @dataclass(frozen=True)
 class Devices:
-    """By name, as Keras lists them: ``gpu:0``."""
+    """Devices by their names in Keras: ``gpu:0``."""
 
     names: tuple[str, ...]
 
@@ -32,22 +32,22 @@ class Devices:
         kind = self.names[0].partition(":")[0]
         return f"{kind}:{len(self.names)}" if kind != "cpu" or len(self.names) > 1 else kind
 
-    def require_able(self, recipe: Recipe) -> None:
-        """Raises ``InvalidRecipe`` for what these cannot do together."""
+    def require_support(self, recipe: Recipe) -> None:
+        """Raises ``InvalidRecipe`` if these devices cannot train the recipe."""
         count, size = len(self.names), recipe.batch_size
         if size % count:
             raise InvalidRecipe(f"recipe key 'batch_size': expected a multiple of {count} devices, received {size}")
         if count > 1 and recipe.ema and recipe.backend == "tensorflow":
-            # Keras's SwapEMAWeights ruins the variables of a MirroredStrategy.
+            # Keras's SwapEMAWeights breaks the variables of a MirroredStrategy.
             raise InvalidRecipe(
-                "recipe key 'ema': expected 0 on several devices with tensorflow; jax can average there"
+                "recipe key 'ema': expected 0 on several devices with tensorflow; jax supports averages there"
             )
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where a model has to be built and fitted."""
+        """The context in which a model has to be built and fitted."""
         if len(self.names) == 1:
             return nullcontext()
-        if backend.current() == "jax":
+        if current_backend() == "jax":
             distributed: AbstractContextManager[Any] = keras.distribution.DataParallel(devices=list(self.names)).scope()
             return distributed
         import tensorflow as tf
@@ -55,13 +55,13 @@ class Devices:
         mirrored: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(list(self.names)).scope()
         return mirrored
 
-    def even(self, batches: Any) -> Any:
-        """Batches that can be split evenly."""
-        return batches if len(self.names) == 1 else EvenBatches(batches, len(self.names))
+    def pad_batches(self, batches: Any) -> Any:
+        """Batches whose rows can be split evenly."""
+        return batches if len(self.names) == 1 else PaddedBatches(batches, len(self.names))
 
 
-class EvenBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
-    """Fills a batch that cannot be split evenly, as an epoch's last may be, up with its own first rows once more."""
+class PaddedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
+    """Pads a batch that cannot be split evenly, such as an epoch's last, with copies of its own first rows."""
 
     def __init__(self, batches: Any, parts: int) -> None:
         super().__init__(workers=1)
@@ -71,7 +71,7 @@ class EvenBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         return len(self._batches)
 
     def __getitem__(self, index: int) -> tuple[Array, ...]:
-        return tuple(filled(part, self._parts) for part in self._batches[index])
+        return tuple(pad_rows(part, self._parts) for part in self._batches[index])
 
     def on_epoch_begin(self) -> None:
         self._batches.on_epoch_begin()
@@ -80,35 +80,35 @@ class EvenBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         self._batches.on_epoch_end()
 
 
-def filled(rows: Array, parts: int) -> Array:
-    """``[B,...]`` -> ``[B',...]``, ``B'`` the next multiple of ``parts``."""
+def pad_rows(rows: Array, parts: int) -> Array:
+    """Repeats the first rows of ``[B,...]`` -> ``[B',...]``, ``B'`` the next multiple of ``parts``."""
     if len(rows) % parts == 0:
         return rows
     return np.take(rows, range(-(-len(rows) // parts) * parts), axis=0, mode="wrap")
 
 
-def prepared(recipe: Recipe) -> Devices:
-    """Makes this process compute as the recipe says: its backend, threads and devices.
+def prepare_devices(recipe: Recipe) -> Devices:
+    """Configures this process for the recipe's backend, threads and devices.
 
     Raises:
-        WrongBackend: this process computes with another one.
-        DevicesMissing: fewer are visible than are asked for.
-        InvalidRecipe: so many devices cannot do what it asks for.
+        WrongBackend: this process computes with another backend.
+        DevicesMissing: fewer devices are visible than the recipe needs.
+        InvalidRecipe: these devices cannot train the recipe.
     """
-    backend.require(recipe.backend)
+    require_backend(recipe.backend)
     limit_threads(recipe.threads)
     if recipe.devices == "cpu":
         hide_gpus()
-    devices = Devices(chosen(recipe, keras.distribution.list_devices()))
-    devices.require_able(recipe)
+    devices = Devices(choose_devices(recipe, keras.distribution.list_devices()))
+    devices.require_support(recipe)
     return devices
 
 
-def chosen(recipe: Recipe, visible: Sequence[str]) -> tuple[str, ...]:
-    """Those of the visible devices that the recipe asks for.
+def choose_devices(recipe: Recipe, visible: Sequence[str]) -> tuple[str, ...]:
+    """The visible devices that the recipe uses.
 
-    A processor counts as a device for whoever asks for several only where the backend was told to split it, which is
-    for trying this out: ``XLA_FLAGS=--xla_force_host_platform_device_count=2``, or TensorFlow's logical devices.
+    A CPU counts as several devices only if the backend was configured to split it, which is for tests:
+    ``XLA_FLAGS=--xla_force_host_platform_device_count=2``, or TensorFlow's logical devices.
     """
     if recipe.devices in ("auto", "cpu"):
         return tuple(visible[:1])
@@ -124,8 +124,8 @@ def chosen(recipe: Recipe, visible: Sequence[str]) -> tuple[str, ...]:
 
 
 def hide_gpus() -> None:
-    """For a recipe that asks for the processor in a process that sees more."""
-    if backend.current() == "jax":
+    """Makes the backend use the CPU in a process that sees GPUs."""
+    if current_backend() == "jax":
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]  # as JAX left it
@@ -137,8 +137,8 @@ def hide_gpus() -> None:
 
 
 def limit_threads(threads: int) -> None:
-    """Fixes the threads of the backend; the order of floating-point sums, and so the weights, depend on them."""
-    if backend.current() == "jax":
+    """Sets the backend's threads; the order of floating-point sums, and so the weights, depend on them."""
+    if current_backend() == "jax":
         os.environ["NPROC"] = str(threads)  # XLA reads it when it starts, before the first operation
         return
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What can go wrong in a job, beyond what the model files and the store say."""
+"""Errors of a job, beside those of the models and the store."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 
-STORAGE_FAULTS = (
+STORAGE_ERRNOS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -18,24 +18,24 @@ STORAGE_FAULTS = (
     errno.EPERM,
     errno.ENOTDIR,
 )
-"""What the operating system says of a disk that is full, broken, read-only or another's, or is not there any more."""
+"""Error numbers of a disk that is full, broken, read-only, not ours, or gone."""
 
 
 class StageFailed(ModelyardError):
-    """A stage's own process ended with an error; the text is its last words."""
+    """A stage's own process ended with an error; the text has the last line that it wrote."""
 
 
 class ExportRejected(ModelyardError):
-    """The exported graph holds operations that a plain CPU server cannot run, or does not equal the trained model."""
+    """The exported graph has operations that a plain CPU server cannot run, or differs from the trained model."""
 
 
 class DevicesMissing(ModelyardError):
-    """The process sees fewer devices than the recipe asks for."""
+    """The process sees fewer devices than the recipe needs."""
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Gives what the operating system says of a disk its name; all other errors pass.
+def translate_storage_errors() -> Iterator[None]:
+    """Turns operating system errors of a disk into ``StorageFailed``; all other errors pass.
 
     Raises:
         StorageFailed: a file could not be written or read.
@@ -43,15 +43,15 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in STORAGE_FAULTS:
+        if error.errno not in STORAGE_ERRNOS:
             raise
         name = f"{Path(os.fsdecode(error.filename)).name}: " if error.filename else ""
         raise StorageFailed(f"storage: {name}{os.strerror(error.errno)}") from error
 
 
-def storage_fault_in(text: str) -> str | None:
-    """The operating system's words for a fault of a disk, in what a process said last.
+def find_storage_error(text: str) -> str | None:
+    """The operating system's message of a disk error in a process's output; None if there is none.
 
-    TensorFlow ends its own messages with them (openxla/xla, xla/tsl/platform/errors.h, ``IOError``).
+    TensorFlow ends its own messages with it (openxla/xla, xla/tsl/platform/errors.h, ``IOError``).
     """
-    return next((said for said in map(os.strerror, STORAGE_FAULTS) if said in text), None)
+    return next((message for message in map(os.strerror, STORAGE_ERRNOS) if message in text), None)

@@ -1,6 +1,6 @@
-"""Golden inputs and outputs: what the trained model answered.
+"""Golden inputs and outputs: answers of the trained model.
 
-They are kept beside the version, so that every later stage and every server can be held against them.
+They are stored with the version, so that every later stage and every server can be compared with them.
 """
 
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from modelyard.models.types import Array
-from modelyard.pipeline import arrays
+from modelyard.pipeline.arrays import load_arrays, save_arrays
 
 FILE = "assets.extra/golden.npz"
 TOLERANCE = 1e-5
 """Largest allowed difference between the trained model's answers and those of its export, reloaded or served."""
 
 
-def save(staged: Path, golden: Mapping[str, Array]) -> None:
+def save_golden(staged: Path, golden: Mapping[str, Array]) -> None:
     """Writes arrays named ``<signature>/<tensor>``; byte strings become one Latin-1 character per byte."""
-    arrays.save(staged / FILE, {name: _as_text(array) for name, array in golden.items()})
+    save_arrays(staged / FILE, {name: _as_text(array) for name, array in golden.items()})
 
 
-def load(version: Path) -> dict[str, Array]:
-    """Reads what ``save`` wrote."""
-    return {name: _as_bytes(array) for name, array in arrays.load(version / FILE).items()}
+def load_golden(version: Path) -> dict[str, Array]:
+    """Reads arrays that ``save_golden`` wrote."""
+    return {name: _as_bytes(array) for name, array in load_arrays(version / FILE).items()}
 
 
-def largest_difference(one: Array, other: Array) -> float:
+def max_difference(one: Array, other: Array) -> float:
     """Largest absolute difference; infinity where shapes differ or a value is not finite."""
     if one.shape != other.shape:
         return float("inf")

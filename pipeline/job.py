@@ -1,4 +1,4 @@
-"""What one job is asked for, where it works, and how it ends. Slim: no Keras, no TensorFlow."""
+"""A job's request, its locations, and its outcomes. Slim: no Keras, no TensorFlow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,67 +8,67 @@ from typing import Any, Literal
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.registry.manifest import Manifest, Verdict
 
-Policy = Literal["auto", "require-real", "sample"]
-"""Which data: the real files or else the sample; the real files or nothing; the sample."""
-Target = Literal["stable", "canary", "manual", "none"]
-"""What becomes of a published version: it answers as soon as it may; a share of the requests, until it is judged; a
-person decides. ``none``: nothing is published, and the test split is not looked at."""
+DataPolicy = Literal["auto", "require-real", "sample"]
+"""Which data to train on: the real files or else the sample; only the real files; the sample."""
+RolloutTarget = Literal["stable", "canary", "manual", "none"]
+"""Role of a published version: stable; canary, until canary analysis decides; ``manual``: a person decides.
+``none``: nothing is published, and the test split is not used."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What to do."""
+class TrainingJob:
+    """Request for one training run."""
 
     model: str
     recipe: str
     overrides: Mapping[str, Any]
-    data: Policy
-    rollout: Target
+    data: DataPolicy
+    rollout: RolloutTarget
     by: str
-    """Who or what asked, for the decision record."""
+    """Who or what requested it, for the decision record."""
     job: str | None = None
-    """Its id, if it came through a queue. An id is published once, however often it is started."""
+    """Its id, if it comes from the queue. An id is published once, however often it is started."""
     name: str = "job"
-    """Of its temporary folders."""
+    """Name of its temporary folders."""
     feedback: Path | None = None
-    """A file of feedback to train on, too (``pipeline/stages/feedback.py``)."""
+    """File of feedback to train on as well (``pipeline/stages/feedback.py``)."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where to do it."""
+class JobLocations:
+    """Folders and model servers of a job."""
 
     store: Path
     data: Path
     work: Path
-    """For temporary files and checkpoints; results of baselines are remembered here too."""
+    """Folder for temporary files, checkpoints and cached baselines."""
     serving: tuple[str, ...]
     """Addresses of every model server."""
 
     def checkpoints(self, job: str) -> Path:
-        """What a job's attempts leave for each other; whoever runs it clears it when it has ended."""
+        """Folder of the checkpoints that a job's attempts share; the caller deletes it when the job has ended."""
         return self.work / "checkpoints" / job
 
 
 class Cancelled(Exception):
-    """Nobody wants this job any more. Raised by who was told so, where the job reports or asks to publish."""
+    """The job is cancelled. Raised by callbacks of the job: its report, or the permission to publish."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """Whether the version answers now, why, and how far its served answers were from training's."""
+    """Whether the version got its role, why, and how far its served answers were from training's."""
 
     promoted: bool
     reason: str
     parity: float | None = None
-    """Largest absolute difference of golden answers over all servers; None if no server was asked."""
+    """Maximum absolute difference of golden answers over all servers; None if no server was compared."""
     percent: float = 100.0
     """Its share of the requests; less for a canary."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The version went into the store; ``promotion`` says whether it answers."""
+    """The version is in the store; ``promotion`` says whether it answers."""
 
     manifest: Manifest
     promotion: Promotion
@@ -77,7 +77,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The gate said no; nothing was published."""
+    """The gate rejected the version; nothing was published."""
 
     verdict: Verdict
     metrics: Mapping[str, float]
@@ -86,7 +86,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Measured:
-    """It was only to be seen how good it gets: loss and metrics on the validation split."""
+    """The outcome of a job that publishes nothing: loss and metrics on the validation split."""
 
     metrics: Mapping[str, float]
     state: Literal["measured"] = "measured"
@@ -94,8 +94,8 @@ class Measured:
 
 Outcome = Published | Rejected | Measured
 
-REJECTED_EXIT = 3
-"""Exit status of a command whose job was rejected."""
+REJECTED_EXIT_CODE = 3
+"""Exit status of a command whose version was rejected."""
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, str]:

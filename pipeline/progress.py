@@ -1,4 +1,4 @@
-"""What a running job says of itself, whoever listens."""
+"""Progress reports of a running job."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Stage = Literal["data", "train", "export", "evaluate", "gate", "publish", "rollo
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of a job. Times are seconds; ``metrics`` are the values Keras shows for the epoch so far."""
+    """One progress report. Times are in seconds; ``metrics`` are Keras's values for the epoch so far."""
 
     stage: Stage
     message: str = ""

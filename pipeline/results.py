@@ -1,4 +1,4 @@
-"""What the stages hand to each other. Slim: stages meet here and nowhere else."""
+"""Results that stages pass to each other. Slim: stages share nothing else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelyard.models.registry.manifest import validation_of
+from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
 from modelyard.models.spec import Split, Splits
 from modelyard.models.types import Source
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A dataset in memory, and where it came from."""
+class LoadedDataset:
+    """A dataset in memory, and its origin."""
 
     name: str
     source: Source
@@ -24,32 +24,32 @@ class Loaded:
     feedback: int = 0
     """Training examples that came from feedback."""
     recent: Split | None = None
-    """The newest feedback, which is not trained on."""
+    """The newest feedback, which training does not use."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A fitted model on disk."""
 
     state: Path
-    """Preprocessing state, as ``modelyard.pipeline.arrays`` saves it."""
+    """State of preprocessing, as ``modelyard.pipeline.arrays`` saves it."""
     weights: Path
     """The weights to export, Keras ``.weights.h5``."""
     history: tuple[Mapping[str, float], ...]
     """Per epoch: loss and metrics on the training and (``val_``) validation split."""
     best_epoch: int
-    """1-based epoch whose weights were kept."""
+    """Epoch of the exported weights, counted from 1."""
     parameters: int
     cpu_s: float
     """Processor seconds (user + system) of every fitting step: preprocessing, compilation, training, validation."""
     wall_s: float
     started_from: int | None = None
-    """The version whose weights it began with."""
+    """The version whose weights training started from; None for random ones."""
 
     @property
     def validation(self) -> Mapping[str, float]:
-        """What the kept weights reached on the validation split."""
-        return validation_of(self.history[self.best_epoch - 1])
+        """Loss and metrics of the exported weights on the validation split."""
+        return validation_metrics(self.history[self.best_epoch - 1])
 
 
 class Evaluation(BaseModel):
@@ -67,15 +67,15 @@ class Evaluation(BaseModel):
     confusion: list[list[int]] = Field(default_factory=list)
     """Rows are true labels, columns predicted ones, in the order of the labels."""
     golden_difference: float
-    """Largest absolute difference between the trained model and the reloaded export."""
+    """Maximum absolute difference between the trained model and the reloaded export."""
     reference: Reference = Reference()
-    """What inputs and answers looked like."""
+    """Histograms of inputs and answers."""
     recent: dict[str, float] = Field(default_factory=dict)
     """Accuracy, or mean absolute error, on the newest feedback, if there is any."""
 
 
 class Evaluations(BaseModel):
-    """The challenger, and the champion if there is one."""
+    """Evaluations of the new version (challenger) and of the serving one (champion), if there is one."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""The callables of an exported version, by kind of input. Runs in the export process only: this is TensorFlow code."""
+"""The signatures of an exported version, by kind of input. TensorFlow code, for the export process only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """All signatures of a version, the first being ``serving_default``, and what they need tracked."""
+    """All signatures of a version, ``serving_default`` first, and the resources that they use."""
 
     all: tuple[Endpoint, ...]
     resources: tuple[Any, ...] = ()
 
 
-def endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
+def build_endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
     """The signatures of ``spec``: ``serving_default`` for every kind, and ``image_bytes`` for images."""
     kind = spec.input
     if isinstance(kind, ImageInput):
@@ -40,7 +40,7 @@ def endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
     return _vector_endpoints(kind, spec.task, model)
 
 
-def named_outputs(task: Task, raw: Any) -> Outputs:
+def name_outputs(task: Task, raw: Any) -> Outputs:
     """``probabilities`` float32 [N,C] and ``class_id`` int64 [N], or for a regression ``value`` float32 [N,1]."""
     if task == "regression":
         return {"value": raw}
@@ -48,8 +48,8 @@ def named_outputs(task: Task, raw: Any) -> Outputs:
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
-def image_decoder(size: tuple[int, int]) -> Callable[[Any], Any]:
-    """PNG or JPEG bytes -> float32 [height, width, 1], grey, 0..255; the canonical size is left untouched."""
+def make_image_decoder(size: tuple[int, int]) -> Callable[[Any], Any]:
+    """PNG or JPEG bytes -> float32 [height, width, 1], grey, 0..255; an image of this size is not resampled."""
 
     def decode(content: Any) -> Any:
         image = tf.io.decode_image(content, channels=1, expand_animations=False)
@@ -65,9 +65,9 @@ def _image_endpoints(kind: ImageInput, task: Task, model: Any) -> Endpoints:
     size = (kind.height, kind.width)
 
     def from_pixels(images: Any) -> Outputs:
-        return named_outputs(task, model(images, training=False))
+        return name_outputs(task, model(images, training=False))
 
-    decode = image_decoder(size)
+    decode = make_image_decoder(size)
 
     def from_bytes(image_bytes: Any) -> Outputs:
         shape = tf.TensorSpec((*size, 1), tf.float32)
@@ -82,7 +82,7 @@ def _text_endpoints(kind: TextInput, task: Task, model: Any, state: State) -> En
     vectorise = kind.vectorise(state)
 
     def from_text(text: Any) -> Outputs:
-        return named_outputs(task, model(vectorise(text), training=False))
+        return name_outputs(task, model(vectorise(text), training=False))
 
     spec = tf.TensorSpec((None,), tf.string, name="text")
     return Endpoints((Endpoint("serving_default", from_text, spec),), resources=(vectorise,))
@@ -90,7 +90,7 @@ def _text_endpoints(kind: TextInput, task: Task, model: Any, state: State) -> En
 
 def _vector_endpoints(kind: VectorInput, task: Task, model: Any) -> Endpoints:
     def from_vectors(vectors: Any) -> Outputs:
-        return named_outputs(task, model(vectors, training=False))
+        return name_outputs(task, model(vectors, training=False))
 
     spec = tf.TensorSpec((None, kind.size), tf.float32, name="vectors")
     return Endpoints((Endpoint("serving_default", from_vectors, spec),))

@@ -1,4 +1,4 @@
-"""Beginning with what a version has learned: its weights, and the preprocessing state that they belong to."""
+"""Warm starts: training from a version's weights, with the preprocessing state that they belong to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Splits, State
-from modelyard.pipeline import arrays
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits, State
+from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.checkpoint import Checkpoints
 from modelyard.pipeline.progress import Progress, Report
 
@@ -19,82 +19,83 @@ WEIGHTS, STATE = "assets.extra/model.weights.h5", "assets.extra/state.npz"
 
 
 @dataclass(frozen=True)
-class Start:
-    """A version to begin with."""
+class StartVersion:
+    """The version that training starts from."""
 
     version: int
     folder: Path
 
 
-def start_of(store: Store, model: str, recipe: Recipe, checkpoints: Path) -> Start | None:
-    """The version that training is to begin with; None for random weights.
+def find_start_version(store: Store, model: str, recipe: Recipe, checkpoints: Path) -> StartVersion | None:
+    """The version that training starts from; None for random weights.
 
-    A job keeps the one that its first checkpoint belongs to, whatever has become stable since.
+    A job keeps the version that its first checkpoint started from, whatever has become stable since.
 
     Raises:
-        InvalidRecipe: the recipe asks for the stable version, and there is none.
-        UnknownName: the version that a checkpoint belongs to has been removed.
+        InvalidRecipe: the recipe starts from the stable version, and there is none.
+        UnknownName: the version that a checkpoint started from was deleted.
     """
-    if recipe.init == "fresh":
+    if recipe.init == "random":
         return None
-    version = Checkpoints(checkpoints).newest().started_from or rollout.read(store, model).stable
+    version = Checkpoints(checkpoints).read_newest().started_from or read_rollout(store, model).stable
     if version is None:
-        raise InvalidRecipe(f"recipe key 'init': expected a stable version of {model} to begin with, received none yet")
+        raise InvalidRecipe(f"recipe key 'init': expected a stable version of {model} to start from, received none")
     folder = store.path(model, version)
     if not (folder / WEIGHTS).exists():
-        raise UnknownName(f"version {version} of {model}, which training is to begin with, is not in the store")
-    return Start(version, folder)
+        raise UnknownName(f"version {version} of {model}, which training starts from, is not in the store")
+    return StartVersion(version, folder)
 
 
-def prepare(spec: ModelSpec, splits: Splits, recipe: Recipe, start: Start | None) -> Prepared:
-    """Batches and preprocessing state; with a start, the state is the one that its weights were trained with.
+def prepare_data(spec: ModelSpec, splits: Splits, recipe: Recipe, start: StartVersion | None) -> PreparedData:
+    """Batches and preprocessing state; with a start version, the state that its weights were trained with.
 
     Raises:
-        InvalidRecipe: the model learned another state from this data, and cannot be prepared with a given one.
+        InvalidRecipe: the model learned another state from this data, and does not accept a given one.
     """
     if start is None:
         return spec.prepare(splits, recipe)
-    known = arrays.load(start.folder / STATE)
-    if spec.prepare_with:
-        return spec.prepare_with(splits, recipe, known)
+    known = load_arrays(start.folder / STATE)
+    if spec.prepare_with_state:
+        return spec.prepare_with_state(splits, recipe, known)
     prepared = spec.prepare(splits, recipe)
-    if other := difference(known, prepared.state):
+    if other := find_difference(known, prepared.state):
         raise InvalidRecipe(
             f"recipe key 'init': expected the preprocessing that version {start.version} of {spec.name} was trained "
-            f"with, received another {other}, learned from this data; use init=fresh"
+            f"with, received another {other}, learned from this data; use init=random"
         )
     return prepared
 
 
-def difference(one: State, other: State) -> str:
-    """The first name under which two states do not hold the same; empty if they are alike."""
+def find_difference(one: State, other: State) -> str:
+    """The first name whose values differ between two states; empty if they are equal."""
     for name in sorted({*one, *other}):
         if name not in one or name not in other or not np.array_equal(one[name], other[name]):
             return name
     return ""
 
 
-def begin_with(start: Start, model: Any, work: Path, report: Report) -> None:
-    """Puts a version's weights into a model that was just built.
+def load_start_weights(start: StartVersion, model: Any, work: Path, report: Report) -> None:
+    """Loads a version's weights into a new model.
 
     Raises:
-        InvalidRecipe: a layer has another shape, or there are others.
+        InvalidRecipe: the layers or their shapes differ.
     """
     built = work / "built.weights.h5"
     model.save_weights(built)
-    expected, found = shapes(built), shapes(start.folder / WEIGHTS)
+    expected, found = read_weight_shapes(built), read_weight_shapes(start.folder / WEIGHTS)
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
             raise InvalidRecipe(
                 f"recipe key 'init': the weights of version {start.version} do not fit this recipe: {name}: expected "
-                f"{said(expected.get(name))}, received {said(found.get(name))}; use its values, or init=fresh"
+                f"{format_shape(expected.get(name))}, received {format_shape(found.get(name))}; "
+                "use its values, or init=random"
             )
     model.load_weights(start.folder / WEIGHTS)
-    report(Progress("train", message=f"beginning with the weights of version {start.version}"))
+    report(Progress("train", message=f"starting from the weights of version {start.version}"))
 
 
-def shapes(weights: Path) -> Mapping[str, tuple[int, ...]]:
-    """Of every weight in a file, by its path there; the optimiser's variables beside them are not for a new run."""
+def read_weight_shapes(weights: Path) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of the weights in a file, by path; the optimiser's variables are left out."""
     import h5py
 
     found: dict[str, tuple[int, ...]] = {}
@@ -108,5 +109,5 @@ def shapes(weights: Path) -> Mapping[str, tuple[int, ...]]:
     return found
 
 
-def said(shape: tuple[int, ...] | None) -> str:
+def format_shape(shape: tuple[int, ...] | None) -> str:
     return "nothing" if shape is None else str(shape)

@@ -50,8 +50,8 @@ def accept(
         QueueUnavailable, KeyReused: as ``submit``.
     """
     trainable = announced(known).find(asked.model)
-    trainable.check(asked.recipe, asked.overrides)
-    devices = str(trainable.value(asked.recipe, asked.overrides, "devices") or "auto")
+    trainable.check_recipe(asked.recipe, asked.overrides)
+    devices = str(trainable.recipe_value(asked.recipe, asked.overrides, "devices") or "auto")
     return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of, group=group)
 
 

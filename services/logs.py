@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from modelyard.models.absent import absent
+from modelyard.models.imports import hide_module
 from modelyard.services.keys import MARK, without_secrets
 
-with absent("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
+with hide_module("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
     import structlog
 
 get_logger = structlog.get_logger

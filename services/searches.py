@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelyard.models.catalog import Trainable, unknown
+from modelyard.models.catalog import TrainableModel, describe_unknown
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.ranges import sample
+from modelyard.models.ranges import sample_values
 from modelyard.services.ledger import JobRequest, Priority, TrainOptions, TrainTarget
 
 KEEP_ONE_IN = 3
@@ -67,35 +67,35 @@ class Plan(BaseModel):
         )
 
 
-def plan(asked: SearchRequest, trainable: Trainable) -> Plan:
+def plan(asked: SearchRequest, trainable: TrainableModel) -> Plan:
     """Draws values and lays out rungs.
 
     Raises:
         InvalidRecipe: the model declares no ranges, a key has none, or a trial is none that its recipe takes.
     """
-    trainable.check(asked.recipe, asked.overrides)
+    trainable.check_recipe(asked.recipe, asked.overrides)
     keys = keys_of(asked, trainable)
-    values = sample({key: trainable.search[key] for key in keys}, asked.trials, asked.seed)
+    values = sample_values({key: trainable.search[key] for key in keys}, asked.trials, asked.seed)
     found = Plan(asked=asked, metric=trainable.metric, values=values, rungs=rungs_of(asked, trainable))
     for trial in range(asked.trials):
-        trainable.check(asked.recipe, found.job(len(found.rungs) - 1, trial).overrides)
+        trainable.check_recipe(asked.recipe, found.job(len(found.rungs) - 1, trial).overrides)
     return found
 
 
-def keys_of(asked: SearchRequest, trainable: Trainable) -> list[str]:
+def keys_of(asked: SearchRequest, trainable: TrainableModel) -> list[str]:
     """What is searched: keys that have a range and are not fixed by an override."""
     if not trainable.search:
         raise InvalidRecipe(f"{trainable.name} cannot be searched: it declares no ranges")
     for key in asked.keys or ():
         if key not in trainable.search:
-            raise InvalidRecipe(f"field 'keys': {unknown('search key', key, trainable.search)}")
+            raise InvalidRecipe(f"field 'keys': {describe_unknown('search key', key, trainable.search)}")
     found = sorted(set(asked.keys or trainable.search) - set(asked.overrides))
     if not found:
         raise InvalidRecipe(f"field 'overrides': nothing is left to search; there are {', '.join(trainable.search)}")
     return found
 
 
-def rungs_of(asked: SearchRequest, trainable: Trainable) -> tuple[Rung, ...]:
+def rungs_of(asked: SearchRequest, trainable: TrainableModel) -> tuple[Rung, ...]:
     """From all trials down to one, which gets what the recipe says, or one epoch for the first rung if that is more."""
     sizes = [asked.trials]
     while sizes[-1] > 1:
@@ -109,9 +109,9 @@ def rungs_of(asked: SearchRequest, trainable: Trainable) -> tuple[Rung, ...]:
     )
 
 
-def number(trainable: Trainable, asked: SearchRequest, key: str) -> int:
+def number(trainable: TrainableModel, asked: SearchRequest, key: str) -> int:
     """A recipe's value, which a command line gives as text; 1 where it has none."""
-    return int(float(trainable.value(asked.recipe, asked.overrides, key) or 1))
+    return int(float(trainable.recipe_value(asked.recipe, asked.overrides, key) or 1))
 
 
 def value_of(plan: Plan, result: Mapping[str, Any]) -> float | None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.serving.peers.loaded import newest
 from modelyard.models.datasets import imdb
-from modelyard.pipeline import golden
+from modelyard.pipeline.golden import load_golden
 
 COUNT = 16
 WORDS = 200
@@ -30,7 +30,7 @@ def main(store: Path) -> dict[str, Any]:
     folders = {name: newest(store, name) for name in ("mnist_cnn", "sentiment_lstm")}
     loaded = {name: tf.saved_model.load(str(folder)) for name, folder in folders.items()}
     digits, reviews = (loaded[name].signatures for name in folders)
-    images = np.rint(golden.load(folders["mnist_cnn"])["serving_default/images"][:COUNT]).astype(np.uint8)
+    images = np.rint(load_golden(folders["mnist_cnn"])["serving_default/images"][:COUNT]).astype(np.uint8)
     files = [png(image[..., 0]) for image in images]
     texts = [review(number) for number in range(COUNT)]
     encoded = [base64.b64encode(content).decode() for content in files]

@@ -98,7 +98,7 @@ def ratio(goal: str, ours: Row | None, other: Row | None, key: str, meets: Calla
     if ours is None or other is None:
         return Judged(goal, "not measured", None)
     found = ours[key] / other[key]
-    values = f"{shown(ours[key])} / {shown(other[key])} ({other['contender']})"
+    values = f"{format_value(ours[key])} / {format_value(other[key])} ({other['contender']})"
     return Judged(goal, f"{found:.2f} = {values}", meets(found))
 
 
@@ -134,5 +134,5 @@ def crowd(results: Results) -> Judged:
     return ratio(goal, many, few, "rps", at_least(0.9))
 
 
-def shown(value: float) -> str:
+def format_value(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

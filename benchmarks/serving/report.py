@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 def line(name: str, row: Row) -> str:
     """One row while the run goes on."""
-    cells = (f"{key}={shown(value)}" for key, value in row.items() if key != "row" and value not in (None, {}))
+    cells = (f"{key}={format_value(value)}" for key, value in row.items() if key != "row" and value not in (None, {}))
     return f"{name}: {' '.join(cells)}"
 
 
@@ -115,7 +115,7 @@ def cells(name: str, points: Sequence[Row], key: str, columns: Sequence[int]) ->
 
 
 def milliseconds(row: Row) -> str:
-    return "/".join("-" if row[key] is None else shown(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms"))
+    return "/".join("-" if row[key] is None else format_value(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms"))
 
 
 def memory_table(rows: Sequence[Row]) -> str:
@@ -177,7 +177,7 @@ def table(heads: Sequence[str], lines: Iterator[Any] | Sequence[Any]) -> str:
     return "\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *body])
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_ERROR_TEXTS = 5
+MAX_ERROR_TEXTS = 5
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Tally:
 
     def failed(self, text: str) -> None:
         self.errors += 1
-        if len(self.texts) < MOST_ERROR_TEXTS or text in self.texts:
+        if len(self.texts) < MAX_ERROR_TEXTS or text in self.texts:
             self.texts[text] += 1
 
 

@@ -1,1 +1,1 @@
-"""Where examples come from: one file per dataset, read from disk or generated, each with its checks and its splits."""
+"""Datasets, one per file: read from disk or generated, checked, and split."""

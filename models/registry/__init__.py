@@ -1,1 +1,1 @@
-"""The model store: versions on disk, and which of them serve. Slim: no Keras, no TensorFlow."""
+"""The model store: versions on disk, and their rollout. Slim: no Keras, no TensorFlow."""

@@ -1,7 +1,7 @@
-"""How large batches of a version may be on this machine, and the measurement behind it.
+"""The largest batch of a version on this machine, and the measurements behind it.
 
-``<store>/<model>/batching.json`` lies beside the versions, not in one: a version is sealed, and a plan belongs to the
-machine that it was measured on. Slim.
+``<store>/<model>/batching.json`` lies beside the versions, not in one: a version is immutable, and a plan belongs to
+the machine that it was measured on. Slim.
 """
 
 from datetime import datetime
@@ -10,14 +10,14 @@ from typing import Annotated
 from pydantic import Field
 
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry.manifest import Frozen
+from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import Store, first_line, replace_file
 
 FILE = "batching.json"
 
 
-class Point(Frozen):
-    """One batch size as measured."""
+class BatchMeasurement(FrozenModel):
+    """Latency and throughput of one batch size."""
 
     batch: Annotated[int, Field(ge=1)]
     p50_ms: float
@@ -25,8 +25,8 @@ class Point(Frozen):
     rows_per_s: float
 
 
-class Plan(Frozen):
-    """The largest batch that keeps its latency below the target."""
+class BatchingPlan(FrozenModel):
+    """The largest batch whose latency meets the target."""
 
     version: int
     signature: str
@@ -34,37 +34,37 @@ class Plan(Frozen):
     target_ms: float
     machine: str
     measured_at: datetime
-    curve: tuple[Point, ...]
+    curve: tuple[BatchMeasurement, ...]
 
 
-class Plans(Frozen):
+class BatchingPlans(FrozenModel):
     """All plans of a model, by version."""
 
-    plans: dict[int, Plan] = Field(default_factory=dict)
+    plans: dict[int, BatchingPlan] = Field(default_factory=dict)
 
 
-def decide(curve: tuple[Point, ...], target_ms: float) -> int:
-    """The batch with the most rows a second among those whose p99 meets the target; one row where none does."""
+def choose_max_batch(curve: tuple[BatchMeasurement, ...], target_ms: float) -> int:
+    """The batch size with the most rows a second among those whose p99 meets the target; 1 if none does."""
     fitting = [point for point in curve if point.p99_ms <= target_ms]
     return max(fitting, key=lambda point: point.rows_per_s).batch if fitting else 1
 
 
-def read(store: Store, model: str) -> Plans:
-    """A model's plans; none if there is no file.
+def read_plans(store: Store, model: str) -> BatchingPlans:
+    """A model's plans; empty if there is no file.
 
     Raises:
-        CorruptData: the file cannot be understood.
+        CorruptData: the file cannot be parsed.
     """
     try:
-        return Plans.model_validate_json((store.folder(model) / FILE).read_bytes())
+        return BatchingPlans.model_validate_json((store.folder(model) / FILE).read_bytes())
     except FileNotFoundError:
-        return Plans()
+        return BatchingPlans()
     except ValueError as error:
         raise CorruptData(f"batching plan of {model} is damaged: {first_line(error)}") from error
 
 
-def write(store: Store, model: str, plan: Plan) -> None:
-    """Keeps a plan in place of an older one for the same version."""
+def write_plan(store: Store, model: str, plan: BatchingPlan) -> None:
+    """Writes a plan, in place of an older one for the same version."""
     with store.lock():
-        plans = Plans(plans={**read(store, model).plans, plan.version: plan})
+        plans = BatchingPlans(plans={**read_plans(store, model).plans, plan.version: plan})
         replace_file(store.folder(model) / FILE, plans.model_dump_json(indent=1).encode())

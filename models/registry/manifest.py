@@ -1,4 +1,4 @@
-"""What a published version says of itself: all that the gateway needs to serve it, and where it came from."""
+"""The manifest of a published version: all that the gateway needs to serve it, and where it came from."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,22 +11,22 @@ from modelyard.models.types import Source, Task
 FILE = "assets.extra/manifest.json"
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A value object that travels as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TensorSpec(Frozen):
+class TensorSpec(FrozenModel):
     """One named input or output. ``dtype`` is numpy's name or string."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
-    """None where any size is allowed; None alone stands for any rank."""
+    """Sizes, None where any size is allowed; None alone stands for any rank."""
 
 
-class SignatureSpec(Frozen):
+class SignatureSpec(FrozenModel):
     """One callable of the SavedModel."""
 
     inputs: tuple[TensorSpec, ...]
@@ -35,7 +35,7 @@ class SignatureSpec(Frozen):
     """How TensorFlow Serving calls it: predict, classify or regress."""
 
 
-class ImageLimits(Frozen):
+class ImageLimits(FrozenModel):
     """PNG or JPEG images of any size up to ``max_pixels``; the graph scales them to height x width."""
 
     kind: Literal["image"] = "image"
@@ -44,26 +44,26 @@ class ImageLimits(Frozen):
     max_pixels: int = 4_000_000
 
 
-class TextLimits(Frozen):
+class TextLimits(FrozenModel):
     """Texts of at most ``max_chars`` characters."""
 
     kind: Literal["text"] = "text"
     max_chars: int
 
 
-class VectorLimits(Frozen):
+class VectorLimits(FrozenModel):
     """Vectors of exactly ``size`` numbers."""
 
     kind: Literal["vector"] = "vector"
     size: int
 
 
-class DataRecord(Frozen):
-    """What the version was trained and judged on."""
+class DataRecord(FrozenModel):
+    """The data that the version was trained and evaluated on."""
 
     name: str
     source: Source
-    """``sample``: the shipped stand-in, because the real data could not be had."""
+    """``sample``: the shipped stand-in, because the real data was not available."""
     fingerprint: str
     """SHA-256 over the raw examples of all splits, in order."""
     train: int
@@ -73,22 +73,22 @@ class DataRecord(Frozen):
     """Examples of the training split that came from feedback."""
 
 
-class RecipeRecord(Frozen):
-    """The recipe as run."""
+class RecipeRecord(FrozenModel):
+    """The recipe, with overrides applied."""
 
     name: str
     values: dict[str, Any]
 
 
-class BaselineRecord(Frozen):
+class BaselineRecord(FrozenModel):
     """A simple method on the same test data."""
 
     method: str
     value: float
 
 
-class Training(Frozen):
-    """What fitting took."""
+class Training(FrozenModel):
+    """The training run."""
 
     parameters: int
     epochs: int
@@ -99,21 +99,21 @@ class Training(Frozen):
     wall_s: float
     weights_sha256: str
     started_from: int | None = None
-    """The version whose weights training began with; None for random ones."""
+    """The version whose weights training started from; None for random ones."""
 
     @property
     def validation(self) -> Mapping[str, float]:
-        """What the kept weights reached on the validation split."""
-        return validation_of(self.history[self.best_epoch - 1])
+        """Loss and metrics of the exported weights on the validation split."""
+        return validation_metrics(self.history[self.best_epoch - 1])
 
 
-def validation_of(epoch: Mapping[str, float]) -> Mapping[str, float]:
-    """Loss and metrics on the validation split, of an epoch's."""
+def validation_metrics(epoch: Mapping[str, float]) -> Mapping[str, float]:
+    """The ``val_`` values of an epoch's metrics, without the prefix."""
     return {name.removeprefix("val_"): value for name, value in epoch.items() if name.startswith("val_")}
 
 
-class Environment(Frozen):
-    """What it was fitted with."""
+class Environment(FrozenModel):
+    """The software and device that trained the version."""
 
     code: str
     """Revision of the code, or ``unknown``."""
@@ -123,25 +123,25 @@ class Environment(Frozen):
     numpy: str
     backend: str
     jax: str | None = None
-    """Of which version; None where the backend is another."""
+    """Version of JAX; None with another backend."""
     device: str
     """``cpu``; or ``gpu:2`` for two at once."""
 
 
-class Verdict(Frozen):
-    """What the gate decided, and why."""
+class Verdict(FrozenModel):
+    """The gate's decision, and its reasons."""
 
     accepted: bool
     reasons: tuple[str, ...]
     metric: str
     value: float
     champion: int | None
-    """The serving version it was compared with, on the same test data."""
+    """The serving version that it was compared with, on the same test data."""
     champion_value: float | None
 
 
-class Manifest(Frozen):
-    """``assets.extra/manifest.json`` of one version; written last, so its presence means that the version is whole."""
+class Manifest(FrozenModel):
+    """``assets.extra/manifest.json`` of one version; written last, so a version that has one is complete."""
 
     format: Literal[1] = 1
     model: str
@@ -163,6 +163,6 @@ class Manifest(Frozen):
     verdict: Verdict
     environment: Environment
     job: str | None = None
-    """The job that made it; None for one that came without a queue."""
+    """The job that produced it; None if it did not come from the queue."""
     files: dict[str, str]
     """SHA-256 of every other file of the version, by relative path."""

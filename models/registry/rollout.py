@@ -1,6 +1,7 @@
-"""Which versions serve. ``<store>/<model>/rollout.json`` is the source of truth; ``models.config`` is rendered from it.
+"""The rollout of each model: which versions are loaded, and which one answers.
 
-Slim. Every write is one atomic replacement under the store's lock, so a rollback is one file write.
+``<store>/<model>/rollout.json`` is the source of truth; ``models.config`` is rendered from it. Every write is one
+atomic replacement under the store's lock, so a rollback is one file write. Slim.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,52 +11,52 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from modelyard.models.errors import CorruptData, ModelyardError
-from modelyard.models.registry.manifest import Frozen
+from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import Store, first_line, replace_file
 
 FILE = "rollout.json"
 CONFIG = "models.config"
-JOURNAL = "history.jsonl"
-HISTORY = 200
-"""Changes that the rollout itself holds; the journal has all."""
+HISTORY_FILE = "history.jsonl"
+MAX_HISTORY = 200
+"""Changes that ``rollout.json`` holds; the history file has all."""
 
 
-class NothingToRollBackTo(ModelyardError):
-    """No earlier version can answer at once."""
-
-    status = 409
-
-
-class NotPossible(ModelyardError):
-    """A change that would make no sense; says why."""
+class NoPreviousVersion(ModelyardError):
+    """A rollback without an earlier version that is loaded."""
 
     status = 409
 
 
-class Canary(Frozen):
+class InvalidChange(ModelyardError):
+    """A change of the rollout that is not possible; the text says why."""
+
+    status = 409
+
+
+class Canary(FrozenModel):
     """A version that gets ``percent`` of the unpinned requests."""
 
     version: int
     percent: Annotated[float, Field(ge=0, le=100)]
     since: datetime
-    """When it began; marks what is observed of it."""
+    """When it started; observations since then count."""
     judged: bool = True
-    """Whether it is promoted or rolled back by what is observed; else a person decides."""
+    """Whether canary analysis promotes it or rolls it back; else a person decides."""
     enough: Annotated[int, Field(ge=1)] = 10_000
-    """Answers after which it is promoted if nothing speaks against it."""
+    """Answers after which canary analysis promotes it if it finds no objection."""
 
 
-class Shadow(Frozen):
-    """A version that is asked what the stable one answered, and whose answers nobody gets."""
+class Shadow(FrozenModel):
+    """A version that gets copies of the stable version's requests; its answers are only compared."""
 
     version: int
     since: datetime
 
 
-Trial = TypeVar("Trial", Canary, Shadow)
+Experiment = TypeVar("Experiment", Canary, Shadow)
 
 
-class Change(Frozen):
+class Change(FrozenModel):
     """One line of a model's history."""
 
     at: datetime
@@ -66,173 +67,172 @@ class Change(Frozen):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
-class Rollout(Frozen):
-    """Which versions of a model are loaded, and which one answers."""
+class Rollout(FrozenModel):
+    """The roles of a model's versions."""
 
     stable: int | None = None
     canary: Canary | None = None
     shadow: Shadow | None = None
     labels: Mapping[str, Annotated[int, Field(ge=1)]] = {}
-    """Versions by names of a person's choice, beside ``stable``, ``canary`` and ``shadow``."""
+    """Versions by custom label, beside ``stable``, ``canary`` and ``shadow``."""
     keep: tuple[int, ...] = ()
-    """Loaded, but not answering unpinned requests: the previous stable, and versions about to be promoted."""
+    """Versions that are loaded and answer no unpinned request: the previous stable, and those about to be promoted."""
     history: tuple[Change, ...] = ()
 
     @property
     def loaded(self) -> tuple[int, ...]:
-        """Every version the model server must hold, ascending."""
-        return tuple(sorted({*self.keep, *self.named.values()}))
+        """Every version that the model server must load, ascending."""
+        return tuple(sorted({*self.keep, *self.all_labels.values()}))
 
     @property
-    def named(self) -> Mapping[str, int]:
-        """Every label that a version bears, ours and a person's."""
-        ours = {"stable": self.stable} if self.stable is not None else {}
+    def all_labels(self) -> Mapping[str, int]:
+        """Versions by label, built-in and custom."""
+        built_in = {"stable": self.stable} if self.stable is not None else {}
         if self.canary:
-            ours["canary"] = self.canary.version
+            built_in["canary"] = self.canary.version
         if self.shadow:
-            ours["shadow"] = self.shadow.version
-        return {**self.labels, **ours}
+            built_in["shadow"] = self.shadow.version
+        return {**self.labels, **built_in}
 
     def preload(self, version: int) -> "Rollout":
-        """Asks for a version to be loaded without letting it answer."""
+        """Has a version loaded without letting it answer."""
         return self.model_copy(update={"keep": tuple(sorted({*self.keep, version}))})
 
     def promote(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Makes a version answer; the previous stable stays loaded, everything older is let go.
+        """Makes a version stable; the previous stable stays loaded, everything older is unloaded.
 
-        A canary or shadow of the same version has ended with that; another canary would be compared with another
-        stable, and begins anew.
+        A canary or shadow of the same version ends; any other one starts again, as it is compared with another stable.
         """
         previous = () if self.stable in (None, version) else (self.stable,)
         canary, shadow = self.canary, self.shadow
         update = {
-            "canary": None if not canary or canary.version == version else _again(canary),
-            "shadow": None if not shadow or shadow.version == version else _again(shadow),
+            "canary": None if not canary or canary.version == version else _restart(canary),
+            "shadow": None if not shadow or shadow.version == version else _restart(shadow),
         }
         return self._changed("promote", version, by, reason, detail, stable=version, keep=previous, **update)
 
     @property
     def previous(self) -> int | None:
-        """The version that answered before this one was promoted. Rolling back goes further back, never forth."""
-        answered: list[int] = []
+        """The version that was stable before this one was promoted. Each rollback goes further back, never forth."""
+        stables: list[int] = []
         for change in self.history:
-            if change.action == "promote" and change.version not in answered[-1:]:
-                answered.append(change.version)
+            if change.action == "promote" and change.version not in stables[-1:]:
+                stables.append(change.version)
             elif change.action == "rollback":
-                while answered and answered[-1] != change.version:
-                    answered.pop()
-        return answered[-2] if answered[-1:] == [self.stable] and len(answered) > 1 else None
+                while stables and stables[-1] != change.version:
+                    stables.pop()
+        return stables[-2] if stables[-1:] == [self.stable] and len(stables) > 1 else None
 
     def rollback(self, *, by: str, reason: str) -> "Rollout":
-        """Makes the previous version answer again, at once: it is loaded. What answered until now stays loaded.
+        """Makes the previous version stable again, at once: it is loaded. The stable of until now stays loaded.
 
-        A canary ends with that: it was compared with a version that does not answer any more.
+        A canary ends: it was compared with a version that does not answer any more.
 
         Raises:
-            NothingToRollBackTo: no version answered before, or it is not loaded any more.
+            NoPreviousVersion: no version was stable before, or it is not loaded any more.
         """
         version = self.previous
         if version is None or version not in self.loaded:
             loaded = f"version {version} is not loaded any more; promote it" if version else "none answered before"
-            raise NothingToRollBackTo(f"version {self.stable} stays: {loaded}")
+            raise NoPreviousVersion(f"version {self.stable} stays: {loaded}")
         assert self.stable is not None
         keep = tuple(sorted({*self.keep, self.stable} - {version}))
-        trials = {"canary": None, "shadow": self.shadow and _again(self.shadow)}
+        experiments = {"canary": None, "shadow": self.shadow and _restart(self.shadow)}
         detail = {"from": self.stable}
-        return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **trials)
+        return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **experiments)
 
     def start_canary(self, canary: Canary, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Lets a loaded version answer a share of the unpinned requests, instead of a canary that there is.
+        """Lets a loaded version answer a share of the unpinned requests, in place of the present canary.
 
-        The same version with another share goes on with what was observed of it.
+        The same version with another share keeps its observations.
 
         Raises:
-            NotPossible: nothing is stable, or the version is.
+            InvalidChange: nothing is stable, or the version is.
         """
         if self.stable is None or canary.version == self.stable:
             why = "is stable already" if self.stable else "would be alone; promote it"
-            raise NotPossible(f"version {canary.version} {why}")
-        said = {"percent": canary.percent, **(detail or {})}
+            raise InvalidChange(f"version {canary.version} {why}")
+        detail = {"percent": canary.percent, **(detail or {})}
         if self.canary and self.canary.version == canary.version:
             canary = canary.model_copy(update={"since": self.canary.since})
         keep = self._kept_without(canary.version)
-        return self._changed("canary", canary.version, by, reason, said, canary=canary, keep=keep)
+        return self._changed("canary", canary.version, by, reason, detail, canary=canary, keep=keep)
 
     def end_canary(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Takes the canary's share away and lets go of it.
+        """Ends the canary: it gets no more requests, and is unloaded.
 
         Raises:
-            NotPossible: there is none.
+            InvalidChange: there is no canary.
         """
         if self.canary is None:
-            raise NotPossible("there is no canary")
+            raise InvalidChange("there is no canary")
         return self._changed("end canary", self.canary.version, by, reason, detail, canary=None)
 
     def start_shadow(self, shadow: Shadow, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Has a loaded version asked what the stable one answered.
+        """Sends copies of the stable version's requests to a loaded version.
 
         Raises:
-            NotPossible: nothing is stable, or the version is.
+            InvalidChange: nothing is stable, or the version is.
         """
         if self.stable is None or shadow.version == self.stable:
             why = "is stable already" if self.stable else "has nothing to follow: no version is stable"
-            raise NotPossible(f"version {shadow.version} {why}")
+            raise InvalidChange(f"version {shadow.version} {why}")
         keep = self._kept_without(shadow.version)
         return self._changed("shadow", shadow.version, by, reason, detail, shadow=shadow, keep=keep)
 
     def end_shadow(self, *, by: str, reason: str) -> "Rollout":
-        """Raises ``NotPossible`` if there is none."""
+        """Ends the shadow; raises ``InvalidChange`` if there is none."""
         if self.shadow is None:
-            raise NotPossible("there is no shadow")
+            raise InvalidChange("there is no shadow")
         return self._changed("end shadow", self.shadow.version, by, reason, None, shadow=None)
 
     def label(
         self, name: str, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None
     ) -> "Rollout":
-        """Gives a loaded version a name, which another one may have borne."""
-        labels, said = {**self.labels, name: version}, {"label": name, **(detail or {})}
+        """Gives a loaded version a label, and takes it from the version that has it."""
+        labels, detail = {**self.labels, name: version}, {"label": name, **(detail or {})}
         keep = self._kept_without(version)
-        return self._changed("label", version, by, reason, said, labels=labels, keep=keep)
+        return self._changed("label", version, by, reason, detail, labels=labels, keep=keep)
 
     def unlabel(self, name: str, *, by: str, reason: str) -> "Rollout":
-        """Raises ``NotPossible`` if no version bears the name."""
+        """Removes a label; raises ``InvalidChange`` if no version has it."""
         if name not in self.labels:
-            raise NotPossible(f"no version is labelled {name!r}")
+            raise InvalidChange(f"no version is labelled {name!r}")
         labels = {label: version for label, version in self.labels.items() if label != name}
         return self._changed("unlabel", self.labels[name], by, reason, {"label": name}, labels=labels)
 
-    def drop(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Lets go of a version that was preloaded and did not make it."""
+    def reject(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
+        """Unloads a version that was preloaded and was not promoted."""
         keep = tuple(number for number in self.keep if number != version)
         return self._changed("reject", version, by, reason, detail, keep=keep)
 
     def remove(self, version: int, *, by: str, reason: str) -> "Rollout":
-        """Writes down that a version is no more; raises ``NotPossible`` if it has a role."""
+        """Records that a version is deleted; raises ``InvalidChange`` if it has a role."""
         if version in self.loaded:
-            raise NotPossible(f"version {version} has a role")
+            raise InvalidChange(f"version {version} has a role")
         return self._changed("remove", version, by, reason, None)
 
     def _kept_without(self, version: int) -> tuple[int, ...]:
-        """What stays loaded for its own sake when a version is loaded for another reason; the previous one does."""
+        """``keep`` without a version that gets a role; the previous stable stays in it."""
         return tuple(number for number in self.keep if number != version or number == self.previous)
 
     def _changed(
         self, action: str, version: int, by: str, reason: str, detail: dict[str, Any] | None, **update: Any
     ) -> "Rollout":
         change = Change(at=datetime.now(UTC), action=action, version=version, by=by, reason=reason, detail=detail or {})
-        return self.model_copy(update={**update, "history": (*self.history, change)[-HISTORY:]})
+        return self.model_copy(update={**update, "history": (*self.history, change)[-MAX_HISTORY:]})
 
 
-def _again(trial: Trial) -> Trial:
-    """The same, beginning now."""
-    return trial.model_copy(update={"since": datetime.now(UTC)})
+def _restart(experiment: Experiment) -> Experiment:
+    """The same experiment, started now."""
+    return experiment.model_copy(update={"since": datetime.now(UTC)})
 
 
-def read(store: Store, model: str) -> Rollout:
+def read_rollout(store: Store, model: str) -> Rollout:
     """The rollout of a model; an empty one if nothing was ever promoted.
 
     Raises:
-        CorruptData: the file cannot be understood.
+        CorruptData: the file cannot be parsed.
     """
     try:
         return Rollout.model_validate_json((store.folder(model) / FILE).read_bytes())
@@ -242,54 +242,54 @@ def read(store: Store, model: str) -> Rollout:
         raise CorruptData(f"rollout of {model} is damaged: {first_line(error)}") from error
 
 
-def change(store: Store, model: str, edit: Callable[[Rollout], Rollout]) -> Rollout:
+def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout]) -> Rollout:
     """Reads, edits and writes a rollout under the store's lock, then renders the model server's configuration."""
     with store.lock():
-        changed = edit(read(store, model))
+        changed = edit(read_rollout(store, model))
         replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
         write_config(store)
-        _write_journal(store, model, changed)
+        _append_history(store, model, changed)
         return changed
 
 
-def journal(store: Store, model: str) -> tuple[Change, ...]:
+def read_history(store: Store, model: str) -> tuple[Change, ...]:
     """Every change ever made to a model's rollout, the oldest first."""
     try:
-        lines = (store.folder(model) / JOURNAL).read_bytes().splitlines()
+        lines = (store.folder(model) / HISTORY_FILE).read_bytes().splitlines()
     except FileNotFoundError:
-        return read(store, model).history
+        return read_rollout(store, model).history
     written = tuple(Change.model_validate_json(line) for line in lines)
-    return (*written, *_after(read(store, model).history, written))
+    return (*written, *_changes_after(read_rollout(store, model).history, written))
 
 
-def _write_journal(store: Store, model: str, changed: Rollout) -> None:
-    """Adds what it does not have yet: also what was not added when a change was cut short."""
-    path = store.folder(model) / JOURNAL
+def _append_history(store: Store, model: str, changed: Rollout) -> None:
+    """Appends missing changes: also those that an interrupted process did not append."""
+    path = store.folder(model) / HISTORY_FILE
     lines = path.read_bytes().splitlines() if path.exists() else []
-    missing = _after(changed.history, tuple(map(Change.model_validate_json, lines[-1:])))
+    missing = _changes_after(changed.history, tuple(map(Change.model_validate_json, lines[-1:])))
     with path.open("ab") as file:
         file.writelines(change.model_dump_json().encode() + b"\n" for change in missing)
 
 
-def _after(changes: tuple[Change, ...], written: tuple[Change, ...]) -> tuple[Change, ...]:
+def _changes_after(changes: tuple[Change, ...], written: tuple[Change, ...]) -> tuple[Change, ...]:
     return tuple(change for change in changes if not written or change.at > written[-1].at)
 
 
 def write_config(store: Store) -> None:
     """Renders ``models.config`` from all rollouts."""
-    replace_file(store.root / CONFIG, render(store).encode())
+    replace_file(store.root / CONFIG, render_config(store).encode())
 
 
-def render(store: Store) -> str:
+def render_config(store: Store) -> str:
     """TensorFlow Serving's ``ModelServerConfig`` in text format, with specific versions only.
 
-    A model without a version is left out: its base path would make the server unload, or wait for, everything.
+    A model without a loaded version is left out: its base path would make the server unload, or wait for, everything.
     Labels are left out too: the server validates them before it has loaded the versions they name, and the gateway
     resolves them itself.
     """
     entries = []
     for model in store.models():
-        loaded = read(store, model).loaded
+        loaded = read_rollout(store, model).loaded
         if loaded:
             versions = " ".join(f"versions: {number}" for number in loaded)
             entries.append(

@@ -1,6 +1,6 @@
 """Versions on disk: ``<root>/<model>/<N>/``, TensorFlow Serving's layout. Slim: no Keras, no TensorFlow.
 
-A numeric folder exists only whole: it is staged under a dot-name on the same file system, its manifest is written
+A numeric folder exists only complete: it is staged under a dot-name on the same file system, its manifest is written
 last, everything is flushed, and one rename that refuses to replace gives it its number.
 """
 
@@ -54,15 +54,15 @@ class Store:
         return tuple(sorted(path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name)))
 
     def versions(self, model: str) -> tuple[int, ...]:
-        """Whole versions of a model, ascending; empty for a model without any."""
+        """Complete versions of a model, ascending; empty for a model without any."""
         folder = self.folder(model)
         if not folder.is_dir():
             return ()
         numbers = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
         return tuple(sorted(number for number in numbers if (folder / str(number) / manifests.FILE).exists()))
 
-    def known_versions(self, model: str) -> tuple[int, ...]:
-        """As ``versions``; raises ``UnknownName`` where there is none."""
+    def require_versions(self, model: str) -> tuple[int, ...]:
+        """As ``versions``; raises ``UnknownName`` if there is none."""
         found = self.versions(model)
         if not found:
             raise UnknownName(f"model {model[:64]!r} has no version yet")
@@ -82,11 +82,11 @@ class Store:
         return self.folder(model) / str(version)
 
     def manifest(self, model: str, version: int) -> Manifest:
-        """What the version says of itself.
+        """The manifest of a version.
 
         Raises:
             UnknownName: there is no such version.
-            CorruptData: its manifest cannot be understood.
+            CorruptData: its manifest cannot be parsed.
         """
         path = self.path(model, version) / manifests.FILE
         try:
@@ -111,7 +111,7 @@ class Store:
 
     @contextmanager
     def staging(self, model: str, name: str = "version") -> Iterator[Path]:
-        """A new folder to build a version in, ``.staging-<name>-...``; gone on leaving unless it was published."""
+        """A new folder to build a version in, ``.staging-<name>-...``; deleted on exit unless it was published."""
         folder = self.folder(model)
         staged = folder / f"{STAGING}{name}-{secrets.token_hex(4)}"
         try:
@@ -127,12 +127,12 @@ class Store:
         """Gives a staged folder the next free number, atomically.
 
         Args:
-            staged: a folder from ``staging()`` that holds the whole version but its manifest.
+            staged: a folder from ``staging()`` that holds the complete version but its manifest.
             seal: makes the manifest from the number and the checksums of all files.
         """
         folder = staged.parent
         files = checksums(staged)
-        number = self._next(folder)
+        number = self._next_number(folder)
         while True:
             sealed = seal(number, files)
             replace_file(staged / manifests.FILE, sealed.model_dump_json(indent=1).encode())
@@ -143,17 +143,17 @@ class Store:
             number += 1
 
     @contextmanager
-    def lock(self, what: str = "pointers") -> Iterator[None]:
+    def lock(self, name: str = "pointers") -> Iterator[None]:
         """Held by one process at a time; it ends with the process.
 
         ``pointers`` is held while rollout.json and models.config are read, changed and written back.
         """
-        with (self.root / f".{what}.lock").open("a") as file:
+        with (self.root / f".{name}.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @staticmethod
-    def _next(folder: Path) -> int:
+    def _next_number(folder: Path) -> int:
         return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
 
 
@@ -169,7 +169,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file that readers see either as it was or as it is, never half."""
+    """Writes a file atomically: readers see the old or the new content, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
@@ -194,6 +194,7 @@ def flush(path: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
+    """Fsync of a folder and everything below it."""
     for path in folder.rglob("*"):
         flush(path)
     flush(folder)

@@ -1,1 +1,1 @@
-"""English text to word ids, and what is learned from words alone."""
+"""English text to word ids, word vectors and n-gram models."""

@@ -43,10 +43,7 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         return pad([self._ids.row(member) for member in self._members(index)])
 
     def _members(self, index: int) -> Array:
-        epoch, planned = (
-            self.epoch,
-            self._planned,
-        )  # as in models.batches, there may be a reader left of the last epoch
+        epoch, planned = self.epoch, self._planned  # a thread may still prefetch the last epoch, as in models.batches
         if planned is None or planned[0] != epoch:
             planned = self._planned = (epoch, self._plan(epoch))
         return planned[1][index]

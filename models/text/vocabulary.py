@@ -138,7 +138,7 @@ def pad(rows: Sequence[Array]) -> Array:
 # --- in the graph -------------------------------------------------------------------------------------------------
 
 
-def vectoriser(state: State) -> Callable[[Any], Any]:
+def make_vectoriser(state: State) -> Callable[[Any], Any]:
     """The same inside a TensorFlow graph: ``string [N]`` (UTF-8) -> ``int32 [N,L]``, ``L`` as by ``pad``.
 
     Args:

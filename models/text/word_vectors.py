@@ -17,7 +17,7 @@ _OVERSAMPLING = 10
 _POWER_ITERATIONS = 2
 
 
-def word_vectors(
+def learn_word_vectors(
     ids: TokenIds, *, vocabulary_size: int, dimensions: int, window: int, contexts: int, seed: int
 ) -> Array:
     """One vector of unit length per id; zeros for padding, unknown and words without any neighbour.
@@ -41,7 +41,7 @@ def word_vectors(
     return unit
 
 
-def polarity(ids: TokenIds, labels: Array, vocabulary_size: int) -> Array:
+def measure_polarity(ids: TokenIds, labels: Array, vocabulary_size: int) -> Array:
     """How much more often a word occurs in texts of class 1: the log-count ratio of naive Bayes, ``float32 [V]``.
 
     Counts start at 1. Padding and unknown get 0. ``labels`` are 0 or 1, ``[N]``.

@@ -9,12 +9,12 @@ from modelyard.models.tfserving.messages import (
     CHANNEL_OPTIONS,
     ServingFailed,
     VersionStatus,
+    make_predict_request,
+    make_status_request,
     model_service_pb2_grpc,
-    outputs_of,
-    predict_request,
     prediction_service_pb2_grpc,
-    status_request,
-    statuses_of,
+    read_outputs,
+    read_statuses,
 )
 from modelyard.models.types import Array
 
@@ -40,16 +40,16 @@ class ServingClient:
         Raises:
             ServingFailed: with the server's code and message.
         """
-        request = predict_request(model, version, signature, inputs)
-        return outputs_of(self._call(self._predict.Predict, request, timeout_s))
+        request = make_predict_request(model, version, signature, inputs)
+        return read_outputs(self._call(self._predict.Predict, request, timeout_s))
 
     def status(self, model: str, timeout_s: float, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """State of every version the server knows, or of one.
+        """State of every version that the server knows, or of one.
 
         Raises:
-            ServingFailed: NOT_FOUND for a model or version it never heard of.
+            ServingFailed: NOT_FOUND for an unknown model or version.
         """
-        return statuses_of(self._call(self._models.GetModelStatus, status_request(model, version), timeout_s))
+        return read_statuses(self._call(self._models.GetModelStatus, make_status_request(model, version), timeout_s))
 
     def close(self) -> None:
         self.channel.close()

@@ -2,7 +2,7 @@
 
 The official ``tensorflow-serving-api`` message classes need only the generated sub-packages ``tensorflow.core.*``.
 While they are imported a bare parent package named ``tensorflow`` stands in for the real one, so its start-up
-(7 s, 690 MB) never happens; afterwards the stand-in goes, and a later ``import tensorflow`` gets the real thing.
+(7 s, 690 MB) never happens; afterwards the stand-in is removed, and a later ``import tensorflow`` gets the real one.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from modelyard.models.types import Array
 
 @contextmanager
 def _without_runtime() -> Iterator[None]:
-    """A bare parent package in TensorFlow's place, unless TensorFlow is already loaded or not needed."""
+    """Puts a bare parent package in TensorFlow's place, unless TensorFlow is already loaded or not installed."""
     found = importlib.util.find_spec("tensorflow") if "tensorflow" not in sys.modules else None
     if found is None or found.origin is None:  # loaded already, or only the generated messages are installed
         yield
@@ -72,20 +72,20 @@ __all__ = [
     "get_model_status_pb2",
     "inference_pb2",
     "input_pb2",
+    "make_predict_request",
+    "make_status_request",
+    "make_tensor_header",
     "meta_graph_pb2",
     "model_management_pb2",
     "model_server_config_pb2",
     "model_service_pb2_grpc",
-    "outputs_of",
     "predict_pb2",
-    "predict_request",
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
+    "read_outputs",
+    "read_statuses",
     "regression_pb2",
-    "shell_of",
     "status_pb2",
-    "status_request",
-    "statuses_of",
     "tensor_pb2",
     "to_proto",
     "types_pb2",
@@ -151,7 +151,7 @@ _ENUMS = {name: enum for enum, (name, _) in _DTYPES.items()}
 
 
 def dtype_name(enum: int) -> str:
-    """``float32`` for DT_FLOAT, ``string`` for DT_STRING; the enum's own name for types we do not carry."""
+    """``float32`` for DT_FLOAT, ``string`` for DT_STRING; the enum's own name for unsupported types."""
     return _DTYPES[enum][0] if enum in _DTYPES else str(types_pb2.DataType.Name(enum))
 
 
@@ -164,15 +164,15 @@ def to_proto(array: Array) -> tensor_pb2.TensorProto:
 
 def fill_proto(proto: tensor_pb2.TensorProto, array: Array) -> None:
     """``to_proto`` into an empty message that is part of another one."""
-    proto.MergeFrom(shell_of(array))
+    proto.MergeFrom(make_tensor_header(array))
     if proto.dtype == types_pb2.DT_STRING:
         proto.string_val.extend(array.ravel().tolist())
     else:
         proto.tensor_content = array.tobytes()
 
 
-def shell_of(array: Array) -> tensor_pb2.TensorProto:
-    """A tensor message with type and shape, and nothing in it."""
+def make_tensor_header(array: Array) -> tensor_pb2.TensorProto:
+    """A tensor message with type and shape, and no content."""
     proto = tensor_pb2.TensorProto(dtype=_ENUMS["string" if array.dtype.kind in "OSU" else array.dtype.name])
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -183,7 +183,7 @@ def from_proto(proto: tensor_pb2.TensorProto) -> Array:
     """An array from a tensor message, in either of its two encodings; strings become an object array of ``bytes``.
 
     Raises:
-        ValueError: the type is not carried, or the content does not fill the shape.
+        ValueError: the type is not supported, or the content does not fill the shape.
     """
     if proto.dtype not in _DTYPES:
         raise ValueError(f"tensors of type {dtype_name(proto.dtype)} are not supported")
@@ -205,10 +205,10 @@ def from_proto(proto: tensor_pb2.TensorProto) -> Array:
 # --- messages -------------------------------------------------------------------------------------------------------
 
 
-def predict_request(
+def make_predict_request(
     model: str, version: int | None, signature: str, inputs: Mapping[str, Array]
 ) -> predict_pb2.PredictRequest:
-    """Asks for one signature of one version; None stands for the newest one."""
+    """A request for one signature of one version; None stands for the newest one."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     if version is not None:
@@ -219,14 +219,14 @@ def predict_request(
     return request
 
 
-def outputs_of(reply: predict_pb2.PredictResponse) -> dict[str, Array]:
+def read_outputs(reply: predict_pb2.PredictResponse) -> dict[str, Array]:
     """One array per named output; raises ``ValueError`` as ``from_proto``."""
     return {name: from_proto(proto) for name, proto in reply.outputs.items()}
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """State of one version in one model server: START, LOADING, AVAILABLE, UNLOADING or END."""
+    """State of a version in one model server: START, LOADING, AVAILABLE, UNLOADING or END."""
 
     version: int
     state: str
@@ -234,8 +234,8 @@ class VersionStatus:
     error_message: str
 
 
-def status_request(model: str, version: int | None) -> get_model_status_pb2.GetModelStatusRequest:
-    """Asks for the state of one version, or of all that the server knows."""
+def make_status_request(model: str, version: int | None) -> get_model_status_pb2.GetModelStatusRequest:
+    """A request for the state of one version, or of all that the server knows."""
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = model
     if version is not None:
@@ -243,7 +243,7 @@ def status_request(model: str, version: int | None) -> get_model_status_pb2.GetM
     return request
 
 
-def statuses_of(reply: get_model_status_pb2.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
+def read_statuses(reply: get_model_status_pb2.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
     """The versions of a reply, in the server's order."""
     states = get_model_status_pb2.ModelVersionStatus.State
     return tuple(
@@ -257,11 +257,11 @@ def statuses_of(reply: get_model_status_pb2.GetModelStatusResponse) -> tuple[Ver
     )
 
 
-# --- failure --------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 class ServingFailed(ModelyardError):
-    """The model server refused or could not be reached; carries gRPC's code and, as ``status``, its HTTP form."""
+    """The model server refused a call or is not reachable; has gRPC's code and, as ``status``, the HTTP status."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from modelyard.models.tfserving.messages import fill_proto, predict_pb2, shell_of, tensor_pb2
+from modelyard.models.tfserving.messages import fill_proto, make_tensor_header, predict_pb2, tensor_pb2
 from modelyard.models.types import Array
 
 _INPUTS = b"\x12"  # PredictRequest.inputs = 2, length-delimited
 _KEY, _VALUE = b"\x0a", b"\x12"  # of a map's entry: 1 and 2
 _TENSOR_CONTENT = b"\x22"  # TensorProto.tensor_content = 4
-Piece = bytes | memoryview
+Chunk = bytes | memoryview
 
 
-def encode(model: str, version: int | None, signature: str, inputs: Mapping[str, Array]) -> bytes:
+def encode_predict_request(model: str, version: int | None, signature: str, inputs: Mapping[str, Array]) -> bytes:
     """What ``predict_request(...).SerializeToString()`` means, if not its very bytes.
 
     Args:
@@ -30,35 +30,35 @@ def encode(model: str, version: int | None, signature: str, inputs: Mapping[str,
     request.model_spec.signature_name = signature
     if version is not None:
         request.model_spec.version.value = version
-    pieces: list[Piece] = [request.SerializeToString()]
+    chunks: list[Chunk] = [request.SerializeToString()]
     for name, array in inputs.items():
-        pieces += _entry(name.encode(), list(_tensor(array)))
-    return b"".join(pieces)
+        chunks += _entry(name.encode(), list(_tensor(array)))
+    return b"".join(chunks)
 
 
-def _tensor(array: Array) -> Iterator[Piece]:
+def _tensor(array: Array) -> Iterator[Chunk]:
     if array.dtype.kind in "OSU":
         proto = tensor_pb2.TensorProto()
         fill_proto(proto, array)
         yield proto.SerializeToString()
         return
-    yield shell_of(array).SerializeToString()
+    yield make_tensor_header(array).SerializeToString()
     yield _TENSOR_CONTENT + _varint(array.nbytes)
     yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _entry(name: bytes, tensor: list[Piece]) -> list[Piece]:
+def _entry(name: bytes, tensor: list[Chunk]) -> list[Chunk]:
     key = _KEY + _varint(len(name)) + name
-    size = sum(len(piece) for piece in tensor)
+    size = sum(len(chunk) for chunk in tensor)
     value = _VALUE + _varint(size)
     return [_INPUTS + _varint(len(key) + len(value) + size) + key + value, *tensor]
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
-    found = bytearray()
+    """Seven bits a byte, the lowest first; the top bit means that more follow."""
+    encoded = bytearray()
     while number > 0x7F:  # noqa: PLR2004  # seven bits
-        found.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    encoded.append(number)
+    return bytes(encoded)

@@ -10,24 +10,14 @@ from pydantic import Field
 
 from modelyard.models.batches import Batches
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
-from modelyard.models.ranges import choice, linear, log
-from modelyard.models.spec import (
-    Baseline,
-    Gate,
-    ImageInput,
-    ModelSpec,
-    Prepared,
-    Recipe,
-    Splits,
-    State,
-    recipe,
-)
+from modelyard.models.ranges import choice, linear_range, log_range
+from modelyard.models.spec import Baseline, Gate, ImageInput, ModelSpec, PreparedData, Recipe, Splits, State, recipe
 from modelyard.models.types import Array
 
 
 @recipe
 class MnistRecipe(Recipe):
-    """What the digits' model depends on."""
+    """The recipe of the digits' model."""
 
     channels: Annotated[
         int,
@@ -51,23 +41,23 @@ class MnistRecipe(Recipe):
 # --- data ---------------------------------------------------------------------------------------------------------
 
 
-def prepare(splits: Splits, recipe: MnistRecipe) -> Prepared:
+def prepare(splits: Splits, recipe: MnistRecipe) -> PreparedData:
     """Batches of images ``[B,28,28,1]``, 0..255, and class ids ``int32 [B]``."""
     train, validation = splits.train, splits.validation
-    return Prepared(
+    return PreparedData(
         train=Batches(
             train.x,
             train.y,
             recipe.batch_size,
             seed=recipe.seed,
-            augment=augmentation(recipe),
+            augment=choose_augmentation(recipe),
             passes=recipe.passes(len(train)),
         ),
         validation=Batches(validation.x, validation.y, batch_size=500),
     )
 
 
-def augmentation(recipe: MnistRecipe) -> Callable[[Array, np.random.Generator], Array] | None:
+def choose_augmentation(recipe: MnistRecipe) -> Callable[[Array, np.random.Generator], Array] | None:
     """The cheapest function that does what the recipe asks for; None if that is nothing."""
     if recipe.rotation or recipe.scale or recipe.shift % 1:
         return partial(move, shift=recipe.shift, rotation=recipe.rotation, scale=recipe.scale)
@@ -121,7 +111,7 @@ def _bilinear(images: Array, rows: Array, columns: Array) -> Array:
     return result
 
 
-def linear_baseline(splits: Splits) -> Baseline:
+def measure_baseline(splits: Splits) -> Baseline:
     """Accuracy of a linear classifier on the pixels."""
     from sklearn.linear_model import LogisticRegression
 
@@ -178,15 +168,15 @@ SPEC = ModelSpec(
     gate=Gate(metric="accuracy", floor=0.98, sample_floor=0.90, max_drop=0.005),
     prepare=prepare,
     build=build,
-    baseline=linear_baseline,
+    baseline=measure_baseline,
     search={
-        "learning_rate": log(1e-3, 0.05),
+        "learning_rate": log_range(1e-3, 0.05),
         "batch_size": choice(32, 64, 128),
-        "weight_decay": log(1e-5, 0.1),
-        "dropout": linear(0, 0.5),
-        "label_smoothing": linear(0, 0.1),
-        "shift": linear(0, 2),
-        "rotation": linear(0, 15),
-        "scale": linear(0, 0.15),
+        "weight_decay": log_range(1e-5, 0.1),
+        "dropout": linear_range(0, 0.5),
+        "label_smoothing": linear_range(0, 0.1),
+        "shift": linear_range(0, 2),
+        "rotation": linear_range(0, 15),
+        "scale": linear_range(0, 0.15),
     },
 )

@@ -6,14 +6,14 @@ import keras
 
 from modelyard.models.batches import Batches
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
-from modelyard.models.ranges import choice, linear, log
-from modelyard.models.spec import Gate, ImageInput, ModelSpec, Prepared, Recipe, Splits, State
+from modelyard.models.ranges import choice, linear_range, log_range
+from modelyard.models.spec import Gate, ImageInput, ModelSpec, PreparedData, Recipe, Splits, State
 
 
-def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
     """Batches of images ``[B,28,28,1]``, 0..255, and class ids ``int32 [B]``."""
     train, validation = splits.train, splits.validation
-    return Prepared(
+    return PreparedData(
         train=Batches(train.x, train.y, recipe.batch_size, seed=recipe.seed, passes=recipe.passes(len(train))),
         validation=Batches(validation.x, validation.y, batch_size=500),
     )
@@ -48,9 +48,9 @@ SPEC = ModelSpec(
     prepare=prepare,
     build=build,
     search={
-        "learning_rate": log(5e-4, 0.03),
+        "learning_rate": log_range(5e-4, 0.03),
         "batch_size": choice(64, 128, 256),
-        "weight_decay": log(1e-5, 0.1),
-        "label_smoothing": linear(0, 0.1),
+        "weight_decay": log_range(1e-5, 0.1),
+        "label_smoothing": linear_range(0, 0.1),
     },
 )

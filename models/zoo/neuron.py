@@ -7,13 +7,13 @@ import keras
 import numpy as np
 
 from modelyard.models.batches import Batches
-from modelyard.models.ranges import choice, log
-from modelyard.models.spec import Dataset, Gate, ModelSpec, Prepared, Recipe, Split, Splits, State, VectorInput
+from modelyard.models.ranges import choice, log_range
+from modelyard.models.spec import Dataset, Gate, ModelSpec, PreparedData, Recipe, Split, Splits, State, VectorInput
 
 WEIGHT, BIAS, NOISE = 2.0, -1.0, 0.1
 
 
-def generate(folder: Path) -> Splits:  # noqa: ARG001  # the contract reads from a folder; this is computed
+def generate_points(folder: Path) -> Splits:  # noqa: ARG001  # the contract reads from a folder; this is computed
     """Points with ``x`` even in -1..1 and Gaussian noise (standard deviation ``NOISE``) on ``y``; always the same."""
     generator = np.random.default_rng(0)
 
@@ -25,10 +25,10 @@ def generate(folder: Path) -> Splits:  # noqa: ARG001  # the contract reads from
     return Splits(train=points(800), validation=points(100), test=points(100))
 
 
-def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
     """Batches ``(float32 [B,1], float32 [B,1])``."""
     train, validation = splits.train, splits.validation
-    return Prepared(
+    return PreparedData(
         train=Batches(train.x, train.y[:, None], recipe.batch_size, seed=recipe.seed),
         validation=Batches(validation.x, validation.y[:, None], batch_size=100),
     )
@@ -39,7 +39,7 @@ def build(recipe: Recipe, state: State) -> Any:  # noqa: ARG001  # part of the c
     return keras.Sequential([keras.Input((1,), name="vectors"), keras.layers.Dense(1, name="neuron")], name="neuron")
 
 
-LINE = Dataset(name="noisy line", homepage="https://en.wikipedia.org/wiki/Linear_regression", read=generate)
+LINE = Dataset(name="noisy line", homepage="https://en.wikipedia.org/wiki/Linear_regression", read=generate_points)
 
 SPEC = ModelSpec(
     name="neuron",
@@ -55,5 +55,5 @@ SPEC = ModelSpec(
     gate=Gate(metric="r2", floor=0.98, sample_floor=0.98, max_drop=0.01),
     prepare=prepare,
     build=build,
-    search={"learning_rate": log(0.002, 0.5), "batch_size": choice(8, 16, 32, 64)},
+    search={"learning_rate": log_range(0.002, 0.5), "batch_size": choice(8, 16, 32, 64)},
 )

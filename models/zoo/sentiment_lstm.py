@@ -15,19 +15,10 @@ from scipy.special import expit
 from modelyard.models.datasets.imdb import IMDB, LABELS
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.fused_lstm import FusedLSTM
-from modelyard.models.ranges import choice, linear, log
-from modelyard.models.spec import (
-    Baseline,
-    Gate,
-    ModelSpec,
-    Prepared,
-    Recipe,
-    Splits,
-    State,
-    TextInput,
-    recipe,
-)
+from modelyard.models.ranges import choice, linear_range, log_range
+from modelyard.models.spec import Baseline, Gate, ModelSpec, PreparedData, Recipe, Splits, State, TextInput, recipe
 from modelyard.models.text.batches import ReviewBatches
+from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -36,16 +27,16 @@ from modelyard.models.text.vocabulary import (
     TokenIds,
     encode,
     learn_vocabulary,
+    make_vectoriser,
     truncate,
-    vectoriser,
 )
-from modelyard.models.text.word_vectors import polarity, word_vectors
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
 from modelyard.models.types import Array
 
 
 @recipe
 class SentimentRecipe(Recipe):
-    """What the reviews' model depends on."""
+    """The recipe of the reviews' model."""
 
     vocabulary_size: Annotated[
         int, Field(ge=100, le=46_340, description="Word ids in use at most; a pair of them fits into 31 bits.")
@@ -98,8 +89,8 @@ class SentimentRecipe(Recipe):
 # --- data ---------------------------------------------------------------------------------------------------------
 
 
-def prepare(splits: Splits, recipe: SentimentRecipe) -> Prepared:
-    """Vocabulary, word vectors, the linear model, soft labels if asked for, batches."""
+def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
+    """Vocabulary, word vectors, the linear model, soft labels if the recipe has some, batches."""
     labels, unlabelled = splits.train.y, _unlabelled(splits, recipe)
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
     size = FIRST_WORD + len(vocabulary)
@@ -115,17 +106,17 @@ def prepare(splits: Splits, recipe: SentimentRecipe) -> Prepared:
     return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), state)
 
 
-def prepare_with(splits: Splits, recipe: SentimentRecipe, known: State) -> Prepared:
-    """Vocabulary, word vectors and the linear model as they were; a teacher, if asked for, learns from these reviews.
+def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State) -> PreparedData:
+    """The given vocabulary, word vectors and linear model; a teacher, if the recipe has one, learns from these reviews.
 
     Raises:
-        InvalidRecipe: word vectors of another size are asked for.
+        InvalidRecipe: the recipe's word vectors have another size.
     """
-    vocabulary, (size, dimensions) = known["vocabulary"], known["vectors"].shape
+    vocabulary, (size, dimensions) = state["vocabulary"], state["vectors"].shape
     if dimensions != recipe.vector_size:
         raise InvalidRecipe(
-            f"recipe key 'vector_size': expected {dimensions}, as the version to begin with has, "
-            f"received {recipe.vector_size}; use init=fresh"
+            f"recipe key 'vector_size': expected {dimensions}, as the version to start from has, "
+            f"received {recipe.vector_size}; use init=random"
         )
     labels = targets = splits.train.y
     soft = _unlabelled(splits, recipe)[: recipe.soft_labels]
@@ -134,7 +125,7 @@ def prepare_with(splits: Splits, recipe: SentimentRecipe, known: State) -> Prepa
         labelled = ids[: len(labels)]
         linear, held_out = fit_ngrams(labelled, labels, vocabulary_size=size, folds=3, seed=recipe.seed)
         targets = _targets(labels, ids, recipe, linear, held_out)
-    return _prepared(splits, recipe, ids, targets, {**known, "max_tokens": np.array(recipe.max_tokens, np.int32)})
+    return _prepared(splits, recipe, ids, targets, {**state, "max_tokens": np.array(recipe.max_tokens, np.int32)})
 
 
 def _targets(labels: Array, ids: TokenIds, recipe: SentimentRecipe, linear: NgramModel, held_out: Array) -> Array:
@@ -144,10 +135,10 @@ def _targets(labels: Array, ids: TokenIds, recipe: SentimentRecipe, linear: Ngra
     return np.concatenate([targets, expit(linear.log_odds(others))]) if len(others) else targets
 
 
-def _prepared(splits: Splits, recipe: SentimentRecipe, ids: TokenIds, targets: Array, state: State) -> Prepared:
+def _prepared(splits: Splits, recipe: SentimentRecipe, ids: TokenIds, targets: Array, state: State) -> PreparedData:
     passes = recipe.passes(len(targets))
     validation = truncate(encode(splits.validation.x, state["vocabulary"]), recipe.max_tokens)
-    return Prepared(
+    return PreparedData(
         train=ReviewBatches(ids[: len(targets)], targets, recipe.batch_size, seed=recipe.seed, passes=passes),
         validation=ReviewBatches(validation, splits.validation.y, 2 * recipe.batch_size),
         state=state,
@@ -171,7 +162,7 @@ def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:
 
 def _initial_vectors(ids: TokenIds, labelled: TokenIds, labels: Array, size: int, recipe: SentimentRecipe) -> Array:
     """``float32 [size, vector_size]``: what a word's neighbours say of it and, last, what the labels do."""
-    vectors = word_vectors(
+    vectors = learn_word_vectors(
         ids,
         vocabulary_size=size,
         dimensions=recipe.vector_size - 1,
@@ -179,11 +170,11 @@ def _initial_vectors(ids: TokenIds, labelled: TokenIds, labels: Array, size: int
         contexts=recipe.contexts,
         seed=recipe.seed,
     )
-    sentiment = polarity(labelled, labels, size)
+    sentiment = measure_polarity(labelled, labels, size)
     return np.column_stack([recipe.vector_scale * vectors, recipe.polarity_scale * sentiment])
 
 
-def linear_baseline(splits: Splits) -> Baseline:
+def measure_baseline(splits: Splits) -> Baseline:
     """Test accuracy of a linear SVM on words and pairs of words. It chooses nothing, so it learns validation, too."""
     labels = np.concatenate([splits.train.y, splits.validation.y])
     vocabulary, ids = learn_vocabulary([*splits.train.x, *splits.validation.x], 100_000, 2)
@@ -194,50 +185,6 @@ def linear_baseline(splits: Splits) -> Baseline:
 
 
 # --- model --------------------------------------------------------------------------------------------------------
-
-
-@keras.saving.register_keras_serializable("modelyard")
-class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
-    """Averages the log-odds of a model with those of a fitted ``NgramModel``, computed from the same ids.
-
-    In training it passes on the model's own log-odds alone.
-    """
-
-    def __init__(self, ngrams: int, vocabulary_size: int, share: float, **options: Any) -> None:
-        super().__init__(**options)
-        self.ngrams, self.vocabulary_size, self.share = ngrams, vocabulary_size, share
-
-    def build(self, _: Any) -> None:
-        fixed = {"initializer": "zeros", "trainable": False}
-        self.codes = self.add_weight(name="codes", shape=(self.ngrams,), dtype="int32", **fixed)
-        self.table = self.add_weight(name="table", shape=(self.ngrams, 2, 2), **fixed)
-        self.bias = self.add_weight(name="bias", shape=(), **fixed)
-
-    def compute_output_shape(self, log_odds_shape: Any, ids_shape: Any) -> Any:  # noqa: ARG002  # named by Keras
-        return log_odds_shape
-
-    def call(self, log_odds: Any, ids: Any, training: bool | None = None) -> Any:
-        """``float [N,1]`` and ``int32 [N,L]`` -> ``float [N,1]``."""
-        if training:
-            return log_odds
-        return (1.0 - self.share) * log_odds + self.share * self._second_opinion(ids)
-
-    def _second_opinion(self, ids: Any) -> Any:
-        ops = keras.ops
-        left, right = ids[:, :-1], ids[:, 1:]
-        pairs = ops.where((left >= FIRST_WORD) & (right >= FIRST_WORD), left * self.vocabulary_size + right, 0)
-        codes = ops.sort(ops.concatenate([ids, pairs], axis=1), axis=1)
-        columns = ops.searchsorted(self.codes, ops.reshape(codes, (-1,)))
-        columns = ops.reshape(ops.minimum(columns, self.ngrams - 1), ops.shape(codes))
-        again = ops.pad(codes[:, 1:] == codes[:, :-1], ((0, 0), (1, 0)))  # each n-gram counts once
-        counts = (ops.take(self.codes, columns) == codes) & ops.logical_not(again)
-        numbers = ops.take(self.table, columns, axis=0) * ops.cast(counts, "float32")[:, :, None, None]
-        votes, squares = ops.split(ops.sum(numbers, axis=1), 2, axis=-1)
-        return ops.sum(votes / ops.sqrt(ops.maximum(squares, 1e-12)), axis=1) + self.bias
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"ngrams": self.ngrams, "vocabulary_size": self.vocabulary_size, "share": self.share}
-        return {**super().get_config(), **own}
 
 
 def build(recipe: SentimentRecipe, state: State) -> Any:
@@ -277,7 +224,7 @@ SPEC = ModelSpec(
     name="sentiment_lstm",
     task="binary",
     summary="Is a film review positive?",
-    input=TextInput(vectorise=vectoriser),
+    input=TextInput(vectorise=make_vectoriser),
     labels=LABELS,
     dataset=IMDB,
     recipes={
@@ -308,16 +255,16 @@ SPEC = ModelSpec(
     },
     gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01),
     prepare=prepare,
-    prepare_with=prepare_with,
+    prepare_with_state=prepare_with_state,
     build=build,
-    baseline=linear_baseline,
+    baseline=measure_baseline,
     search={
-        "learning_rate": log(5e-4, 0.01),
+        "learning_rate": log_range(5e-4, 0.01),
         "batch_size": choice(32, 64, 128),
-        "dropout": linear(0.2, 0.6),
-        "vector_dropout": linear(0.1, 0.5),
-        "word_dropout": linear(0, 0.2),
-        "ngram_share": linear(0.3, 0.7),
+        "dropout": linear_range(0.2, 0.6),
+        "vector_dropout": linear_range(0.1, 0.5),
+        "word_dropout": linear_range(0, 0.2),
+        "ngram_share": linear_range(0.3, 0.7),
         "filters": choice(64, 128, 192),
         "units": choice(32, 64, 96),
     },

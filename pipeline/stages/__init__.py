@@ -1,1 +1,1 @@
-"""The stages of a job, one verb per file. No stage knows another."""
+"""The stages of a job, one per file. No stage imports another."""

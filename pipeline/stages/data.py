@@ -1,4 +1,4 @@
-"""Gets a dataset: a file already there, else a download, else the sample that ships with the project."""
+"""Loads a dataset: from files on disk, else from a download, else the sample that ships with the project."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,27 +9,27 @@ import httpx
 from modelyard.models.errors import CorruptData, DataUnavailable
 from modelyard.models.spec import Dataset, RemoteFile, Splits
 from modelyard.models.types import Array, Source
-from modelyard.pipeline.job import Policy
+from modelyard.pipeline.job import DataPolicy
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.results import Loaded
+from modelyard.pipeline.results import LoadedDataset
 
 TIMEOUT = httpx.Timeout(connect=5, read=30, write=5, pool=5)
-SAY_EVERY_BYTES = 1 << 20
+REPORT_INTERVAL_BYTES = 1 << 20
 
 
-def load(dataset: Dataset, policy: Policy, folder: Path, report: Report) -> Loaded:
-    """Reads ``dataset`` from ``folder``, fetching what is missing.
+def load_dataset(dataset: Dataset, policy: DataPolicy, folder: Path, report: Report) -> LoadedDataset:
+    """Reads ``dataset`` from ``folder``, and fetches missing files.
 
     Raises:
-        DataUnavailable: the real files cannot be had and ``policy`` forbids the sample.
-        CorruptData: a file is there, but its content is not what was published.
+        DataUnavailable: the real files are not available and ``policy`` forbids the sample.
+        CorruptData: a file's content is not the published one.
     """
     if not dataset.files:
         return _loaded(dataset.name, "generated", dataset.read(folder))
     if policy == "sample":
-        return _sample(dataset, "asked for")
+        return _sample(dataset, "requested")
     try:
-        fetched = [fetch(file, folder, report) for file in dataset.files]
+        fetched = [fetch_file(file, folder, report) for file in dataset.files]
     except DataUnavailable as error:
         if policy == "require-real" or dataset.sample is None:
             raise
@@ -40,18 +40,18 @@ def load(dataset: Dataset, policy: Policy, folder: Path, report: Report) -> Load
         return _loaded(dataset.name, "real", dataset.read(folder))
     except CorruptData as error:
         for file, new in zip(dataset.files, fetched, strict=True):
-            if new:  # never keep a bad download as if it were the published file
+            if new:  # never keep a damaged download in the published file's place
                 (folder / file.name).unlink(missing_ok=True)
         raise CorruptData(f"{error}. Delete the file in {folder} to fetch it again, or use --data sample") from error
 
 
-def fetch(file: RemoteFile, folder: Path, report: Report) -> bool:
-    """Makes ``folder/file.name`` exist; True if it was downloaded now.
+def fetch_file(file: RemoteFile, folder: Path, report: Report) -> bool:
+    """Makes sure that ``folder/file.name`` exists; True if it was downloaded now.
 
-    A broken download is resumed where it stopped, at this source or the next.
+    A broken download is resumed where it stopped, from this source or the next.
 
     Raises:
-        DataUnavailable: no source answered; says why.
+        DataUnavailable: no source has it; the text has each one's reason.
     """
     target = folder / file.name
     if target.exists():
@@ -61,7 +61,7 @@ def fetch(file: RemoteFile, folder: Path, report: Report) -> bool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / f"{file.name}.part"
-            for done, total in download(url, partial):
+            for done, total in download_file(url, partial):
                 report(_download_progress(file.name, done, total))
             partial.replace(target)
         except httpx.HTTPError as error:
@@ -73,8 +73,8 @@ def fetch(file: RemoteFile, folder: Path, report: Report) -> bool:
     raise DataUnavailable(f"{file.name} is not in {folder} and cannot be fetched ({'; '.join(reasons)})")
 
 
-def download(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
-    """Streams ``url`` into ``partial``, going on where an earlier attempt stopped; yields (bytes done, total).
+def download_file(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
+    """Streams ``url`` into ``partial``, from where an earlier attempt stopped; yields (bytes done, total).
 
     Raises:
         httpx.HTTPError: no connection, a timeout, an error status, or fewer bytes than announced.
@@ -83,7 +83,7 @@ def download(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            partial.unlink()  # not the file it was, or already whole: start again next time
+            partial.unlink()  # another file by now, or complete: start again next time
         response.raise_for_status()
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
             done = 0
@@ -91,10 +91,10 @@ def download(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
         total = done + int(length) if length else None
         with partial.open("r+b" if done else "wb") as out:
             out.seek(done)
-            for piece in response.iter_raw():  # written as it arrives, so that nothing received is lost
-                out.write(piece)
-                done += len(piece)
-                if done // SAY_EVERY_BYTES > (done - len(piece)) // SAY_EVERY_BYTES:
+            for chunk in response.iter_raw():  # written as it arrives, so that nothing received is lost
+                out.write(chunk)
+                done += len(chunk)
+                if done // REPORT_INTERVAL_BYTES > (done - len(chunk)) // REPORT_INTERVAL_BYTES:
                     yield done, total
     yield done, total
     if total is not None and done != total:
@@ -103,21 +103,23 @@ def download(url: str, partial: Path) -> Iterator[tuple[int, int | None]]:
 
 def _download_progress(name: str, done: int, total: int | None) -> Progress:
     megabytes = f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f}" if total else "")
-    steps = total // SAY_EVERY_BYTES + 1 if total else None
-    return Progress("data", message=f"downloading {name}: {megabytes} MB", step=done // SAY_EVERY_BYTES, steps=steps)
+    steps = total // REPORT_INTERVAL_BYTES + 1 if total else None
+    return Progress(
+        "data", message=f"downloading {name}: {megabytes} MB", step=done // REPORT_INTERVAL_BYTES, steps=steps
+    )
 
 
-def _sample(dataset: Dataset, why: str) -> Loaded:
+def _sample(dataset: Dataset, why: str) -> LoadedDataset:
     if dataset.sample is None:
         raise DataUnavailable(f"{dataset.name} has no sample ({why})")
     return _loaded(dataset.sample_name, "sample", dataset.sample())
 
 
-def _loaded(name: str, source: Source, splits: Splits) -> Loaded:
-    return Loaded(name, source, fingerprint(splits), splits)
+def _loaded(name: str, source: Source, splits: Splits) -> LoadedDataset:
+    return LoadedDataset(name, source, hash_splits(splits), splits)
 
 
-def fingerprint(splits: Splits) -> str:
+def hash_splits(splits: Splits) -> str:
     """SHA-256 over inputs and targets of train, validation and test, and over the unlabelled inputs."""
     total = hashlib.sha256()
     parts: list[Array] = []

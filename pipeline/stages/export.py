@@ -1,6 +1,6 @@
-"""Writes a trained model as a SavedModel with everything a server and an auditor want beside it.
+"""Exports a trained model as a SavedModel, with golden examples, warm-up requests and the weights.
 
-The work is done in a fresh process without a GPU: ``python -m modelyard.pipeline.stages.export REQUEST.json``.
+The work is done in a process of its own, without a GPU: ``python -m modelyard.pipeline.stages.export REQUEST.json``.
 """
 
 import shutil
@@ -13,27 +13,29 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models import backend, catalog
+from modelyard.models.backend import use_backend
+from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
 from modelyard.models.spec import ImageInput, ModelSpec, Recipe, Split
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
-from modelyard.pipeline import arrays, golden
+from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.golden import save_golden
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.results import Trained
-from modelyard.pipeline.stage_process import run_fresh, say
+from modelyard.pipeline.results import TrainedModel
+from modelyard.pipeline.stage_process import print_progress, run_stage
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 GOLDEN_EXAMPLES = 16
 WARMUP_BATCHES = (1, 8)
 UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
-"""Operations (by prefix) that TensorFlow Serving on a CPU refuses or cannot have."""
+"""Prefixes of operations that TensorFlow Serving on a CPU refuses or does not have."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the export process is told."""
+    """Arguments of the export process."""
 
     model: str
     recipe_name: str
@@ -45,15 +47,15 @@ class ExportRequest:
 
 
 def export(
-    spec: ModelSpec, recipe_name: str, recipe: Recipe, trained: Trained, test: Split, staged: Path, report: Report
+    spec: ModelSpec, recipe_name: str, recipe: Recipe, trained: TrainedModel, test: Split, staged: Path, report: Report
 ) -> None:
     """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
 
     Raises:
-        StageFailed: the process failed, or the graph holds operations that a plain CPU server cannot run.
+        StageFailed: the process failed, or the graph has operations that a plain CPU server cannot run.
     """
     work = trained.state.parent
-    golden_inputs = arrays.save(work / "golden_inputs.npz", {"x": golden_examples(test)})
+    golden_inputs = save_arrays(work / "golden_inputs.npz", {"x": choose_golden_examples(test)})
     request = ExportRequest(
         model=spec.name,
         recipe_name=recipe_name,
@@ -63,13 +65,13 @@ def export(
         golden_inputs=str(golden_inputs),
         staged=str(staged),
     )
-    told = work / "export.json"
-    told.write_bytes(orjson.dumps(request))
-    run_fresh("export", "modelyard.pipeline.stages.export", [str(told)], report)
+    request_path = work / "export.json"
+    request_path.write_bytes(orjson.dumps(request))
+    run_stage("export", "modelyard.pipeline.stages.export", [str(request_path)], report)
 
 
-def golden_examples(test: Split) -> Array:
-    """A few raw test inputs, spread evenly over the split; of texts, the shorter ones."""
+def choose_golden_examples(test: Split) -> Array:
+    """A few raw test inputs, evenly spaced in the split; only shorter texts."""
     x: Array = test.x
     if x.dtype == object:
         lengths = np.array([len(text) for text in x])
@@ -83,37 +85,37 @@ def golden_examples(test: Split) -> Array:
 
 
 def main(request_path: Path) -> None:
-    backend.begin("tensorflow")
+    use_backend("tensorflow")
     request = ExportRequest(**orjson.loads(request_path.read_bytes()))
-    spec = catalog.load(request.model)
-    recipe = catalog.recipe_of(spec, request.recipe_name, request.recipe)
+    spec = load_spec(request.model)
+    recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
-    say(Progress("export", message="writing the SavedModel"))
+    print_progress(Progress("export", message="writing the SavedModel"))
     answers = write_saved_model(spec, recipe, request, staged)
-    scan(staged / "saved_model.pb")
+    check_operations(staged / "saved_model.pb")
     extra = staged / "assets.extra"
     extra.mkdir(exist_ok=True)
     shutil.copyfile(request.weights, extra / "model.weights.h5")
     shutil.copyfile(request.state, extra / "state.npz")
-    golden.save(staged, answers)
+    save_golden(staged, answers)
     write_warmup(spec, answers, staged / WARMUP)
 
 
 def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, staged: Path) -> dict[str, Array]:
-    """Writes the graph; returns inputs and answers of the live model, named ``<signature>/<tensor>``."""
+    """Writes the graph; returns inputs and answers of the model in memory, named ``<signature>/<tensor>``."""
     import keras
     import tensorflow as tf
 
-    from modelyard.pipeline.signatures import endpoints
+    from modelyard.pipeline.signatures import build_endpoints
 
-    state = arrays.load(Path(request.state))
+    state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
     model.load_weights(request.weights)
-    found = endpoints(spec, model, state)
+    found = build_endpoints(spec, model, state)
     answers = {}
-    raw = arrays.load(Path(request.golden_inputs))["x"]
+    raw = load_arrays(Path(request.golden_inputs))["x"]
     for endpoint in found.all:
-        inputs = golden_inputs(spec, endpoint.name, raw)
+        inputs = encode_golden_inputs(spec, endpoint.name, raw)
         outputs = endpoint.function(tf.constant(inputs))  # also builds vectorisers, which must run before tracking
         answers[f"{endpoint.name}/{endpoint.input.name}"] = inputs
         answers |= {f"{endpoint.name}/{name}": value.numpy() for name, value in outputs.items()}
@@ -127,16 +129,16 @@ def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, s
     return answers
 
 
-def golden_inputs(spec: ModelSpec, signature: str, raw: Array) -> Array:
-    """Raw examples in the form the signature takes: pixels, PNG bytes, UTF-8 bytes or vectors."""
+def encode_golden_inputs(spec: ModelSpec, signature: str, raw: Array) -> Array:
+    """Raw examples as the signature takes them: pixels, PNG bytes, UTF-8 bytes or vectors."""
     if isinstance(spec.input, ImageInput) and signature == "image_bytes":
-        return np.array([png(image) for image in raw], dtype=object)
+        return np.array([encode_png(image) for image in raw], dtype=object)
     if raw.dtype == object:
         return np.array([text.encode() for text in raw], dtype=object)
     return raw
 
 
-def png(image: Array) -> bytes:
+def encode_png(image: Array) -> bytes:
     """PNG bytes of a grey image ``[H,W,1]`` with values 0..255."""
     import tensorflow as tf
 
@@ -144,18 +146,18 @@ def png(image: Array) -> bytes:
     return content
 
 
-def scan(saved_model: Path) -> None:
-    """Looks at every operation of the graph and of its functions.
+def check_operations(saved_model: Path) -> None:
+    """Checks every operation of the graph and of its functions.
 
     Raises:
-        ExportRejected: one is of a kind that a plain CPU server cannot run.
+        ExportRejected: a plain CPU server cannot run one of them.
     """
-    found = sorted({name for name in operations(saved_model) if name.startswith(UNSERVABLE)})
+    found = sorted({name for name in list_operations(saved_model) if name.startswith(UNSERVABLE)})
     if found:
-        raise ExportRejected(f"the exported graph holds {', '.join(found)}, which a plain CPU server cannot run")
+        raise ExportRejected(f"the exported graph has {', '.join(found)}, which a plain CPU server cannot run")
 
 
-def operations(saved_model: Path) -> Iterator[str]:
+def list_operations(saved_model: Path) -> Iterator[str]:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     parsed = SavedModel.FromString(saved_model.read_bytes())
@@ -168,7 +170,7 @@ def operations(saved_model: Path) -> Iterator[str]:
 
 
 def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> None:
-    """Requests that TensorFlow Serving replays while it loads the version, so that nobody meets a cold graph.
+    """Writes requests that TensorFlow Serving replays while it loads the version, so that no caller meets a cold graph.
 
     Format: TFRecord of ``PredictionLog`` (tensorflow/serving ``g3doc/saved_model_warmup.md``).
     """

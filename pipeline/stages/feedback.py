@@ -1,7 +1,7 @@
-"""Joins what people said of answers to a dataset: most of it to the training split, the newest to be measured on.
+"""Adds feedback to a dataset: most of it to the training split, the newest as data to evaluate on.
 
 The file has one JSON object a line, oldest first: ``dtype`` and ``shape`` of the input (``bytes`` for texts and image
-files), its ``content`` in base64, and what is true.
+files), its ``content`` in base64, and the ``truth``.
 """
 
 import base64
@@ -17,71 +17,75 @@ import orjson
 from modelyard.models.spec import ImageInput, ModelInput, ModelSpec, Split, TextInput
 from modelyard.models.types import Array
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.results import Loaded
-from modelyard.pipeline.stages.data import fingerprint
+from modelyard.pipeline.results import LoadedDataset
+from modelyard.pipeline.stages.data import hash_splits
 
-HELD_OUT = 0.2
-"""Share of the feedback, the newest, that is not trained on."""
+HELD_OUT_SHARE = 0.2
+"""Share of the feedback, the newest, that training does not use."""
 
 
-def join(loaded: Loaded, spec: ModelSpec, file: Path, report: Report) -> Loaded:
+def add_feedback(loaded: LoadedDataset, spec: ModelSpec, file: Path, report: Report) -> LoadedDataset:
     """The dataset with the feedback in ``file``. Inputs of the test and validation splits are not trained on.
 
-    What was said of inputs that the model does not take in this form is left out.
+    Feedback on inputs of another kind than the model's is left out.
     """
-    looked_at = {digest(x) for split in (loaded.splits.test, loaded.splits.validation) for x in split.x}
-    told = [(x, y) for x, y in examples(file, spec) if digest(x) not in looked_at]
-    held_out = round(HELD_OUT * len(told))
-    older, newest = told[: len(told) - held_out], told[len(told) - held_out :]
-    report(Progress("data", message=f"{len(older)} examples from feedback, and the newest {held_out} to measure on"))
-    if not told:
+    reserved = {hash_input(x) for split in (loaded.splits.test, loaded.splits.validation) for x in split.x}
+    examples = [(x, y) for x, y in read_examples(file, spec) if hash_input(x) not in reserved]
+    held_out = round(HELD_OUT_SHARE * len(examples))
+    older, newest = examples[: len(examples) - held_out], examples[len(examples) - held_out :]
+    report(Progress("data", message=f"{len(older)} examples from feedback, and the newest {held_out} to evaluate on"))
+    if not examples:
         return loaded
-    train = appended(loaded.splits.train, older)
+    train = append_examples(loaded.splits.train, older)
     splits = replace(loaded.splits, train=train)
-    recent = appended(emptied(train), newest)
-    return replace(loaded, splits=splits, fingerprint=fingerprint(splits), feedback=len(older), recent=recent)
+    recent = append_examples(drop_examples(train), newest)
+    return replace(loaded, splits=splits, fingerprint=hash_splits(splits), feedback=len(older), recent=recent)
 
 
-def examples(file: Path, spec: ModelSpec) -> Iterator[tuple[Any, float]]:
-    """Inputs as the dataset has them, and what is true."""
+def read_examples(file: Path, spec: ModelSpec) -> Iterator[tuple[Any, float]]:
+    """Inputs as the dataset has them, and the true answers."""
     for line in file.read_bytes().splitlines():
-        told = orjson.loads(line)
-        x = raw(told, base64.b64decode(told["content"]), spec.input)
+        record = orjson.loads(line)
+        x = decode_input(record, base64.b64decode(record["content"]), spec.input)
         if x is not None:
-            yield x, told["truth"]
+            yield x, record["truth"]
 
 
-def raw(told: Mapping[str, Any], content: bytes, kind: ModelInput) -> Any:
-    """``str``, ``uint8 [H,W,1]`` or ``float32 [D]``; None if it is nothing of the kind."""
+def decode_input(record: Mapping[str, Any], content: bytes, kind: ModelInput) -> Any:
+    """``str``, ``uint8 [H,W,1]`` or ``float32 [D]``; None if the input is of another kind."""
     if isinstance(kind, TextInput):
-        return content.decode(errors="replace") if told["dtype"] == "bytes" else None
+        return content.decode(errors="replace") if record["dtype"] == "bytes" else None
     if isinstance(kind, ImageInput):
-        return pixels(told, content, (kind.height, kind.width))
-    return numbers(told, content, (kind.size,))
+        return decode_image(record, content, (kind.height, kind.width))
+    return decode_numbers(record, content, (kind.size,))
 
 
-def pixels(told: Mapping[str, Any], content: bytes, size: tuple[int, int]) -> Array | None:
-    """An image, decoded and scaled as the served graph does it."""
-    from modelyard.pipeline.signatures import image_decoder
+def decode_image(record: Mapping[str, Any], content: bytes, size: tuple[int, int]) -> Array | None:
+    """An image, decoded and scaled as in the served graph."""
+    from modelyard.pipeline.signatures import make_image_decoder
 
-    image = image_decoder(size)(content).numpy() if told["dtype"] == "bytes" else numbers(told, content, (*size, 1))
+    image = (
+        make_image_decoder(size)(content).numpy()
+        if record["dtype"] == "bytes"
+        else decode_numbers(record, content, (*size, 1))
+    )
     return None if image is None else np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def numbers(told: Mapping[str, Any], content: bytes, shape: tuple[int, ...]) -> Array | None:
-    if tuple(told["shape"]) != shape:
+def decode_numbers(record: Mapping[str, Any], content: bytes, shape: tuple[int, ...]) -> Array | None:
+    if tuple(record["shape"]) != shape:
         return None
-    return np.frombuffer(content, told["dtype"]).reshape(shape).astype(np.float32)
+    return np.frombuffer(content, record["dtype"]).reshape(shape).astype(np.float32)
 
 
-def digest(x: Any) -> bytes:
+def hash_input(x: Any) -> bytes:
     """Equal for equal inputs."""
     return hashlib.sha256(x.encode() if isinstance(x, str) else np.ascontiguousarray(x).tobytes()).digest()
 
 
-def appended(split: Split, told: Iterable[tuple[Any, float]]) -> Split:
-    """A split and further examples, of its own types."""
-    pairs = list(told)
+def append_examples(split: Split, examples: Iterable[tuple[Any, float]]) -> Split:
+    """A split with more examples, in its own types."""
+    pairs = list(examples)
     if not pairs:
         return split
     x = np.empty(len(pairs), object) if split.x.dtype == object else np.empty((len(pairs), *split.x.shape[1:]))
@@ -91,6 +95,6 @@ def appended(split: Split, told: Iterable[tuple[Any, float]]) -> Split:
     return Split(np.concatenate([split.x, x.astype(split.x.dtype)]), np.concatenate([split.y, y.astype(split.y.dtype)]))
 
 
-def emptied(split: Split) -> Split:
-    """Of the same types, without examples."""
+def drop_examples(split: Split) -> Split:
+    """An empty split of the same types."""
     return Split(split.x[:0], split.y[:0])

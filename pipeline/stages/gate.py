@@ -13,25 +13,25 @@ def judge(
     champion_value: float | None = None,
     champion_source: Source | None = None,
 ) -> Verdict:
-    """Holds a version's test metric against the floor and against the serving version.
+    """Compares a version's test metric with the floor and with the serving version.
 
     Args:
         gate: the model's rule.
-        source: what the version was trained and tested on; a sample has a floor of its own.
+        source: the version's data; a sample has a floor of its own.
         value: the gate's metric on the test split.
         champion: the serving version, if there is one.
         champion_value: its metric on the same test split.
-        champion_source: what the champion was trained on.
+        champion_source: the data that the champion was trained on.
     """
     floor = gate.sample_floor if source == "sample" else gate.floor
-    objections, grounds = [], []
+    objections, reasons = [], []
     if value >= floor:
-        grounds.append(f"{gate.metric} {value:.4f} reaches the floor {floor:.4f}")
+        reasons.append(f"{gate.metric} {value:.4f} reaches the floor {floor:.4f}")
     else:
         objections.append(f"{gate.metric} {value:.4f} is below the floor {floor:.4f}")
     if champion is not None and champion_value is not None:
         if value >= champion_value - gate.max_drop:
-            grounds.append(f"version {champion} has {champion_value:.4f} on the same test data")
+            reasons.append(f"version {champion} has {champion_value:.4f} on the same test data")
         else:
             objections.append(
                 f"{gate.metric} {value:.4f} is more than {gate.max_drop:.4f} below the "
@@ -41,7 +41,7 @@ def judge(
         objections.append(f"trained on the sample, while version {champion} was trained on the real data")
     return Verdict(
         accepted=not objections,
-        reasons=tuple(objections or grounds),
+        reasons=tuple(objections or reasons),
         metric=gate.metric,
         value=value,
         champion=champion,

@@ -1,4 +1,4 @@
-"""Seals an exported version with its manifest and gives it a number."""
+"""Publishes an exported version: writes its manifest and gives it a number."""
 
 import hashlib
 import importlib.metadata
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models import backend
+from modelyard.models.backend import current_backend
 from modelyard.models.registry import reference
 from modelyard.models.registry.manifest import (
     BaselineRecord,
@@ -30,7 +31,7 @@ from modelyard.models.registry.manifest import (
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import Baseline, ImageInput, ModelSpec, Recipe, TextInput
 from modelyard.models.types import Array
-from modelyard.pipeline.results import Evaluation, Loaded, Trained
+from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
 
 EVALUATION = "assets.extra/evaluation.json"
 EXAMPLE_CHARS = 200
@@ -43,8 +44,8 @@ def publish(
     spec: ModelSpec,
     recipe_name: str,
     recipe: Recipe,
-    data: Loaded,
-    trained: Trained,
+    data: LoadedDataset,
+    trained: TrainedModel,
     evaluation: Evaluation,
     baseline: Baseline | None,
     verdict: Verdict,
@@ -54,12 +55,12 @@ def publish(
     """Writes ``evaluation.json`` and ``reference.json``, then the manifest, then claims the next number.
 
     Raises:
-        StorageFailed: the store cannot be written; nothing numeric appears.
+        StorageFailed: the store cannot be written; no version appears.
     """
     (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
     (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
     signatures = read_signatures(staged)
-    weights_sha256 = weights_digest(trained.weights)
+    weights_sha256 = hash_weights(trained.weights)
 
     def seal(version: int, files: dict[str, str]) -> Manifest:
         return Manifest(
@@ -68,10 +69,10 @@ def publish(
             task=spec.task,
             summary=spec.summary,
             created_at=datetime.now(UTC),
-            input=input_limits(spec),
+            input=make_input_limits(spec),
             labels=spec.labels,
             signatures=signatures,
-            example=example(data),
+            example=choose_example(data),
             data=DataRecord(
                 name=data.name,
                 source=data.source,
@@ -103,7 +104,7 @@ def publish(
     return store.publish(staged, seal)
 
 
-def input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:
+def make_input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:
     if isinstance(spec.input, ImageInput):
         return ImageLimits(height=spec.input.height, width=spec.input.width)
     if isinstance(spec.input, TextInput):
@@ -112,7 +113,7 @@ def input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:
 
 
 def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
-    """The callable signatures of ``saved_model.pb``, inputs and outputs in order of name."""
+    """The signatures of ``saved_model.pb``, inputs and outputs in order of name."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     from modelyard.models.tfserving.messages import dtype_name
@@ -136,7 +137,7 @@ def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
     }
 
 
-def example(data: Loaded) -> Any:
+def choose_example(data: LoadedDataset) -> Any:
     """One test input as it stands in a ``:predict`` body."""
     x: Array = data.splits.test.x
     if x.dtype == object:
@@ -144,8 +145,8 @@ def example(data: Loaded) -> Any:
     return x[0].tolist()
 
 
-def weights_digest(weights: Path) -> str:
-    """SHA-256 over names, shapes and values of all weights; the file's own bytes also hold times."""
+def hash_weights(weights: Path) -> str:
+    """SHA-256 over names, shapes and values of all weights; the file's bytes would include times."""
     import h5py
 
     total = hashlib.sha256()
@@ -160,12 +161,12 @@ def weights_digest(weights: Path) -> str:
     return total.hexdigest()
 
 
-def environment(device: str) -> Environment:
-    """What this process, which trained, computed with and on."""
+def describe_environment(device: str) -> Environment:
+    """The software and device of this process, which trained the version."""
     version = importlib.metadata.version
-    used = backend.current()
+    used = current_backend()
     return Environment(
-        code=code_revision(),
+        code=read_code_revision(),
         python=platform.python_version(),
         tensorflow=backend.tensorflow_version() or "",
         keras=version("keras"),
@@ -176,7 +177,7 @@ def environment(device: str) -> Environment:
     )
 
 
-def code_revision() -> str:
+def read_code_revision() -> str:
     """The package version, with the git revision where there is a checkout."""
     release = importlib.metadata.version("modelyard")
     folder = Path(__file__).resolve().parents[2]

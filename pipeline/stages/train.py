@@ -1,4 +1,4 @@
-"""Fits a model by its recipe, from its last checkpoint on. Hands over files: preprocessing state and weights."""
+"""Fits a model by its recipe, from its last checkpoint on. Its results are files: preprocessing state and weights."""
 
 import time
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 import keras
 from threadpoolctl import threadpool_limits
 
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Splits
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits
 from modelyard.models.types import Array
-from modelyard.pipeline import arrays
-from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, values_of
+from modelyard.pipeline.arrays import save_arrays
+from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, copy_variables
 from modelyard.pipeline.devices import Devices
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.results import Trained
-from modelyard.pipeline.warm_start import Start, begin_with, prepare
+from modelyard.pipeline.results import TrainedModel
+from modelyard.pipeline.warm_start import StartVersion, load_start_weights, prepare_data
 
-REPORT_EVERY_S = 0.5
+REPORT_INTERVAL_S = 0.5
 
 
 def train(
@@ -27,39 +27,39 @@ def train(
     work: Path,
     checkpoints: Path,
     report: Report,
-    start: Start | None = None,
-) -> Trained:
-    """Fits ``spec`` to ``splits.train``; the test split is not touched.
+    start: StartVersion | None = None,
+) -> TrainedModel:
+    """Fits ``spec`` to ``splits.train``; the test split is not used.
 
     The same recipe, data, kind and number of devices give the same weights, however often the process was killed and
-    started again on the same ``checkpoints``: it goes on after the last epoch that was finished.
+    started again on the same ``checkpoints``: it resumes after the last finished epoch.
 
     Args:
-        start: the version whose weights it begins with, and whose preprocessing it keeps; random weights without one.
+        start: the version whose weights and preprocessing training starts from; None for random weights.
 
     Raises:
         InvalidRecipe: that version's weights do not fit.
     """
     keras.utils.set_random_seed(recipe.seed)
-    clock = Clock()
+    timer = FitTimer()
     with threadpool_limits(limits=recipe.threads), devices.scope():
         report(Progress("train", message=f"preparing, on {devices.label} with {recipe.backend}"))
-        prepared = prepare(spec, splits, recipe, start)
+        prepared = prepare_data(spec, splits, recipe, start)
         model = spec.build(recipe, prepared.state)
         if start:
-            begin_with(start, model, work, report)
+            load_start_weights(start, model, work, report)
         compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
-        kept = Checkpoints(checkpoints)
-        done = resume(model, prepared, kept, start, report)
-        if not done.ends(recipe):
-            keeper = Keeper(kept, recipe, done, clock)
-            fit(model, prepared, recipe, devices, keeper, report)
-            done = keeper.done
-    return Trained(
-        state=arrays.save(work / "state.npz", prepared.state),
-        weights=kept.kept(done.epoch),
+        store = Checkpoints(checkpoints)
+        done = resume(model, prepared, store, start, report)
+        if not done.is_finished(recipe):
+            writer = CheckpointWriter(store, recipe, done, timer)
+            fit(model, prepared, recipe, devices, writer, report)
+            done = writer.done
+    return TrainedModel(
+        state=save_arrays(work / "state.npz", prepared.state),
+        weights=store.weights_path(done.epoch),
         history=done.history,
-        best_epoch=done.kept_epoch(recipe),
+        best_epoch=done.export_epoch(recipe),
         parameters=int(model.count_params()),
         cpu_s=done.cpu_s,
         wall_s=done.wall_s,
@@ -67,32 +67,41 @@ def train(
     )
 
 
-def resume(model: Any, prepared: Prepared, checkpoints: Checkpoints, start: Start | None, report: Report) -> Checkpoint:
-    """Puts model and batches where an earlier attempt got to; says where that is."""
-    found = checkpoints.newest()
+def resume(
+    model: Any, prepared: PreparedData, checkpoints: Checkpoints, start: StartVersion | None, report: Report
+) -> Checkpoint:
+    """Restores model and batches from the newest checkpoint, and returns it."""
+    found = checkpoints.read_newest()
     model.optimizer.build(model.trainable_variables)
     if not found.epoch or not checkpoints.restore(model, found.epoch):
         return Checkpoint(started_from=start.version if start else None)
-    prepared.train.epoch = found.epoch  # what a batch holds depends on the epoch
-    report(Progress("train", message=f"going on after epoch {found.epoch}, from its checkpoint"))
+    prepared.train.epoch = found.epoch  # the content of a batch depends on the epoch
+    report(Progress("train", message=f"resuming after epoch {found.epoch}, from its checkpoint"))
     return found
 
 
-def fit(model: Any, prepared: Prepared, recipe: Recipe, devices: Devices, keeper: "Keeper", report: Report) -> None:
-    """The epochs that are left."""
+def fit(
+    model: Any, prepared: PreparedData, recipe: Recipe, devices: Devices, writer: "CheckpointWriter", report: Report
+) -> None:
+    """Runs the remaining epochs."""
     model.fit(
-        devices.even(prepared.train),
-        validation_data=devices.even(prepared.validation),
-        initial_epoch=keeper.done.epoch,
+        devices.pad_batches(prepared.train),
+        validation_data=devices.pad_batches(prepared.validation),
+        initial_epoch=writer.done.epoch,
         epochs=recipe.epochs,
         shuffle=False,  # the batches order themselves, from the seed and the epoch
         verbose=0,
-        callbacks=[keeper.before_averaging(), *averaging(recipe), keeper, ProgressReporter(report, recipe.epochs)],
+        callbacks=[
+            writer.make_raw_weights_callback(),
+            *make_averaging_callbacks(recipe),
+            writer,
+            ProgressReporter(report, recipe.epochs),
+        ],
     )
 
 
-class Clock:
-    """What fitting takes: processor and wall seconds of this process, since this was made."""
+class FitTimer:
+    """Measures processor and wall seconds of this process, from now on."""
 
     def __init__(self) -> None:
         self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
@@ -108,11 +117,11 @@ class Clock:
 
 def compile_model(model: Any, spec: ModelSpec, recipe: Recipe, steps: int) -> None:
     """Attaches optimiser, loss and metrics. ``jit_compile`` stays automatic: XLA is slower than oneDNN on a CPU."""
-    model.compile(optimizer=optimizer(recipe, steps), loss=loss(spec, recipe), metrics=metrics(spec))
+    model.compile(optimizer=make_optimizer(recipe, steps), loss=make_loss(spec, recipe), metrics=make_metrics(spec))
 
 
-def optimizer(recipe: Recipe, steps: int) -> Any:
-    options: dict[str, Any] = {"learning_rate": learning_rate(recipe, steps)}
+def make_optimizer(recipe: Recipe, steps: int) -> Any:
+    options: dict[str, Any] = {"learning_rate": make_learning_rate(recipe, steps)}
     if recipe.clip_norm:
         options["global_clipnorm"] = recipe.clip_norm
     if recipe.ema:
@@ -125,7 +134,7 @@ def optimizer(recipe: Recipe, steps: int) -> Any:
     return keras.optimizers.AdamW(weight_decay=recipe.weight_decay, **options)
 
 
-def learning_rate(recipe: Recipe, steps: int) -> Any:
+def make_learning_rate(recipe: Recipe, steps: int) -> Any:
     """A constant, or one cycle (Smith & Topin 2017, arXiv:1708.07120): linear up, cosine down to zero."""
     if recipe.schedule == "constant":
         return recipe.learning_rate
@@ -138,17 +147,17 @@ def learning_rate(recipe: Recipe, steps: int) -> Any:
     )
 
 
-def loss(spec: ModelSpec, recipe: Recipe) -> Any:
+def make_loss(spec: ModelSpec, recipe: Recipe) -> Any:
     if spec.loss:
         return keras.losses.get(spec.loss)
     if spec.task == "regression":
         return keras.losses.MeanAbsoluteError()
     if spec.task == "binary":
         return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
-    return smoothed_crossentropy(len(spec.labels), recipe.label_smoothing)
+    return make_smoothed_crossentropy(len(spec.labels), recipe.label_smoothing)
 
 
-def smoothed_crossentropy(classes: int, smoothing: float) -> Any:
+def make_smoothed_crossentropy(classes: int, smoothing: float) -> Any:
     """Cross-entropy of class ids ``[N]`` or ``[N,1]`` against probabilities ``[N,classes]``."""
 
     def crossentropy(y_true: Any, y_pred: Any) -> Any:
@@ -158,7 +167,7 @@ def smoothed_crossentropy(classes: int, smoothing: float) -> Any:
     return crossentropy
 
 
-def metrics(spec: ModelSpec) -> list[Any]:
+def make_metrics(spec: ModelSpec) -> list[Any]:
     if spec.task == "regression":
         return [keras.metrics.R2Score(name="r2")]
     if spec.task == "binary":
@@ -166,49 +175,49 @@ def metrics(spec: ModelSpec) -> list[Any]:
     return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
-def averaging(recipe: Recipe) -> list[Any]:
-    """Validates and keeps the averaged weights when the recipe asks for an average."""
+def make_averaging_callbacks(recipe: Recipe) -> list[Any]:
+    """Callbacks that validate and export averaged weights, if the recipe has an average."""
     return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
 
 
-class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
-    """Writes a checkpoint after each epoch, and ends training when the recipe says so.
+class CheckpointWriter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Writes a checkpoint after each epoch, and stops training when the recipe is finished.
 
-    Stands behind whatever swaps averaged weights into the model: those are validated, kept and exported, while training
-    goes on with the raw ones, which ``before_averaging`` takes before the swap.
+    It runs after the callback that swaps averaged weights into the model: those are validated and exported, while
+    training continues with the raw ones, which ``make_raw_weights_callback`` copies before the swap.
     """
 
-    def __init__(self, checkpoints: Checkpoints, recipe: Recipe, done: Checkpoint, clock: Clock) -> None:
+    def __init__(self, checkpoints: Checkpoints, recipe: Recipe, done: Checkpoint, timer: FitTimer) -> None:
         super().__init__()
-        self._checkpoints, self._recipe, self._clock = checkpoints, recipe, clock
+        self._checkpoints, self._recipe, self._timer = checkpoints, recipe, timer
         self._earlier, self.done = done, done
         self._raw: dict[str, Array] = {}
 
-    def before_averaging(self) -> Any:
-        return keras.callbacks.LambdaCallback(on_epoch_end=self._take)
+    def make_raw_weights_callback(self) -> Any:
+        return keras.callbacks.LambdaCallback(on_epoch_end=self._copy_raw_weights)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        ended = {name: float(value) for name, value in logs.items()}
+        values = {name: float(value) for name, value in logs.items()}
         self.done = Checkpoint(
             started_from=self._earlier.started_from,
-            history=(*self.done.history, ended),
-            cpu_s=self._earlier.cpu_s + self._clock.cpu_s,
-            wall_s=self._earlier.wall_s + self._clock.wall_s,
+            history=(*self.done.history, values),
+            cpu_s=self._earlier.cpu_s + self._timer.cpu_s,
+            wall_s=self._earlier.wall_s + self._timer.wall_s,
         )
-        keep = self.done.kept_epoch(self._recipe) == epoch + 1
+        keep = self.done.export_epoch(self._recipe) == epoch + 1
         self._checkpoints.write(self.model, self._raw, self.done, keep=keep)
-        if self.done.ends(self._recipe):
+        if self.done.is_finished(self._recipe):
             self.model.stop_training = True
 
-    def _take(self, epoch: int, logs: Any) -> None:
+    def _copy_raw_weights(self, epoch: int, logs: Any) -> None:
         del epoch, logs
-        self._raw = values_of(self.model)
+        self._raw = copy_variables(self.model)
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
-    """Turns Keras's callbacks into ``Progress``: steps, ``REPORT_EVERY_S`` apart, and ends of epochs.
+    """Turns Keras's callbacks into ``Progress``: steps, ``REPORT_INTERVAL_S`` apart, and ends of epochs.
 
-    The last step of an epoch is told when the epoch has ended: validated, and its checkpoint written.
+    The last step of an epoch is reported when the epoch has ended: validated, and its checkpoint written.
     """
 
     def __init__(self, report: Report, epochs: int) -> None:
@@ -227,14 +236,14 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._done_steps += 1
         now = time.monotonic()
-        if batch + 1 < self.params["steps"] and now - self._last >= REPORT_EVERY_S:
+        if batch + 1 < self.params["steps"] and now - self._last >= REPORT_INTERVAL_S:
             self._last = now
-            self._say(step=batch + 1, logs=logs)
+            self._send(step=batch + 1, logs=logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._say(step=self.params["steps"], logs=logs)
+        self._send(step=self.params["steps"], logs=logs)
 
-    def _say(self, step: int, logs: Any) -> None:
+    def _send(self, step: int, logs: Any) -> None:
         steps = self.params["steps"]
         remaining = steps * (self._epochs - self._first) - self._done_steps
         eta_s = (time.monotonic() - self._started) / max(1, self._done_steps) * remaining

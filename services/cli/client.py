@@ -9,28 +9,28 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.cli.settings import ClientSettings
 
 TIMEOUT_S = 35.0
-LATER = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+RETRY_LATER_STATUSES = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
 NO_KEY = (
-    "the gateway wants a valid API key: put one into MODELYARD_KEY, or into the file modelyard_key of the folder "
+    "the gateway requires a valid API key: put one into MODELYARD_KEY, or into the file modelyard_key of the folder "
     "MODELYARD_SECRETS_DIR; `modelyard keys create` makes one"
 )
 
 
 class GatewayUnreachable(ModelyardError):
-    """Nobody answers at the gateway's address."""
+    """No gateway answers at the address."""
 
 
 class Refused(ModelyardError):
-    """The gateway answered with an error; the text is its own."""
+    """The gateway answered with an error, which is the text."""
 
 
 class TryLater(Refused):
-    """What was asked could not be said in time, or not yet."""
+    """The gateway cannot answer now, or did not in time; a retry may succeed."""
 
 
 class Client:
-    """Calls one gateway, with the key that the settings hold."""
+    """Calls one gateway, with the key of the settings."""
 
     def __init__(self, url: str, settings: ClientSettings | None = None) -> None:
         self.url = url.rstrip("/")
@@ -39,8 +39,8 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Any:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._call("GET", path, params=given).json()
+        parameters = {name: value for name, value in query.items() if value is not None}
+        return self._call("GET", path, params=parameters).json()
 
     def text(self, path: str) -> str:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
@@ -64,7 +64,7 @@ class Client:
         return self.post("/api/jobs", job)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Ends a job that waits or runs; raises ``Refused`` if it has ended, or is being published."""
+        """Cancels a job that is queued or runs; raises ``Refused`` if it has ended, or is being published."""
         return self.post(f"/api/jobs/{job_id}:cancel")
 
     def predict(self, model: str, content: bytes, content_type: str, version: int | None = None) -> Any:
@@ -79,11 +79,11 @@ class Client:
         except httpx.HTTPError:
             return False
 
-    def model_server_answers(self) -> bool:
-        """True if the model server can be reached through the gateway: it says that it does not know this model.
+    def reaches_model_server(self) -> bool:
+        """True if the gateway reaches the model server: it answers 404 for an unknown model.
 
         Raises:
-            Refused: the gateway wants a key.
+            Refused: the gateway requires a key.
         """
         try:
             status = self._http.get("/v1/models/modelyard", timeout=2).status_code
@@ -103,7 +103,7 @@ class Client:
             ) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise Refused(NO_KEY)
-        if response.status_code in LATER:
+        if response.status_code in RETRY_LATER_STATUSES:
             raise TryLater(_error_text(response))
         if response.is_error:
             raise Refused(_error_text(response))
@@ -120,7 +120,7 @@ def _error_text(response: httpx.Response) -> str:
 IMAGE_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
-def body_of(given: str, standard_input: bytes | None = None) -> tuple[bytes, str]:
+def read_prediction_body(given: str, standard_input: bytes | None = None) -> tuple[bytes, str]:
     """A prediction body and its content type, from a file's name, ``-`` (standard input) or a text.
 
     Images are known by their first bytes, JSON by its first character; anything else is text.

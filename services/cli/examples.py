@@ -1,4 +1,4 @@
-"""Lines that a person can paste: one prediction per kind of model, and a training job."""
+"""Example commands to paste: one prediction per model, and a training job."""
 
 import io
 import json
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 
 REVIEW = "I loved this film: warm, funny and superbly acted."
 RETRAIN = "mnist_mlp"
-"""Small enough to be trained while one watches."""
+"""A model that trains in seconds."""
 
 
-def curl_lines(store: Store, home: Path, url: str, models: Sequence[str]) -> list[str]:
-    """One ``curl`` per model, and one that asks for training; files they need are written below ``home``."""
+def make_curl_lines(store: Store, home: Path, url: str, models: Sequence[str]) -> list[str]:
+    """One ``curl`` per model, and one that submits a job; files that they need are written below ``home``."""
     lines = []
     for model in models:
-        stable = rollout.read(store, model).stable
+        stable = read_rollout(store, model).stable
         if stable is not None:
-            lines.append(predict_line(store.manifest(model, stable), home / "examples", url))
+            lines.append(make_predict_line(store.manifest(model, stable), home / "examples", url))
     body = json.dumps({"model": RETRAIN})
     lines.append(f"curl -s -H 'Content-Type: application/json' -d '{body}' {url}/api/jobs")
     return lines
 
 
-def predict_line(manifest: Manifest, folder: Path, url: str) -> str:
+def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     target = f"{url}/v1/models/{manifest.model}:predict"
     if manifest.input.kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")

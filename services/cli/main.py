@@ -10,9 +10,9 @@ import typer
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.job import Policy, Target, parse_overrides
-from modelyard.services.cli import output as show
-from modelyard.services.cli.client import Client, body_of
+from modelyard.pipeline.job import DataPolicy, RolloutTarget, parse_overrides
+from modelyard.services.cli import output
+from modelyard.services.cli.client import Client, read_prediction_body
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
 from modelyard.services.cli.commands.gc import gc
 from modelyard.services.cli.commands.migrate import migrate
@@ -25,9 +25,9 @@ FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
 
 Sharing = Literal["checked", "always", "never"]
 Priority = Literal["high", "normal", "low"]
-Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder that holds everything.")]
+Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
-Data = Annotated[Policy, typer.Option(help="auto: the real data, else the shipped sample.")]
+Data = Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
@@ -50,7 +50,7 @@ def options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train Keras models from a job queue, and serve the versions that earned it."""
+    """Train Keras models from a job queue, and serve them."""
 
 
 @app.command()
@@ -61,14 +61,17 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
     workers: Annotated[
-        int, typer.Option(help="Training jobs at the same time; 0: one per processor, two at most.", min=0, max=64)
+        int,
+        typer.Option(
+            help="Maximum of training jobs at the same time; 0: one per processor, at most two.", min=0, max=64
+        ),
     ] = 0,
     model: Annotated[list[str] | None, typer.Option(help="Model to train and serve; may be repeated.")] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of the first versions.")] = "quick",
     data: Data = "auto",
 ) -> None:
-    """Start the whole system here, train what is missing, and serve until Ctrl-C."""
-    from modelyard.services.cli.commands.up import Local
+    """Start the whole system on this machine, train missing models, and serve until Ctrl-C."""
+    from modelyard.services.cli.commands.up import LocalSystem
     from modelyard.services.cli.commands.up import up as run
 
     models = model or list(FIRST_MODELS)
@@ -76,7 +79,7 @@ def up(
         check_model(name)
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
-    run(Local(home, folder, port, serving_port, workers or min(2, os.cpu_count() or 1)), models, recipe, data)
+    run(LocalSystem(home, folder, port, serving_port, workers or min(2, os.cpu_count() or 1)), models, recipe, data)
 
 
 @app.command()
@@ -92,30 +95,30 @@ def serve(
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
     home: Home = HOME,
     batch: Annotated[
-        Sharing, typer.Option(help="Whether requests share runs: once rows were found independent, always, or never.")
+        Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
     ] = "checked",
 ) -> None:
     """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
-    from modelyard.services.cli.commands.serve import Serve
+    from modelyard.services.cli.commands.serve import ServeOptions
     from modelyard.services.cli.commands.serve import serve as run
 
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    run(Serve(home.resolve() / "serve", port, serving_port, found, config, batch))
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch))
 
 
 @app.command("plan-batches")
 def plan_batches(
     model: str,
     *,
-    latency_ms: Annotated[float, typer.Option(help="Longest time that 99 of 100 calls may take.", min=0.1)] = 50.0,
+    latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
     home: Home = HOME,
     serving: Annotated[str, typer.Option(help="gRPC address of the model server.")] = "127.0.0.1:8500",
     seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
 ) -> None:
-    """Measure batch sizes here, and keep the best one that meets a latency."""
+    """Measure batch sizes on this machine, and record the largest within a latency."""
     from modelyard.services.cli.commands.plan_batches import plan_batches as run
 
     run(Store(home.resolve() / "store"), model, version, serving, latency_ms, seconds)
@@ -129,39 +132,43 @@ def train(
     set_: Overrides = None,
     data: Data = "auto",
     rollout: Annotated[
-        Target,
+        RolloutTarget,
         typer.Option(
-            help="stable: answers if it may; canary: a tenth, until judged; manual: publish only; none: not even."
+            help="stable: promote; canary: 10 % of the requests first; manual: publish only; none: do not publish."
         ),
     ] = "stable",
-    priority: Annotated[Priority, typer.Option(help="Which of those who wait goes first.")] = "normal",
-    budget: Annotated[float | None, typer.Option(help="Seconds that it may run.", metavar="SECONDS")] = None,
-    with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback, too.")] = False,
+    priority: Annotated[Priority, typer.Option(help="Priority in the queue.")] = "normal",
+    budget: Annotated[float | None, typer.Option(help="Maximum seconds of training.", metavar="SECONDS")] = None,
+    with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback too.")] = False,
     search: Annotated[
         int | None, typer.Option(help="Search the model's ranges, at low priority.", min=2, max=100, metavar="TRIALS")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the search: the same one tries the same values.", min=0)] = 0,
-    promote_best: Annotated[bool, typer.Option("--promote-best", help="Let the search's best answer.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress and end with the job.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the search: equal seeds try equal values.", min=0)] = 0,
+    promote_best: Annotated[
+        bool, typer.Option("--promote-best", help="Promote the best version of the search.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job ends.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Queue a training job, or a search: many of them, of which the best is kept."""
+    """Submit a training job, or a search over many of them."""
     client = Client(url)
-    asked = {"model": model, "recipe": recipe, "overrides": parse_overrides(set_ or []), "data": data}
+    request = {"model": model, "recipe": recipe, "overrides": parse_overrides(set_ or []), "data": data}
     if search is not None:
         searching = {"trials": search, "seed": seed, "promote_best": promote_best}
-        searches.ask(client, asked | searching | {"budget_s": budget, "with_feedback": with_feedback}, wait=wait)
+        searches.submit_search(
+            client, request | searching | {"budget_s": budget, "with_feedback": with_feedback}, wait=wait
+        )
         return
     order = {"rollout": rollout, "priority": priority, "budget_s": budget, "with_feedback": with_feedback}
-    job = client.submit(asked | order)
+    job = client.submit(request | order)
     if not wait:
-        show.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
+        output.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return
-    from modelyard.services.cli.commands.jobs import end_like
-    from modelyard.services.cli.follow import follow
+    from modelyard.services.cli.commands.jobs import exit_with
+    from modelyard.services.cli.follow import follow_jobs
 
-    (ended,) = follow(client, [job["id"]])
-    end_like(ended)
+    (ended,) = follow_jobs(client, [job["id"]])
+    exit_with(ended)
 
 
 @app.command()
@@ -171,36 +178,38 @@ def predict(
         str, typer.Argument(metavar="FILE|TEXT|-", help="An image, JSON or text file; a text; - for stdin.")
     ],
     *,
-    version: Annotated[int | None, typer.Option(help="A version other than the serving one.")] = None,
+    version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Ask a model for an answer."""
+    """Get a prediction from a model."""
     standard_input = sys.stdin.buffer.read() if given == "-" else None
-    show.console.print_json(data=Client(url).predict(model, *body_of(given, standard_input), version=version))
+    output.console.print_json(
+        data=Client(url).predict(model, *read_prediction_body(given, standard_input), version=version)
+    )
 
 
 @app.command()
 def models(*, url: Url = DEFAULT_URL) -> None:
-    """List what is served and what can be trained."""
-    listed = Client(url).get("/api/models")
-    served = {entry["name"]: entry for entry in listed["models"]}
+    """List served and trainable models."""
+    found = Client(url).get("/api/models")
+    served = {entry["name"]: entry for entry in found["models"]}
     rows: list[tuple[object, ...]] = []
-    for name in sorted({*served, *listed["trainable"]}):
+    for name in sorted({*served, *found["trainable"]}):
         entry = served.get(name, {})
-        test = show.metric(entry["metric"]["name"], entry["metric"]["value"]) if entry.get("metric") else None
-        data = show.dataset(entry["data"]) if entry.get("data") else None
+        test = output.format_metric(entry["metric"]["name"], entry["metric"]["value"]) if entry.get("metric") else None
+        data = output.format_dataset(entry["data"]) if entry.get("data") else None
         rows.append((name, entry.get("stable"), test, data, entry.get("error") or entry.get("summary")))
-    show.table("model", "stable", "test", "dataset", "what", rows=rows)
+    output.print_table("model", "stable", "test", "dataset", "summary", rows=rows)
 
 
 @app.command()
 def versions(
     model: str,
-    version: Annotated[int | None, typer.Argument(help="Show the decision record of this one.")] = None,
+    version: Annotated[int | None, typer.Argument(help="Show the decision record of this version.")] = None,
     *,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """List the versions of a model, or show where one came from and what was decided about it."""
+    """List the versions of a model, or show the decision record of one."""
     if version is not None:
         rollouts.print_record(Client(url).get(f"/api/models/{model}/versions/{version}"))
         return
@@ -212,10 +221,12 @@ def versions(
         if "error" in entry:
             rows.append((name, entry["state"], entry["error"]))
             continue
-        test = show.metric(entry["verdict"]["metric"], entry["verdict"]["value"])
+        test = output.format_metric(entry["verdict"]["metric"], entry["verdict"]["value"])
         created = entry["created_at"][:19].replace("T", " ")
-        rows.append((name, entry["state"], test, show.dataset(entry["data"]), entry["recipe"]["name"], created))
-    show.table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
+        rows.append(
+            (name, entry["state"], test, output.format_dataset(entry["data"]), entry["recipe"]["name"], created)
+        )
+    output.print_table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
 
 
 @app.command()
@@ -225,26 +236,26 @@ def doctor(
     data_dir: Annotated[Path | None, typer.Option(envvar="MODELYARD_DATA_DIR")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Say what is installed, what listens where, what is wrong and how to mend it."""
-    from modelyard.services.cli.commands.doctor import examine
+    """Check the installation, the store and the processes, and print how to fix what is wrong."""
+    from modelyard.services.cli.commands.doctor import check_system
 
-    findings = examine(home.resolve(), (data_dir or home / "data").resolve(), url)
+    findings = check_system(home.resolve(), (data_dir or home / "data").resolve(), url)
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
-        show.console.print(f"[{colours[finding.level]}]{finding.level:<4}[/] {finding.what}")
-        if finding.mend:
-            show.console.print(f"     {finding.mend}", style="dim", markup=False)
+        output.console.print(f"[{colours[finding.level]}]{finding.level:<4}[/] {finding.message}")
+        if finding.remedy:
+            output.console.print(f"     {finding.remedy}", style="dim", markup=False)
     if any(finding.level == "bad" for finding in findings):
         raise typer.Exit(1)
 
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
-    from modelyard.models import catalog
+    from modelyard.models.catalog import describe_unknown, list_models
     from modelyard.models.errors import UnknownName
 
-    if name not in catalog.names():
-        raise UnknownName(catalog.unknown("model", name, catalog.names()))
+    if name not in list_models():
+        raise UnknownName(describe_unknown("model", name, list_models()))
 
 
 def main() -> None:
@@ -252,7 +263,7 @@ def main() -> None:
     try:
         app()
     except ModelyardError as error:
-        show.errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        output.errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 

@@ -1,4 +1,4 @@
-"""What the command line prints: tables and progress bars."""
+"""Output of the command line: tables and progress bars."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,8 +13,8 @@ errors = Console(stderr=True, highlight=False)
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
 
 
-def table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
-    """Prints rows under bold column names, whole, however narrow the terminal; a dash where there is nothing."""
+def print_table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
+    """Prints rows under bold column names, never cut to the terminal's width; a dash for None."""
     cells = [columns, *(["-" if cell is None else str(cell) for cell in row] for row in rows)]
     widths = [max(cell_len(cell) for cell in column) for column in zip(*cells, strict=True)]
     for number, row in enumerate(cells):
@@ -22,17 +22,17 @@ def table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
         console.print(line, style="" if number else "bold", markup=False, soft_wrap=True)
 
 
-def dataset(data: Mapping[str, Any]) -> str:
+def format_dataset(data: Mapping[str, Any]) -> str:
     """``IMDB``, or ``scikit-learn digits (sample, not for real use)``."""
     mark = MARKS.get(data["source"])
     return f"{data['name']} ({mark})" if mark else str(data["name"])
 
 
-def metric(name: str, value: float) -> str:
+def format_metric(name: str, value: float) -> str:
     return f"{name} {value:.4f}"
 
 
-def job_bars() -> Progress:
+def make_progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.fields[model]:<16}"),
         BarColumn(bar_width=24),
@@ -43,16 +43,16 @@ def job_bars() -> Progress:
     )
 
 
-def stage_and_note(job: Mapping[str, Any]) -> tuple[str, str]:
-    """What a job is doing, in a word and in a few."""
+def describe_job(job: Mapping[str, Any]) -> tuple[str, str]:
+    """The state or stage of a job, and a note."""
     if job["state"] not in ("running", "publishing") or not job["progress"]:
         reason = job["result"].get("reason") or ""
         return job["state"], str(reason)
-    return progress_note(job["progress"])
+    return describe_progress(job["progress"])
 
 
-def progress_note(progress: Mapping[str, Any]) -> tuple[str, str]:
-    """The stage, and how far it is or what it says."""
+def describe_progress(progress: Mapping[str, Any]) -> tuple[str, str]:
+    """The stage, and its progress or message."""
     notes = []
     if progress.get("epoch"):
         notes.append(f"epoch {progress['epoch']}/{progress['epochs']}")
@@ -62,8 +62,8 @@ def progress_note(progress: Mapping[str, Any]) -> tuple[str, str]:
     return progress["stage"], " · ".join(notes) or progress.get("message", "")
 
 
-def share_done(job: Mapping[str, Any]) -> float:
-    """Roughly how much of a job is done, 0..1: training is the long part."""
+def estimate_share(job: Mapping[str, Any]) -> float:
+    """Estimated share of a job that is done, 0 to 1; training is the longest part."""
     before = {
         "data": 0.0,
         "train": 0.05,

@@ -6,11 +6,11 @@ from modelyard.services.settings import Secret, Settings
 
 
 class ClientSettings(Settings):
-    """What a caller of the gateway needs to know."""
+    """Settings of a client of the gateway."""
 
-    key: Secret | None = Field(None, description="API key that commands show to the gateway, if it has keys.")
+    key: Secret | None = Field(None, description="API key that commands send to the gateway.")
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request bears."""
+        """Headers of every request."""
         return {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}

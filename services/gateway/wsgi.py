@@ -90,7 +90,7 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) ->
     """None where there are no keys: then everybody is let in."""
     if settings.key_secret is None:
         return None
-    return Guard(KeyCache(ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
+    return Guard(KeyCache(ledger, settings.key_bytes), metrics, public_docs=settings.public_docs)
 
 
 def queue_of(settings: GatewaySettings) -> "Callable[[], Celery]":

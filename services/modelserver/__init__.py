@@ -5,7 +5,7 @@ version folders, and takes flags of the same names, so that ``tensorflow/serving
 around it. TensorFlow's own C++ loader and session do the work, called from Python. Not built: TLS, the REST port,
 request logging, the splitting of large batches.
 
-Deliberate differences, all towards keeping answers coming:
+Deliberate differences, all so that models keep answering:
 
 - a missing base path, an empty one or an empty ``specific {}`` never unloads what is serving (TF Serving unloads it,
   and one missing base path stops the polling of every model);
@@ -13,6 +13,6 @@ Deliberate differences, all towards keeping answers coming:
 - a version that failed to load is tried again as soon as its folder or the configuration changes;
 - a version that carries a manifest is loaded only if every checksum in it holds;
 - a model that does not serve yet may have labels on versions that are about to load;
-- calls in one batch do not share one fate: those that cannot be joined run apart, and after a failure each runs alone;
+- calls in one batch do not fail together: those that cannot be joined run apart, and after a failure each runs alone;
 - a tensor of more than 2**28 elements is refused before it is built.
 """

@@ -14,35 +14,35 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
 from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import Settings, from_flags
+from modelyard.services.modelserver.settings import Settings, parse_flags
 
 log = structlog.get_logger()
 
-DRAINED, BROKEN = 0, -1
-"""Put among the signals by the server: calls in flight have ended or were cut off; it cannot go on."""
+DRAINED, FAILED = 0, -1
+"""Events that the server puts among the signals: calls in flight have ended or were cut off; it has failed."""
 
-LOOK_AGAIN_S = 0.2
+POLL_INTERVAL_S = 0.2
 
 Signals = queue.SimpleQueue[int]
-"""Stop signals as they come; its ``put`` may be called from a signal handler (Python library reference, queue)."""
+"""Queue of stop signals; its ``put`` may be called from a signal handler (Python library reference, queue)."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serves until SIGTERM or SIGINT; a second one ends it at once. Returns the exit status."""
-    settings = from_flags(arguments)
+    settings = parse_flags(arguments)
     logs.configure("modelserver")
     log.info("starting", **settings.model_dump(mode="json"))
     signals = _listen()
-    server = ModelServer(settings, when_broken=lambda: signals.put(BROKEN))
+    server = ModelServer(settings, on_failure=lambda: signals.put(FAILED))
     try:
         server.start()
     except ModelyardError as error:
-        log.error("not_started", cause=str(error))  # noqa: TRY400 - one line: the cause and the way out
+        log.error("start_failed", cause=str(error))  # noqa: TRY400 - one line: the cause and the way out
         return error.exit_code
-    received = next_of(signals)
+    received = wait_for_signal(signals)
     log.info("draining", signal=received)
     status = _drain(server, settings, signals)
-    return 1 if received == BROKEN else status
+    return 1 if received == FAILED else status
 
 
 def _listen() -> Signals:
@@ -52,18 +52,18 @@ def _listen() -> Signals:
     return signals
 
 
-def next_of(signals: Signals) -> int:
-    """The next signal, waited for in pieces.
+def wait_for_signal(signals: Signals) -> int:
+    """Waits for the next signal.
 
-    Python runs a handler in the main thread; a signal that the system gave to a thread of TensorFlow does not wake it.
+    It polls: Python runs handlers in the main thread, which a signal sent to a thread of TensorFlow does not wake.
     """
     while True:
         with suppress(queue.Empty):
-            return signals.get(timeout=LOOK_AGAIN_S)
+            return signals.get(timeout=POLL_INTERVAL_S)
 
 
 def _drain(server: ModelServer, settings: Settings, signals: Signals) -> int:
-    """0 when calls in flight have ended or their time is up; 128 + signal after a second signal."""
+    """Waits for calls in flight. Returns 0 when they have ended or time is up; 128 + signal after a second signal."""
     stopped = server.stop(settings.drain_timeout_seconds)
 
     def report() -> None:
@@ -71,7 +71,7 @@ def _drain(server: ModelServer, settings: Settings, signals: Signals) -> int:
         signals.put(DRAINED)
 
     threading.Thread(target=report, name="drain", daemon=True).start()
-    ended_by = next_of(signals)
+    ended_by = wait_for_signal(signals)
     log.info("stopped", drained=ended_by == DRAINED)
     return 0 if ended_by == DRAINED else 128 + ended_by
 

@@ -1,4 +1,4 @@
-"""The one failure of this server: a refusal that carries its gRPC status, and how a call answers with it."""
+"""Errors of the model server, each with its gRPC status, and the decorator that returns them to callers."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Refused(ModelyardError):
-    """A call or a load that is not carried out; ``code`` is a ``grpc.StatusCode``, whose numbers TensorFlow shares."""
+    """A refused call or load; ``code`` is a ``grpc.StatusCode``, whose numbers TensorFlow shares."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -29,36 +29,36 @@ class Refused(ModelyardError):
 
 
 class InvalidConfig(ModelyardError):
-    """A ``models.config`` that cannot be understood or followed; the one before it stays in force."""
+    """A configuration that cannot be parsed or applied; the previous one stays in force."""
 
     exit_code = 2
 
 
-def code_of(number: int) -> grpc.StatusCode:
+def convert_code(number: int) -> grpc.StatusCode:
     """The gRPC status of a ``tensorflow.error.Code``: the numbers are the same (tsl ``error_codes.proto``)."""
     return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
 
 
-def unforeseen(error: Exception) -> Refused:
-    """What a load that raised anything else than ``Refused`` comes to."""
+def wrap_error(error: Exception) -> Refused:
+    """A ``Refused`` for any other exception."""
     if isinstance(error, MemoryError):
         return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory to load it")
     return Refused(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
-def cut(message: str) -> str:
+def truncate_message(message: str) -> str:
     return message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "...TRUNCATED"
 
 
-def answering(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a servicer's method: ``Refused`` becomes the call's status, anything unforeseen an opaque INTERNAL."""
+def handle_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a servicer's method: ``Refused`` becomes the call's status, any other exception an opaque INTERNAL."""
 
     @wraps(method)
     def call(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return method(self, request, context)
         except Refused as refusal:
-            code, message = refusal.code, cut(str(refusal))
+            code, message = refusal.code, truncate_message(str(refusal))
         except Exception:  # the outermost boundary of a call: the cause goes to the log, not to the caller
             log.exception("call_failed", method=method.__name__)
             code, message = grpc.StatusCode.INTERNAL, "Internal error"

@@ -1,4 +1,4 @@
-"""One model server, put together: registry, load thread, polling and gRPC."""
+"""One model server: registry, load thread, polling and gRPC."""
 
 import contextvars
 import threading
@@ -16,19 +16,20 @@ from modelyard.models.tfserving.messages import model_service_pb2_grpc, predicti
 from modelyard.services.modelserver.api.health import Health, Status
 from modelyard.services.modelserver.api.model_service import ModelService
 from modelyard.services.modelserver.api.prediction_service import PredictionService
-from modelyard.services.modelserver.batching import parameters as batching_parameters
-from modelyard.services.modelserver.lifecycle import config, loader
+from modelyard.services.modelserver.batching.parameters import read_parameters
+from modelyard.services.modelserver.lifecycle.config import make_single_model
 from modelyard.services.modelserver.lifecycle.core import ServerCore
+from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load, Reconciler
 from modelyard.services.modelserver.lifecycle.registry import Registry
-from modelyard.services.modelserver.lifecycle.watcher import ConfigFile, repeat
+from modelyard.services.modelserver.lifecycle.watcher import ConfigFile, run_periodically
 from modelyard.services.modelserver.settings import Settings
 
 MANAGEMENT_THREADS = 4
-INFERENCE = {"Predict", "Classify", "Regress", "MultiInference", "Watch"}
-"""Methods on the threads for predictions; ``Watch`` takes none for longer than its first answer."""
+INFERENCE_METHODS = {"Predict", "Classify", "Regress", "MultiInference", "Watch"}
+"""Methods that run on the threads for predictions; ``Watch`` returns its thread after its first message."""
 OPTIONS = [
-    ("grpc.so_reuseport", 0),  # two servers on one port would share the calls without a word
+    ("grpc.so_reuseport", 0),  # two servers on one port would silently share the calls
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
@@ -37,20 +38,20 @@ log = structlog.get_logger()
 
 
 class PortTaken(ModelyardError):
-    """Something else listens where this server should."""
+    """The address of this server is in use."""
 
 
 class ModelServer:
-    """One server. ``start()`` binds the port before it imports TensorFlow, and answers status calls from then on."""
+    """One server. ``start()`` binds the port before it loads TensorFlow, and answers status calls from then on."""
 
     def __init__(
         self,
         settings: Settings,
-        when_broken: Callable[[], None],
-        start_loader: Callable[[Settings], Load] = loader.start,
+        on_failure: Callable[[], None],
+        start_loader: Callable[[Settings], Load] = start_loader,
     ) -> None:
         self._settings = settings
-        self._when_broken = when_broken
+        self._on_failure = on_failure
         self._start_loader = start_loader
         self._stopping = threading.Event()
         registry = Registry()
@@ -62,42 +63,42 @@ class ModelServer:
         )
         self._config = ConfigFile(settings.model_config_file, self._core.apply) if settings.model_config_file else None
         self._health = Health()
-        self._grpc = self._answering(registry)
+        self._grpc = self._build_grpc_server(registry)
 
-    def _answering(self, registry: Registry) -> Any:
+    def _build_grpc_server(self, registry: Registry) -> Any:
         """The gRPC server with all services on it."""
         settings = self._settings
         threads = futures.ThreadPoolExecutor(settings.grpc_max_threads, "predict")
         server = grpc.server(threads, options=[*OPTIONS, *settings.channel_options])
-        own = partial(OnOwnThreads, threads=futures.ThreadPoolExecutor(MANAGEMENT_THREADS, "manage"))
-        prediction = own(PredictionService(registry, settings.rules))
+        manage = partial(ManagementThreads, threads=futures.ThreadPoolExecutor(MANAGEMENT_THREADS, "manage"))
+        prediction = manage(PredictionService(registry, settings.request_options))
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(own(ModelService(registry, self._core)), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(manage(ModelService(registry, self._core)), server)
         if settings.enable_grpc_healthcheck_service:
-            health_pb2_grpc.add_HealthServicer_to_server(own(self._health), server)
+            health_pb2_grpc.add_HealthServicer_to_server(manage(self._health), server)
         return server
 
     def start(self) -> int:
-        """Listens, and begins to load; returns the port.
+        """Listens, and starts to load; returns the port.
 
         Raises:
             PortTaken: the address is in use or is not this machine's.
-            ModelyardError: the configuration cannot be read or understood.
+            ModelyardError: the configuration cannot be read or parsed.
         """
         port = self._bind()
         self._configure()
         self._grpc.start()
         log.info("listening", address=self._settings.bind_address, port=port)
-        _run("load", self._load)
-        _run("ready", self._become_ready)
+        _start_thread("load", self._load)
+        _start_thread("ready", self._become_ready)
         if self._config is not None:
             self._poll(self._config.poll, self._settings.model_config_file_poll_wait_seconds)
         self._poll(self._core.rescan, self._settings.file_system_poll_wait_seconds)
         return port
 
     def stop(self, grace_s: float) -> threading.Event:
-        """Reports NOT_SERVING and takes no new call; the event is set when calls in flight have ended or time is up."""
-        self._health.end()
+        """Reports NOT_SERVING and accepts no new call. Sets the event when calls in flight have ended or time is up."""
+        self._health.shut_down()
         self._stopping.set()
         self._reconciler.stop()
         stopped: threading.Event = self._grpc.stop(grace_s)
@@ -119,40 +120,40 @@ class ModelServer:
             ) from error
 
     def _configure(self) -> None:
-        """Applies the configuration that the flags name, and sees whether the loader will be able to use its own."""
+        """Applies the configuration that the flags name, and checks the batching parameters, which the loader reads."""
         if self._settings.batching_parameters_file is not None:
-            batching_parameters.read(self._settings.batching_parameters_file)
+            read_parameters(self._settings.batching_parameters_file)
         if self._config is not None:
-            self._config.read()
+            self._config.apply_changes()
         else:
-            self._core.apply(config.single(self._settings.model_name, str(self._settings.model_base_path)))
+            self._core.apply(make_single_model(self._settings.model_name, str(self._settings.model_base_path)))
 
     def _load(self) -> None:
         try:
             self._reconciler.run(self._start_loader(self._settings))
-        except Exception:  # the outermost boundary of the load thread: a server that cannot load is of no use
+        except Exception:  # the outermost boundary of the load thread: a server that cannot load has to end
             log.exception("load_thread_failed")
-            self._when_broken()
+            self._on_failure()
 
     def _become_ready(self) -> None:
-        if self._core.wait_settled(still_wanted=lambda: not self._stopping.is_set()):
-            self._health.report(Status.SERVING)
+        if self._core.wait_until_settled(is_wanted=lambda: not self._stopping.is_set()):
+            self._health.set_status(Status.SERVING)
             log.info("ready")
 
     def _poll(self, act: Callable[[], None], interval_s: float) -> None:
-        _run("poll", partial(repeat, act, interval_s, self._stopping))
+        _start_thread("poll", partial(run_periodically, act, interval_s, self._stopping))
 
 
-def _run(name: str, work: Callable[[], None]) -> None:
+def _start_thread(name: str, work: Callable[[], None]) -> None:
     """Starts a thread that inherits what is bound to log records."""
     threading.Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True).start()
 
 
-class OnOwnThreads:
-    """A servicer whose methods, but for predictions, run on a few threads of their own.
+class ManagementThreads:
+    """A servicer whose methods, except predictions, run on a few threads of their own.
 
-    Status and health then answer while every prediction thread is busy. ``experimental_thread_pool`` is how grpc's own
-    health service asks for the same.
+    Status and health then answer while every prediction thread is busy. grpc's own health service uses
+    ``experimental_thread_pool`` for the same purpose.
     """
 
     def __init__(self, servicer: object, threads: futures.ThreadPoolExecutor) -> None:
@@ -161,8 +162,8 @@ class OnOwnThreads:
 
     def __getattr__(self, method: str) -> Any:
         behaviour = getattr(self._servicer, method)
-        if method in INFERENCE:
+        if method in INFERENCE_METHODS:
             return behaviour
-        own: Any = partial(behaviour)
-        own.experimental_thread_pool = self._threads
-        return own
+        managed: Any = partial(behaviour)
+        managed.experimental_thread_pool = self._threads
+        return managed

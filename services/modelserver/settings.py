@@ -9,11 +9,11 @@ from typing import NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from modelyard.services.modelserver.runtime.servable import Rules
+from modelyard.services.modelserver.runtime.servable import RequestOptions
 
 
 class Settings(BaseModel):
-    """Everything the process can be told. A description marked *ours* has no counterpart in TensorFlow Serving."""
+    """Settings of the model server. A description marked *ours* has no counterpart in TensorFlow Serving."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,7 +21,7 @@ class Settings(BaseModel):
     bind_address: str = Field("127.0.0.1", description="Address to listen on. (ours)")
     allow_public: bool = Field(
         default=False,
-        description="Allow an address that other machines reach, though nobody is asked who they are. (ours)",
+        description="Allow an address that other machines reach, although callers are not authenticated. (ours)",
     )
     grpc_socket_path: Path | None = Field(None, description="Listen on this unix-domain socket too.")
     grpc_channel_arguments: str = Field(
@@ -35,15 +35,15 @@ class Settings(BaseModel):
         None, description="Its folder of versions, of which the latest is served; without a configuration file."
     )
     model_config_file_poll_wait_seconds: float = Field(
-        1, ge=0, description="Seconds between looks at the configuration; 0 reads it once."
+        1, ge=0, description="Seconds between polls of the configuration; 0 reads it once."
     )
     file_system_poll_wait_seconds: float = Field(
         1,
         ge=0,
-        description="Seconds between looks at the version folders; 0 looks only when the configuration changes.",
+        description="Seconds between polls of the version folders; 0 reads them only when the configuration changes.",
     )
     tensorflow_session_parallelism: int = Field(
-        0, ge=0, description="Sets both of the following; 0 leaves them to themselves."
+        0, ge=0, description="Sets both of the following; 0 leaves them unchanged."
     )
     tensorflow_intra_op_parallelism: int = Field(
         0, ge=0, description="Threads within one operation; 0 is one, which serves the most calls."
@@ -52,11 +52,11 @@ class Settings(BaseModel):
         0, ge=0, description="Operations of one call run side by side; 0 runs them one by one in the call's thread."
     )
     saved_model_tags: str = Field("serve", description="Tags of the graph to load, separated by commas.")
-    enable_batching: bool = Field(default=False, description="Join calls that come at the same time into one run.")
+    enable_batching: bool = Field(default=False, description="Join concurrent calls into one run.")
     batching_parameters_file: Path | None = Field(None, description="Text-format BatchingParameters.")
     enable_per_model_batching_parameters: bool = Field(
         default=False,
-        description="Read batching_params.pbtxt in each version's folder instead, and join no calls without one; "
+        description="Read batching_params.pbtxt in each version's folder instead, and batch no calls without one; "
         "threads still come from the common file. Needs enable_batching.",
     )
     allow_version_labels_for_unavailable_models: bool = Field(
@@ -65,7 +65,7 @@ class Settings(BaseModel):
     max_num_load_retries: int = Field(5, ge=0, description="Further tries to load a version after the first failed.")
     load_retry_interval_micros: int = Field(60_000_000, ge=0, description="Microseconds between two of these tries.")
     grpc_max_threads: int = Field(
-        4 * (os.cpu_count() or 1), ge=1, description="Predictions worked on at once; the others wait in order."
+        4 * (os.cpu_count() or 1), ge=1, description="Predictions that run at once; the others wait in order."
     )
     enable_model_warmup: bool = Field(default=True, description="Replay assets.extra/tf_serving_warmup_requests.")
     num_request_iterations_for_warmup: int = Field(
@@ -76,10 +76,10 @@ class Settings(BaseModel):
         default=False, description="Let Classify and Regress refuse signatures of another method."
     )
     enable_serialization_as_tensor_content: bool = Field(
-        default=False, description="Answer Predict with runs of bytes, which cost less than lists of values."
+        default=False, description="Return Predict's tensors as bytes, which cost less than lists of values."
     )
     drain_timeout_seconds: float = Field(
-        20, ge=0, description="Seconds that calls in flight get to finish after SIGTERM. (ours)"
+        20, ge=0, description="Maximum seconds for calls in flight to finish after SIGTERM. (ours)"
     )
 
     @model_validator(mode="after")
@@ -92,8 +92,8 @@ class Settings(BaseModel):
         return self
 
     @property
-    def rules(self) -> Rules:
-        return Rules(self.enable_signature_method_name_check, self.enable_serialization_as_tensor_content)
+    def request_options(self) -> RequestOptions:
+        return RequestOptions(self.enable_signature_method_name_check, self.enable_serialization_as_tensor_content)
 
     @model_validator(mode="after")
     def _knows_its_models(self) -> Self:
@@ -102,7 +102,7 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _batches_only_if_told(self) -> Self:
+    def _needs_batching(self) -> Self:
         if self.batching_parameters_file is not None and not self.enable_batching:
             raise ValueError("--batching_parameters_file supplied without --enable_batching")
         return self
@@ -116,7 +116,7 @@ class Settings(BaseModel):
 
     @property
     def channel_options(self) -> list[tuple[str, int | str]]:
-        """``grpc_channel_arguments``; what looks like a number is one."""
+        """``grpc_channel_arguments`` as pairs; numeric values are integers."""
         pairs = _pairs(self.grpc_channel_arguments)
         return [(name, int(value) if value.lstrip("-").isdecimal() else value) for name, value in pairs]
 
@@ -134,11 +134,11 @@ class Settings(BaseModel):
         return f"{host}:{self.port}"
 
 
-def from_flags(arguments: Sequence[str]) -> Settings:
-    """The settings that a command line asks for.
+def parse_flags(arguments: Sequence[str]) -> Settings:
+    """The settings of a command line.
 
     Raises:
-        SystemExit: status 2, after one line that names the flag that is unknown, missing or out of range.
+        SystemExit: status 2, after one line that names the unknown, missing or invalid flag.
     """
     given = vars(_parser().parse_args(arguments))
     try:

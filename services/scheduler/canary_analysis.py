@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry import rollout
-from modelyard.models.registry.rollout import Canary, Rollout
+from modelyard.models.registry.rollout import Canary, Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary_evidence import (
@@ -33,7 +32,7 @@ def judge_canaries(store: Store, ledger: Ledger) -> None:
     """
     for model in store.models():
         try:
-            now = rollout.read(store, model)
+            now = read_rollout(store, model)
         except CorruptData as error:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
@@ -72,5 +71,5 @@ def carry_out(store: Store, model: str, canary: Canary, decision: Decision, expe
             return now.promote(canary.version, by=BY, reason=reason, detail=found)
         return now.end_canary(by=BY, reason=reason, detail=found)
 
-    rollout.change(store, model, edit)
+    change_rollout(store, model, edit)
     log.warning("canary judged", model=model, version=canary.version, promoted=decision.promote, reason=decision.reason)

@@ -16,10 +16,9 @@ import structlog
 from PIL import Image
 
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry import reference as references
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import ImageLimits, Manifest
-from modelyard.models.registry.reference import Histogram, Reference, features
+from modelyard.models.registry.reference import Histogram, Reference, extract_features, read_reference
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
 from modelyard.services.ledger import Ledger
@@ -51,8 +50,8 @@ def check_drift(store: Store, ledger: Ledger) -> None:
 
 def measure_drift(store: Store, ledger: Ledger, model: str) -> None:
     """One model; nothing is written where nothing can be said."""
-    stable = rollout.read(store, model).stable
-    known = references.read(store.path(model, stable)) if stable else None
+    stable = read_rollout(store, model).stable
+    known = read_reference(store.path(model, stable)) if stable else None
     if stable is None or known is None:
         return
     answers = ledger.feedback.newest_answers(model, stable, NEWEST)
@@ -91,7 +90,7 @@ def columns_of(answers: Iterable[Answer], manifest: Manifest) -> dict[str, list[
         found.setdefault(said, []).append(answer.predicted)
         if answer.score is not None:
             found.setdefault("answer score", []).append(answer.score)
-        for name, value in features(raw(answer, manifest)).items():
+        for name, value in extract_features(raw(answer, manifest)).items():
             found.setdefault(f"input {name}", []).append(value)
     return found
 

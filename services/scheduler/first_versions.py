@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import structlog
 from celery import Celery
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import OPEN, JobRequest, Ledger
@@ -45,12 +45,12 @@ class FirstVersions:
 
     def _ask(self, model: str) -> str:
         """Returns how it stands."""
-        if (stable := rollout.read(self.store, model).stable) is not None:
+        if (stable := read_rollout(self.store, model).stable) is not None:
             return f"version {stable} answers"
         if under_way := self.ledger.jobs.find(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
         broker.require(self.queue)  # else each look would leave a job that failed
-        known, asked = catalog.read(self.store.root), JobRequest(model=model)
+        known, asked = read_catalog(self.store.root), JobRequest(model=model)
         job = jobs.accept(known, self.ledger, self.queue, asked, BY, key=f"{BY} {model}")
         if job.finished_at:  # of the last day: whoever asks again with the same key gets the same job
             return f"{job.id} has {job.state}; another one is asked for a day after it, or by `modelyard train {model}`"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 from celery import Celery
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import InvalidRecipe, ModelyardError, StorageFailed, UnknownName
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
@@ -73,7 +73,7 @@ class SearchSteps:
     def _ask(self, search: Search, plan: Plan, trial: int) -> Job:
         rung = len(search.rungs)
         return jobs.accept(
-            catalog.read(self.store.root),
+            read_catalog(self.store.root),
             self.ledger,
             self.queue,
             plan.job(rung, trial),

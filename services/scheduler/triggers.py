@@ -7,9 +7,9 @@ import structlog
 from celery import Celery
 from pydantic import ValidationError
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import jobs
 from modelyard.services.ledger import JobRequest, Ledger
@@ -59,7 +59,7 @@ class TriggerSchedule:
         return self._fallen(kept.model, trigger.quality)
 
     def _moved(self, model: str, most: float) -> str:
-        stable = rollout.read(self.store, model).stable
+        stable = read_rollout(self.store, model).stable
         for drift in self.ledger.observations.drift(model):
             psi, name = max(((moved["psi"] or 0.0, name) for name, moved in drift.shifts.items()), default=(0.0, ""))
             if drift.version == stable and psi > most:
@@ -67,7 +67,7 @@ class TriggerSchedule:
         return ""
 
     def _fallen(self, model: str, quality: Quality) -> str:
-        stable = rollout.read(self.store, model).stable
+        stable = read_rollout(self.store, model).stable
         right, count = self.ledger.feedback.count_right(model, stable or 0, quality.of)
         if count < quality.of or right >= quality.floor * count:
             return ""
@@ -86,7 +86,7 @@ class TriggerSchedule:
         key = f"trigger {kept.model}/{kept.name} {kept.revision}"  # whoever fires it too, gets the same job
         try:
             job = jobs.accept(
-                catalog.read(self.store.root), self.ledger, self.queue, asked, f"{author(kept)}: {reason}", key=key
+                read_catalog(self.store.root), self.ledger, self.queue, asked, f"{author(kept)}: {reason}", key=key
             )
         except ModelyardError as error:
             log.warning("trigger could not ask for its job", model=kept.model, trigger=kept.name, cause=str(error))

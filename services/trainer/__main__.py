@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Read by Celery when it is imported: SIGTERM then gives running jobs `drain_s`, and back to the queue what is left.
+# Read by Celery when it is imported: SIGTERM then gives running jobs `drain_s`; the rest is requeued.
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from modelyard.models.errors import ModelyardError

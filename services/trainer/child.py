@@ -1,7 +1,7 @@
-"""Training in a process of its own: TensorFlow lives and dies there, and GPU memory returns with it.
+"""The training process: TensorFlow runs in it alone, and its GPU memory is freed when it ends.
 
-``process.py`` is the other end of standard input and output, and says what goes over them. When standard input closes,
-nobody wants the result any more: the child ends itself and its group.
+``process.py`` is the other end of standard input and output, and describes the messages. When standard input closes,
+the parent is gone: the child ends itself and its group.
 """
 
 import os
@@ -16,51 +16,51 @@ from typing import Any
 
 import orjson
 
-from modelyard.models import backend
+from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
-from modelyard.pipeline.job import Cancelled, Measured, Place, Rejected, Run
+from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.process import CANCEL, PUBLISH
 
 STDIN = 0
 
 
-class Wire:
-    """The child's side."""
+class ParentConnection:
+    """Messages to and from the parent."""
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints goes to the log
-        self._words: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output goes to the log
+        self._commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self.request = orjson.loads(read_line())
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, message: Mapping[str, Any]) -> None:
+    def send_message(self, message: Mapping[str, Any]) -> None:
         self._out.write(orjson.dumps(message) + b"\n")
 
     def report(self, progress: Progress) -> None:
-        """Raises ``Cancelled`` if the parent said so: a job reports after a batch at the latest."""
-        self.say({"progress": asdict(progress)})
+        """Sends progress; raises ``Cancelled`` if the parent cancelled: a job reports after a batch at the latest."""
+        self.send_message({"progress": asdict(progress)})
         if self._cancelled.is_set():
             raise Cancelled
 
-    def ask_to_publish(self) -> None:
-        """Returns when it may; raises ``Cancelled`` if it may not."""
-        self.say({"asks": "publish"})
-        if self._words.get() != PUBLISH:
+    def await_publish_permission(self) -> None:
+        """Returns when the parent allows publishing; raises ``Cancelled`` if it does not."""
+        self.send_message({"request": "publish"})
+        if self._commands.get() != PUBLISH:
             raise Cancelled
 
     def _listen(self) -> None:
-        while word := read_line():
-            if word == CANCEL:
+        while command := read_line():
+            if command == CANCEL:
                 self._cancelled.set()
-            self._words.put(word)
+            self._commands.put(command)
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def read_line() -> bytes:
-    """Byte by byte from the file itself: ``sys.stdin``'s lock, held by a thread, would abort a child that ends."""
+    """Reads byte by byte from the descriptor: ``sys.stdin``'s lock, held by a thread, would abort a child that ends."""
     line = bytearray()
     while (read := os.read(STDIN, 1)) and read != b"\n":
         line += read
@@ -68,28 +68,30 @@ def read_line() -> bytes:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # so that folders are cleared on the way out
-    wire = Wire()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # an exit removes temporary folders
+    connection = ParentConnection()
     try:
-        wire.say(job_outcome(wire.request, wire.report, wire.ask_to_publish))
+        connection.send_message(run_request(connection.request, connection.report, connection.await_publish_permission))
     except ModelyardError as error:
-        wire.say({"error": str(error)})
+        connection.send_message({"error": str(error)})
     except Cancelled:
         sys.exit("cancelled")
 
 
-def job_outcome(
+def run_request(
     request: Mapping[str, Any], report: Callable[[Progress], None], before_publishing: Callable[[], None]
 ) -> dict[str, Any]:
-    """Runs the job; version, metrics, verdict and promotion as plain values."""
-    backend.begin(request["backend"])
-    from modelyard.pipeline.run import run
+    """Runs the job. Returns its version, metrics, verdict and promotion as plain values."""
+    use_backend(request["backend"])
+    from modelyard.pipeline.run import run_job
 
-    place = request["place"]
+    locations = request["locations"]
     feedback = request["run"]["feedback"]
-    outcome = run(
-        Run(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
-        Place(Path(place["store"]), Path(place["data"]), Path(place["work"]), tuple(place["serving"])),
+    outcome = run_job(
+        TrainingJob(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
+        JobLocations(
+            Path(locations["store"]), Path(locations["data"]), Path(locations["work"]), tuple(locations["serving"])
+        ),
         report,
         before_publishing,
     )

@@ -1,4 +1,4 @@
-"""One delivery of one job: claim it, train in a child process, write down how it ended, or try again."""
+"""One delivery of a job: claims it, trains in a child process, and records the outcome or tries again."""
 
 import shutil
 from typing import Any
@@ -8,10 +8,8 @@ import structlog
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
-from modelyard.services.trainer import process
-from modelyard.services.trainer.lease import Lease
-from modelyard.services.trainer.patience import patiently
-from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess
+from modelyard.services.trainer.lease import Lease, call_ledger
+from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess, remove_folders
 from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
@@ -24,53 +22,53 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := patiently(ledger.jobs.claim, job_id, worker):
+    while job := call_ledger(ledger.jobs.claim, job_id, worker):
         claimed += 1
-        attempt(job, ledger, settings)
-    ended = patiently(ledger.jobs.get, job_id)
-    log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
+        run_attempt(job, ledger, settings)
+    ended = call_ledger(ledger.jobs.get, job_id)
+    log.info("job released" if claimed else "job not claimed", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
-        process.clear(settings, f"{job_id}.*")  # also what workers left that were lost
-        shutil.rmtree(settings.place().checkpoints(job_id), ignore_errors=True)
+        remove_folders(settings, f"{job_id}.*")  # of lost workers too
+        shutil.rmtree(settings.locations().checkpoints(job_id), ignore_errors=True)
 
 
-def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
-    """Trains once, and writes down how it ended, or that it did not."""
+def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
+    """Trains once; records the outcome, or requeues the job."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
         child = TrainingProcess(job, settings, ledger)
     except ModelyardError as error:
-        fail(job, ledger, str(error))
+        fail_job(job, ledger, str(error))
         return
     lease = Lease(ledger, job, stop=child.stop)
     try:
         with child, lease:
-            outcome = child.outcome(Milestones(ledger, job), lease.may_publish)
+            outcome = child.await_outcome(ProgressRecorder(ledger, job), lease.may_publish)
     except (ModelyardError, ChildFailed) as error:
         if lease.timed_out:
-            fail(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
+            fail_job(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
         elif not isinstance(error, ChildKilled):
-            fail(job, ledger, str(error))
+            fail_job(job, ledger, str(error))
         elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
-            fail(job, ledger, f"{error}, in attempt {job.attempts}")
-        elif patiently(ledger.jobs.requeue, job, str(error), lost=not lease.publishing):
+            fail_job(job, ledger, f"{error}, in attempt {job.attempts}")
+        elif call_ledger(ledger.jobs.requeue, job, str(error), lost=not lease.publishing):
             log.warning("job requeued", cause=str(error), attempt=job.attempts)
     else:
         state = State.REJECTED if outcome["state"] == "rejected" else State.SUCCEEDED
         log.info("job ended", state=state, version=outcome.get("version"))
-        patiently(ledger.jobs.finish, job, state, outcome)
+        call_ledger(ledger.jobs.finish, job, state, outcome)
 
 
-def fail(job: Job, ledger: Ledger, reason: str) -> None:
-    """Ends the job, unless it is not ours any more."""
-    if patiently(ledger.jobs.finish, job, State.FAILED, {"reason": reason}):
+def fail_job(job: Job, ledger: Ledger, reason: str) -> None:
+    """Records the failure, unless this worker has lost the job."""
+    if call_ledger(ledger.jobs.finish, job, State.FAILED, {"reason": reason}):
         log.warning("job failed", cause=reason)
     else:
-        log.info("job stopped: it is not ours any more", state=ledger.jobs.get(job.id).state)
+        log.info("job stopped: it is no longer this worker's", state=ledger.jobs.get(job.id).state)
 
 
-class Milestones:
-    """Writes progress into the ledger; a new stage and the end of an epoch become part of the job's story."""
+class ProgressRecorder:
+    """Writes progress into the ledger; a new stage and the end of an epoch become events of the job."""
 
     def __init__(self, ledger: Ledger, job: Job) -> None:
         self._ledger, self._job = ledger, job
@@ -80,15 +78,15 @@ class Milestones:
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
         if mark != self._last:
-            log.info("job at", **as_json(progress))
+            log.info("job progress", **dump_progress(progress))
         try:
-            self._ledger.jobs.report(self._job, as_json(progress), milestone=mark != self._last)
-        except StorageFailed as error:  # a line less in its story is no reason to end a job
-            log.warning("progress not written down", cause=str(error))
+            self._ledger.jobs.report(self._job, dump_progress(progress), milestone=mark != self._last)
+        except StorageFailed as error:  # a missing event is no reason to end a job
+            log.warning("progress not recorded", cause=str(error))
         self._last = mark
 
 
-def as_json(progress: Progress) -> dict[str, Any]:
-    """The fields that say something."""
-    said = {name: value for name, value in vars(progress).items() if value not in (None, "")}
-    return said | {"metrics": dict(progress.metrics)}
+def dump_progress(progress: Progress) -> dict[str, Any]:
+    """The fields that have a value."""
+    values = {name: value for name, value in vars(progress).items() if value not in (None, "")}
+    return values | {"metrics": dict(progress.metrics)}

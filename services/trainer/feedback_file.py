@@ -1,4 +1,4 @@
-"""Feedback on its way to a training process, which knows no database: a file of JSON lines."""
+"""Writes feedback for a training process, which has no database, as a file of JSON lines."""
 
 import base64
 from pathlib import Path
@@ -9,24 +9,24 @@ from modelyard.services.ledger import Job, Ledger
 from modelyard.services.ledger.feedback import Example, limited
 from modelyard.services.trainer.settings import TrainerSettings
 
-MOST = 50_000
+MAX_EXAMPLES = 50_000
 
 
-def write(job: Job, ledger: Ledger, settings: TrainerSettings, folder: Path) -> Path:
-    """What was said of a model until the job was asked for: the same for each of its attempts.
+def write_feedback(job: Job, ledger: Ledger, settings: TrainerSettings, folder: Path) -> Path:
+    """Writes the feedback on a model up to the submission of the job: the same for each attempt. Returns the file.
 
     Raises:
-        StorageFailed: the ledger is away.
+        StorageFailed: the ledger cannot be reached.
     """
-    told = ledger.feedback.examples(job.model, MOST, until=job.created_at)
+    examples = ledger.feedback.examples(job.model, MAX_EXAMPLES, until=job.created_at)
     file = folder / "feedback.jsonl"
-    kept = limited(told, settings.feedback_share, settings.feedback_free)
-    file.write_bytes(b"\n".join(map(line, kept)))
+    kept = limited(examples, settings.feedback_share, settings.feedback_free)
+    file.write_bytes(b"\n".join(map(encode_example, kept)))
     return file
 
 
-def line(example: Example) -> bytes:
-    """As ``pipeline/stages/feedback.py`` reads it."""
+def encode_example(example: Example) -> bytes:
+    """One line in the form that ``pipeline/stages/feedback.py`` reads."""
     answer = example.answer
     content = base64.b64encode(answer.content).decode()
     return orjson.dumps(

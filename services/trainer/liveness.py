@@ -1,4 +1,4 @@
-"""Whether a worker gets on: its own loop turns, the ledger hears it, and no lease of its jobs has run out."""
+"""Liveness of a worker: Celery's loop runs, the ledger can be reached, and no lease of its jobs has expired."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,33 +9,33 @@ from celery.signals import worker_ready
 
 from modelyard.services.ledger import Ledger
 
-TURN_S = 5.0
-SLOW_S = 30.0
-"""A loop that has not turned for so long hangs, or waits for a broker that is away."""
+TICK_INTERVAL_S = 5.0
+MAX_TICK_AGE_S = 30.0
+"""A loop without a tick for longer hangs, or waits for a broker that is away."""
 
 
-class Pulse:
-    """When Celery's loop last turned."""
+class LoopLiveness:
+    """Time of the last tick of Celery's loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._turned: float | None = None
+        self._ticked_at: float | None = None
 
-    def turn(self) -> None:
-        self._turned = self._clock()
+    def tick(self) -> None:
+        self._ticked_at = self._clock()
 
     @property
-    def turns(self) -> bool:
-        return self._turned is not None and self._clock() - self._turned < SLOW_S
+    def is_alive(self) -> bool:
+        return self._ticked_at is not None and self._clock() - self._ticked_at < MAX_TICK_AGE_S
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """A timer in the loop of the worker that starts in this block; it outlives lost connections."""
+    def watch_loop(self) -> Iterator[None]:
+        """Ticks in the loop of the worker that starts in this block; the timer survives lost connections."""
 
         def ready(sender: Any, **_: Any) -> None:
-            if self._turned is None:
-                self.turn()
-                sender.timer.call_repeatedly(TURN_S, self.turn)
+            if self._ticked_at is None:
+                self.tick()
+                sender.timer.call_repeatedly(TICK_INTERVAL_S, self.tick)
 
         worker_ready.connect(ready, weak=False)
         try:
@@ -44,6 +44,6 @@ class Pulse:
             worker_ready.disconnect(ready)
 
 
-def gets_on(pulse: Pulse, ledger: Ledger, worker: str) -> bool:
-    """Celery's loop turns, and nothing that this worker runs has lost its lease; raises ``StorageFailed``."""
-    return pulse.turns and not any(job.worker == worker for job in ledger.jobs.lost())
+def is_worker_alive(loop: LoopLiveness, ledger: Ledger, worker: str) -> bool:
+    """Whether Celery's loop runs and no job of this worker has lost its lease; raises ``StorageFailed``."""
+    return loop.is_alive and not any(job.worker == worker for job in ledger.jobs.lost())

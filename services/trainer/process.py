@@ -1,7 +1,7 @@
-"""The parent's side of a training process: starts it, hears what it says, and ends it with all that it started.
+"""The parent's side of a training process: starts it, reads its messages, and ends it with all that it started.
 
-Parent and child talk in JSON lines: the job goes in on standard input, and after it single words; progress, questions
-and the outcome come back on standard output. Standard input stays open as long as the parent lives.
+Parent and child exchange lines: the job goes in on standard input as JSON, and after it commands; progress, requests
+and the outcome come back on standard output as JSON. Standard input stays open as long as the parent lives.
 """
 
 import os
@@ -19,53 +19,53 @@ from typing import Any, Self
 
 import orjson
 
-from modelyard.models import backend, catalog
-from modelyard.models.catalog import Catalog
+from modelyard.models.backend import parse_backend
+from modelyard.models.catalog import Catalog, read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import Job, Ledger
-from modelyard.services.trainer import feedback_file
+from modelyard.services.trainer.feedback_file import write_feedback
 from modelyard.services.trainer.job_log import JobLog
 from modelyard.services.trainer.settings import TrainerSettings
 
 CHILD = "modelyard.services.trainer.child"
 CANCEL, PUBLISH = b"cancel\n", b"publish\n"
-"""What a child can be told: end soon; and, when it asks, that it may publish."""
+"""Commands to a child: end soon; and the permission to publish, when it requests one."""
 GRACE_S = 2.0
-"""Before each harder way to end a child."""
+"""Seconds before each harder way to end a child."""
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
-"""Of a child: warnings only; GPU memory as it is needed, not all at once, in TensorFlow and in JAX."""
+"""Environment of a child: warnings only; GPU memory as it is needed, not all at once, in TensorFlow and in JAX."""
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-"""Of a child of a worker for the CPU; JAX's wheel for GPUs complains if it finds none."""
+"""Environment of a child without GPU; JAX's wheel for GPUs complains if it finds none."""
 
 
 class ChildFailed(Exception):
-    """The child ended without an outcome; the text says how."""
+    """The child ended without an outcome; the text has the cause."""
 
 
 class ChildKilled(ChildFailed):
-    """A signal ended it: from outside, for want of memory, or by a fault in native code. Another attempt may do."""
+    """A signal ended the child: sent from outside, out of memory, or a fault in native code. A retry may succeed."""
 
 
 class TrainingProcess:
-    """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
+    """One job in a process group of its own. A context manager: afterwards no process and no folder of it is left."""
 
     def __init__(self, job: Job, settings: TrainerSettings, ledger: Ledger) -> None:
-        """What the child and its own processes write goes into the ledger's log of the job, every second.
+        """The output of the process group goes into the ledger's log of the job, every second.
 
         Raises:
-            StorageFailed: feedback was asked for and cannot be had.
+            StorageFailed: the job uses feedback and the ledger cannot be reached.
         """
         self._settings = settings
         self._name = f"{job.id}.{job.attempts}"
-        self._telling = threading.Lock()
-        feedback = self._feedback(job, ledger) if job.with_feedback else None
+        self._write_lock = threading.Lock()
+        feedback = self._write_feedback(job, ledger) if job.with_feedback else None
         self._process = subprocess.Popen(
             [sys.executable, "-m", CHILD],
             stdin=subprocess.PIPE,
@@ -76,7 +76,7 @@ class TrainingProcess:
         )
         assert self._process.stderr
         self._log = JobLog(self._process.stderr, partial(ledger.logs.write, job.id))
-        self._tell(orjson.dumps(told(job, self._name, settings, feedback)) + b"\n")
+        self._send(orjson.dumps(make_request(job, self._name, settings, feedback)) + b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -86,51 +86,51 @@ class TrainingProcess:
         self._process.wait()
         self._log.close()
         for stream in (self._process.stdin, self._process.stdout):
-            with self._telling, suppress(OSError):
+            with self._write_lock, suppress(OSError):
                 if stream:
                     stream.close()
-        clear(self._settings, self._name)
+        remove_folders(self._settings, self._name)
 
-    def outcome(self, on_progress: Callable[[Progress], None], may_publish: Callable[[], bool]) -> dict[str, Any]:
-        """Listens until the child has ended; its outcome as plain values.
+    def await_outcome(self, on_progress: Callable[[Progress], None], may_publish: Callable[[], bool]) -> dict[str, Any]:
+        """Reads messages until the child has ended. Returns its outcome as plain values.
 
         Raises:
             ModelyardError: the job failed for a known reason, which is the text.
             ChildKilled: a signal ended the child.
-            ChildFailed: it ended by an exception that nobody expected, or was told to end.
+            ChildFailed: it ended by an unexpected exception, or was stopped.
         """
         outcome: dict[str, Any] = {}
         assert self._process.stdout
         for line in self._process.stdout:
-            said = orjson.loads(line)
-            if "progress" in said:
-                on_progress(Progress(**said["progress"]))
-            elif "asks" in said:
-                self._tell(PUBLISH if may_publish() else CANCEL)
+            message = orjson.loads(line)
+            if "progress" in message:
+                on_progress(Progress(**message["progress"]))
+            elif "request" in message:
+                self._send(PUBLISH if may_publish() else CANCEL)
             else:
-                outcome = said
+                outcome = message
         self._process.wait()
         if "error" in outcome:
             raise ModelyardError(outcome["error"])
         if not outcome:
-            raise death_of(self._process.returncode)
+            raise make_exit_error(self._process.returncode)
         return outcome
 
     def stop(self) -> None:
-        """Asks the child to end, then tells its group, then ends it, until it has ended."""
-        self._tell(CANCEL)
+        """Ends the child: by a command, then SIGTERM, then SIGKILL to its group."""
+        self._send(CANCEL)
         for harder in (signal.SIGTERM, signal.SIGKILL):
             try:
                 self._process.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 self._signal(harder)
 
-    def _feedback(self, job: Job, ledger: Ledger) -> Path:
+    def _write_feedback(self, job: Job, ledger: Ledger) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-feedback-", dir=self._settings.work_dir))
-        return feedback_file.write(job, ledger, self._settings, folder)
+        return write_feedback(job, ledger, self._settings, folder)
 
-    def _tell(self, line: bytes) -> None:
-        with self._telling, suppress(BrokenPipeError, ValueError):  # it has ended, or been closed: it need not know
+    def _send(self, line: bytes) -> None:
+        with self._write_lock, suppress(BrokenPipeError, ValueError):  # it has ended, or was closed
             assert self._process.stdin
             self._process.stdin.write(line)
             self._process.stdin.flush()
@@ -140,8 +140,8 @@ class TrainingProcess:
             os.killpg(self._process.pid, number)
 
 
-def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:
-    """What the child needs to know, as JSON."""
+def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:
+    """The job, its backend and its locations, as values for JSON."""
     return {
         "run": {
             "model": job.model,
@@ -154,8 +154,8 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
             "name": name,
             "feedback": str(feedback) if feedback else None,
         },
-        "backend": backend_of(job, catalog.read(settings.store)),
-        "place": {
+        "backend": choose_backend(job, read_catalog(settings.store)),
+        "locations": {
             "store": str(settings.store),
             "data": str(settings.data_dir),
             "work": str(settings.work_dir),
@@ -164,20 +164,20 @@ def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) 
     }
 
 
-def backend_of(job: Job, known: Catalog | None) -> Backend:
-    """What the job's recipe is to be trained with; of one that nobody announced, the child says what is wrong."""
-    trainable = known.trainable.get(job.model) if known else None
-    return backend.known(trainable.value(job.recipe, job.overrides, "backend") if trainable else None)
+def choose_backend(job: Job, catalog: Catalog | None) -> Backend:
+    """The backend of the job's recipe; the default for a recipe not in the catalog, which the child then refuses."""
+    trainable = catalog.trainable.get(job.model) if catalog else None
+    return parse_backend(trainable.recipe_value(job.recipe, job.overrides, "backend") if trainable else None)
 
 
-def clear(settings: TrainerSettings, name: str) -> None:
-    """Removes the temporary folders of an attempt, or of all that ``name`` matches."""
+def remove_folders(settings: TrainerSettings, name: str) -> None:
+    """Removes the temporary folders of an attempt, or of all attempts that the pattern ``name`` matches."""
     for root, prefix in ((settings.work_dir, ""), (settings.store, f"*/{STAGING}")):
-        for left in root.glob(f"{prefix}{name}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in root.glob(f"{prefix}{name}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def death_of(returncode: int) -> ChildFailed:
+def make_exit_error(returncode: int) -> ChildFailed:
     if returncode < 0:
         name = signal.Signals(-returncode).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""

@@ -6,45 +6,50 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from modelyard.pipeline.job import Place
+from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
 
 class TrainerSettings(ServiceSettings):
-    """What the Celery worker needs to know."""
+    """Settings of the Celery worker."""
 
     store: Path = Field(HOME / "store", description="Folder of the model store.")
-    data_dir: Path = Field(HOME / "data", description="Folder where datasets are kept and looked for.")
+    data_dir: Path = Field(HOME / "data", description="Folder of the datasets.")
     work_dir: Path = Field(
         HOME / "work",
-        description="Folder for temporary files and checkpoints; workers that share it go on where others stopped.",
+        description="Folder for temporary files and checkpoints; workers that share it resume jobs of others.",
     )
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
     )
     gpus: int | None = Field(
-        None, ge=0, le=64, description="GPUs that this worker trains on; counted if not set. Without any, the CPU."
+        None,
+        ge=0,
+        le=64,
+        description="Number of GPUs that this worker trains on; counted if not set. 0: trains on the CPU.",
     )
     visibility_timeout_s: float = Field(
         broker.VISIBILITY_TIMEOUT_S,
         ge=1,
-        description="Seconds after which the broker gives out again what no worker has ended; more than any job takes.",
+        description="Seconds after which the broker redelivers an unfinished message; more than any job takes.",
     )
-    concurrency: int = Field(1, ge=1, le=64, description="Jobs that this worker runs at the same time.")
+    concurrency: int = Field(1, ge=1, le=64, description="Maximum of jobs that this worker runs at the same time.")
     feedback_share: float = Field(
-        0.2, gt=0, le=1, description="Largest share of a job's feedback that may come from one client."
+        0.2, gt=0, le=1, description="Maximum share of a job's feedback that may come from one client."
     )
     feedback_free: int = Field(
-        1000, ge=0, description="Examples that one client may give in any case, whatever share that is."
+        1000, ge=0, description="Examples from one client that are always used, whatever their share."
     )
-    heartbeat: Path | None = Field(None, description="File that is touched while it gets on, for health checks.")
-    drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM, at most.")
+    heartbeat: Path | None = Field(
+        None, description="File that is touched while the worker is alive, for health checks."
+    )
+    drain_s: float = Field(60, ge=0, description="Maximum seconds for running jobs to finish after SIGTERM.")
 
     def gpu_count(self) -> int:
-        """Those set; else those that this process may use."""
+        """The number set; else the number that this process may use."""
         return gpus.count() if self.gpus is None else self.gpus
 
-    def place(self) -> Place:
-        """Where jobs work."""
-        return Place(self.store, self.data_dir, self.work_dir, self.serving)
+    def locations(self) -> JobLocations:
+        """Folders and addresses of jobs."""
+        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving)

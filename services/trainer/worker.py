@@ -5,33 +5,35 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog, source_digest
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
-from modelyard.services.trainer.drain import draining
 from modelyard.services.trainer.execute import execute
-from modelyard.services.trainer.liveness import Pulse, gets_on
+from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
 from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
 
-RECOVER_S = 5.0
+RECOVERY_INTERVAL_S = 5.0
+DRAIN_POLL_INTERVAL_S = 0.5
 
 
-def build(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
-    """The Celery application with its one task. The name says in the ledger who runs a job."""
+def build_app(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
+    """The Celery application with its one task. The ledger records the name as the worker of a job."""
     app = broker.consumer(settings.broker, settings.visibility_timeout_s)
-    app.Worker = draining(app, ledger, name, settings.drain_s)
+    app.Worker = make_draining_worker(app, ledger, name, settings.drain_s)
 
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
@@ -41,11 +43,32 @@ def build(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
     return app
 
 
+def make_draining_worker(app: Celery, ledger: Ledger, name: str, drain_s: float) -> type[Any]:
+    """Celery's worker, which on SIGTERM waits at most ``drain_s`` for its jobs; Celery's own always waits so long."""
+
+    class DrainingWorker(app.Worker):  # type: ignore[misc]  # made by Celery for this application
+        def wait_for_soft_shutdown(self) -> None:
+            """Called in the main thread, in the signal's handler: meanwhile no other job is started."""
+            deadline = time.monotonic() + drain_s
+            while time.monotonic() < deadline and has_jobs(ledger, name):
+                time.sleep(DRAIN_POLL_INTERVAL_S)
+
+    return DrainingWorker
+
+
+def has_jobs(ledger: Ledger, name: str) -> bool:
+    """Whether a worker runs a job; True while the ledger cannot be reached."""
+    try:
+        return bool(ledger.jobs.held_by(name))
+    except StorageFailed:
+        return True
+
+
 def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
-    """Proves, before work is taken, that store, ledger and broker can be used.
+    """Checks that store, ledger and broker can be used, before the worker accepts jobs.
 
     Raises:
-        ModelyardError: names the one that cannot, and why.
+        ModelyardError: one cannot be used; the text has which and why.
     """
     Store(settings.store).prepare()
     try:
@@ -60,78 +83,78 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
         raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
-def announce(settings: TrainerSettings) -> None:
-    """Tells the other processes what can be trained, if that changed. Importing Keras takes seconds: not in here."""
-    known = catalog.read(settings.store)
-    if known is None or known.digest != catalog.digest():
-        log.info("describing the zoo")
+def publish_catalog(settings: TrainerSettings) -> None:
+    """Writes the catalog of trainable models, if it changed. In a process of its own: importing Keras takes seconds."""
+    catalog = read_catalog(settings.store)
+    if catalog is None or catalog.digest != source_digest():
+        log.info("writing the catalog")
         subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(settings.store)], check=True)
 
 
 @contextmanager
-def recovering(
-    settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, queues: Sequence[str], pulse: Pulse
+def recover_jobs(
+    settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, queues: Sequence[str], loop: LoopLiveness
 ) -> Iterator[None]:
-    """Says that this worker is there and sends lost jobs again, every while; gives back at the end what it runs."""
+    """Registers this worker and resends lost jobs, at an interval; at the end requeues the jobs that it still runs."""
     ended = threading.Event()
 
-    def recover() -> None:
+    def run_recovery() -> None:
         while True:
             try:
                 ledger.workers.register(name, queues)
                 if lost := broker.resend_lost(ledger, app):
-                    log.warning("jobs sent again that had lost their message or their worker", jobs=lost)
-                if gets_on(pulse, ledger, name):
+                    log.warning("lost jobs resent", jobs=lost)
+                if is_worker_alive(loop, ledger, name):
                     heartbeat.beat(settings.heartbeat)
             except ModelyardError as error:
-                log.warning("cannot look for lost jobs", cause=str(error))
-            if ended.wait(RECOVER_S):
+                log.warning("recovery failed", cause=str(error))
+            if ended.wait(RECOVERY_INTERVAL_S):
                 return
 
-    thread = threading.Thread(target=recover, name="recovery", daemon=True)
+    thread = threading.Thread(target=run_recovery, name="recovery", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join(5)
-        hand_over(ledger, app, name)
+        requeue_jobs(ledger, app, name)
 
 
-def hand_over(ledger: Ledger, app: Celery, name: str) -> None:
-    """What this worker still runs goes to whoever is free, now: the broker gave its message out while we held it."""
+def requeue_jobs(ledger: Ledger, app: Celery, name: str) -> None:
+    """Requeues the jobs that this worker still runs, at once: the broker would redeliver their messages much later."""
     try:
         ledger.workers.unregister(name)
         for job in ledger.jobs.release(name):
             log.info("job requeued", job=job.id)
             broker.send(app, job, ledger.workers.queues())
     except ModelyardError as error:
-        log.warning("jobs are left to be found by another worker", cause=str(error))
+        log.warning("jobs not requeued: another worker will recover them", cause=str(error))
 
 
 def main() -> int:
-    """Runs until SIGTERM; a job in flight is then given back to the queue."""
+    """Runs until SIGTERM; a running job is then requeued."""
     settings = TrainerSettings.load()
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.shown())
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     with closing(Ledger(settings.ledger)) as ledger:
-        app = build(settings, ledger, name)
+        app = build_app(settings, ledger, name)
         try:
             verify(settings, ledger, app)
-            announce(settings)
+            publish_catalog(settings)
         except ModelyardError as error:
-            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code
         queues = broker.queues_of_worker(settings.gpu_count())
-        pulse = Pulse()
-        with recovering(settings, ledger, app, name, queues, pulse), pulse.taken():
-            work(settings, app, queues)
+        loop = LoopLiveness()
+        with recover_jobs(settings, ledger, app, name, queues, loop), loop.watch_loop():
+            run_worker(settings, app, queues)
     return 0
 
 
-def work(settings: TrainerSettings, app: Celery, queues: Sequence[str]) -> None:
-    """Celery's own loop."""
+def run_worker(settings: TrainerSettings, app: Celery, queues: Sequence[str]) -> None:
+    """Runs Celery's own loop."""
     app.worker_main(
         [
             "worker",

@@ -1,8 +1,8 @@
 """Tests that compute: one thread, fixed before TensorFlow's first operation, as training does it."""
 
-from modelyard.models import backend
+from modelyard.models.backend import use_backend
 
-backend.begin("tensorflow")
+use_backend("tensorflow")
 
 import tensorflow as tf  # noqa: E402  # after the backend is settled
 

@@ -12,7 +12,6 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import (
     DataRecord,
     ImageLimits,
@@ -20,6 +19,7 @@ from modelyard.models.registry.manifest import (
     TensorSpec,
     TextLimits,
 )
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import (
     classification_pb2,
@@ -81,7 +81,7 @@ def publish(store: Store, model: str, *, stable: bool = True, **said: Any) -> in
         (staged / "saved_model.pb").write_bytes(b"no graph")
         version = store.publish(staged, seal_as(model, **{**KINDS.get(model, {}), **said})).version
     if stable:
-        rollout.change(store, model, lambda found: found.promote(version, by="test", reason="published"))
+        change_rollout(store, model, lambda found: found.promote(version, by="test", reason="published"))
     return version
 
 

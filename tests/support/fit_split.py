@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.models import backend, catalog
+from modelyard.models.backend import current_backend, parse_backend, use_backend
+from modelyard.models.catalog import load_spec, resolve_recipe
 
 COUNT = 2
 PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
@@ -30,7 +31,7 @@ class CutOff(BaseException):
 
 
 def split_processor() -> None:
-    if backend.current() == "jax":
+    if current_backend() == "jax":
         return  # XLA_FLAGS says so
     import tensorflow as tf
 
@@ -41,7 +42,7 @@ def split_processor() -> None:
 def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
     """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
     from modelyard.models.datasets import mnist
-    from modelyard.pipeline.devices import prepared
+    from modelyard.pipeline.devices import prepare_devices
     from modelyard.pipeline.progress import Progress
     from modelyard.pipeline.stages.train import train
 
@@ -52,9 +53,9 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
         if cut_after and progress.epoch == cut_after and progress.step == progress.steps:
             raise CutOff
 
-    spec = catalog.load(MODEL)
-    recipe = catalog.recipe_of(spec, "quick", {**SMALL, "backend": backend.current(), **overrides})
-    devices = prepared(recipe)
+    spec = load_spec(MODEL)
+    recipe = resolve_recipe(spec, "quick", {**SMALL, "backend": current_backend(), **overrides})
+    devices = prepare_devices(recipe)
     work.mkdir(exist_ok=True)
     trained = train(spec, mnist.sample(), recipe, devices, work, work / "checkpoints", report)
     found = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(trained).items()}
@@ -63,12 +64,12 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
 
 def published(root: Path) -> dict[str, Any]:
     """The whole job on both devices."""
-    from modelyard.pipeline.job import Place, Run
-    from modelyard.pipeline.run import run
+    from modelyard.pipeline.job import JobLocations, TrainingJob
+    from modelyard.pipeline.run import run_job
 
-    overrides = {"devices": COUNT, "backend": backend.current()}
-    job = Run("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
-    outcome = run(job, Place(root / "store", root / "data", root / "work", ()), lambda _: None)
+    overrides = {"devices": COUNT, "backend": current_backend()}
+    job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
+    outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), lambda _: None)
     return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
 
 
@@ -79,7 +80,7 @@ def answers(folder: Path) -> None:
     from modelyard.models.datasets import imdb
 
     keras.utils.set_random_seed(0)
-    spec = catalog.load("sentiment_lstm")
+    spec = load_spec("sentiment_lstm")
     recipe = spec.recipes["quick"]
     prepared = spec.prepare(imdb.sample(), recipe)
     ids, _ = prepared.validation[0]
@@ -108,7 +109,7 @@ STEPS: Mapping[str, Callable[[Path], Any]] = {
 
 def main(name: str, folder: Path, steps: list[str]) -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
-    backend.begin(backend.known(name))
+    use_backend(parse_backend(name))
     split_processor()
     print(json.dumps({step: STEPS[step](folder) for step in steps}))  # noqa: T201  # who started it reads it
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelyard.pipeline import golden
+from modelyard.pipeline.golden import save_golden
 
 WEIGHTS = {1: (4.0, 0.8), 2: (3.0, 2.0), 3: (5.0, 0.05)}
 """Weight and bias by version."""
@@ -30,7 +30,7 @@ def save(folder: Path, weight: float, bias: float) -> None:
     x = np.linspace(-1, 1, 16, dtype=np.float32)
     answers = {name: value.numpy() for name, value in classify(x).items()}
     (folder / "assets.extra").mkdir()
-    golden.save(folder, {f"serving_default/{name}": value for name, value in {"x": x, **answers}.items()})
+    save_golden(folder, {f"serving_default/{name}": value for name, value in {"x": x, **answers}.items()})
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ from modelyard.models.tfserving.messages import (
 from modelyard.models.types import Array
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import (
+    CancelCheck,
     Servable,
     Signature,
     TensorInfo,
-    Waiting,
 )
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.server import ModelServer
@@ -234,7 +234,7 @@ class Blocking:
         return Servable({"serving_default": signature}, get_model_metadata_pb2.SignatureDefMap(), run)
 
     def _run(
-        self, version: int, feeds: Mapping[str, Tensor], fetches: tuple[str, ...], waiting: Waiting
+        self, version: int, feeds: Mapping[str, Tensor], fetches: tuple[str, ...], waiting: CancelCheck
     ) -> list[Tensor]:
         del fetches
         waiting()
@@ -265,7 +265,7 @@ def serve(store: Store) -> Iterator[Serve]:
         settings = Settings(**{"port": 0, "model_config_file": store.config, **quick, **flags})
         broken = threading.Event()
         loader = {"start_loader": start_loader} if start_loader else {}
-        server = ModelServer(settings, when_broken=broken.set, **loader)
+        server = ModelServer(settings, on_failure=broken.set, **loader)
         served = Served(f"127.0.0.1:{server.start()}", store)
         started.append((server, served))
         return served

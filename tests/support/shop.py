@@ -39,9 +39,9 @@ class Shop:
 
     def start_redis(self) -> None:
         """With what it had when it ended."""
-        command = redis_server.command(redis_server.find_server(), self.socket, self.home)
+        command = redis_server.build_command(redis_server.find_server(), self.socket, self.home)
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: redis_server.answers(self.socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(self.socket), SOON_S, "redis")
 
     def end_redis(self, how: int = signal.SIGTERM) -> None:
         assert self.redis
@@ -55,7 +55,7 @@ class Shop:
             "MODELYARD_STORE": str(self.home / "store"),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
             "MODELYARD_LEDGER_URL": self.ledger_url,
-            "MODELYARD_BROKER_URL": redis_server.broker_url(self.socket),
+            "MODELYARD_BROKER_URL": redis_server.make_broker_url(self.socket),
             "MODELYARD_SERVING": "",
             "MODELYARD_DRAIN_S": "1",
         }
@@ -118,7 +118,7 @@ def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
     url = ledger_url or f"sqlite:///{home}/ledger.db"
     ledger = Ledger(url)
     ledger.prepare()
-    found = Shop(home, ledger, url, broker.sender(redis_server.broker_url(home / "redis.sock")))
+    found = Shop(home, ledger, url, broker.sender(redis_server.make_broker_url(home / "redis.sock")))
     try:
         found.start_redis()
         with found.workers:

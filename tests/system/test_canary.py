@@ -15,7 +15,7 @@ import pytest
 
 from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
-from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.rollout import Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
 from tests.support.ports import free_port
@@ -63,7 +63,7 @@ class Yard:
         return self.http.post(f"/api/models/{MODEL}/rollout", json=asked)
 
     def now(self) -> Rollout:
-        return rollout.read(self.store, MODEL)
+        return read_rollout(self.store, MODEL)
 
     def ask_and_tell(self, generator: np.random.Generator) -> None:
         """Requests of numbers in -1..1, and feedback on each row.
@@ -106,14 +106,14 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
         publish_copy(store, MODEL, saved / str(number), **SIGN)
-    rollout.change(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
     port, serving_port = free_port(), free_port()
     settings = {
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(store.root),
         "MODELYARD_SERVING": f"{HOST}:{serving_port}",
         "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_CAPTURE": MODEL,
+        "MODELYARD_CAPTURED_MODELS": MODEL,
         "MODELYARD_JUDGE_S": "0.2",
     }
     config = f"--model_config_file={store.root / rollout.CONFIG}"

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
+from modelyard.pipeline.golden import load_golden, max_difference
 from tests.support import environments
 from tests.support.serving import SOON_S, Served, modelyard_serve
 from tests.support.waiting import wait_until
@@ -42,7 +43,7 @@ class Golden:
         """Every way of asking gives the trained model's answer."""
         for way, answer in found.items():
             expected = self.of_png if way == "one PNG" else self.probabilities
-            assert golden.largest_difference(np.array(answer), expected) <= golden.TOLERANCE, way
+            assert max_difference(np.array(answer), expected) <= golden.TOLERANCE, way
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The running system's first version, by itself: other tests go on publishing."""
     found = Store(tmp_path_factory.mktemp("clients") / "store")
     shutil.copytree(Store(system.home / "store").path(MODEL, 1), found.path(MODEL, 1))
-    rollout.change(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
+    change_rollout(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
     return found
 
 
@@ -62,7 +63,7 @@ def served(store: Store) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def known(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    said = golden.load(store.path(MODEL, 1))
+    said = load_golden(store.path(MODEL, 1))
     folder = tmp_path_factory.mktemp("golden")
     np.save(folder / "images.npy", said["serving_default/images"][:ROWS])
     (folder / "image.png").write_bytes(said["image_bytes/image_bytes"][0])

@@ -20,7 +20,7 @@ def test_train_waits_for_the_version_and_says_that_it_answers(system: System) ->
     found = modelyard(system, "train", "neuron", "--set", "seed=3", "--wait")
     assert found.returncode == 0, found.stderr
     assert b"neuron version" in found.stdout
-    assert b"answers now" in found.stdout
+    assert b"is stable now" in found.stdout
 
 
 def test_a_search_keeps_the_best_of_its_trials(system: System) -> None:
@@ -44,7 +44,7 @@ def test_a_version_that_began_with_another_says_so(system: System) -> None:
     assert found.returncode == 0, found.stderr
     newest = system.get("/api/models/neuron")["versions"][-1]["version"]
     record = modelyard(system, "versions", "neuron", str(newest)).stdout
-    assert f"begun with  the weights of version {stable}".encode() in record
+    assert f"start       the weights of version {stable}".encode() in record
 
 
 def test_a_rejected_training_ends_with_status_three_and_the_reason(system: System) -> None:
@@ -103,7 +103,7 @@ def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(sys
     job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
     story = modelyard(system, "jobs", "show", job).stdout
     assert all(word in story for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
-    assert b"answers now" in modelyard(system, "jobs", "follow", job).stdout
+    assert b"is stable now" in modelyard(system, "jobs", "follow", job).stdout
     late = modelyard(system, "jobs", "cancel", job)
     assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())
     assert modelyard(system, "jobs", "log", job).returncode == 0
@@ -130,7 +130,7 @@ def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:
     assert (begun["stable"], begun["canary"]["percent"]) == (first, 10)
     version = str(begun["canary"]["version"])
     shown = modelyard(system, "rollout", "neuron", "--canary", "0", "--shadow", version, "--label", f"blue={version}")
-    assert f"{version} is its shadow; {version} is labelled blue".encode() in shown.stdout, shown.stderr
+    assert f"shadow: version {version}; label blue: version {version}".encode() in shown.stdout, shown.stderr
     assert modelyard(system, "rollout", "neuron", "--shadow", "0", "--label", "blue=").returncode == 0
     assert b"expects NAME=VERSION" in modelyard(system, "rollout", "neuron", "--label", "blue").stderr
     nightly = modelyard(system, "triggers", "set", "neuron", "nightly", "--cron", "0 3 * * *")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
 from tests.support.ports import free_port
@@ -50,10 +50,10 @@ class Desk:
     @contextmanager
     def redis(self) -> Iterator[None]:
         socket = self.home / "redis.sock"
-        command = redis_server.command(redis_server.find_server(), socket, self.home)
+        command = redis_server.build_command(redis_server.find_server(), socket, self.home)
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
+            wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
             yield
         finally:
             server.terminate()
@@ -64,7 +64,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     store = tmp_path / "store"
     store.mkdir()
-    known = Trainable(
+    known = TrainableModel(
         name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (store / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
@@ -73,7 +73,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(store),
         "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
+        "MODELYARD_BROKER_URL": redis_server.make_broker_url(tmp_path / "redis.sock"),
     }
     with (
         running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway,

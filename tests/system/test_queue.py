@@ -23,9 +23,9 @@ WAITING = f"{broker.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"
 def socket(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "redis.sock"
     server = subprocess.Popen(
-        redis_server.command(redis_server.find_server(), path, tmp_path), stdout=subprocess.DEVNULL
+        redis_server.build_command(redis_server.find_server(), path, tmp_path), stdout=subprocess.DEVNULL
     )
-    wait_until(lambda: redis_server.answers(path), SOON_S, "redis")
+    wait_until(lambda: redis_server.is_answering(path), SOON_S, "redis")
     yield path
     server.terminate()
     server.wait(SOON_S)
@@ -33,7 +33,7 @@ def socket(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def queue(socket: Path) -> Celery:
-    return broker.sender(redis_server.broker_url(socket))
+    return broker.sender(redis_server.make_broker_url(socket))
 
 
 @pytest.fixture
@@ -162,4 +162,4 @@ def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path
     """Nothing is lost by asking."""
     ledger.jobs.add(JobRequest(model="neuron"), by="test")
     with pytest.raises(broker.QueueUnavailable):
-        broker.resend_lost(ledger, broker.sender(redis_server.broker_url(tmp_path / "none.sock")))
+        broker.resend_lost(ledger, broker.sender(redis_server.make_broker_url(tmp_path / "none.sock")))

@@ -35,7 +35,7 @@ def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(shop: Shop
     child = wait_until(lambda: any_child(workers), START_S, "the training process")
     with standing_still(child):  # it lasts as long as we like
         wait_until(
-            lambda: any("job not started" in worker.printed for worker in workers), START_S, "the second message"
+            lambda: any("job not claimed" in worker.printed for worker in workers), START_S, "the second message"
         )
     ended = shop.ended(job)
     assert (ended.state, ended.attempts, shop.starts(job)) == (State.FAILED, 1, 1), ended.result
@@ -133,7 +133,7 @@ def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(s
         for job in (*between, first):
             shop.ledger.jobs.cancel(job.id, "the test")
     wait_until(lambda: shop.job(last).progress, TRAINED_S, "the last job")
-    assert worker.printed.count("job not started") == len(between)
+    assert worker.printed.count("job not claimed") == len(between)
     after = held_by(worker)
     assert after.keys() == before.keys()
     assert max(count - before[pid] for pid, count in after.items()) < CONNECTIONS, (before, after)

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.models import catalog
-from modelyard.models.catalog import Trainable
-from modelyard.models.registry import rollout
+from modelyard.models.catalog import TrainableModel, read_catalog
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import State
 from modelyard.services.ledger.searches import (
@@ -27,8 +26,8 @@ from tests.support.waiting import wait_until
 SEARCH = "search-0123456789abcdef"
 
 
-def known(shop: Shop) -> Trainable:
-    found = catalog.read(shop.home / "store")
+def known(shop: Shop) -> TrainableModel:
+    found = read_catalog(shop.home / "store")
     assert found
     return found.find("neuron")
 
@@ -78,7 +77,7 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
     assert (ended.state, winner.result["version"]) == (SUCCEEDED, 1), ended.reason
     assert {jobs[tried.job].result["state"] for tried in first} == {"measured"}
     store = Store(shop.home / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
     made = store.manifest("neuron", 1)
     assert made.recipe.values["learning_rate"] == ended.plan["values"][last.trial]["learning_rate"]
     assert made.training.epochs == 6

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from tests.support.serving import (
     MODEL,
@@ -166,7 +166,7 @@ def test_an_empty_folder_is_one_line_with_what_was_expected(tmp_path: Path) -> N
     )
     assert ended.returncode == 2
     (line,) = ended.stderr.strip().splitlines()
-    assert "holds no model" in line
+    assert "has no model" in line
     assert "saved_model.pb" in line
 
 
@@ -189,7 +189,7 @@ def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path
     store = Store(tmp_path / "store")
     for version in (1, 2):
         publish_copy(store, MODEL, made / MODEL / str(version))
-    change = partial(rollout.change, store, MODEL)
+    change = partial(change_rollout, store, MODEL)
     change(lambda now: now.promote(1, by="test", reason="first"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
         assert answered(served) == ("1", [1.0])
@@ -207,7 +207,7 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
     store = Store(tmp_path / "store")
     for saved in (made / MODEL / "1", made / MODEL / "2", made / "slow_to_load" / "8"):
         publish_copy(store, MODEL, saved)
-    change = partial(rollout.change, store, MODEL)
+    change = partial(change_rollout, store, MODEL)
     for version in (1, 2):
         change(lambda now, version=version: now.promote(version, by="test", reason="it is there"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:

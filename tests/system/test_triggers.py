@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
-from modelyard.models.registry import rollout
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import broker
 from modelyard.services.cli.processes import redis_server
@@ -30,18 +30,18 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
     socket, url = tmp_path / "redis.sock", f"sqlite:///{tmp_path}/ledger.db"
-    command = redis_server.command(redis_server.find_server(), socket, tmp_path)
+    command = redis_server.build_command(redis_server.find_server(), socket, tmp_path)
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     store = Store(tmp_path / "store")
     store.prepare()
-    known = Trainable(
+    known = TrainableModel(
         name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
-        wait_until(lambda: redis_server.answers(socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
         with closing(Ledger(url)) as ledger:
-            yield TriggerSchedule(store, ledger, broker.sender(redis_server.broker_url(socket)))
+            yield TriggerSchedule(store, ledger, broker.sender(redis_server.make_broker_url(socket)))
     finally:
         server.terminate()
         server.wait(SOON_S)
@@ -101,7 +101,7 @@ def test_enough_new_feedback_asks_for_a_job(watch: TriggerSchedule) -> None:
 def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
     """Over the newest answers of the stable version; too few say nothing."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
-    rollout.change(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     put(watch, quality={"floor": 0.9, "of": 10})
     tell(watch, right=3, wrong=6)
     assert reasons(watch) == []
@@ -116,7 +116,7 @@ def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
 def test_drift_asks_for_a_job(watch: TriggerSchedule) -> None:
     """Of the stable version; what an earlier one was asked says nothing of it."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
-    rollout.change(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
+    change_rollout(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
     put(watch, psi=0.2)
     same, now = {"answer value": {"psi": 0.1, "p_value": 0.4}}, datetime.now(UTC)
     moved = {"input number 0": {"psi": 0.31, "p_value": 0.0}, **same}
@@ -169,7 +169,7 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: TriggerSchedule,
     settings = {
         "MODELYARD_STORE": str(watch.store.root),
         "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_BROKER_URL": redis_server.broker_url(tmp_path / "redis.sock"),
+        "MODELYARD_BROKER_URL": redis_server.make_broker_url(tmp_path / "redis.sock"),
         "MODELYARD_TRIGGER_S": "0.2",
     }
     put(watch, feedback=1)

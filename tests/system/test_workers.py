@@ -27,7 +27,7 @@ def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
     ended = shop.ended(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
     assert ended.attempts == 2
-    assert any(text.startswith("going on after epoch") for text in shop.said(job))
+    assert any(text.startswith("resuming after epoch") for text in shop.said(job))
     seen = shop.epochs(job)
     assert seen == sorted(seen)
     assert len(set(range(1, epochs + 1)) - set(seen)) <= 1

@@ -5,25 +5,25 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.pipeline.job import REJECTED_EXIT
-from modelyard.services.cli import output as show
+from modelyard.pipeline.job import REJECTED_EXIT_CODE
+from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
 from modelyard.services.cli.options import DEFAULT_URL, Url
 
 app = typer.Typer(help="List training jobs, the newest first; show, follow, cancel or retry one.")
 
-EVERY = 100.0
+ALL_PERCENT = 100.0
 """Percent of the requests."""
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `modelyard jobs` lists it.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id, as listed by `modelyard jobs`.")]
 
 
 @app.callback(invoke_without_command=True)
-def listed(
+def list_jobs(
     context: typer.Context,
     *,
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(help="How many.", min=1, max=200)] = 50,
+    limit: Annotated[int, typer.Option(help="Maximum number of jobs.", min=1, max=200)] = 50,
     group: Annotated[str | None, typer.Option(help="Only of this search.")] = None,
     before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
     url: Url = DEFAULT_URL,
@@ -34,84 +34,84 @@ def listed(
     rows = []
     found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before, group=group)
     for job in found["jobs"]:
-        stage, note = show.stage_and_note(job)
+        stage, note = output.describe_job(job)
         version = job["result"].get("version")
         rows.append((job["id"], job["model"], job["recipe"], job["state"], version, note or stage))
-    show.table("job", "model", "recipe", "state", "version", "", rows=rows)
+    output.print_table("job", "model", "recipe", "state", "version", "", rows=rows)
     if found["next"]:
-        show.console.print(f"more with --before {found['next']}", markup=False)
+        output.console.print(f"more with --before {found['next']}", markup=False)
 
 
 @app.command("show")
-def one(job: JobId, *, url: Url = DEFAULT_URL) -> None:
-    """Tell a job's story: every state and milestone, with its time."""
+def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Show a job's events: states and progress, with their times."""
     found = Client(url).get(f"/api/jobs/{job}")
-    show.console.print(
-        f"{found['model']} {found['recipe']}, asked for by {found['by']}: {found['state']}", markup=False
+    output.console.print(
+        f"{found['model']} {found['recipe']}, submitted by {found['by']}: {found['state']}", markup=False
     )
-    rows = [(entry["at"][:19].replace("T", " "), *told(entry)) for entry in found["events"]]
-    show.table("at (UTC)", "", "", rows=rows)
+    rows = [(entry["at"][:19].replace("T", " "), *describe_event(entry)) for entry in found["events"]]
+    output.print_table("at (UTC)", "", "", rows=rows)
 
 
 @app.command("follow")
-def followed(job: JobId, *, url: Url = DEFAULT_URL) -> None:
-    """Show a job's progress, and end as it ends: 0, 1 (failed or cancelled) or 3 (rejected)."""
-    from modelyard.services.cli.follow import follow
+def follow_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+    """Show a job's progress until it ends. Exit status: 0, 1 (failed or cancelled) or 3 (rejected)."""
+    from modelyard.services.cli.follow import follow_jobs
 
-    (ended,) = follow(Client(url), [job])
-    end_like(ended)
+    (ended,) = follow_jobs(Client(url), [job])
+    exit_with(ended)
 
 
 @app.command()
 def cancel(job: JobId, *, url: Url = DEFAULT_URL) -> None:
-    """End a job that waits or runs."""
+    """Cancel a job that is queued or runs."""
     found = Client(url).cancel(job)
-    show.console.print(f"{found['id']} {found['state']}", markup=False)
+    output.console.print(f"{found['id']} {found['state']}", markup=False)
 
 
 @app.command()
 def retry(job: JobId, *, url: Url = DEFAULT_URL) -> None:
-    """Try a job that has ended once more, as a new job."""
+    """Run a job that has ended again, as a new job."""
     found = Client(url).post(f"/api/jobs/{job}:retry")
-    show.console.print(f"{found['id']} {found['state']}", markup=False)
+    output.console.print(f"{found['id']} {found['state']}", markup=False)
 
 
 @app.command()
 def log(job: JobId, *, url: Url = DEFAULT_URL) -> None:
-    """Print what a job's processes wrote."""
+    """Print the output of a job's processes."""
     sys.stdout.write(Client(url).text(f"/api/jobs/{job}/log"))
 
 
-def told(entry: dict[str, Any]) -> tuple[str, str]:
-    """What happened, and what was said of it."""
+def describe_event(entry: dict[str, Any]) -> tuple[str, str]:
+    """The state or stage of an event, and a note."""
     body = entry["body"]
     if entry["kind"] == "state":
         return body["state"], str(body.get("reason") or "")
-    return show.progress_note(body)
+    return output.describe_progress(body)
 
 
-def answering(promotion: dict[str, Any]) -> str:
-    """Whether a new version answers."""
+def describe_promotion(promotion: dict[str, Any]) -> str:
+    """Whether a new version was promoted."""
     if not promotion["promoted"]:
-        return f"does not answer: {promotion['reason']}"
-    percent = promotion.get("percent", EVERY)
-    return "answers now" if percent == EVERY else f"answers {percent:g} % of the requests now"
+        return f"is not promoted: {promotion['reason']}"
+    percent = promotion.get("percent", ALL_PERCENT)
+    return "is stable now" if percent == ALL_PERCENT else f"is the canary now, for {percent:g} % of the requests"
 
 
-def end_like(job: dict[str, Any]) -> None:
-    """Says how a job ended, and ends the command with 0, 1 (failed) or 3 (rejected)."""
+def exit_with(job: dict[str, Any]) -> None:
+    """Prints the outcome of a job, and ends the command with 0, 1 (failed) or 3 (rejected)."""
     result = job["result"]
     if result.get("state") == "measured":
-        found = " · ".join(show.metric(name, value) for name, value in result["metrics"].items())
-        show.console.print(
+        found = " · ".join(output.format_metric(name, value) for name, value in result["metrics"].items())
+        output.console.print(
             f"{job['model']} reached {found} on the validation split; nothing is published", markup=False
         )
         return
     if job["state"] == "succeeded":
         promotion, verdict = result["promotion"], result["verdict"]
-        now = answering(promotion)
-        test = show.metric(verdict["metric"], verdict["value"])
-        show.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
+        now = describe_promotion(promotion)
+        test = output.format_metric(verdict["metric"], verdict["value"])
+        output.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
         return
-    show.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
-    raise typer.Exit(REJECTED_EXIT if job["state"] == "rejected" else 1)
+    output.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
+    raise typer.Exit(REJECTED_EXIT_CODE if job["state"] == "rejected" else 1)

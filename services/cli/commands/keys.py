@@ -1,4 +1,4 @@
-"""``modelyard keys``: create, list and revoke API keys, in the ledger itself: so the first key comes about.
+"""``modelyard keys``: creates, lists and revokes API keys in the ledger itself, so it can make the first key.
 
 It runs where the ledger and the secret of the keys can be read, as in the gateway's container.
 """
@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.cli import output as show
+from modelyard.services.cli import output
 from modelyard.services.keys import DAYS, MAX_DAYS, KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
@@ -20,37 +20,37 @@ app = typer.Typer(help="Create, list or revoke API keys. Runs where the ledger i
 
 
 class InvalidKey(ModelyardError):
-    """No key can be like this; says what it may be."""
+    """The values of a key are invalid; the text has which."""
 
     exit_code = 2
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of whom it is for, such as ann or checkout-service.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key, such as ann or checkout-service.")],
     *,
-    role: Annotated[Role, typer.Option(help="What it is for.")],
+    role: Annotated[Role, typer.Option(help="Permissions of the key.")],
     model: Annotated[list[str] | None, typer.Option(help="Only for this model; may be repeated.")] = None,
-    days: Annotated[int, typer.Option(help="How long it is good.", min=1, max=MAX_DAYS)] = DAYS,
+    days: Annotated[int, typer.Option(help="Days until it expires.", min=1, max=MAX_DAYS)] = DAYS,
 ) -> None:
-    """Create a key, and print it: this is the only time that it is shown."""
-    asked, settings = key_asked(name, role, model or [], days), KeySettings.load()
+    """Create a key, and print it. It is not shown again."""
+    request, settings = parse_key(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
     with closing(Ledger(settings.ledger)) as ledger:
-        key, text = ledger.keys.create(asked, f"cli on {socket.gethostname()}", secret)
-    show.console.print(text, markup=False, soft_wrap=True)
+        key, text = ledger.keys.create(request, f"cli on {socket.gethostname()}", secret)
+    output.console.print(text, markup=False, soft_wrap=True)
     models = ", ".join(key.models) or "all models"
-    show.errors.print(
+    output.errors.print(
         f"{key.prefix} for {key.name}: {key.role} of {models}, until {key.expires_at:%Y-%m-%d}. "
-        "Keep it now: it is not shown again. Gateways know it within five seconds.",
+        "It is not shown again: store it now. Gateways accept it within five seconds.",
         markup=False,
         soft_wrap=True,
     )
 
 
 @app.command("list")
-def listed() -> None:
-    """List keys, without their secrets; those that have ended, too."""
+def list_keys() -> None:
+    """List keys, without their secrets; expired and revoked ones too."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
         found = ledger.keys.all()
     rows = [
@@ -60,19 +60,21 @@ def listed() -> None:
         )
         for key in found
     ]
-    show.table("key", "name", "role", "models", "state", "created (UTC)", "expires", "by", rows=rows)
+    output.print_table("key", "name", "role", "models", "state", "created (UTC)", "expires", "by", rows=rows)
 
 
 @app.command()
-def revoke(prefix: Annotated[str, typer.Argument(metavar="KEY", help="As `modelyard keys list` shows it.")]) -> None:
-    """End a key: every gateway refuses it within five seconds."""
+def revoke(
+    prefix: Annotated[str, typer.Argument(metavar="KEY", help="Prefix, as listed by `modelyard keys list`.")],
+) -> None:
+    """Revoke a key: every gateway refuses it within five seconds."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
         key = ledger.keys.revoke(prefix)
-    show.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
+    output.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
 
 
-def key_asked(name: str, role: Role, models: list[str], days: int) -> KeyRequest:
-    """Raises ``InvalidKey``: names what is wrong."""
+def parse_key(name: str, role: Role, models: list[str], days: int) -> KeyRequest:
+    """The values of a key, checked; raises ``InvalidKey``."""
     try:
         return KeyRequest(name=name, role=role, models=tuple(models), days=days)
     except ValidationError as error:

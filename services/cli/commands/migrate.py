@@ -1,17 +1,17 @@
-"""``modelyard migrate``: what must be there before a release's processes start, and that none of them makes alone."""
+"""``modelyard migrate``: prepares ledger and store before a release's processes start."""
 
 from contextlib import closing
 
 from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
-from modelyard.services.cli import output as show
+from modelyard.services.cli import output
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import masked
 
 
 def migrate() -> None:
-    """Make the ledger's tables, or bring them up to date, and the store: once before a release's processes start."""
+    """Create or upgrade the ledger's tables, and the store; once, before a release's processes start."""
     settings = SchedulerSettings.load()
     store = Store(settings.store)
     store.prepare()
@@ -19,4 +19,4 @@ def migrate() -> None:
         rollout.write_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate()
-    show.console.print(f"{masked(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True)
+    output.console.print(f"{masked(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``modelyard plan-batches``: measures batch sizes against the running model server, and writes down the best one."""
+"""``modelyard plan-batches``: measures batch sizes on the running model server, and records the best one."""
 
 import platform
 import time
@@ -8,42 +8,42 @@ from datetime import UTC, datetime
 import numpy as np
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry import batching_plan, rollout
-from modelyard.models.registry.batching_plan import Plan, Point
+from modelyard.models.registry.batching_plan import BatchingPlan, BatchMeasurement, choose_max_batch, write_plan
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.types import Array
-from modelyard.pipeline import golden
-from modelyard.services.cli import output as show
+from modelyard.pipeline.golden import load_golden
+from modelyard.services.cli import output
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SIGNATURE = "serving_default"
-WARM_UP = 3
-LEAST_CALLS = 20
+WARM_UP_CALLS = 3
+MIN_CALLS = 20
 TIMEOUT_S = 60.0
 
 
 def plan_batches(store: Store, model: str, version: int | None, serving: str, target_ms: float, seconds: float) -> None:
-    """Sweeps the sizes, prints the curve and keeps the plan.
+    """Measures each size, prints the curve and writes the plan.
 
     Raises:
-        UnknownName: no such version. ServingFailed: the model server refuses, or is not there.
+        UnknownName: no such version. ServingFailed: the model server refuses, or cannot be reached.
     """
-    number = version or rollout.read(store, model).stable
+    number = version or read_rollout(store, model).stable
     if number is None:
         raise UnknownName(f"{model} has no stable version; name one with --version")
-    inputs = golden_inputs(store, model, number)
+    inputs = read_golden_inputs(store, model, number)
     server = ServingClient(serving)
     curve = []
     for size in SIZES:
-        with show.console.status(f"batches of {size}"):
-            curve.append(measure(server, model, number, repeated(inputs, size), size, seconds))
+        with output.console.status(f"batches of {size}"):
+            curve.append(measure_size(server, model, number, repeat_rows(inputs, size), size, seconds))
         if curve[-1].p50_ms > target_ms:
             break
     server.close()
     measured_at = datetime.now(UTC)
-    best = batching_plan.decide(tuple(curve), target_ms)
-    plan = Plan(
+    best = choose_max_batch(tuple(curve), target_ms)
+    plan = BatchingPlan(
         version=number,
         signature=SIGNATURE,
         max_batch=best,
@@ -52,41 +52,43 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
         measured_at=measured_at,
         curve=tuple(curve),
     )
-    batching_plan.write(store, model, plan)
-    announce(plan, model)
+    write_plan(store, model, plan)
+    print_plan(plan, model)
 
 
-def golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
-    """What the version was held against when it was exported: real inputs of the default signature."""
+def read_golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
+    """The golden inputs of the version's default signature: real inputs."""
     names = {spec.name for spec in store.manifest(model, version).signatures[SIGNATURE].inputs}
-    kept = golden.load(store.path(model, version))
+    kept = load_golden(store.path(model, version))
     return {name: kept[f"{SIGNATURE}/{name}"] for name in names}
 
 
-def repeated(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:
-    """As many rows as wanted, taken round and round."""
+def repeat_rows(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:
+    """``size`` rows of the inputs, repeated in turn."""
     return {name: np.take(array, range(size), axis=0, mode="wrap") for name, array in inputs.items()}
 
 
-def measure(
+def measure_size(
     server: ServingClient, model: str, version: int, inputs: Mapping[str, Array], size: int, seconds: float
-) -> Point:
-    """Calls one after the other, for a while."""
+) -> BatchMeasurement:
+    """Calls one after the other, for ``seconds``."""
     took_s = []
     until = time.monotonic() + seconds
     for call in range(10**9):
         started = time.perf_counter()
         server.predict(model, version, SIGNATURE, inputs, TIMEOUT_S)
         took_s.append(time.perf_counter() - started)
-        if call >= WARM_UP + LEAST_CALLS and time.monotonic() > until:
+        if call >= WARM_UP_CALLS + MIN_CALLS and time.monotonic() > until:
             break
-    p50, p99 = np.percentile(took_s[WARM_UP:], [50, 99]) * 1000
-    return Point(batch=size, p50_ms=round(p50, 3), p99_ms=round(p99, 3), rows_per_s=round(size / p50 * 1000, 1))
+    p50, p99 = np.percentile(took_s[WARM_UP_CALLS:], [50, 99]) * 1000
+    return BatchMeasurement(
+        batch=size, p50_ms=round(p50, 3), p99_ms=round(p99, 3), rows_per_s=round(size / p50 * 1000, 1)
+    )
 
 
-def announce(plan: Plan, model: str) -> None:
+def print_plan(plan: BatchingPlan, model: str) -> None:
     rows = [(point.batch, point.p50_ms, point.p99_ms, f"{point.rows_per_s:.0f}") for point in plan.curve]
-    show.table("batch", "p50 ms", "p99 ms", "rows/s", rows=rows)
+    output.print_table("batch", "p50 ms", "p99 ms", "rows/s", rows=rows)
     fits = any(point.p99_ms <= plan.target_ms for point in plan.curve)
     text = f"batches of at most {plan.max_batch}" if fits else "no size meets the target: one row at a time"
-    show.console.print(f"{model} version {plan.version}, p99 within {plan.target_ms:g} ms: {text}", markup=False)
+    output.console.print(f"{model} version {plan.version}, p99 within {plan.target_ms:g} ms: {text}", markup=False)

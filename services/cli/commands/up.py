@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import gpus
-from modelyard.services.cli import output as show
+from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.examples import curl_lines
-from modelyard.services.cli.follow import follow
-from modelyard.services.cli.processes import launch as ground
-from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.examples import make_curl_lines
+from modelyard.services.cli.follow import follow_jobs
+from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 
 LOCAL_DRAIN_S = "2"
-POLL_S = 0.5
+POLL_INTERVAL_S = 0.5
 
 
 class AlreadyUp(ModelyardError):
@@ -32,11 +32,11 @@ class AlreadyUp(ModelyardError):
 
 
 class NotServing(ModelyardError):
-    """A model did not get as far as serving."""
+    """A model could not be trained or loaded."""
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalSystem:
     """One local system: its folder and ports."""
 
     home: Path
@@ -69,32 +69,32 @@ class Local:
         }
 
 
-def up(local: Local, models: Sequence[str], recipe: str, data: str) -> None:
-    """Starts everything, trains what is missing, says where it serves, and runs until Ctrl-C or SIGTERM.
+def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> None:
+    """Starts everything, trains missing models, prints addresses, and runs until Ctrl-C or SIGTERM.
 
     Raises:
-        ModelyardError: the cause and the way out; everything started is stopped again.
+        ModelyardError: the cause and the remedy; all started processes are stopped.
     """
     started = time.monotonic()
     local.store.prepare()
-    with only_one(local.home):
+    with lock_home(local.home):
         for port in (local.port, local.serving_port):
-            ground.require_free(port)
-        supervisor = ground.supervisor_of(local.home)
-        with ground.until_stopped(supervisor):
+            launch.require_free_port(port)
+        supervisor = launch.make_supervisor(local.home)
+        with launch.run_until_stopped(supervisor):
             start_all(local, supervisor, models)
             client = Client(local.url)
             train_missing(local, client, models, recipe, data)
-            wait_serving(local, client, models)
-            announce(local, models, time.monotonic() - started)
+            wait_until_serving(local, client, models)
+            print_summary(local, models, time.monotonic() - started)
 
 
 @contextmanager
-def only_one(home: Path) -> Iterator[None]:
-    """Holds a lock that ends with this process.
+def lock_home(home: Path) -> Iterator[None]:
+    """Holds the lock of ``home``, which ends with this process.
 
     Raises:
-        AlreadyUp: somebody else holds it.
+        AlreadyUp: another process holds it.
     """
     with (home / ".up.lock").open("a") as lock:
         try:
@@ -107,18 +107,18 @@ def only_one(home: Path) -> Iterator[None]:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def start_all(local: Local, supervisor: Supervisor, models: Sequence[str]) -> None:
+def start_all(local: LocalSystem, supervisor: Supervisor, models: Sequence[str]) -> None:
     """Redis, model server, gateway, scheduler and trainers; returns when all of them answer."""
-    folder = ground.private_folder(local.home)
+    folder = launch.make_private_folder(local.home)
     broker = folder / "redis.sock"
-    services = processes(local, broker, models, gpus.visible())
-    with show.console.status("starting"):
-        ground.start(supervisor, services)
+    services = make_services(local, broker, models, gpus.visible())
+    with output.console.status("starting"):
+        launch.start_services(supervisor, services)
 
 
-def processes(local: Local, broker: Path, models: Sequence[str], gpu_names: Sequence[str]) -> list[Service]:
+def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_names: Sequence[str]) -> list[Service]:
     socket_path = broker.with_name(SERVING_SOCKET)
-    environment = local.environment(redis_server.broker_url(broker), f"unix:{socket_path}")
+    environment = local.environment(redis_server.make_broker_url(broker), f"unix:{socket_path}")
     queue_files = (local.home / "redis").resolve()
     queue_files.mkdir(parents=True, exist_ok=True)
     rollout.write_config(local.store)
@@ -126,17 +126,17 @@ def processes(local: Local, broker: Path, models: Sequence[str], gpu_names: Sequ
     return [
         Service(
             "redis",
-            redis_server.command(redis_server.find_server(), broker, queue_files),
-            ready=lambda: redis_server.answers(broker),
+            redis_server.build_command(redis_server.find_server(), broker, queue_files),
+            ready=lambda: redis_server.is_answering(broker),
         ),
-        ground.model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
-        ground.gateway(client, environment),
+        launch.make_model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
+        launch.make_gateway(client, environment),
         Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
-        *trainers(environment, gpu_names, ready=lambda: announced(local.store, models)),
+        *make_trainers(environment, gpu_names, ready=lambda: are_trainable(local.store, models)),
     ]
 
 
-def trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Callable[[], bool]) -> list[Service]:
+def make_trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Callable[[], bool]) -> list[Service]:
     """One for each GPU, a job at a time, and one for the CPU's queue; without GPUs that one alone."""
     command = [sys.executable, "-m", "modelyard.services.trainer"]
     if not gpu_names:
@@ -151,78 +151,78 @@ def trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Ca
     ]
 
 
-def announced(store: Store, models: Sequence[str]) -> bool:
-    """Whether a trainer has said that it can train these."""
-    known = catalog.read(store.root)
-    return known is not None and set(models) <= set(known.trainable)
+def are_trainable(store: Store, models: Sequence[str]) -> bool:
+    """Whether a trainer has listed these models as trainable."""
+    catalog = read_catalog(store.root)
+    return catalog is not None and set(models) <= set(catalog.trainable)
 
 
 # --- first versions ---------------------------------------------------------------------------------------------------
 
 
-def train_missing(local: Local, client: Client, models: Sequence[str], recipe: str, data: str) -> None:
-    """Trains every model that has no stable version yet, through the queue, and shows how it goes.
+def train_missing(local: LocalSystem, client: Client, models: Sequence[str], recipe: str, data: str) -> None:
+    """Trains every model that has no stable version yet, through the queue, and shows progress.
 
     Raises:
-        NotServing: a job did not end in a serving version; with its reason.
+        NotServing: a job did not end in a stable version; with its reason.
     """
-    missing = [model for model in models if rollout.read(local.store, model).stable is None]
+    missing = [model for model in models if read_rollout(local.store, model).stable is None]
     if not missing:
         return
-    waiting = unfinished(client)
+    waiting = find_unfinished(client)
     ids = [
         waiting.get(model) or client.submit({"model": model, "recipe": recipe, "data": data})["id"] for model in missing
     ]
-    for job in follow(client, ids):
+    for job in follow_jobs(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
             reason = job["result"].get("reason") or job["result"].get("promotion", {}).get("reason")
             raise NotServing(f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer*.log")
 
 
-def unfinished(client: Client) -> dict[str, str]:
-    """Jobs that an earlier start left in the queue, by model."""
-    listed = client.get("/api/jobs")["jobs"]
-    return {job["model"]: job["id"] for job in listed if not job["finished_at"]}
+def find_unfinished(client: Client) -> dict[str, str]:
+    """Ids of jobs that an earlier start left in the queue, by model."""
+    jobs = client.get("/api/jobs")["jobs"]
+    return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
 
 
-def wait_serving(local: Local, client: Client, models: Sequence[str]) -> None:
+def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]) -> None:
     """Returns when the model server has every stable version loaded.
 
     Raises:
-        NotServing: it did not load one in time; with its own words.
+        NotServing: it did not load one in time.
     """
     deadline = time.monotonic() + START_DEADLINE_S
-    with show.console.status("loading"):
+    with output.console.status("loading"):
         for model in models:
-            stable = rollout.read(local.store, model).stable
-            while (state := client.get(f"/api/models/{model}")["versions"]) and not available(state, stable):
+            stable = read_rollout(local.store, model).stable
+            while (state := client.get(f"/api/models/{model}")["versions"]) and not is_available(state, stable):
                 if time.monotonic() > deadline:
                     raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
-                time.sleep(POLL_S)
+                time.sleep(POLL_INTERVAL_S)
 
 
-def available(versions: Sequence[Mapping[str, Any]], stable: int | None) -> bool:
+def is_available(versions: Sequence[Mapping[str, Any]], stable: int | None) -> bool:
     return any(entry["version"] == stable and entry["state"] == "AVAILABLE" for entry in versions)
 
 
-def announce(local: Local, models: Sequence[str], took_s: float) -> None:
-    """The table, the lines to paste, and how to stop."""
+def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> None:
+    """Prints the models, example commands, and how to stop."""
     rows = []
     for model in models:
-        stable = rollout.read(local.store, model).stable
+        stable = read_rollout(local.store, model).stable
         manifest = local.store.manifest(model, stable or 0)
         rows.append(
             (
                 model,
                 manifest.version,
-                show.metric(manifest.verdict.metric, manifest.verdict.value),
-                show.dataset(manifest.data.model_dump()),
+                output.format_metric(manifest.verdict.metric, manifest.verdict.value),
+                output.format_dataset(manifest.data.model_dump()),
                 f"{local.url}/v1/models/{model}:predict",
             )
         )
-    show.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
-    show.table("model", "version", "test", "dataset", "url", rows=rows)
-    show.console.print("\ntry:\n")
-    for line in curl_lines(local.store, local.home, local.url, models):
-        show.console.print(f"  {line}", soft_wrap=True, markup=False)
-    show.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)
+    output.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
+    output.print_table("model", "version", "test", "dataset", "url", rows=rows)
+    output.console.print("\ntry:\n")
+    for line in make_curl_lines(local.store, local.home, local.url, models):
+        output.console.print(f"  {line}", soft_wrap=True, markup=False)
+    output.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)

@@ -1,4 +1,4 @@
-"""What ``modelyard up`` and ``modelyard serve`` stand on: ports, a private folder, and the way to an orderly end.
+"""Ports, folders and processes of ``modelyard up`` and ``modelyard serve``, and their shutdown.
 
 These two commands stay in memory as long as the system runs: nothing large is imported here.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.cli import output as show
+from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 
@@ -23,14 +23,14 @@ LOOPBACK = "127.0.0.1"
 START_DEADLINE_S = 120.0
 SERVING_SOCKET = "serving.sock"
 SOCKET_PATH_BYTES = 100
-"""Unix socket paths end at 108 bytes (unix(7)); some room is left for the system's own."""
+"""Limit for paths of Unix sockets: the system's is 108 bytes (unix(7))."""
 
 
 class PortTaken(ModelyardError):
-    """Another program listens where we want to."""
+    """Another program listens on a port."""
 
 
-def require_free(port: int) -> None:
+def require_free_port(port: int) -> None:
     """Raises ``PortTaken``."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +43,7 @@ def require_free(port: int) -> None:
             ) from None
 
 
-def private_folder(home: Path) -> Path:
+def make_private_folder(home: Path) -> Path:
     """A folder of mode 0700 for the socket: ``<home>/run``, or one in the temporary folder if that path is too long."""
     folder = (home / "run").resolve()
     if len(os.fsencode(folder / "redis.sock")) > SOCKET_PATH_BYTES:
@@ -57,8 +57,8 @@ def private_folder(home: Path) -> Path:
     return folder
 
 
-def model_server(client: Client, port: int, config: Path, socket_path: Path) -> Service:
-    """Also listens on a socket of this machine, and writes tensors as bytes: both cost the gateway less."""
+def make_model_server(client: Client, port: int, config: Path, socket_path: Path) -> Service:
+    """The model server, also on a Unix socket and with tensors as bytes: both cost the gateway less."""
     command = [
         *(sys.executable, "-m", "modelyard.services.modelserver"),
         f"--port={port}",
@@ -67,21 +67,21 @@ def model_server(client: Client, port: int, config: Path, socket_path: Path) -> 
         f"--grpc_socket_path={socket_path}",
         "--enable_serialization_as_tensor_content",
     ]
-    return Service("modelserver", command, client.model_server_answers, {"TF_CPP_MIN_LOG_LEVEL": "2"})
+    return Service("modelserver", command, client.reaches_model_server, {"TF_CPP_MIN_LOG_LEVEL": "2"})
 
 
-def gateway(client: Client, environment: Mapping[str, str]) -> Service:
+def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
     return Service("gateway", command, lambda: client.answers("/healthz"), environment)
 
 
-def supervisor_of(home: Path) -> Supervisor:
-    """Its processes log below ``home``; what happens to them is said on standard error."""
-    return Supervisor(home / "log", on_event=lambda text: show.errors.print(f"[yellow]{text}[/yellow]"))
+def make_supervisor(home: Path) -> Supervisor:
+    """A supervisor whose processes log below ``home``; it reports restarts on standard error."""
+    return Supervisor(home / "log", on_event=lambda text: output.errors.print(f"[yellow]{text}[/yellow]"))
 
 
-def start(supervisor: Supervisor, services: Sequence[Service]) -> None:
-    """All at once; returns when each is ready."""
+def start_services(supervisor: Supervisor, services: Sequence[Service]) -> None:
+    """Starts all services at once; returns when each is ready."""
     for service in services:
         supervisor.start(service)
     for service in services:
@@ -89,16 +89,16 @@ def start(supervisor: Supervisor, services: Sequence[Service]) -> None:
 
 
 @contextmanager
-def until_stopped(supervisor: Supervisor) -> Iterator[None]:
+def run_until_stopped(supervisor: Supervisor) -> Iterator[None]:
     """After the body, waits for Ctrl-C or SIGTERM; then, or after an error, stops every process."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: whoever starts us in the background has it ignored
+    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell ignores it for background processes
         signal.signal(stop, signal.default_int_handler)
     try:
         yield
         while True:
             signal.pause()
     except KeyboardInterrupt:
-        show.console.print("stopping")
+        output.console.print("stopping")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C must not leave processes behind
         supervisor.stop()

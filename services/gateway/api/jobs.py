@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import Headers, MultiDict
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
@@ -186,7 +186,7 @@ def accept_job(
     from modelyard.services import jobs
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = principal.catalog(catalog.read(store.root))
+    known = principal.catalog(read_catalog(store.root))
     return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.own(key), retry_of=retry_of)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flask import Blueprint
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry.manifest import DataRecord, RecipeRecord, Verdict
 from modelyard.models.registry.rollout import Canary, Shadow
@@ -108,7 +108,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
     def list_models() -> Models:
         """Models by their stable version."""
         principal = current_principal()
-        known = principal.catalog(catalog.read(store.root))
+        known = principal.catalog(read_catalog(store.root))
         visible = [model for model in store.models() if principal.sees(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
@@ -119,7 +119,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
     @json_view(errors=MODEL_SERVER_ERRORS)
     def get_model(model: str) -> ModelRecord:
         """A model with all its versions."""
-        versions = store.known_versions(model)
+        versions = store.require_versions(model)
         states = find_states(predictor, model, versions)
         return ModelRecord(
             name=model,

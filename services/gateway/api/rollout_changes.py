@@ -8,11 +8,10 @@ from typing import Annotated, Any, Self
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
-from modelyard.models.registry.rollout import Canary, Rollout, Shadow
+from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.stages.promote import let_in
+from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.keys import without_secrets
 
 log = structlog.get_logger()
@@ -98,14 +97,14 @@ def change_roles(store: Store, serving: Sequence[str], model: str, asked: Rollou
     """
     reason = asked.reason or NO_REASON
     for end in ended_roles(asked):
-        rollout.change(store, model, partial(end, by=by, reason=reason))
+        change_rollout(store, model, partial(end, by=by, reason=reason))
     for version, role in new_roles(asked):
         assign_role(store, serving, model, version, asked, by, role)
 
 
 def promote(store: Store, serving: Sequence[str], model: str, asked: PromotionRequest, by: str) -> None:
     """Makes a version stable, if it is not; raises as ``change_roles``."""
-    if rollout.read(store, model).stable != asked.version:
+    if read_rollout(store, model).stable != asked.version:
         assign_role(store, serving, model, asked.version, asked, by, Rollout.promote)
 
 
@@ -113,7 +112,7 @@ def assign_role(
     store: Store, serving: Sequence[str], model: str, version: int, asked: ForcibleRequest, by: str, role: Role
 ) -> None:
     """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
-    manifest, now = store.manifest(model, version), rollout.read(store, model)
+    manifest, now = store.manifest(model, version), read_rollout(store, model)
     role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
     objection = check_promotion(manifest, store.manifest(model, now.stable) if now.stable else None, force=asked.force)
     why = f"{asked.reason} (forced: {objection})" if objection else asked.reason
@@ -121,7 +120,7 @@ def assign_role(
     def edit(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
         return role(now, version, by=by, reason=reason, detail=detail)
 
-    done = let_in(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
+    done = give_role(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
     if not done.promoted:
         raise NotPromoted(f"version {version} was not let in: {done.reason}")
     log.warning("rollout changed", model=model, version=version, by=by, forced=bool(objection))

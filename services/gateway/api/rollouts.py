@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry import retention, rollout
+from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     DataRecord,
@@ -20,6 +20,7 @@ from modelyard.models.registry.manifest import (
     Training,
     Verdict,
 )
+from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.rollout import Change, Rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Task
@@ -80,8 +81,8 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     @json_view(errors=(404,))
     def get_rollout(model: str) -> ObservedRollout:
         """Which version answers, and who decided what."""
-        store.known_versions(model)
-        now = rollout.read(store, model)
+        store.require_versions(model)
+        now = rollout.read_rollout(store, model)
         return ObservedRollout(**vars(rollout_history(now)), observed=observed_counts(ledger, model, now))
 
     @views.get("/api/models/<model>/versions/<version:version>")
@@ -94,9 +95,9 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     @json_view(empty_body=b"{}", errors=(404, 409))
     def roll_back(model: str, body: RollbackRequest) -> RolloutHistory:
         """Let the version before answer again, at once."""
-        store.known_versions(model)
+        store.require_versions(model)
         by, reason = current_author(), body.reason or NO_REASON
-        changed = rollout.change(store, model, lambda now: now.rollback(by=by, reason=reason))
+        changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return rollout_history(changed)
 
@@ -104,17 +105,17 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     @json_view(errors=(404, 409))
     def promote(model: str, body: PromotionRequest) -> RolloutHistory:
         """Let a version answer, once every model server gives the answers that it gave in training."""
-        store.known_versions(model)
+        store.require_versions(model)
         rollout_changes.promote(store, settings.serving, model, body, current_author())
-        return rollout_history(rollout.read(store, model))
+        return rollout_history(rollout.read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
     @json_view(errors=(404, 409))
     def change_rollout(model: str, body: RolloutRequest) -> RolloutHistory:
         """Give versions roles, or end them: a canary's share, a shadow, labels."""
-        store.known_versions(model)
+        store.require_versions(model)
         rollout_changes.change_roles(store, settings.serving, model, body, current_author())
-        return rollout_history(rollout.read(store, model))
+        return rollout_history(rollout.read_rollout(store, model))
 
     return views
 
@@ -136,14 +137,14 @@ def observed_counts(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, A
 
 def decision_record(store: Store, model: str, version: int) -> DecisionRecord:
     """Also of a version that was removed."""
-    manifest, now = retention.record(store, model, version), rollout.read(store, model)
+    manifest, now = read_record(store, model, version), rollout.read_rollout(store, model)
     known = {name: getattr(manifest, name) for name in DecisionRecord.model_fields.keys() & Manifest.model_fields}
-    changes = rollout.journal(store, model)
+    changes = rollout.read_history(store, model)
     return DecisionRecord(
         **known | {"input": manifest.input.model_dump()},
         stable=now.stable == version,
         loaded=version in now.loaded,
-        roles=[role for role, number in now.named.items() if number == version],
+        roles=[role for role, number in now.all_labels.items() if number == version],
         removed=version not in store.versions(model),
         changes=[change for change in changes if version in (change.version, change.detail.get("from"))],
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flask import Blueprint, request
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import IDEMPOTENCY_KEY_HEADER, MAX_BODY_BYTES, parse_idempotency_key
 from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
@@ -116,7 +116,7 @@ def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search"
     from modelyard.services.jobs import announced  # loads Celery
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = announced(principal.catalog(catalog.read(store.root)))
+    known = announced(principal.catalog(read_catalog(store.root)))
     planned = plan(body, known.find(body.model))
     number = choose_id(principal.own(key))
     return ledger.searches.add(number, body.model, current_author(), planned.model_dump(mode="json"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint
 
-from modelyard.models import catalog
+from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.json_body import Body
@@ -93,8 +93,8 @@ def check_job(store: Store, model: str, trigger: Trigger) -> None:
     """Raises what is wrong with a trigger's job; or that no trainer has announced what can be trained."""
     from modelyard.services.jobs import announced  # loads Celery
 
-    known = announced(current_principal().catalog(catalog.read(store.root)))
-    known.find(model).check(trigger.job.recipe, trigger.job.overrides)
+    known = announced(current_principal().catalog(read_catalog(store.root)))
+    known.find(model).check_recipe(trigger.job.recipe, trigger.job.overrides)
 
 
 def trigger_list(ledger: Ledger, model: str) -> TriggerList:

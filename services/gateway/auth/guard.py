@@ -54,9 +54,9 @@ class Forbidden(ModelyardError):
 class Guard:
     """One for the RSGI app and for Flask."""
 
-    def __init__(self, key_cache: KeyCache, metrics: Metrics, *, open_docs: bool = False) -> None:
+    def __init__(self, key_cache: KeyCache, metrics: Metrics, *, public_docs: bool = False) -> None:
         self.key_cache = key_cache
-        self._open_views = PROBES | (DOCUMENTS if open_docs else frozenset())
+        self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
         """Those that need no key."""
         self._open_paths = re.compile("(?!)")
         """Their paths; none before there is an application."""

@@ -1,6 +1,6 @@
-"""Which version answers, and its interface.
+"""Which version predicts, and its interface.
 
-Published versions are read from the store: rollout and manifest. Of any other SavedModel the model server says it.
+Published versions are read from the store: rollout and manifest. Others come from the model server.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import grpc
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry import batching_plan
 from modelyard.models.registry import rollout as rollouts
-from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.batching_plan import read_plans
+from modelyard.models.registry.rollout import Rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
 from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound, not_found_text
@@ -26,20 +26,20 @@ PLAN_FRESH_S = 1.0
 
 
 def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
-    """The version that answers: the pinned one, the labelled one, or the stable one or its canary, if there is one.
+    """The version that predicts: the pinned one, the labelled one, or the stable one or its canary, if there is one.
 
     Args:
         key: of the client: the same key gets the same version as long as its canary's share does not fall.
 
     Raises:
-        InvalidRequest: no version bears the label; in TensorFlow Serving's words.
+        InvalidRequest: no version bears the label; with TensorFlow Serving's text.
     """
     if pinned is not None:
         return pinned
     if label is not None:
-        if label not in rollout.named:
+        if label not in rollout.all_labels:
             raise InvalidRequest(f"Unrecognized servable version label: {label}")
-        return rollout.named[label]
+        return rollout.all_labels[label]
     canary = rollout.canary
     if canary and 100 * draw_share(canary.version, key) < canary.percent:
         return canary.version
@@ -97,12 +97,12 @@ class PublishedVersions:
         cached = self._rollouts.get(model)
         try:
             path = cached.path if cached else str(self._store.folder(model) / rollouts.FILE)
-            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than asking
+            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than the call
         except (FileNotFoundError, UnknownName):
             return None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if cached is None or cached.stamp != stamp:
-            cached = self._rollouts[model] = CachedRollout(path, stamp, rollouts.read(self._store, model))
+            cached = self._rollouts[model] = CachedRollout(path, stamp, read_rollout(self._store, model))
         return cached.rollout
 
     def interface(self, model: str, version: int) -> Interface | None:
@@ -114,7 +114,7 @@ class PublishedVersions:
             found = cached or published_interface(self._store.manifest(model, version))
         except UnknownName:
             return None
-        plan = batching_plan.read(self._store, model).plans.get(version)
+        plan = read_plans(self._store, model).plans.get(version)
         found = replace(found, max_batch=plan.max_batch if plan else None)
         self._interfaces[model, version] = (time.monotonic(), found)
         return found

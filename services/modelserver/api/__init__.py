@@ -1,1 +1,1 @@
-"""The gRPC services that the model server offers."""
+"""The gRPC services of the model server."""

@@ -14,21 +14,21 @@ SERVICES = (
     "PredictionService",
     "ModelService",
 )
-"""Names that can be asked for: the server as a whole, gRPC's full names, and the short ones of TensorFlow Serving."""
+"""Names of services: the whole server, gRPC's full names, and the short names of TensorFlow Serving."""
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
 
 class Health(health.HealthServicer):  # type: ignore[misc]  # grpc ships no types
-    """The standard servicer, whose open watches do not outlast the server."""
+    """The standard servicer; open watches end with the server."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._watching = threading.Lock()
+        self._watches_lock = threading.Lock()  # the base class has a `_lock` of its own
         self._watches: set[Callable[[Any], None]] = set()
-        self.report(Status.NOT_SERVING)
+        self.set_status(Status.NOT_SERVING)
 
-    def report(self, status: int) -> None:
+    def set_status(self, status: int) -> None:
         for service in SERVICES:
             self.set(service, status)
 
@@ -38,20 +38,20 @@ class Health(health.HealthServicer):  # type: ignore[misc]  # grpc ships no type
         context: grpc.ServicerContext,
         send_response_callback: Callable[[Any], None],
     ) -> None:
-        """Streams the status and its changes; takes no thread while nothing changes."""
-        with self._watching:
+        """Streams the status and its changes; uses no thread in between."""
+        with self._watches_lock:
             self._watches.add(send_response_callback)
         context.add_callback(lambda: self._forget(send_response_callback))
         super().Watch(request, context, send_response_callback)
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Reports NOT_SERVING for good, and ends every watch after that: a watch would otherwise hold the drain."""
         self.enter_graceful_shutdown()
-        with self._watching:
+        with self._watches_lock:
             watches = tuple(self._watches)
         for send in watches:
             send(None)
 
     def _forget(self, send: Callable[[Any], None]) -> None:
-        with self._watching:
+        with self._watches_lock:
             self._watches.discard(send)

@@ -1,4 +1,4 @@
-"""``tensorflow.serving.PredictionService``: requests to the version they mean, and its name into the answers."""
+"""``tensorflow.serving.PredictionService``: finds the requested version, runs it, names it in the response."""
 
 from functools import partial
 
@@ -12,73 +12,75 @@ from modelyard.models.tfserving.messages import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from modelyard.services.modelserver.errors import Refused, answering
+from modelyard.services.modelserver.errors import Refused, handle_errors
 from modelyard.services.modelserver.inference.classify import classify
-from modelyard.services.modelserver.inference.multi_inference import infer
+from modelyard.services.modelserver.inference.multi_inference import run_multi_inference
 from modelyard.services.modelserver.inference.predict import predict
 from modelyard.services.modelserver.inference.regress import regress
 from modelyard.services.modelserver.lifecycle.registry import Registry
-from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, Rules
+from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, RequestOptions
 
 SIGNATURE_DEF = "signature_def"
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped, generated
-    """Answers from whatever the registry serves. The last look at whether the caller waits is right before a run."""
+    """Runs versions of the registry. Right before a run it checks that the call is still active."""
 
-    def __init__(self, registry: Registry, rules: Rules) -> None:
+    def __init__(self, registry: Registry, options: RequestOptions) -> None:
         self._registry = registry
-        self._rules = rules
+        self._options = options
 
-    @answering
+    @handle_errors
     def Predict(  # noqa: N802 - the protocol's name
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs one signature."""
-        with self._registry.borrow(request.model_spec) as version:
-            waiting = partial(require_waiting_caller, context)
-            response = predict(version.servable, request, self._rules, waiting)
+        with self._registry.acquire_version(request.model_spec) as version:
+            check_cancelled = partial(require_active_call, context)
+            response = predict(version.servable, request, self._options, check_cancelled)
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version.number
         return response
 
-    @answering
+    @handle_errors
     def Classify(  # noqa: N802 - the protocol's name
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> classification_pb2.ClassificationResponse:
         """Runs a classification signature on serialized examples."""
         response = classification_pb2.ClassificationResponse()
-        with self._registry.borrow(request.model_spec) as version:
-            waiting = partial(require_waiting_caller, context)
-            response.result.CopyFrom(classify(version.servable, request, self._rules, waiting))
-        _sign(response.model_spec, request.model_spec, version.number)
+        with self._registry.acquire_version(request.model_spec) as version:
+            check_cancelled = partial(require_active_call, context)
+            response.result.CopyFrom(classify(version.servable, request, self._options, check_cancelled))
+        _fill_model_spec(response.model_spec, request.model_spec, version.number)
         return response
 
-    @answering
+    @handle_errors
     def Regress(  # noqa: N802 - the protocol's name
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> regression_pb2.RegressionResponse:
         """Runs a regression signature on serialized examples."""
         response = regression_pb2.RegressionResponse()
-        with self._registry.borrow(request.model_spec) as version:
-            waiting = partial(require_waiting_caller, context)
-            response.result.CopyFrom(regress(version.servable, request, self._rules, waiting))
-        _sign(response.model_spec, request.model_spec, version.number)
+        with self._registry.acquire_version(request.model_spec) as version:
+            check_cancelled = partial(require_active_call, context)
+            response.result.CopyFrom(regress(version.servable, request, self._options, check_cancelled))
+        _fill_model_spec(response.model_spec, request.model_spec, version.number)
         return response
 
-    @answering
+    @handle_errors
     def MultiInference(  # noqa: N802 - the protocol's name
         self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
     ) -> inference_pb2.MultiInferenceResponse:
-        """Runs several such signatures of one model at once; the first task says which version."""
+        """Runs several such signatures of one model at once; the first task names the version."""
         spec = request.tasks[0].model_spec if request.tasks else predict_pb2.PredictRequest().model_spec
-        with self._registry.borrow(spec) as version:
-            response = infer(version.servable, request, self._rules, partial(require_waiting_caller, context))
+        with self._registry.acquire_version(spec) as version:
+            response = run_multi_inference(
+                version.servable, request, self._options, partial(require_active_call, context)
+            )
         for result in response.results:
             result.model_spec.version.value = version.number
         return response
 
-    @answering
+    @handle_errors
     def GetModelMetadata(  # noqa: N802 - the protocol's name
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -86,24 +88,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         del context
         if not request.HasField("model_spec"):
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
-        check_fields(request.metadata_field)
+        check_metadata_fields(request.metadata_field)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self._registry.borrow(request.model_spec) as version:
+        with self._registry.acquire_version(request.model_spec) as version:
             response.metadata[SIGNATURE_DEF].Pack(version.servable.signature_defs)
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version.number
         return response
 
 
-def _sign(answer: predict_pb2.PredictResponse, asked: predict_pb2.PredictRequest, version: int) -> None:
-    """Fills in which model, signature and version answered. Both arguments are ``ModelSpec``s."""
-    answer.name = asked.name
-    answer.signature_name = asked.signature_name or DEFAULT_SIGNATURE
-    answer.version.value = version
+def _fill_model_spec(filled: predict_pb2.PredictResponse, requested: predict_pb2.PredictRequest, version: int) -> None:
+    """Fills in the model, signature and version of a response. Both arguments are ``ModelSpec``s."""
+    filled.name = requested.name
+    filled.signature_name = requested.signature_name or DEFAULT_SIGNATURE
+    filled.version.value = version
 
 
-def require_waiting_caller(context: grpc.ServicerContext) -> None:
-    """Refuses work whose caller cancelled or whose deadline has passed: nobody would get the answer.
+def require_active_call(context: grpc.ServicerContext) -> None:
+    """Refuses a call that was cancelled or whose deadline has passed.
 
     grpc drops calls that ended while they waited for a thread; this covers the time since then.
     """
@@ -114,7 +116,7 @@ def require_waiting_caller(context: grpc.ServicerContext) -> None:
         raise Refused(grpc.StatusCode.CANCELLED, "the call was cancelled before the model was run")
 
 
-def check_fields(fields: list[str]) -> None:
+def check_metadata_fields(fields: list[str]) -> None:
     if not fields:
         message = "GetModelMetadataRequest must specify at least one metadata_field"
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)

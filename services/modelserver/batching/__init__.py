@@ -1,1 +1,1 @@
-"""Calls that come at the same time share one run."""
+"""Batching: concurrent calls share one run."""

@@ -1,4 +1,4 @@
-"""Calls joined into one run: their rows side by side going in, and each its own rows coming out. Pure functions.
+"""Joins calls into one run and splits its outputs. Pure functions.
 
 Source of the rules: tensorflow/serving ``batching/batching_session.cc`` and ``batching/batching_util.cc``.
 """
@@ -9,33 +9,33 @@ from dataclasses import replace
 import numpy as np
 
 from modelyard.models.types import Array
-from modelyard.services.modelserver.runtime.tensor import ITEM_BYTES, STRING, Tensor, joined
+from modelyard.services.modelserver.runtime.tensor import ITEM_BYTES, STRING, Tensor, concatenate_tensors
 
 Feeds = Mapping[str, Tensor]
 """Values by tensor name."""
 
 _ITEM_TYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
-"""By size: padding copies elements and never looks at them."""
+"""Element types by size: padding copies elements without interpreting them."""
 
 
-def rows_of(feeds: Feeds) -> int | None:
-    """The number of rows that all inputs have; None if they have none in common, so that nothing can be joined."""
+def count_rows(feeds: Feeds) -> int | None:
+    """The number of rows that all inputs have; None if they differ, so that the call cannot be joined."""
     sizes = {tensor.shape[0] if tensor.shape else 0 for tensor in feeds.values()}
     return sizes.pop() or None if len(sizes) == 1 else None
 
 
-def likeness(feeds: Feeds, *, padded: bool) -> tuple[object, ...]:
-    """Calls of equal likeness can be joined: same types, and same dimensions but the first, or as many, ``padded``."""
+def make_batch_key(feeds: Feeds, *, padded: bool) -> tuple[object, ...]:
+    """Calls with equal keys can be joined: same types, and same inner dimensions, or ``padded`` as many of them."""
     return tuple((tensor.dtype, len(tensor.shape) if padded else tensor.shape[1:]) for tensor in feeds.values())
 
 
-def merged(calls: Sequence[Feeds], rows: int, *, padded: bool) -> Feeds:
-    """The inputs of one run of ``rows`` rows; those that no call has are copies of the last call's first row."""
+def merge_calls(calls: Sequence[Feeds], rows: int, *, padded: bool) -> Feeds:
+    """The inputs of one run of ``rows`` rows; missing rows are copies of the last call's first row."""
     return {name: _merged([call[name] for call in calls], rows, padded=padded) for name in calls[0]}
 
 
-def split(outputs: Sequence[Tensor], sizes: Sequence[int], rows: int) -> list[list[Tensor]] | None:
-    """Each call's share of the outputs; None if an output has not ``rows`` rows, so that nobody knows whose is what."""
+def split_outputs(outputs: Sequence[Tensor], sizes: Sequence[int], rows: int) -> list[list[Tensor]] | None:
+    """Each call's share of the outputs; None if an output does not have ``rows`` rows, so that it cannot be split."""
     if any(not output.shape or output.shape[0] != rows for output in outputs):
         return None
     shares, start = [], 0
@@ -45,8 +45,8 @@ def split(outputs: Sequence[Tensor], sizes: Sequence[int], rows: int) -> list[li
     return shares
 
 
-def next_size(rows: int, allowed: Sequence[int]) -> int:
-    """The smallest allowed batch size for so many rows."""
+def round_up_size(rows: int, allowed: Sequence[int]) -> int:
+    """The smallest allowed batch size for so many rows; the rows themselves if there is none."""
     return next((size for size in allowed if size >= rows), rows)
 
 
@@ -55,7 +55,7 @@ def _merged(parts: Sequence[Tensor], rows: int, *, padded: bool) -> Tensor:
         largest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
         parts = [_padded(part, largest) for part in parts]
     missing = rows - sum(part.shape[0] for part in parts)
-    return joined([*parts, *[parts[-1].rows(0, 1)] * missing])
+    return concatenate_tensors([*parts, *[parts[-1].rows(0, 1)] * missing])
 
 
 def _padded(tensor: Tensor, inner: tuple[int, ...]) -> Tensor:

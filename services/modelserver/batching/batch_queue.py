@@ -1,8 +1,8 @@
 """Threads that run batches, and the queues of calls that they serve. Knows nothing of tensors.
 
-After tensorflow/core/kernels/batching_util ``shared_batch_scheduler.h``: one queue for each version and signature, all
-queues served in turn by the same threads. A queue holds batches; a batch is taken when it is full, when another stands
-behind it, or when its time is up.
+As in tensorflow/core/kernels/batching_util ``shared_batch_scheduler.h``: one queue for each version and signature, all
+queues served in turn by the same threads. A queue holds batches; a batch is taken when it is full, when another one is
+queued behind it, or when its timeout has passed.
 """
 
 import threading
@@ -40,10 +40,10 @@ class BatchQueue(Generic[T]):
         self._batches: deque[Batch[T]] = deque()
 
     def add(self, call: T, rows: int) -> None:
-        """Appends to the newest batch, or begins one.
+        """Appends to the newest batch, or starts one.
 
         Raises:
-            Refused: INVALID_ARGUMENT, larger than any batch may be; UNAVAILABLE, the queue is full.
+            Refused: INVALID_ARGUMENT, it has more rows than a batch may have; UNAVAILABLE, the queue is full.
         """
         if rows > self._limit:
             message = f"Task size {rows} is larger than maximum input batch size {self._limit}"
@@ -61,13 +61,14 @@ class BatchQueue(Generic[T]):
         return sum(batch.rows for batch in self._batches)
 
     def due(self) -> float | None:
-        """When the first batch is to be taken; None if there is none."""
+        """Time when the first batch is due; None if there is none."""
         if not self._batches:
             return None
         first = self._batches[0]
         return 0.0 if len(self._batches) > 1 or first.rows >= self._limit else first.due
 
-    def take(self) -> Sequence[T]:
+    def pop_batch(self) -> Sequence[T]:
+        """Removes the first batch and returns its calls."""
         return self._batches.popleft().calls
 
 
@@ -81,21 +82,21 @@ class BatchThreads:
             name = f"{parameters.thread_pool_name}-{number}"
             threading.Thread(target=self._serve, name=name, daemon=True).start()
 
-    def open(self, queue: "BatchQueue[T]") -> None:
+    def add_queue(self, queue: "BatchQueue[T]") -> None:
         with self._changed:
             self._queues.append(queue)  # type: ignore[arg-type]  # each queue processes only what was added to it
 
-    def close(self, queue: "BatchQueue[T]") -> None:
-        """Forgets a queue, in which no call waits any more."""
+    def remove_queue(self, queue: "BatchQueue[T]") -> None:
+        """Removes a queue that has no call left."""
         with self._changed:
             self._queues.remove(queue)  # type: ignore[arg-type]
 
-    def waiting_rows(self, queue: "BatchQueue[T]") -> int:
+    def queued_rows(self, queue: "BatchQueue[T]") -> int:
         """Rows of calls that no thread has taken yet."""
         with self._changed:
             return queue.rows
 
-    def add(self, queue: "BatchQueue[T]", call: T, rows: int) -> None:
+    def enqueue(self, queue: "BatchQueue[T]", call: T, rows: int) -> None:
         """Queues a call.
 
         Raises:
@@ -111,7 +112,7 @@ class BatchThreads:
             queue.process(calls)
 
     def _next(self) -> tuple[BatchQueue[object], Sequence[object]]:
-        """Waits for a batch that is due; the queue it comes from goes to the end of the line."""
+        """Waits for a batch that is due; its queue becomes the last in turn."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -120,5 +121,5 @@ class BatchThreads:
                 if ready is not None:
                     self._queues.remove(ready)
                     self._queues.append(ready)
-                    return ready, ready.take()
+                    return ready, ready.pop_batch()
                 self._changed.wait(min((due for due, _ in dues), default=now + 3600) - now)

@@ -29,38 +29,38 @@ class BatchingParameters:
     max_batch_size: int = 1000
     """Rows."""
     batch_timeout_micros: int = 0
-    """A batch waits at most so long for further calls after its first."""
+    """Maximum time that a batch waits for further calls after its first."""
     max_enqueued_batches: int = 10
-    """For each version and signature; calls beyond are refused."""
+    """Maximum for each version and signature; further calls are refused."""
     num_batch_threads: int = os.cpu_count() or 1
     thread_pool_name: str = "model_server_batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
-    """Ascending; a batch is filled up with copies of a row to the next of them. None means any size."""
+    """Ascending; a batch is padded with copies of a row to the next size. Empty: any size."""
     pad_variable_length_inputs: bool = False
-    """Fill up every dimension to the largest among the calls of a batch."""
+    """Whether inner dimensions are padded to the maximum among the calls of a batch."""
 
     def with_threads_of(self, other: "BatchingParameters") -> "BatchingParameters":
-        """Threads are shared by all models, so they are never a model's own choice."""
+        """These parameters with another's threads: all models share the threads."""
         return replace(self, num_batch_threads=other.num_batch_threads, thread_pool_name=other.thread_pool_name)
 
 
-def read(path: Path) -> BatchingParameters:
+def read_parameters(path: Path) -> BatchingParameters:
     """The parameters in a file.
 
     Raises:
-        InvalidConfig: it cannot be read or understood, or breaks a rule.
+        InvalidConfig: it cannot be read or parsed, or breaks a rule.
     """
     try:
-        return parse(path.read_text())
+        return parse_parameters(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"cannot read batching parameters: {error}") from error
 
 
-def parse(text: str) -> BatchingParameters:
-    """The parameters in a text; what it leaves out has its default.
+def parse_parameters(text: str) -> BatchingParameters:
+    """The parameters in a text, with defaults for missing fields.
 
     Raises:
-        InvalidConfig: with the place that cannot be parsed, or the rule that is broken.
+        InvalidConfig: the text has the place that cannot be parsed, or the rule that is broken.
     """
     try:
         found: Any = text_format.Parse(text, _message_class()())
@@ -79,10 +79,10 @@ def parse(text: str) -> BatchingParameters:
 
 
 def _check(parameters: BatchingParameters) -> None:
-    least: Mapping[str, int] = dict.fromkeys(NUMBERS, 1) | {"batch_timeout_micros": 0}
-    for name, smallest in least.items():
-        if getattr(parameters, name) < smallest:
-            raise InvalidConfig(f"{name} must be at least {smallest}, received {getattr(parameters, name)}")
+    minimums: Mapping[str, int] = dict.fromkeys(NUMBERS, 1) | {"batch_timeout_micros": 0}
+    for name, minimum in minimums.items():
+        if getattr(parameters, name) < minimum:
+            raise InvalidConfig(f"{name} must be at least {minimum}, received {getattr(parameters, name)}")
     sizes = parameters.allowed_batch_sizes
     if list(sizes) != sorted(set(sizes)) or (sizes and sizes[0] < 1):
         raise InvalidConfig(f"allowed_batch_sizes must be positive and ascending, received {list(sizes)}")

@@ -1,1 +1,1 @@
-"""Requests of each kind, run on one loaded version. No gRPC server in here."""
+"""Each kind of request, run on one loaded version. Knows no gRPC server."""

@@ -9,53 +9,51 @@ import grpc
 
 from modelyard.models.tfserving.messages import inference_pb2
 from modelyard.services.modelserver.errors import Refused
-from modelyard.services.modelserver.inference import (
-    classify as classification,
-)
-from modelyard.services.modelserver.inference import (
-    regress as regression,
-)
-from modelyard.services.modelserver.inference.examples import serialized
-from modelyard.services.modelserver.inference.signatures import invalid
+from modelyard.services.modelserver.inference import classify as classification
+from modelyard.services.modelserver.inference import regress as regression
+from modelyard.services.modelserver.inference.examples import invalid_argument, serialize_examples
 from modelyard.services.modelserver.runtime.servable import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
     REGRESS,
-    Rules,
+    CancelCheck,
+    RequestOptions,
     Servable,
-    Waiting,
 )
 
 METHODS: dict[str, tuple[ModuleType, str]] = {
     CLASSIFY: (classification, "classification_result"),
     REGRESS: (regression, "regression_result"),
 }
-"""Of each method: its ``tensors`` and ``result``, and the field of its answer."""
+"""Of each method: the module with its functions, and the field of its result."""
 
 
-def infer(
-    servable: Servable, request: inference_pb2.MultiInferenceRequest, rules: Rules, waiting: Waiting
+def run_multi_inference(
+    servable: Servable,
+    request: inference_pb2.MultiInferenceRequest,
+    options: RequestOptions,
+    check_cancelled: CancelCheck,
 ) -> inference_pb2.MultiInferenceResponse:
     """Runs all tasks; the caller fills in the version.
 
     Raises:
-        Refused: a task does not fit its signature or the other tasks; whatever TensorFlow says of the run.
+        Refused: a task does not fit its signature or the other tasks; TensorFlow's own error of the run.
     """
-    input_name, fetches = _plan(servable, request, rules)
-    examples = serialized(request.input)
-    answers = dict(zip(fetches, servable.run({input_name: examples}, fetches, waiting), strict=True))
+    input_name, fetches = _plan(servable, request, options)
+    examples = serialize_examples(request.input)
+    answers = dict(zip(fetches, servable.run({input_name: examples}, fetches, check_cancelled), strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE
         method, field = METHODS[task.method_name]
         filled = response.results.add()
-        getattr(filled, field).CopyFrom(method.result(servable.signatures[name], examples.shape[0], answers))
+        getattr(filled, field).CopyFrom(method.build_result(servable.signatures[name], examples.shape[0], answers))
         filled.model_spec.name, filled.model_spec.signature_name = task.model_spec.name, name
     return response
 
 
 def _plan(
-    servable: Servable, request: inference_pb2.MultiInferenceRequest, rules: Rules
+    servable: Servable, request: inference_pb2.MultiInferenceRequest, options: RequestOptions
 ) -> tuple[str, tuple[str, ...]]:
     """Names in the graph: of the one input, and of all outputs, sorted."""
     seen: set[str] = set()
@@ -65,25 +63,25 @@ def _plan(
         _check_model(request, task)
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE
         if name in seen:
-            raise invalid(f"Duplicate evaluation of signature: {name}")
+            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
         if name not in servable.signatures:
-            raise invalid(f"Requested signature not found in model graph: {name}")
+            raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if task.method_name not in METHODS:
             message = f"Unsupported signature method_name: {task.method_name}"
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
-        input_name, outputs = METHODS[task.method_name][0].tensors(servable.signatures[name], rules)
+        input_name, outputs = METHODS[task.method_name][0].find_tensors(servable.signatures[name], options)
         if inputs and inputs[0] != input_name:
-            raise invalid("Input tensor must be the same for all Signatures.")
+            raise invalid_argument("Input tensor must be the same for all Signatures.")
         inputs.append(input_name)
         fetches.update(outputs)
     if not inputs:
-        raise invalid("Found no inference tasks.")
+        raise invalid_argument("Found no inference tasks.")
     return inputs[0], tuple(sorted(fetches))
 
 
 def _check_model(request: inference_pb2.MultiInferenceRequest, task: inference_pb2.InferenceTask) -> None:
     if not task.model_spec.name:
-        raise invalid("Found ModelSpec with an empty model name.")
+        raise invalid_argument("Found ModelSpec with an empty model name.")
     if task.model_spec.name != request.tasks[0].model_spec.name:
-        raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")

@@ -16,40 +16,40 @@ from modelyard.services.modelserver.runtime.servable import (
     DEFAULT_SIGNATURE,
     PREDICT,
     REGRESS,
-    Rules,
+    CancelCheck,
+    RequestOptions,
     Servable,
     Signature,
     TensorInfo,
-    Waiting,
 )
 from modelyard.services.modelserver.runtime.tensor import Tensor
-from modelyard.services.modelserver.runtime.tensor_message import from_message, into_message
+from modelyard.services.modelserver.runtime.tensor_message import read_tensor, write_tensor
 
 
 def predict(
-    servable: Servable, request: predict_pb2.PredictRequest, rules: Rules, waiting: Waiting
+    servable: Servable, request: predict_pb2.PredictRequest, options: RequestOptions, check_cancelled: CancelCheck
 ) -> predict_pb2.PredictResponse:
     """Runs one signature; the caller fills in name and version.
 
     Raises:
         Refused: FAILED_PRECONDITION for an unknown signature; INVALID_ARGUMENT for inputs and outputs that do not fit
-            it; whatever TensorFlow says of the run.
+            it; TensorFlow's own error of the run.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
         raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    if rules.enable_signature_method_name_check:
+    if options.enable_signature_method_name_check:
         _check_method(signature)
     feeds = _feeds(signature, request.inputs)
     outputs = _outputs(signature, request.output_filter)
     fetches = tuple(sorted({info.name for info in outputs.values()}))
-    answers = dict(zip(fetches, servable.run(feeds, fetches, waiting), strict=True))
+    answers = dict(zip(fetches, servable.run(feeds, fetches, check_cancelled), strict=True))
     response = predict_pb2.PredictResponse()
     response.model_spec.signature_name = name
     for alias, info in outputs.items():
-        as_content = rules.enable_serialization_as_tensor_content
-        into_message(answers[info.name], response.outputs[alias], as_content=as_content)
+        as_content = options.enable_serialization_as_tensor_content
+        write_tensor(answers[info.name], response.outputs[alias], as_content=as_content)
     return response
 
 
@@ -87,7 +87,7 @@ def _value(signature: Signature, alias: str, info: TensorInfo, sent: Mapping[str
             f"provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
             f"{_list(signature.defaults)}"
         )
-    tensor = from_message(sent[alias])
+    tensor = read_tensor(sent[alias])
     if tensor is None:
         raise _invalid(f"tensor parsing error: {alias}")
     return tensor

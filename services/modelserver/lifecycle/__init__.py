@@ -1,1 +1,1 @@
-"""Which versions are wanted, loaded and unloaded."""
+"""Decides which versions are loaded and unloaded, and does it."""

@@ -17,7 +17,7 @@ from modelyard.services.modelserver.errors import InvalidConfig
 
 PLATFORM = "tensorflow"
 
-Policy = Callable[[Collection[int]], Collection[int]]
+VersionPolicy = Callable[[Collection[int]], Collection[int]]
 """Versions on disk -> versions wanted."""
 
 
@@ -27,7 +27,7 @@ class ModelEntry:
 
     name: str
     base_path: Path
-    wanted: Policy
+    policy: VersionPolicy
     labels: Mapping[str, int]
     """Version numbers by label."""
 
@@ -36,21 +36,21 @@ ModelSet = Mapping[str, ModelEntry]
 """The configured models by name."""
 
 
-def parse(text: str) -> ModelSet:
+def parse_config(text: str) -> ModelSet:
     """The models that a text-format ``ModelServerConfig`` names.
 
     Raises:
-        InvalidConfig: with the line that cannot be parsed, or the rule that an entry breaks.
+        InvalidConfig: the text has the line that cannot be parsed, or the rule that an entry breaks.
     """
     try:
         config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
         raise InvalidConfig(f"not a text-format ModelServerConfig: {error}") from error
-    return from_proto(config)
+    return read_config_message(config)
 
 
-def from_proto(config: model_server_config_pb2.ModelServerConfig) -> ModelSet:
-    """The models of a parsed configuration. An explicit empty list is a valid wish for no models; no list is not.
+def read_config_message(config: model_server_config_pb2.ModelServerConfig) -> ModelSet:
+    """The models of a parsed configuration. An explicit empty list means no models; a missing list is refused.
 
     Raises:
         InvalidConfig: the rule that an entry breaks.
@@ -64,15 +64,15 @@ def from_proto(config: model_server_config_pb2.ModelServerConfig) -> ModelSet:
     return models
 
 
-def single(name: str, base_path: str) -> ModelSet:
-    """The latest version of one model, as ``--model_name`` and ``--model_base_path`` ask for it.
+def make_single_model(name: str, base_path: str) -> ModelSet:
+    """The latest version of one model, as by ``--model_name`` and ``--model_base_path``.
 
     Raises:
         InvalidConfig: the path is not absolute.
     """
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
-    return from_proto(config)
+    return read_config_message(config)
 
 
 def _entry(proto: Any) -> ModelEntry:
@@ -85,32 +85,32 @@ def _entry(proto: Any) -> ModelEntry:
     return ModelEntry(
         name=proto.name,
         base_path=Path(proto.base_path),
-        wanted=_policy(proto.name, proto.model_version_policy),
+        policy=_policy(proto.name, proto.model_version_policy),
         labels=dict(proto.version_labels),
     )
 
 
-def _policy(name: str, proto: Any) -> Policy:
+def _policy(name: str, proto: Any) -> VersionPolicy:
     """An unset policy means the latest version only."""
     choice = proto.WhichOneof("policy_choice")
     if choice == "all":
-        return everything
+        return select_all
     if choice == "specific":
-        return partial(specific, frozenset(proto.specific.versions))
+        return partial(select_specific, frozenset(proto.specific.versions))
     if choice == "latest" and proto.latest.num_versions < 1:
         raise InvalidConfig(f"latest.num_versions of {name} must be at least 1, received 0")
-    return partial(latest, proto.latest.num_versions or 1)
+    return partial(select_latest, proto.latest.num_versions or 1)
 
 
-def everything(on_disk: Collection[int]) -> Collection[int]:
+def select_all(on_disk: Collection[int]) -> Collection[int]:
     return on_disk
 
 
-def specific(versions: frozenset[int], on_disk: Collection[int]) -> Collection[int]:
-    """The named versions, on disk or not: one that is missing is then refused by name instead of passed over."""
+def select_specific(versions: frozenset[int], on_disk: Collection[int]) -> Collection[int]:
+    """The named versions, on disk or not: a missing one is then reported by name."""
     del on_disk
     return versions
 
 
-def latest(count: int, on_disk: Collection[int]) -> Collection[int]:
+def select_latest(count: int, on_disk: Collection[int]) -> Collection[int]:
     return sorted(on_disk)[-count:]

@@ -1,4 +1,4 @@
-"""What is configured now, whether it came from the file or from a reload call. Named after TF Serving's ServerCore."""
+"""The present configuration, from the file or from a reload call. Named after TF Serving's ServerCore."""
 
 import threading
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.lifecycle.config import ModelEntry, ModelSet
 from modelyard.services.modelserver.lifecycle.reconciler import Reconciler
 from modelyard.services.modelserver.lifecycle.registry import Registry, State
-from modelyard.services.modelserver.lifecycle.source import candidates
+from modelyard.services.modelserver.lifecycle.source import find_candidates
 
 log = structlog.get_logger()
 
 
 class ServerCore:
-    """The configured models, and their way into the registry."""
+    """Holds the configured models, and has the reconciler load them."""
 
     def __init__(self, registry: Registry, reconciler: Reconciler, *, early_labels: bool = False) -> None:
         """``early_labels``: a label that is new, or stays where it is, may name a version that is not AVAILABLE."""
@@ -27,7 +27,7 @@ class ServerCore:
         self._models: ModelSet = {}
 
     def apply(self, models: ModelSet) -> None:
-        """Replaces the configured models: those absent are unloaded, new versions begin to load.
+        """Replaces the configured models: models left out are unloaded, new versions start to load.
 
         Raises:
             Refused: FAILED_PRECONDITION, a label would move to a version that is not AVAILABLE; nothing was changed.
@@ -36,41 +36,41 @@ class ServerCore:
             for entry in models.values():
                 self._check_labels(entry)
             self._models = models
-            self._registry.label({name: entry.labels for name, entry in models.items()})
-            self._aspire(retry_failed=True)
+            self._registry.set_labels({name: entry.labels for name, entry in models.items()})
+            self._set_aspired(retry_failed=True)
         log.info("config_applied", models=sorted(models))
 
     def rescan(self) -> None:
-        """Looks at the version folders again."""
+        """Scans the version folders again."""
         with self._applying:
-            self._aspire(retry_failed=False)
+            self._set_aspired(retry_failed=False)
 
-    def wait_settled(self, still_wanted: Callable[[], bool], names: frozenset[str] | None = None) -> bool:
-        """Waits until the wanted versions of these models (all, if None) have been tried; False if given up before."""
-        return self._reconciler.wait_settled(frozenset(self._models) if names is None else names, still_wanted)
+    def wait_until_settled(self, is_wanted: Callable[[], bool], names: frozenset[str] | None = None) -> bool:
+        """Waits until the wanted versions of these models (all, if None) were tried; False if it stopped before."""
+        return self._reconciler.wait_until_settled(frozenset(self._models) if names is None else names, is_wanted)
 
-    def reload(self, models: ModelSet, still_wanted: Callable[[], bool]) -> None:
+    def reload(self, models: ModelSet, is_wanted: Callable[[], bool]) -> None:
         """``apply()``, then waits for the models that are new, as TensorFlow Serving does, and for no others.
 
         Raises:
-            Refused: as ``apply()``; UNKNOWN, new models did not become available; DEADLINE_EXCEEDED, the caller left.
+            Refused: as ``apply()``; UNKNOWN, new models did not become available; DEADLINE_EXCEEDED, the call ended.
         """
-        new = frozenset(name for name in models if not self._registry.available(name))
+        new = frozenset(name for name in models if not self._registry.available_versions(name))
         self.apply(models)
-        if not self.wait_settled(still_wanted, new):
+        if not self.wait_until_settled(is_wanted, new):
             raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "applied, but new models are still loading")
-        failed = sorted(name for name in new if not self._registry.available(name))
+        failed = sorted(name for name in new if not self._registry.available_versions(name))
         if failed:
             message = f"{len(failed)} servable(s) did not become available: {{{', '.join(map(self._cause, failed))}}}"
             raise Refused(grpc.StatusCode.UNKNOWN, message)
 
-    def _aspire(self, *, retry_failed: bool) -> None:
-        aspired = {name: candidates(entry) for name, entry in self._models.items()}
+    def _set_aspired(self, *, retry_failed: bool) -> None:
+        aspired = {name: find_candidates(entry) for name, entry in self._models.items()}
         self._reconciler.aspire(aspired, retry_failed=retry_failed)
 
     def _check_labels(self, entry: ModelEntry) -> None:
         """A model that does not serve yet may name versions that are about to load."""
-        available = self._registry.available(entry.name)
+        available = self._registry.available_versions(entry.name)
         bound = self._registry.labels(entry.name)
         for label, version in entry.labels.items():
             early = self._early_labels and bound.get(label, version) == version

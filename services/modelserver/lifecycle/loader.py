@@ -1,5 +1,6 @@
-"""Makes one version folder ready to answer: verified, loaded, warmed up."""
+"""Loads a version folder: verifies it, loads it with TensorFlow, and warms it up."""
 
+import gc
 import os
 import sys
 import threading
@@ -13,38 +14,41 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import manifest
 from modelyard.models.registry.store import checksums
-from modelyard.services.modelserver.batching import parameters as batching_parameters
+from modelyard.models.tfserving.messages import config_pb2
 from modelyard.services.modelserver.batching.batch_queue import BatchThreads
-from modelyard.services.modelserver.batching.batched import batched
-from modelyard.services.modelserver.batching.parameters import BatchingParameters
+from modelyard.services.modelserver.batching.batched_run import add_batching
+from modelyard.services.modelserver.batching.parameters import PER_MODEL_FILE, BatchingParameters, read_parameters
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
-from modelyard.services.modelserver.lifecycle import runtime, tfrecord, warmup
+from modelyard.services.modelserver.lifecycle import tfrecord, warmup
 from modelyard.services.modelserver.lifecycle.reconciler import Load
-from modelyard.services.modelserver.runtime import saved_model
+from modelyard.services.modelserver.runtime.saved_model import Runtime, load_saved_model
 from modelyard.services.modelserver.runtime.servable import Servable
+from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC, library_path
 from modelyard.services.modelserver.settings import Settings
 
 LOADING_NICENESS = 10
 """A tenth of a normal thread's share where both compete; a load of 0.2 s then takes about 2 s on a busy machine."""
+CALLERS_THREAD = -1
+"""``RunOptions.inter_op_thread_pool``: run every operation in the thread that calls."""
 
 log = structlog.get_logger()
 
 
-def start(settings: Settings) -> Load:
+def start_loader(settings: Settings) -> Load:
     """Loads the TensorFlow library and returns the function that loads versions with it.
 
     Raises:
-        InvalidConfig: the batching parameters cannot be read or followed.
+        InvalidConfig: the batching parameters cannot be read or applied.
     """
-    join = batching_of(settings)
-    started = runtime.start(settings.intra_op_threads, settings.inter_op_threads)
+    join = make_batching(settings)
+    started = start_runtime(settings.intra_op_threads, settings.inter_op_threads)
     tags = settings.saved_model_tags.split(",")
 
     def load(folder: Path) -> Servable:
         if not folder.is_dir():
             raise Refused(grpc.StatusCode.NOT_FOUND, "the version's folder does not exist")
-        verify(folder)
-        servable = saved_model.load(started, folder, tags)
+        verify_manifest(folder)
+        servable = load_saved_model(started, folder, tags)
         try:
             _warm_up(servable, folder, settings)
             return join(servable, folder)
@@ -52,40 +56,62 @@ def start(settings: Settings) -> Load:
             servable.close()
             raise
         finally:
-            _stand_back()
+            _lower_priority()
 
     return load
 
 
-def _stand_back() -> None:
-    """Lets predictions go before this thread's further loads; on Linux niceness belongs to the thread.
+def start_runtime(intra_op_threads: int, inter_op_threads: int) -> Runtime:
+    """Loads the TensorFlow library.
 
-    Not before the first load, whose new TensorFlow threads inherit it for good.
+    0 threads is our choice, made by measurement: one thread within an operation, and operations one after another in
+    the thread of the call. Calls then run side by side on as many cores as there are, and none pays for hand-overs
+    between threads (docs/decisions/0010). More threads serve a single large call sooner.
+
+    Objects that are alive now are exempted from garbage collection: they stay for good.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads or 1,
+        inter_op_parallelism_threads=inter_op_threads or 1,
+        gpu_options=config_pb2.GPUOptions(allow_growth=True),  # a trainer may need the rest of the GPU's memory
+    )
+    options = config_pb2.RunOptions(inter_op_thread_pool=0 if inter_op_threads else CALLERS_THREAD)
+    runtime = Runtime(TensorFlowC(library_path()), config.SerializeToString(), options.SerializeToString())
+    gc.collect()
+    gc.freeze()
+    return runtime
+
+
+def _lower_priority() -> None:
+    """Gives predictions priority over this thread's further loads; on Linux niceness belongs to the thread.
+
+    Only after the first load, whose new TensorFlow threads would inherit it for good.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
 
 
-def batching_of(settings: Settings) -> Callable[[Servable, Path], Servable]:
-    """What makes a version join its calls, as the flags say.
+def make_batching(settings: Settings) -> Callable[[Servable, Path], Servable]:
+    """The function that adds batching to a version, as the flags say.
 
     Raises:
-        InvalidConfig: the parameters cannot be read or followed.
+        InvalidConfig: the parameters cannot be read or applied.
     """
     if not settings.enable_batching:
         return lambda servable, _: servable
     given = settings.batching_parameters_file
-    common = batching_parameters.read(given) if given else BatchingParameters()
+    common = read_parameters(given) if given else BatchingParameters()
     threads = BatchThreads(common)
 
     def join(servable: Servable, folder: Path) -> Servable:
-        own = folder / batching_parameters.PER_MODEL_FILE
+        own = folder / PER_MODEL_FILE
         if not settings.enable_per_model_batching_parameters:
-            return batched(servable, common, threads)
+            return add_batching(servable, common, threads)
         if not own.exists():
             return servable
         try:
-            return batched(servable, batching_parameters.read(own).with_threads_of(common), threads)
+            return add_batching(servable, read_parameters(own).with_threads_of(common), threads)
         except InvalidConfig as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{own.name}: {error}") from error
 
@@ -96,22 +122,22 @@ def _warm_up(servable: Servable, folder: Path, settings: Settings) -> None:
     recorded = folder / warmup.FILE
     if settings.enable_model_warmup and recorded.exists():
         times = settings.num_request_iterations_for_warmup or 1
-        warmup.warm_up(servable, tfrecord.records(recorded), settings.rules, times)
+        warmup.warm_up(servable, tfrecord.read_records(recorded), settings.request_options, times)
 
 
-def verify(folder: Path) -> None:
+def verify_manifest(folder: Path) -> None:
     """Compares a version with its manifest, if it has one. Only the checksums are read, so that later formats load too.
 
     Raises:
-        Refused: DATA_LOSS, with the first file that is missing, extra or changed.
+        Refused: DATA_LOSS; the text has the first file that is missing, extra or changed.
     """
     path = folder / manifest.FILE
     if not path.exists():
         return
     try:
-        promised = orjson.loads(path.read_bytes())["files"].items()
+        expected = orjson.loads(path.read_bytes())["files"].items()
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(grpc.StatusCode.DATA_LOSS, f"{manifest.FILE} is damaged: {error}") from error
-    wrong = sorted({name for name, _ in set(promised) ^ set(checksums(folder).items())})
+    wrong = sorted({name for name, _ in set(expected) ^ set(checksums(folder).items())})
     if wrong:
         raise Refused(grpc.StatusCode.DATA_LOSS, f"checksum mismatch: {wrong[0]} is missing, extra or changed")

@@ -1,6 +1,6 @@
-"""What to do next so that the wanted versions serve and no model ever stops answering meanwhile. Pure decisions.
+"""Chooses the next load or unload, so that no model stops answering on the way. Pure decisions.
 
-After TensorFlow Serving's ``core/availability_preserving_policy.cc``: a version that is no longer wanted goes only when
+As in TensorFlow Serving's ``core/availability_preserving_policy.cc``: a version that is no longer wanted goes only when
 a wanted one is AVAILABLE, or when its model was taken out of the configuration. Unlike there, a model for which nothing
 is wanted any more (a missing or empty base path, an empty ``specific {}``) keeps what it has.
 """
@@ -31,8 +31,8 @@ class Attempt:
 Attempts = Mapping[Key, Attempt]
 
 
-def droppable(aspired: Aspired, states: States) -> Iterator[Key]:
-    """AVAILABLE versions that may be withdrawn now, lowest first."""
+def find_unloadable(aspired: Aspired, states: States) -> Iterator[Key]:
+    """AVAILABLE versions that may be unloaded now, lowest first."""
     for name, versions in states.items():
         wanted = aspired.get(name)
         if wanted is None or any(_is(versions, number, State.AVAILABLE) for number in wanted):
@@ -41,10 +41,10 @@ def droppable(aspired: Aspired, states: States) -> Iterator[Key]:
                     yield name, number
 
 
-def next_load(aspired: Aspired, states: States, attempts: Attempts, now: float) -> Key | None:
+def choose_load(aspired: Aspired, states: States, attempts: Attempts, now: float) -> Key | None:
     """The version to load now; None if there is none.
 
-    Models that answer nothing yet come first, then each model's highest version; versions that failed before come last.
+    Models without an AVAILABLE version come first, then each model's highest version; versions that failed come last.
     """
     due = [key for key in _loadable(aspired, states) if key not in attempts or _due(aspired, attempts[key], key, now)]
 
@@ -56,14 +56,14 @@ def next_load(aspired: Aspired, states: States, attempts: Attempts, now: float) 
     return min(due, key=urgency, default=None)
 
 
-def next_retry(aspired: Aspired, attempts: Attempts) -> float | None:
-    """When the next retry is due; None if none is."""
+def find_retry_time(aspired: Aspired, attempts: Attempts) -> float | None:
+    """Time when the next retry is due; None if there is none."""
     times = [attempt.retry_at for (name, number), attempt in attempts.items() if number in aspired.get(name, {})]
     return min((time for time in times if time != float("inf")), default=None)
 
 
-def settled(aspired: Aspired, states: States, attempts: Attempts) -> bool:
-    """Every wanted version is AVAILABLE or was tried and failed."""
+def is_settled(aspired: Aspired, states: States, attempts: Attempts) -> bool:
+    """Whether every wanted version is AVAILABLE or has failed."""
     return all(
         _is(states.get(name, {}), number, State.AVAILABLE) or (name, number) in attempts
         for name, versions in aspired.items()

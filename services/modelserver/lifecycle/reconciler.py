@@ -1,7 +1,7 @@
-"""The load thread: brings what serves in line with what is wanted, one load at a time.
+"""The load thread: loads and unloads versions until the wanted ones serve, one load at a time.
 
-``aspire()`` may be called from any thread at any moment, also in the middle of a load; the thread looks at the newest
-wish after every step. Predictions of other versions go on throughout.
+``aspire()`` may be called from any thread at any time, also during a load; the thread reads the newest wanted versions
+after every step. Predictions of other versions continue throughout.
 """
 
 import threading
@@ -12,26 +12,28 @@ from pathlib import Path
 
 import structlog
 
-from modelyard.services.modelserver.errors import Refused, unforeseen
-from modelyard.services.modelserver.lifecycle import plan
-from modelyard.services.modelserver.lifecycle.plan import Aspired, Attempt, Key
-from modelyard.services.modelserver.lifecycle.registry import (
-    Registry,
-    ServedVersion,
-    State,
-    VersionState,
+from modelyard.services.modelserver.errors import Refused, wrap_error
+from modelyard.services.modelserver.lifecycle.plan import (
+    Aspired,
+    Attempt,
+    Key,
+    choose_load,
+    find_retry_time,
+    find_unloadable,
+    is_settled,
 )
+from modelyard.services.modelserver.lifecycle.registry import Registry, ServedVersion, State, VersionState
 from modelyard.services.modelserver.lifecycle.source import Candidate
 from modelyard.services.modelserver.runtime.servable import Servable
 
 Load = Callable[[Path], Servable]
-"""Makes a version folder ready to answer; raises ``Refused`` with the cause if it cannot."""
+"""Loads a version folder; raises ``Refused`` with the cause if it cannot."""
 
 log = structlog.get_logger()
 
 
 class Reconciler:
-    """Loads, retries and unloads versions until the registry serves what was last asked for."""
+    """Loads, retries and unloads versions until the registry serves the wanted ones."""
 
     def __init__(self, registry: Registry, max_retries: int, retry_interval_s: float) -> None:
         self._registry = registry
@@ -44,27 +46,27 @@ class Reconciler:
         self._stopping = False
 
     def aspire(self, aspired: Aspired, *, retry_failed: bool) -> None:
-        """Sets the wanted versions. With ``retry_failed``, versions that had failed get a full set of tries again."""
+        """Sets the wanted versions. With ``retry_failed``, failed versions get all their tries again."""
         with self._changed:
             if aspired == self._aspired and not retry_failed:
                 return
             self._aspired = aspired
             kept = {} if retry_failed else self._attempts
             self._attempts = {key: kept[key] for key in kept if key[1] in aspired.get(key[0], {})}
-            self._announce()
+            self._mark_started()
             self._changed.notify_all()
 
-    def wait_settled(self, names: frozenset[str], still_wanted: Callable[[], bool]) -> bool:
-        """Waits until every wanted version of these models is AVAILABLE or has failed; False if given up before."""
+    def wait_until_settled(self, names: frozenset[str], is_wanted: Callable[[], bool]) -> bool:
+        """Waits until every wanted version of these models is AVAILABLE or has failed; False if it stopped before."""
         with self._changed:
             while not self._is_settled(names):
-                if self._stopping or not still_wanted():
+                if self._stopping or not is_wanted():
                     return False
-                self._changed.wait(0.1)  # looks at the caller's deadline in between
+                self._changed.wait(0.1)  # checks the caller's deadline in between
             return True
 
     def stop(self) -> None:
-        """Ends ``run()`` after the step it is at. What serves goes on serving."""
+        """Ends ``run()`` after its present step. Loaded versions keep serving."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -74,62 +76,62 @@ class Reconciler:
         while not self._stopping:
             step = self._next_step(load)
             if step is None:
-                self._rest()
+                self._wait()
                 continue
             step()
             with self._changed:
                 self._changed.notify_all()
 
-    # --- deciding ---------------------------------------------------------------------------------------------------
+    # --- decisions --------------------------------------------------------------------------------------------------
 
     def _next_step(self, load: Load) -> Callable[[], None] | None:
         with self._changed:
             if self._idle:
                 (name, number), servable = self._idle.popleft()
-                return lambda: self._end(name, number, servable)
-            if drop := next(plan.droppable(self._aspired, self._registry.states), None):
-                return lambda: self._drop(*drop)
-            key = plan.next_load(self._aspired, self._registry.states, self._attempts, time.monotonic())
+                return lambda: self._unload(name, number, servable)
+            if drop := next(find_unloadable(self._aspired, self._registry.states), None):
+                return lambda: self._withdraw(*drop)
+            key = choose_load(self._aspired, self._registry.states, self._attempts, time.monotonic())
             if key is None:
                 return None
             candidate = self._aspired[key[0]][key[1]]
-            self._registry.mark(*key, VersionState(State.LOADING))
+            self._registry.set_state(*key, VersionState(State.LOADING))
             return lambda: self._load(key, candidate, load)
 
-    def _rest(self) -> None:
+    def _wait(self) -> None:
         with self._changed:
             if self._stopping or self._next_step_is_due():
                 return
-            retry_at = plan.next_retry(self._aspired, self._attempts)
+            retry_at = find_retry_time(self._aspired, self._attempts)
             self._changed.wait(None if retry_at is None else max(0.0, retry_at - time.monotonic()))
 
     def _next_step_is_due(self) -> bool:
-        """Whether something changed since the last look; asked under the lock, so that no wake-up is missed."""
+        """Whether there is work to do; called under the lock, so that no wake-up is missed."""
         states = self._registry.states
         return (
             bool(self._idle)
-            or any(plan.droppable(self._aspired, states))
-            or plan.next_load(self._aspired, states, self._attempts, time.monotonic()) is not None
+            or any(find_unloadable(self._aspired, states))
+            or choose_load(self._aspired, states, self._attempts, time.monotonic()) is not None
         )
 
     def _is_settled(self, names: frozenset[str]) -> bool:
         aspired = {name: versions for name, versions in self._aspired.items() if name in names}
-        return plan.settled(aspired, self._registry.states, self._attempts)
+        return is_settled(aspired, self._registry.states, self._attempts)
 
-    # --- doing ------------------------------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _announce(self) -> None:
-        """Wanted versions that wait for their first load are START; those no longer wanted go from START to END."""
+    def _mark_started(self) -> None:
+        """Sets wanted versions that wait for their first load to START; those no longer wanted, from START to END."""
         states = self._registry.states
         for name, versions in self._aspired.items():
             for number in versions:
                 known = states.get(name, {}).get(number)
                 if known is None or known == VersionState(State.END):
-                    self._registry.mark(name, number, VersionState(State.START))
+                    self._registry.set_state(name, number, VersionState(State.START))
         for name, known_versions in states.items():
             for number, state in known_versions.items():
                 if state.state == State.START and number not in self._aspired.get(name, {}):
-                    self._registry.mark(name, number, VersionState(State.END))
+                    self._registry.set_state(name, number, VersionState(State.END))
 
     def _load(self, key: Key, candidate: Candidate, load: Load) -> None:
         name, number = key
@@ -139,14 +141,14 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - the outermost boundary of a load: it ends only this try
             self._fail(key, candidate, error)
             return
-        self._registry.publish(name, number, servable)
+        self._registry.publish_version(name, number, servable)
         with self._changed:
             self._attempts.pop(key, None)
         log.info("version_available", model=name, version=number, load_s=round(time.monotonic() - started, 3))
 
     def _fail(self, key: Key, candidate: Candidate, error: Exception) -> None:
         name, number = key
-        refusal = error if isinstance(error, Refused) else unforeseen(error)
+        refusal = error if isinstance(error, Refused) else wrap_error(error)
         message = str(refusal).replace(str(candidate.path), f"{name}/{number}")
         with self._changed:
             before = self._attempts.get(key)
@@ -154,24 +156,24 @@ class Reconciler:
             more = tries <= self._max_retries
             retry_at = time.monotonic() + self._retry_interval_s if more else float("inf")
             self._attempts[key] = Attempt(candidate, tries, retry_at)
-            self._registry.mark(name, number, VersionState(State.END, refusal.number, message))
+            self._registry.set_state(name, number, VersionState(State.END, refusal.number, message))
         retry_in_s = self._retry_interval_s if more else None
         log.warning("load_failed", model=name, version=number, cause=message, tries=tries, retry_in_s=retry_in_s)
 
-    def _drop(self, name: str, number: int) -> None:
-        version: ServedVersion = self._registry.withdraw(name, number)
+    def _withdraw(self, name: str, number: int) -> None:
+        version: ServedVersion = self._registry.withdraw_version(name, number)
         log.info("version_withdrawn", model=name, version=number)
         servable = version.servable  # not the version, which holds this function: nothing would free the two
-        version.retire(lambda: self._last_call_left(name, number, servable))
+        version.retire(lambda: self._queue_unload(name, number, servable))
 
-    def _last_call_left(self, name: str, number: int, servable: Servable) -> None:
+    def _queue_unload(self, name: str, number: int, servable: Servable) -> None:
         with self._changed:
             self._idle.append(((name, number), servable))
             self._changed.notify_all()
 
-    def _end(self, name: str, number: int, servable: Servable) -> None:
+    def _unload(self, name: str, number: int, servable: Servable) -> None:
         servable.close()
-        self._registry.mark(name, number, VersionState(State.END))
+        self._registry.set_state(name, number, VersionState(State.END))
         with self._changed:
-            self._announce()
+            self._mark_started()
         log.info("version_unloaded", model=name, version=number)

@@ -1,4 +1,4 @@
-"""Which versions answer, and the state of every version ever wanted.
+"""The registry of loaded versions, and the state of every version ever wanted.
 
 Predictions read one immutable snapshot through one reference and take no lock that two versions share. Writers are few
 (the load thread and configuration changes); they swap in a changed copy.
@@ -37,30 +37,31 @@ class ServedVersion:
         self.servable = servable
         self._lock = threading.Lock()
         self._in_flight = 0
-        self._when_idle: Callable[[], None] | None = None
+        self._on_idle: Callable[[], None] | None = None
 
-    def enter(self) -> bool:
-        """Counts a call in; False if the version was retired between being looked up and now."""
+    def acquire(self) -> bool:
+        """Counts a call in; False if the version was retired since it was looked up."""
         with self._lock:
-            if self._when_idle is not None:
+            if self._on_idle is not None:
                 return False
             self._in_flight += 1
             return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
+        """Counts a call out."""
         with self._lock:
             self._in_flight -= 1
-            idle = self._when_idle if self._in_flight == 0 else None
+            idle = self._on_idle if self._in_flight == 0 else None
         if idle is not None:
             idle()
 
-    def retire(self, when_idle: Callable[[], None]) -> None:
-        """Lets no further call in, and calls ``when_idle`` once: when the last call leaves, or now if there is none."""
+    def retire(self, on_idle: Callable[[], None]) -> None:
+        """Accepts no further call, and calls ``on_idle`` once: when the last call ends, or now if there is none."""
         with self._lock:
-            self._when_idle = when_idle
+            self._on_idle = on_idle
             idle = self._in_flight == 0
         if idle:
-            when_idle()
+            on_idle()
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,26 @@ class Registry:
     # --- reading: no lock -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def borrow(self, spec: model_pb2.ModelSpec) -> Iterator[ServedVersion]:
-        """The version that a request means, kept loaded until the block ends.
+    def acquire_version(self, spec: model_pb2.ModelSpec) -> Iterator[ServedVersion]:
+        """The version that a request names, kept loaded until the block ends.
 
         Raises:
             Refused: NOT_FOUND, or INVALID_ARGUMENT for an unknown label or a request without a name.
         """
         version = self._find(spec)
-        while not version.enter():  # retired a moment ago: the snapshot has already changed
+        while not version.acquire():  # retired a moment ago: the snapshot has already changed
             version = self._find(spec)
         try:
             yield version
         finally:
-            version.leave()
+            version.release()
 
     @property
     def states(self) -> Mapping[str, Mapping[int, VersionState]]:
         """States by model and version; a snapshot."""
         return self._states
 
-    def available(self, name: str) -> Mapping[int, ServedVersion]:
+    def available_versions(self, name: str) -> Mapping[int, ServedVersion]:
         return self._models.get(name, ServedModel()).versions
 
     def labels(self, name: str) -> Mapping[str, int]:
@@ -125,28 +126,28 @@ class Registry:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def mark(self, name: str, number: int, state: VersionState) -> None:
-        """Records the state of a version."""
+    def set_state(self, name: str, number: int, state: VersionState) -> None:
+        """Sets the state of a version."""
         with self._writing:
             self._states = {**self._states, name: {**self._states.get(name, {}), number: state}}
 
-    def publish(self, name: str, number: int, servable: Servable) -> None:
+    def publish_version(self, name: str, number: int, servable: Servable) -> None:
         """Lets a loaded version answer from now on."""
         with self._writing:
             model = self._models.get(name, ServedModel())
             self._swap(name, replace(model, versions={**model.versions, number: ServedVersion(number, servable)}))
-        self.mark(name, number, VersionState(State.AVAILABLE))
+        self.set_state(name, number, VersionState(State.AVAILABLE))
 
-    def withdraw(self, name: str, number: int) -> ServedVersion:
-        """Lets a version answer no new call; the caller retires it, so that calls in flight can end."""
-        self.mark(name, number, VersionState(State.UNLOADING))
+    def withdraw_version(self, name: str, number: int) -> ServedVersion:
+        """Stops new calls to a version; the caller retires it, so that calls in flight can end."""
+        self.set_state(name, number, VersionState(State.UNLOADING))
         with self._writing:
             model = self._models[name]
             rest = {other: version for other, version in model.versions.items() if other != number}
             self._swap(name, replace(model, versions=rest))
         return model.versions[number]
 
-    def label(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
         """Replaces the labels of all models."""
         with self._writing:
             names = {*self._models, *labels}

@@ -1,4 +1,4 @@
-"""Version folders on disk: what a configured model can be loaded from, and whether it changed."""
+"""Version folders on disk, and whether their files have changed."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,20 +16,20 @@ FileStamp = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A folder to load a version from, and what it looked like; a changed look is worth another try."""
+    """A folder to load a version from, and the stamps of its files; changed files are worth another try."""
 
     path: Path
     files: tuple[FileStamp, ...]
 
 
-def candidates(entry: ModelEntry) -> Mapping[int, Candidate]:
+def find_candidates(entry: ModelEntry) -> Mapping[int, Candidate]:
     """The wanted versions of a model, each with its folder, which may be missing."""
-    folders = version_folders(entry.base_path)
-    found = {version: folders.get(version, entry.base_path / str(version)) for version in entry.wanted(folders)}
-    return {version: Candidate(path, stamp(path)) for version, path in found.items()}
+    folders = list_version_folders(entry.base_path)
+    found = {version: folders.get(version, entry.base_path / str(version)) for version in entry.policy(folders)}
+    return {version: Candidate(path, stamp_files(path)) for version, path in found.items()}
 
 
-def version_folders(base_path: Path) -> Mapping[int, Path]:
+def list_version_folders(base_path: Path) -> Mapping[int, Path]:
     """Folders whose names are int64 numbers (leading zeros allowed), by number; empty if there is no such base path."""
     try:
         paths = sorted(path for path in base_path.iterdir() if _is_number(path.name) and path.is_dir())
@@ -38,8 +38,8 @@ def version_folders(base_path: Path) -> Mapping[int, Path]:
     return {int(path.name): path for path in paths}
 
 
-def stamp(folder: Path) -> tuple[FileStamp, ...]:
-    """How every file below a folder looks; empty for a missing one. Files that vanish meanwhile are left out."""
+def stamp_files(folder: Path) -> tuple[FileStamp, ...]:
+    """Stamps of every file below a folder; empty for a missing folder. Files that vanish meanwhile are left out."""
     return tuple(sorted(found for parent, _, names in os.walk(folder) for found in _stamps(Path(parent), names)))
 
 

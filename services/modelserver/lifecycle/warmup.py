@@ -14,27 +14,27 @@ from google.protobuf.message import DecodeError
 from modelyard.models.tfserving.messages import prediction_log_pb2
 from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.inference.classify import classify
-from modelyard.services.modelserver.inference.multi_inference import infer
+from modelyard.services.modelserver.inference.multi_inference import run_multi_inference
 from modelyard.services.modelserver.inference.predict import predict
 from modelyard.services.modelserver.inference.regress import regress
-from modelyard.services.modelserver.runtime.servable import Rules, Servable, always
+from modelyard.services.modelserver.runtime.servable import RequestOptions, Servable, never_cancelled
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-METHODS: dict[str, Callable[[Servable, Any, Rules, Callable[[], None]], Any]] = {
+METHODS: dict[str, Callable[[Servable, Any, RequestOptions, Callable[[], None]], Any]] = {
     "predict_log": predict,
     "classify_log": classify,
     "regress_log": regress,
-    "multi_inference_log": infer,
+    "multi_inference_log": run_multi_inference,
 }
-"""What answers the request of a ``PredictionLog``, by its kind; the others cannot be replayed."""
+"""Functions that replay a ``PredictionLog``, by its kind; other kinds cannot be replayed."""
 
 
-def warm_up(servable: Servable, records: Iterable[bytes], rules: Rules, times: int = 1) -> int:
-    """Replays all records, each a ``PredictionLog``, so many times, and returns how many there were.
+def warm_up(servable: Servable, records: Iterable[bytes], options: RequestOptions, times: int = 1) -> int:
+    """Replays all records, each a ``PredictionLog``, so many times, and returns their number.
 
     Raises:
-        Refused: too many records, one that cannot be read, or one whose request the version refuses.
+        Refused: there are too many records, one cannot be read, or the version refuses a request.
     """
     logs = list(_parsed(islice(records, MAX_RECORDS + 1)))
     if len(logs) > MAX_RECORDS:
@@ -43,7 +43,7 @@ def warm_up(servable: Servable, records: Iterable[bytes], rules: Rules, times: i
         )
     for position, log in enumerate(logs):
         for _ in range(times):
-            _replay(servable, log, position, rules)
+            _replay(servable, log, position, options)
     return len(logs)
 
 
@@ -56,12 +56,12 @@ def _parsed(records: Iterable[bytes]) -> Iterator[prediction_log_pb2.PredictionL
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message) from error
 
 
-def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog, position: int, rules: Rules) -> None:
+def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog, position: int, options: RequestOptions) -> None:
     kind = log.WhichOneof("log_type")
     if kind not in METHODS:
         message = f"Unsupported log_type {kind} for warmup, record {position}"
         raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
     try:
-        METHODS[kind](servable, getattr(log, kind).request, rules, always)
+        METHODS[kind](servable, getattr(log, kind).request, options, never_cancelled)
     except Refused as refusal:
         raise Refused(refusal.code, f"warmup record {position} failed: {refusal}") from refusal

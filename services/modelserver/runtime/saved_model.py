@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.models.tfserving.messages import get_model_metadata_pb2, meta_graph_pb2
-from modelyard.services.modelserver.runtime.servable import (
-    Servable,
-    Signature,
-    TensorInfo,
-    Waiting,
-)
+from modelyard.services.modelserver.runtime.servable import CancelCheck, Servable, Signature, TensorInfo
 from modelyard.services.modelserver.runtime.session import Session
 from modelyard.services.modelserver.runtime.tensor import Tensor
-from modelyard.services.modelserver.runtime.tensor_message import from_message
+from modelyard.services.modelserver.runtime.tensor_message import read_tensor
 from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC
 
 SIGNATURE_DEF_FIELD = 5
@@ -23,7 +18,7 @@ SIGNATURE_DEF_FIELD = 5
 
 @dataclass(frozen=True)
 class Runtime:
-    """The TensorFlow library, and how sessions are to be made in it."""
+    """The TensorFlow library, and the configuration of its sessions."""
 
     c: TensorFlowC
     config: bytes
@@ -32,32 +27,32 @@ class Runtime:
     """``RunOptions``, serialized."""
 
 
-def load(runtime: Runtime, folder: Path, tags: Sequence[str] = ("serve",)) -> Servable:
+def load_saved_model(runtime: Runtime, folder: Path, tags: Sequence[str] = ("serve",)) -> Servable:
     """Loads any SavedModel that holds a graph with exactly these tags, TensorFlow 1 or 2, ours or not.
 
     Raises:
-        Refused: TensorFlow's own code and words.
+        Refused: TensorFlow's own code and message.
     """
     session = Session(runtime.c, folder, tags, runtime.config, runtime.run_options)
-    signature_defs = signature_map(session.meta_graph)
+    signature_defs = read_signature_defs(session.meta_graph)
 
-    def run(feeds: Any, fetches: tuple[str, ...], waiting: Waiting) -> list[Tensor]:
-        waiting()
+    def run(feeds: Any, fetches: tuple[str, ...], check_cancelled: CancelCheck) -> list[Tensor]:
+        check_cancelled()
         return session.run(feeds, fetches)
 
-    signatures = {name: signature(proto) for name, proto in signature_defs.signature_def.items()}
+    signatures = {name: convert_signature(proto) for name, proto in signature_defs.signature_def.items()}
     return Servable(signatures, signature_defs, run, session.close)
 
 
-def signature_map(meta_graph: bytes) -> get_model_metadata_pb2.SignatureDefMap:
+def read_signature_defs(meta_graph: bytes) -> get_model_metadata_pb2.SignatureDefMap:
     """The signatures of a serialized ``MetaGraphDef``, read without its graph, which may be large."""
     parts = b"".join(_fields(meta_graph, SIGNATURE_DEF_FIELD))
     found = meta_graph_pb2.MetaGraphDef.FromString(parts)
     return get_model_metadata_pb2.SignatureDefMap(signature_def=found.signature_def)
 
 
-def signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
-    defaults = {alias: from_message(value) for alias, value in proto.defaults.items()}
+def convert_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
+    defaults = {alias: read_tensor(value) for alias, value in proto.defaults.items()}
     return Signature(
         inputs=_tensors(proto.inputs),
         outputs=_tensors(proto.outputs),

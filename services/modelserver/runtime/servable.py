@@ -1,4 +1,4 @@
-"""A loaded version as plain values; nothing here knows TensorFlow's runtime."""
+"""A loaded version as plain values, without TensorFlow's runtime."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,30 +14,32 @@ REGRESS = "tensorflow/serving/regress"
 
 DEFAULT_SIGNATURE = "serving_default"
 
-Waiting = Callable[[], None]
-"""Raises ``Refused`` if nobody waits for the answer any more; asked right before the model runs."""
+CancelCheck = Callable[[], None]
+"""Raises ``Refused`` if the call was cancelled; called right before the model runs."""
 
 
-def always() -> None:
-    """The ``Waiting`` of a run that nobody can call off."""
+def never_cancelled() -> None:
+    """The ``CancelCheck`` of a run that cannot be cancelled."""
 
 
 class Run(Protocol):
     """Runs the graph: values by tensor name (``name:index``) -> one value for each fetched tensor name, in order.
 
     Raises:
-        Refused: TensorFlow's own code and words, or what ``waiting`` raised.
+        Refused: TensorFlow's own code and message, or the error of ``check_cancelled``.
     """
 
-    def __call__(self, feeds: Mapping[str, Tensor], fetches: tuple[str, ...], waiting: Waiting) -> list[Tensor]: ...
+    def __call__(
+        self, feeds: Mapping[str, Tensor], fetches: tuple[str, ...], check_cancelled: CancelCheck
+    ) -> list[Tensor]: ...
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a signature says of one tensor."""
+    """A tensor of a signature."""
 
     name: str
-    """In the graph: ``name:index``."""
+    """Name in the graph: ``name:index``."""
     dtype: int
     """``tensorflow.DataType``."""
 
@@ -50,25 +52,25 @@ class Signature:
     outputs: Mapping[str, TensorInfo]
     method_name: str = PREDICT
     defaults: Mapping[str, Tensor] = field(default_factory=dict)
-    """Values of inputs that a request may leave out."""
+    """Default values of optional inputs."""
 
 
 @dataclass(frozen=True)
 class Servable:
-    """One loaded version: what it can run, and what its SavedModel says of that."""
+    """One loaded version: its signatures, and the function that runs it."""
 
     signatures: Mapping[str, Signature]
     signature_defs: get_model_metadata_pb2.SignatureDefMap
     run: Run
-    close: Callable[[], None] = always
-    """Frees what the version holds; called once, when no run is in progress and none will come."""
+    close: Callable[[], None] = never_cancelled
+    """Frees the version's memory; called once, when no run is in progress and none will follow."""
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How requests are read and answered, for the whole server. Fields are named after TensorFlow Serving's flags."""
+class RequestOptions:
+    """Options of request handling, for the whole server. Fields are named after TensorFlow Serving's flags."""
 
     enable_signature_method_name_check: bool = False
-    """Classify and Regress refuse signatures of another method."""
+    """Whether Classify and Regress refuse signatures of another method."""
     enable_serialization_as_tensor_content: bool = False
-    """Predict answers with runs of bytes instead of lists of values."""
+    """Whether Predict returns tensors as bytes instead of lists of values."""

@@ -1,7 +1,7 @@
 """One loaded graph, run through TensorFlow's C API: tensors in, tensors out, by their names in the graph.
 
 The loader and the session are the ones that TensorFlow Serving uses (``cc/saved_model/loader.cc``,
-``direct_session.cc``), so what they refuse they refuse in the same words.
+``direct_session.cc``), so their errors are the same.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from modelyard.models.tfserving.messages import tensor_pb2, types_pb2
-from modelyard.services.modelserver.errors import Refused, code_of
+from modelyard.services.modelserver.errors import Refused, convert_code
 from modelyard.services.modelserver.runtime.tensor import ITEM_BYTES, STRING, Tensor
 from modelyard.services.modelserver.runtime.tensorflow_c import Output, TensorFlowC
 
@@ -23,7 +23,7 @@ STRING_BYTES = 24
 
 @dataclass(frozen=True)
 class Plan:
-    """The graph's side of a run, looked up once for each combination of inputs and outputs."""
+    """Inputs and outputs of a run in the graph, looked up once for each combination of names."""
 
     inputs: Any
     outputs: Any
@@ -36,7 +36,7 @@ class Session:
         """Loads. ``config`` is a ``ConfigProto``, ``run_options`` a ``RunOptions``, both serialized.
 
         Raises:
-            Refused: TensorFlow's own code and words.
+            Refused: TensorFlow's own code and message.
         """
         self._c = c
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], Plan] = {}
@@ -53,7 +53,7 @@ class Session:
             fetches: such names.
 
         Raises:
-            Refused: TensorFlow's own code and words.
+            Refused: TensorFlow's own code and message.
         """
         plan = self._plan(tuple(feeds), fetches)
         status = self._c.NewStatus()
@@ -171,4 +171,4 @@ class Session:
     def _check(self, status: Any) -> None:
         code = self._c.GetCode(status)
         if code:
-            raise Refused(code_of(code), self._c.Message(status).decode(errors="replace"))
+            raise Refused(convert_code(code), self._c.Message(status).decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""A tensor as bytes in row-major order: what travels between messages, batches and the TensorFlow runtime.
+"""A tensor as bytes in row-major order, as it passes between messages, batches and the TensorFlow runtime.
 
 Rows are consecutive bytes, so batches are joined and split without knowing any type but DT_STRING.
 """
@@ -34,12 +34,12 @@ ITEM_BYTES: dict[int, int] = {
     types_pb2.DT_COMPLEX64: 8,
     types_pb2.DT_COMPLEX128: 16,
 }
-"""Bytes of one element by ``tensorflow.DataType``. What is neither here nor DT_STRING cannot be carried."""
+"""Bytes of one element by ``tensorflow.DataType``. Other types than these and DT_STRING are not supported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One value."""
+    """One tensor."""
 
     dtype: int
     """``tensorflow.DataType``."""
@@ -58,7 +58,7 @@ class Tensor:
         return cast("bytes | memoryview", self.content)
 
     def rows(self, start: int, stop: int) -> "Tensor":
-        """Rows ``start`` to ``stop`` of the first dimension, without a copy of what they hold."""
+        """Rows ``start`` to ``stop`` of the first dimension, without a copy of their content."""
         row_items = math.prod(self.shape[1:])
         shape = (stop - start, *self.shape[1:])
         if self.dtype == STRING:
@@ -67,7 +67,7 @@ class Tensor:
         return Tensor(self.dtype, shape, memoryview(self.raw)[start * row_bytes : stop * row_bytes])
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def concatenate_tensors(parts: Sequence[Tensor]) -> Tensor:
     """One tensor of the rows of all parts, which agree in type and in every dimension but the first."""
     first = parts[0]
     shape = (sum(part.shape[0] for part in parts), *first.shape[1:])

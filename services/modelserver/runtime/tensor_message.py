@@ -11,8 +11,8 @@ from modelyard.services.modelserver.runtime.tensor import ITEM_BYTES, STRING, Te
 
 MAX_DIMENSIONS = 254
 """TensorFlow aborts the process at more."""
-LARGEST_TENSOR_ELEMENTS = 2**28
-"""A short message can ask for a huge tensor (its last value repeats), so the size is judged before it is built."""
+MAX_TENSOR_ELEMENTS = 2**28
+"""A short message can describe a huge tensor (its last value repeats), so the size is checked before it is built."""
 
 PACKED: dict[int, tuple[str, int]] = {
     types_pb2.DT_FLOAT: ("float_val", 5),
@@ -43,14 +43,14 @@ NUMBERS: dict[int, tuple[str, str]] = {
 """Field, and type of its values, of the other types; half precision travels as its bits."""
 
 
-def from_message(proto: tensor_pb2.TensorProto) -> Tensor | None:
-    """The tensor that a message describes; None if it describes none: wrong type, shape or number of bytes."""
+def read_tensor(proto: tensor_pb2.TensorProto) -> Tensor | None:
+    """The tensor that a message describes; None if its type, shape or number of bytes is invalid."""
     dtype = proto.dtype
     shape = tuple([size.size for size in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or len(shape) > MAX_DIMENSIONS or (shape and min(shape) < 0):
         return None
     count = math.prod(shape)
-    if count > LARGEST_TENSOR_ELEMENTS or (dtype != STRING and dtype not in ITEM_BYTES):
+    if count > MAX_TENSOR_ELEMENTS or (dtype != STRING and dtype not in ITEM_BYTES):
         return None
     if dtype == STRING:
         return Tensor(STRING, shape, _filled(list(proto.string_val), count, b""))
@@ -58,7 +58,7 @@ def from_message(proto: tensor_pb2.TensorProto) -> Tensor | None:
     return Tensor(dtype, shape, content) if len(content) == count * ITEM_BYTES[dtype] else None
 
 
-def into_message(tensor: Tensor, proto: tensor_pb2.TensorProto, *, as_content: bool) -> None:
+def write_tensor(tensor: Tensor, proto: tensor_pb2.TensorProto, *, as_content: bool) -> None:
     """Fills an empty message: values in the field of their type, or, ``as_content``, as one run of bytes."""
     if as_content and tensor.dtype != STRING:
         proto.tensor_content = bytes(tensor.raw)
@@ -76,7 +76,7 @@ def into_message(tensor: Tensor, proto: tensor_pb2.TensorProto, *, as_content: b
 
 
 def _from_values(proto: tensor_pb2.TensorProto, dtype: int, count: int) -> bytes:
-    """The bytes of ``count`` elements: what is missing repeats the last value, or is 0 if there is none."""
+    """The bytes of ``count`` elements: missing ones repeat the last value, or are 0 if there is none."""
     if dtype in PACKED:
         content = _unpacked(proto, *PACKED[dtype])
         item = ITEM_BYTES[dtype]
@@ -95,7 +95,7 @@ def _filled(values: list[Any], count: int, default: Any) -> list[Any]:
 
 
 def _unpacked(proto: tensor_pb2.TensorProto, field: str, number: int) -> bytes:
-    """The bytes of a packed field: what a message that holds nothing else consists of, less its tag and length."""
+    """The bytes of a packed field: a message with this field alone, without its tag and length."""
     values: Sequence[Any] = getattr(proto, field)
     if not values:
         return b""

@@ -1,8 +1,8 @@
 """TensorFlow's C API (``tensorflow/c/c_api.h``, a stable interface), called with ctypes.
 
 Neither the Python package nor its 330,000 objects are loaded: half the memory, a twentieth of the cost of a call, and
-a version loads without the interpreter's lock. Functions that take long give the lock up (``CDLL``), the short ones
-keep it (``PyDLL``): giving it up and waiting for it again would cost more than they do.
+a version loads without the interpreter's lock. Long functions release the lock (``CDLL``), short ones keep it
+(``PyDLL``): releasing and acquiring it would cost more than they do.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ def library_path() -> Path:
 
 
 class TensorFlowC:
-    """The functions in use, each with its types. Attributes are named after the C functions, less ``TF_``."""
+    """The C functions in use, each with its types. Attributes are named after them, without ``TF_``."""
 
     def __init__(self, path: Path) -> None:
         _open(path)
@@ -96,8 +96,8 @@ class TensorFlowC:
 def _open(path: Path) -> None:
     """Loads the library as any call of C does it: without the interpreter's lock, which ``CDLL`` would hold.
 
-    It takes half a second, and many on a busy machine; status calls are answered meanwhile. What is wrong with the
-    library, ``CDLL`` says afterwards.
+    It takes half a second, and many on a busy machine; status calls are answered meanwhile. Errors of the library are
+    raised by ``CDLL`` afterwards.
     """
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype, dlopen.argtypes = c_void_p, (c_char_p, c_int)

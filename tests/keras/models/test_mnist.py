@@ -15,8 +15,8 @@ from modelyard.models.errors import CorruptData, InvalidRecipe
 from modelyard.models.spec import Splits
 from modelyard.models.types import Array
 from modelyard.models.zoo import mnist_cnn
-from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe
-from modelyard.pipeline.devices import prepared
+from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe, choose_augmentation
+from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 DATA = os.environ.get("MODELYARD_DATA_DIR")
@@ -232,7 +232,7 @@ def test_shift_moves_each_image_by_whole_pixels_in_every_direction(sample: Split
 
 def test_recipe_without_movement_has_no_augmentation() -> None:
     """Nothing is computed that changes nothing."""
-    assert mnist_cnn.augmentation(MnistRecipe(shift=0)) is None
+    assert choose_augmentation(MnistRecipe(shift=0)) is None
 
 
 # --- the network --------------------------------------------------------------------------------------------------
@@ -262,7 +262,9 @@ def test_quick_recipe_learns_the_sample(sample: Splits, tmp_path: Path) -> None:
     """Without a network, `quick` still gives a model that reads 95 of 100 digits it has not seen."""
     recipe = SPEC.recipes["quick"]
     model = SPEC.build(recipe, {})
-    trained = train(SPEC, sample, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None)
+    trained = train(
+        SPEC, sample, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None
+    )
     model.load_weights(trained.weights)
     predicted = np.asarray(model(sample.test.x.astype(np.float32), training=False)).argmax(axis=1)
     assert (predicted == sample.test.y).mean() >= 0.95

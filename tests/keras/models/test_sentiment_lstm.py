@@ -16,8 +16,9 @@ from modelyard.models.spec import Split, Splits, State
 from modelyard.models.text import ngrams
 from modelyard.models.text import vocabulary as text
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.word_vectors import polarity, word_vectors
-from modelyard.models.zoo.sentiment_lstm import SPEC, NgramVote, SentimentRecipe, linear_baseline
+from modelyard.models.text.ngram_vote import NgramVote
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
+from modelyard.models.zoo.sentiment_lstm import SPEC, SentimentRecipe, measure_baseline
 
 GOOD = ["superb", "moving", "funny", "brilliant", "fine"]
 BAD = ["awful", "boring", "dull", "terrible", "weak"]
@@ -218,7 +219,7 @@ def test_words_used_alike_get_similar_vectors() -> None:
     texts += [f"{tool} hits nails" for tool in ("hammer", "mallet")] * 20
     vocabulary, ids = text.learn_vocabulary(texts, 50, 2)
     size = text.FIRST_WORD + len(vocabulary)
-    vectors = word_vectors(ids, vocabulary_size=size, dimensions=3, window=2, contexts=50, seed=0)
+    vectors = learn_word_vectors(ids, vocabulary_size=size, dimensions=3, window=2, contexts=50, seed=0)
     of = dict(zip(vocabulary.tolist(), vectors[text.FIRST_WORD :], strict=True))
     assert of["apple"] @ of["cherry"] > 0.9 > of["apple"] @ of["hammer"] + 0.5
     assert not vectors[: text.FIRST_WORD].any()
@@ -227,7 +228,7 @@ def test_words_used_alike_get_similar_vectors() -> None:
 def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
     """A tiny vocabulary still gives vectors of the size asked for."""
     _, ids = text.learn_vocabulary(["a b c a b c", "c b a"], 9, 1)
-    vectors = word_vectors(ids, vocabulary_size=5, dimensions=16, window=2, contexts=9, seed=0)
+    vectors = learn_word_vectors(ids, vocabulary_size=5, dimensions=16, window=2, contexts=9, seed=0)
     assert vectors.shape == (5, 16)
     assert np.isfinite(vectors).all()
 
@@ -235,7 +236,7 @@ def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
 def test_polarity_is_the_log_count_ratio() -> None:
     """A word of positive reviews is above 0, one of negative reviews as far below, a word of both at 0."""
     ids = text.TokenIds(np.array([2, 4, 3, 4, 1], np.int32), np.array([0, 2, 5]))
-    ratio = polarity(ids, np.array([1, 0]), 5)
+    ratio = measure_polarity(ids, np.array([1, 0]), 5)
     assert ratio[:2].tolist() == [0, 0]
     assert ratio[2] > ratio[4] > ratio[3]
 
@@ -283,4 +284,4 @@ def test_linear_model_is_silent_while_the_lstm_learns() -> None:
 
 def test_linear_baseline_is_measured_on_the_test_part() -> None:
     """The simple method solves the invented reviews."""
-    assert linear_baseline(invented()).value > 0.9
+    assert measure_baseline(invented()).value > 0.9

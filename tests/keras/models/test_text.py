@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modelyard.models.datasets.imdb import IMDB
 from modelyard.models.text import vocabulary as text
+from modelyard.models.text.vocabulary import make_vectoriser
 
 STATE = {
     "vocabulary": np.array(["the", "film", "not", "good", "!", "?", "10", "é", "映画"], dtype="<U32"),
@@ -29,7 +30,7 @@ AWKWARD = [
     "x" * 100_000,
 ]
 
-in_graph = tf.function(text.vectoriser(STATE), input_signature=[tf.TensorSpec([None], tf.string)])
+in_graph = tf.function(make_vectoriser(STATE), input_signature=[tf.TensorSpec([None], tf.string)])
 
 
 def offline(texts: list[str], state: dict[str, np.ndarray] = STATE) -> np.ndarray:
@@ -64,12 +65,12 @@ def test_graph_and_python_agree_on_reviews() -> None:
     vocabulary, _ = text.learn_vocabulary(list(splits.train.x), 1_000, 2)
     state = {"vocabulary": vocabulary, "max_tokens": np.array(30, np.int32)}
     texts = list(splits.validation.x)
-    np.testing.assert_array_equal(text.vectoriser(state)(texts), offline(texts, state))
+    np.testing.assert_array_equal(make_vectoriser(state)(texts), offline(texts, state))
 
 
 def test_vectoriser_survives_export(tmp_path: Path) -> None:
     """A saved model that tracks the vectoriser gives the same ids when it is loaded again."""
-    vectorise = text.vectoriser(STATE)
+    vectorise = make_vectoriser(STATE)
     archive = keras.export.ExportArchive()
     archive.track(vectorise)
     archive.add_endpoint("ids", vectorise, input_signature=[tf.TensorSpec([None], tf.string)])

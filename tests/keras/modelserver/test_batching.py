@@ -11,15 +11,15 @@ import pytest
 
 from modelyard.models.tfserving.messages import from_proto, predict_pb2, types_pb2
 from modelyard.models.types import Array
-from modelyard.services.modelserver.batching.batch import Feeds, merged, split
+from modelyard.services.modelserver.batching.batch import Feeds, merge_calls, split_outputs
 from modelyard.services.modelserver.batching.batch_queue import BatchThreads
-from modelyard.services.modelserver.batching.batched import BatchedRun
-from modelyard.services.modelserver.batching.parameters import BatchingParameters, parse
+from modelyard.services.modelserver.batching.batched_run import BatchedRun
+from modelyard.services.modelserver.batching.parameters import BatchingParameters, parse_parameters
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
-from modelyard.services.modelserver.runtime.servable import Waiting, always
+from modelyard.services.modelserver.runtime.servable import CancelCheck, never_cancelled
 from modelyard.services.modelserver.runtime.tensor import STRING, Tensor
 from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import from_flags
+from modelyard.services.modelserver.settings import parse_flags
 from tests.support.modelserver import (
     HELD_S,
     PATIENCE_S,
@@ -146,7 +146,7 @@ def test_server_with_unreadable_parameters_does_not_start(tmp_path: Path) -> Non
     """The reason is given at start."""
     flags = [f"--model_base_path={tmp_path}", "--enable_batching", "--batching_parameters_file=/nowhere", "--port=0"]
     with pytest.raises(InvalidConfig, match="cannot read batching parameters"):
-        ModelServer(from_flags(flags), when_broken=lambda: None).start()
+        ModelServer(parse_flags(flags), on_failure=lambda: None).start()
 
 
 def test_parameters_are_read_as_tensorflow_serving_reads_them() -> None:
@@ -154,8 +154,8 @@ def test_parameters_are_read_as_tensorflow_serving_reads_them() -> None:
     text = """max_batch_size { value: 32 } batch_timeout_micros { value: 0 } max_enqueued_batches { value: 7 }
               num_batch_threads { value: 2 } thread_pool_name { value: "t" } allowed_batch_sizes: 8
               allowed_batch_sizes: 32 pad_variable_length_inputs: true"""
-    assert parse(text) == BatchingParameters(32, 0, 7, 2, "t", (8, 32), pad_variable_length_inputs=True)
-    assert parse("").max_batch_size == 1000
+    assert parse_parameters(text) == BatchingParameters(32, 0, 7, 2, "t", (8, 32), pad_variable_length_inputs=True)
+    assert parse_parameters("").max_batch_size == 1000
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_parameters_are_read_as_tensorflow_serving_reads_them() -> None:
 def test_parameters_that_break_a_rule_are_refused_with_the_rule(text: str, words: str) -> None:
     """By name and value."""
     with pytest.raises(InvalidConfig, match=words):
-        parse(text)
+        parse_parameters(text)
 
 
 # --- without TensorFlow ---------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Doubling:
         self.go = threading.Event()
         self.rows: list[int] = []
 
-    def __call__(self, feeds: Feeds, fetches: tuple[str, ...], waiting: Waiting) -> list[Tensor]:
+    def __call__(self, feeds: Feeds, fetches: tuple[str, ...], waiting: CancelCheck) -> list[Tensor]:
         del fetches
         waiting()
         x = feeds["x"]
@@ -216,14 +216,14 @@ def test_calls_nobody_waits_for_are_left_out_and_a_full_queue_refuses(pool: futu
     parameters = BatchingParameters(2, 0, 1, 1, allowed_batch_sizes=(2,))
     doubling = Doubling()
     run = BatchedRun(doubling, parameters, BatchThreads(parameters))
-    first = pool.submit(run, {"x": floats([1])}, ("y",), always)
+    first = pool.submit(run, {"x": floats([1])}, ("y",), never_cancelled)
     eventually(lambda: doubling.rows == [2], "the first runs")
     late = pool.submit(run, {"x": floats([2])}, ("y",), expired)
-    eventually(lambda: run.waiting_rows == 1, "one waits")
-    second = pool.submit(run, {"x": floats([3])}, ("y",), always)
-    eventually(lambda: run.waiting_rows == 2, "two wait")
+    eventually(lambda: run.queued_rows == 1, "one waits")
+    second = pool.submit(run, {"x": floats([3])}, ("y",), never_cancelled)
+    eventually(lambda: run.queued_rows == 2, "two wait")
     with pytest.raises(Refused, match="The batch scheduling queue") as caught:
-        run({"x": floats([4])}, ("y",), always)
+        run({"x": floats([4])}, ("y",), never_cancelled)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     doubling.go.set()
     assert np.frombuffer(first.result(PATIENCE_S)[0].raw, np.float32).tolist() == [2]
@@ -235,16 +235,16 @@ def test_calls_nobody_waits_for_are_left_out_and_a_full_queue_refuses(pool: futu
 
 def test_shorter_inputs_are_filled_up_with_their_first_element() -> None:
     """pad_variable_length_inputs, for numbers and strings."""
-    whole = merged([{"x": floats([1, 2])}, {"x": floats([3, 4, 5], [6, 7, 8])}], 4, padded=True)["x"]
+    whole = merge_calls([{"x": floats([1, 2])}, {"x": floats([3, 4, 5], [6, 7, 8])}], 4, padded=True)["x"]
     assert np.frombuffer(whole.raw, np.float32).reshape(whole.shape).tolist() == [
         *([1, 2, 1], [3, 4, 5]),
         *([6, 7, 8], [3, 4, 5]),
     ]
     one, two = Tensor(STRING, (1, 1), [b"a"]), Tensor(STRING, (1, 2), [b"b", b"c"])
-    assert merged([{"x": one}, {"x": two}], 2, padded=True)["x"].strings == [b"a", b"a", b"b", b"c"]
+    assert merge_calls([{"x": one}, {"x": two}], 2, padded=True)["x"].strings == [b"a", b"a", b"b", b"c"]
 
 
 def test_outputs_without_a_row_for_each_input_row_cannot_be_split() -> None:
     """Scalars, and sums over the batch."""
-    assert split([Tensor(types_pb2.DT_FLOAT, (), bytes(4))], [1, 1], 2) is None
-    assert split([floats([1])], [1, 1], 2) is None
+    assert split_outputs([Tensor(types_pb2.DT_FLOAT, (), bytes(4))], [1, 1], 2) is None
+    assert split_outputs([floats([1])], [1, 1], 2) is None

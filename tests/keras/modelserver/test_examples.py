@@ -18,14 +18,7 @@ from modelyard.models.tfserving.messages import (
 )
 from modelyard.services.modelserver.lifecycle import warmup
 from tests.support.modelserver import Serve, Served, Store, request, saved, serve, store
-from tests.support.modelserver_examples import (
-    CLASSIFY,
-    PREDICT,
-    REGRESS,
-    example,
-    examples,
-    save_half_plus_two,
-)
+from tests.support.modelserver_examples import CLASSIFY, PREDICT, REGRESS, example, examples, save_half_plus_two
 from tests.support.waiting import PATIENCE_S
 
 __all__ = ["saved", "serve", "store"]  # fixtures

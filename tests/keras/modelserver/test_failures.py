@@ -6,19 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard.services.modelserver.lifecycle import loader
+from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import Servable
 from modelyard.services.modelserver.settings import Settings
-from tests.support.faults import (
-    Events,
-    Traffic,
-    events,
-    flip_a_byte,
-    garble,
-    sealed,
-    truncate_variables,
-)
+from tests.support.faults import Events, Traffic, events, flip_a_byte, garble, sealed, truncate_variables
 from tests.support.modelserver import Serve, Store, X, eventually, saved, serve, served, store
 
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
@@ -60,7 +52,7 @@ def test_old_version_keeps_serving_when_there_is_no_memory_for_a_second(store: S
     """The load is refused as RESOURCE_EXHAUSTED."""
 
     def start(settings: Settings) -> Load:
-        real = loader.start(settings)
+        real = start_loader(settings)
 
         def load(folder: Path) -> Servable:
             if folder.name == "2":
@@ -90,7 +82,7 @@ def test_failed_version_is_tried_again_a_bounded_number_of_times(store: Store, s
     tries: list[Path] = []
 
     def start(settings: Settings) -> Load:
-        real = loader.start(settings)
+        real = start_loader(settings)
 
         def load(folder: Path) -> Servable:
             tries.append(folder)

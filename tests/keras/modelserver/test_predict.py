@@ -6,25 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from modelyard.models.tfserving.messages import (
-    from_proto,
-    get_model_metadata_pb2,
-    predict_pb2,
-    types_pb2,
-)
+from modelyard.models.tfserving.messages import from_proto, get_model_metadata_pb2, predict_pb2, types_pb2
 from modelyard.models.types import Array
-from tests.support.modelserver import (
-    PATIENCE_S,
-    Serve,
-    Served,
-    Store,
-    X,
-    request,
-    saved,
-    serve,
-    served,
-    store,
-)
+from tests.support.modelserver import PATIENCE_S, Serve, Served, Store, X, request, saved, serve, served, store
 
 __all__ = ["saved", "serve", "served", "store"]  # fixtures
 

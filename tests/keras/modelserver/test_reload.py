@@ -7,17 +7,7 @@ from google.protobuf import text_format
 
 from modelyard.models.tfserving.messages import model_management_pb2
 from tests.support.faults import events, garble
-from tests.support.modelserver import (
-    PATIENCE_S,
-    Served,
-    Store,
-    X,
-    request,
-    saved,
-    serve,
-    served,
-    store,
-)
+from tests.support.modelserver import PATIENCE_S, Served, Store, X, request, saved, serve, served, store
 
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.services.modelserver.errors import InvalidConfig
-from modelyard.services.modelserver.lifecycle import config
+from modelyard.services.modelserver.lifecycle.config import parse_config
 from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import from_flags
+from modelyard.services.modelserver.settings import parse_flags
 
 FILE = "--model_config_file=/x"
 ENTRY = 'config { name: "m" base_path: "/x" model_platform: "tensorflow" %s }'
@@ -15,7 +15,7 @@ ENTRY = 'config { name: "m" base_path: "/x" model_platform: "tensorflow" %s }'
 
 def test_flags_have_tensorflow_servings_names_and_forms() -> None:
     """``--flag=value``, ``--flag value`` and bare booleans."""
-    settings = from_flags([FILE, "--port", "9000", "--enable_model_warmup=false", "--allow_public"])
+    settings = parse_flags([FILE, "--port", "9000", "--enable_model_warmup=false", "--allow_public"])
     assert (settings.port, settings.enable_model_warmup, settings.allow_public) == (9000, False, True)
     assert settings.model_config_file == Path("/x")
     assert (settings.max_num_load_retries, settings.load_retry_interval_micros) == (5, 60_000_000)
@@ -39,7 +39,7 @@ def test_bad_flags_end_with_status_2_and_the_reason(
 ) -> None:
     """The flag is named, and no trace is shown."""
     with pytest.raises(SystemExit) as ended:
-        from_flags(flags)
+        parse_flags(flags)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 
@@ -47,7 +47,7 @@ def test_bad_flags_end_with_status_2_and_the_reason(
 def test_session_parallelism_stands_for_both_kinds_of_threads() -> None:
     """As in TensorFlow Serving; channel arguments that look like numbers are numbers."""
     flags = ["--tensorflow_session_parallelism=3", "--grpc_channel_arguments=grpc.max_concurrent_streams=7,grpc.name=x"]
-    settings = from_flags([FILE, *flags])
+    settings = parse_flags([FILE, *flags])
     assert (settings.intra_op_threads, settings.inter_op_threads) == (3, 3)
     assert settings.channel_options == [("grpc.max_concurrent_streams", 7), ("grpc.name", "x")]
 
@@ -55,7 +55,7 @@ def test_session_parallelism_stands_for_both_kinds_of_threads() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_loopback_addresses_need_no_leave(address: str) -> None:
     """All of them stay on this machine."""
-    assert from_flags([FILE, f"--bind_address={address}"]).address.endswith(":8500")
+    assert parse_flags([FILE, f"--bind_address={address}"]).address.endswith(":8500")
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_policy_chooses_versions(policy: str, wanted: list[int] | None) -> None:
     text = f"model_config_list {{ {ENTRY % policy} }}"
     if wanted is None:
         with pytest.raises(InvalidConfig, match=r"latest\.num_versions of m must be at least 1"):
-            config.parse(text)
+            parse_config(text)
     else:
-        assert sorted(config.parse(text)["m"].wanted({9, 1, 5})) == wanted
+        assert sorted(parse_config(text)["m"].policy({9, 1, 5})) == wanted
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_policy_chooses_versions(policy: str, wanted: list[int] | None) -> None:
 def test_configuration_that_breaks_a_rule_is_refused_with_the_rule(text: str, words: str) -> None:
     """An empty file is no wish to unload everything; an explicit empty list is."""
     with pytest.raises(InvalidConfig, match=words):
-        config.parse(text)
+        parse_config(text)
 
 
 def test_explicit_empty_list_is_a_valid_wish_for_no_models() -> None:
     """As rendered for an empty store."""
-    assert config.parse("model_config_list {\n}\n") == {}
+    assert parse_config("model_config_list {\n}\n") == {}
 
 
 def test_server_without_a_configuration_does_not_start(tmp_path: Path) -> None:
     """The reason is given at start, not found out by the first caller."""
-    settings = from_flags([f"--model_config_file={tmp_path / 'models.config'}", "--port=0"])
+    settings = parse_flags([f"--model_config_file={tmp_path / 'models.config'}", "--port=0"])
     with pytest.raises(InvalidConfig, match="cannot read model_config_file"):
-        ModelServer(settings, when_broken=lambda: None).start()
+        ModelServer(settings, on_failure=lambda: None).start()

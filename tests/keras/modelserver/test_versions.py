@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.modelserver.lifecycle import loader
+from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import Servable
 from modelyard.services.modelserver.server import MANAGEMENT_THREADS
@@ -42,7 +42,7 @@ class HeldBack:
         self.go = threading.Event()
 
     def __call__(self, settings: Settings) -> Load:
-        real = loader.start(settings)
+        real = start_loader(settings)
 
         def load(folder: Path) -> Servable:
             if folder.name == self._name:
@@ -137,10 +137,10 @@ def test_configuration_that_cannot_be_read_changes_nothing_and_is_logged_once(se
     bad = served.store.config.with_name("bad.config")
     bad.write_text("model_config_list {")
     bad.replace(served.store.config)  # at once: a look between truncating and writing would be another refusal
-    eventually(lambda: "config_refused" in events.names, "refused")
+    eventually(lambda: "config_rejected" in events.names, "refused")
     served.store.put("m", 3)
     served.await_state(3, "AVAILABLE")  # polled on, after more looks at the bad file
-    assert events.names.count("config_refused") == 1
+    assert events.names.count("config_rejected") == 1
     served.store.configure(served.store.entry("m", "specific { versions: 3 }"))
     served.await_state(1, "END")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from modelyard.services.modelserver.api.prediction_service import require_waiting_caller
+from modelyard.services.modelserver.api.prediction_service import require_active_call
 from modelyard.services.modelserver.errors import Refused
 from tests.support.modelserver import (
     HELD_S,
@@ -93,7 +93,7 @@ class Ending:
 def test_call_that_ended_while_its_request_was_decoded_is_refused(context: Ending, code: grpc.StatusCode) -> None:
     """The last look is right before the run; a caller that waits, with or without a deadline, passes it."""
     with pytest.raises(Refused) as caught:
-        require_waiting_caller(context)
+        require_active_call(context)
     assert caught.value.code == code
-    require_waiting_caller(Ending(5.0, active=True))
-    require_waiting_caller(Ending(None, active=True))
+    require_active_call(Ending(5.0, active=True))
+    require_active_call(Ending(None, active=True))

@@ -25,6 +25,14 @@ def warmed_by(logs: Iterable[bytes]) -> Callable[[Path], None]:
     return edit
 
 
+def damage_last_record(folder: Path) -> None:
+    """Changes a byte of the data: its length still matches."""
+    warmed_by([warmup_log()])(folder)
+    content = bytearray((folder / warmup.FILE).read_bytes())
+    content[-10] ^= 1
+    (folder / warmup.FILE).write_bytes(content)
+
+
 def warmup_log(x: Array = X) -> bytes:
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(request(x=x))
@@ -67,6 +75,7 @@ def test_warmup_can_be_switched_off(store: Store, serve: Serve) -> None:
             "DATA_LOSS",
             "corrupted",
         ),
+        (damage_last_record, "DATA_LOSS", "corrupted record at 0"),
     ],
 )
 def test_bad_warmup_file_fails_the_load(

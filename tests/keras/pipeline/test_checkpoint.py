@@ -8,20 +8,20 @@ import keras
 import pytest
 
 from modelyard.models.batches import Batches
-from modelyard.models.spec import Prepared, Recipe, Splits
+from modelyard.models.spec import PreparedData, Recipe, Splits
 from modelyard.pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
-from modelyard.pipeline.devices import prepared
+from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.results import Trained
-from modelyard.pipeline.stages.publish import weights_digest
+from modelyard.pipeline.results import TrainedModel
+from modelyard.pipeline.stages.publish import hash_weights
 from modelyard.pipeline.stages.train import train
 from tests.keras.pipeline.test_train import RECIPE, SPEC, SPLITS
 
 
-def prepare(splits: Splits, recipe: Recipe) -> Prepared:
+def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
     """In another order each epoch."""
     validation = Batches(splits.validation.x, splits.validation.y, 128)
-    return Prepared(Batches(splits.train.x, splits.train.y, recipe.batch_size, seed=recipe.seed), validation)
+    return PreparedData(Batches(splits.train.x, splits.train.y, recipe.batch_size, seed=recipe.seed), validation)
 
 
 SHUFFLED = replace(SPEC, prepare=prepare)
@@ -31,7 +31,7 @@ class CutOff(BaseException):
     """Nothing below may catch it, as nothing catches SIGKILL."""
 
 
-def run(work: Path, recipe: Recipe, spec: Any = SHUFFLED, cut_after: int = 0) -> tuple[Trained, list[Progress]]:
+def run(work: Path, recipe: Recipe, spec: Any = SHUFFLED, cut_after: int = 0) -> tuple[TrainedModel, list[Progress]]:
     """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
     said: list[Progress] = []
 
@@ -41,7 +41,7 @@ def run(work: Path, recipe: Recipe, spec: Any = SHUFFLED, cut_after: int = 0) ->
             raise CutOff
 
     work.mkdir(exist_ok=True)
-    return train(spec, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", report), said
+    return train(spec, SPLITS, recipe, prepare_devices(recipe), work, work / "checkpoints", report), said
 
 
 def epochs(said: list[Progress]) -> set[int]:
@@ -69,7 +69,7 @@ def test_a_run_cut_off_after_every_epoch_gives_the_weights_of_one_that_was_not(t
     assert epochs(said) == {recipe.epochs}
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
-    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+    assert hash_weights(resumed.weights) == hash_weights(whole.weights)
     assert resumed.cpu_s > 0
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path) -> None:
         again, said = run(tmp_path / name, recipe)
         assert epochs(said) == set()
         assert again.history == first.history
-        assert weights_digest(again.weights) == weights_digest(first.weights)
+        assert hash_weights(again.weights) == hash_weights(first.weights)
 
 
 @pytest.mark.parametrize("file", [VARIABLES, META])
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, file: str) -> None:
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     resumed, said = run(tmp_path / "cut", RECIPE)
     assert epochs(said) == {3, 4}
-    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+    assert hash_weights(resumed.weights) == hash_weights(whole.weights)
 
 
 def test_checkpoints_of_another_model_are_not_used(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_checkpoints_of_another_model_are_not_used(tmp_path: Path) -> None:
     cut(tmp_path / "cut", RECIPE, 3)
     resumed, said = run(tmp_path / "cut", RECIPE, other)
     assert epochs(said) == {1, 2, 3, 4}
-    assert weights_digest(resumed.weights) == weights_digest(whole.weights)
+    assert hash_weights(resumed.weights) == hash_weights(whole.weights)
 
 
 def test_a_loss_that_is_not_a_number_is_remembered(tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_a_loss_that_is_not_a_number_is_remembered(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     checkpoints.write(model, {}, Checkpoint(history=({"val_loss": float("nan")},)), keep=True)
-    assert checkpoints.newest().epoch == 1
+    assert checkpoints.read_newest().epoch == 1

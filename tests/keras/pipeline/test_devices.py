@@ -12,14 +12,15 @@ import keras
 import numpy as np
 import pytest
 
-from modelyard.models import backend, catalog
+from modelyard.models import backend
 from modelyard.models.batches import Batches
+from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, WrongBackend
 from modelyard.models.spec import Recipe
 from modelyard.models.types import Backend
-from modelyard.pipeline.devices import Devices, EvenBatches, chosen, prepared
+from modelyard.pipeline.devices import Devices, PaddedBatches, choose_devices, prepare_devices
 from modelyard.pipeline.errors import DevicesMissing
-from modelyard.pipeline.stages.publish import environment, weights_digest
+from modelyard.pipeline.stages.publish import describe_environment, hash_weights
 
 GPUS = ["gpu:0", "gpu:1", "gpu:2"]
 SPLIT = ["cpu:0", "cpu:1"]
@@ -41,7 +42,7 @@ SPLIT = ["cpu:0", "cpu:1"]
 )
 def test_a_recipe_gets_what_it_asks_for(devices: Any, visible: list[str], label: str) -> None:
     """Several only if a number says so; the name in the decision record says what was used."""
-    assert Devices(chosen(Recipe(devices=devices), visible)).label == label
+    assert Devices(choose_devices(Recipe(devices=devices), visible)).label == label
 
 
 @pytest.mark.parametrize(
@@ -56,28 +57,29 @@ def test_a_recipe_gets_what_it_asks_for(devices: Any, visible: list[str], label:
 def test_too_few_devices_are_an_error_with_both_numbers(devices: Any, visible: list[str], said: str) -> None:
     """Never fewer in silence."""
     with pytest.raises(DevicesMissing, match=said):
-        chosen(Recipe(devices=devices), visible)
+        choose_devices(Recipe(devices=devices), visible)
 
 
 def test_a_process_on_another_backend_trains_nothing() -> None:
     """Keras cannot change it any more: the error says how to start one that can."""
     with pytest.raises(WrongBackend, match="expected a process that computes with jax, received one with tensorflow"):
-        prepared(Recipe(backend="jax"))
+        prepare_devices(Recipe(backend="jax"))
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [({"batch_size": 63}, "expected a multiple of 2"), ({"ema": 0.9}, "jax can average there")]
+    ("values", "said"),
+    [({"batch_size": 63}, "expected a multiple of 2"), ({"ema": 0.9}, "jax supports averages there")],
 )
 def test_what_several_devices_cannot_do_is_refused(values: dict[str, Any], said: str) -> None:
     """Before anything is trained."""
     with pytest.raises(InvalidRecipe, match=said):
-        Devices(("gpu:0", "gpu:1")).require_able(Recipe(devices=2, **values))
+        Devices(("gpu:0", "gpu:1")).require_support(Recipe(devices=2, **values))
 
 
 def test_the_last_batch_is_filled_up_so_that_it_can_be_split() -> None:
     """With its own first rows; all others are as they were, and so is their order in the next epoch."""
     plain = Batches(np.arange(10)[:, None], np.arange(10), 4)
-    even = EvenBatches(plain, 4)
+    even = PaddedBatches(plain, 4)
     assert [y.tolist() for _, y in (even[index] for index in range(len(even)))] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
@@ -90,18 +92,19 @@ def test_the_last_batch_is_filled_up_so_that_it_can_be_split() -> None:
 def test_one_device_gets_the_batches_as_they_are() -> None:
     """No wrapper, no distribution: what was bit-equal stays so."""
     batches = Batches(np.zeros((3, 1)), np.zeros(3), 2)
-    assert Devices(("cpu:0",)).even(batches) is batches
+    assert Devices(("cpu:0",)).pad_batches(batches) is batches
 
 
 def test_the_decision_record_says_what_trained() -> None:
     """This process computes with TensorFlow: no version of JAX is named."""
-    found = environment("gpu:2")
+    found = describe_environment("gpu:2")
     assert (found.backend, found.device, found.jax) == ("tensorflow", "gpu:2", None)
 
 
 def test_jax_is_not_loaded_unless_asked_for() -> None:
     """TensorFlow would load it wherever it is installed."""
-    code = "import sys; from models import backend; backend.begin('tensorflow'); print('jaxlib' in sys.modules)"
+    imports = "import sys; from modelyard.models.backend import use_backend"
+    code = f"{imports}; use_backend('tensorflow'); print('jaxlib' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 
@@ -145,7 +148,7 @@ def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None
     """In a new process, behind the epoch that was finished, to the same weights bit for bit."""
     assert fitted["resumed"]["epochs"] == [3]
     assert fitted["resumed"]["history"] == fitted["two"]["history"]
-    digests = [weights_digest(Path(fitted[name]["weights"])) for name in ("two", "resumed")]
+    digests = [hash_weights(Path(fitted[name]["weights"])) for name in ("two", "resumed")]
     assert digests[0] == digests[1]
 
 
@@ -170,7 +173,7 @@ def test_two_devices_average_weights_on_jax(tmp_path: Path) -> None:
 def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(tmp_path: Path) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
     steps("jax", tmp_path, "answers")
-    spec = catalog.load("sentiment_lstm")
+    spec = load_spec("sentiment_lstm")
     with np.load(tmp_path / "answers.npz") as state:
         model = spec.build(spec.recipes["quick"], state)
         model.load_weights(tmp_path / "answers.weights.h5")

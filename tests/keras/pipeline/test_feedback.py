@@ -11,17 +11,17 @@ import orjson
 import pytest
 import tensorflow as tf
 
-from modelyard.models import catalog
+from modelyard.models.catalog import load_spec
 from modelyard.models.datasets import mnist
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec, Split, Splits
-from modelyard.pipeline.job import Place, Published, Run
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.results import Loaded
-from modelyard.pipeline.run import run
-from modelyard.pipeline.stages.feedback import join
+from modelyard.pipeline.results import LoadedDataset
+from modelyard.pipeline.run import run_job
+from modelyard.pipeline.stages.feedback import add_feedback
 
-IMAGES, NEURON, REVIEWS = (catalog.load(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
+IMAGES, NEURON, REVIEWS = (load_spec(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
 
 
 def told(content: bytes, truth: float, dtype: str = "bytes", shape: Sequence[int] = ()) -> bytes:
@@ -34,10 +34,10 @@ def numbers(x: Any, truth: float) -> bytes:
     return told(array.tobytes(), truth, "float32", array.shape)
 
 
-def joined(splits: Splits, spec: ModelSpec, lines: Sequence[bytes], tmp_path: Path) -> Loaded:
+def joined(splits: Splits, spec: ModelSpec, lines: Sequence[bytes], tmp_path: Path) -> LoadedDataset:
     file = tmp_path / "feedback.jsonl"
     file.write_bytes(b"\n".join(lines))
-    return join(Loaded("d", "sample", "before", splits), spec, file, lambda _: None)
+    return add_feedback(LoadedDataset("d", "sample", "before", splits), spec, file, lambda _: None)
 
 
 def points(*x: float) -> Split:
@@ -101,15 +101,15 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path) -> None:
     file = tmp_path / "feedback.jsonl"
     generator = np.random.default_rng(1)
     file.write_bytes(b"\n".join(numbers([x], 2 * x - 1) for x in generator.uniform(-1, 1, 20).tolist()))
-    place = Place(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
-    job = Run("neuron", "quick", {"epochs": 20}, "auto", "stable", "test", feedback=file)
+    locations = JobLocations(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
+    job = TrainingJob("neuron", "quick", {"epochs": 20}, "auto", "stable", "test", feedback=file)
     said: list[Progress] = []
-    first = run(job, place, said.append)
+    first = run_job(job, locations, said.append)
     assert isinstance(first, Published)
-    assert "16 examples from feedback, and the newest 4 to measure on" in [progress.message for progress in said]
+    assert "16 examples from feedback, and the newest 4 to evaluate on" in [progress.message for progress in said]
     assert first.manifest.data.feedback == 16
     assert first.manifest.metrics["feedback_mae"] < 0.2
-    second = run(replace(job, overrides={"epochs": 20, "seed": 1}), place, said.append)
+    second = run_job(replace(job, overrides={"epochs": 20, "seed": 1}), locations, said.append)
     assert isinstance(second, Published)
     assert "on the newest 4 answers with feedback, of the serving version" in second.manifest.verdict.reasons[-1]
-    assert Store(place.store).versions("neuron") == (1, 2)
+    assert Store(locations.store).versions("neuron") == (1, 2)

@@ -11,26 +11,27 @@ from typing import Any
 import pytest
 
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
-from modelyard.pipeline.job import Cancelled, Outcome, Place, Published, Rejected, Run
+from modelyard.pipeline.golden import load_golden, save_golden
+from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.run import run
-from modelyard.pipeline.stages.export import operations, scan
+from modelyard.pipeline.run import run_job
+from modelyard.pipeline.stages.export import check_operations, list_operations
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
-JOB = Run("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
+JOB = TrainingJob("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
-def place(root: Path) -> Place:
-    return Place(root / "store", root / "data", root / "work", ())
+def locations(root: Path) -> JobLocations:
+    return JobLocations(root / "store", root / "data", root / "work", ())
 
 
 def neuron(root: Path, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
-    return run(Run("neuron", "quick", overrides, "auto", "stable", "a test"), place(root), report)
+    return run_job(TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), locations(root), report)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_it_is_promoted_and_the_history_says_that_nobody_compared(
 ) -> None:
     """Without a model server there is no parity check, and that is written down."""
     root, outcome, _ = published
-    found = rollout.read(Store(root / "store"), "neuron")
+    found = read_rollout(Store(root / "store"), "neuron")
     assert found.stable == 1
     assert "no model server was given" in found.history[-1].reason
     assert outcome.promotion.parity is None
@@ -128,25 +129,25 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        run(JOB, place(tmp_path), report, before_publishing)
+        run_job(JOB, locations(tmp_path), report, before_publishing)
     assert asked == [True] * (moment == "before it publishes")
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((), None)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((), None)
     assert [path.name for path in (tmp_path / "store").glob("*/.*")] == []
     assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints"}
 
 
 def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path) -> None:
     """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
-    first = run(replace(JOB, rollout="manual"), place(tmp_path), IGNORE)
+    first = run_job(replace(JOB, rollout="manual"), locations(tmp_path), IGNORE)
     said: list[Progress] = []
-    second = run(JOB, place(tmp_path), said.append)
+    second = run_job(JOB, locations(tmp_path), said.append)
     assert isinstance(first, Published)
     assert isinstance(second, Published)
     assert second.manifest == first.manifest
     assert "train" not in {progress.stage for progress in said}
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), 1)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
 
 
 def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
@@ -157,28 +158,28 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
         lock.unlink(missing_ok=True)
         lock.symlink_to("/dev/null/none")
 
-    outcome = run(JOB, place(tmp_path), IGNORE, break_the_disk)
+    outcome = run_job(JOB, locations(tmp_path), IGNORE, break_the_disk)
     assert isinstance(outcome, Published)
     assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
     store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), rollout.read(store, "neuron").stable) == ((1,), None)
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), None)
 
 
 @pytest.mark.parametrize(
     ("job", "error", "text"),
     [
-        (Run("neurn", "quick", {}, "auto", "stable", "t"), UnknownName, "did you mean neuron"),
-        (Run("neuron", "quik", {}, "auto", "stable", "t"), InvalidRecipe, "did you mean quick"),
-        (Run("neuron", "quick", {"epoch": 1}, "auto", "stable", "t"), InvalidRecipe, "did you mean epochs"),
-        (Run("neuron", "quick", {"epochs": "x"}, "auto", "stable", "t"), InvalidRecipe, "'epochs'"),
+        (TrainingJob("neurn", "quick", {}, "auto", "stable", "t"), UnknownName, "did you mean neuron"),
+        (TrainingJob("neuron", "quik", {}, "auto", "stable", "t"), InvalidRecipe, "did you mean quick"),
+        (TrainingJob("neuron", "quick", {"epoch": 1}, "auto", "stable", "t"), InvalidRecipe, "did you mean epochs"),
+        (TrainingJob("neuron", "quick", {"epochs": "x"}, "auto", "stable", "t"), InvalidRecipe, "'epochs'"),
     ],
 )
 def test_a_job_that_makes_no_sense_fails_before_anything_is_done(
-    tmp_path: Path, job: Run, error: type[Exception], text: str
+    tmp_path: Path, job: TrainingJob, error: type[Exception], text: str
 ) -> None:
     """The closest valid names are given, and no folder appears."""
     with pytest.raises(error, match=text):
-        run(job, place(tmp_path), IGNORE)
+        run_job(job, locations(tmp_path), IGNORE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,17 +189,17 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     """Golden answers that the graph does not give: the evaluation process refuses the version."""
     import numpy as np
 
-    from modelyard.models import catalog
+    from modelyard.models.catalog import load_spec
     from modelyard.models.spec import Split
     from modelyard.pipeline.stages.evaluate import evaluate
 
     root, _, _ = published
     version = root / "store" / "neuron" / "1"
-    answers = golden.load(version)
+    answers = load_golden(version)
     copied = tmp_path / "staged"
     subprocess.run(["cp", "-r", str(version), str(copied)], check=True)
-    golden.save(copied, answers | {"serving_default/value": answers["serving_default/value"] + 1})
-    spec = catalog.load("neuron")
+    save_golden(copied, answers | {"serving_default/value": answers["serving_default/value"] + 1})
+    spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
         evaluate(spec, test, None, copied, None, tmp_path, IGNORE)
@@ -214,9 +215,9 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
             return tf.numpy_function(lambda value: value, [x], tf.float32)
 
     tf.saved_model.save(Sneaky(), str(tmp_path))
-    assert "PyFunc" in set(operations(tmp_path / "saved_model.pb"))
+    assert "PyFunc" in set(list_operations(tmp_path / "saved_model.pb"))
     with pytest.raises(ExportRejected, match="PyFunc"):
-        scan(tmp_path / "saved_model.pb")
+        check_operations(tmp_path / "saved_model.pb")
 
 
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:

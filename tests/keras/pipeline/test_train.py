@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from modelyard.models.spec import Gate, ModelSpec, Prepared, Recipe, Split, Splits, VectorInput
-from modelyard.pipeline.devices import prepared
+from modelyard.models.spec import Gate, ModelSpec, PreparedData, Recipe, Split, Splits, VectorInput
+from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.results import Trained
-from modelyard.pipeline.stages.publish import weights_digest
-from modelyard.pipeline.stages.train import learning_rate, smoothed_crossentropy, train
+from modelyard.pipeline.results import TrainedModel
+from modelyard.pipeline.stages.publish import hash_weights
+from modelyard.pipeline.stages.train import make_learning_rate, make_smoothed_crossentropy, train
 
 
 class Pairs(keras.utils.PyDataset):
@@ -51,7 +51,7 @@ SPEC = ModelSpec(
     dataset=None,  # type: ignore[arg-type]  # fitting is given its splits
     recipes={},
     gate=Gate("accuracy", 0.9, 0.9, 0.01),
-    prepare=lambda splits, recipe: Prepared(
+    prepare=lambda splits, recipe: PreparedData(
         Pairs(splits.train, recipe.batch_size), Pairs(splits.validation, recipe.batch_size)
     ),
     build=build,
@@ -59,17 +59,23 @@ SPEC = ModelSpec(
 RECIPE = Recipe(epochs=4, batch_size=32, learning_rate=0.02)
 
 
-def fit(work: Path, recipe: Recipe = RECIPE, said: list[Progress] | None = None) -> Trained:
+def fit(work: Path, recipe: Recipe = RECIPE, said: list[Progress] | None = None) -> TrainedModel:
     work.mkdir(exist_ok=True)
     return train(
-        SPEC, SPLITS, recipe, prepared(recipe), work, work / "checkpoints", (said if said is not None else []).append
+        SPEC,
+        SPLITS,
+        recipe,
+        prepare_devices(recipe),
+        work,
+        work / "checkpoints",
+        (said if said is not None else []).append,
     )
 
 
 def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
     """Bit for bit; another seed gives others."""
     runs = (("a", 3), ("b", 3), ("c", 4))
-    digests = [weights_digest(fit(tmp_path / name, replace(RECIPE, seed=seed)).weights) for name, seed in runs]
+    digests = [hash_weights(fit(tmp_path / name, replace(RECIPE, seed=seed)).weights) for name, seed in runs]
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
 
@@ -87,10 +93,10 @@ def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Pa
     """Whoever acts on it finds validation metrics and a checkpoint, also where the only step is the first of all."""
     said: list[Progress] = []
     one_step = replace(
-        SPEC, prepare=lambda splits, _: Prepared(Pairs(splits.train, 512), Pairs(splits.validation, 128))
+        SPEC, prepare=lambda splits, _: PreparedData(Pairs(splits.train, 512), Pairs(splits.validation, 128))
     )
     recipe = replace(RECIPE, epochs=2)
-    train(one_step, SPLITS, recipe, prepared(recipe), tmp_path, tmp_path / "checkpoints", said.append)
+    train(one_step, SPLITS, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", said.append)
     told = [(progress.epoch, "val_loss" in progress.metrics) for progress in said if progress.step == 1]
     assert told == [(1, True), (2, True)]
 
@@ -122,13 +128,13 @@ def test_old_checkpoints_go(tmp_path: Path) -> None:
 
 def test_averaged_weights_are_another_model(tmp_path: Path) -> None:
     """An exponential moving average is kept instead of the raw weights."""
-    raw = weights_digest(fit(tmp_path / "raw").weights)
-    assert weights_digest(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
+    raw = hash_weights(fit(tmp_path / "raw").weights)
+    assert hash_weights(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
     """Warm-up over its share of the steps, then a cosine."""
-    schedule = learning_rate(replace(RECIPE, learning_rate=1.0, warmup=0.25), steps=100)
+    schedule = make_learning_rate(replace(RECIPE, learning_rate=1.0, warmup=0.25), steps=100)
     rates = [float(schedule(step)) for step in (0, 25, 100)]
     assert rates == pytest.approx([0.04, 1.0, 0.0], abs=1e-6)
 
@@ -138,5 +144,5 @@ def test_smoothing_spreads_a_share_of_the_target() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
     smooth = np.full(3, 0.15 / 3) + np.array([0.85, 0, 0])
     expected = -float((smooth * np.log(probabilities[0])).sum())
-    found = smoothed_crossentropy(3, 0.15)(np.array([0]), probabilities)
+    found = make_smoothed_crossentropy(3, 0.15)(np.array([0]), probabilities)
     assert float(np.ravel(found)[0]) == pytest.approx(expected, rel=1e-5)

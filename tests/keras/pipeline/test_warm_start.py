@@ -9,32 +9,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelyard.models import catalog
+from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, Prepared, Recipe, Split, Splits
-from modelyard.pipeline import arrays
+from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Split, Splits
+from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.checkpoint import Checkpoint
-from modelyard.pipeline.devices import prepared
-from modelyard.pipeline.job import Cancelled, Measured, Place, Published, Run
+from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Published, TrainingJob
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.results import Trained
-from modelyard.pipeline.run import run
-from modelyard.pipeline.stages.publish import weights_digest
+from modelyard.pipeline.results import TrainedModel
+from modelyard.pipeline.run import run_job
+from modelyard.pipeline.stages.publish import hash_weights
 from modelyard.pipeline.stages.train import train
-from modelyard.pipeline.warm_start import STATE, WEIGHTS, Start, start_of
+from modelyard.pipeline.warm_start import STATE, WEIGHTS, StartVersion, find_start_version
 from tests.keras.models.test_sentiment_lstm import TINY, invented
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
-NEURON, DIGITS, REVIEWS = (catalog.load(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
+NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
 COLD: Recipe = NEURON.recipes["quick"]
 WARM = replace(COLD, init="stable")
-JOB = Run("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
+JOB = TrainingJob("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
 
 
-def place(root: Path) -> Place:
-    return Place(root / "store", root / "data", root / "work", ())
+def locations(root: Path) -> JobLocations:
+    return JobLocations(root / "store", root / "data", root / "work", ())
 
 
 @cache
@@ -43,18 +43,18 @@ def points() -> Splits:
 
 
 def fit(
-    spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, start: Start | None = None, report: Any = IGNORE
-) -> Trained:
+    spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, start: StartVersion | None = None, report: Any = IGNORE
+) -> TrainedModel:
     work.mkdir(exist_ok=True)
-    return train(spec, splits, recipe, prepared(recipe), work, work / "checkpoints", report, start)
+    return train(spec, splits, recipe, prepare_devices(recipe), work, work / "checkpoints", report, start)
 
 
-def version_of(trained: Trained, folder: Path, number: int = 1) -> Start:
+def version_of(trained: TrainedModel, folder: Path, number: int = 1) -> StartVersion:
     """A version as the store has it, as far as a warm start needs it."""
     for source, name in ((trained.weights, WEIGHTS), (trained.state, STATE)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(source.read_bytes())
-    return Start(number, folder)
+    return StartVersion(number, folder)
 
 
 def digits(count: int) -> Splits:
@@ -66,7 +66,7 @@ def digits(count: int) -> Splits:
     return Splits(part, part, part)
 
 
-def first_loss(trained: Trained) -> float:
+def first_loss(trained: TrainedModel) -> float:
     return trained.history[0]["val_loss"]
 
 
@@ -75,13 +75,13 @@ def first_loss(trained: Trained) -> float:
 
 def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(tmp_path: Path) -> None:
     """After its first epoch it is as good as that one after its last; the manifest names it."""
-    cold = run(Run("neuron", "quick", {}, "auto", "stable", "a test"), place(tmp_path), IGNORE)
+    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), locations(tmp_path), IGNORE)
     said: list[Progress] = []
-    warm = run(JOB, place(tmp_path), said.append)
+    warm = run_job(JOB, locations(tmp_path), said.append)
     assert isinstance(cold, Published)
     assert isinstance(warm, Published)
     assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
-    assert "beginning with the weights of version 1" in [progress.message for progress in said]
+    assert "starting from the weights of version 1" in [progress.message for progress in said]
     first, fresh = warm.manifest.training.history[0]["val_loss"], cold.manifest.training.history
     assert first < 0.9 * fresh[0]["val_loss"]
     assert first == pytest.approx(fresh[-1]["val_loss"], rel=0.05)
@@ -101,7 +101,7 @@ def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) 
     cold = fit(REVIEWS, invented(), recipe, tmp_path / "cold")
     more = replace(invented(), train=Split(np.append(invented().train.x, ["zebra zebra"] * 4), np.arange(204) % 2))
     warm = fit(REVIEWS, more, replace(recipe, max_tokens=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
-    before, after = arrays.load(cold.state), arrays.load(warm.state)
+    before, after = load_arrays(cold.state), load_arrays(warm.state)
     assert before.keys() == after.keys()
     assert [name for name in before if not np.array_equal(before[name], after[name])] == ["max_tokens"]
     assert "zebra" in REVIEWS.prepare(more, recipe).state["vocabulary"]
@@ -114,8 +114,8 @@ def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) 
 def test_without_a_stable_version_nothing_begins(tmp_path: Path) -> None:
     """Nor is anything trained."""
     said: list[Progress] = []
-    with pytest.raises(InvalidRecipe, match="'init': expected a stable version of neuron to begin with, received none"):
-        run(JOB, place(tmp_path), said.append)
+    with pytest.raises(InvalidRecipe, match="'init': expected a stable version of neuron to start from, received none"):
+        run_job(JOB, locations(tmp_path), said.append)
     assert "train" not in {progress.stage for progress in said}
 
 
@@ -134,8 +134,8 @@ def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path) ->
 def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Path) -> None:
     """Weights fit the state that they were trained with; one that comes out the same is no obstacle."""
 
-    def prepare(splits: Splits, recipe: Recipe) -> Prepared:
-        found: Prepared = NEURON.prepare(splits, recipe)
+    def prepare(splits: Splits, recipe: Recipe) -> PreparedData:
+        found: PreparedData = NEURON.prepare(splits, recipe)
         return replace(found, state={"mean": splits.train.x.mean(axis=0)})
 
     spec = replace(NEURON, prepare=prepare)
@@ -155,10 +155,10 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     for number in (1, 2):
         trained = fit(NEURON, points(), replace(COLD, seed=number), tmp_path / f"cold {number}")
         version_of(trained, store.path("neuron", number), number)
-    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
 
-    def begin(name: str, report: Any = IGNORE) -> Trained:
-        start = start_of(store, "neuron", WARM, tmp_path / name / "checkpoints")
+    def begin(name: str, report: Any = IGNORE) -> TrainedModel:
+        start = find_start_version(store, "neuron", WARM, tmp_path / name / "checkpoints")
         return fit(NEURON, points(), WARM, tmp_path / name, start, report)
 
     def stop(progress: Progress) -> None:
@@ -168,24 +168,26 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     straight = begin("straight")
     with pytest.raises(Cancelled):
         begin("broken", stop)
-    rollout.change(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
+    change_rollout(store, "neuron", lambda now: now.promote(2, by="t", reason="r"))
     said: list[Progress] = []
     resumed, later = begin("broken", said.append), begin("later")
-    assert "going on after epoch 3, from its checkpoint" in [progress.message for progress in said]
+    assert "resuming after epoch 3, from its checkpoint" in [progress.message for progress in said]
     assert (straight.started_from, resumed.started_from, later.started_from) == (1, 1, 2)
-    assert weights_digest(resumed.weights) == weights_digest(straight.weights) != weights_digest(later.weights)
+    assert hash_weights(resumed.weights) == hash_weights(straight.weights) != hash_weights(later.weights)
 
 
 def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> None:
     """Its preprocessing is needed; as to those of an earlier release, they began with random weights."""
     store = Store(tmp_path / "store")
     version_of(fit(NEURON, points(), COLD, tmp_path / "cold"), store.path("neuron", 1))
-    rollout.change(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
-    assert start_of(store, "neuron", COLD, tmp_path / "checkpoints") is None
-    assert start_of(store, "neuron", WARM, tmp_path / "checkpoints") == Start(1, store.path("neuron", 1))
+    change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
+    assert find_start_version(store, "neuron", COLD, tmp_path / "checkpoints") is None
+    assert find_start_version(store, "neuron", WARM, tmp_path / "checkpoints") == StartVersion(
+        1, store.path("neuron", 1)
+    )
     (store.path("neuron", 1) / WEIGHTS).unlink()
-    with pytest.raises(UnknownName, match="version 1 of neuron, which training is to begin with, is not in the store"):
-        start_of(store, "neuron", WARM, tmp_path / "checkpoints")
+    with pytest.raises(UnknownName, match="version 1 of neuron, which training starts from, is not in the store"):
+        find_start_version(store, "neuron", WARM, tmp_path / "checkpoints")
     assert Checkpoint.model_validate_json('{"history": []}').started_from is None
 
 
@@ -195,7 +197,7 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
 def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(tmp_path: Path) -> None:
     """No version, no export, nothing that looks at the test split."""
     said: list[Progress] = []
-    outcome = run(replace(JOB, overrides={"epochs": 2}, rollout="none"), place(tmp_path), said.append)
+    outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), said.append)
     assert isinstance(outcome, Measured)
     assert outcome.metrics.keys() == {"loss", "r2"}
     assert Store(tmp_path / "store").versions("neuron") == ()

@@ -1,5 +1,6 @@
 """The command line: what it sends, what it says, and that it never loads what it does not need."""
 
+import importlib.metadata
 import os
 import stat
 import subprocess
@@ -12,10 +13,10 @@ import pytest
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.pipeline.job import parse_overrides
-from modelyard.services.cli import output as show
-from modelyard.services.cli.client import Client, GatewayUnreachable, body_of
-from modelyard.services.cli.commands.doctor import data, listening, store
-from modelyard.services.cli.processes import launch as ground
+from modelyard.services.cli import output
+from modelyard.services.cli.client import Client, GatewayUnreachable, read_prediction_body
+from modelyard.services.cli.commands.doctor import check_data, check_gateway, check_store
+from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Service, ServiceDied, Supervisor
 from tests.support.waiting import wait_until
 
@@ -23,6 +24,13 @@ from tests.support.waiting import wait_until
 def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelyard", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_version_is_printed() -> None:
+    """By ``modelyard --version``, and by ``python -m modelyard --version``."""
+    script = Path(sys.executable).with_name("modelyard")
+    named = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=300, check=True)
+    assert modelyard("--version").stdout == named.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
 
 
 def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
@@ -53,10 +61,10 @@ def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:
     files = {"a.bin": b"\x89PNG\r\n", "b.bin": b"\xff\xd8\xff\xe0", "c.bin": b' {"instances": []}', "d.bin": b"fine"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    kinds = [body_of(str(tmp_path / name))[1] for name in files]
+    kinds = [read_prediction_body(str(tmp_path / name))[1] for name in files]
     assert kinds == ["image/png", "image/jpeg", "application/json", "text/plain"]
-    assert body_of("-", b"from a pipe") == (b"from a pipe", "text/plain")
-    assert body_of("No such file: a review.") == (b"No such file: a review.", "text/plain")
+    assert read_prediction_body("-", b"from a pipe") == (b"from a pipe", "text/plain")
+    assert read_prediction_body("No such file: a review.") == (b"No such file: a review.", "text/plain")
 
 
 def test_an_unreachable_gateway_is_one_error() -> None:
@@ -67,23 +75,23 @@ def test_an_unreachable_gateway_is_one_error() -> None:
 
 def test_samples_are_marked() -> None:
     """Wherever a dataset is named."""
-    assert show.dataset({"name": "digits", "source": "sample"}) == "digits (sample, not for real use)"
-    assert show.dataset({"name": "MNIST", "source": "real"}) == "MNIST"
+    assert output.format_dataset({"name": "digits", "source": "sample"}) == "digits (sample, not for real use)"
+    assert output.format_dataset({"name": "MNIST", "source": "real"}) == "MNIST"
 
 
 def test_the_doctor_says_how_to_mend(tmp_path: Path) -> None:
     """Missing store, missing data, nothing listening: each with the way out."""
-    findings = [*store(tmp_path), *data(tmp_path), *listening("http://127.0.0.1:9")]
-    assert all(finding.mend for finding in findings if finding.level != "ok")
-    assert any("MODELYARD_DATA_DIR" in finding.mend for finding in findings)
+    findings = [*check_store(tmp_path), *check_data(tmp_path), *check_gateway("http://127.0.0.1:9")]
+    assert all(finding.remedy for finding in findings if finding.level != "ok")
+    assert any("MODELYARD_DATA_DIR" in finding.remedy for finding in findings)
 
 
 def test_the_doctor_finds_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     """A file in the store's place is bad, not a crash."""
     (tmp_path / "store").write_text("")
-    (finding,) = store(tmp_path)
+    (finding,) = check_store(tmp_path)
     assert finding.level == "bad"
-    assert "not writable" in finding.what
+    assert "not writable" in finding.message
 
 
 # --- redis ------------------------------------------------------------------------------------------------------------
@@ -91,8 +99,8 @@ def test_the_doctor_finds_a_store_that_cannot_be_written(tmp_path: Path) -> None
 
 def test_the_socket_folder_is_private_and_short_enough(tmp_path: Path) -> None:
     """Mode 0700; a path that is too long for a unix socket is replaced by one that is not."""
-    near = ground.private_folder(tmp_path)
-    far = ground.private_folder(tmp_path / ("deep" * 40))
+    near = launch.make_private_folder(tmp_path)
+    far = launch.make_private_folder(tmp_path / ("deep" * 40))
     for folder in (near, far):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(str(folder / "redis.sock")) < 108

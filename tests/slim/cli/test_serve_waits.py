@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from modelyard.services.cli.client import Client, Refused, TryLater
-from modelyard.services.cli.commands.serve import settled, wait_loaded
+from modelyard.services.cli.commands.serve import wait_for_model, wait_until_loaded
 
 Said = tuple[int, object]
 LATE: Said = (504, {"error": "the model server did not answer in time"})
@@ -47,18 +47,18 @@ def gateway(*answers: Said) -> Iterator[Client]:
 def test_a_model_server_that_does_not_say_in_time_is_asked_again() -> None:
     """Late, away and loading are no reason to give up."""
     with gateway(LATE, AWAY, version("LOADING"), version("AVAILABLE")) as client:
-        ((entry,),) = wait_loaded(client, ["m"]).values()
+        ((entry,),) = wait_until_loaded(client, ["m"]).values()
     assert entry["state"] == "AVAILABLE"
 
 
 def test_one_that_never_says_ends_the_start_with_its_reason() -> None:
     """When the time is up."""
     with gateway(LATE) as client, pytest.raises(TryLater, match="did not answer in time"):
-        settled(client, "m", deadline=time.monotonic())
+        wait_for_model(client, "m", deadline=time.monotonic())
 
 
 def test_any_other_refusal_ends_the_start_at_once() -> None:
     """A model that the server does not know will not come."""
     unknown = (404, {"error": "Servable not found"})
     with gateway(unknown, version("AVAILABLE")) as client, pytest.raises(Refused, match="not found"):
-        wait_loaded(client, ["m"])
+        wait_until_loaded(client, ["m"])

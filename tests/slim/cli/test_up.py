@@ -1,13 +1,13 @@
 """What `modelyard up` starts for the devices that a machine has."""
 
-from modelyard.services.cli.commands.up import trainers
+from modelyard.services.cli.commands.up import make_trainers
 from modelyard.services.cli.processes.supervisor import Service
 
 SETTINGS = {"MODELYARD_CONCURRENCY": "2", "MODELYARD_STORE": "store"}
 
 
 def started(gpu_names: list[str]) -> dict[str, Service]:
-    return {service.name: service for service in trainers(SETTINGS, gpu_names, ready=lambda: True)}
+    return {service.name: service for service in make_trainers(SETTINGS, gpu_names, ready=lambda: True)}
 
 
 def test_without_a_gpu_one_trainer_trains_as_many_jobs_as_it_was_told() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from modelyard.models import backend, catalog
-from modelyard.models.catalog import Catalog
+from modelyard.models import catalog
+from modelyard.models.backend import parse_backend
+from modelyard.models.catalog import Catalog, list_models, read_catalog, source_digest
 from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.spec import Recipe
 
@@ -39,7 +40,7 @@ KNOWN = Catalog.model_validate_json(
 
 def test_the_zoo_is_listed_without_being_imported() -> None:
     """By file names."""
-    assert {"mnist_cnn", "mnist_mlp", "neuron", "sentiment_lstm"} <= set(catalog.names())
+    assert {"mnist_cnn", "mnist_mlp", "neuron", "sentiment_lstm"} <= set(list_models())
 
 
 def test_unknown_names_are_answered_with_the_closest() -> None:
@@ -47,16 +48,16 @@ def test_unknown_names_are_answered_with_the_closest() -> None:
     with pytest.raises(UnknownName, match="unknown model 'mnist_cn'; did you mean mnist_cnn"):
         KNOWN.find("mnist_cn")
     with pytest.raises(InvalidRecipe, match="unknown recipe 'quik'; did you mean quick"):
-        KNOWN.find("mnist_cnn").check("quik", {})
+        KNOWN.find("mnist_cnn").check_recipe("quik", {})
     with pytest.raises(InvalidRecipe, match="unknown recipe key 'zzz'; valid: backend, devices, epochs, keep, name"):
-        KNOWN.find("mnist_cnn").check("quick", {"zzz": 1})
-    KNOWN.find("mnist_cnn").check("quick", {"epochs": 3})
+        KNOWN.find("mnist_cnn").check_recipe("quick", {"zzz": 1})
+    KNOWN.find("mnist_cnn").check_recipe("quick", {"epochs": 3})
 
 
 @pytest.mark.parametrize("value", [3, "3", 1, 1000])
 def test_a_value_in_range_is_let_in(value: object) -> None:
     """As a number, or as the text of a command line."""
-    KNOWN.find("mnist_cnn").check("quick", {"epochs": value, "devices": "2", "keep": "last", "name": "12"})
+    KNOWN.find("mnist_cnn").check_recipe("quick", {"epochs": value, "devices": "2", "keep": "last", "name": "12"})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_value_in_range_is_let_in(value: object) -> None:
 def test_a_value_out_of_range_is_answered_with_what_is_allowed(overrides: dict[str, object], text: str) -> None:
     """At the door, not hours later in a worker."""
     with pytest.raises(InvalidRecipe, match=re.escape(text)):
-        KNOWN.find("mnist_cnn").check("quick", overrides)
+        KNOWN.find("mnist_cnn").check_recipe("quick", overrides)
 
 
 @pytest.mark.parametrize(
@@ -94,21 +95,21 @@ def test_a_worker_knows_the_backend_before_anything_is_imported(
     recipe: str, overrides: dict[str, object], expected: str
 ) -> None:
     """Of a recipe that is wrong, any will do: whoever imports it says what is wrong."""
-    assert backend.known(KNOWN.find("mnist_cnn").value(recipe, overrides, "backend")) == expected
+    assert parse_backend(KNOWN.find("mnist_cnn").recipe_value(recipe, overrides, "backend")) == expected
 
 
 def test_a_store_that_no_trainer_has_seen_has_no_catalogue(tmp_path: Path) -> None:
     """Unknown, not empty."""
-    assert catalog.read(tmp_path) is None
+    assert read_catalog(tmp_path) is None
 
 
 def test_a_catalogue_of_another_release_is_as_good_as_none(tmp_path: Path) -> None:
     """The next trainer writes it anew; nothing falls over it."""
     (tmp_path / catalog.FILE).write_text('{"digest": "0", "trainable": {"x": {"old": true}}}')
-    assert catalog.read(tmp_path) is None
+    assert read_catalog(tmp_path) is None
 
 
 def test_the_digest_follows_the_source() -> None:
     """Stable between calls, so that a trainer describes an unchanged zoo once."""
-    assert catalog.digest() == catalog.digest()
-    assert len(catalog.digest()) == 64
+    assert source_digest() == source_digest()
+    assert len(source_digest()) == 64

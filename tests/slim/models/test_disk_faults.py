@@ -7,32 +7,35 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed
-from modelyard.pipeline.errors import STORAGE_FAULTS, StageFailed, storage_errors
+from modelyard.pipeline.errors import STORAGE_ERRNOS, StageFailed, translate_storage_errors
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.stage_process import failure
+from modelyard.pipeline.stage_process import make_stage_error
 from modelyard.services.ledger import JobRequest, Ledger
-from modelyard.services.trainer.execute import Milestones
+from modelyard.services.trainer.execute import ProgressRecorder
 
 TENSORFLOW = "Traceback ...\nResourceExhaustedError: /store/v.tempstate; No space left on device [Op:SaveV2]\n  at last"
 
 
-@pytest.mark.parametrize("code", STORAGE_FAULTS)
+@pytest.mark.parametrize("code", STORAGE_ERRNOS)
 def test_a_fault_of_the_disk_is_named_with_the_file_and_without_its_folder(code: int) -> None:
     """Of each kind that the operating system tells apart."""
-    with pytest.raises(StorageFailed, match=f"^storage: weights.h5: {os.strerror(code)}$"), storage_errors():
+    with pytest.raises(StorageFailed, match=f"^storage: weights.h5: {os.strerror(code)}$"), translate_storage_errors():
         raise OSError(code, os.strerror(code), "/some/folder/weights.h5")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), ConnectionRefusedError(errno.EPIPE, "x")])
 def test_other_errors_pass(error: OSError) -> None:
     """A file that our own code forgot, or a server that is away, is no fault of a disk."""
-    with pytest.raises(type(error)), storage_errors():
+    with pytest.raises(type(error)), translate_storage_errors():
         raise error
 
 
 def test_a_process_whose_disk_was_full_is_understood() -> None:
     """TensorFlow's words stand in the middle of what was said last; anything else is told by its last line."""
-    full, other = failure("export", TENSORFLOW), failure("export", "Traceback ...\nValueError: no such layer")
+    full, other = (
+        make_stage_error("export", TENSORFLOW),
+        make_stage_error("export", "Traceback ...\nValueError: no such layer"),
+    )
     assert (type(full), str(full)) == (StorageFailed, "storage: export: No space left on device")
     assert (type(other), str(other)) == (StageFailed, "export failed: ValueError: no such layer")
 
@@ -46,4 +49,4 @@ def test_progress_that_cannot_be_written_down_ends_nothing(tmp_path: Path) -> No
     away = Ledger(f"sqlite:///{tmp_path}/none/ledger.db")
     with pytest.raises(StorageFailed):
         away.jobs.get(job.id)
-    Milestones(away, job)(Progress("train"))
+    ProgressRecorder(away, job)(Progress("train"))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modelyard.models.tfserving import predict_encoding as predict_wire
-from modelyard.models.tfserving.messages import predict_pb2, predict_request
+from modelyard.models.tfserving.messages import make_predict_request, predict_pb2
+from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.models.types import Array
 
 DTYPES = [
@@ -27,8 +27,8 @@ DTYPES = [
 
 
 def same(version: int | None, inputs: dict[str, Array]) -> bool:
-    joined = predict_pb2.PredictRequest.FromString(predict_wire.encode("m", version, "s", inputs))
-    return bool(joined == predict_request("m", version, "s", inputs))
+    joined = predict_pb2.PredictRequest.FromString(encode_predict_request("m", version, "s", inputs))
+    return bool(joined == make_predict_request("m", version, "s", inputs))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

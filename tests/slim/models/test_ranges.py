@@ -6,27 +6,27 @@ from random import Random
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.models.ranges import Range, choice, linear, log, sample
+from modelyard.models.ranges import Range, choice, linear_range, log_range, sample_values
 
 RANGES = {
-    "rate": log(1e-4, 1e-1),
-    "dropout": linear(0, 0.5),
+    "rate": log_range(1e-4, 1e-1),
+    "dropout": linear_range(0, 0.5),
     "units": choice(32, 64),
-    "layers": linear(1, 4, whole=True),
+    "layers": linear_range(1, 4, whole=True),
 }
 
 
 def test_a_seed_draws_the_same_values_and_more_trials_add_to_them() -> None:
     """Whatever order the ranges come in."""
-    first = sample(RANGES, 12, seed=7)
-    assert sample(dict(reversed(RANGES.items())), 12, seed=7) == first
-    assert sample(RANGES, 30, seed=7)[:12] == first
-    assert sample(RANGES, 12, seed=8) != first
+    first = sample_values(RANGES, 12, seed=7)
+    assert sample_values(dict(reversed(RANGES.items())), 12, seed=7) == first
+    assert sample_values(RANGES, 30, seed=7)[:12] == first
+    assert sample_values(RANGES, 12, seed=8) != first
 
 
 def test_what_is_drawn_lies_in_its_range() -> None:
     """Whole numbers where they are asked for; four digits, which a person can read."""
-    for values in sample(RANGES, 300, seed=0):
+    for values in sample_values(RANGES, 300, seed=0):
         assert 1e-4 <= values["rate"] <= 1e-1
         assert 0 <= values["dropout"] <= 0.5
         assert values["units"] in (32, 64)
@@ -37,11 +37,11 @@ def test_what_is_drawn_lies_in_its_range() -> None:
 def test_a_logarithmic_range_tries_each_size_alike() -> None:
     """A third of the draws in each of three powers of ten; a linear one leaves the small ones out."""
     random = Random(0)
-    sizes = Counter(f"{log(1e-4, 1e-1).draw(random):.0e}"[-3:] for _ in range(3000))
-    even = [log(1e-4, 1e-1).draw(random) < 1e-3 for _ in range(3000)]
+    sizes = Counter(f"{log_range(1e-4, 1e-1).draw(random):.0e}"[-3:] for _ in range(3000))
+    even = [log_range(1e-4, 1e-1).draw(random) < 1e-3 for _ in range(3000)]
     assert sum(even) / 3000 == pytest.approx(1 / 3, abs=0.05)
     assert len(sizes) >= 3
-    assert sum(linear(1e-4, 1e-1).draw(random) < 1e-3 for _ in range(3000)) < 100
+    assert sum(linear_range(1e-4, 1e-1).draw(random) < 1e-3 for _ in range(3000)) < 100
 
 
 def test_a_range_travels_as_json() -> None:
@@ -54,4 +54,4 @@ def test_a_range_travels_as_json() -> None:
 def test_a_range_that_cannot_be_is_refused(low: float, high: float) -> None:
     """With both ends."""
     with pytest.raises(ValidationError, match=r"expected low < high, and 0 < low for log"):
-        log(low, high)
+        log_range(low, high)

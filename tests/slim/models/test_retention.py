@@ -7,8 +7,9 @@ from flask.testing import FlaskClient
 from typer.testing import CliRunner
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry import retention, rollout
-from modelyard.models.registry.rollout import Canary, NotPossible, Shadow
+from modelyard.models.registry import retention
+from modelyard.models.registry.retention import find_removable, remove_version
+from modelyard.models.registry.rollout import Canary, InvalidChange, Shadow, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.main import app
 from tests.support.fakes import HALF_PLUS, publish
@@ -29,12 +30,12 @@ def full(filled: Store) -> Store:
         lambda now: now.label("blue", 3, by="t", reason="r"),
     )
     for change in changes:
-        rollout.change(filled, HALF_PLUS, change)
+        change_rollout(filled, HALF_PLUS, change)
     return filled
 
 
 def removable(store: Store, keep: int) -> list[int]:
-    return [each.version for each in retention.removable(store, HALF_PLUS, keep)]
+    return [each.version for each in find_removable(store, HALF_PLUS, keep)]
 
 
 def test_what_has_a_role_and_the_newest_stay(full: Store) -> None:
@@ -46,7 +47,7 @@ def test_what_has_a_role_and_the_newest_stay(full: Store) -> None:
 
 def test_a_removed_version_is_gone_and_its_record_is_not(full: Store, client: FlaskClient) -> None:
     """The record says that it was removed, by whom and why; numbers go on."""
-    retention.remove(full, HALF_PLUS, 6, by="gc", reason="old")
+    remove_version(full, HALF_PLUS, 6, by="gc", reason="old")
     assert full.versions(HALF_PLUS) == (1, 2, 3, 4, 5, 7, 8, 9, 10)
     record = client.get(f"/api/models/{HALF_PLUS}/versions/6").json
     assert (record["version"], record["removed"], record["data"]["name"]) == (6, True, "numbers")
@@ -55,14 +56,14 @@ def test_a_removed_version_is_gone_and_its_record_is_not(full: Store, client: Fl
     ]
     assert publish(full, HALF_PLUS, stable=False) == 11
     with pytest.raises(UnknownName):
-        retention.remove(full, HALF_PLUS, 6, by="gc", reason="again")
+        remove_version(full, HALF_PLUS, 6, by="gc", reason="again")
 
 
 @pytest.mark.parametrize("version", [2, 3, 4, 5, 7, 10])
 def test_a_version_with_a_role_and_the_newest_cannot_be_removed(full: Store, version: int) -> None:
     """Whatever was seen before."""
-    with pytest.raises(NotPossible):
-        retention.remove(full, HALF_PLUS, version, by="gc", reason="r")
+    with pytest.raises(InvalidChange):
+        remove_version(full, HALF_PLUS, version, by="gc", reason="r")
     assert version in full.versions(HALF_PLUS)
 
 

@@ -9,11 +9,16 @@ from google.protobuf import text_format
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import (
+    HISTORY_FILE,
+    MAX_HISTORY,
     Canary,
-    NothingToRollBackTo,
-    NotPossible,
+    InvalidChange,
+    NoPreviousVersion,
     Rollout,
     Shadow,
+    change_rollout,
+    read_history,
+    read_rollout,
 )
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import model_server_config_pb2
@@ -48,7 +53,7 @@ def test_a_preloaded_version_does_not_answer_and_can_be_dropped() -> None:
     serving = Rollout().promote(1, by="t", reason="r")
     waiting = serving.preload(2)
     assert (waiting.stable, waiting.loaded) == (1, (1, 2))
-    dropped = waiting.drop(2, by="t", reason="differs from training")
+    dropped = waiting.reject(2, by="t", reason="differs from training")
     assert (dropped.stable, dropped.loaded) == (1, (1,))
     assert dropped.history[-1].reason == "differs from training"
 
@@ -65,7 +70,7 @@ def test_a_rollback_goes_back_at_once_and_never_forth() -> None:
     back = promoted(1, 2, 3).rollback(by="ann", reason="wrong labels")
     assert (back.stable, back.keep) == (2, (3,))
     assert back.history[-1].detail == {"from": 3}
-    with pytest.raises(NothingToRollBackTo, match="version 2 stays: version 1 is not loaded any more; promote it"):
+    with pytest.raises(NoPreviousVersion, match="version 2 stays: version 1 is not loaded any more; promote it"):
         back.rollback(by="bob", reason="did it already")
 
 
@@ -90,7 +95,7 @@ def test_after_a_rollback_and_another_promotion_what_was_bad_is_not_gone_back_to
 @pytest.mark.parametrize("versions", [(), (1,), (1, 1)])
 def test_with_nothing_before_it_there_is_nothing_to_roll_back_to(versions: tuple[int, ...]) -> None:
     """The error says what stays."""
-    with pytest.raises(NothingToRollBackTo, match="stays: none answered before"):
+    with pytest.raises(NoPreviousVersion, match="stays: none answered before"):
         promoted(*versions).rollback(by="t", reason="r")
 
 
@@ -104,7 +109,7 @@ def test_every_role_is_loaded() -> None:
     """Canary, shadow and what a person named are loaded too, and have names."""
     found = Rollout(stable=1, canary=canary(2), shadow=shadow(3), labels={"blue": 4}, keep=(1,))
     assert found.loaded == (1, 2, 3, 4)
-    assert found.named == {"stable": 1, "canary": 2, "shadow": 3, "blue": 4}
+    assert found.all_labels == {"stable": 1, "canary": 2, "shadow": 3, "blue": 4}
 
 
 def test_a_canary_begins_ends_and_leaves_what_was_loaded_before() -> None:
@@ -117,7 +122,7 @@ def test_a_canary_begins_ends_and_leaves_what_was_loaded_before() -> None:
     ended = wider.end_canary(by="judge", reason="slower", detail={"e": 120})
     assert (ended.canary, ended.loaded) == (None, (1, 2))
     assert [change.action for change in ended.history[-3:]] == ["canary", "canary", "end canary"]
-    with pytest.raises(NotPossible, match="no canary"):
+    with pytest.raises(InvalidChange, match="no canary"):
         ended.end_canary(by="t", reason="r")
 
 
@@ -142,9 +147,9 @@ def test_a_promoted_canary_is_one_no_more_and_another_begins_anew() -> None:
 def test_trials_need_a_stable_version_to_be_compared_with() -> None:
     """Which is another one."""
     for rollout_now, version, why in ((Rollout(), 1, "no version is|would be alone"), (promoted(1), 1, "is stable")):
-        with pytest.raises(NotPossible, match=why):
+        with pytest.raises(InvalidChange, match=why):
             rollout_now.start_canary(canary(version), by="t", reason="r")
-        with pytest.raises(NotPossible, match=why):
+        with pytest.raises(InvalidChange, match=why):
             rollout_now.start_shadow(shadow(version), by="t", reason="r")
 
 
@@ -155,17 +160,17 @@ def test_a_shadow_and_a_label_keep_their_version_loaded_until_they_end() -> None
     named = begun.end_shadow(by="t", reason="r")
     assert named.loaded == (1, 2)
     assert named.unlabel("blue", by="t", reason="r").loaded == (1,)
-    with pytest.raises(NotPossible, match="no shadow"):
+    with pytest.raises(InvalidChange, match="no shadow"):
         named.end_shadow(by="t", reason="r")
-    with pytest.raises(NotPossible, match="labelled 'green'"):
+    with pytest.raises(InvalidChange, match="labelled 'green'"):
         named.unlabel("green", by="t", reason="r")
 
 
 def test_changes_are_written_and_the_configuration_parses(store: Store) -> None:
     """After a change, ``models.config`` is a valid ModelServerConfig with exactly the loaded versions."""
-    rollout.change(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
-    rollout.change(store, MODEL, lambda now: now.preload(2))
-    assert rollout.read(store, MODEL).loaded == (1, 2)
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(store, MODEL, lambda now: now.preload(2))
+    assert read_rollout(store, MODEL).loaded == (1, 2)
     parsed = text_format.Parse((store.root / rollout.CONFIG).read_text(), model_server_config_pb2.ModelServerConfig())
     (config,) = parsed.model_config_list.config
     assert (config.name, config.model_platform) == (MODEL, "tensorflow")
@@ -182,43 +187,43 @@ def test_a_model_without_versions_is_left_out_of_the_configuration(store: Store)
 
 def test_an_unknown_model_has_an_empty_rollout(store: Store) -> None:
     """Nothing was ever promoted: nothing serves."""
-    assert rollout.read(store, "other") == Rollout()
+    assert read_rollout(store, "other") == Rollout()
 
 
 def test_a_damaged_rollout_is_named(store: Store) -> None:
     """A file that cannot be parsed is an error of that model."""
     (store.folder(MODEL) / rollout.FILE).write_text("{")
     with pytest.raises(CorruptData, match="rollout of half_plus"):
-        rollout.read(store, MODEL)
+        read_rollout(store, MODEL)
 
 
 def test_the_journal_has_every_change(store: Store) -> None:
     """Also those that the rollout itself holds no more, and one whose writing was cut short."""
-    for version in range(1, rollout.HISTORY + 6):
-        rollout.change(store, MODEL, lambda now, version=version: now.promote(version, by="t", reason="r"))
-    path = store.folder(MODEL) / rollout.JOURNAL
+    for version in range(1, MAX_HISTORY + 6):
+        change_rollout(store, MODEL, lambda now, version=version: now.promote(version, by="t", reason="r"))
+    path = store.folder(MODEL) / HISTORY_FILE
     *lines, _ = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines))
-    every = list(range(1, rollout.HISTORY + 6))
-    assert [change.version for change in rollout.journal(store, MODEL)] == every
-    rollout.change(store, MODEL, lambda now: now.promote(7, by="t", reason="r"))
-    assert [change.version for change in rollout.journal(store, MODEL)] == [*every, 7]
+    every = list(range(1, MAX_HISTORY + 6))
+    assert [change.version for change in read_history(store, MODEL)] == every
+    change_rollout(store, MODEL, lambda now: now.promote(7, by="t", reason="r"))
+    assert [change.version for change in read_history(store, MODEL)] == [*every, 7]
     assert len(path.read_bytes().splitlines()) == len(every) + 1
 
 
 def test_a_rollout_without_a_journal_tells_its_own_history(store: Store) -> None:
     """It was made by an earlier release."""
-    rollout.change(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
-    (store.folder(MODEL) / rollout.JOURNAL).unlink()
-    assert [change.version for change in rollout.journal(store, MODEL)] == [1]
-    rollout.change(store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
-    assert [change.version for change in rollout.journal(store, MODEL)] == [1, 2]
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
+    (store.folder(MODEL) / HISTORY_FILE).unlink()
+    assert [change.version for change in read_history(store, MODEL)] == [1]
+    change_rollout(store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
+    assert [change.version for change in read_history(store, MODEL)] == [1, 2]
 
 
 def test_history_is_bounded() -> None:
     """The newest changes are kept."""
     found = Rollout()
-    for version in range(1, rollout.HISTORY + 10):
+    for version in range(1, MAX_HISTORY + 10):
         found = found.promote(version, by="t", reason="r")
-    assert len(found.history) == rollout.HISTORY
-    assert found.history[-1].version == rollout.HISTORY + 9
+    assert len(found.history) == MAX_HISTORY
+    assert found.history[-1].version == MAX_HISTORY + 9

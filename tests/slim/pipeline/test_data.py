@@ -12,7 +12,7 @@ import pytest
 from modelyard.models.errors import CorruptData, DataUnavailable
 from modelyard.models.spec import Dataset, RemoteFile, Split, Splits
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.stages import data
+from modelyard.pipeline.stages.data import download_file, hash_splits, load_dataset
 
 CONTENT = bytes(range(256)) * 10_000
 NOWHERE = "http://127.0.0.1:9/never"
@@ -94,7 +94,7 @@ def dataset(*urls: str) -> Dataset:
 
 def test_a_missing_file_is_fetched_and_read(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
     """The download reports megabytes and leaves no partial file."""
-    loaded = data.load(dataset(origin.url), "require-real", tmp_path / "data", said.append)
+    loaded = load_dataset(dataset(origin.url), "require-real", tmp_path / "data", said.append)
     assert (loaded.name, loaded.source) == ("bytes", "real")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["file.bin"]
     assert any("2.6 of 2.6 MB" in progress.message for progress in said)
@@ -103,13 +103,13 @@ def test_a_missing_file_is_fetched_and_read(origin: Origin, tmp_path: Path, said
 def test_a_file_that_is_there_is_used_without_a_network(tmp_path: Path, said: list[Progress]) -> None:
     """Nothing is asked for."""
     (tmp_path / "file.bin").write_bytes(CONTENT)
-    assert data.load(dataset(NOWHERE), "require-real", tmp_path, said.append).source == "real"
+    assert load_dataset(dataset(NOWHERE), "require-real", tmp_path, said.append).source == "real"
 
 
 def test_a_broken_download_goes_on_where_it_stopped(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
     """The second source is asked for the rest only, and the content is whole."""
     origin.cut = 1
-    data.load(dataset(origin.url, origin.url), "require-real", tmp_path, said.append)
+    load_dataset(dataset(origin.url, origin.url), "require-real", tmp_path, said.append)
     assert origin.starts == [0, 1_000_000]
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
@@ -118,13 +118,13 @@ def test_a_source_without_ranges_starts_again(origin: Origin, tmp_path: Path, sa
     """A server that ignores Range sends the whole file; nothing is appended to the old part."""
     (tmp_path / "file.bin.part").write_bytes(b"old")
     origin.ranges = False
-    data.load(dataset(origin.url), "require-real", tmp_path, said.append)
+    load_dataset(dataset(origin.url), "require-real", tmp_path, said.append)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_without_a_source_the_sample_is_taken_and_said(tmp_path: Path, said: list[Progress]) -> None:
     """The report names what is missing, why, and what is used instead."""
-    loaded = data.load(dataset(NOWHERE), "auto", tmp_path, said.append)
+    loaded = load_dataset(dataset(NOWHERE), "auto", tmp_path, said.append)
     assert (loaded.name, loaded.source) == ("few bytes", "sample")
     assert "file.bin is not in" in said[-1].message
     assert "using the shipped sample 'few bytes'" in said[-1].message
@@ -133,12 +133,12 @@ def test_without_a_source_the_sample_is_taken_and_said(tmp_path: Path, said: lis
 def test_require_real_refuses_the_sample(tmp_path: Path, said: list[Progress]) -> None:
     """The error names the file, the folder and every source's reason."""
     with pytest.raises(DataUnavailable, match=r"file\.bin is not in .* cannot be fetched \(127\.0\.0\.1"):
-        data.load(dataset(NOWHERE), "require-real", tmp_path, said.append)
+        load_dataset(dataset(NOWHERE), "require-real", tmp_path, said.append)
 
 
 def test_the_sample_can_be_asked_for(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
     """Nothing is fetched then."""
-    assert data.load(dataset(origin.url), "sample", tmp_path, said.append).source == "sample"
+    assert load_dataset(dataset(origin.url), "sample", tmp_path, said.append).source == "sample"
     assert origin.starts == []
 
 
@@ -146,7 +146,7 @@ def test_a_corrupt_file_stops_the_run_and_is_kept_for_its_owner(tmp_path: Path, 
     """A file that somebody put there is not deleted; the error says what to do. There is no silent sample."""
     (tmp_path / "file.bin").write_bytes(b"garbage")
     with pytest.raises(CorruptData, match="Delete the file"):
-        data.load(dataset(NOWHERE), "auto", tmp_path, said.append)
+        load_dataset(dataset(NOWHERE), "auto", tmp_path, said.append)
     assert (tmp_path / "file.bin").exists()
 
 
@@ -154,7 +154,7 @@ def test_a_corrupt_download_is_not_kept(tmp_path: Path, origin: Origin, said: li
     """What was fetched and is not the published content does not stay under its name."""
     wrong = Dataset("bytes", "", read=_never_right, files=(RemoteFile("file.bin", (origin.url,)),))
     with pytest.raises(CorruptData):
-        data.load(wrong, "auto", tmp_path, said.append)
+        load_dataset(wrong, "auto", tmp_path, said.append)
     assert not (tmp_path / "file.bin").exists()
 
 
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, origin: Origin
     """A file in the folder's place."""
     (tmp_path / "data").write_text("")
     with pytest.raises(DataUnavailable, match="cannot write"):
-        data.load(dataset(origin.url), "require-real", tmp_path / "data", said.append)
+        load_dataset(dataset(origin.url), "require-real", tmp_path / "data", said.append)
 
 
 def test_an_error_status_is_a_reason(origin: Origin, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_an_error_status_is_a_reason(origin: Origin, tmp_path: Path) -> None:
     part = tmp_path / "file.bin.part"
     part.write_bytes(CONTENT + b"more")
     with pytest.raises(httpx.HTTPStatusError):
-        list(data.download(origin.url, part))
+        list(download_file(origin.url, part))
     assert not part.exists()
 
 
@@ -182,6 +182,6 @@ def test_the_fingerprint_depends_on_every_example() -> None:
     """Another value, another split, another unlabelled text: another fingerprint; equal data: an equal one."""
     one = splits()
     more = Splits(one.train, one.validation, one.test, unlabelled=np.array(["text"], dtype=object))
-    found = {data.fingerprint(each) for each in (one, splits(b"abd"), more)}
+    found = {hash_splits(each) for each in (one, splits(b"abd"), more)}
     assert len(found) == 3
-    assert data.fingerprint(splits()) in found
+    assert hash_splits(splits()) in found

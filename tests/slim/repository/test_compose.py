@@ -10,8 +10,8 @@ import yaml
 from compose_spec import PyCompose
 
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.modelserver.batching import parameters as batching_parameters
-from modelyard.services.modelserver.settings import Settings, from_flags
+from modelyard.services.modelserver.batching.parameters import read_parameters
+from modelyard.services.modelserver.settings import Settings, parse_flags
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.trainer.settings import TrainerSettings
 from tests.support.repository import ROOT
@@ -157,13 +157,13 @@ def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
         name: value for name, value in theirs.items() if name in ours
     }
     assert isinstance(
-        from_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]), Settings
+        parse_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]), Settings
     )
 
 
 def test_no_call_of_the_gateway_is_too_large_for_a_batch() -> None:
     """TensorFlow Serving refuses one with more rows than the largest batch."""
-    found = batching_parameters.read(ROOT / "deploy/serving/batching.txt")
+    found = read_parameters(ROOT / "deploy/serving/batching.txt")
     assert found.max_batch_size >= GatewaySettings.model_fields["max_instances"].default
 
 

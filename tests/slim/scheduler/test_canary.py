@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from modelyard.models.registry import rollout
-from modelyard.models.registry.rollout import Canary
+from modelyard.models.registry.rollout import Canary, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary_analysis import BY, judge_canaries
@@ -171,8 +170,8 @@ def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> N
 def canary(filled: Store) -> Canary:
     """Version 1 is stable, version 2 its canary."""
     found = Canary(version=2, percent=10, since=NOW)
-    rollout.change(filled, HALF_PLUS, lambda now: now.promote(1, by="t", reason="r"))
-    rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(found, by="t", reason="r"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.promote(1, by="t", reason="r"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.start_canary(found, by="t", reason="r"))
     return found
 
 
@@ -188,25 +187,25 @@ def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(50), sums(5))
         judge_canaries(filled, ledger)
-    assert rollout.read(filled, HALF_PLUS).canary == canary
+    assert read_rollout(filled, HALF_PLUS).canary == canary
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(300), sums(30, errors=10))
     judge_canaries(filled, ledger)
-    now = rollout.read(filled, HALF_PLUS)
+    now = read_rollout(filled, HALF_PLUS)
     assert (now.stable, now.canary) == (1, None)
     last = now.history[-1]
     assert (last.action, last.version, last.by) == ("end canary", 2, BY)
     assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
     assert last.detail["evidence"]["errors"] >= 100
     judge_canaries(filled, ledger)
-    assert rollout.read(filled, HALF_PLUS) == now
+    assert read_rollout(filled, HALF_PLUS) == now
 
 
 def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
     observe(ledger, canary, "one", sums(90_000), sums(10_000))
     judge_canaries(filled, ledger)
-    now = rollout.read(filled, HALF_PLUS)
+    now = read_rollout(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
 
@@ -214,10 +213,10 @@ def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger:
 def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """However it fares."""
     ours = canary.model_copy(update={"judged": False})
-    rollout.change(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
     observe(ledger, canary, "one", sums(1000), sums(1000, errors=1000))
     judge_canaries(filled, ledger)
-    assert rollout.read(filled, HALF_PLUS).canary == ours
+    assert read_rollout(filled, HALF_PLUS).canary == ours
 
 
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:

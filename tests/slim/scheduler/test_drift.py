@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from modelyard.models.registry import reference
-from modelyard.models.registry.reference import Histogram, Reference, describe, features
+from modelyard.models.registry.reference import MAX_FEATURES, Histogram, Reference, build_reference, extract_features
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
@@ -26,7 +26,7 @@ GENERATOR = np.random.default_rng(0)
 
 def test_bins_hold_about_equally_many_and_other_values_fall_into_the_same() -> None:
     """The outer bins have no end."""
-    found = describe("regression", (), [np.array([x]) for x in range(1000)], {"value": np.arange(1000.0)})
+    found = build_reference("regression", (), [np.array([x]) for x in range(1000)], {"value": np.arange(1000.0)})
     histogram = found.histograms["input number 0"]
     assert histogram.counts == (100,) * 10
     assert histogram.count(np.array([-5.0, 99999.0, 150.0])) == (1, 1, 0, 0, 0, 0, 0, 0, 0, 1)
@@ -35,14 +35,14 @@ def test_bins_hold_about_equally_many_and_other_values_fall_into_the_same() -> N
 def test_classes_have_a_bin_each() -> None:
     """Also those that never occur."""
     outputs = {"class_id": np.array([0, 2, 2]), "score": np.array([0.5, 0.9, 0.9])}
-    found = describe("multiclass", ("a", "b", "c"), ["one", "two words", "x"], outputs)
+    found = build_reference("multiclass", ("a", "b", "c"), ["one", "two words", "x"], outputs)
     assert found.histograms["answer class"].counts == (1, 0, 2)
     assert set(found.histograms) == {"input characters", "input words", "answer class", "answer score"}
 
 
 def test_a_value_that_never_changes_is_one_bin_and_a_bit() -> None:
     """A constant is no error."""
-    found = describe("regression", (), [np.array([3.0])] * 5, {"value": np.full(5, 7.0)})
+    found = build_reference("regression", (), [np.array([3.0])] * 5, {"value": np.full(5, 7.0)})
     assert sum(found.histograms["answer value"].counts) == 5
 
 
@@ -50,9 +50,9 @@ def test_features_need_no_model() -> None:
     """Images as numbers of any type, texts, and vectors up to some length."""
     image = np.zeros((4, 4, 1), np.uint8)
     image[:2] = 255
-    assert features(image) == {"brightness": 127.5, "contrast": 127.5, "inked": 0.5}
-    assert features("two words") == {"characters": 9, "words": 2}
-    assert len(features(np.zeros(50, np.float32))) == reference.MOST_NUMBERS
+    assert extract_features(image) == {"brightness": 127.5, "contrast": 127.5, "inked": 0.5}
+    assert extract_features("two words") == {"characters": 9, "words": 2}
+    assert len(extract_features(np.zeros(50, np.float32))) == MAX_FEATURES
 
 
 # --- shifts -----------------------------------------------------------------------------------------------------------
@@ -72,7 +72,9 @@ def answer(number: int, content: bytes, dtype: str, shape: tuple[int, ...], pred
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url, capture=(HALF_PLUS,))
+    return GatewaySettings(
+        store=filled.root, serving=(server.address,), ledger_url=ledger_url, captured_models=(HALF_PLUS,)
+    )
 
 
 def refer(store: Store, model: str, version: int, found: Reference) -> None:
@@ -90,7 +92,7 @@ def vectors(numbers: np.ndarray, version: int = 2) -> list[Answer]:  # type: ign
 def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Ledger, client: FlaskClient) -> None:
     """Of the stable version's own answers; in the API and as a metric."""
     x = GENERATOR.normal(0, 1, 2000)
-    refer(filled, HALF_PLUS, 2, describe("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
+    refer(filled, HALF_PLUS, 2, build_reference("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"] == {}
     ledger.feedback.capture(vectors(GENERATOR.normal(3, 1, 500), version=1))
     check_drift(filled, ledger)
@@ -105,7 +107,7 @@ def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Led
     check_drift(filled, ledger)
     moved = client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"]
     assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
-    line = f'modelyard_drift_psi{{model="{HALF_PLUS}",version="2",what="input number 0"}}'
+    line = f'modelyard_drift_psi{{model="{HALF_PLUS}",series="input number 0",version="2"}}'
     assert line in client.get("/metrics").text
 
 
@@ -116,13 +118,13 @@ def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None
     pictures = [answer(i, file.getvalue(), "bytes", (), 1.0, DIGITS) for i in range(MIN_ANSWERS)]
     dark = [np.full((28, 28, 1), 10 + k % 3, np.uint8) for k in range(300)]
     outputs = {"class_id": np.ones(300, int), "score": np.ones(300)}
-    known = describe("binary", ("dark", "light"), dark, outputs)
+    known = build_reference("binary", ("dark", "light"), dark, outputs)
     found = shifts(known, pictures, filled.manifest(DIGITS, 1))
     assert found["input brightness"].psi > 1
     assert found["answer class"].psi < 0.01
     assert shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
     texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
-    told = describe("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
+    told = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
     assert shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import JobRequest, Ledger, State
@@ -19,7 +19,9 @@ EPOCHS = RecipeField(default=2, constraints={"type": "integer", "minimum": 1})
 
 def known(*names: str) -> Catalog:
     recipes = {"quick": {"epochs": EPOCHS}}
-    made = {name: Trainable(name=name, task="", summary="", dataset="", homepage="", recipes=recipes) for name in names}
+    made = {
+        name: TrainableModel(name=name, task="", summary="", dataset="", homepage="", recipes=recipes) for name in names
+    }
     return Catalog(digest="", trainable=made)
 
 

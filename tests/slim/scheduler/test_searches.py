@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.ranges import choice, log
+from modelyard.models.ranges import choice, log_range
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, KeyReused, Ledger, State
@@ -29,8 +29,8 @@ RECIPE = {
     "learning_rate": number(0.1, exclusiveMinimum=0, maximum=10),
     "batch_size": number(16, minimum=1),
 }
-RANGES = {"learning_rate": log(1e-3, 1.0), "batch_size": choice(8, 16)}
-KNOWN = Trainable(
+RANGES = {"learning_rate": log_range(1e-3, 1.0), "batch_size": choice(8, 16)}
+KNOWN = TrainableModel(
     name=HALF_PLUS,
     task="regression",
     summary="",

@@ -11,7 +11,7 @@ import pytest
 from modelyard.services import heartbeat
 from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.scheduler.settings import SchedulerSettings
-from modelyard.services.trainer.liveness import SLOW_S, Pulse, gets_on
+from modelyard.services.trainer.liveness import MAX_TICK_AGE_S, LoopLiveness, is_worker_alive
 
 
 def check(path: Path, seconds: str) -> subprocess.CompletedProcess[str]:
@@ -45,21 +45,21 @@ def test_nobody_needs_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_whose_loop_hangs_does_not_get_on(tmp_path: Path) -> None:
     """Nor does one that has not begun."""
     now = [0.0]
-    pulse = Pulse(lambda: now[0])
+    loop = LoopLiveness(lambda: now[0])
     with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
-        assert not gets_on(pulse, ledger, "worker")
-        pulse.turn()
-        assert gets_on(pulse, ledger, "worker")
-        now[0] += SLOW_S
-        assert not gets_on(pulse, ledger, "worker")
+        assert not is_worker_alive(loop, ledger, "worker")
+        loop.tick()
+        assert is_worker_alive(loop, ledger, "worker")
+        now[0] += MAX_TICK_AGE_S
+        assert not is_worker_alive(loop, ledger, "worker")
 
 
 def test_a_worker_that_lost_a_lease_does_not_get_on(tmp_path: Path) -> None:
     """Its loop may turn as it likes; another worker's lost job is no fault of this one."""
-    pulse = Pulse()
-    pulse.turn()
+    loop = LoopLiveness()
+    loop.tick()
     with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
         job = ledger.jobs.add(JobRequest(model="m"), by="somebody")
         assert ledger.jobs.claim(job.id, "worker", lease_s=-1)
-        assert not gets_on(pulse, ledger, "worker")
-        assert gets_on(pulse, ledger, "another")
+        assert not is_worker_alive(loop, ledger, "worker")
+        assert is_worker_alive(loop, ledger, "another")

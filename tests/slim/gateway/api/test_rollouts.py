@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Verdict
+from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline import golden
+from modelyard.pipeline.golden import save_golden
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, half_plus, publish
 
 ROUTE = f"/api/models/{HALF_PLUS}"
@@ -27,7 +27,7 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
     version = publish(store, HALF_PLUS, stable=False, **said)
     vectors = np.zeros((1, 1), np.float32)
     answers = {f"serving_default/{name}": value + off for name, value in half_plus(vectors, version).items()}
-    golden.save(store.path(HALF_PLUS, version), {"serving_default/vectors": vectors} | answers)
+    save_golden(store.path(HALF_PLUS, version), {"serving_default/vectors": vectors} | answers)
     server.loaded.add((HALF_PLUS, version))
     return version
 
@@ -82,7 +82,7 @@ def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(
     refused = client.post(f"{ROUTE}:promote", json=asked)
     assert (refused.status_code, "differ from training by 0.5" in refused.json["error"]) == (409, True)
     assert answer(client) == 2
-    assert version not in rollout.read(filled, HALF_PLUS).loaded
+    assert version not in read_rollout(filled, HALF_PLUS).loaded
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_what_cannot_be_done_is_refused_with_the_field(
     client: FlaskClient, filled: Store, path: str, body: bytes, status: int, text: str
 ) -> None:
     """And nothing is changed."""
-    before = rollout.read(filled, HALF_PLUS)
+    before = read_rollout(filled, HALF_PLUS)
     refused = client.post(path, data=body, content_type="application/json")
     assert (refused.status_code, text in refused.json["error"]) == (status, True), refused.json
-    assert rollout.read(filled, HALF_PLUS) == before
+    assert read_rollout(filled, HALF_PLUS) == before
 
 
 def test_roles_are_given_and_taken_in_one_request(client: FlaskClient, server: FakeModelServer, filled: Store) -> None:
@@ -163,7 +163,7 @@ def test_roles_are_given_and_taken_in_one_request(client: FlaskClient, server: F
     shadowed = client.post(f"{ROUTE}/rollout", json={"canary": None, "shadow": version}).json
     assert (shadowed["canary"], shadowed["shadow"]["version"], shadowed["labels"]) == (None, version, {"blue": version})
     ended = client.post(f"{ROUTE}/rollout", json={"shadow": None, "labels": {"blue": None}}).json
-    assert (ended["shadow"], ended["labels"], version in rollout.read(filled, HALF_PLUS).loaded) == (None, {}, False)
+    assert (ended["shadow"], ended["labels"], version in read_rollout(filled, HALF_PLUS).loaded) == (None, {}, False)
 
 
 def test_a_canary_that_answers_otherwise_than_in_training_gets_no_share(
@@ -173,8 +173,8 @@ def test_a_canary_that_answers_otherwise_than_in_training_gets_no_share(
     version = publish_golden(server, filled, off=0.5)
     refused = client.post(f"{ROUTE}/rollout", json={"canary": {"version": version}})
     assert (refused.status_code, "differ from training" in refused.json["error"]) == (409, True)
-    assert rollout.read(filled, HALF_PLUS).canary is None
-    assert version not in rollout.read(filled, HALF_PLUS).loaded
+    assert read_rollout(filled, HALF_PLUS).canary is None
+    assert version not in read_rollout(filled, HALF_PLUS).loaded
 
 
 def test_a_decision_record_tells_where_a_version_came_from_and_what_became_of_it(client: FlaskClient) -> None:

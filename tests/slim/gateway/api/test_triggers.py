@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, Trainable
+from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
@@ -16,7 +16,7 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
-    known = Trainable(
+    known = TrainableModel(
         name=HALF_PLUS, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
     )
     (filled.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())

@@ -8,8 +8,8 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 from tests.support.waiting import wait_until
@@ -74,7 +74,7 @@ def test_a_pinned_version_answers_though_another_is_stable(client: FlaskClient) 
 def test_a_promotion_is_seen_by_the_next_request(client: FlaskClient, filled: Store) -> None:
     """A rollback is one file write."""
     before = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[0.0]]})
-    rollout.change(filled, HALF_PLUS, lambda found: found.promote(1, by="test", reason="back"))
+    change_rollout(filled, HALF_PLUS, lambda found: found.promote(1, by="test", reason="back"))
     after = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[0.0]]})
     assert (before.json, after.json) == ({"predictions": [[2.0]]}, {"predictions": [[1.0]]})
 

@@ -12,9 +12,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec
-from modelyard.models.registry.rollout import Canary, Rollout, Shadow
+from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.serving import shadow
 from modelyard.services.gateway.serving.batching import Outputs
@@ -47,7 +46,7 @@ def observations(ledger: Ledger) -> Observations:
 def begin(store: Store, percent: float) -> None:
     """Version 2 is stable, version 1 its canary."""
     canary = Canary(version=1, percent=percent, since=NOW)
-    rollout.change(store, HALF_PLUS, lambda now: now.start_canary(canary, by="t", reason="r"))
+    change_rollout(store, HALF_PLUS, lambda now: now.start_canary(canary, by="t", reason="r"))
 
 
 def version_of(client: FlaskClient, key: str | None = None, path: str = f"{V1}:predict", body: Any = ROWS) -> int:
@@ -101,8 +100,8 @@ def test_labels_name_versions_in_both_protocols(client: FlaskClient, filled: Sto
     """Those that follow from the rollout, and those that a person gave."""
     begin(filled, 0)
     shadow = Shadow(version=1, since=NOW)
-    rollout.change(filled, HALF_PLUS, lambda now: now.start_shadow(shadow, by="t", reason="r"))
-    rollout.change(filled, HALF_PLUS, lambda now: now.label("blue", 1, by="t", reason="r"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.start_shadow(shadow, by="t", reason="r"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.label("blue", 1, by="t", reason="r"))
     assert version_of(client, path=f"{V1}/labels/{label}:predict") == version
     assert version_of(client, path=f"{V2}/versions/{label}/infer", body=TENSORS) == version
 
@@ -150,7 +149,7 @@ def test_what_was_observed_is_shown(app: Flask, client: FlaskClient, filled: Sto
 
 
 def shadow_of(store: Store, model: str, version: int) -> None:
-    rollout.change(store, model, lambda now: now.start_shadow(Shadow(version=version, since=NOW), by="t", reason="r"))
+    change_rollout(store, model, lambda now: now.start_shadow(Shadow(version=version, since=NOW), by="t", reason="r"))
 
 
 def observed(observations: Observations, model: str) -> dict[str, float]:

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving import predict_encoding
+from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
@@ -59,7 +59,7 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
 def test_a_dead_server_among_two_costs_nobody_an_answer(server: FakeModelServer) -> None:
     """However few requests there are: it is tried again each second, and each time the other one answers instead."""
     asked = 10 * MIN_RETRIES
-    request = predict_encoding.encode(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
+    request = encode_predict_request(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
 
     async def ask() -> None:
         seconds = 0.0
@@ -189,7 +189,7 @@ def test_a_mistake_of_ours_shows_only_an_id(app: Flask) -> None:
 
 def test_a_version_that_nobody_wants_loaded_is_404(client: FlaskClient, server: FakeModelServer, filled: Store) -> None:
     """In the server's words: it is in the store, but the rollout has let go of it."""
-    rollout.change(filled, HALF_PLUS, lambda now: now.promote(2, by="t", reason="r").promote(3, by="t", reason="r"))
+    change_rollout(filled, HALF_PLUS, lambda now: now.promote(2, by="t", reason="r").promote(3, by="t", reason="r"))
     server.loaded.discard((HALF_PLUS, 1))
     answer = client.post(f"/v1/models/{HALF_PLUS}/versions/1:predict", json=BODY)
     assert (answer.status_code, answer.json) == (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flask import Flask
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching import Outputs, Target
@@ -71,7 +71,7 @@ def test_a_kept_row_does_not_keep_its_batch() -> None:
 
 @pytest.fixture
 def cached_app(settings: GatewaySettings) -> Flask:
-    return create_app(settings.model_copy(update={"cached": (HALF_PLUS,)}))
+    return create_app(settings.model_copy(update={"cached_models": (HALF_PLUS,)}))
 
 
 def test_equal_requests_reach_the_model_once_per_version(
@@ -85,7 +85,7 @@ def test_equal_requests_reach_the_model_once_per_version(
     ] * 3
     assert client.post(f"/v1/models/{HALF_PLUS}:predict", json=column).json == {"outputs": [[2.5]]}
     assert len(server.calls) == 1
-    rollout.change(filled, HALF_PLUS, lambda found: found.promote(1, by="test", reason="back"))
+    change_rollout(filled, HALF_PLUS, lambda found: found.promote(1, by="test", reason="back"))
     answered = client.post(f"/v1/models/{HALF_PLUS}:predict", json=row)
     assert (answered.json, answered.headers["X-Model-Version"]) == ({"predictions": [[1.5]]}, "1")
     shown = client.get("/metrics").text
