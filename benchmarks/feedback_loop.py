@@ -95,7 +95,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
     settings = {
         "PYTHONPATH": str(folder / "code"),
         "MODELYARD_DATA_DIR": str(data),
-        "MODELYARD_CAPTURE": MODEL,
+        "MODELYARD_CAPTURED_MODELS": MODEL,
         "COLUMNS": "200",
     }
     with (folder / "out").open("wb") as out:

@@ -40,7 +40,7 @@ def guarded_gateway(home: Path, socket: Path, ledger_url: str, secret: str) -> I
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(home / "store"),
         "MODELYARD_SERVING": f"unix:{socket}",
-        "MODELYARD_HOSTED": MODEL,
+        "MODELYARD_EXTERNAL_MODELS": MODEL,
         "MODELYARD_LEDGER_URL": ledger_url,
         "MODELYARD_KEY_SECRET": secret,
     }

@@ -33,7 +33,7 @@ MAX_CONNECTIONS = 20_000
 """One more waits until another closes, and idle ones are kept open: granian's own limit is the backlog's size."""
 M_ARENA_MAX = -8
 ANOTHER_ADDRESS = "choose another address with MODELYARD_HOST or MODELYARD_PORT"
-YOUNG_OBJECTS = 20_000
+GC_THRESHOLD = 20_000
 """Between two collections. Requests leave no cycles behind: at Python's 700, an overload spends 9 % on looking."""
 
 
@@ -42,14 +42,14 @@ class PortTaken(ModelyardError):
 
 
 class Lifecycle:
-    """From the first connection to the last answer."""
+    """From the first connection to the last response."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT; then answers everything that was accepted."""
+        """Serves until SIGTERM or SIGINT; then responds to everything that was accepted."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -61,8 +61,8 @@ class Lifecycle:
         rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, app.extensions["fast_path"].respond, door)
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
-        await until_listening(self._settings, serving)
-        settle()
+        await wait_until_listening(self._settings, serving)
+        tune_gc()
         log.info("listening", url=f"http://{bind_address(self._settings)}")
         await self._stopping.wait()
         log.info("stopping", drain_wait_s=self._settings.drain_wait_s)
@@ -88,8 +88,8 @@ def listen(rsgi: RsgiApp, settings: GatewaySettings) -> Server:
     )
 
 
-async def until_listening(settings: GatewaySettings, serving: asyncio.Task[None]) -> None:
-    """Returns when a connection is taken: granian does not say.
+async def wait_until_listening(settings: GatewaySettings, serving: asyncio.Task[None]) -> None:
+    """Returns when a connection is taken: granian does not tell.
 
     Raises:
         PortTaken: ``serving`` has ended, as somebody else took the port since it was tried.
@@ -104,14 +104,14 @@ async def until_listening(settings: GatewaySettings, serving: asyncio.Task[None]
             if not serving.done():
                 return
     cause = str(serving.exception()).partition("\n")[0]
-    raise cannot_listen(settings, f"{cause}; {ANOTHER_ADDRESS}")
+    raise port_error(settings, f"{cause}; {ANOTHER_ADDRESS}")
 
 
-def settle() -> None:
+def tune_gc() -> None:
     """What start-up made stays: no collection needs to look at it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(GC_THRESHOLD)
     gc.enable()
 
 
@@ -119,24 +119,24 @@ def main() -> None:
     """Runs until SIGTERM.
 
     Raises:
-        ModelyardError: it cannot start; says why and what to do.
+        ModelyardError: it cannot start; with the reason and what to do.
     """
     settings = GatewaySettings.load()
     logs.configure("gateway", settings.log_level)
     check_free(settings)
-    share_arenas()
-    allow_connections()
+    share_memory_arena()
+    raise_file_limit()
     log.info("starting", **settings.shown())
     uvloop.run(Lifecycle(settings).run())
 
 
-def allow_connections() -> None:
+def raise_file_limit() -> None:
     """As many open connections as the system lets this user have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def share_arenas() -> None:
+def share_memory_arena() -> None:
     """Lets all threads share one of glibc's memory pools: each more costs megabytes, and Python runs one at a time.
 
     ``mallopt(M_ARENA_MAX, 1)``, mallopt(3); elsewhere than on glibc there is nothing to do.
@@ -152,7 +152,7 @@ def bind_address(settings: GatewaySettings) -> str:
 
 
 def check_free(settings: GatewaySettings) -> None:
-    """Tries the port before granian does, which would say less.
+    """Tries the port before granian does, whose error tells less.
 
     Raises:
         PortTaken: names the way out.
@@ -165,10 +165,10 @@ def check_free(settings: GatewaySettings) -> None:
             cause = "another process listens there; stop it, or choose another port with MODELYARD_PORT"
         else:
             cause = f"{error.strerror}; {ANOTHER_ADDRESS}"
-        raise cannot_listen(settings, cause) from error
+        raise port_error(settings, cause) from error
 
 
-def cannot_listen(settings: GatewaySettings, cause: str) -> PortTaken:
+def port_error(settings: GatewaySettings, cause: str) -> PortTaken:
     return PortTaken(f"cannot listen on {bind_address(settings)}: {cause}")
 
 

@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 from flask.globals import request_ctx
 
 from modelyard.services import keys, logs
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth import principal
 from modelyard.services.gateway.http.headers import HeaderList
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.interface import Interface
@@ -23,13 +23,13 @@ SECURITY_HEADERS = [
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
 ]
-"""On every response: nothing of it is a page, is kept, or tells another site where a reader came from."""
+"""On every response: nothing of it is a page, is cached, or tells another site where a reader came from."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 SET_BY_VIEWS = frozenset({"cache-control", "content-security-policy"})
 """Headers of which a view may have set its own."""
 PROBES = frozenset({"/healthz", "/metrics", "/readyz"})
-"""Asked every few seconds: logged only when they do not answer 200."""
+"""Requested every few seconds: logged only when their status is not 200."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class RequestRecord:
     request_id: str
     model: str | None = None
     version: int | str | None = None
-    """That was asked for, until there is one that answered."""
+    """The requested one, until the one that predicts is found."""
     interface: Interface | None = None
     started: float = field(default_factory=time.perf_counter)
 
     def set_interface(self, interface: Interface) -> None:
-        """The version that answers is found."""
+        """Sets the version that predicts."""
         self.interface, self.model, self.version = interface, interface.model, interface.version
 
 
@@ -66,7 +66,7 @@ def watch_requests(app: Flask, metrics: Metrics) -> None:
         for name, value in response_headers(g.record):
             if name not in SET_BY_VIEWS or name not in response.headers:
                 response.headers.add(name, value)
-        record_response(g.record, metrics, method, rule, response.status_code, callers.current().name)
+        record_response(g.record, metrics, method, rule, response.status_code, principal.current().name)
         return response
 
     @app.teardown_request
@@ -80,7 +80,7 @@ def choose_request_id(given: str) -> str:
 
 
 def response_headers(record: RequestRecord) -> HeaderList:
-    """The request id and ``SECURITY_HEADERS``, and which version answered, trained on what, where one did."""
+    """The request id and ``SECURITY_HEADERS``, and which version predicted, and the kind of its training data."""
     found = [("x-request-id", record.request_id), *SECURITY_HEADERS]
     if record.interface:
         found.append(("x-model-version", str(record.version)))

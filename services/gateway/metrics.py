@@ -34,12 +34,12 @@ class Metrics:
         )
         self.in_flight = Gauge(
             "modelyard_gateway_requests_in_flight",
-            "Requests being worked on.",
+            "Requests in progress.",
             registry=self.registry,
         )
         self.predictions = Counter(
             "modelyard_gateway_predictions",
-            "Inputs that a version answered; a batch of ten counts ten.",
+            "Inputs that a version predicted; a batch of ten counts ten.",
             ("model", "version"),
             registry=self.registry,
         )
@@ -56,12 +56,12 @@ class Metrics:
         )
         self.capture_dropped = Counter(
             "modelyard_gateway_capture_dropped",
-            "Predictions that were to be captured for feedback and were not, because the ledger was away or behind.",
+            "Predictions that were not captured for feedback, because the ledger was away or too slow.",
             registry=self.registry,
         )
         self.refused_keys = Counter(
             "modelyard_gateway_refused_keys",
-            "Requests without a good API key, by what was wrong with it.",
+            "Requests without a valid API key, by reason.",
             ("reason",),
             registry=self.registry,
         )
@@ -73,7 +73,7 @@ class Metrics:
         self.drift = Gauge(
             "modelyard_drift_psi",
             "Population stability index of the stable version's inputs and outputs, against training.",
-            ("model", "version", "what"),
+            ("model", "version", "series"),
             registry=self.registry,
         )
         self.serving_errors = Counter(
@@ -84,7 +84,7 @@ class Metrics:
         )
         self.serving_retries = Counter(
             "modelyard_gateway_serving_retries",
-            "Predictions that were sent a second time.",
+            "Predictions that were retried.",
             registry=self.registry,
         )
 
@@ -105,7 +105,7 @@ class Metrics:
                 self.drift.labels(drift.model, drift.version, name).set(shift["psi"] or 0.0)
 
     def count_predictions(self, model: str, version: int, rows: int) -> None:
-        """Counts the rows that a version answered."""
+        """Counts the rows that a version predicted."""
         key = (model, version)
         if key not in self._prediction_children:
             self._prediction_children[key] = self.predictions.labels(*key)

@@ -15,34 +15,38 @@ ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\
 
 
 class GatewaySettings(KeySettings):
-    """What the HTTP door needs to know."""
+    """Settings of the gateway."""
 
     host: str = Field(
         "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."
     )
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
-    threads: int = Field(8, ge=1, le=512, description="Requests other than predictions that are worked on at once.")
+    threads: int = Field(
+        8, ge=1, le=512, description="Largest number of requests in progress that are not predictions."
+    )
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
         min_length=1,
-        description="Addresses of the model servers, separated by commas; the least busy one that answers is used.",
+        description="Addresses of the model servers, separated by commas; the least busy one that responds is used.",
     )
-    max_batch: int = Field(64, ge=1, le=4096, description="Most rows that leave for the model server in one call.")
-    batch_foreign: Literal["checked", "always", "never"] = Field(
+    max_batch: int = Field(64, ge=1, le=4096, description="Largest number of rows in one call to the model server.")
+    batch_external_models: Literal["checked", "always", "never"] = Field(
         "checked",
-        description="Whether requests share runs of models that have no manifest of ours: once rows were found to be "
+        description="Whether requests share runs of models that are not from the pipeline: once rows were found to be "
         "independent, always, or never.",
     )
-    cached: Annotated[Addresses, NoDecode] = Field(
-        (), description="Models whose answers are kept for equal inputs of the same version, separated by commas."
+    cached_models: Annotated[Addresses, NoDecode] = Field(
+        (), description="Models whose responses are cached, by version and inputs; separated by commas."
     )
-    cache_bytes: int = Field(67_108_864, ge=0, description="Most memory for kept answers.")
+    cache_bytes: int = Field(
+        67_108_864, ge=0, description="Memory for cached responses; the least recently used are evicted."
+    )
     max_in_flight: int = Field(
-        512, ge=1, description="Predictions of one model that are worked on at once; more are turned away with 503."
+        512, ge=1, description="Largest number of predictions of one model in flight; more are refused with 503."
     )
     body_timeout_s: float = Field(
-        10.0, gt=0, le=600, description="Time for a body to arrive, and for the next piece of a streamed one."
+        10.0, gt=0, le=600, description="Time for a body to arrive, and for the next chunk of a streamed one."
     )
     drain_wait_s: float = Field(
         0.0,
@@ -50,34 +54,39 @@ class GatewaySettings(KeySettings):
         le=60,
         description="Seconds from SIGTERM, when /readyz turns 503, to the end of listening; 5 behind a load balancer.",
     )
-    hosted: Annotated[Addresses, NoDecode] = Field(
-        (), description="Models beside the store's that the model servers host, separated by commas."
+    external_models: Annotated[Addresses, NoDecode] = Field(
+        (), description="Models that the model servers host beside those of the store, separated by commas."
     )
     predict_timeout_s: float = Field(
-        5.0, gt=0, le=30, description="Time for a prediction, unless the caller's X-Timeout-Ms (up to 30000) says else."
+        5.0, gt=0, le=30, description="Time for a prediction, unless the client sends X-Timeout-Ms, up to 30000."
     )
-    status_timeout_s: float = Field(1.0, gt=0, le=30, description="Time for a question about a model's state.")
+    status_timeout_s: float = Field(
+        1.0, gt=0, le=30, description="Time for a request for a model's status or metadata."
+    )
     max_json_bytes: int = Field(1_048_576, ge=1, description="Largest JSON or text body.")
     max_image_bytes: int = Field(2_097_152, ge=1, description="Largest PNG or JPEG body.")
     max_tensor_bytes: int = Field(16_777_216, ge=1, description="Largest body with tensors in binary form.")
-    max_instances: int = Field(256, ge=1, description="Most inputs in one prediction.")
+    max_instances: int = Field(256, ge=1, description="Largest number of inputs in one prediction.")
     max_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a JSON body.")
-    max_parts: int = Field(10, ge=1, description="Most files in one multipart form.")
+    max_files: int = Field(10, ge=1, description="Largest number of files in one multipart form.")
     cors_origins: Annotated[Addresses, NoDecode] = Field(
         (),
         description="Origins whose pages may call predictions, such as https://app.example.org, separated by commas; "
         "others may not, and there is no way to name them all.",
     )
     max_batch_pixels: int = Field(
-        64_000_000, ge=1, description="Most pixels in one prediction's images: small files can decode to large ones."
+        64_000_000,
+        ge=1,
+        description="Largest number of pixels in one prediction's images: small files can decode to large ones.",
     )
-    open_docs: bool = Field(False, description="Whether /docs and /openapi.json are shown without an API key.")
-    capture: Annotated[Addresses, NoDecode] = Field(
-        (), description="Models of which a sample of answers is kept with their inputs, for feedback; by commas."
+    public_docs: bool = Field(False, description="Whether /docs and /openapi.json can be read without an API key.")
+    captured_models: Annotated[Addresses, NoDecode] = Field(
+        (),
+        description="Models whose predictions are captured for feedback, inputs included; separated by commas.",
     )
-    capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is kept.")
-    capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a kept answer is let go of.")
-    capture_bytes: int = Field(268_435_456, ge=0, description="Most bytes of kept inputs; the oldest go first.")
+    capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is captured.")
+    capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a captured prediction is deleted.")
+    capture_bytes: int = Field(268_435_456, ge=0, description="Bytes of captured inputs; the oldest are deleted first.")
 
     @field_validator("cors_origins")
     @classmethod
@@ -93,7 +102,7 @@ class GatewaySettings(KeySettings):
         """``before``: fields of the parents come first."""
         if host != "localhost" and not _is_loopback(host) and not before.data.get("key_secret"):
             raise ValueError(
-                f"{host!r} can be reached from other machines, and without MODELYARD_KEY_SECRET nobody is asked for "
+                f"{host!r} can be reached from other machines, and without MODELYARD_KEY_SECRET no request needs "
                 "API keys; set it (`openssl rand -hex 32`), or listen on 127.0.0.1"
             )
         return host

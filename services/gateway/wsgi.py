@@ -96,7 +96,7 @@ def door_of(settings: GatewaySettings, metrics: Metrics) -> Door | None:
     """None where there are no keys: then everybody is let in."""
     if settings.key_secret is None:
         return None
-    return Door(Keyring(settings.ledger, settings.key_bytes), metrics, open_docs=settings.open_docs)
+    return Door(Keyring(settings.ledger, settings.key_bytes), metrics, public_docs=settings.public_docs)
 
 
 class NoSessions(SessionInterface):

@@ -183,7 +183,7 @@ def gateway_and_servers(home: Path, config: str, model: str, count: int = 1, **s
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(home / "no-store"),
         "MODELYARD_SERVING": ",".join(f"{HOST}:{each}" for each in ports),
-        "MODELYARD_HOSTED": model,
+        "MODELYARD_EXTERNAL_MODELS": model,
     }
     with ExitStack() as stack:
         servers = [

@@ -112,7 +112,7 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
         "MODELYARD_STORE": str(store.root),
         "MODELYARD_SERVING": f"{HOST}:{serving_port}",
         "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_CAPTURE": MODEL,
+        "MODELYARD_CAPTURED_MODELS": MODEL,
         "MODELYARD_JUDGE_S": "0.2",
     }
     config = f"--model_config_file={store.root / rollout.CONFIG}"

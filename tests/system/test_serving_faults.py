@@ -137,9 +137,9 @@ def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_p
             wait_until(both_work, START_S, "answers of both")
             served.servers[0].process.kill()
             wait_until(more(seen, 600), START_S, "answers of the other")
-    crowded = [answer for answer in seen.refused if "has more to do than it can" in answer.text]
+    overloaded = [answer for answer in seen.refused if "is overloaded" in answer.text]
     assert (seen.wrong, seen.failed, seen.late) == ([], [], [])
-    others = {answer.text for answer in seen.refused} - {answer.text for answer in crowded}
+    others = {answer.text for answer in seen.refused} - {answer.text for answer in overloaded}
     assert others == set(), "refused for another reason than that this machine was busy"
 
 

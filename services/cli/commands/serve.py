@@ -149,8 +149,8 @@ def make_services(options: ServeOptions, config: Path, names: Sequence[str]) -> 
         "MODELYARD_PORT": str(options.port),
         "MODELYARD_SERVING": f"unix:{socket_path}",
         "MODELYARD_STORE": str(options.models_dir or options.home / "no-store"),
-        "MODELYARD_HOSTED": ",".join(names),
-        "MODELYARD_BATCH_FOREIGN": options.batch,
+        "MODELYARD_EXTERNAL_MODELS": ",".join(names),
+        "MODELYARD_BATCH_EXTERNAL_MODELS": options.batch,
     }
     return [
         launch.make_model_server(client, options.serving_port, config, socket_path),

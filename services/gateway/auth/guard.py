@@ -55,9 +55,9 @@ class NotAllowed(ModelyardError):
 class Door:
     """One for the front and for Flask."""
 
-    def __init__(self, keyring: Keyring, metrics: Metrics, *, open_docs: bool = False) -> None:
+    def __init__(self, keyring: Keyring, metrics: Metrics, *, public_docs: bool = False) -> None:
         self.keyring = keyring
-        self._open_views = PROBES | (DOCUMENTS if open_docs else frozenset())
+        self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
         """Those that need no key."""
         self._open_paths = re.compile("(?!)")
         """Their paths; none before there is an application."""

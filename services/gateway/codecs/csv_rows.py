@@ -92,7 +92,7 @@ def encode(outputs: Mapping[str, Array]) -> str:
         InvalidRequest: an output holds strings.
     """
     if strings := [name for name, array in outputs.items() if array.dtype == object]:
-        raise InvalidRequest(f"{strings[0]} holds strings, which are not answered as {TYPE}; ask for application/json")
+        raise InvalidRequest(f"{strings[0]} holds strings, which {TYPE} cannot represent; request application/json")
     flat = {name: array.reshape(len(array), -1) for name, array in outputs.items()}
     names = [f"{name}_{index}" for name, array in flat.items() for index in range(array.shape[1])]
     if len(names) == len(flat):

@@ -15,7 +15,7 @@ def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
     Args:
         where: what to call the image in an error.
         content: the file's bytes.
-        most: largest number of pixels to let through.
+        max_pixels: largest number of pixels allowed.
 
     Raises:
         InvalidRequest: neither PNG nor JPEG, damaged, cut off, or too large.

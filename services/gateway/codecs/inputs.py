@@ -13,12 +13,12 @@ from modelyard.services.gateway.settings import GatewaySettings
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
-    """What to run, and on what; each protocol adds how to answer."""
+    """What to run, and on what; each protocol adds the form of the response."""
 
     signature: str
     inputs: Mapping[str, Array]
     timeout_s: float | None = None
-    """The client's, where the body says one."""
+    """The client's, where the body has one."""
 
 
 def check_inputs(
@@ -27,7 +27,7 @@ def check_inputs(
     """Numbers of inputs, and what strings hold; shapes and types have been looked at.
 
     Raises:
-        InvalidRequest: says which input.
+        InvalidRequest: names the input.
     """
     min_rows = 0 if interface.input is None else 1
     for spec in signature.inputs:
@@ -40,7 +40,7 @@ def check_inputs(
 
 
 def check_contents(name: str, array: Array, interface: Interface, max_batch_pixels: int) -> None:
-    """Strings are what the model's kind of input says: texts within its length, or images within its size."""
+    """Strings are of the model's kind of input: texts within its length, or images within its size."""
     pixels = 0
     for index, content in enumerate(array.ravel()):
         if isinstance(interface.input, TextLimits):

@@ -1,4 +1,4 @@
-"""Requests of ``:predict``: a body to named arrays. The interface says what is taken; no model is known here.
+"""Requests of ``:predict``: a body to named arrays. What is valid follows from the interface; no model is known here.
 
 A body is TensorFlow Serving's JSON, rows of numbers as CSV, or one image or text as it is; the responses to the latter
 name labels. Several files come as ``multipart``, and any number of inputs as ``bulk``.
@@ -32,7 +32,7 @@ Form = Literal["row", "column", "labels", "labelled", "csv"]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictCall(ModelCall):
-    """What to run, on what, and in which form to answer."""
+    """What to run, on what, and the form of the response."""
 
     form: Form
 
@@ -53,7 +53,7 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
     """Reads a body, within limits, into the arrays that one signature takes.
 
     Raises:
-        InvalidRequest: says what was expected and what came.
+        InvalidRequest: with what was expected and what came.
         BodyTooLarge, UnsupportedType: before anything is parsed.
         Unimplemented: JSON for a type that has no such form.
     """
@@ -75,14 +75,14 @@ def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySetti
     fast = decode_fast(request.body, interface, limits)
     if fast is not None:
         return PredictCall(
-            signature=DEFAULT_SIGNATURE, inputs=fast, form=row_form(DEFAULT_SIGNATURE, interface, named=named)
+            signature=DEFAULT_SIGNATURE, inputs=fast, form=choose_row_form(DEFAULT_SIGNATURE, interface, named=named)
         )
     parsed = tfs_json.parse(request.body, limits.max_depth)
     signature = tfs_json.find_signature(parsed, interface)
     spec, ours = interface.signatures[signature], interface.input is not None
     form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
     check_inputs(inputs, spec, interface, limits)
-    rows = row_form(signature, interface, named=named) if form == "row" else form
+    rows = choose_row_form(signature, interface, named=named) if form == "row" else form
     return PredictCall(signature=signature, inputs=inputs, form=rows)
 
 
@@ -98,7 +98,7 @@ def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> M
 
 
 def decode_csv(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
-    """Lines of numbers; answered as CSV where the client prefers that, with labels where there are some."""
+    """Lines of numbers; the response is CSV where the client prefers that, with labels where there are some."""
     spec = interface.signatures[signature].inputs[0]
     check_charset(request.headers)
     array = csv_rows.decode(request.body, spec, limits.max_instances)
@@ -128,7 +128,7 @@ def wants_labels(query: Mapping[str, str]) -> bool:
     return wanted == "true"
 
 
-def row_form(signature: str, interface: Interface, *, named: bool) -> Literal["row", "labels"]:
+def choose_row_form(signature: str, interface: Interface, *, named: bool) -> Literal["row", "labels"]:
     if not named:
         return "row"
     labels.require_labels(interface, signature)
@@ -136,12 +136,12 @@ def row_form(signature: str, interface: Interface, *, named: bool) -> Literal["r
 
 
 def input_kind(interface: Interface) -> str | None:
-    """``image``, ``text`` or ``vector``; None where nobody said what an input is."""
+    """``image``, ``text`` or ``vector``; None where the manifest does not tell."""
     return interface.input.kind if interface.input else None
 
 
 def raw_signature(interface: Interface) -> str | None:
-    """The signature whose only input is strings; None if there is none, or there are no labels to answer with."""
+    """The signature whose only input is strings; None if there is none, or there are no labels to respond with."""
     for name, signature in interface.signatures.items():
         if interface.labels and [spec.dtype for spec in signature.inputs] == ["string"]:
             return name
@@ -149,7 +149,7 @@ def raw_signature(interface: Interface) -> str | None:
 
 
 def accepted_types(interface: Interface) -> str:
-    """Content types that a model takes, in words."""
+    """Content types that a model takes, as text."""
     raw = [name for name, kind in RAW_TYPES.items() if kind == input_kind(interface) and raw_signature(interface)]
     several = ["multipart/form-data"] if raw else []
     table = [csv_rows.TYPE] if csv_rows.find_signature(interface) else []

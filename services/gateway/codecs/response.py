@@ -1,4 +1,4 @@
-"""Responses of ``:predict``: named arrays to bytes, in the form that was asked for."""
+"""Responses of ``:predict``: named arrays to bytes, in the requested form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,8 +20,8 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     """Headers and body.
 
     Raises:
-        InvalidOutput: the outputs are not what the interface says, or not finite.
-        InvalidRequest: the outputs have no rows, but the row form was asked for.
+        InvalidOutput: the outputs are not as the interface declares them, or not finite.
+        InvalidRequest: the outputs have no rows, but the row form was requested.
     """
     found = select_outputs(outputs, call.signature, interface)
     if call.form == "csv":

@@ -29,7 +29,7 @@ ACCEPTED: dict[str, frozenset[type]] = {
 FLOATS = frozenset({"float32", "float64"})
 INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"})
 FROM_JSON = FLOATS | INTEGERS | {"bool", "string"}
-"""Types that have a JSON form as an input, as in TensorFlow Serving; more can be answered."""
+"""Types that have a JSON form as an input, as in TensorFlow Serving; outputs may have more."""
 NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 """TensorFlow's names of types where they are not numpy's."""
 MAX_RANK = 32
@@ -159,7 +159,7 @@ def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
 
 
 def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True) -> Array:
-    """The named output, if it is what the manifest says and can be written as JSON.
+    """The named output, if it is as the manifest declares it and can be written as JSON.
 
     Args:
         shaped: whether its rank must be the spec's, too.
@@ -209,7 +209,7 @@ def utf8(name: str, content: bytes) -> str:
         raise InvalidOutput(f"{name}: the model returned a string that is not UTF-8") from None
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- texts ------------------------------------------------------------------------------------------------------------
 
 
 def dtype_text(dtype: str) -> str:

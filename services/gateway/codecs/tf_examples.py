@@ -1,6 +1,6 @@
 """JSON of classify and regress: ``examples`` and ``context`` to ``tf.Example``, results to lists.
 
-Format and refusals: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``. The key of the answer is
+Format and errors: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``. The key of the response is
 ``results``, as in its code; its documentation says ``result``.
 """
 
@@ -24,7 +24,7 @@ from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
 INT64 = range(-(2**63), 2**63)
 MAX_FLOAT = float(np.finfo(np.float32).max)
 FEATURES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
-"""TensorFlow Serving's words for what a feature holds."""
+"""TensorFlow Serving's names of what a feature holds."""
 
 
 # --- from the body ----------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def feature_value(name: str, value: Any) -> tuple[str, Any]:
     return "bytes_list", content
 
 
-# --- to the answer ----------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------
 
 
 def encode_classes(reply: classification_pb2.ClassificationResponse) -> list[list[tuple[str, np.float32]]]:

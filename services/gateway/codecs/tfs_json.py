@@ -1,6 +1,6 @@
 """TensorFlow Serving's JSON: row form ``instances`` -> ``predictions``, column form ``inputs`` -> ``outputs``.
 
-Format: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``; refusals are in its words where it has
+Format: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``; errors have its texts where it has
 some, with the place added. ``docs/protocols.md`` lists what is different, and why.
 """
 
@@ -47,7 +47,7 @@ def parse(body: bytes, max_depth: int) -> dict[str, Any]:
 
 def parse_value(text: bytes, max_depth: int) -> Any:
     """Any JSON value; otherwise as ``parse``."""
-    if (deepest := depth(text)) > max_depth:
+    if (deepest := measure_depth(text)) > max_depth:
         raise InvalidRequest(f"expected JSON nested at most {max_depth} deep, received {deepest}")
     try:
         return orjson.loads(text)
@@ -55,14 +55,14 @@ def parse_value(text: bytes, max_depth: int) -> Any:
         raise InvalidRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
 
 
-def depth(body: bytes) -> int:
+def measure_depth(body: bytes) -> int:
     """Deepest nesting of brackets outside strings; a few passes over the bytes, no recursion."""
     steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
     return int(np.frombuffer(steps, np.int8).cumsum(dtype=np.int64).max(initial=0))
 
 
 def find_signature(parsed: Mapping[str, Any], interface: Interface) -> str:
-    """The name asked for, or the default one.
+    """The requested signature, or the default one.
 
     Raises:
         InvalidRequest: names the valid ones.
@@ -83,14 +83,14 @@ def decode_inputs(
     """The form of the body, and one array per input.
 
     Args:
-        most: largest number of instances.
+        max_instances: largest number of instances.
         shaped: whether shapes must be the signature's.
 
     Raises:
         InvalidRequest: both forms or neither, other names than the signature's, or values that do not fit.
         Unimplemented: the column form of a type that has no JSON form.
     """
-    form = body_form(parsed, max_instances)
+    form = choose_body_form(parsed, max_instances)
     specs = {spec.name: spec for spec in signature.inputs}
     try:
         values = split_rows(parsed["instances"], specs) if form == "row" else split_columns(parsed["inputs"], specs)
@@ -99,7 +99,7 @@ def decode_inputs(
         raise explain_refusal(refused, form, parsed, specs) from None
 
 
-def body_form(parsed: Mapping[str, Any], max_instances: int) -> JsonForm:
+def choose_body_form(parsed: Mapping[str, Any], max_instances: int) -> JsonForm:
     """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``max_instances`` instances."""
     if "instances" not in parsed:
         if "inputs" not in parsed:
@@ -125,7 +125,7 @@ def split_rows(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[st
         return dict.fromkeys(specs, instances)
     for index, row in enumerate(instances):
         if not isinstance(row, dict) or row.keys() != specs.keys():
-            raise InvalidRequest(f"instances[{index}]: expected an object with the names {names_text(specs)}")
+            raise InvalidRequest(f"instances[{index}]: expected an object with the names {join_quoted(specs)}")
     return {name: [row[name] for row in instances] for name in specs}
 
 
@@ -134,14 +134,14 @@ def split_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any
     if not tfs_json_errors.names_inputs(inputs) and len(specs) == 1:
         return dict.fromkeys(specs, inputs)
     if not isinstance(inputs, dict) or not specs.keys() <= inputs.keys():
-        raise InvalidRequest(f"inputs: expected an object with the names {names_text(specs)}")
+        raise InvalidRequest(f"inputs: expected an object with the names {join_quoted(specs)}")
     return inputs
 
 
 def explain_refusal(
     refused: InvalidRequest, form: JsonForm, parsed: Mapping[str, Any], specs: Mapping[str, TensorSpec]
 ) -> ModelyardError:
-    """A refusal in TensorFlow Serving's words, with ours behind them, which name the place."""
+    """TensorFlow Serving's text of an error, then ours, which names the place."""
     try:
         if form == "row":
             tfs_json_errors.check_rows(parsed["instances"], specs)
@@ -152,11 +152,11 @@ def explain_refusal(
     return refused
 
 
-def names_text(names: Set[str] | Mapping[str, Any]) -> str:
+def join_quoted(names: Set[str] | Mapping[str, Any]) -> str:
     return ", ".join(sorted(names))
 
 
-# --- to the answer ----------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------
 
 
 def check_rows(outputs: Mapping[str, Array]) -> None:

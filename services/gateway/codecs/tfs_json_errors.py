@@ -1,4 +1,4 @@
-"""What is wrong with the tensors of a body, in TensorFlow Serving's words and order.
+"""What is wrong with the tensors of a body, with TensorFlow Serving's texts, in its order.
 
 Asked only when ``json_form`` has refused a body, and slower: it walks value by value. Finds nothing where only this
 gateway is stricter. Source: tensorflow/serving ``util/json_tensor.cc``.

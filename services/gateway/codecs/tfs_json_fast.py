@@ -2,7 +2,7 @@
 
 A nested list of one 28x28x1 image is 800 Python objects; simdjson fills one flat buffer instead
 (``benchmarks/http_server.py`` has the numbers). Whatever is not exactly this form is left to ``tfs_json``, which also
-words the errors, so this module never refuses anything.
+writes the errors, so this module never refuses anything.
 """
 
 import math

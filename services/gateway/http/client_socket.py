@@ -1,6 +1,6 @@
 """A client's connection, for responses that are longer than memory.
 
-granian queues whatever a view generates, without a limit and without a word (``src/rsgi/io.rs``: an unbounded channel),
+granian queues whatever a view generates, without a limit or a signal (``src/rsgi/io.rs``: an unbounded channel),
 so a client that does not read would fill this process's memory. The kernel knows: as long as its own buffer for the
 connection is full, nothing more is to be generated. The connection is found among the process's open files.
 """

@@ -10,7 +10,7 @@ from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.headers import TIMEOUT_HEADER, Headers
 
 MAX_S = 30.0
-"""TensorFlow Serving's own limit (``--rest_api_timeout_in_ms``); a client that asks for more gets this."""
+"""TensorFlow Serving's own limit (``--rest_api_timeout_in_ms``); larger values are cut to it."""
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ SHOWN_CHARS = 200
 
 
 class InvalidRequest(ModelyardError):
-    """The request cannot be understood, or asks for what the model does not take."""
+    """The request cannot be understood, or does not fit the model."""
 
     status = 400
 
 
 class ServableNotFound(ModelyardError):
-    """No such model or version; worded as TensorFlow Serving words it."""
+    """No such model or version; with TensorFlow Serving's text."""
 
     status = 404
 
@@ -51,13 +51,13 @@ class Unimplemented(ModelyardError):
 
 
 class InvalidOutput(ModelyardError):
-    """The model answered with something other than its manifest says, or with numbers that are not finite."""
+    """The outputs are not as the manifest declares them, or with numbers that are not finite."""
 
     status = 500
 
 
 def not_found_text(model: str, version: int | str | None) -> str:
-    """In TensorFlow Serving's words."""
+    """TensorFlow Serving's text."""
     wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
     return f"Servable not found for request: {wanted}"
 
@@ -69,7 +69,7 @@ def register_handlers(app: Flask) -> None:
 
 
 def encode_error(text: str) -> bytes:
-    """The body of a response that says what went wrong."""
+    """The body of an error response."""
     return orjson.dumps({"error": without_secrets(text)})
 
 

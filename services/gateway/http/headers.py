@@ -1,4 +1,4 @@
-"""Names of headers, and what the headers of a request say."""
+"""Names and contents of headers."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,7 +14,7 @@ HeaderList = list[tuple[str, str]]
 CLASS_HEADER = "x-request-class"
 """``bulk``: goes after everything interactive."""
 KEY_HEADER = "x-rollout-key"
-"""Of who asks: equal keys get the same version."""
+"""Identifies the user: equal keys get the same version."""
 TIMEOUT_HEADER = "x-timeout-ms"
 MULTIPART = "multipart/form-data"
 STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})

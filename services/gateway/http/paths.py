@@ -11,7 +11,7 @@ from werkzeug.routing import BaseConverter
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 
 NAME = "[^/:]{1,128}"
-"""Of a model or a label. Which ones exist is the store's to say."""
+"""A model or a label, whether it exists or not."""
 MAX_DIGITS = 18
 """So many surely fit 64 bits."""
 _VERSION = f"(?:/versions/([0-9]+)|/labels/({NAME}))?"
@@ -20,7 +20,7 @@ _PREDICTION = (
 )
 EXACT = re.compile(_PREDICTION)
 ANY_CASE = re.compile(_PREDICTION, re.IGNORECASE)
-"""TensorFlow Serving minds no case; Flask does."""
+"""TensorFlow Serving ignores case; Flask does not."""
 STATUS = re.compile(f"/v1/models(?:/({NAME}))?{_VERSION}(/metadata)?", re.IGNORECASE)
 
 V1_MODELS = (
@@ -53,7 +53,7 @@ class ModelPath(NamedTuple):
     """Flask's; None where no rule of a prediction matches."""
 
     def servable(self) -> Servable:
-        """What is asked; raises as ``parse_servable``."""
+        """The servable it names; raises as ``parse_servable``."""
         if self.verb == "infer":
             return parse_servable(self.model, self.version)
         return Servable(self.model, int(self.version) if self.version else None, self.label)
@@ -96,13 +96,13 @@ def parse_servable(model: str, version: str | None) -> Servable:
 
 
 class Name(BaseConverter):
-    """Of a model or a label."""
+    """A model or a label."""
 
     regex = NAME
 
 
 class VersionNumber(BaseConverter):
-    """More digits are ``tfs_status.other``'s to judge."""
+    """More digits are judged by ``tfs_status.respond_to_other_path``."""
 
     regex = f"[0-9]{{1,{MAX_DIGITS}}}"
 

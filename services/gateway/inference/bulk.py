@@ -16,7 +16,7 @@ from flask import Response
 from flask.globals import request_ctx
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth import principal
 from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.request import wants_labels
 from modelyard.services.gateway.codecs.tfs_json import find_signature
@@ -35,14 +35,14 @@ from modelyard.services.gateway.serving.predictor import Predictor
 log = structlog.get_logger()
 
 AHEAD_BYTES = 1024 * 1024
-"""Most that is read and not yet sent to the model, and most in one batch, give or take one line."""
+"""Limit of what is read and not yet sent to the model, and of one batch, give or take one line."""
 FIRST_CHUNK_S = 1.0
 """How long the head of the response waits for the first lines; a client may want it before sending any."""
 MAX_BATCHES = 4
 """Batches of one body at once: two at the model, two on the way."""
 
 
-class KeyEnded(ModelyardError):
+class KeyExpired(ModelyardError):
     """The client's API key was revoked, or has expired, while lines were sent."""
 
     status = 401
@@ -63,18 +63,18 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     predictor, limits = predictions.predictor, predictions.limits
     task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
     body = open_stream(request.stream, headers.get("content-encoding"))
-    read = read_while_welcome(body.read, callers.current().is_welcome)
+    read = read_while_key_is_valid(body.read, principal.current().is_welcome)
     stream = BulkStream(task, read, find_client_socket(request.environ))
     predictor.wait_for(stream.start())
     return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))
 
 
-def read_while_welcome(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
-    """Reads as long as the client's key is good; raises ``KeyEnded``."""
+def read_while_key_is_valid(read: Callable[[int], bytes], is_welcome: Callable[[], bool]) -> Callable[[int], bytes]:
+    """Reads as long as the client's key is good; raises ``KeyExpired``."""
 
     def read_chunk(size: int) -> bytes:
         if not is_welcome():
-            raise KeyEnded("the API key has ended; what came before is answered")
+            raise KeyExpired("the API key has expired or was revoked; the lines before it have their responses")
         return read(size)
 
     return read_chunk
@@ -174,7 +174,7 @@ class BulkStream:
             self._reading = asyncio.create_task(run_in_greenlet(lambda: self._read(CHUNK_BYTES)))
 
     def _take_chunk(self) -> None:
-        """What was read."""
+        """Takes over what was read."""
         if self._reading is None or not self._reading.done():
             return
         reading, self._reading = self._reading, None
@@ -182,7 +182,7 @@ class BulkStream:
             chunk = reading.result()
         except TimeoutError:
             limit = f"{self._task.limits.body_timeout_s:g} s"
-            self._error, chunk = InvalidRequest(f"expected the next piece of the body within {limit}"), b""
+            self._error, chunk = InvalidRequest(f"expected the next chunk of the body within {limit}"), b""
         except ModelyardError as error:
             self._error, chunk = error, b""
         self._ended = not chunk

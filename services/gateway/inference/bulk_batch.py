@@ -37,7 +37,7 @@ class Task:
     interface: Interface
     signature: str
     labels: bool
-    """Whether a line is answered with its label."""
+    """Whether the response to a line is its label."""
     timeout_s: float
     """Of each batch."""
     limits: GatewaySettings
@@ -110,7 +110,9 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
     tfs_json.check_rows(results)
     size = len(next(iter(rows.values())))
     if any(len(array) != size for array in results.values()):
-        raise InvalidRequest(f"{task.signature} has no answer for each input, so lines cannot be answered one by one")
+        raise InvalidRequest(
+            f"{task.signature} does not return one row for each input, so it cannot predict line by line"
+        )
     if task.labels:
         labels.label_rows(results, task.interface)
     return results

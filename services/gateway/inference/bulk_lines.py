@@ -1,4 +1,4 @@
-"""A body of lines, cut up while it arrives; memory is bounded by the longest line that is allowed."""
+"""A body of lines, split while it arrives; memory is bounded by the limit of one line."""
 
 from collections import deque
 from typing import NamedTuple

@@ -23,16 +23,16 @@ def routes(predictions: Predictions) -> Blueprint:
 
     def classify(model: str, version: int | None = None, label: str | None = None) -> Response:
         message = classification_pb2.ClassificationRequest()
-        reply = predictor.classify(*fill(message, Servable(model, version, label)))
+        reply = predictor.classify(*decode(message, Servable(model, version, label)))
         return respond(reply, tf_examples.encode_classes(reply))
 
     def regress(model: str, version: int | None = None, label: str | None = None) -> Response:
         message = regression_pb2.RegressionRequest()
-        reply = predictor.regress(*fill(message, Servable(model, version, label)))
+        reply = predictor.regress(*decode(message, Servable(model, version, label)))
         return respond(reply, tf_examples.encode_values(reply))
 
-    def fill(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
-        """Fills the message from the body; finds the version that answers, and until when."""
+    def decode(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
+        """Fills the message from the body; finds the version that predicts, and until when."""
         _, interface, deadline = predictions.find_now(servable)
         parsed = tfs_json.parse(read_body(request_ctx.request, limits.max_json_bytes), limits.max_depth)
         message.model_spec.signature_name = tfs_json.find_signature(parsed, interface)

@@ -18,11 +18,11 @@ from modelyard.services.gateway.metrics import Metrics
 FORMATS: dict[str, Format[Any]] = {"predict": TFS, "infer": OIP}
 """By verb."""
 UNUSUAL = frozenset({"content-encoding", "origin", CLASS_HEADER})
-"""Headers that ask for more than a response."""
+"""Headers of requests that need Flask: CORS, compressed bodies, bulk."""
 
 
 class FastPath:
-    """Responds to what it knows how to."""
+    """Responds to plain predictions."""
 
     def __init__(self, predictions: Predictions, metrics: Metrics) -> None:
         self._predictions = predictions

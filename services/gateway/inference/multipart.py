@@ -1,6 +1,6 @@
 """Several files in one ``multipart/form-data`` body (RFC 7578): a label for each, in order.
 
-A file that is no image or text fails alone: its entry says why, and the others have their answers.
+A file that is no image or text fails alone: its entry says why, and the others have their labels.
 """
 
 from collections.abc import Mapping
@@ -63,9 +63,9 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     if signature is None or input_kind(interface) not in RAW_TYPES.values():
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {MULTIPART}")
     body = read_body(request_ctx.request, limits.max_tensor_bytes)
-    uploads = parse_uploads(body, parse_boundary(headers), limits.max_parts)
+    uploads = parse_uploads(body, parse_boundary(headers), limits.max_files)
     checked = [check_upload(upload, signature, interface, limits) for upload in uploads]
-    good = column([content for content in checked if isinstance(content, bytes)])
+    good = to_column([content for content in checked if isinstance(content, bytes)])
     check_contents("files", good, interface, limits.max_batch_pixels)
     labelled = iter(
         predictor.wait_for(label_contents(good, signature, interface, predictor, deadline)) if len(good) else []
@@ -120,13 +120,13 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
 def check_upload(
     upload: Upload, signature: str, interface: Interface, limits: GatewaySettings
 ) -> bytes | ModelyardError:
-    """The content, or why it cannot be used."""
+    """The content, or the error that makes it useless."""
     max_bytes = limits.max_image_bytes if input_kind(interface) == "image" else limits.max_json_bytes
     if len(upload.content) > max_bytes:
         return BodyTooLarge(f"expected a file of at most {max_bytes} bytes, received {len(upload.content)}")
     try:
         name = interface.signatures[signature].inputs[0].name
-        check_contents(name, column([upload.content]), interface, limits.max_batch_pixels)
+        check_contents(name, to_column([upload.content]), interface, limits.max_batch_pixels)
     except InvalidRequest as refused:
         return refused
     return upload.content
@@ -145,7 +145,7 @@ async def label_contents(
         outputs = await predictor.predict(interface, signature, rows, deadline)
         found = select_outputs(outputs, signature, interface)
         if any(len(array) != len(rows[name]) for array in found.values()):
-            raise InvalidOutput("the model did not return an answer for each file")
+            raise InvalidOutput("the model did not return one row for each file")
         return found
 
     entries: list[Entry] = []
@@ -159,7 +159,7 @@ async def label_contents(
     return entries
 
 
-def column(contents: list[bytes]) -> Array:
+def to_column(contents: list[bytes]) -> Array:
     """An object array of ``bytes``, shape [n]."""
     array = np.empty(len(contents), dtype=object)
     array[:] = contents

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth import principal as callers
+from modelyard.services.gateway.auth import principal
 from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
 from modelyard.services.gateway.inference import oip_models
@@ -21,7 +21,7 @@ from modelyard.services.gateway.serving.interface import Interface
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 
-class ChangedElsewhere(ModelyardError):
+class ReadOnlyRepository(ModelyardError):
     """What is loaded follows from rollouts; this protocol only reads it."""
 
     status = 501
@@ -36,7 +36,7 @@ def routes(predictions: Predictions, not_ready: Callable[[], list[str]]) -> Blue
 
 
 def add_model_views(views: Blueprint, predictions: Predictions) -> None:
-    """Predictions of a version, and what is said of it."""
+    """Predictions and metadata of one version."""
     predictor = predictions.predictor
 
     def find(model: str, version: str | None) -> Interface:
@@ -83,13 +83,13 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
 
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
-        ready_only = oip_models.ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
-        seen = [model for model in predictor.models() if callers.current().sees(model)]
-        return oip_models.list_versions(predictor, seen, ready_only=ready_only)
+        ready_only = oip_models.wants_ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
+        visible = [model for model in predictor.models() if principal.current().sees(model)]
+        return oip_models.list_versions(predictor, visible, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")
     @views.post("/v2/repository/models/<model:model>/unload")
     def change(model: str) -> Response:
-        raise ChangedElsewhere(
+        raise ReadOnlyRepository(
             f"which versions of {model} are loaded follows from its rollout: POST /api/jobs starts one"
         )

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol V2 says of models: what a version takes, and its state."""
+"""Metadata, state and index of models in the Open Inference Protocol V2."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def describe_interface(interface: Interface, states: Mapping[int, str], signatur
 
     Args:
         states: TensorFlow Serving's state of each of the model's versions.
-        signature_name: the caller's; None for the default one.
+        signature_name: the client's; None for the default one.
     """
     default = (
         DEFAULT_SIGNATURE
@@ -45,13 +45,13 @@ def describe_interface(interface: Interface, states: Mapping[int, str], signatur
 
 
 def describe_tensor(spec: TensorSpec) -> dict[str, Any]:
-    """An input or output; of any rank is written as one open size, as the protocol has no word for it."""
+    """An input or output. The protocol cannot express an unknown rank: it is written as one open size."""
     sizes = (None,) if spec.shape is None else spec.shape
     return {"name": spec.name, "datatype": datatype(spec), "shape": [ANY if size is None else size for size in sizes]}
 
 
-def ready_only(body: bytes, max_depth: int) -> bool:
-    """What the body of an index request asks for, if there is one."""
+def wants_ready_only(body: bytes, max_depth: int) -> bool:
+    """Whether the body of an index request, if there is one, restricts it to ready models."""
     parsed = parse(body, max_depth, frozenset({"ready"})) if body.strip() else {}
     return parse_flag("ready", parsed.get("ready", False))
 

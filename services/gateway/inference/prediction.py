@@ -69,7 +69,7 @@ class Predictions:
         return form.encode(call, outputs, interface, record.request_id)
 
     async def find(self, servable: Servable, headers: Headers, record: RequestRecord) -> tuple[Interface, Deadline]:
-        """The version that answers, and until when.
+        """The version that predicts, and until when.
 
         Raises:
             InvalidRequest: no deadline, or an unknown label.

@@ -33,7 +33,7 @@ def routes(predictor: Predictor) -> Blueprint:
     views = Blueprint("tfs", __name__)
 
     def status(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        del label  # as in TensorFlow Serving, which answers with every version
+        del label  # as in TensorFlow Serving, which returns every version
         return {"model_version_status": [status_entry(entry) for entry in predictor.status(model, version)]}
 
     def metadata(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
@@ -46,20 +46,20 @@ def routes(predictor: Predictor) -> Blueprint:
         views.get(f"{path}/metadata", provide_automatic_options=False)(metadata)
 
     @views.record
-    def others(state: BlueprintSetupState) -> None:
+    def add_fallback(state: BlueprintSetupState) -> None:
         """Rules for every method, below all others: Flask's own way to add a rule always names methods."""
         for path in ("/v1/", "/V1/"):
             state.app.url_map.add(Rule(f"{path}<rest:rest>", endpoint="tfs.other"))
-        state.app.view_functions["tfs.other"] = other
+        state.app.view_functions["tfs.other"] = respond_to_other_path
 
     return views
 
 
-def other(rest: str) -> ResponseReturnValue:
+def respond_to_other_path(rest: str) -> ResponseReturnValue:
     """A path in other cases than ours, as ``/V1/Models/NAME:Predict``, or one that TensorFlow Serving refuses too.
 
     Raises:
-        InvalidRequest: in its words.
+        InvalidRequest: with TensorFlow Serving's text.
     """
     del rest
     if request.method == "OPTIONS":
@@ -81,7 +81,7 @@ def other(rest: str) -> ResponseReturnValue:
 
 
 def preflight() -> Response:
-    """OPTIONS: 200 for a page's preflight request; which pages may read responses, ``cors`` says."""
+    """OPTIONS: 200 for a page's preflight request; ``cors`` decides which pages may read responses."""
     if not ORIGIN.search(request.headers.get("Origin", "")):
         raise InvalidRequest("Origin: expected one that begins with http:// or https://")
     return Response(mimetype="application/json")

@@ -19,7 +19,7 @@ SMOOTHING = 0.05
 MAX_TURN_S = 0.02
 """Beyond this the loop is behind; measured: at capacity a turn takes up to 15 ms, at three times the load 30 to 50."""
 TURN_EXPIRES_S = 0.1
-"""A turn as long ago says nothing of the present one."""
+"""A turn as long ago tells nothing of the present one."""
 
 
 @dataclass(eq=False)

@@ -218,7 +218,7 @@ class RsgiApp:
                     pass
 
     def _timeout_s(self, headers: Headers) -> float:
-        """The client's, as far as admission is concerned; what is wrong with it is said later."""
+        """The client's, as far as admission is concerned; its error is reported later."""
         try:
             return parse_timeout_s(headers, self._settings.predict_timeout_s)
         except InvalidRequest:
@@ -256,7 +256,7 @@ class StreamedBody(io.RawIOBase):
 def overloaded(model: str, wait_s: float, *, unread: bool) -> Refused:
     """This model has too much to do."""
     retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
-    text = f"{model[:64]} has more to do than it can; try again later"
+    text = f"{model[:64]} is overloaded; try again later"
     return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
 
 

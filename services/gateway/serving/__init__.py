@@ -1,1 +1,1 @@
-"""Which version answers, on which replica, in which batch."""
+"""Which version predicts, on which replica, in which batch."""

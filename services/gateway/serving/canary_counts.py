@@ -87,7 +87,7 @@ class CanaryCounts:
         self._writer.start()
 
     def read_counts(self, model: str, rollout: Rollout) -> dict[str, Any] | None:
-        """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
+        """What all gateways counted of the model's canary and shadow, and the evidence; None if the ledger is away."""
         try:
             found: dict[str, Any] = {}
             if rollout.canary:

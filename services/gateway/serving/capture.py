@@ -37,7 +37,7 @@ class Capture:
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self.models = frozenset(settings.capture)
+        self.models = frozenset(settings.captured_models)
         """Those of which a sample is captured."""
         self._pending: queue.Queue[Answer] = queue.Queue(MAX_PENDING)
         self._writer = BackgroundWriter("capture", WRITE_INTERVAL_S, self._write_and_prune)

@@ -1,4 +1,4 @@
-"""Circuit breaker: stops calls of a model whose server does not answer, and tries again once a second.
+"""Circuit breaker: stops calls of a model whose server does not respond, and tries again once a second.
 
 Pattern: Nygard, Release It!, 2nd edition, "Circuit Breaker". Per model, not global: one bad model must not take others
 with it. Runs on the event loop's thread: no locks.
@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import grpc
 
-NO_ANSWER = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-"""What counts as a failure: no answer."""
+NO_RESPONSE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""What counts as a failure: no response."""
 MAX_CONSECUTIVE = 5
 """Failures in a row that open it."""
 WINDOW_S = 10.0
 MIN_CALLS = 20
-"""Calls in the window below which their share of failures says nothing."""
+"""Calls in the window below which their share of failures means nothing."""
 MAX_FAILURE_SHARE = 0.5
 PROBE_EVERY_S = 1.0
 
@@ -44,19 +44,19 @@ class CircuitBreaker:
         self._probe_at = self._clock() + PROBE_EVERY_S
         return True
 
-    def record(self, *, answered: bool) -> None:
-        """How a call ended. Any answer counts as one, a refusal of bad input too."""
-        if answered and self._probe_at is not None:
+    def record(self, *, responded: bool) -> None:
+        """How a call ended. Any response counts as one, an error about bad input too."""
+        if responded and self._probe_at is not None:
             self.__init__(self._clock)  # type: ignore[misc]  # closed again: as new
-        self._add(answered)
-        self._consecutive = 0 if answered else self._consecutive + 1
+        self._add(responded)
+        self._consecutive = 0 if responded else self._consecutive + 1
         share = self._failures / len(self._recent)
         if self._consecutive >= MAX_CONSECUTIVE or (len(self._recent) >= MIN_CALLS and share > MAX_FAILURE_SHARE):
             self._probe_at = self._probe_at or self._clock() + PROBE_EVERY_S
 
-    def _add(self, answered: bool) -> None:
+    def _add(self, responded: bool) -> None:
         now = self._clock()
-        self._recent.append((now, answered))
-        self._failures += not answered
+        self._recent.append((now, responded))
+        self._failures += not responded
         while self._recent[0][0] < now - WINDOW_S:
             self._failures -= not self._recent.popleft()[1]

@@ -35,15 +35,15 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: ImageLimits | TextLimits | VectorLimits | None
-    """What one input is; None where nobody said."""
+    """Limits of one input, by its kind; None where the manifest does not tell."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index; empty where there are none."""
     source: str | None
-    """``real``, ``sample`` or ``generated`` data; None where nobody said."""
+    """``real``, ``sample`` or ``generated`` data; None where the manifest does not tell."""
     batches: bool
-    """Whether requests may share one run of the model: each row's answer depends on that row alone."""
+    """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
     max_batch: int | None = None
-    """Most rows in one call, where a measured plan says so."""
+    """Largest number of rows in one call, if a measured plan sets one."""
     tracks_latest: bool = False
     """The model server takes its newest version at each call; ``version`` was it when the metadata was read."""
     experiment: Experiment | None = None
@@ -67,10 +67,10 @@ def published_interface(manifest: Manifest) -> Interface:
     )
 
 
-def foreign_interface(
+def external_interface(
     reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: bool, tracks_latest: bool
 ) -> Interface:
-    """Any other SavedModel, by what the model server says of its signatures."""
+    """Any other SavedModel, by the model server's metadata."""
     found = get_model_metadata_pb2.SignatureDefMap()
     reply.metadata["signature_def"].Unpack(found)
     signatures = {

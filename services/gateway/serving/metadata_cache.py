@@ -1,4 +1,4 @@
-"""What the model server says of its models: fresh for a second, and good for longer while it does not answer.
+"""Metadata of models from the model server: fresh for a second, used for longer while it does not respond.
 
 Runs on the event loop's thread: no locks.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.services.gateway.serving.circuit_breaker import NO_ANSWER
+from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE
 
 FRESH_S = 1.0
 STALE_S = 30.0
-"""How long a value is good for while there is no new one: calls find out by themselves what is gone."""
+"""How long a value is used while there is no new one: calls fail by themselves where a version is gone."""
 REFRESH_WAIT_S = 0.1
 """How long a client waits for a new value while there is an old one."""
 
@@ -48,7 +48,7 @@ class MetadataRequest(Generic[Value]):
 
 
 class MetadataCache(Generic[Value]):
-    """Values by key. What fails is not kept: the keys come from clients."""
+    """Values by key. Failures are not stored: the keys come from clients."""
 
     def __init__(self) -> None:
         self._values: dict[Hashable, CachedValue[Value]] = {}
@@ -60,10 +60,10 @@ class MetadataCache(Generic[Value]):
         return cached.value if cached is not None and cached.younger_than(FRESH_S) else None
 
     async def get(self, key: Hashable, fetch: Callable[[], Awaitable[Value]]) -> Value:
-        """The value of a second ago, what ``fetch`` returns now, or the last value if the server does not answer.
+        """The value of a second ago, what ``fetch`` returns now, or the last value if the server does not respond.
 
         Raises:
-            ServingFailed: with the server's code; one that it did not answer only if it never had.
+            ServingFailed: with the server's code; if it does not respond, only where there is no value.
         """
         if (fresh := self.get_fresh(key)) is not None:
             return fresh
@@ -76,7 +76,7 @@ class MetadataCache(Generic[Value]):
         try:
             return request.task.result()
         except ServingFailed as failure:
-            if failure.code in NO_ANSWER:
+            if failure.code in NO_RESPONSE:
                 return cached.value
             raise
 
@@ -93,5 +93,5 @@ class MetadataCache(Generic[Value]):
         del self._requests[key]
         if task.cancelled() or task.exception() is not None:
             return
-        self._values = {kept: cached for kept, cached in self._values.items() if cached.younger_than(STALE_S)}
+        self._values = {old: cached for old, cached in self._values.items() if cached.younger_than(STALE_S)}
         self._values[key] = CachedValue(time.monotonic(), task.result())

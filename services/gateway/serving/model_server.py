@@ -24,12 +24,12 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Outputs, Target
-from modelyard.services.gateway.serving.circuit_breaker import NO_ANSWER, CircuitBreaker
+from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, CircuitBreaker
 from modelyard.services.gateway.serving.replicas import SERVER_ERROR, Replicas
 
 log = structlog.get_logger()
 
-SHOWN_CHARS = 1024
+MAX_TEXT_CHARS = 1024
 _GRAPH_NOISE = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", re.DOTALL)
 """Names of graph nodes in TensorFlow's messages: of no use to a client, and not theirs to know."""
 
@@ -57,7 +57,7 @@ class ModelServerClient:
         try:
             return Outputs(read_outputs(response), target.version or response.model_spec.version.value)
         except ValueError as error:  # a tensor whose content does not fill its shape
-            raise InvalidOutput("the model server's answer cannot be read") from error
+            raise InvalidOutput("the model server's response cannot be read") from error
 
     async def run_examples(self, method: str, target: Target, request: Any, deadline: Deadline) -> bytes:
         """Classify or Regress; the target is filled into the request."""
@@ -87,7 +87,7 @@ class ModelServerClient:
         return get_model_metadata_pb2.GetModelMetadataResponse.FromString(response)
 
     def is_closed(self, model: str) -> bool:
-        """Whether the model's circuit is closed: its calls are let through."""
+        """Whether the model's circuit is closed: its calls are made."""
         return model not in self._breakers or self._breakers[model].closed
 
     async def close(self) -> None:
@@ -102,15 +102,15 @@ class ModelServerClient:
         try:
             response = await self._call(method, request, deadline)
         except ServingFailed as failure:
-            self._record(target.model, breaker, answered=failure.code not in NO_ANSWER)
+            self._record(target.model, breaker, responded=failure.code not in NO_RESPONSE)
             self._require_loaded(target, failure)
             raise
-        self._record(target.model, breaker, answered=True)
+        self._record(target.model, breaker, responded=True)
         return response
 
-    def _record(self, model: str, breaker: CircuitBreaker, *, answered: bool) -> None:
+    def _record(self, model: str, breaker: CircuitBreaker, *, responded: bool) -> None:
         was_closed = breaker.closed
-        breaker.record(answered=answered)
+        breaker.record(responded=responded)
         if breaker.closed is not was_closed:
             write = log.info if breaker.closed else log.warning
             write("circuit breaker closed" if breaker.closed else "circuit breaker opened", model=model)
@@ -130,7 +130,7 @@ class ModelServerClient:
 
 
 def public_text(failure: ServingFailed) -> str:
-    """What a client may read: the server's own words about a bad request, but nothing from its inside."""
+    """What a client may read: the server's own text about a bad request, but nothing from its inside."""
     if failure.code is grpc.StatusCode.UNAVAILABLE:
         return "the model server is not available; try again in a moment"
     if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -140,4 +140,4 @@ def public_text(failure: ServingFailed) -> str:
     lines = [" ".join(line.split()) for line in _GRAPH_NOISE.sub("", str(failure)).splitlines() if line.strip()]
     if lines and lines[0].startswith("Graph execution error"):  # where in the graph, line by line; then the cause
         lines = lines[-1:]
-    return " ".join(lines)[:SHOWN_CHARS]
+    return " ".join(lines)[:MAX_TEXT_CHARS]

@@ -1,4 +1,4 @@
-"""What is served: which version answers, and the calls to it. Safe for many threads.
+"""What is served: which version predicts, and the calls to it. Safe for many threads.
 
 Coroutines run on the event loop; plain methods may be called anywhere, and wait (``http/greenlets.py``).
 """
@@ -29,7 +29,7 @@ from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.serving.capture import Capture
-from modelyard.services.gateway.serving.interface import Interface, foreign_interface
+from modelyard.services.gateway.serving.interface import Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.replicas import Replicas
@@ -60,8 +60,8 @@ class Predictor:
         )
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
-        self._cache = ResponseCache(settings.cached, settings.cache_bytes, metrics)
-        self._foreign: MetadataCache[Interface] = MetadataCache()
+        self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
+        self._external_interfaces: MetadataCache[Interface] = MetadataCache()
         self.canary_counts = CanaryCounts(settings.ledger)
         self.capture = Capture(settings, metrics)
         self.shadow_traffic = ShadowTraffic(self._versions.interface, self._predict, self.canary_counts)
@@ -71,10 +71,10 @@ class Predictor:
     async def find_interface(
         self, servable: Servable, deadline: Deadline | None = None, key: str | None = None
     ) -> Interface:
-        """The version that answers.
+        """The version that predicts.
 
         Args:
-            asked: what the client names.
+            servable: what the client names.
             deadline: the client's, if the model server has to be called first.
             key: of the client; equal keys get the same version, also while a canary has its share.
 
@@ -90,13 +90,13 @@ class Predictor:
         return self._known_interface(servable, None) or self.wait_for(self._fetch_interface(servable, None))
 
     def _known_interface(self, servable: Servable, key: str | None) -> Interface | None:
-        """What the store says, or the model server has just said; None where it has to be called."""
+        """From the store, or fresh from the model server; None where it has to be called."""
         model, version, label = servable
         rollout = self._versions.rollout(model)
         number = resolve_version(rollout, model, version, label, key)
         known = None if number is None else self._versions.interface(model, number)
         if rollout is None:
-            return known or self._foreign.get_fresh(servable)
+            return known or self._external_interfaces.get_fresh(servable)
         if known is None:
             raise ServableNotFound(not_found_text(model, version))
         return with_experiment(known, rollout) if version is None and label is None else known
@@ -104,7 +104,7 @@ class Predictor:
     async def _fetch_interface(self, servable: Servable, deadline: Deadline | None) -> Interface:
         try:
             async with asyncio.timeout(deadline.left_s if deadline else None):
-                return await self._foreign.get(servable, lambda: self._call_for_interface(servable))
+                return await self._external_interfaces.get(servable, lambda: self._call_for_interface(servable))
         except TimeoutError:
             assert deadline
             raise deadline.exceeded() from None
@@ -116,15 +116,15 @@ class Predictor:
         raise ServableNotFound(f"{not_found_text(servable.model, servable.version)}{hint}")
 
     async def _call_for_interface(self, servable: Servable) -> Interface:
-        """What the server says of a model without a manifest; of its newest ready version, if none is named."""
+        """The interface of a model without a manifest; of its newest ready version, if none is named."""
         newest = None
         if servable.version is None and servable.label is None:
             newest = newest_ready_version(servable.model, await self._model_server.get_status(servable.model, None))
         reply = await self._model_server.get_metadata(
             servable.model, servable.version if newest is None else newest, servable.label
         )
-        always = self._settings.batch_foreign == "always"
-        return foreign_interface(reply, batches=always, tracks_latest=newest is not None)
+        always = self._settings.batch_external_models == "always"
+        return external_interface(reply, batches=always, tracks_latest=newest is not None)
 
     def rollout(self, model: str) -> Rollout:
         """The model's rollout; an empty one where the model server alone decides."""
@@ -132,7 +132,7 @@ class Predictor:
 
     def models(self) -> tuple[str, ...]:
         """Models with a version in the store, and those that only the model servers know."""
-        return tuple(dict.fromkeys((*self._versions.models(), *self._settings.hosted)))
+        return tuple(dict.fromkeys((*self._versions.models(), *self._settings.external_models)))
 
     # --- calls ---
 
@@ -186,7 +186,7 @@ class Predictor:
         if interface.batches or self._independence.is_proven(key):
             return await self.batcher.run(target, inputs, deadline, max_rows=interface.max_batch, bulk=bulk)
         outputs = await self._model_server.predict(target, inputs, deadline)
-        if self._settings.batch_foreign == "checked":
+        if self._settings.batch_external_models == "checked":
             self._independence.check(key, target, inputs, outputs)
         return outputs
 
@@ -216,7 +216,7 @@ class Predictor:
     # --- state ---
 
     def status(self, model: str, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """State of every version the server knows, or of one; raises ``ServingFailed``."""
+        """State of every version on the server, or of one; raises ``ServingFailed``."""
         return self.wait_for(self._model_server.get_status(model, version))
 
     def states(self, model: str) -> dict[int, str]:
@@ -229,7 +229,7 @@ class Predictor:
             raise
 
     def is_ready(self, interface: Interface) -> bool:
-        """Whether this version would answer now."""
+        """Whether this version can predict now."""
         model = interface.model
         return self._model_server.is_closed(model) and self.states(model).get(interface.version) == "AVAILABLE"
 
@@ -251,7 +251,7 @@ class Predictor:
     def _is_wanted(self, target: Target) -> bool:
         """Whether the model servers are configured to serve this."""
         if target.version is None:
-            return target.model in self._settings.hosted
+            return target.model in self._settings.external_models
         return target.version in self.rollout(target.model).loaded
 
 

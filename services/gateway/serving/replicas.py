@@ -1,4 +1,4 @@
-"""The model server's replicas: which of them gets a call, and what happens when one does not answer.
+"""The model server's replicas: which of them gets a call, and what happens when one does not respond.
 
 Everything here runs on the event loop's thread: no locks. Bytes go in and come out; the client knows the messages.
 """
@@ -25,7 +25,7 @@ METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 RETURN_MARGIN_S = 0.02
-"""Kept back from every call, for the way back to the client."""
+"""Reserved in every call, for the way back to the client."""
 RETRY_WAIT_S = (0.02, 0.1)
 MIN_RETRY_SHARE = 0.5
 """Share of the deadline that must be left for a second attempt."""
@@ -53,7 +53,7 @@ class Replicas:
         To another that is there, always: what did not reach the one that is gone costs the others nothing twice.
 
         Raises:
-            ServingFailed: with the server's code and words.
+            ServingFailed: with the server's code and text.
         """
         self._budget.add_request()
         replica = self._choose()

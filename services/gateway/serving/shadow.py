@@ -1,4 +1,4 @@
-"""Shadow traffic: what the stable version has answered is sent to the shadow too, and their outputs are compared.
+"""Shadow traffic: inputs of the stable version are sent to the shadow too, and their outputs are compared.
 
 It is sent after the response is on its way, behind everything else that waits for the model server, and not at all
 while many such calls wait already: it takes no time of a client, and no client gets its outputs.
@@ -41,8 +41,8 @@ class ShadowTraffic:
         """Calls that wait or are under way."""
         return len(self._tasks)
 
-    def mirror(self, interface: Interface, signature: str, inputs: Inputs, answered: Outputs) -> None:
-        """Calls the model's shadow too, if it has one and the stable version answered."""
+    def mirror(self, interface: Interface, signature: str, inputs: Inputs, outputs: Outputs) -> None:
+        """Calls the model's shadow too, if it has one and the stable version responded."""
         experiment = interface.experiment
         if (
             experiment is None
@@ -54,18 +54,18 @@ class ShadowTraffic:
         if len(self._tasks) >= MAX_PENDING:
             self._counts.count(key, left_out=1)
             return
-        task = asyncio.create_task(self._compare(key, signature, inputs, answered))
+        task = asyncio.create_task(self._compare(key, signature, inputs, outputs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compare(self, key: Key, signature: str, inputs: Inputs, answered: Outputs) -> None:
+    async def _compare(self, key: Key, signature: str, inputs: Inputs, outputs: Outputs) -> None:
         await asyncio.sleep(DELAY_S)
         shadow = self._find(key.model, key.version)
         try:
             if shadow is None or signature not in shadow.signatures:
                 raise Incomparable
-            outputs = await self._predict(shadow, signature, inputs, Deadline.after(TIMEOUT_S), bulk=True)
-            self._counts.count(key, asked=1, **compare_outputs(answered, outputs))
+            shadow_outputs = await self._predict(shadow, signature, inputs, Deadline.after(TIMEOUT_S), bulk=True)
+            self._counts.count(key, asked=1, **compare_outputs(outputs, shadow_outputs))
         except ModelyardError:
             self._counts.count(key, asked=1, failed=1)
 
@@ -81,7 +81,7 @@ def compare_outputs(stable: Mapping[str, Array], shadow: Mapping[str, Array]) ->
     disagree if they differ by more than a thousandth; their score is the number.
 
     Raises:
-        Unlike: other outputs, or of another shape.
+        Incomparable: other outputs, or of another shape.
     """
     ours, theirs = numeric_outputs(stable), numeric_outputs(shadow)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):

@@ -1,6 +1,6 @@
-"""Which version answers, and its interface.
+"""Which version predicts, and its interface.
 
-Published versions are read from the store: rollout and manifest. Of any other SavedModel the model server says it.
+Published versions are read from the store: rollout and manifest. Others come from the model server.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ PLAN_FRESH_S = 1.0
 
 
 def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
-    """The version that answers: the pinned one, the labelled one, or the stable one or its canary, if there is one.
+    """The version that predicts: the pinned one, the labelled one, or the stable one or its canary, if there is one.
 
     Args:
         key: of the client: the same key gets the same version as long as its canary's share does not fall.
 
     Raises:
-        InvalidRequest: no version bears the label; in TensorFlow Serving's words.
+        InvalidRequest: no version bears the label; with TensorFlow Serving's text.
     """
     if pinned is not None:
         return pinned
@@ -97,7 +97,7 @@ class PublishedVersions:
         cached = self._rollouts.get(model)
         try:
             path = cached.path if cached else str(self._store.folder(model) / rollouts.FILE)
-            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than asking
+            found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than the call
         except (FileNotFoundError, UnknownName):
             return None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.__main__ import PortTaken, listen, until_listening
+from modelyard.services.gateway.__main__ import PortTaken, listen, wait_until_listening
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.settings import GatewaySettings
@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             settings = GatewaySettings(port=taken.getsockname()[1])
             server = listen(RsgiApp(app.wsgi_app, settings, loop, app.extensions["fast_path"].respond), settings)
-            await until_listening(settings, asyncio.create_task(server.serve()))
+            await wait_until_listening(settings, asyncio.create_task(server.serve()))
 
     loop = EventLoop()
     app = create_app(GatewaySettings(), loop=loop)

@@ -24,7 +24,7 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
         store=filled.root,
         serving=(server.address,),
         ledger_url=ledger_url,
-        capture=(DIGITS, HALF_PLUS),
+        captured_models=(DIGITS, HALF_PLUS),
     )
 
 

@@ -73,7 +73,9 @@ def answer(number: int, content: bytes, dtype: str, shape: tuple[int, ...], pred
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> GatewaySettings:
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url, capture=(HALF_PLUS,))
+    return GatewaySettings(
+        store=filled.root, serving=(server.address,), ledger_url=ledger_url, captured_models=(HALF_PLUS,)
+    )
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_a_shift_of_inputs_is_found_shown_and_scraped(
     look_at_all(filled, feedback, observations)
     moved = client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"]
     assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
-    line = f'modelyard_drift_psi{{model="{HALF_PLUS}",version="2",what="input number 0"}}'
+    line = f'modelyard_drift_psi{{model="{HALF_PLUS}",series="input number 0",version="2"}}'
     assert line in client.get("/metrics").text
 
 

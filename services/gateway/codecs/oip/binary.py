@@ -47,7 +47,7 @@ def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
 
     Args:
         spec: of a type in ``DATATYPES``.
-        shape: as the caller gave it, already found to fit the spec.
+        shape: as the client gave it, already found to fit the spec.
 
     Raises:
         InvalidRequest: more or fewer bytes than the shape takes, a BOOL that is neither 0 nor 1, a number not finite.
@@ -142,5 +142,5 @@ def to_binary(array: Array) -> Any:
     """A tensor's bytes, as anything that ``bytes.join`` takes: a view of the array itself where it holds numbers."""
     if array.dtype != object:
         return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    pieces = [piece for item in array.ravel() for piece in (LENGTH.pack(len(item)), item)]
-    return b"".join(pieces)
+    chunks = [chunk for item in array.ravel() for chunk in (LENGTH.pack(len(item)), item)]
+    return b"".join(chunks)

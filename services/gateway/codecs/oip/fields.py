@@ -13,12 +13,12 @@ from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
 
 UNSUPPORTED_PARAMETERS = ("classification", "sequence_id", "shared_memory_region")
-"""Parameters of extensions that change what is asked for: answering without heeding them would be wrong."""
+"""Parameters of extensions that change the request: to ignore them would be wrong."""
 
 
 def parse(head: bytes, max_depth: int, keys: frozenset[str]) -> dict[str, Any]:
     """A JSON object with known keys; keys without a value are left out. Nesting is measured before it is climbed."""
-    if (deepest := tfs_json.depth(head)) > max_depth:
+    if (deepest := tfs_json.measure_depth(head)) > max_depth:
         raise InvalidRequest(f"expected JSON nested at most {max_depth} deep, received {deepest}")
     try:
         parsed = orjson.loads(head)
@@ -30,7 +30,7 @@ def parse(head: bytes, max_depth: int, keys: frozenset[str]) -> dict[str, Any]:
 def parse_tensors(
     key: str, values: Any, specs: Sequence[TensorSpec], keys: frozenset[str]
 ) -> list[tuple[str, TensorSpec, dict[str, Any]]]:
-    """What a list of named tensors says: where each stands, its spec and its fields. No name stands there twice."""
+    """A list of named tensors: the place, spec and fields of each. No name may occur twice."""
     if not isinstance(values, list):
         raise InvalidRequest(f"{key}: expected a list, received {describe(values)}")
     known, found = {spec.name: spec for spec in specs}, []
@@ -47,7 +47,7 @@ def parse_tensors(
 
 
 def parse_parameters(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters at one place; those of nobody's concern are let through, as the protocol has it.
+    """The parameters at one place; unknown ones are ignored, as the protocol demands.
 
     Raises:
         InvalidRequest: not an object, or a parameter of an extension that is not served.

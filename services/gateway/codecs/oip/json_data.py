@@ -28,7 +28,7 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
 
     Args:
         spec: of a type in ``v2_binary.DATATYPES``.
-        shape: as the caller gave it, already found to fit the spec.
+        shape: as the client gave it, already found to fit the spec.
 
     Raises:
         InvalidRequest: ragged lists, another number of values than the shape takes, a value of another type.
@@ -67,7 +67,7 @@ def to_data(name: str, array: Array) -> Any:
     """Flat, for the JSON encoder: numbers stay an array, strings become a list.
 
     Raises:
-        InvalidRequest: a string that is not UTF-8; only the binary form can answer it.
+        InvalidRequest: a string that is not UTF-8; only the binary form can represent it.
     """
     if array.dtype != object:
         return np.ascontiguousarray(array).reshape(-1)
@@ -75,5 +75,5 @@ def to_data(name: str, array: Array) -> Any:
         return [item.decode() for item in array.ravel()]
     except UnicodeDecodeError:
         raise InvalidRequest(
-            f"{name}: the answer is not UTF-8 and has no JSON form; ask for it with binary_data true"
+            f"{name}: the output is not UTF-8 and has no JSON form; ask for it with binary_data true"
         ) from None

@@ -1,7 +1,7 @@
 """The commonest JSON body of the V2 protocol, read without building nested lists: one input of floats.
 
 The text of its ``data`` is cut out and read by simdjson into one flat buffer; what remains is small. Whatever is not
-exactly this form is read as usual, which also words the errors.
+exactly this form is read as usual, which also writes the errors.
 """
 
 import math
@@ -73,7 +73,7 @@ def restore_data(cut: CutBody, inputs: Any) -> bool:
 
 def parse_data(data: RawData) -> Any:
     """The usual nested lists, with the usual errors."""
-    if (deepest := tfs_json.depth(data.text)) > MAX_RANK:
+    if (deepest := tfs_json.measure_depth(data.text)) > MAX_RANK:
         raise InvalidRequest(f"data: expected lists nested at most {MAX_RANK} deep, received {deepest}")
     try:
         return orjson.loads(data.text)

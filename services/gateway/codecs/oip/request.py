@@ -36,7 +36,7 @@ from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
 HEADER = "Inference-Header-Content-Length"
-"""Length of the JSON in front of binary tensors; 0 where there is no JSON, and the body is the only input."""
+"""Length of the JSON before binary tensors; 0 where there is no JSON, and the body is the only input."""
 KEYS = frozenset({"id", "inputs", "model_name", "model_version", "outputs", "parameters"})
 """Clients repeat the model's name; the path alone decides."""
 INPUT_KEYS = frozenset({"data", "datatype", "name", "parameters", "shape"})
@@ -69,10 +69,10 @@ def max_body_bytes(headers: Headers, limits: GatewaySettings) -> int:
 
 
 def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> InferCall:
-    """Reads a request by its header; its content type says nothing, as clients send none or a wrong one.
+    """Reads a request by its header; its content type is ignored, as clients send none or a wrong one.
 
     Raises:
-        InvalidRequest: says what was expected and what came.
+        InvalidRequest: with what was expected and what came.
         BodyTooLarge: before anything is parsed.
     """
     body, length = request.body, header_length(request.headers)
@@ -119,7 +119,7 @@ def parse_head(head: bytes, max_depth: int) -> dict[str, Any]:
     """The JSON as Python's values, but for the data of a lone input, which may stay ``json_fast.RawData``."""
     cut = json_fast.cut_data(head)
     if cut is not None:
-        with contextlib.suppress(InvalidRequest):  # then the whole body says what is wrong
+        with contextlib.suppress(InvalidRequest):  # then the whole body shows what is wrong
             body = parse(cut.rest, max_depth, KEYS)
             if json_fast.restore_data(cut, body.get("inputs")):
                 return body
@@ -228,7 +228,7 @@ def check_rows(spec: TensorSpec, shape: Shape, max_rows: int) -> None:
 def parse_outputs(
     body: Mapping[str, Any], parameters: Mapping[str, Any], spec: SignatureSpec
 ) -> tuple[OutputRequest, ...]:
-    """The outputs asked for, in that order; all where none is named."""
+    """The requested outputs, in that order; all where none is named."""
     binary = parse_flag("parameters.binary_data_output", parameters.get("binary_data_output", False))
     named = []
     for where, tensor, given in parse_tensors("outputs", body.get("outputs", []), spec.outputs, OUTPUT_KEYS):

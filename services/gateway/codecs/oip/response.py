@@ -14,10 +14,10 @@ from modelyard.services.gateway.serving.interface import Interface
 
 
 def encode(call: InferCall, outputs: Outputs, interface: Interface) -> tuple[HeaderList, bytes]:
-    """Headers and body: the outputs asked for, each in its form. The client's id comes back.
+    """Headers and body: the requested outputs, each in its form. The client's id comes back.
 
     Raises:
-        InvalidOutput: the outputs are not what the interface says, or not finite.
+        InvalidOutput: the outputs are not as the interface declares them, or not finite.
         InvalidRequest: a string that only the binary form can carry.
     """
     entries, tails = [], []

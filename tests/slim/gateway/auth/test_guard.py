@@ -194,7 +194,7 @@ def test_probes_name_models_to_keys_for_all_of_them_only(
 
 def test_the_documents_can_be_opened_to_browsers(settings: GatewaySettings) -> None:
     """They send no key with an address that is typed in."""
-    with opened(settings.model_copy(update={"open_docs": True})) as app:
+    with opened(settings.model_copy(update={"public_docs": True})) as app:
         client = app.test_client()
         expected = {"/docs": 308, "/docs/": 200, "/openapi.json": 200, "/version": 401}
         assert {path: client.get(path).status_code for path in expected} == expected

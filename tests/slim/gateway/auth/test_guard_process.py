@@ -214,7 +214,10 @@ def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path)
     headers = {**shown(key), "Content-Type": "application/jsonl"}
     answered = client.post(PREDICT, content=lines(), headers=headers).text.splitlines()
     assert answered[0] == "[2.5]"
-    assert json.loads(answered[-1])["error"] == "the API key has ended; what came before is answered"
+    assert (
+        json.loads(answered[-1])["error"]
+        == "the API key has expired or was revoked; the lines before it have their responses"
+    )
 
 
 # --- the ledger is away -----------------------------------------------------------------------------------------------

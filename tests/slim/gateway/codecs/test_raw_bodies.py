@@ -96,7 +96,7 @@ def test_what_is_no_form_is_400(client: FlaskClient, body: bytes, content_type: 
 
 def test_files_are_limited_in_number_and_size(settings: GatewaySettings) -> None:
     """The form as a whole, and each of them."""
-    limits = settings.model_copy(update={"max_parts": 2, "max_image_bytes": 1000, "max_tensor_bytes": 5000})
+    limits = settings.model_copy(update={"max_files": 2, "max_image_bytes": 1000, "max_tensor_bytes": 5000})
     client = create_app(limits).test_client()
     many = upload(client, DIGITS, *[(PNG, "x")] * 3)
     large = upload(client, DIGITS, (PNG, "a"), (PNG + bytes(1000), "b"))

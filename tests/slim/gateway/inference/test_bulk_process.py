@@ -147,7 +147,7 @@ def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelS
         with connected(client) as connection:
             connection.sendall(CHUNKED + chunk(b"[1]\n[2"))
             body = received(connection)
-        assert body == b'[2.5]\n{"error":"expected the next piece of the body within 2 s","line":2}\n'
+        assert body == b'[2.5]\n{"error":"expected the next chunk of the body within 2 s","line":2}\n'
 
 
 def test_a_body_of_known_length_is_read_piece_by_piece_too(filled: Store, server: FakeModelServer) -> None:

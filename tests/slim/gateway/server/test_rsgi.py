@@ -169,7 +169,7 @@ def test_more_than_fit_are_turned_away_before_their_body_is_read(filled: Store, 
             answer = answered(connection)
         assert statuses(answer) == [503]
         assert b"retry-after: " in answer
-        assert f"{HALF_PLUS} has more to do than it can".encode() in answer
+        assert f"{HALF_PLUS} is overloaded".encode() in answer
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 

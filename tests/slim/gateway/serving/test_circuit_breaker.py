@@ -30,13 +30,13 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        breaker.record(answered=False)
+        breaker.record(responded=False)
 
 
 def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
     """Not after four, and not if one call between them was answered."""
     fail(breaker, MAX_CONSECUTIVE - 1)
-    breaker.record(answered=True)
+    breaker.record(responded=True)
     fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.allows()
     fail(breaker, 1)
@@ -47,10 +47,10 @@ def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
 def test_it_opens_when_most_of_many_calls_fail(breaker: CircuitBreaker) -> None:
     """Two of three, never five in a row; not before there are enough calls to tell."""
     for calls in range(3, MIN_CALLS, 3):
-        breaker.record(answered=True)
+        breaker.record(responded=True)
         fail(breaker, 2)
         assert breaker.closed, calls
-    breaker.record(answered=True)
+    breaker.record(responded=True)
     fail(breaker, 2)
     assert not breaker.closed
 
@@ -60,7 +60,7 @@ def test_old_failures_are_forgotten(breaker: CircuitBreaker, clock: Clock) -> No
     fail(breaker, MAX_CONSECUTIVE - 1)
     clock.now += WINDOW_S + 1
     for _ in range(MIN_CALLS):
-        breaker.record(answered=True)
+        breaker.record(responded=True)
     fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.allows()
 
@@ -79,7 +79,7 @@ def test_an_answered_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> N
     fail(breaker, MAX_CONSECUTIVE)
     clock.now += PROBE_EVERY_S
     assert breaker.allows()
-    breaker.record(answered=True)
+    breaker.record(responded=True)
     assert breaker.closed
     fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.closed

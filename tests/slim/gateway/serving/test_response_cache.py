@@ -71,7 +71,7 @@ def test_a_kept_row_does_not_keep_its_batch() -> None:
 
 @pytest.fixture
 def cached_app(settings: GatewaySettings) -> Flask:
-    return create_app(settings.model_copy(update={"cached": (HALF_PLUS,)}))
+    return create_app(settings.model_copy(update={"cached_models": (HALF_PLUS,)}))
 
 
 def test_equal_requests_reach_the_model_once_per_version(
