@@ -9,6 +9,7 @@ import typer
 
 from modelyard.models import backend, catalog
 from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT,
     Measured,
@@ -47,7 +48,8 @@ def main(
         begin(job)
         from modelyard.pipeline.run import run
 
-        outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), show)
+        with ForkServer() as forks:
+            outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), forks, show)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -20,6 +20,7 @@ from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.pipeline.devices import prepared
 from modelyard.pipeline.errors import storage_errors
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import Measured, Outcome, Place, Promotion, Published, Rejected, Run
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluations, Loaded
@@ -35,10 +36,13 @@ from modelyard.pipeline.warm_start import start_of
 
 
 @storage_errors()
-def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], None] = lambda: None) -> Outcome:
+def run(
+    job: Run, place: Place, forks: ForkServer, report: Report, before_publishing: Callable[[], None] = lambda: None
+) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate lets it through.
 
     Args:
+        forks: where export and evaluation run.
         report: is told how it goes. It may raise ``Cancelled``, and so may the next.
         before_publishing: is asked last; afterwards the version goes into the store.
 
@@ -64,10 +68,10 @@ def run(job: Run, place: Place, report: Report, before_publishing: Callable[[], 
         if job.rollout == "none":
             before_publishing()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
+        export(spec, job.recipe, recipe, trained, data.splits.test, staged, forks, report)
         champion = champion_of(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
-        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, report)
+        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
         verdict = judge(
             spec.gate,
             data.source,

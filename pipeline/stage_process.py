@@ -1,12 +1,9 @@
-"""Runs a stage in a fresh process that sees no GPU and computes with TensorFlow.
+"""Runs a stage in a process of its own, that sees no GPU and computes with TensorFlow.
 
 An LSTM traced with a GPU visible contains cuDNN operations and fails on a CPU server; and a version that loads in a
 process that never saw its training is a version that will load in the server.
 """
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,31 +11,28 @@ import orjson
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.pipeline.errors import StageFailed, storage_fault_in
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report, Stage
 
-SETTINGS = {"CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 LAST_WORDS = 2000
 
 
-def run_fresh(stage: Stage, module: str, arguments: list[str], report: Report) -> None:
-    """``python -m module arguments``; its standard output is progress, one JSON object per line.
+def run_stage(stage: Stage, module: str, argument: str, forks: ForkServer, report: Report) -> None:
+    """``python -m module argument``; its standard output is progress, one JSON object per line.
 
     Raises:
         StageFailed: with the last line of its standard error.
         StorageFailed: a disk was the cause.
     """
-    report(Progress(stage, message="starting a fresh process"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,  # not a file: its last words may be that the disk is full
-        env=os.environ | SETTINGS,
-    )
-    assert process.stdout
-    assert process.stderr
+    report(Progress(stage, message="starting a process"))
+    try:
+        process = forks.start(module, argument)
+    except OSError as error:
+        raise StageFailed(f"{stage} failed: no process for it: {error}") from error
+    # Pipes, not files: its last words may be that the disk is full.
     with process, ThreadPoolExecutor(1) as reader:
         errors = reader.submit(process.stderr.read)
+        process.stdin.close()
         try:
             for line in process.stdout:
                 if line.startswith(b"{"):
@@ -46,9 +40,10 @@ def run_fresh(stage: Stage, module: str, arguments: list[str], report: Report) -
         except BaseException:
             process.kill()
             raise
-    if process.returncode:
+        returncode = process.wait()
+    if returncode:
         said = errors.result()[-LAST_WORDS:].decode(errors="replace").strip()
-        raise failure(stage, said or f"exit status {process.returncode}")
+        raise failure(stage, said or f"exit status {returncode}")
 
 
 def failure(stage: Stage, said: str) -> ModelyardError:

@@ -1,7 +1,6 @@
-"""Measures what will be served: the exported version, reloaded in a fresh process, on the test split.
+"""Measures what will be served: the exported version, loaded by a process that never trained it, on the test split.
 
-The serving version (champion) is measured by the same code on the same data:
-``python -m modelyard.pipeline.stages.evaluate REQUEST``.
+The serving version (champion) is measured by the same code on the same data. The work is done by ``main``.
 """
 
 import sys
@@ -14,16 +13,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models.absent import absent
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.reference import describe
 from modelyard.models.spec import ModelSpec, Split
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import arrays, golden
 from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation, Evaluations
-from modelyard.pipeline.stage_process import run_fresh, say
+from modelyard.pipeline.stage_process import run_stage, say
 
 BATCH = 128
 ECE_BINS = 15
@@ -50,6 +49,7 @@ def evaluate(
     challenger: Path,
     champion: Path | None,
     work: Path,
+    forks: ForkServer,
     report: Report,
 ) -> Evaluations:
     """Evaluates an exported version, and the serving one beside it, on ``test``, and on feedback if there is any.
@@ -69,15 +69,21 @@ def evaluate(
     )
     told = work / "evaluate.json"
     told.write_bytes(orjson.dumps(request))
-    run_fresh("evaluate", "modelyard.pipeline.stages.evaluate", [str(told)], report)
+    run_stage("evaluate", __name__, str(told), forks, report)
     return Evaluations.model_validate_json(result.read_bytes())
 
 
 # --- inside the evaluation process ------------------------------------------------------------------------------------
 
 
-def main(request_path: Path) -> None:
-    request = EvaluateRequest(**orjson.loads(request_path.read_bytes()))
+def main(request_path: str) -> None:
+    try:
+        run(EvaluateRequest(**orjson.loads(Path(request_path).read_bytes())))
+    except ModelyardError as error:
+        sys.exit(str(error))
+
+
+def run(request: EvaluateRequest) -> None:
     split = read(request.test)
     challenger = measure(request, Path(request.challenger), split, "the new version")
     champion = measure(request, Path(request.champion), split, "the serving version") if request.champion else None
@@ -90,8 +96,7 @@ def read(file: str) -> Split:
 
 
 def measure(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
-    with absent("jax"):  # see modelyard.models.backend
-        import tensorflow as tf
+    import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     default = Signature(loaded.signatures["serving_default"])
@@ -229,10 +234,3 @@ def calibration_error(probabilities: Array, y: Array) -> float:
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
     return float(sum(gaps))
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except ModelyardError as error:
-        sys.exit(str(error))

@@ -1,6 +1,6 @@
 """Writes a trained model as a SavedModel with everything a server and an auditor want beside it.
 
-The work is done in a fresh process without a GPU: ``python -m modelyard.pipeline.stages.export REQUEST.json``.
+The work is done by ``main`` in a process of its own, without a GPU.
 """
 
 import shutil
@@ -20,9 +20,10 @@ from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline import arrays, golden
 from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Trained
-from modelyard.pipeline.stage_process import run_fresh, say
+from modelyard.pipeline.stage_process import run_stage, say
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 GOLDEN_EXAMPLES = 16
@@ -45,7 +46,14 @@ class ExportRequest:
 
 
 def export(
-    spec: ModelSpec, recipe_name: str, recipe: Recipe, trained: Trained, test: Split, staged: Path, report: Report
+    spec: ModelSpec,
+    recipe_name: str,
+    recipe: Recipe,
+    trained: Trained,
+    test: Split,
+    staged: Path,
+    forks: ForkServer,
+    report: Report,
 ) -> None:
     """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
 
@@ -65,7 +73,7 @@ def export(
     )
     told = work / "export.json"
     told.write_bytes(orjson.dumps(request))
-    run_fresh("export", "modelyard.pipeline.stages.export", [str(told)], report)
+    run_stage("export", __name__, str(told), forks, report)
 
 
 def golden_examples(test: Split) -> Array:
@@ -82,9 +90,15 @@ def golden_examples(test: Split) -> Array:
 # --- inside the export process ----------------------------------------------------------------------------------------
 
 
-def main(request_path: Path) -> None:
-    backend.begin("tensorflow")
-    request = ExportRequest(**orjson.loads(request_path.read_bytes()))
+def main(request_path: str) -> None:
+    try:
+        run(ExportRequest(**orjson.loads(Path(request_path).read_bytes())))
+    except ModelyardError as error:
+        sys.exit(str(error))
+
+
+def run(request: ExportRequest) -> None:
+    backend.require("tensorflow")
     spec = catalog.load(request.model)
     recipe = catalog.recipe_of(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
@@ -186,10 +200,3 @@ def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> N
                 request.model_spec.signature_name = signature
                 request.inputs[name].CopyFrom(to_proto(inputs[:size]))
                 writer.write(record.SerializeToString())
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except ModelyardError as error:
-        sys.exit(str(error))
