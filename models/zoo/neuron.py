@@ -8,17 +8,7 @@ import numpy as np
 
 from modelyard.models.batches import Batches
 from modelyard.models.ranges import choice, log
-from modelyard.models.spec import (
-    Dataset,
-    Gate,
-    ModelSpec,
-    Prepared,
-    Recipe,
-    Split,
-    Splits,
-    State,
-    VectorInput,
-)
+from modelyard.models.spec import Dataset, Gate, ModelSpec, Prepared, Recipe, Split, Splits, State, VectorInput
 
 WEIGHT, BIAS, NOISE = 2.0, -1.0, 0.1
 

@@ -55,7 +55,7 @@ def test_a_queued_job_whose_message_vanished_is_sent_again(ledger: Ledger, queue
     redis = Redis(unix_socket_path=str(socket))
     assert redis.delete(WAITING) == 1
     assert broker.resend_lost(ledger, queue) == [job.id]
-    assert job.id.encode() in broker.lindex(WAITING, 0)
+    assert job.id.encode() in redis.lindex(WAITING, 0)
     assert broker.resend_lost(ledger, queue) == []
 
 
