@@ -17,8 +17,8 @@ from modelyard.services.cli.commands.up import Local
 from modelyard.services.cli.processes import launch as ground
 from modelyard.services.cli.processes.supervisor import Supervisor
 from modelyard.services.ledger import Ledger
+from modelyard.services.trainer.process import TITLE
 
-CHILD = "modelyard.services.trainer.child"
 REDIS, MODEL_SERVER, TRAINER = "redis", "modelserver", "trainer"
 
 
@@ -50,7 +50,7 @@ class Whole:
     def training(self, trainer: str) -> psutil.Process | None:
         """The process that trains for it."""
         for process in self.process(trainer).children(recursive=True):
-            if CHILD in " ".join(process.cmdline()):
+            if process.name() == TITLE:
                 return process
         return None
 

@@ -201,5 +201,9 @@ def write(store_root: Path) -> Catalog:
     return catalog
 
 
+def main(store_root: str) -> None:
+    write(Path(store_root))
+
+
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    main(*sys.argv[1:])

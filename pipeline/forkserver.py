@@ -106,14 +106,15 @@ class ForkServer:
         """
         self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
-            self._join = fork_server(theirs, self._channel) if fork else spawn_server(theirs)
+            self._end = fork_server(theirs, self._channel) if fork else spawn_server(theirs)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Its forks live on, and are to be ended by whoever started them."""
         self._channel.close()
-        self._join()
+        self._end()
 
     def start(self, module: str, *arguments: str, own_group: bool = False) -> ForkedProcess:
         """``python -m module arguments``, where the module has a function ``main`` that takes these strings.
@@ -136,14 +137,25 @@ class ForkServer:
         return process
 
 
-def spawn_server(channel: socket.socket) -> Callable[[], object]:
+def spawn_server(channel: socket.socket) -> Callable[[], None]:
     command = [sys.executable, "-m", __name__]
-    return subprocess.Popen(command, stdin=channel, stdout=subprocess.DEVNULL, env=os.environ | SETTINGS).wait
+    process = subprocess.Popen(command, stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=os.environ | SETTINGS)
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    return end
 
 
-def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], object]:
+def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], None]:
     if pid := os.fork():
-        return lambda: os.waitpid(pid, 0)
+
+        def end() -> None:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+        return end
     os.dup2(channel.fileno(), CHANNEL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     channel.close()
@@ -159,16 +171,17 @@ def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], 
 
 def serve() -> None:
     """Forks for each request that comes on standard input, until its other end is closed."""
+    set_title("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel = socket.socket(fileno=CHANNEL)
     forks = Forks()
     while True:
         idle = "keras" in sys.modules and not forks.running
-        ready, _, _ = select.select([channel, forks.ended], [], [], IDLE_S if idle else None)
+        ready, _, _ = select.select([CHANNEL, forks.ended], [], [], IDLE_S if idle else None)
         if not ready:
             os.execv(sys.executable, [sys.executable, "-m", __name__])  # noqa: S606  # ourselves, without Keras
         forks.report_ended()
-        if channel in ready:
+        if CHANNEL in ready:
             request, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
             if not request:
                 return
@@ -242,8 +255,7 @@ def become(module: str, arguments: list[str], streams: list[int]) -> NoReturn:
         os.dup2(descriptor, number)
     close_all(*streams)
     sys.argv = [module, *arguments]
-    with suppress(OSError):  # a name in lists of processes, where there is such a thing
-        Path("/proc/self/comm").write_text(".".join(module.split(".")[-2:]))
+    set_title(module.rpartition(".")[2])
     np.random.seed()  # the legacy generator would be the same in every fork
     status = 1
     try:
@@ -257,6 +269,12 @@ def become(module: str, arguments: list[str], streams: list[int]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def set_title(title: str) -> None:
+    """Names this process in lists of processes."""
+    with suppress(OSError):  # where there is no such thing
+        Path("/proc/self/comm").write_text(title)
 
 
 def exit_status(exit_: SystemExit) -> int:

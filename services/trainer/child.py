@@ -18,9 +18,10 @@ import orjson
 
 from modelyard.models import backend
 from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.forkserver import ForkServer, set_title
 from modelyard.pipeline.job import Cancelled, Measured, Place, Rejected, Run
 from modelyard.pipeline.progress import Progress
-from modelyard.services.trainer.process import CANCEL, PUBLISH
+from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
 
 STDIN = 0
 
@@ -67,11 +68,16 @@ def read_line() -> bytes:
     return bytes(line + read)
 
 
-def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # so that folders are cleared on the way out
-    wire = Wire()
+def main(*arguments: str) -> None:
+    set_title(TITLE)
+    with ForkServer(fork=FORKED in arguments) as forks:  # first of all: what has computed must not be forked
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # so that folders are cleared on the way out
+        run_job(Wire(), forks)
+
+
+def run_job(wire: Wire, forks: ForkServer) -> None:
     try:
-        wire.say(job_outcome(wire.request, wire.report, wire.ask_to_publish))
+        wire.say(job_outcome(wire.request, forks, wire.report, wire.ask_to_publish))
     except ModelyardError as error:
         wire.say({"error": str(error)})
     except Cancelled:
@@ -79,7 +85,10 @@ def main() -> None:
 
 
 def job_outcome(
-    request: Mapping[str, Any], report: Callable[[Progress], None], before_publishing: Callable[[], None]
+    request: Mapping[str, Any],
+    forks: ForkServer,
+    report: Callable[[Progress], None],
+    before_publishing: Callable[[], None],
 ) -> dict[str, Any]:
     """Runs the job; version, metrics, verdict and promotion as plain values."""
     backend.begin(request["backend"])
@@ -90,6 +99,7 @@ def job_outcome(
     outcome = run(
         Run(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
         Place(Path(place["store"]), Path(place["data"]), Path(place["work"]), tuple(place["serving"])),
+        forks,
         report,
         before_publishing,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer import process
@@ -18,7 +19,7 @@ from modelyard.services.trainer.settings import TrainerSettings
 log = structlog.get_logger()
 
 
-def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings) -> None:
+def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
     """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here.
 
     A job whose process was killed is tried again at once, from its last checkpoint, until it was lost too often.
@@ -27,7 +28,7 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     claimed = 0
     while job := patiently(ledger.claim, job_id, worker):
         claimed += 1
-        attempt(job, ledger, settings)
+        attempt(job, ledger, settings, forks)
     ended = patiently(ledger.job, job_id)
     log.info("job left" if claimed else "job not started", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
@@ -35,11 +36,11 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
         shutil.rmtree(settings.place().checkpoints(job_id), ignore_errors=True)
 
 
-def attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
+def attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
     """Trains once, and writes down how it ended, or that it did not."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
-        child = TrainingProcess(job, settings, keep_log=partial(ledger.logs.write, job.id))
+        child = TrainingProcess(job, settings, forks, keep_log=partial(ledger.logs.write, job.id))
     except ModelyardError as error:
         fail(job, ledger, str(error))
         return

@@ -17,19 +17,27 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
+import structlog
 
 from modelyard.models import backend, catalog
 from modelyard.models.catalog import Catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
+from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import Job
 from modelyard.services.trainer import feedback_file
 from modelyard.services.trainer.job_log import JobLog
 from modelyard.services.trainer.settings import TrainerSettings
 
+log = structlog.get_logger()
+
 CHILD = "modelyard.services.trainer.child"
+TITLE = "training"
+"""A child's name in lists of processes."""
+FORKED = "forked"
+"""Says to a child that it is a fork."""
 CANCEL, PUBLISH = b"cancel\n", b"publish\n"
 """What a child can be told: end soon; and, when it asks, that it may publish."""
 GRACE_S = 2.0
@@ -55,7 +63,7 @@ class ChildKilled(ChildFailed):
 class TrainingProcess:
     """One job in a process group of its own. A context: nothing of it lives on, or lies about, after the block."""
 
-    def __init__(self, job: Job, settings: TrainerSettings, keep_log: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, settings: TrainerSettings, forks: ForkServer, keep_log: Callable[[str], None]) -> None:
         """``keep_log`` takes what the child and its own write, every second.
 
         Raises:
@@ -65,17 +73,11 @@ class TrainingProcess:
         self._name = f"{job.id}.{job.attempts}"
         self._telling = threading.Lock()
         feedback = self._feedback(job) if job.with_feedback else None
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT | ({} if settings.gpu_count() else WITHOUT_GPU),
-            start_new_session=True,
-        )
+        request = told(job, self._name, settings, feedback)
+        self._process = start(forks, request["backend"], gpus=settings.gpu_count())
         assert self._process.stderr
         self._log = JobLog(self._process.stderr, keep_log)
-        self._tell(orjson.dumps(told(job, self._name, settings, feedback)) + b"\n")
+        self._tell(orjson.dumps(request) + b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -108,11 +110,11 @@ class TrainingProcess:
                 self._tell(PUBLISH if may_publish() else CANCEL)
             else:
                 outcome = said
-        self._process.wait()
+        returncode = self._process.wait()
         if "error" in outcome:
             raise ModelyardError(outcome["error"])
         if not outcome:
-            raise death_of(self._process.returncode)
+            raise death_of(returncode)
         return outcome
 
     def stop(self) -> None:
@@ -136,7 +138,25 @@ class TrainingProcess:
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+            if self._process.pid is not None:
+                os.killpg(self._process.pid, number)
+
+
+def start(forks: ForkServer, wanted: Backend, gpus: int) -> subprocess.Popen[bytes] | ForkedProcess:
+    """A child that leads a process group: a fork that has Keras if that computes as wanted, else a new one."""
+    if wanted == backend.DEFAULT and not gpus:
+        try:
+            return forks.start(CHILD, FORKED, own_group=True)
+        except OSError as error:
+            log.warning("training starts without the fork server", cause=str(error))
+    return subprocess.Popen(
+        [sys.executable, "-m", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | ENVIRONMENT | ({} if gpus else WITHOUT_GPU),
+        start_new_session=True,
+    )
 
 
 def told(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:

@@ -2,8 +2,6 @@
 
 import secrets
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from redis.exceptions import RedisError
 from modelyard.models import catalog
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
 from modelyard.services.trainer.drain import draining
@@ -28,7 +27,7 @@ log = structlog.get_logger()
 RECOVER_S = 5.0
 
 
-def build(settings: TrainerSettings, name: str) -> Celery:
+def build(settings: TrainerSettings, name: str, forks: ForkServer) -> Celery:
     """The Celery application with its one task. The name says in the ledger who runs a job."""
     app = broker.consumer(settings.broker, settings.visibility_timeout_s)
     app.Worker = draining(app, settings.ledger, name, settings.drain_s)
@@ -37,7 +36,7 @@ def build(settings: TrainerSettings, name: str) -> Celery:
     def train(job_id: str) -> None:
         ledger = Ledger(settings.ledger)  # after the fork: connections must not be shared
         try:
-            execute(job_id, name, ledger, settings)
+            execute(job_id, name, ledger, settings, forks)
         finally:
             ledger.close()
 
@@ -65,12 +64,19 @@ def verify(settings: TrainerSettings, app: Celery) -> None:
         raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
-def announce(settings: TrainerSettings) -> None:
-    """Tells the other processes what can be trained, if that changed. Importing Keras takes seconds: not in here."""
+def announce(settings: TrainerSettings, forks: ForkServer) -> None:
+    """Tells the other processes what can be trained, if that changed. Importing Keras takes seconds: not in here.
+
+    Raises:
+        ModelyardError: it cannot be described.
+    """
     known = catalog.read(settings.store)
     if known is None or known.digest != catalog.digest():
         log.info("describing the zoo")
-        subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(settings.store)], check=True)
+        with forks.start("modelyard.models.catalog", str(settings.store)) as process:
+            errors = process.stderr.read().decode(errors="replace")
+        if process.returncode:
+            raise ModelyardError(f"the zoo cannot be described: {errors.strip()}")
 
 
 @contextmanager
@@ -121,17 +127,18 @@ def main() -> int:
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.shown())
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    app = build(settings, name)
-    try:
-        verify(settings, app)
-        announce(settings)
-    except ModelyardError as error:
-        log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
-        return error.exit_code
-    queues = broker.queues_of_worker(settings.gpu_count())
-    pulse = Pulse()
-    with recovering(settings, app, name, queues, pulse), pulse.taken():
-        work(settings, app, queues)
+    with ForkServer() as forks:
+        app = build(settings, name, forks)
+        try:
+            verify(settings, app)
+            announce(settings, forks)
+        except ModelyardError as error:
+            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+            return error.exit_code
+        queues = broker.queues_of_worker(settings.gpu_count())
+        pulse = Pulse()
+        with recovering(settings, app, name, queues, pulse), pulse.taken():
+            work(settings, app, queues)
     return 0
 
 
