@@ -27,8 +27,8 @@ from modelyard.models import backend
 
 SETTINGS = {"CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 IDLE_S = 600.0
-"""Afterwards it gives its memory back, until it is asked again."""
 PRELOADED = ("modelyard.pipeline.run", "sklearn.metrics")
+MODULE = "modelyard.pipeline.forkserver"
 CHANNEL = 0
 """Requests come on the server's standard input."""
 MAX_MESSAGE, MAX_DESCRIPTORS = 65536, 4
@@ -77,8 +77,8 @@ class ForkedProcess:
         for stream in (self.stdin, self.stdout, self.stderr):
             with suppress(OSError):  # of what nobody reads any more
                 stream.close()
-        self.wait()
-        self._status.close()
+        with self._status:
+            self.wait()
 
     def _receive(self, timeout: float | None) -> None:
         """Takes the next message if there is one in time. Threads may wait for it together."""
@@ -98,15 +98,16 @@ class ForkedProcess:
 class ForkServer:
     """The way to such a process. A context. May be used from many threads, and from processes that inherit it."""
 
-    def __init__(self, *, fork: bool = False) -> None:
+    def __init__(self, *, fork: bool = False, idle_s: float = IDLE_S) -> None:
         """Starts it; unless forked, it imports Keras when it is first asked for a process.
 
         Args:
             fork: this process is a fork of a server and has computed nothing yet: a fork of it has Keras, too.
+            idle_s: afterwards it gives its memory back, until it is asked again.
         """
         self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
-            self._end = fork_server(theirs, self._channel) if fork else spawn_server(theirs)
+            self._end = fork_server(theirs, self._channel, idle_s) if fork else spawn_server(theirs, idle_s)
 
     def __enter__(self) -> Self:
         return self
@@ -128,18 +129,23 @@ class ForkServer:
         (stdin, write), (read, stdout), (read_errors, stderr) = os.pipe(), os.pipe(), os.pipe()
         status, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         process = ForkedProcess(status, write, read, read_errors)
+        request = orjson.dumps([module, arguments, own_group])
         try:
-            request = orjson.dumps([module, arguments, own_group])
             socket.send_fds(self._channel, [request], [stdin, stdout, stderr, theirs.fileno()])
+        except OSError:
+            with process:  # which has ended, as nobody will ever say how it does
+                theirs.close()
+            raise
         finally:
             theirs.close()
             close_all(stdin, stdout, stderr)
         return process
 
 
-def spawn_server(channel: socket.socket) -> Callable[[], None]:
-    command = [sys.executable, "-m", __name__]
-    process = subprocess.Popen(command, stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=os.environ | SETTINGS)
+def spawn_server(channel: socket.socket, idle_s: float) -> Callable[[], None]:
+    process = subprocess.Popen(
+        command(idle_s), stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=os.environ | SETTINGS
+    )
 
     def end() -> None:
         process.kill()
@@ -148,7 +154,7 @@ def spawn_server(channel: socket.socket) -> Callable[[], None]:
     return end
 
 
-def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], None]:
+def fork_server(channel: socket.socket, clients: socket.socket, idle_s: float) -> Callable[[], None]:
     if pid := os.fork():
 
         def end() -> None:
@@ -161,7 +167,7 @@ def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], 
     channel.close()
     clients.close()
     try:
-        serve()
+        serve(idle_s)
     finally:
         os._exit(0)
 
@@ -169,7 +175,11 @@ def fork_server(channel: socket.socket, clients: socket.socket) -> Callable[[], 
 # --- inside the server ------------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
+def command(idle_s: float) -> list[str]:
+    return [sys.executable, "-m", MODULE, str(idle_s)]
+
+
+def serve(idle_s: float) -> None:
     """Forks for each request that comes on standard input, until its other end is closed."""
     set_title("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -177,9 +187,9 @@ def serve() -> None:
     forks = Forks()
     while True:
         idle = "keras" in sys.modules and not forks.running
-        ready, _, _ = select.select([CHANNEL, forks.ended], [], [], IDLE_S if idle else None)
+        ready, _, _ = select.select([CHANNEL, forks.ended], [], [], idle_s if idle else None)
         if not ready:
-            os.execv(sys.executable, [sys.executable, "-m", __name__])  # noqa: S606  # ourselves, without Keras
+            os.execv(sys.executable, command(idle_s))  # noqa: S606  # ourselves, without Keras
         forks.report_ended()
         if CHANNEL in ready:
             request, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
@@ -291,4 +301,4 @@ def close_all(*descriptors: int) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(float(sys.argv[1]))
