@@ -48,7 +48,7 @@ def main(
         begin(job)
         from modelyard.pipeline.run import run
 
-        with ForkServer() as forks:
+        with ForkServer(fork=backend.current() == backend.DEFAULT) as forks:  # Keras is imported, nothing is computed
             outcome = run(job, Place(store, data_dir, work_dir, tuple(serving or ())), forks, show)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -102,7 +102,7 @@ class ForkServer:
         """Starts it; unless forked, it imports Keras when it is first asked for a process.
 
         Args:
-            fork: this process is a fork of a server and has computed nothing yet: a fork of it has Keras, too.
+            fork: this process has imported Keras on TensorFlow and has computed nothing yet: a fork of it is as good.
             idle_s: afterwards it gives its memory back, until it is asked again.
         """
         self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
@@ -166,6 +166,7 @@ def fork_server(channel: socket.socket, clients: socket.socket, idle_s: float) -
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     channel.close()
     clients.close()
+    os.environ.update(SETTINGS)
     try:
         serve(idle_s)
     finally:

@@ -227,7 +227,7 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
     """``python -m pipeline``: the reason is on standard error."""
     options = ["--store", "store", "--data-dir", "data", "--work-dir", "work", "--set", "learning_rate=1e-6"]
-    command = [sys.executable, "-m", "pipeline", "neuron", *options]
+    command = [sys.executable, "-m", "modelyard.pipeline", "neuron", *options]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 3, found.stderr
     assert "rejected: r2" in found.stderr
@@ -235,7 +235,7 @@ def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> Non
 
 def test_the_command_names_the_closest_model(tmp_path: Path) -> None:
     """Exit status 2, one line."""
-    command = [sys.executable, "-m", "pipeline", "neuro"]
+    command = [sys.executable, "-m", "modelyard.pipeline", "neuro"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert "did you mean neuron" in found.stderr.splitlines()[-1]
