@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.page import replace_section
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
@@ -57,11 +58,10 @@ def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any
     """One run of the pipeline into a store that is thrown away."""
     from modelyard.pipeline.run import run_job
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ForkServer() as forks:
         place = JobLocations(Path(folder) / "store", data_dir, WORK, ())
-        outcome = run_job(
-            TrainingJob(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy"), place, ignore
-        )
+        job = TrainingJob(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy")
+        outcome = run_job(job, place, forks, ignore)
         if not isinstance(outcome, Published):
             raise SystemExit(f"{model} {recipe} seed {seed}: {outcome}")
         manifest = outcome.manifest

@@ -16,8 +16,8 @@ from modelyard.services.cli.commands.up import LocalSystem, make_services, train
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Supervisor
 from modelyard.services.ledger import Ledger
+from modelyard.services.trainer.process import TITLE
 
-CHILD = "modelyard.services.trainer.child"
 REDIS, MODEL_SERVER, TRAINER = "redis", "modelserver", "trainer"
 
 
@@ -49,7 +49,7 @@ class Whole:
     def training(self, trainer: str) -> psutil.Process | None:
         """The process that trains for it."""
         for process in self.process(trainer).children(recursive=True):
-            if CHILD in " ".join(process.cmdline()):
+            if process.name() == TITLE:
                 return process
         return None
 

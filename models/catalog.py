@@ -206,5 +206,9 @@ def write_catalog(store_root: Path) -> Catalog:
     return catalog
 
 
+def main(store_root: str) -> None:
+    write_catalog(Path(store_root))
+
+
 if __name__ == "__main__":
-    write_catalog(Path(sys.argv[1]))
+    main(*sys.argv[1:])

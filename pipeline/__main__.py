@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from modelyard.models import backend
-from modelyard.models.backend import current_backend, parse_backend, use_backend
+from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT_CODE,
     DataPolicy,
@@ -51,7 +52,9 @@ def main(
         select_backend(job)
         from modelyard.pipeline.run import run_job
 
-        outcome = run_job(job, JobLocations(store, data_dir, work_dir, tuple(serving or ())), print_progress)
+        with ForkServer(fork=current_backend() == DEFAULT) as forks:  # Keras is imported, nothing is computed
+            locations = JobLocations(store, data_dir, work_dir, tuple(serving or ()))
+            outcome = run_job(job, locations, forks, print_progress)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -20,6 +20,7 @@ from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.errors import translate_storage_errors
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluations, LoadedDataset
@@ -36,11 +37,16 @@ from modelyard.pipeline.warm_start import find_start_version
 
 @translate_storage_errors()
 def run_job(
-    job: TrainingJob, locations: JobLocations, report: Report, before_publishing: Callable[[], None] = lambda: None
+    job: TrainingJob,
+    locations: JobLocations,
+    forks: ForkServer,
+    report: Report,
+    before_publishing: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate accepts it.
 
     Args:
+        forks: where export and evaluation run.
         report: called with progress. It may raise ``Cancelled``, and so may the next.
         before_publishing: called last; afterwards the version goes into the store.
 
@@ -66,10 +72,10 @@ def run_job(
         if job.rollout == "none":
             before_publishing()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits.test, staged, report)
+        export(spec, job.recipe, recipe, trained, data.splits.test, staged, forks, report)
         champion = find_champion(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
-        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, report)
+        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
         verdict = judge(
             spec.gate,
             data.source,

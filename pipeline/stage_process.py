@@ -4,9 +4,6 @@ An LSTM traced with a GPU visible contains cuDNN operations and fails on a CPU s
 process that did not train it will load in the server.
 """
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,31 +11,28 @@ import orjson
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.pipeline.errors import StageFailed, find_storage_error
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report, Stage
 
-SETTINGS = {"CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 MAX_ERROR_BYTES = 2000
 
 
-def run_stage(stage: Stage, module: str, arguments: list[str], report: Report) -> None:
-    """``python -m module arguments``; its standard output is progress, one JSON object per line.
+def run_stage(stage: Stage, module: str, argument: str, forks: ForkServer, report: Report) -> None:
+    """``python -m module argument``; its standard output is progress, one JSON object per line.
 
     Raises:
         StageFailed: with the last line of its standard error.
         StorageFailed: a disk was the cause.
     """
     report(Progress(stage, message="starting a process"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,  # not a file: its last line may be that the disk is full
-        env=os.environ | SETTINGS,
-    )
-    assert process.stdout
-    assert process.stderr
+    try:
+        process = forks.start(module, argument)
+    except OSError as error:
+        raise StageFailed(f"{stage} failed: no process for it: {error}") from error
+    # Pipes, not files: the last line of standard error may be that the disk is full.
     with process, ThreadPoolExecutor(1) as reader:
         errors = reader.submit(process.stderr.read)
+        process.stdin.close()
         try:
             for line in process.stdout:
                 if line.startswith(b"{"):
@@ -46,9 +40,10 @@ def run_stage(stage: Stage, module: str, arguments: list[str], report: Report) -
         except BaseException:
             process.kill()
             raise
-    if process.returncode:
+        returncode = process.wait()
+    if returncode:
         output = errors.result()[-MAX_ERROR_BYTES:].decode(errors="replace").strip()
-        raise make_stage_error(stage, output or f"exit status {process.returncode}")
+        raise make_stage_error(stage, output or f"exit status {returncode}")
 
 
 def make_stage_error(stage: Stage, output: str) -> ModelyardError:

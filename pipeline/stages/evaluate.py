@@ -1,7 +1,6 @@
 """Evaluates the exported version on the test split, reloaded in a process of its own.
 
-The serving version (champion) is evaluated by the same code on the same data:
-``python -m modelyard.pipeline.stages.evaluate REQUEST``.
+The serving version (champion) is evaluated by the same code on the same data. The work is done by ``main``.
 """
 
 import sys
@@ -15,13 +14,13 @@ import numpy as np
 import orjson
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.imports import hide_module
 from modelyard.models.registry.reference import build_reference
 from modelyard.models.spec import ModelSpec, Split
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, max_difference
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation, Evaluations
@@ -52,6 +51,7 @@ def evaluate(
     challenger: Path,
     champion: Path | None,
     work: Path,
+    forks: ForkServer,
     report: Report,
 ) -> Evaluations:
     """Evaluates an exported version, and the serving one, on ``test``, and on feedback if there is any.
@@ -71,15 +71,21 @@ def evaluate(
     )
     request_path = work / "evaluate.json"
     request_path.write_bytes(orjson.dumps(request))
-    run_stage("evaluate", "modelyard.pipeline.stages.evaluate", [str(request_path)], report)
+    run_stage("evaluate", __name__, str(request_path), forks, report)
     return Evaluations.model_validate_json(result.read_bytes())
 
 
 # --- inside the evaluation process ------------------------------------------------------------------------------------
 
 
-def main(request_path: Path) -> None:
-    request = EvaluateRequest(**orjson.loads(request_path.read_bytes()))
+def main(request_path: str) -> None:
+    try:
+        evaluate_request(EvaluateRequest(**orjson.loads(Path(request_path).read_bytes())))
+    except ModelyardError as error:
+        sys.exit(str(error))
+
+
+def evaluate_request(request: EvaluateRequest) -> None:
     split = read_split(request.test)
     challenger = evaluate_version(request, Path(request.challenger), split, "the new version")
     champion = (
@@ -94,8 +100,7 @@ def read_split(file: str) -> Split:
 
 
 def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
-    with hide_module("jax"):  # see modelyard.models.backend
-        import tensorflow as tf
+    import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     default = Signature(loaded.signatures["serving_default"])
@@ -232,10 +237,3 @@ def compute_calibration_error(probabilities: Array, y: Array) -> float:
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
     return float(sum(gaps))
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except ModelyardError as error:
-        sys.exit(str(error))

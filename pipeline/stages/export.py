@@ -1,6 +1,6 @@
 """Exports a trained model as a SavedModel, with golden examples, warm-up requests and the weights.
 
-The work is done in a process of its own, without a GPU: ``python -m modelyard.pipeline.stages.export REQUEST.json``.
+The work is done by ``main`` in a process of its own, without a GPU.
 """
 
 import shutil
@@ -21,6 +21,7 @@ from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import save_golden
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import TrainedModel
@@ -47,7 +48,14 @@ class ExportRequest:
 
 
 def export(
-    spec: ModelSpec, recipe_name: str, recipe: Recipe, trained: TrainedModel, test: Split, staged: Path, report: Report
+    spec: ModelSpec,
+    recipe_name: str,
+    recipe: Recipe,
+    trained: TrainedModel,
+    test: Split,
+    staged: Path,
+    forks: ForkServer,
+    report: Report,
 ) -> None:
     """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
 
@@ -67,7 +75,7 @@ def export(
     )
     request_path = work / "export.json"
     request_path.write_bytes(orjson.dumps(request))
-    run_stage("export", "modelyard.pipeline.stages.export", [str(request_path)], report)
+    run_stage("export", __name__, str(request_path), forks, report)
 
 
 def choose_golden_examples(test: Split) -> Array:
@@ -84,9 +92,15 @@ def choose_golden_examples(test: Split) -> Array:
 # --- inside the export process ----------------------------------------------------------------------------------------
 
 
-def main(request_path: Path) -> None:
+def main(request_path: str) -> None:
+    try:
+        export_request(ExportRequest(**orjson.loads(Path(request_path).read_bytes())))
+    except ModelyardError as error:
+        sys.exit(str(error))
+
+
+def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
-    request = ExportRequest(**orjson.loads(request_path.read_bytes()))
     spec = load_spec(request.model)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
@@ -188,10 +202,3 @@ def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> N
                 request.model_spec.signature_name = signature
                 request.inputs[name].CopyFrom(to_proto(inputs[:size]))
                 writer.write(record.SerializeToString())
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except ModelyardError as error:
-        sys.exit(str(error))

@@ -18,9 +18,10 @@ import orjson
 
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.forkserver import ForkServer, set_title
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
-from modelyard.services.trainer.process import CANCEL, PUBLISH
+from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
 
 STDIN = 0
 
@@ -67,11 +68,17 @@ def read_line() -> bytes:
     return bytes(line + read)
 
 
-def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # an exit removes temporary folders
-    connection = ParentConnection()
+def main(*arguments: str) -> None:
+    set_title(TITLE)
+    with ForkServer(fork=FORKED in arguments) as forks:  # first of all: what has computed must not be forked
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # an exit removes temporary folders
+        send_outcome(ParentConnection(), forks)
+
+
+def send_outcome(connection: ParentConnection, forks: ForkServer) -> None:
     try:
-        connection.send_message(run_request(connection.request, connection.report, connection.await_publish_permission))
+        outcome = run_request(connection.request, forks, connection.report, connection.await_publish_permission)
+        connection.send_message(outcome)
     except ModelyardError as error:
         connection.send_message({"error": str(error)})
     except Cancelled:
@@ -79,7 +86,10 @@ def main() -> None:
 
 
 def run_request(
-    request: Mapping[str, Any], report: Callable[[Progress], None], before_publishing: Callable[[], None]
+    request: Mapping[str, Any],
+    forks: ForkServer,
+    report: Callable[[Progress], None],
+    before_publishing: Callable[[], None],
 ) -> dict[str, Any]:
     """Runs the job. Returns its version, metrics, verdict and promotion as plain values."""
     use_backend(request["backend"])
@@ -92,6 +102,7 @@ def run_request(
         JobLocations(
             Path(locations["store"]), Path(locations["data"]), Path(locations["work"]), tuple(locations["serving"])
         ),
+        forks,
         report,
         before_publishing,
     )

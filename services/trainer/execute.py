@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer.lease import Lease, call_ledger
@@ -15,7 +16,7 @@ from modelyard.services.trainer.settings import TrainerSettings
 log = structlog.get_logger()
 
 
-def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings) -> None:
+def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
     """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here.
 
     A job whose process was killed is tried again at once, from its last checkpoint, until it was lost too often.
@@ -24,7 +25,7 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
     claimed = 0
     while job := call_ledger(ledger.jobs.claim, job_id, worker):
         claimed += 1
-        run_attempt(job, ledger, settings)
+        run_attempt(job, ledger, settings, forks)
     ended = call_ledger(ledger.jobs.get, job_id)
     log.info("job released" if claimed else "job not claimed", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
@@ -32,11 +33,11 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings)
         shutil.rmtree(settings.locations().checkpoints(job_id), ignore_errors=True)
 
 
-def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings) -> None:
+def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
     """Trains once; records the outcome, or requeues the job."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
-        child = TrainingProcess(job, settings, ledger)
+        child = TrainingProcess(job, settings, ledger, forks)
     except ModelyardError as error:
         fail_job(job, ledger, str(error))
         return

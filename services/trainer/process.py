@@ -18,19 +18,27 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
+import structlog
 
-from modelyard.models.backend import parse_backend
+from modelyard.models.backend import DEFAULT, parse_backend
 from modelyard.models.catalog import Catalog, read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
+from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import Job, Ledger
 from modelyard.services.trainer.feedback_file import write_feedback
 from modelyard.services.trainer.job_log import JobLog
 from modelyard.services.trainer.settings import TrainerSettings
 
+log = structlog.get_logger()
+
 CHILD = "modelyard.services.trainer.child"
+TITLE = "training"
+"""A child's name in lists of processes."""
+FORKED = "forked"
+"""Says to a child that it is a fork."""
 CANCEL, PUBLISH = b"cancel\n", b"publish\n"
 """Commands to a child: end soon; and the permission to publish, when it requests one."""
 GRACE_S = 2.0
@@ -56,7 +64,7 @@ class ChildKilled(ChildFailed):
 class TrainingProcess:
     """One job in a process group of its own. A context manager: afterwards no process and no folder of it is left."""
 
-    def __init__(self, job: Job, settings: TrainerSettings, ledger: Ledger) -> None:
+    def __init__(self, job: Job, settings: TrainerSettings, ledger: Ledger, forks: ForkServer) -> None:
         """The output of the process group goes into the ledger's log of the job, every second.
 
         Raises:
@@ -66,17 +74,11 @@ class TrainingProcess:
         self._name = f"{job.id}.{job.attempts}"
         self._write_lock = threading.Lock()
         feedback = self._write_feedback(job, ledger) if job.with_feedback else None
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT | ({} if settings.gpu_count() else WITHOUT_GPU),
-            start_new_session=True,
-        )
+        request = make_request(job, self._name, settings, feedback)
+        self._process = start(forks, request["backend"], gpus=settings.gpu_count())
         assert self._process.stderr
         self._log = JobLog(self._process.stderr, partial(ledger.logs.write, job.id))
-        self._send(orjson.dumps(make_request(job, self._name, settings, feedback)) + b"\n")
+        self._send(orjson.dumps(request) + b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -109,11 +111,11 @@ class TrainingProcess:
                 self._send(PUBLISH if may_publish() else CANCEL)
             else:
                 outcome = message
-        self._process.wait()
+        returncode = self._process.wait()
         if "error" in outcome:
             raise ModelyardError(outcome["error"])
         if not outcome:
-            raise make_exit_error(self._process.returncode)
+            raise make_exit_error(returncode)
         return outcome
 
     def stop(self) -> None:
@@ -137,7 +139,25 @@ class TrainingProcess:
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+            if self._process.pid is not None:
+                os.killpg(self._process.pid, number)
+
+
+def start(forks: ForkServer, wanted: Backend, gpus: int) -> subprocess.Popen[bytes] | ForkedProcess:
+    """A child that leads a process group: a fork that has Keras if that computes as wanted, else a new one."""
+    if wanted == DEFAULT and not gpus:
+        try:
+            return forks.start(CHILD, FORKED, own_group=True)
+        except OSError as error:
+            log.warning("training starts without the fork server", cause=str(error))
+    return subprocess.Popen(
+        [sys.executable, "-m", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | ENVIRONMENT | ({} if gpus else WITHOUT_GPU),
+        start_new_session=True,
+    )
 
 
 def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:

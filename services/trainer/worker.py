@@ -2,8 +2,6 @@
 
 import secrets
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from redis.exceptions import RedisError
 from modelyard.models.catalog import read_catalog, source_digest
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
 from modelyard.services.trainer.execute import execute
@@ -30,7 +29,7 @@ RECOVERY_INTERVAL_S = 5.0
 DRAIN_POLL_INTERVAL_S = 0.5
 
 
-def build_app(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
+def build_app(settings: TrainerSettings, ledger: Ledger, name: str, forks: ForkServer) -> Celery:
     """The Celery application with its one task. The ledger records the name as the worker of a job."""
     app = broker.consumer(settings.broker, settings.visibility_timeout_s)
     app.Worker = make_draining_worker(app, ledger, name, settings.drain_s)
@@ -38,7 +37,7 @@ def build_app(settings: TrainerSettings, ledger: Ledger, name: str) -> Celery:
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
         with closing(Ledger(settings.ledger)) as own:  # after the fork: connections must not be shared
-            execute(job_id, name, own, settings)
+            execute(job_id, name, own, settings, forks)
 
     return app
 
@@ -83,12 +82,19 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
         raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
-def publish_catalog(settings: TrainerSettings) -> None:
-    """Writes the catalog of trainable models, if it changed. In a process of its own: importing Keras takes seconds."""
+def publish_catalog(settings: TrainerSettings, forks: ForkServer) -> None:
+    """Writes the catalog of trainable models, if it changed. In a process of its own: importing Keras takes seconds.
+
+    Raises:
+        ModelyardError: the catalog cannot be written.
+    """
     catalog = read_catalog(settings.store)
     if catalog is None or catalog.digest != source_digest():
         log.info("writing the catalog")
-        subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(settings.store)], check=True)
+        with forks.start("modelyard.models.catalog", str(settings.store)) as process:
+            errors = process.stderr.read().decode(errors="replace")
+        if process.returncode:
+            raise ModelyardError(f"the catalog cannot be written: {errors.strip()}")
 
 
 @contextmanager
@@ -138,11 +144,11 @@ def main() -> int:
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.shown())
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    with closing(Ledger(settings.ledger)) as ledger:
-        app = build_app(settings, ledger, name)
+    with closing(Ledger(settings.ledger)) as ledger, ForkServer() as forks:
+        app = build_app(settings, ledger, name, forks)
         try:
             verify(settings, ledger, app)
-            publish_catalog(settings)
+            publish_catalog(settings, forks)
         except ModelyardError as error:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code

@@ -1,6 +1,11 @@
 """Tests that compute: one thread, fixed before TensorFlow's first operation, as training does it."""
 
+from collections.abc import Iterator
+
+import pytest
+
 from modelyard.models.backend import use_backend
+from modelyard.pipeline.forkserver import ForkServer
 
 use_backend("tensorflow")
 
@@ -8,3 +13,10 @@ import tensorflow as tf  # noqa: E402  # after the backend is settled
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """What export and evaluation are forked from."""
+    with ForkServer() as server:
+        yield server

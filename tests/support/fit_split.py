@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.models.backend import current_backend, parse_backend, use_backend
+from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.pipeline.forkserver import ForkServer
 
 COUNT = 2
 PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
@@ -62,18 +63,18 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
     return found | {"device": devices.label, "epochs": sorted(epochs - {None})}
 
 
-def published(root: Path) -> dict[str, Any]:
+def published(root: Path, forks: ForkServer) -> dict[str, Any]:
     """The whole job on both devices."""
     from modelyard.pipeline.job import JobLocations, TrainingJob
     from modelyard.pipeline.run import run_job
 
     overrides = {"devices": COUNT, "backend": current_backend()}
     job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
-    outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), lambda _: None)
+    outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
     return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
 
 
-def answers(folder: Path) -> None:
+def answers(folder: Path, _: ForkServer) -> None:
     """An untrained ``sentiment_lstm`` and what it says, for another backend to say, too."""
     import keras
 
@@ -90,29 +91,31 @@ def answers(folder: Path) -> None:
     np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **prepared.state)
 
 
-def cut(folder: Path) -> None:
+def cut(folder: Path, _: ForkServer) -> None:
     with suppress(CutOff):
         fitted(folder / "cut", BOTH, cut_after=2)
 
 
-STEPS: Mapping[str, Callable[[Path], Any]] = {
-    "one": lambda folder: fitted(folder / "one", {}),
-    "two": lambda folder: fitted(folder / "two", BOTH),
-    "averaged": lambda folder: fitted(folder / "averaged", AVERAGED),
-    "averaged by two": lambda folder: fitted(folder / "averaged by two", {**BOTH, **AVERAGED}),
+STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
+    "one": lambda folder, _: fitted(folder / "one", {}),
+    "two": lambda folder, _: fitted(folder / "two", BOTH),
+    "averaged": lambda folder, _: fitted(folder / "averaged", AVERAGED),
+    "averaged by two": lambda folder, _: fitted(folder / "averaged by two", {**BOTH, **AVERAGED}),
     "answers": answers,
     "published": published,
     "cut": cut,
-    "resumed": lambda folder: fitted(folder / "cut", BOTH),
+    "resumed": lambda folder, _: fitted(folder / "cut", BOTH),
 }
 
 
-def main(name: str, folder: Path, steps: list[str]) -> None:
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
-    use_backend(parse_backend(name))
-    split_processor()
-    print(json.dumps({step: STEPS[step](folder) for step in steps}))  # noqa: T201  # who started it reads it
+def main(name: str, folder: str, *steps: str) -> None:
+    """In a fork of the fork server if it computes with TensorFlow, else in a new process."""
+    with ForkServer(fork=name == DEFAULT) as forks:  # first of all: what has computed must not be forked
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
+        use_backend(parse_backend(name))
+        split_processor()
+        print(json.dumps({step: STEPS[step](Path(folder), forks) for step in steps}))  # noqa: T201  # the test reads it
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    main(*sys.argv[1:])

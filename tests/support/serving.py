@@ -73,9 +73,16 @@ class Running:
 
     def child(self, words: str) -> psutil.Process | None:
         """A living descendant by words of its command line."""
+        return self._descendant(lambda process: words in " ".join(process.cmdline()))
+
+    def child_named(self, name: str) -> psutil.Process | None:
+        """A living descendant by its name in lists of processes: forks have their parent's command line."""
+        return self._descendant(lambda process: process.name() == name)
+
+    def _descendant(self, wanted: Callable[[psutil.Process], bool]) -> psutil.Process | None:
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if words in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                if wanted(process) and process.status() != psutil.STATUS_ZOMBIE:
                     return process
             except psutil.Error:
                 continue

@@ -14,11 +14,11 @@ from celery import Celery
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
+from modelyard.services.trainer.process import TITLE
 from tests.support.serving import SOON_S, START_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
 
-CHILD = "modelyard.services.trainer.child"
 TRAINED_S = 480.0
 
 
@@ -130,7 +130,7 @@ def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
 
 def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
     def look() -> psutil.Process | None:
-        found = worker.child(CHILD)
+        found = worker.child_named(TITLE)
         return found if found and found.pid != other_than else None
 
     found: psutil.Process = wait_until(look, START_S, "the training process")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,15 @@ class System:
             if all(word in command for word in words):
                 return process
         return None
+
+    def named(self, name: str) -> list[psutil.Process]:
+        """Processes by their name in lists of processes: forks have their parent's command line."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if process.name() == name:
+                    found.append(process)
+        return found
 
     def get(self, path: str) -> Any:
         response = httpx.get(self.url + path, timeout=30)

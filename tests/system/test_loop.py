@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.registry.store import Store
+from modelyard.services.trainer.process import TITLE
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System, folders
 
@@ -173,7 +174,7 @@ def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System
     wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
     cancelled = system.cancel(job["id"])
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    wait_until(lambda: not system.find("modelyard.services.trainer.child"), SOON_S, "the end of the training process")
+    wait_until(lambda: not system.named(TITLE), SOON_S, "the end of the training process")
     wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), SOON_S, "no folder is left")
     follow_up = system.submit(model="neuron").json()
     assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")

@@ -11,9 +11,10 @@ import pytest
 
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Job, State
+from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
 from tests.support.serving import SOON_S, START_S, Running, running
-from tests.support.shop import CHILD, TRAINED_S, Shop, child_of, standing_still
+from tests.support.shop import TRAINED_S, Shop, child_of, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
@@ -43,7 +44,7 @@ def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(shop: Shop
 
 
 def any_child(workers: list[Running]) -> psutil.Process | None:
-    return next((child for worker in workers if (child := worker.child(CHILD))), None)
+    return next((child for worker in workers if (child := worker.child_named(TITLE))), None)
 
 
 def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(shop: Shop) -> None:

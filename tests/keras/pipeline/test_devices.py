@@ -20,6 +20,7 @@ from modelyard.models.spec import Recipe
 from modelyard.models.types import Backend
 from modelyard.pipeline.devices import Devices, PaddedBatches, choose_devices, prepare_devices
 from modelyard.pipeline.errors import DevicesMissing
+from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.stages.publish import describe_environment, hash_weights
 
 GPUS = ["gpu:0", "gpu:1", "gpu:2"]
@@ -112,19 +113,50 @@ def test_jax_is_not_loaded_unless_asked_for() -> None:
 # --- two devices ------------------------------------------------------------------------------------------------------
 
 
-def steps(name: Backend, folder: Path, *wanted: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.support.fit_split", name, str(folder), *wanted]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+class Steps:
+    """What one device makes of a recipe, what two do, and two that were cut off: in processes of their own."""
+
+    def __init__(self, name: Backend, folder: Path, forks: ForkServer) -> None:
+        self.name, self.folder, self.forks = name, folder, forks
+
+    def run(self, *wanted: str) -> dict[str, Any]:
+        """By step, what came of it; on TensorFlow in a fork, on JAX in a new process."""
+        arguments = (self.name, str(self.folder), *wanted)
+        with self._started(*arguments) as process:
+            assert process.stdout
+            assert process.stderr
+            printed, errors = process.stdout.read().decode(), process.stderr.read().decode()
+        assert process.returncode == 0, errors[-3000:]
+        found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return found
+
+    def _started(self, *arguments: str) -> subprocess.Popen[bytes] | ForkedProcess:
+        if self.name == backend.DEFAULT:
+            return self.forks.start("tests.support.fit_split", *arguments)
+        command = [sys.executable, "-m", "tests.support.fit_split", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def on_jax(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
+    """All that is asked of one process on JAX: to start one takes longer than any step."""
+    return fit(Steps("jax", tmp_path_factory.mktemp("jax"), forks), "averaged", "averaged by two", "answers")
+
+
+@pytest.fixture(scope="module")
+def on_tensorflow(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
+    return fit(Steps("tensorflow", tmp_path_factory.mktemp("tensorflow"), forks))
+
+
+def fit(steps: Steps, *more: str) -> dict[str, Any]:
+    """The last step in another process."""
+    return {"folder": steps.folder} | steps.run("one", "two", "cut", *more) | steps.run("resumed")
+
+
+@pytest.fixture(params=["tensorflow", "jax"])
+def fitted(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = request.getfixturevalue(f"on_{request.param}")
     return found
-
-
-@pytest.fixture(scope="module", params=["tensorflow", "jax"])
-def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one device makes of a recipe, what two do, and two that were cut off and went on in another process."""
-    folder = tmp_path_factory.mktemp("split")
-    return steps(request.param, folder, "one", "two", "cut") | steps(request.param, folder, "resumed")
 
 
 def weights(trained: dict[str, Any]) -> list[Any]:
@@ -153,30 +185,29 @@ def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "jax"])
-def test_a_model_trained_on_two_devices_passes_its_gate(name: Backend, tmp_path: Path) -> None:
+def test_a_model_trained_on_two_devices_passes_its_gate(name: Backend, tmp_path: Path, forks: ForkServer) -> None:
     """The whole job: the record names backend and devices of the training, not of the export."""
-    found = steps(name, tmp_path, "published")["published"]
+    found = Steps(name, tmp_path, forks).run("published")["published"]
     assert found["state"] == "published"
     assert (found["environment"]["backend"], found["environment"]["device"]) == (name, "cpu:2")
 
 
-def test_two_devices_average_weights_on_jax(tmp_path: Path) -> None:
+def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
     """As one device does."""
-    found = steps("jax", tmp_path, "averaged", "averaged by two")
-    for array, other in zip(weights(found["averaged"]), weights(found["averaged by two"]), strict=True):
+    for array, other in zip(weights(on_jax["averaged"]), weights(on_jax["averaged by two"]), strict=True):
         np.testing.assert_allclose(other, array, atol=1e-3)
 
 
 # --- JAX --------------------------------------------------------------------------------------------------------------
 
 
-def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(tmp_path: Path) -> None:
+def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(on_jax: dict[str, Any]) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
-    steps("jax", tmp_path, "answers")
+    folder = on_jax["folder"]
     spec = load_spec("sentiment_lstm")
-    with np.load(tmp_path / "answers.npz") as state:
+    with np.load(folder / "answers.npz") as state:
         model = spec.build(spec.recipes["quick"], state)
-        model.load_weights(tmp_path / "answers.weights.h5")
+        model.load_weights(folder / "answers.weights.h5")
         answered = keras.ops.convert_to_numpy(model(state["ids"], training=False))
         np.testing.assert_allclose(answered, state["said"], atol=1e-5)
 
@@ -202,7 +233,17 @@ def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
 def published(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
     """The manifest of a version that ``python -m pipeline`` made."""
     places = {name: str(root / name) for name in ("store", "data", "work")}
-    command = [sys.executable, "-m", "pipeline", model, "--data", "sample", "--store", places["store"], *options]
+    command = [
+        sys.executable,
+        "-m",
+        "modelyard.pipeline",
+        model,
+        "--data",
+        "sample",
+        "--store",
+        places["store"],
+        *options,
+    ]
     command += ["--data-dir", places["data"], "--work-dir", places["work"]]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | variables)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -15,6 +15,7 @@ from modelyard.models.catalog import load_spec
 from modelyard.models.datasets import mnist
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec, Split, Splits
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import LoadedDataset
@@ -96,7 +97,7 @@ def test_texts_are_joined_as_texts(tmp_path: Path) -> None:
     assert found.splits.train.x.tolist() == ["good", "bad", "très bien"]
 
 
-def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path) -> None:
+def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path, forks: ForkServer) -> None:
     """How many examples, and how it and the serving version answer the newest of them."""
     file = tmp_path / "feedback.jsonl"
     generator = np.random.default_rng(1)
@@ -104,12 +105,12 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path) -> None:
     locations = JobLocations(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
     job = TrainingJob("neuron", "quick", {"epochs": 20}, "auto", "stable", "test", feedback=file)
     said: list[Progress] = []
-    first = run_job(job, locations, said.append)
+    first = run_job(job, locations, forks, said.append)
     assert isinstance(first, Published)
     assert "16 examples from feedback, and the newest 4 to evaluate on" in [progress.message for progress in said]
     assert first.manifest.data.feedback == 16
     assert first.manifest.metrics["feedback_mae"] < 0.2
-    second = run_job(replace(job, overrides={"epochs": 20, "seed": 1}), locations, said.append)
+    second = run_job(replace(job, overrides={"epochs": 20, "seed": 1}), locations, forks, said.append)
     assert isinstance(second, Published)
     assert "on the newest 4 answers with feedback, of the serving version" in second.manifest.verdict.reasons[-1]
     assert Store(locations.store).versions("neuron") == (1, 2)

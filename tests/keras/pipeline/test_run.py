@@ -15,6 +15,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
@@ -30,16 +31,18 @@ def locations(root: Path) -> JobLocations:
     return JobLocations(root / "store", root / "data", root / "work", ())
 
 
-def neuron(root: Path, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
-    return run_job(TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), locations(root), report)
+def neuron(root: Path, forks: ForkServer, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
+    return run_job(
+        TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), locations(root), forks, report
+    )
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Published, list[Progress]]:
+def published(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
     """A version of ``neuron``, and what was said while it was made."""
     root = tmp_path_factory.mktemp("run")
     said: list[Progress] = []
-    outcome = neuron(root, said.append)
+    outcome = neuron(root, forks, said.append)
     assert isinstance(outcome, Published)
     return root, outcome, said
 
@@ -101,10 +104,12 @@ def test_nothing_temporary_stays_behind(published: tuple[Path, Published, list[P
     assert {path.name for path in (root / "store" / "neuron").iterdir()} == {"1", "history.jsonl", "rollout.json"}
 
 
-def test_a_worse_version_is_rejected_with_both_numbers(published: tuple[Path, Published, list[Progress]]) -> None:
+def test_a_worse_version_is_rejected_with_both_numbers(
+    published: tuple[Path, Published, list[Progress]], forks: ForkServer
+) -> None:
     """The champion is measured on the same data; nothing is published."""
     root, _, _ = published
-    outcome = neuron(root, learning_rate=1e-6)
+    outcome = neuron(root, forks, learning_rate=1e-6)
     assert isinstance(outcome, Rejected)
     assert outcome.verdict.champion == 1
     assert any("below the floor" in reason for reason in outcome.verdict.reasons)
@@ -113,7 +118,7 @@ def test_a_worse_version_is_rejected_with_both_numbers(published: tuple[Path, Pu
 
 
 @pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
-def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
+def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: ForkServer) -> None:
     """It ends where it reports or asks; no version, no temporary folder, nothing that answers.
 
     Its checkpoints are left to whoever ran it: only they know whether there is another attempt.
@@ -129,7 +134,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        run_job(JOB, locations(tmp_path), report, before_publishing)
+        run_job(JOB, locations(tmp_path), forks, report, before_publishing)
     assert asked == [True] * (moment == "before it publishes")
     store = Store(tmp_path / "store")
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((), None)
@@ -137,11 +142,11 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str) -> None:
     assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints"}
 
 
-def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path) -> None:
+def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path, forks: ForkServer) -> None:
     """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
-    first = run_job(replace(JOB, rollout="manual"), locations(tmp_path), IGNORE)
+    first = run_job(replace(JOB, rollout="manual"), locations(tmp_path), forks, IGNORE)
     said: list[Progress] = []
-    second = run_job(JOB, locations(tmp_path), said.append)
+    second = run_job(JOB, locations(tmp_path), forks, said.append)
     assert isinstance(first, Published)
     assert isinstance(second, Published)
     assert second.manifest == first.manifest
@@ -150,7 +155,9 @@ def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
 
 
-def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(tmp_path: Path) -> None:
+def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(
+    tmp_path: Path, forks: ForkServer
+) -> None:
     """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
     lock = tmp_path / "store" / ".pointers.lock"
 
@@ -158,7 +165,7 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
         lock.unlink(missing_ok=True)
         lock.symlink_to("/dev/null/none")
 
-    outcome = run_job(JOB, locations(tmp_path), IGNORE, break_the_disk)
+    outcome = run_job(JOB, locations(tmp_path), forks, IGNORE, break_the_disk)
     assert isinstance(outcome, Published)
     assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
     store = Store(tmp_path / "store")
@@ -175,16 +182,16 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
     ],
 )
 def test_a_job_that_makes_no_sense_fails_before_anything_is_done(
-    tmp_path: Path, job: TrainingJob, error: type[Exception], text: str
+    tmp_path: Path, job: TrainingJob, error: type[Exception], text: str, forks: ForkServer
 ) -> None:
     """The closest valid names are given, and no folder appears."""
     with pytest.raises(error, match=text):
-        run_job(job, locations(tmp_path), IGNORE)
+        run_job(job, locations(tmp_path), forks, IGNORE)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_differs_from_training_is_not_evaluated(
-    published: tuple[Path, Published, list[Progress]], tmp_path: Path
+    published: tuple[Path, Published, list[Progress]], tmp_path: Path, forks: ForkServer
 ) -> None:
     """Golden answers that the graph does not give: the evaluation process refuses the version."""
     import numpy as np
@@ -202,7 +209,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
-        evaluate(spec, test, None, copied, None, tmp_path, IGNORE)
+        evaluate(spec, test, None, copied, None, tmp_path, forks, IGNORE)
 
 
 def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
@@ -223,7 +230,7 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
     """``python -m pipeline``: the reason is on standard error."""
     options = ["--store", "store", "--data-dir", "data", "--work-dir", "work", "--set", "learning_rate=1e-6"]
-    command = [sys.executable, "-m", "pipeline", "neuron", *options]
+    command = [sys.executable, "-m", "modelyard.pipeline", "neuron", *options]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 3, found.stderr
     assert "rejected: r2" in found.stderr
@@ -231,7 +238,7 @@ def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> Non
 
 def test_the_command_names_the_closest_model(tmp_path: Path) -> None:
     """Exit status 2, one line."""
-    command = [sys.executable, "-m", "pipeline", "neuro"]
+    command = [sys.executable, "-m", "modelyard.pipeline", "neuro"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert "did you mean neuron" in found.stderr.splitlines()[-1]

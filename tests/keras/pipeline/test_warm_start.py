@@ -17,6 +17,7 @@ from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Split, Splits
 from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.checkpoint import Checkpoint
 from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Published, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
@@ -73,11 +74,13 @@ def first_loss(trained: TrainedModel) -> float:
 # --- it begins better -------------------------------------------------------------------------------------------------
 
 
-def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(tmp_path: Path) -> None:
+def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(
+    tmp_path: Path, forks: ForkServer
+) -> None:
     """After its first epoch it is as good as that one after its last; the manifest names it."""
-    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), locations(tmp_path), IGNORE)
+    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), locations(tmp_path), forks, IGNORE)
     said: list[Progress] = []
-    warm = run_job(JOB, locations(tmp_path), said.append)
+    warm = run_job(JOB, locations(tmp_path), forks, said.append)
     assert isinstance(cold, Published)
     assert isinstance(warm, Published)
     assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
@@ -111,11 +114,11 @@ def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) 
 # --- it is refused ----------------------------------------------------------------------------------------------------
 
 
-def test_without_a_stable_version_nothing_begins(tmp_path: Path) -> None:
+def test_without_a_stable_version_nothing_begins(tmp_path: Path, forks: ForkServer) -> None:
     """Nor is anything trained."""
     said: list[Progress] = []
     with pytest.raises(InvalidRecipe, match="'init': expected a stable version of neuron to start from, received none"):
-        run_job(JOB, locations(tmp_path), said.append)
+        run_job(JOB, locations(tmp_path), forks, said.append)
     assert "train" not in {progress.stage for progress in said}
 
 
@@ -194,10 +197,12 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
 # --- what only measures -----------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(tmp_path: Path) -> None:
+def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(
+    tmp_path: Path, forks: ForkServer
+) -> None:
     """No version, no export, nothing that looks at the test split."""
     said: list[Progress] = []
-    outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), said.append)
+    outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), forks, said.append)
     assert isinstance(outcome, Measured)
     assert outcome.metrics.keys() == {"loss", "r2"}
     assert Store(tmp_path / "store").versions("neuron") == ()

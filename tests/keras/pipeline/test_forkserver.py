@@ -1,0 +1,123 @@
+"""Processes that are forked with Keras imported: as good as new ones."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from tests.support.waiting import wait_until
+
+FORKED = "tests.support.forked"
+SOON_S = 60.0
+LARGE = 300 << 20
+"""Bytes of a process that has imported TensorFlow, at least; and of one that has not, at most."""
+
+
+def ended(process: ForkedProcess) -> tuple[int, str, str]:
+    """Status, standard output, and the last line of standard error."""
+    with process:
+        process.stdin.close()
+        output, errors = process.stdout.read().decode(), process.stderr.read().decode()
+    return process.wait(), output, errors.strip().rpartition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        (["leave", "0"], (0, "", "")),
+        (["leave", "7"], (7, "", "")),
+        (["leave", "its last words"], (1, "", "its last words")),
+        (["fail"], (1, "", "RuntimeError: as nobody expected")),
+    ],
+)
+def test_a_fork_ends_as_a_new_process_would(forks: ForkServer, what: list[str], expected: tuple[int, str, str]) -> None:
+    """Exit status, message, traceback."""
+    assert ended(forks.start(FORKED, *what)) == expected
+
+
+def test_tensorflow_computes_in_a_fork_and_in_a_fork_of_a_fork(forks: ForkServer) -> None:
+    """As often as anybody likes, on threads of its own."""
+    for _ in range(10):
+        assert ended(forks.start(FORKED, "compute"))[:2] == (0, "4950\n")
+    assert ended(forks.start(FORKED, "nest"))[:2] == (0, "4950 in the same group: True\n4950\n")
+
+
+def test_what_cannot_be_imported_is_said_by_the_fork(forks: ForkServer) -> None:
+    """The server goes on."""
+    status, _, words = ended(forks.start("tests.support.none"))
+    assert (status, words) == (1, "ModuleNotFoundError: No module named 'tests.support.none'")
+    assert ended(forks.start(FORKED, "leave", "3"))[0] == 3
+
+
+def test_a_fork_reads_what_is_written_to_it(forks: ForkServer) -> None:
+    """Until that is closed."""
+    with forks.start(FORKED, "echo") as process:
+        process.stdin.write(b"some words")
+        process.stdin.close()
+        assert process.stdout.read() == b"some words"
+
+
+def test_forks_begin_with_keras_and_without_threads_or_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes it safe to fork: the import starts no thread but OpenBLAS's, which that ends before a fork.
+
+    Those of a server that had nothing to do and gave its memory back, too.
+    """
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    with ForkServer(idle_s=0.5) as forks:
+        for own_group in (False, True):
+            born = f"leads a group: {own_group}\nhas Keras: True\nsees GPUs: False\nthreads: 1 1\n"
+            with forks.start(FORKED, "hang") as process:
+                assert process.stdout.readline() == b"hanging\n"
+                server = psutil.Process(psutil.Process(process.pid).ppid())
+                assert ended(forks.start(FORKED, "describe", own_group=own_group)) == (0, born, "")
+                assert server.memory_info().rss > LARGE
+                process.kill()
+            wait_until(lambda server=server: server.memory_info().rss < LARGE, SOON_S, "its memory back")
+
+
+def test_forks_do_not_share_their_random_numbers(forks: ForkServer) -> None:
+    """Not even those of the legacy generator."""
+    found = {ended(forks.start(FORKED, "number"))[1] for _ in range(3)}
+    assert len(found) == 3
+
+
+def test_forks_run_beside_each_other_and_can_be_ended(forks: ForkServer) -> None:
+    """One of two is killed, by its group; the other one goes on. Waiting has a limit."""
+    with forks.start(FORKED, "hang", own_group=True) as first, forks.start(FORKED, "hang") as second:
+        for process in (first, second):
+            assert process.stdout.readline() == b"hanging\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            first.wait(0.01)
+        assert first.pid
+        os.killpg(first.pid, signal.SIGTERM)
+        assert first.wait(SOON_S) == -signal.SIGTERM
+        assert second.returncode is None
+        second.kill()
+        assert second.wait(SOON_S) == -signal.SIGKILL
+
+
+def test_without_its_server_a_fork_counts_as_killed() -> None:
+    """Nobody can say any more how it ended; the next one cannot be started."""
+    with ForkServer() as forks:
+        with forks.start(FORKED, "hang") as process:
+            assert process.stdout.readline() == b"hanging\n"
+            fork = psutil.Process(process.pid)
+            psutil.Process(fork.ppid()).kill()
+            assert process.wait(SOON_S) == -signal.SIGKILL
+            fork.kill()
+        with pytest.raises(OSError, match=r"Broken pipe|Connection reset"):
+            forks.start(FORKED, "leave", "0")
+
+
+def test_a_server_ends_with_whoever_started_it() -> None:
+    """However that ends."""
+    code = "import sys; from modelyard.pipeline.forkserver import ForkServer; f = ForkServer(); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as owner:
+        started = psutil.Process(owner.pid)
+        (server,) = wait_until(started.children, SOON_S, "the server")
+        owner.kill()
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, SOON_S, "its end")

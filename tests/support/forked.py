@@ -1,0 +1,72 @@
+"""What the tests of the fork server run in forks."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard.pipeline.forkserver import ForkServer
+
+
+def main(what: str, *arguments: str) -> None:
+    """Does one of the following, and ends as that does."""
+    PARTS[what](*arguments)
+
+
+def say(*words: Any) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def echo() -> None:
+    """Standard input to standard output."""
+    sys.stdout.write(sys.stdin.read())
+
+
+def leave(status: str) -> None:
+    sys.exit(int(status) if status.isdigit() else status)
+
+
+def fail() -> None:
+    raise RuntimeError("as nobody expected")
+
+
+def describe() -> None:
+    """What a fork is born with."""
+    say("leads a group:", os.getpgrp() == os.getpid())
+    say("has Keras:", "keras" in sys.modules)
+    say("sees GPUs:", bool(os.environ["CUDA_VISIBLE_DEVICES"]))
+    say("threads:", len(list(Path("/proc/self/task").iterdir())), threading.active_count())
+
+
+def number() -> None:
+    say(np.random.random())  # this generator is what is looked at
+
+
+def compute() -> None:
+    """TensorFlow's first operations in this process, on more threads than one."""
+    import tensorflow as tf
+
+    numbers = tf.data.Dataset.range(100).map(lambda x: x, num_parallel_calls=4).batch(100).get_single_element()
+    say(int(tf.reduce_sum(numbers)))
+
+
+def nest() -> None:
+    """A fork of a fork, of a server that is a fork."""
+    with ForkServer(fork=True) as forks, forks.start("tests.support.forked", "compute") as process:
+        output = process.stdout.read().decode().strip()
+        assert process.pid
+        say(output, "in the same group:", os.getpgrp() == os.getpgid(process.pid))
+    compute()
+
+
+def hang() -> None:
+    say("hanging")
+    time.sleep(600)
+
+
+PARTS = {part.__name__: part for part in (echo, leave, fail, describe, number, compute, nest, hang)}
