@@ -98,7 +98,7 @@ def train_missing(store: Path) -> None:
     """One version of each model, by the pipeline; real data if there is any."""
     for model in MODELS:
         if not any(path.name.isdecimal() for path in (store / model).glob("*")):
-            command = [sys.executable, "-m", "pipeline", model, "--store", str(store)]
+            command = [sys.executable, "-m", "modelyard.pipeline", model, "--store", str(store)]
             subprocess.run(command, cwd=ROOT, check=True)
 
 
