@@ -215,7 +215,7 @@ def eventually(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_
 
 
 class Blocking:
-    """A loader of stand-ins without TensorFlow: version 1 answers only when it is let go, the others at once."""
+    """A loader of stand-ins without TensorFlow: version 1 answers only when it is released, the others at once."""
 
     def __init__(self) -> None:
         self.running = threading.Event()

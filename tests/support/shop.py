@@ -95,7 +95,7 @@ class Shop:
         return found
 
     def starts(self, job: Job) -> int:
-        """How often it was started, as its story tells."""
+        """How often it was started, by its events."""
         return sum(event.body.get("state") == State.RUNNING for event in self.ledger.jobs.events(job.id))
 
     def epochs(self, job: Job) -> list[int]:

@@ -24,7 +24,7 @@ def test_train_waits_for_the_version_and_says_that_it_answers(system: System) ->
 
 
 def test_a_search_keeps_the_best_of_its_trials(system: System) -> None:
-    """One version, left for a person to promote; what each trial reached is told, the best first."""
+    """One version, left for a person to promote; the results of trials are printed, the best first."""
     before = len(system.get("/api/models/neuron")["versions"])
     found = modelyard(system, "train", "neuron", "--search", "3", "--set", "epochs=6", "--wait")
     assert found.returncode == 0, found.stderr
@@ -101,8 +101,8 @@ def with_states(listed: bytes) -> bytes | None:
 def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
     """By the id that the list shows."""
     job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
-    story = modelyard(system, "jobs", "show", job).stdout
-    assert all(word in story for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
+    events = modelyard(system, "jobs", "show", job).stdout
+    assert all(word in events for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
     assert b"is stable now" in modelyard(system, "jobs", "follow", job).stdout
     late = modelyard(system, "jobs", "cancel", job)
     assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())

@@ -27,7 +27,7 @@ EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1, "m
 
 
 @dataclass
-class Desk:
+class JobApi:
     """A gateway that takes jobs."""
 
     home: Path
@@ -61,7 +61,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def api(tmp_path: Path) -> Iterator[JobApi]:
     store = tmp_path / "store"
     store.mkdir()
     known = TrainableModel(
@@ -79,7 +79,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SOON_S) as http,
     ):
-        found = Desk(tmp_path, http, gateway)
+        found = JobApi(tmp_path, http, gateway)
         wait_until(lambda: "listening" in gateway.printed, START_S, "the gateway")
         yield found
 
@@ -87,94 +87,94 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 # --- the same request more than once ----------------------------------------------------------------------------------
 
 
-def test_a_hundred_copies_of_a_submission_are_one_job(desk: Desk) -> None:
+def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
     """At the same time, over connections of their own; all are told of it."""
     barrier = threading.Barrier(100)
 
     def submit(_: int) -> httpx.Response:
         barrier.wait()
-        return desk.submit(key="nightly-2026-11-21")
+        return api.submit(key="nightly-2026-11-21")
 
-    with desk.redis(), ThreadPoolExecutor(100) as callers:
+    with api.redis(), ThreadPoolExecutor(100) as callers:
         answers = list(callers.map(submit, range(100)))
     assert {answer.status_code for answer in answers} == {202}
-    (job,) = desk.jobs()
+    (job,) = api.jobs()
     assert {answer.json()["id"] for answer in answers} == {job["id"]}
     assert {answer.headers["Location"] for answer in answers} == {f"/api/jobs/{job['id']}"}
 
 
-def test_a_key_stands_for_what_was_asked_however_it_is_written(desk: Desk) -> None:
+def test_a_key_stands_for_what_was_asked_however_it_is_written(api: JobApi) -> None:
     """Order and white space do not matter; another value is 422, names the job, and is not accepted."""
-    with desk.redis():
-        first = desk.submit(key="k").json()
-        turned = desk.submit(dict(reversed(ASKED.items())), key="k").json()
-        other = desk.submit(ASKED | {"rollout": "stable"}, key="k")
-        free = desk.submit(ASKED | {"rollout": "stable"}, key="another").json()
-        unmarked = desk.submit().json()
+    with api.redis():
+        first = api.submit(key="k").json()
+        turned = api.submit(dict(reversed(ASKED.items())), key="k").json()
+        other = api.submit(ASKED | {"rollout": "stable"}, key="k")
+        free = api.submit(ASKED | {"rollout": "stable"}, key="another").json()
+        unmarked = api.submit().json()
     assert turned["id"] == first["id"]
     assert (other.status_code, first["id"] in other.json()["error"]) == (422, True)
-    assert {job["id"] for job in desk.jobs()} == {first["id"], free["id"], unmarked["id"]}
+    assert {job["id"] for job in api.jobs()} == {first["id"], free["id"], unmarked["id"]}
 
 
-def test_a_submission_that_was_refused_may_come_again(desk: Desk) -> None:
+def test_a_submission_that_was_refused_may_come_again(api: JobApi) -> None:
     """503 while Redis is away; then the same key is accepted, as a job that will run."""
-    refused = desk.submit(key="k")
-    with desk.redis():
-        accepted = desk.submit(key="k")
+    refused = api.submit(key="k")
+    with api.redis():
+        accepted = api.submit(key="k")
     assert (refused.status_code, accepted.status_code) == (503, 202)
     assert "Retry-After" in refused.headers
     assert accepted.json()["state"] == "queued"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\tin it"])
-def test_a_key_that_is_none_is_refused(desk: Desk, key: str) -> None:
+def test_a_key_that_is_none_is_refused(api: JobApi, key: str) -> None:
     """400 with what is expected; nothing is accepted."""
-    answer = desk.submit(key=key)
+    answer = api.submit(key=key)
     assert answer.status_code == 400
     assert "Idempotency-Key: expected" in answer.json()["error"]
-    assert desk.jobs() == []
+    assert api.jobs() == []
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------------
 
 
-def test_a_waiting_job_can_be_cancelled_over_and_over(desk: Desk) -> None:
+def test_a_waiting_job_can_be_cancelled_over_and_over(api: JobApi) -> None:
     """It has ended, who cancelled it is said, and nobody can start it; a job that nobody knows is 404."""
-    with desk.redis():
-        job = desk.submit().json()
-    first, again = (desk.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
+    with api.redis():
+        job = api.submit().json()
+    first, again = (api.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
     assert (first.json()["state"], first.json()["result"]) == ("cancelled", {"reason": "cancelled by http 127.0.0.1"})
-    assert desk.ledger.jobs.claim(job["id"], "a worker") is None
-    assert desk.http.post("/api/jobs/job-0000:cancel").status_code == 404
+    assert api.ledger.jobs.claim(job["id"], "a worker") is None
+    assert api.http.post("/api/jobs/job-0000:cancel").status_code == 404
 
 
-def test_a_job_that_is_being_published_cannot_be_cancelled(desk: Desk) -> None:
+def test_a_job_that_is_being_published_cannot_be_cancelled(api: JobApi) -> None:
     """409 with the way out."""
-    with desk.redis():
-        job = desk.submit().json()
-    claimed = desk.ledger.jobs.claim(job["id"], "a worker")
+    with api.redis():
+        job = api.submit().json()
+    claimed = api.ledger.jobs.claim(job["id"], "a worker")
     assert claimed
-    assert desk.ledger.jobs.begin_publishing(claimed)
-    answer = desk.http.post(f"/api/jobs/{job['id']}:cancel")
+    assert api.ledger.jobs.begin_publishing(claimed)
+    answer = api.http.post(f"/api/jobs/{job['id']}:cancel")
     assert answer.status_code == 409
     assert "roll its version back" in answer.json()["error"]
-    assert desk.http.get(f"/api/jobs/{job['id']}").json()["state"] == "publishing"
+    assert api.http.get(f"/api/jobs/{job['id']}").json()["state"] == "publishing"
 
 
 # --- trying again -----------------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(desk: Desk) -> None:
+def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(api: JobApi) -> None:
     """The same request; it names the first. One that may still end well is 409; a key makes retrying safe to repeat."""
     asked = ASKED | {"priority": "high", "budget_s": 60}
-    with desk.redis():
-        first = desk.submit(asked).json()["id"]
-        early = desk.http.post(f"/api/jobs/{first}:retry")
+    with api.redis():
+        first = api.submit(asked).json()["id"]
+        early = api.http.post(f"/api/jobs/{first}:retry")
         assert (early.status_code, "is queued" in early.json()["error"]) == (409, True)
-        desk.http.post(f"/api/jobs/{first}:cancel")
-        answers = [desk.http.post(f"/api/jobs/{first}:retry", headers={"Idempotency-Key": "k"}) for _ in range(2)]
+        api.http.post(f"/api/jobs/{first}:cancel")
+        answers = [api.http.post(f"/api/jobs/{first}:retry", headers={"Idempotency-Key": "k"}) for _ in range(2)]
     again = answers[0].json()
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[1].json()["id"] == again["id"] != first
@@ -182,21 +182,21 @@ def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(desk: Desk) -> Non
     assert again["state"] == "queued"
     assert {name: again[name] for name in asked} == asked
     assert again["retry_of"] == first
-    assert desk.http.get(f"/api/jobs/{first}").json()["state"] == "cancelled"
-    assert desk.http.post("/api/jobs/job-0000:retry").status_code == 404
+    assert api.http.get(f"/api/jobs/{first}").json()["state"] == "cancelled"
+    assert api.http.post("/api/jobs/job-0000:retry").status_code == 404
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_list_is_filtered_and_paged(desk: Desk) -> None:
+def test_a_list_is_filtered_and_paged(api: JobApi) -> None:
     """By model and states; each page names where the next one begins, the last one nothing."""
-    with desk.redis():
-        ids = [desk.submit().json()["id"] for _ in range(5)]
-    desk.http.post(f"/api/jobs/{ids[1]}:cancel")
+    with api.redis():
+        ids = [api.submit().json()["id"] for _ in range(5)]
+    api.http.post(f"/api/jobs/{ids[1]}:cancel")
 
     def page(**query: Any) -> tuple[list[str], str | None]:
-        found = desk.http.get("/api/jobs", params=query).json()
+        found = api.http.get("/api/jobs", params=query).json()
         return [job["id"] for job in found["jobs"]], found["next"]
 
     first, following = page(limit=3)
@@ -217,9 +217,9 @@ def test_a_list_is_filtered_and_paged(desk: Desk) -> None:
         ("before=job-0000", 404, "unknown job"),
     ],
 )
-def test_a_list_that_cannot_be_is_refused(desk: Desk, query: str, status: int, text: str) -> None:
+def test_a_list_that_cannot_be_is_refused(api: JobApi, query: str, status: int, text: str) -> None:
     """With the parameter, and what it may be."""
-    answer = desk.http.get(f"/api/jobs?{query}")
+    answer = api.http.get(f"/api/jobs?{query}")
     assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.json()
 
 
@@ -234,23 +234,23 @@ def test_a_list_that_cannot_be_is_refused(desk: Desk, query: str, status: int, t
         ({"rollout": "now"}, "field 'rollout'"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused_at_the_door(desk: Desk, asked: dict[str, Any], text: str) -> None:
+def test_a_job_that_cannot_be_is_refused_at_the_door(api: JobApi, asked: dict[str, Any], text: str) -> None:
     """400 with the field and what it may be; nothing is accepted."""
-    answer = desk.submit(ASKED | asked)
+    answer = api.submit(ASKED | asked)
     assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.json()
-    assert desk.jobs() == []
+    assert api.jobs() == []
 
 
-def test_a_log_is_text(desk: Desk) -> None:
+def test_a_log_is_text(api: JobApi) -> None:
     """What the job's processes wrote; empty before they did, 404 for a job that nobody knows."""
-    with desk.redis():
-        job = desk.submit().json()["id"]
-    empty = desk.http.get(f"/api/jobs/{job}/log")
+    with api.redis():
+        job = api.submit().json()["id"]
+    empty = api.http.get(f"/api/jobs/{job}/log")
     assert (empty.status_code, empty.text) == (200, "")
-    desk.ledger.logs.write(job, "Traceback…\n")
-    answer = desk.http.get(f"/api/jobs/{job}/log")
+    api.ledger.logs.write(job, "Traceback…\n")
+    answer = api.http.get(f"/api/jobs/{job}/log")
     assert (answer.text, answer.headers["content-type"]) == ("Traceback…\n", "text/plain; charset=utf-8")
-    assert desk.http.get("/api/jobs/job-0000/log").status_code == 404
+    assert api.http.get("/api/jobs/job-0000/log").status_code == 404
 
 
 # --- events as they happen --------------------------------------------------------------------------------------------
@@ -265,10 +265,10 @@ class Heard:
     data: dict[str, Any]
 
 
-def listen(desk: Desk, job: str, after: int | None = None) -> Generator[Heard]:
+def listen(api: JobApi, job: str, after: int | None = None) -> Generator[Heard]:
     """A stream until it ends."""
     headers = {} if after is None else {"Last-Event-ID": str(after)}
-    with desk.http.stream("GET", f"/api/jobs/{job}/events", headers=headers) as answer:
+    with api.http.stream("GET", f"/api/jobs/{job}/events", headers=headers) as answer:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         found: dict[str, str] = {}
         for line in answer.iter_lines():
@@ -280,69 +280,69 @@ def listen(desk: Desk, job: str, after: int | None = None) -> Generator[Heard]:
                 found = {}
 
 
-def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(desk: Desk) -> None:
+def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(api: JobApi) -> None:
     """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
-    with desk.redis():
-        job = desk.submit().json()["id"]
-    stream = listen(desk, job)
+    with api.redis():
+        job = api.submit().json()["id"]
+    stream = listen(api, job)
     first = next(stream)
     assert (first.kind, first.data["state"]) == ("state", "queued")
-    claimed = desk.ledger.jobs.claim(job, "a worker")
+    claimed = api.ledger.jobs.claim(job, "a worker")
     assert claimed
     started = next(stream)
     assert (started.kind, started.data["state"]) == ("state", "running")
-    desk.ledger.jobs.report(claimed, {"stage": "train", "step": 7}, milestone=False)
+    api.ledger.jobs.report(claimed, {"stage": "train", "step": 7}, milestone=False)
     now = next(stream)
     assert (now.id, now.kind, now.data) == (None, "now", {"stage": "train", "step": 7})
     stream.close()
-    desk.ledger.jobs.report(claimed, {"stage": "export"}, milestone=True)
-    desk.ledger.jobs.finish(claimed, State.FAILED, {"reason": "no reason"})
-    rest = list(listen(desk, job, after=started.id))
+    api.ledger.jobs.report(claimed, {"stage": "export"}, milestone=True)
+    api.ledger.jobs.finish(claimed, State.FAILED, {"reason": "no reason"})
+    rest = list(listen(api, job, after=started.id))
     assert [(heard.kind, heard.data.get("state") or heard.data["stage"]) for heard in rest] == [
         ("progress", "export"),
         ("state", "failed"),
     ]
     assert started.id
     assert [heard.id for heard in rest] == sorted(heard.id for heard in rest if heard.id and heard.id > started.id)
-    over = desk.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": str(rest[-1].id)})
+    over = api.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": str(rest[-1].id)})
     assert (over.status_code, over.content) == (204, b"")
 
 
-def test_listeners_hold_no_thread_and_those_who_left_no_place(desk: Desk) -> None:
+def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> None:
     """A hundred at once, and jobs are still taken and shown; one more is 503; when they have gone, there is room."""
-    with desk.redis(), ExitStack() as stack:
-        job = desk.submit().json()["id"]
+    with api.redis(), ExitStack() as stack:
+        job = api.submit().json()["id"]
         path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
-        many = stack.enter_context(httpx.Client(base_url=desk.http.base_url, limits=pool, timeout=SOON_S))
+        many = stack.enter_context(httpx.Client(base_url=api.http.base_url, limits=pool, timeout=SOON_S))
         streams = [stack.enter_context(many.stream("GET", path)).iter_lines() for _ in range(100)]
         assert [next(lines) for lines in streams] == ["retry: 2000"] * 100
-        assert desk.submit().status_code == 202
-        assert desk.http.get(f"/api/jobs/{job}").json()["state"] == "queued"
-        one_more = desk.http.get(path)
+        assert api.submit().status_code == 202
+        assert api.http.get(f"/api/jobs/{job}").json()["state"] == "queued"
+        one_more = api.http.get(path)
         assert (one_more.status_code, "100 listeners" in one_more.json()["error"]) == (503, True)
 
     def is_heard() -> bool:
-        with desk.http.stream("GET", path) as answer:
+        with api.http.stream("GET", path) as answer:
             return answer.status_code == 200
 
     wait_until(is_heard, SOON_S, "places are free again")
 
 
-def test_streams_end_when_the_gateway_is_told_to(desk: Desk) -> None:
+def test_streams_end_when_the_gateway_is_told_to(api: JobApi) -> None:
     """SIGTERM is not held up by who listens to a job that runs for hours."""
-    with desk.redis():
-        job = desk.submit().json()["id"]
-    stream = listen(desk, job)
+    with api.redis():
+        job = api.submit().json()["id"]
+    stream = listen(api, job)
     next(stream)
-    desk.gateway.process.terminate()
+    api.gateway.process.terminate()
     assert list(stream) == []
-    assert desk.gateway.process.wait(SOON_S) == 0
+    assert api.gateway.process.wait(SOON_S) == 0
 
 
-def test_what_is_no_event_and_no_job_is_refused(desk: Desk) -> None:
+def test_what_is_no_event_and_no_job_is_refused(api: JobApi) -> None:
     """400 and 404, as any other error."""
-    with desk.redis():
-        job = desk.submit().json()["id"]
-    wrong = desk.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": "-1"})
+    with api.redis():
+        job = api.submit().json()["id"]
+    wrong = api.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": "-1"})
     assert (wrong.status_code, "Last-Event-ID: expected" in wrong.json()["error"]) == (400, True)
-    assert desk.http.get("/api/jobs/job-0000/events").status_code == 404
+    assert api.http.get("/api/jobs/job-0000/events").status_code == 404

@@ -22,7 +22,7 @@ ENDED_WITHIN_S = 30.0
 def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
     """Two attempts, every epoch in order, at most one of them twice, at most one version, and nothing left behind.
 
-    An epoch that ended, and left its checkpoint, just as its attempt was let go of is in nobody's story.
+    An epoch that ended, and left its checkpoint, just as its attempt was released is in no event.
     """
     ended = shop.ended(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result

@@ -181,7 +181,7 @@ def test_parameters_that_break_a_rule_are_refused_with_the_rule(text: str, words
 
 
 class Doubling:
-    """A run that doubles, once it is let go; notes the number of rows of every run."""
+    """A run that doubles, once it is released; notes the number of rows of every run."""
 
     def __init__(self) -> None:
         self.go = threading.Event()

@@ -34,7 +34,7 @@ __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
 
 
 class HeldBack:
-    """A loader that waits before loading the folders of one version, until let go."""
+    """A loader that waits before loading the folders of one version, until released."""
 
     def __init__(self, version: int) -> None:
         self._name = str(version)

@@ -1,4 +1,4 @@
-"""Which backend and which devices a training gets, and what it is told if they cannot be had."""
+"""Which backend and which devices a training gets, and the error if they are not available."""
 
 import json
 import os

@@ -24,14 +24,14 @@ from modelyard.pipeline.stages.feedback import add_feedback
 IMAGES, NEURON, REVIEWS = (load_spec(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
 
 
-def told(content: bytes, truth: float, dtype: str = "bytes", shape: Sequence[int] = ()) -> bytes:
+def encode_feedback(content: bytes, truth: float, dtype: str = "bytes", shape: Sequence[int] = ()) -> bytes:
     encoded = base64.b64encode(content).decode()
     return orjson.dumps({"dtype": dtype, "shape": shape, "content": encoded, "truth": truth})
 
 
-def numbers(x: Any, truth: float) -> bytes:
+def encode_numbers(x: Any, truth: float) -> bytes:
     array = np.asarray(x, np.float32)
-    return told(array.tobytes(), truth, "float32", array.shape)
+    return encode_feedback(array.tobytes(), truth, "float32", array.shape)
 
 
 def joined(splits: Splits, spec: ModelSpec, lines: Sequence[bytes], tmp_path: Path) -> LoadedDataset:
@@ -49,7 +49,7 @@ POINTS = Splits(train=points(0.1, 0.2), validation=points(0.3), test=points(0.4)
 
 def test_most_is_trained_on_and_the_newest_is_held_out(tmp_path: Path) -> None:
     """The fingerprint is another one: what a version was trained on is told by it."""
-    found = joined(POINTS, NEURON, [numbers([n], 2 * n) for n in range(1, 11)], tmp_path)
+    found = joined(POINTS, NEURON, [encode_numbers([n], 2 * n) for n in range(1, 11)], tmp_path)
     assert found.splits.train.x[:, 0].tolist() == pytest.approx([0.1, 0.2, *range(1, 9)])
     assert found.splits.train.y.tolist() == pytest.approx([0.1, 0.2, *range(2, 17, 2)])
     assert found.recent
@@ -60,7 +60,7 @@ def test_most_is_trained_on_and_the_newest_is_held_out(tmp_path: Path) -> None:
 
 def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
     """Nor what choices are made on; and what the model does not take is left out."""
-    lines = [numbers([0.4], 1), numbers([0.3], 1), numbers([1, 2], 1), numbers([5], 1)]
+    lines = [encode_numbers([0.4], 1), encode_numbers([0.3], 1), encode_numbers([1, 2], 1), encode_numbers([5], 1)]
     found = joined(POINTS, NEURON, lines, tmp_path)
     assert found.splits.train.x[:, 0].tolist() == pytest.approx([0.1, 0.2, 5])
 
@@ -76,7 +76,7 @@ def test_images_are_decoded_as_the_served_graph_does_it(tmp_path: Path) -> None:
     sample = mnist.sample()
     image = sample.train.x[0]
     large = tf.io.encode_png(np.repeat(np.repeat(image, 2, 0), 2, 1)).numpy()
-    lines = [told(tf.io.encode_png(image).numpy(), 3), told(large, 4), numbers(image, 5)]
+    lines = [encode_feedback(tf.io.encode_png(image).numpy(), 3), encode_feedback(large, 4), encode_numbers(image, 5)]
     found = joined(sample, IMAGES, lines, tmp_path)
     assert found.recent
     added = np.concatenate([found.splits.train.x[len(sample.train) :], found.recent.x])
@@ -91,7 +91,7 @@ def test_texts_are_joined_as_texts(tmp_path: Path) -> None:
     texts = np.array(["good", "bad"], dtype=object)
     split = Split(texts, np.array([1, 0], np.int32))
     other = Split(np.array(["else"], dtype=object), np.array([0], np.int32))
-    lines = [told("très bien".encode(), 1), told(b"else", 1)]
+    lines = [encode_feedback("très bien".encode(), 1), encode_feedback(b"else", 1)]
     found = joined(Splits(train=split, validation=other, test=other), REVIEWS, lines, tmp_path)
     assert found.splits.train.x.tolist() == ["good", "bad", "très bien"]
 
@@ -100,7 +100,7 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path) -> None:
     """How many examples, and how it and the serving version answer the newest of them."""
     file = tmp_path / "feedback.jsonl"
     generator = np.random.default_rng(1)
-    file.write_bytes(b"\n".join(numbers([x], 2 * x - 1) for x in generator.uniform(-1, 1, 20).tolist()))
+    file.write_bytes(b"\n".join(encode_numbers([x], 2 * x - 1) for x in generator.uniform(-1, 1, 20).tolist()))
     locations = JobLocations(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
     job = TrainingJob("neuron", "quick", {"epochs": 20}, "auto", "stable", "test", feedback=file)
     said: list[Progress] = []

@@ -78,7 +78,7 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
 
 
 def test_every_stage_is_told_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
-    """The story of a job."""
+    """The events of a job."""
     stages = list(dict.fromkeys(progress.stage for progress in published[2]))
     assert [stage for stage in stages if stage != "data"] == ["train", "export", "evaluate", "gate", "publish"]
 

@@ -97,8 +97,8 @@ def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Pa
     )
     recipe = replace(RECIPE, epochs=2)
     train(one_step, SPLITS, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", said.append)
-    told = [(progress.epoch, "val_loss" in progress.metrics) for progress in said if progress.step == 1]
-    assert told == [(1, True), (2, True)]
+    epochs = [(progress.epoch, "val_loss" in progress.metrics) for progress in said if progress.step == 1]
+    assert epochs == [(1, True), (2, True)]
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from benchmarks.chaos import BAD, spread
+from benchmarks.chaos import summarize_s
+from benchmarks.chaos_page import BAD
 from benchmarks.generator import Answer
 from benchmarks.linear_oracle import MODEL, WEIGHTS, Predictions
 
@@ -46,5 +47,5 @@ def test_refusals_deadlines_and_other_errors_are_told_apart(predictions: Predict
 
 def test_times_are_counted_where_there_are_any() -> None:
     """Median by nearest rank, and the longest."""
-    assert spread([3.0, None, 1.0, 2.0]) == {"count": 3, "p50": 2.0, "max": 3.0}
-    assert spread([None]) == {"count": 0}
+    assert summarize_s([3.0, None, 1.0, 2.0]) == {"count": 3, "p50": 2.0, "max": 3.0}
+    assert summarize_s([None]) == {"count": 0}

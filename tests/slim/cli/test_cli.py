@@ -122,20 +122,20 @@ SERVE_WHEN_TOLD = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): 
 def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
     """Its second life makes it ready again."""
     said: list[str] = []
-    flag, told = tmp_path / "ready", tmp_path / "told"
+    flag, started = tmp_path / "ready", tmp_path / "told"
     supervisor = Supervisor(tmp_path / "log", said.append)
-    running = service("toy", SERVE_WHEN_TOLD.format(str(told), str(flag)), flag)
+    running = service("toy", SERVE_WHEN_TOLD.format(str(started), str(flag)), flag)
     try:
-        told.touch()
+        started.touch()
         supervisor.start(running)
         supervisor.wait_ready(running, 60)
         first = supervisor.pids()["toy"]
-        told.unlink()
+        started.unlink()
         flag.unlink()
         subprocess.run(["kill", "-9", str(first)], check=True)
         with pytest.raises(ServiceDied):  # a restart while one waits is an error: what was waited for has died
             supervisor.wait_ready(running, 60)
-        told.touch()
+        started.touch()
         wait_until(flag.exists)
         assert supervisor.pids()["toy"] != first
         assert said == ["toy ended with status -9; restarting it"]

@@ -77,7 +77,7 @@ def test_a_value_in_range_is_let_in(value: object) -> None:
     ],
 )
 def test_a_value_out_of_range_is_answered_with_what_is_allowed(overrides: dict[str, object], text: str) -> None:
-    """At the door, not hours later in a worker."""
+    """At submission, not hours later in a worker."""
     with pytest.raises(InvalidRecipe, match=re.escape(text)):
         KNOWN.find("mnist_cnn").check_recipe("quick", overrides)
 

@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_promotion_keeps_the_previous_stable_loaded() -> None:
-    """The version before stays at hand for a rollback; older ones are let go."""
+    """The previous version stays loaded for a rollback; older ones are unloaded."""
     found = Rollout().promote(1, by="t", reason="r").promote(2, by="t", reason="r").promote(3, by="t", reason="r")
     assert (found.stable, found.keep, found.loaded) == (3, (2,), (2, 3))
 
