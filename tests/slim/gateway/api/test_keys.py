@@ -235,7 +235,7 @@ def test_answers_of_another_model_are_not_there(
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
     assert told == [404, 201]
-    examples = app.extensions["ledger"].feedback.examples(MINE, most=10)
+    examples = app.extensions["ledger"].feedback.examples(MINE, limit=10)
     assert [example.client for example in examples] == ["predictor"]
 
 
