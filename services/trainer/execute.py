@@ -26,7 +26,7 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings,
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := patiently(ledger.claim, job_id, worker):
+    while job := patiently(ledger.claim, job_id, worker, settings.lease_s):
         claimed += 1
         attempt(job, ledger, settings, forks)
     ended = patiently(ledger.job, job_id)
@@ -44,7 +44,7 @@ def attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServ
     except ModelyardError as error:
         fail(job, ledger, str(error))
         return
-    lease = Lease(ledger, job, stop=child.stop)
+    lease = Lease(ledger, job, settings.lease_s, stop=child.stop)
     try:
         with child, lease:
             outcome = child.outcome(Milestones(ledger, job), lease.may_publish)

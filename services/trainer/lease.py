@@ -13,7 +13,8 @@ from modelyard.services.trainer.patience import patiently
 
 log = structlog.get_logger()
 
-RENEW_S = 10.0
+RENEWALS = 6
+"""Within the time that it holds: some may fail."""
 LOOK_S = 1.0
 """Between two looks at whether the job was cancelled, or its time is used up."""
 
@@ -21,9 +22,9 @@ LOOK_S = 1.0
 class Lease:
     """Looks after a job in a thread of its own: training may be silent for minutes and is still alive. A context."""
 
-    def __init__(self, ledger: Ledger, job: Job, stop: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, job: Job, lease_s: float, stop: Callable[[], None]) -> None:
         """``stop`` is called once if the attempt is to end: cancelled, taken over by another worker, or out of time."""
-        self._ledger, self._job, self._stop = ledger, job, stop
+        self._ledger, self._job, self._lease_s, self._stop = ledger, job, lease_s, stop
         self._ends_at = time.monotonic() + job.budget_s - job.spent_s if job.budget_s is not None else None
         self._deciding = threading.Lock()
         self._publishing = False
@@ -62,8 +63,8 @@ class Lease:
                 if self._is_over() or not self._ledger.holds(self._job):
                     self._stop()
                     return
-                if time.monotonic() - renewed_at >= RENEW_S:
-                    self._ledger.renew(self._job)
+                if time.monotonic() - renewed_at >= self._lease_s / RENEWALS:
+                    self._ledger.renew(self._job, self._lease_s)
                     renewed_at = time.monotonic()
             except StorageFailed as error:
                 log.warning("lease not looked after", job=self._job.id, cause=str(error))

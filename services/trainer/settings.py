@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.pipeline.job import Place
 from modelyard.services import broker, gpus
+from modelyard.services.ledger import LEASE_S
 from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
 
@@ -39,6 +40,9 @@ class TrainerSettings(ServiceSettings):
         1000, ge=0, description="Examples that one client may give in any case, whatever share that is."
     )
     heartbeat: Path | None = Field(None, description="File that is touched while it gets on, for health checks.")
+    lease_s: float = Field(
+        LEASE_S, ge=3, description="Seconds after which another worker goes on with a job of which nothing was heard."
+    )
     drain_s: float = Field(60, ge=0, description="Seconds a running job gets to finish after SIGTERM, at most.")
 
     def gpu_count(self) -> int:
