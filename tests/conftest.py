@@ -13,7 +13,10 @@ from sqlalchemy import make_url
 from modelyard.services.ledger import Ledger
 from tests.support.postgres import Postgres, postgres
 
-settings.register_profile("modelyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+for profile, examples in (("quick", 5), ("modelyard", 50), ("fuzz", 2000)):
+    settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
     if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things

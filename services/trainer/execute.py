@@ -23,7 +23,7 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings,
     """
     structlog.contextvars.bind_contextvars(job=job_id)
     claimed = 0
-    while job := call_ledger(ledger.jobs.claim, job_id, worker):
+    while job := call_ledger(ledger.jobs.claim, job_id, worker, settings.lease_s):
         claimed += 1
         run_attempt(job, ledger, settings, forks)
     ended = call_ledger(ledger.jobs.get, job_id)
@@ -41,7 +41,7 @@ def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: Fork
     except ModelyardError as error:
         fail_job(job, ledger, str(error))
         return
-    lease = Lease(ledger, job, stop=child.stop)
+    lease = Lease(ledger, job, settings.lease_s, stop=child.stop)
     try:
         with child, lease:
             outcome = child.await_outcome(ProgressRecorder(ledger, job), lease.may_publish)

@@ -14,11 +14,12 @@ from modelyard.services.ledger import Job, Ledger
 
 log = structlog.get_logger()
 
-RENEW_INTERVAL_S = 10.0
+RENEWALS = 6
+"""Within the time that a lease holds: some may fail."""
 POLL_INTERVAL_S = 1.0
 """Between two checks of whether the job was cancelled, or its time is used up."""
 MAX_RETRY_S = 60.0
-"""As long as a lease: afterwards the job is another worker's anyway."""
+"""As long as a lease is by default: afterwards the job is another worker's anyway."""
 
 call_ledger = Retrying(
     retry=retry_if_exception_type(StorageFailed),
@@ -33,9 +34,9 @@ call_ledger = Retrying(
 class Lease:
     """Renews a job's lease in a thread of its own: training may report nothing for minutes. A context manager."""
 
-    def __init__(self, ledger: Ledger, job: Job, stop: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, job: Job, lease_s: float, stop: Callable[[], None]) -> None:
         """``stop`` is called once if the attempt must end: cancelled, taken over by another worker, or out of time."""
-        self._ledger, self._job, self._stop = ledger, job, stop
+        self._ledger, self._job, self._lease_s, self._stop = ledger, job, lease_s, stop
         self._ends_at = time.monotonic() + job.budget_s - job.spent_s if job.budget_s is not None else None
         self._lock = threading.Lock()
         self._publishing = False
@@ -74,8 +75,8 @@ class Lease:
                 if self._check_budget() or not self._ledger.jobs.is_held(self._job):
                     self._stop()
                     return
-                if time.monotonic() - renewed_at >= RENEW_INTERVAL_S:
-                    self._ledger.jobs.renew(self._job)
+                if time.monotonic() - renewed_at >= self._lease_s / RENEWALS:
+                    self._ledger.jobs.renew(self._job, self._lease_s)
                     renewed_at = time.monotonic()
             except StorageFailed as error:
                 log.warning("lease check failed", job=self._job.id, cause=str(error))

@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
+from modelyard.services.ledger import LEASE_S
 from modelyard.services.settings import HOME, Addresses, ServiceSettings
 
 
@@ -43,6 +44,9 @@ class TrainerSettings(ServiceSettings):
     )
     heartbeat: Path | None = Field(
         None, description="File that is touched while the worker is alive, for health checks."
+    )
+    lease_s: float = Field(
+        LEASE_S, ge=3, description="Seconds without a sign of life after which another worker takes over a job."
     )
     drain_s: float = Field(60, ge=0, description="Maximum seconds for running jobs to finish after SIGTERM.")
 

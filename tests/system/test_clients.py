@@ -3,7 +3,7 @@
 The expected answers are the golden ones: what the trained model said before it was exported.
 """
 
-import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.golden import load_golden, max_difference
 from tests.support import environments
 from tests.support.serving import SOON_S, Served, modelyard_serve
 from tests.support.waiting import wait_until
-from tests.system.conftest import System
+from tests.system.conftest import MADE_S
 
 MODEL, ROWS = "mnist_mlp", 3
+PLACES = (("store", "store"), ("data-dir", "data"), ("work-dir", "work"))
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}
 AVAILABLE = 30
 """``ModelVersionStatus.State`` of get_model_status.proto."""
@@ -47,12 +47,13 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def store(system: System, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The running system's first version, by itself: other tests go on publishing."""
-    found = Store(tmp_path_factory.mktemp("clients") / "store")
-    shutil.copytree(Store(system.home / "store").path(MODEL, 1), found.path(MODEL, 1))
-    change_rollout(found, MODEL, lambda now: now.promote(1, by="test", reason="the only one"))
-    return found
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One version, trained here on what ships with the project."""
+    root = tmp_path_factory.mktemp("clients")
+    places = [f"--{name}={root / folder}" for name, folder in PLACES]
+    command = [sys.executable, "-m", "modelyard.pipeline", MODEL, "--data", "sample", *places]
+    subprocess.run(command, check=True, timeout=MADE_S)
+    return Store(root / "store")
 
 
 @pytest.fixture(scope="module")

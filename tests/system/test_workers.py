@@ -2,21 +2,34 @@
 
 import shutil
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
+import pytest
 
 from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
-from tests.support.serving import SOON_S
-from tests.support.shop import TRAINED_S, Shop, child_of, stand_still, standing_still
+from tests.support.serving import SOON_S, Running
+from tests.support.shop import TRAINED_S, Shop, child_of, opened, stand_still, standing_still
 from tests.support.waiting import wait_until
 
 LONG = {"epochs": 20, "min_steps": 300}
-BUDGET_S = 30.0
+BUDGET_S = 15.0
+SHORT_LEASE_S = 12.0
 ENDED_WITHIN_S = 30.0
 """Of a process that does not hear, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[Shop, Running]]:
+    """A queue and one worker for all tests that do not stop it."""
+    home = tmp_path_factory.mktemp("steady")
+    shutil.copytree(known, home / "store")
+    with opened(home) as shop:
+        yield shop, shop.worker("one")
 
 
 def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
@@ -38,9 +51,9 @@ def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
     return ended
 
 
-def test_a_killed_training_process_goes_on_from_its_last_checkpoint(shop: Shop) -> None:
+def test_a_killed_training_process_goes_on_from_its_last_checkpoint(steady: tuple[Shop, Running]) -> None:
     """SIGKILL in the middle of an epoch: the same worker starts it again; what was done is not done again."""
-    worker = shop.worker("one")
+    shop, worker = steady
     job = shop.submit(**LONG)
     wait_until(lambda: shop.in_epoch(job, 3), TRAINED_S, "the third epoch")
     child_of(worker).send_signal(signal.SIGKILL)
@@ -48,9 +61,9 @@ def test_a_killed_training_process_goes_on_from_its_last_checkpoint(shop: Shop) 
     assert "the training process was ended by SIGKILL (out of memory?)" in shop.said(job)
 
 
-def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(shop: Shop) -> None:
+def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(steady: tuple[Shop, Running]) -> None:
     """Three attempts, then FAILED with the reason; the worker takes the next job."""
-    worker = shop.worker("one")
+    shop, worker = steady
     job, dead = shop.submit(**LONG), 0
     for _ in range(3):
         child = child_of(worker, other_than=dead)
@@ -94,7 +107,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_job_end_and_waits_no_longer(shop
 
 def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: Shop) -> None:
     """SIGKILL of all its processes, as when a machine is lost: another one goes on, and it is published once."""
-    first = shop.worker("first")
+    first = shop.worker("first", MODELYARD_LEASE_S=str(SHORT_LEASE_S))
     job = shop.submit(**LONG)
     wait_until(lambda: shop.in_epoch(job, 3), TRAINED_S, "the third epoch")
     stand_still(child_of(first))  # it must not end before there is another worker
@@ -102,7 +115,7 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
     for process in [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # without its parent it may end by itself
             process.kill()
-    wait_until(lambda: shop.job(job).attempts == 2, LEASE_S + SOON_S, "the second worker")
+    wait_until(lambda: shop.job(job).attempts == 2, SHORT_LEASE_S + SOON_S, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
 
 
@@ -131,9 +144,9 @@ def put_version(shop: Shop, model: str, of: Job) -> None:
     (store.path(model, 2) / FILE).write_text(manifest.model_dump_json())
 
 
-def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> None:
+def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(steady: tuple[Shop, Running]) -> None:
     """The budget counts from the start, over all attempts; a process that does not hear is gone soon after."""
-    worker = shop.worker("one")
+    shop, worker = steady
     job = shop.submit(budget_s=BUDGET_S, **LONG)
     child = child_of(worker)
     wait_until(lambda: shop.left(job) or shop.job(job).finished_at, TRAINED_S, "a folder of its own")
@@ -141,7 +154,7 @@ def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(shop: Shop) -> N
         child.suspend()  # as if it hung in native code
     ended = shop.ended(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 1)
-    assert ended.result["reason"] == "timeout: its time budget of 30 s is used up"
+    assert ended.result["reason"] == "timeout: its time budget of 15 s is used up"
     assert ended.started_at
     assert ended.finished_at
     assert BUDGET_S <= (ended.finished_at - ended.started_at).total_seconds() < BUDGET_S + ENDED_WITHIN_S
@@ -166,9 +179,9 @@ def test_urgent_jobs_start_before_those_that_waited_longer(shop: Shop) -> None:
         shop.ledger.jobs.cancel(job.id, "the test")
 
 
-def test_a_job_is_trained_on_the_backend_of_its_recipe(shop: Shop) -> None:
+def test_a_job_is_trained_on_the_backend_of_its_recipe(steady: tuple[Shop, Running]) -> None:
     """One worker trains on either, one job after the other; each version says on which."""
-    shop.worker("one")
+    shop, _ = steady
     asked = ("jax", "tensorflow")
     ended = [shop.ended(job) for job in [shop.submit("neuron", backend=name) for name in asked]]
     versions = [job.result["version"] for job in ended]
@@ -176,9 +189,9 @@ def test_a_job_is_trained_on_the_backend_of_its_recipe(shop: Shop) -> None:
     assert [(one.backend, one.device) for one in found] == [(name, "cpu") for name in asked]
 
 
-def test_too_few_devices_fail_a_job_with_the_reason(shop: Shop) -> None:
+def test_too_few_devices_fail_a_job_with_the_reason(steady: tuple[Shop, Running]) -> None:
     """Before it trains: here it was put into the queue of a worker that has no GPU."""
-    shop.worker("one")
+    shop, _ = steady
     ended = shop.ended(shop.submit("neuron", devices=2))
     assert ended.state is State.FAILED
     assert ended.result["reason"].startswith("recipe key 'devices': expected 2 GPUs, but tensorflow sees cpu:0")

@@ -51,7 +51,7 @@ words = st.sampled_from(
 any_text = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.lists(words, max_size=40).map(" ".join))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(st.one_of(any_text, st.lists(words, max_size=40).map("".join)), min_size=1, max_size=4))
 def test_graph_and_python_agree_on_any_text(texts: list[str]) -> None:
     """Ids and their padding are equal for every batch of Unicode texts."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.models.errors import ModelyardError
@@ -89,7 +89,7 @@ def fits(array: np.ndarray[Any, Any], version: Interface, signature: str, name: 
 
 
 @pytest.mark.parametrize("model", [DIGITS, REVIEWS, HALF_PLUS])
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2 * settings.default.max_examples)
 @given(bodies, content_types)
 def test_any_body_is_understood_or_refused(model: str, body: bytes, content_type: str) -> None:
     """Never any other exception; what is let through has the type and shape that the manifest promises the model."""
@@ -128,7 +128,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3 * settings.default.max_examples)
 @given(spec=st.sampled_from(FOREIGN), body=st.dictionaries(keys, values), rows=st.booleans())
 def test_any_body_for_any_saved_model_is_understood_or_refused(
     count: int, spec: TensorSpec, body: dict[str, Any], rows: bool
@@ -147,7 +147,6 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
             assert array.dtype == (object if named[name].dtype == "string" else named[name].dtype)
 
 
-@settings(deadline=None)
 @given(tables)
 def test_any_table_is_understood_or_refused(body: bytes) -> None:
     """What is let through is finite numbers."""
@@ -157,7 +156,6 @@ def test_any_table_is_understood_or_refused(body: bytes) -> None:
         assert (found.shape[1], bool(np.isfinite(found).all())) == (2, True)
 
 
-@settings(deadline=None)
 @given(forms)
 def test_any_form_is_understood_or_refused(body: bytes) -> None:
     """At most so many files, of no more bytes than arrived."""
@@ -167,7 +165,6 @@ def test_any_form_is_understood_or_refused(body: bytes) -> None:
         assert sum(len(upload.content) for upload in found) <= len(body)
 
 
-@settings(deadline=None)
 @given(examples)
 def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
     """As many as came."""
@@ -178,7 +175,6 @@ def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("model", [REVIEWS, HALF_PLUS])
-@settings(deadline=None)
 @given(line_bodies)
 def test_any_line_is_understood_or_refused_alone(model: str, contents: list[bytes]) -> None:
     """Each has a row or an error, whatever stands in the others."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -49,7 +49,7 @@ def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
     return TensorSpec(name="a", dtype=name, shape=(None,) * array.ndim)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(tensors(), st.integers(0, 3))
 def test_binary_tensors_come_back_as_they_went(array: np.ndarray[Any, Any], offset: int) -> None:
     """Every type and shape, wherever in the body they begin."""
@@ -59,7 +59,7 @@ def test_binary_tensors_come_back_as_they_went(array: np.ndarray[Any, Any], offs
     assert found.tolist() == array.tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(tensors().filter(lambda array: array.dtype not in (np.float16, object)))
 def test_json_tensors_come_back_as_they_went(array: np.ndarray[Any, Any]) -> None:
     """To the last digit, flat and nested."""
@@ -79,7 +79,6 @@ def test_numbers_are_not_copied() -> None:
     assert np.shares_memory(binary.to_binary(array), array)
 
 
-@settings(max_examples=50, deadline=None)
 @given(arrays_of.arrays(np.float32, (2, 28, 28, 1), elements={"allow_nan": False, "allow_infinity": False}), st.data())
 def test_both_ways_to_read_json_agree(images: np.ndarray[Any, Any], data: st.DataObject) -> None:
     """The faster way for large bodies, and the usual one: the same numbers, flat or nested, in any order of fields."""
@@ -142,7 +141,7 @@ def outcome(head: bytes, tail: bytes, length: str | None, interface: Interface) 
 
 
 @pytest.mark.parametrize("model", [DIGITS, REVIEWS, HALF_PLUS])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.one_of(bodies.map(orjson.dumps), st.binary(max_size=40)), st.binary(max_size=40), lengths)
 def test_any_body_is_understood_or_refused(model: str, head: bytes, tail: bytes, length: str | None) -> None:
     """Never any other exception; what is let through has the type and shape that the model takes."""
