@@ -44,7 +44,7 @@ def remove_version(store: Store, model: str, version: int, by: str, reason: str)
     with store.lock(f"promote-{model}"):  # no other process gives it a role meanwhile
         record = store.manifest(model, version).model_dump_json(indent=1)
         if version == store.versions(model)[-1]:
-            raise InvalidChange(f"version {version} is the newest of {model}: its number must not be given again")
+            raise InvalidChange(f"version {version} is the newest of {model}: its number must not be used again")
         change_rollout(store, model, lambda now: now.remove(version, by=by, reason=reason))
         records = store.folder(model) / RECORDS
         records.mkdir(exist_ok=True)

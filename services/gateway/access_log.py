@@ -1,4 +1,4 @@
-"""What every request gets: an id, its headers, its metrics and one line in the log. Bodies are never logged."""
+"""Request ids, common headers, metrics and one log line for every request. Bodies are never logged."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SECURITY_HEADERS = [
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
 ]
-"""On every response: nothing of it is a page, is cached, or tells another site where a reader came from."""
+"""On every response: it is no page, is not cached, and sends no referrer to another site."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 SET_BY_VIEWS = frozenset({"cache-control", "content-security-policy"})

@@ -118,12 +118,12 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
 def obstacles(predictor: Predictor) -> list[str]:
     """Why no prediction can be answered; empty if at least one model's stable version can."""
     found = []
-    for model in predictor.models():
+    for model in predictor.list_models():
         try:
-            interface = predictor.interface(Servable(model))
+            interface = predictor.wait_for_interface(Servable(model))
             if predictor.is_ready(interface):
                 return []
-            state = predictor.states(model).get(interface.version, "not loaded")
+            state = predictor.get_states(model).get(interface.version, "not loaded")
             found.append(f"{model} version {interface.version} is {state}")
         except ServableNotFound as error:
             found.append(str(error))

@@ -123,7 +123,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         states = find_states(predictor, model, versions)
         return ModelRecord(
             name=model,
-            rollout=RolloutState.model_validate(predictor.rollout(model)),
+            rollout=RolloutState.model_validate(predictor.get_rollout(model)),
             versions=[read_version(store, model, number, states[number]) for number in versions],
         )
 
@@ -133,7 +133,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
 def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
-        found = predictor.states(model)
+        found = predictor.get_states(model)
     except ServingFailed:
         return dict.fromkeys(versions, UNKNOWN)
     return {number: found.get(number, NOT_LOADED) for number in versions}
@@ -141,7 +141,7 @@ def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> 
 
 def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | DamagedModel:
     """A model by its stable version, or by its newest one where none is stable."""
-    stable = predictor.rollout(model).stable
+    stable = predictor.get_rollout(model).stable
     try:
         manifest = store.manifest(model, stable or store.versions(model)[-1])
     except CorruptData as error:

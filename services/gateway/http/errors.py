@@ -21,7 +21,7 @@ SHOWN_CHARS = 200
 
 
 class InvalidRequest(ModelyardError):
-    """The request cannot be understood, or does not fit the model."""
+    """The request is malformed, or does not fit the model."""
 
     status = 400
 
@@ -82,7 +82,7 @@ def describe_error(error: ModelyardError) -> tuple[int, str, HeaderList]:
 
 
 def render_error(error: Exception, request_id: str) -> tuple[int, HeaderList, bytes]:
-    """Status, headers and body of any error. Of a mistake of ours the client gets an id, the log gets the traceback."""
+    """Status, headers and body of any error. Of an unexpected one the client gets an id, the log gets the traceback."""
     if isinstance(error, ModelyardError):
         status, text, headers = describe_error(error)
     else:

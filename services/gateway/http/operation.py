@@ -52,7 +52,7 @@ class Operation:
     """Beside those that any request can have."""
     versioned: bool = False
     """Whether the response says which version it is of."""
-    located: bool = False
+    has_location: bool = False
     """Whether the response says where what was accepted is."""
 
 
@@ -101,19 +101,19 @@ def json_view(
 
         operation = Operation(
             summary=(function.__doc__ or "").partition("\n")[0],
-            answers={getattr(kind, "http_status", status): {JSON: kind} for kind in kinds_of(function)},
+            answers={getattr(kind, "http_status", status): {JSON: kind} for kind in list_response_classes(function)},
             takes={JSON: takes} if takes else {},
             body_required=not empty_body,
             parameters=((CONTENT_ENCODING,) if takes else ()) + parameters,
             errors=((415,) if takes else ()) + errors,
-            located=bool(location),
+            has_location=bool(location),
         )
         return describe(operation)(view)
 
     return wrap
 
 
-def kinds_of(function: Callable[..., BaseModel]) -> Iterator[type[BaseModel]]:
+def list_response_classes(function: Callable[..., BaseModel]) -> Iterator[type[BaseModel]]:
     """Classes of the bodies that a function returns."""
     returned = function.__annotations__["return"]
     yield from get_args(returned) if isinstance(returned, types.UnionType) else (returned,)

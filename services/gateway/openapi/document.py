@@ -181,7 +181,7 @@ def security_of(endpoint: str) -> dict[str, Any]:
 def responses_of(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     """By status: the answers, and the errors, which all have one form."""
     headers = ["X-Request-Id", *(("X-Model-Version", "X-Model-Data") if operation.versioned else ())]
-    headers += ["Location"] if operation.located else []
+    headers += ["Location"] if operation.has_location else []
     found: dict[int, Any] = {
         status: {"$ref": f"#/components/responses/Error{status}"} for status in (*COMMON_ERRORS, *operation.errors)
     }

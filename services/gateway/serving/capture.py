@@ -44,7 +44,7 @@ class Capture:
         self._pruned_at = 0.0
 
     def sample(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
-        """Captures a request's rows, if its model is one of those and it is drawn."""
+        """Captures a request's rows, if its model is captured and the request is in the sample."""
         if interface.model not in self.models or random.random() >= self._settings.capture_rate:
             return
         for row in captured_rows(request_id, interface, inputs, outputs):

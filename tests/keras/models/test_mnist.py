@@ -105,7 +105,7 @@ def test_checksum_is_that_of_an_idx_file() -> None:
     from hashlib import md5
 
     content = b"\0\0\x08\x02" + b"\0\0\0\x01" + b"\0\0\0\x03" + b"\x07\x08\x09"
-    assert mnist.idx_md5(np.array([[7, 8, 9]], np.uint8)) == md5(content).hexdigest()
+    assert mnist.hash_idx(np.array([[7, 8, 9]], np.uint8)) == md5(content).hexdigest()
 
 
 @real
@@ -158,10 +158,10 @@ def test_sample_is_drawn_like_mnist(sample: Splits) -> None:
 
 def test_enlarging_keeps_what_is_even_and_what_is_symmetric() -> None:
     """The resize invents neither a gradient nor an offset."""
-    even = mnist.like_mnist(np.full((1, 8, 8), 16.0))[0, 4:24, 4:24]
+    even = mnist.resize_like_mnist(np.full((1, 8, 8), 16.0))[0, 4:24, 4:24]
     assert (even == 255).all()
     ramp = np.tile(np.arange(8.0), (1, 8, 1))
-    forth, back = mnist.like_mnist(ramp)[0], mnist.like_mnist(ramp[..., ::-1])[0]
+    forth, back = mnist.resize_like_mnist(ramp)[0], mnist.resize_like_mnist(ramp[..., ::-1])[0]
     np.testing.assert_array_equal(forth, back[:, ::-1])
 
 
