@@ -127,7 +127,7 @@ def main() -> None:
     check_port(settings)
     share_memory_arena()
     raise_file_limit()
-    log.info("starting", **settings.shown())
+    log.info("starting", **settings.mask_secrets())
     uvloop.run(Lifecycle(settings).run())
 
 

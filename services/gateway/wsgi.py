@@ -75,7 +75,7 @@ def create_app(
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger))
     app.register_blueprint(health.routes(predictor, metrics, ledger, reasons))
-    app.register_blueprint(jobs.routes(store, ledger, queue_of(settings), Streams(loop, draining)))
+    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(openapi.routes())
@@ -93,14 +93,14 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) ->
     return Guard(KeyCache(ledger, settings.key_bytes), metrics, public_docs=settings.public_docs)
 
 
-def queue_of(settings: GatewaySettings) -> "Callable[[], Celery]":
+def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
     def queue() -> "Celery":
-        from modelyard.services.broker import sender  # loads Celery
+        from modelyard.services.broker import make_sender  # loads Celery
 
-        return sender(settings.broker)
+        return make_sender(settings.broker)
 
     return queue
 

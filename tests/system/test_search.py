@@ -18,7 +18,7 @@ from modelyard.services.ledger.searches import (
     Searches,
 )
 from modelyard.services.scheduler.searches import SearchSteps
-from modelyard.services.searches import SearchRequest, plan
+from modelyard.services.searches import SearchRequest, make_plan
 from tests.support.serving import running
 from tests.support.shop import TRAINED_S, Shop
 from tests.support.waiting import wait_until
@@ -44,12 +44,12 @@ def searcher(shop: Shop) -> SearchSteps:
 
 def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
     asked = SearchRequest(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
-    return searches.add(SEARCH, "neuron", "test", plan(asked, known(shop)).model_dump(mode="json"))
+    return searches.add(SEARCH, "neuron", "test", make_plan(asked, known(shop)).model_dump(mode="json"))
 
 
 def end_all(shop: Shop, result: dict[str, Any]) -> None:
     """Every job that waits ends with this, as a worker would have it."""
-    for job in shop.ledger.jobs.queued():
+    for job in shop.ledger.jobs.list_queued():
         claimed = shop.ledger.jobs.claim(job.id, "w")
         assert claimed
         assert shop.ledger.jobs.begin_publishing(claimed)
@@ -138,5 +138,5 @@ def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that
     """The step that comes too late takes its jobs back."""
     search = ask(shop, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
-    searcher.step(search, plan(SearchRequest.model_validate(search.plan["asked"]), known(shop)))
+    searcher.step(search, make_plan(SearchRequest.model_validate(search.plan["asked"]), known(shop)))
     assert {job.state for job in shop.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

@@ -1,4 +1,4 @@
-"""What there is: models and versions in the store, and their state in the model server."""
+"""Models and versions in the store, and their state in the model server."""
 
 from datetime import datetime
 
@@ -19,11 +19,11 @@ from modelyard.services.gateway.serving.predictor import Predictor
 UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
 NOT_LOADED = "not loaded"
-"""State of a version that the model server has never heard of; the others are TensorFlow Serving's."""
+"""State of a version that the model server does not know; the others are TensorFlow Serving's."""
 
 
 class Metric(Body):
-    """The number that the gate judged by, on the test split."""
+    """The gate's metric on the test split."""
 
     name: str
     value: float
@@ -100,7 +100,7 @@ class ModelRecord(Body):
 
 
 def routes(store: Store, predictor: Predictor) -> Blueprint:
-    """``/api/models``, which knows where versions came from."""
+    """The views of ``/api/models``."""
     views = Blueprint("models", __name__)
 
     @views.get("/api/models")
@@ -109,7 +109,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         """Models by their stable version."""
         principal = current_principal()
         known = principal.catalog(read_catalog(store.root))
-        visible = [model for model in store.models() if principal.sees(model) and store.versions(model)]
+        visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],

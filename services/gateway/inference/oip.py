@@ -84,7 +84,7 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
         ready_only = oip_models.wants_ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
-        visible = [model for model in predictor.list_models() if current_principal().sees(model)]
+        visible = [model for model in predictor.list_models() if current_principal().can_see(model)]
         return oip_models.list_versions(predictor, visible, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")

@@ -17,10 +17,10 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.services.experiment_counts import BOUNDS_S, Role, bucket_name
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.ledger import Ledger
-from modelyard.services.trials import BOUNDS_S, Role, bucket
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class CanaryCounts:
                 self.count(key, answers=1, errors=1)
             raise
         took_s = time.perf_counter() - started
-        self.count(key, answers=1, **{bucket(bisect.bisect_left(BOUNDS_S, took_s)): 1})
+        self.count(key, answers=1, **{bucket_name(bisect.bisect_left(BOUNDS_S, took_s)): 1})
         return result
 
     def count(self, key: CountKey, **amounts: float) -> None:
@@ -86,7 +86,7 @@ class CanaryCounts:
             self._changed.clear()
         try:
             for key, counts in changed.items():
-                self._ledger.observations.put(*key, self._gateway, counts)
+                self._ledger.observations.put_counts(*key, self._gateway, counts)
         except StorageFailed as error:
             log.warning("observations not written; retried later", cause=str(error))
             with self._lock:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.engine import open_engine
-from modelyard.services.ledger.sql.postgresql import Connection, patient
+from modelyard.services.ledger.sql.postgresql import Connection, extended_timeouts
 from tests.support.postgres import Postgres
 
 HANGS = "no answer within 0.5 s"
@@ -31,7 +31,7 @@ def hurried(transaction: Transaction) -> Connection:
     """Its connection, which from now on does not wait as long as others do."""
     found = transaction.connection.driver_connection
     assert isinstance(found, Connection)
-    found.answer_s = 0.5
+    found.response_timeout_s = 0.5
     return found
 
 
@@ -73,7 +73,7 @@ def test_who_migrates_may_take_longer(postgres_server: Postgres) -> None:
     engine = open_engine(postgres_server.new_database())
     with engine.connect() as connection:
         hurried(connection)
-        with connection.begin(), patient(connection, 120):
+        with connection.begin(), extended_timeouts(connection, 120):
             connection.execute(SLOW)
         with pytest.raises(OperationalError, match=HANGS), connection.begin():
             connection.execute(SLOW)

@@ -47,7 +47,7 @@ def queue() -> Celery:
 
 @pytest.fixture
 def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.MonkeyPatch) -> FirstVersions:
-    monkeypatch.setattr(broker, "require", lambda _: None)  # the broker in memory knows no PING
+    monkeypatch.setattr(broker, "require_broker", lambda _: None)  # the broker in memory knows no PING
     return FirstVersions(store, ledger, queue, [HALF_PLUS])
 
 
@@ -58,30 +58,30 @@ def asked(ledger: Ledger) -> list[tuple[str, str, State]]:
 def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Ledger) -> None:
     """However often it is looked at."""
     for _ in range(3):
-        first.ask_all()
+        first.submit_missing()
     assert asked(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
 def test_two_schedulers_ask_once(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
     """Whoever asks second gets the first one's job, even after that has begun and ended."""
-    first.ask_all()
+    first.submit_missing()
     (job,) = ledger.jobs.find()
     ledger.jobs.cancel(job.id, "somebody")
-    FirstVersions(store, ledger, queue, [HALF_PLUS]).ask_all()
+    FirstVersions(store, ledger, queue, [HALF_PLUS]).submit_missing()
     assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
 
 def test_a_model_that_answers_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
     """Also after a restart with an empty ledger."""
     publish(store, HALF_PLUS)
-    first.ask_all()
+    first.submit_missing()
     assert asked(ledger) == []
 
 
 def test_a_job_that_somebody_asked_for_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
     """Theirs is on its way."""
     theirs = jobs.submit(ledger, queue, JobRequest(model=HALF_PLUS), "somebody")
-    first.ask_all()
+    first.submit_missing()
     assert [job.id for job in ledger.jobs.find()] == [theirs.id]
 
 
@@ -94,10 +94,10 @@ def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
     catalogue.unlink()
     if written:
         catalogue.write_text(written.model_dump_json())
-    first.ask_all()
+    first.submit_missing()
     assert asked(ledger) == []
     catalogue.write_text(known(HALF_PLUS).model_dump_json())
-    first.ask_all()
+    first.submit_missing()
     assert len(asked(ledger)) == 1
 
 
@@ -106,6 +106,6 @@ def test_what_lasts_is_said_once(first: FirstVersions, store: Store) -> None:
     (store.root / FILE).unlink()
     with structlog.testing.capture_logs() as lines:
         for _ in range(2):
-            first.ask_all()
+            first.submit_missing()
     waits = "waits: no trainer has announced its models yet; try again in a few seconds"
     assert [line["state"] for line in lines] == [waits]
