@@ -57,51 +57,51 @@ class Plan(BaseModel):
 
     def job(self, rung: int, trial: int) -> JobRequest:
         """The job of a trial. Only the last rung publishes; the others measure on the validation split."""
-        asked, now = self.asked, self.rungs[rung]
+        request, now = self.asked, self.rungs[rung]
         last = rung == len(self.rungs) - 1
         return JobRequest(
-            **asked.model_dump(include=set(TrainOptions.model_fields) - {"overrides"}),
-            model=asked.model,
-            overrides={**asked.overrides, **self.values[trial], "epochs": now.epochs, "min_steps": now.min_steps},
-            rollout=("stable" if asked.promote_best else "manual") if last else "none",
+            **request.model_dump(include=set(TrainOptions.model_fields) - {"overrides"}),
+            model=request.model,
+            overrides={**request.overrides, **self.values[trial], "epochs": now.epochs, "min_steps": now.min_steps},
+            rollout=("stable" if request.promote_best else "manual") if last else "none",
         )
 
 
-def make_plan(asked: SearchRequest, trainable: TrainableModel) -> Plan:
+def make_plan(request: SearchRequest, trainable: TrainableModel) -> Plan:
     """Draws values and plans rungs.
 
     Raises:
         InvalidRecipe: the model declares no ranges, a key has none, or a trial is none that its recipe takes.
     """
-    trainable.check_recipe(asked.recipe, asked.overrides)
-    keys = choose_keys(asked, trainable)
-    values = sample_values({key: trainable.search[key] for key in keys}, asked.trials, asked.seed)
-    found = Plan(asked=asked, metric=trainable.metric, values=values, rungs=plan_rungs(asked, trainable))
-    for trial in range(asked.trials):
-        trainable.check_recipe(asked.recipe, found.job(len(found.rungs) - 1, trial).overrides)
+    trainable.check_recipe(request.recipe, request.overrides)
+    keys = choose_keys(request, trainable)
+    values = sample_values({key: trainable.search[key] for key in keys}, request.trials, request.seed)
+    found = Plan(asked=request, metric=trainable.metric, values=values, rungs=plan_rungs(request, trainable))
+    for trial in range(request.trials):
+        trainable.check_recipe(request.recipe, found.job(len(found.rungs) - 1, trial).overrides)
     return found
 
 
-def choose_keys(asked: SearchRequest, trainable: TrainableModel) -> list[str]:
+def choose_keys(request: SearchRequest, trainable: TrainableModel) -> list[str]:
     """Recipe keys to search: those with a range that no override fixes."""
     if not trainable.search:
         raise InvalidRecipe(f"{trainable.name} cannot be searched: it declares no ranges")
-    for key in asked.keys or ():
+    for key in request.keys or ():
         if key not in trainable.search:
             raise InvalidRecipe(f"field 'keys': {describe_unknown('search key', key, trainable.search)}")
-    found = sorted(set(asked.keys or trainable.search) - set(asked.overrides))
+    found = sorted(set(request.keys or trainable.search) - set(request.overrides))
     if not found:
         raise InvalidRecipe(f"field 'overrides': nothing is left to search; there are {', '.join(trainable.search)}")
     return found
 
 
-def plan_rungs(asked: SearchRequest, trainable: TrainableModel) -> tuple[Rung, ...]:
+def plan_rungs(request: SearchRequest, trainable: TrainableModel) -> tuple[Rung, ...]:
     """From all trials down to one, which gets what the recipe says, or one epoch for the first rung if that is more."""
-    sizes = [asked.trials]
+    sizes = [request.trials]
     while sizes[-1] > 1:
         sizes.append(max(1, sizes[-1] // KEEP_ONE_IN))
     shares = [KEEP_ONE_IN**rung for rung in range(len(sizes))]
-    epochs, steps = (read_number(trainable, asked, key) for key in ("epochs", "min_steps"))
+    epochs, steps = (read_number(trainable, request, key) for key in ("epochs", "min_steps"))
     first = max(1, epochs // shares[-1])
     return tuple(
         Rung(trials=size, epochs=first * share, min_steps=max(1, steps * share // shares[-1]))
@@ -109,9 +109,9 @@ def plan_rungs(asked: SearchRequest, trainable: TrainableModel) -> tuple[Rung, .
     )
 
 
-def read_number(trainable: TrainableModel, asked: SearchRequest, key: str) -> int:
+def read_number(trainable: TrainableModel, request: SearchRequest, key: str) -> int:
     """A number of the recipe, which may be text from a command line; 1 without one."""
-    return int(float(trainable.recipe_value(asked.recipe, asked.overrides, key) or 1))
+    return int(float(trainable.recipe_value(request.recipe, request.overrides, key) or 1))
 
 
 def read_metric(plan: Plan, result: Mapping[str, Any]) -> float | None:

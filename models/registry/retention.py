@@ -61,9 +61,9 @@ def clear_trash(store: Store, model: str) -> None:
 
 def read_record(store: Store, model: str, version: int) -> manifests.Manifest:
     """The manifest of a version, also of a deleted one. Raises ``UnknownName`` or ``CorruptData``."""
-    kept = store.folder(model) / RECORDS / f"{version}.json"
-    if kept.exists():
-        return manifests.Manifest.model_validate_json(kept.read_bytes())
+    record = store.folder(model) / RECORDS / f"{version}.json"
+    if record.exists():
+        return manifests.Manifest.model_validate_json(record.read_bytes())
     return store.manifest(model, version)
 
 

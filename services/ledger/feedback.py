@@ -69,7 +69,7 @@ class Feedback:
             for _ in range(MAX_TRIES):
                 known = set(session.scalars(select(CapturedRow.request_id).where(CapturedRow.request_id.in_(ids))))
                 if insert_if_absent(session, *(_row(answer) for answer in answers if answer.request_id not in known)):
-                    return  # else another gateway has just kept one of them
+                    return  # else another gateway has just stored one of them
 
     def prune(self, older_than: datetime, max_bytes: int) -> None:
         """Deletes predictions that are too old, and the oldest beyond a size, together with their feedback."""

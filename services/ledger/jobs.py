@@ -275,7 +275,7 @@ def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
 
 
 def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
-    """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
+    """Stores a submission's key with its job; returns the earlier row if the key exists."""
     moment = datetime.now(UTC)
     session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_LIFETIME))
     row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from modelyard.models.registry.rollout import Canary
 from modelyard.services.experiment_counts import BOUNDS_S, bucket_name
-from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, combine_evidence, update_evidence
 
 HARM = 0.01
 """Chance that one comparison rolls back a canary that is no worse than it allows, however long it runs."""
@@ -86,7 +86,7 @@ class Experiment(BaseModel):
 
     def weights(self) -> dict[str, float]:
         """The evidence of each comparison."""
-        return {name: weight(self.logs.get(name, ())) for name in RATIOS}
+        return {name: combine_evidence(self.logs.get(name, ())) for name in RATIOS}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def update_experiment(experiment: Experiment, stable: Sums, canary: Sums) -> Exp
     for name, total in count_blocks(stable, canary, experiment.slow).items():
         block = Block(*(now - before for now, before in zip(total, seen.get(name, NOTHING), strict=True)))
         if block.stable and block.canary:
-            seen[name], logs[name] = total, update(logs.get(name, ()), block, *RATIOS[name])
+            seen[name], logs[name] = total, update_evidence(logs.get(name, ()), block, *RATIOS[name])
     slow = experiment.slow
     if slow is None and sum(stable.within) >= MIN_STABLE_ANSWERS:
         # For later counts: a bound may not be chosen by the data that it is applied to.

@@ -57,8 +57,8 @@ def measure_drift(store: Store, ledger: Ledger, model: str) -> None:
     answers = ledger.feedback.list_newest_predictions(model, stable, NEWEST)
     found = measure_shifts(known, answers, store.manifest(model, stable))
     if found:
-        said = {name: vars(moved) for name, moved in found.items()}
-        ledger.observations.put_drift(Drift(model, stable, len(answers), said, datetime.now(UTC)))
+        shifts = {name: vars(shift) for name, shift in found.items()}
+        ledger.observations.put_drift(Drift(model, stable, len(answers), shifts, datetime.now(UTC)))
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def measure_shifts(
 def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float]]:
     """Values by the name of their histogram."""
     found: dict[str, list[float]] = {}
-    said = "answer value" if manifest.task == "regression" else "answer class"
+    name = "answer value" if manifest.task == "regression" else "answer class"
     for answer in answers:
-        found.setdefault(said, []).append(answer.predicted)
+        found.setdefault(name, []).append(answer.predicted)
         if answer.score is not None:
             found.setdefault("answer score", []).append(answer.score)
         for name, value in extract_features(decode_input(answer, manifest)).items():

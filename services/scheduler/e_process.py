@@ -34,7 +34,7 @@ class Block(NamedTuple):
     canary_bad: int
 
 
-def update(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[float]) -> tuple[float, ...]:
+def update_evidence(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[float]) -> tuple[float, ...]:
     """Logarithms of the evidence for each alternative, after another block.
 
     Args:
@@ -54,7 +54,7 @@ def update(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[fl
     return tuple(found)
 
 
-def weight(logs: Sequence[float]) -> float:
+def combine_evidence(logs: Sequence[float]) -> float:
     """The evidence against the null hypothesis: the mean over alternatives; 1 says nothing. At most 1e300."""
     if not logs:
         return 1.0

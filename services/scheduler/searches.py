@@ -54,7 +54,7 @@ class SearchSteps:
         if not all(job.finished_at for _, job in ended):
             return
         if len(search.rungs) == len(plan.rungs):
-            self._end(search, *verdict(plan, *ended[0]))
+            self._end(search, *read_outcome(plan, *ended[0]))
         elif best := choose_survivors(plan, len(search.rungs), ended):
             self._begin(search, plan, best)
         else:
@@ -94,7 +94,7 @@ def choose_survivors(plan: Plan, rung: int, ended: Sequence[tuple[int, Job]]) ->
     return ranked[: plan.rungs[rung].trials]
 
 
-def verdict(plan: Plan, trial: int, job: Job) -> tuple[str, str]:
+def read_outcome(plan: Plan, trial: int, job: Job) -> tuple[str, str]:
     """State and reason of a search whose last job has ended."""
     if (version := job.result.get("version")) is None:
         return FAILED, f"trial {trial} was the best, and its last job has {job.state}: {job.result.get('reason')}"

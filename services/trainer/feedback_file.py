@@ -20,8 +20,8 @@ def write_feedback(job: Job, ledger: Ledger, settings: TrainerSettings, folder: 
     """
     examples = ledger.feedback.list_examples(job.model, MAX_EXAMPLES, until=job.created_at)
     file = folder / "feedback.jsonl"
-    kept = limit_shares(examples, settings.feedback_share, settings.feedback_free)
-    file.write_bytes(b"\n".join(map(encode_example, kept)))
+    limited = limit_shares(examples, settings.feedback_share, settings.feedback_free)
+    file.write_bytes(b"\n".join(map(encode_example, limited)))
     return file
 
 

@@ -63,7 +63,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view(status=201, errors=(404, 409))
     def record_feedback(body: FeedbackRequest) -> FeedbackResponse:
         """Send the truth about a captured prediction."""
-        answer = ledger.feedback.get_prediction(body.request_id, body.row, current_principal().scope)
+        answer = ledger.feedback.get_prediction(body.request_id, body.row, current_principal().visible_models)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
@@ -74,7 +74,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view(errors=(404,))
     def get_origin(request_id: str) -> PredictionOrigin:
         """Read which version made a captured prediction, and the data that it was trained on."""
-        answer = ledger.feedback.get_prediction(request_id[:MAX_ID], models=current_principal().scope)
+        answer = ledger.feedback.get_prediction(request_id[:MAX_ID], models=current_principal().visible_models)
         manifest = store.manifest(answer.model, answer.version)
         return PredictionOrigin(
             request_id=request_id,

@@ -68,8 +68,8 @@ class Readiness:
             return ["shutting down"]
         if self._guard and self._guard.key_cache.is_unread:
             return ["API keys have not been read from the ledger yet"]
-        found, caller = find_obstacles(self._predictor), current_principal()
-        if found and (caller.scope is not None or not caller.may(Permission.READ_MODELS)):
+        found, principal = find_obstacles(self._predictor), current_principal()
+        if found and (principal.visible_models is not None or not principal.may(Permission.READ_MODELS)):
             return ["shown with an API key for all models"]
         return found
 

@@ -83,7 +83,7 @@ class Streams:
                 client.close(abort=False)
 
     def _messages(self, poll: Poll, after: int) -> Iterator[bytes]:
-        """Until the job has ended; an empty one after each poll, for whoever wants to stop."""
+        """Messages until the job has ended; an empty one after each poll, so that the stream can be closed."""
         sent: Mapping[str, Any] = {}
         sent_at = time.monotonic()
         while True:

@@ -117,7 +117,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         """Jobs, the newest first."""
         filters = parse_filters(request.args)
         limit = filters["limit"]
-        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().scope)
+        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().visible_models)
         page = [job_response(job) for job in jobs[:limit]]
         return JobPage.model_construct(jobs=page, next=page[-1].id if len(jobs) > limit else None)
 
@@ -125,7 +125,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @json_view(errors=(404,))
     def get_job(job_id: str) -> JobWithEvents:
         """A job and its events."""
-        job = job_response(ledger.jobs.get(job_id, current_principal().scope))
+        job = job_response(ledger.jobs.get(job_id, current_principal().visible_models))
         events = [JobEvent.model_validate(event) for event in ledger.jobs.list_events(job_id)]
         return JobWithEvents.model_construct(**vars(job), events=events)
 
@@ -142,7 +142,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         principal = current_principal()
 
         def poll(after: int) -> tuple[Job, Sequence[Event]]:
-            return ledger.jobs.get(job_id, principal.scope), ledger.jobs.list_events(job_id, after)
+            return ledger.jobs.get(job_id, principal.visible_models), ledger.jobs.list_events(job_id, after)
 
         after = parse_event_id(request.headers.get(LAST_EVENT_HEADER.name))
         stream = streams.follow(poll, after, request.environ, principal.is_valid)
@@ -157,7 +157,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         )
     )
     def read_log(job_id: str) -> Response:
-        job = ledger.jobs.get(job_id, current_principal().scope)
+        job = ledger.jobs.get(job_id, current_principal().visible_models)
         return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
@@ -186,13 +186,13 @@ def accept_job(
     from modelyard.services import jobs
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = principal.catalog(read_catalog(store.root))
-    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.own(key), retry_of=retry_of)
+    known = principal.filter_catalog(read_catalog(store.root))
+    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.scope_key(key), retry_of=retry_of)
 
 
 def find_own_job(ledger: Ledger, job_id: str) -> Job:
     """A job that the principal may cancel or retry; raises ``UnknownName`` for any other."""
-    return ledger.jobs.get(job_id, current_principal().scope, by=current_owner())
+    return ledger.jobs.get(job_id, current_principal().visible_models, by=current_owner())
 
 
 def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
     def list_models() -> Models:
         """Models by their stable version."""
         principal = current_principal()
-        known = principal.catalog(read_catalog(store.root))
+        known = principal.filter_catalog(read_catalog(store.root))
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],

@@ -93,14 +93,14 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view()
     def list_searches() -> SearchList:
         """Searches, the newest first."""
-        found = ledger.searches.find(limit=MAX_SEARCHES, models=current_principal().scope)
+        found = ledger.searches.find(limit=MAX_SEARCHES, models=current_principal().visible_models)
         return SearchList(searches=[search_response(search, ledger) for search in found])
 
     @views.get("/api/searches/<search_id>")
     @json_view(errors=(404,))
     def get_search(search_id: str) -> SearchResponse:
         """A search, its rungs and the results of trials."""
-        return search_response(ledger.searches.get(search_id, current_principal().scope), ledger)
+        return search_response(ledger.searches.get(search_id, current_principal().visible_models), ledger)
 
     @views.post("/api/searches/<search_id>:cancel")
     @json_view(errors=(404,))
@@ -116,9 +116,9 @@ def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search"
     from modelyard.services.jobs import require_catalog  # loads Celery
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = require_catalog(principal.catalog(read_catalog(store.root)))
+    known = require_catalog(principal.filter_catalog(read_catalog(store.root)))
     planned = make_plan(body, known.find(body.model))
-    number = choose_id(principal.own(key))
+    number = choose_id(principal.scope_key(key))
     return ledger.searches.add(number, body.model, current_author(), planned.model_dump(mode="json"))
 
 
@@ -130,7 +130,7 @@ def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
     """
     from modelyard.services.ledger.searches import CANCELLED
 
-    scope, owner = current_principal().scope, current_owner()
+    scope, owner = current_principal().visible_models, current_owner()
     while not (search := ledger.searches.get(search_id, scope, owner)).finished_at:
         ledger.searches.end(search, CANCELLED, f"cancelled by {by}")
     for job in find_jobs(ledger, search_id) if search.state == CANCELLED else ():

@@ -93,7 +93,7 @@ def check_job(store: Store, model: str, trigger: Trigger) -> None:
     """Checks a trigger's job against the catalog; raises its errors, or ``NoTrainer``."""
     from modelyard.services.jobs import require_catalog  # loads Celery
 
-    known = require_catalog(current_principal().catalog(read_catalog(store.root)))
+    known = require_catalog(current_principal().filter_catalog(read_catalog(store.root)))
     known.find(model).check_recipe(trigger.job.recipe, trigger.job.overrides)
 
 

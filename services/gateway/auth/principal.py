@@ -32,7 +32,7 @@ class Principal:
         return not self.models or model in self.models
 
     @property
-    def scope(self) -> frozenset[str] | None:
+    def visible_models(self) -> frozenset[str] | None:
         """The models that a query may return; None for all of them."""
         return self.models or None
 
@@ -40,14 +40,14 @@ class Principal:
         """Whether the principal may request predictions of this model."""
         return Permission.PREDICT in self.permissions and self.can_see(model)
 
-    def catalog(self, known: Catalog | None) -> Catalog | None:
+    def filter_catalog(self, known: Catalog | None) -> Catalog | None:
         """The catalog without hidden models, so that errors do not name them."""
         if known is None or not self.models:
             return known
         seen = {name: trainable for name, trainable in known.trainable.items() if self.can_see(name)}
         return known.model_copy(update={"trainable": seen})
 
-    def own(self, idempotency_key: str | None) -> str | None:
+    def scope_key(self, idempotency_key: str | None) -> str | None:
         """The idempotency key, made unique to this principal."""
         return f"{self.name}/{idempotency_key}" if self.name and idempotency_key is not None else idempotency_key
 

@@ -74,7 +74,7 @@ def encode_error(text: str) -> bytes:
 
 
 def describe_error(error: ModelyardError) -> tuple[int, str, HeaderList]:
-    """Status, text and headers of an error of ours."""
+    """Status, text and headers of a ``ModelyardError``."""
     headers = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
     if error.status == UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))

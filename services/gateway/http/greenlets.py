@@ -58,7 +58,7 @@ async def run_in_greenlet(function: Callable[[], Result]) -> Result:
         wanted: Awaitable[Any] = outcome
         try:
             found = await wanted
-        except BaseException as error:  # noqa: BLE001  # handed on to whoever waits, cancellation too
+        except BaseException as error:  # noqa: BLE001  # raised again in the greenlet that waits, cancellation too
             outcome = worker.throw(error)
         else:
             outcome = worker.switch(found)

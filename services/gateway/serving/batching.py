@@ -171,7 +171,7 @@ class Batcher:
                 _fail(batch, failure)
             else:  # some row is bad: each request is judged alone, so that the others get their outputs
                 await asyncio.gather(*(self._send(queue, [pending]) for pending in batch if not pending.future.done()))
-        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, whatever it is
+        except Exception as error:  # noqa: BLE001  # every waiting request gets the error
             _fail(batch, error)
 
 

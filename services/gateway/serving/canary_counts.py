@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class CountKey(NamedTuple):
-    """An experiment and one of its versions: what counts are kept by."""
+    """An experiment and one of its versions: the key of counts."""
 
     model: str
     role: Role

@@ -51,8 +51,8 @@ class Reconciler:
             if aspired == self._aspired and not retry_failed:
                 return
             self._aspired = aspired
-            kept = {} if retry_failed else self._attempts
-            self._attempts = {key: kept[key] for key in kept if key[1] in aspired.get(key[0], {})}
+            previous = {} if retry_failed else self._attempts
+            self._attempts = {key: previous[key] for key in previous if key[1] in aspired.get(key[0], {})}
             self._mark_started()
             self._changed.notify_all()
 

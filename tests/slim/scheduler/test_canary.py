@@ -18,7 +18,7 @@ from modelyard.services.scheduler.canary_evidence import (
     decide,
     update_experiment,
 )
-from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, combine_evidence, update_evidence
 from tests.support.fakes import HALF_PLUS
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
         bad_of_canary, bad_of_stable = other / null, (1 - other) / (1 - null)
         mean = (1 + ratio * rate * (bad_of_canary - 1)) ** canary * (1 + rate * (bad_of_stable - 1)) ** stable
         assert mean <= 1 + 1e-9
-        one_bad = update((0.0,), Block(stable, 0, canary, 1), ratio, (step,))
+        one_bad = update_evidence((0.0,), Block(stable, 0, canary, 1), ratio, (step,))
         assert one_bad == pytest.approx((np.log(bad_of_canary),))
 
 
@@ -52,8 +52,8 @@ def test_evidence_rarely_says_what_is_not_so_however_often_one_looks() -> None:
         weights = []
         for _ in range(100):
             bad = generator.binomial(450, 0.05), generator.binomial(50, 0.05)
-            logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
-            weights.append(weight(logs))
+            logs = update_evidence(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+            weights.append(combine_evidence(logs))
         reached += max(weights) >= 20
     assert reached / runs < 0.05
 
@@ -64,19 +64,19 @@ def test_evidence_grows_where_the_canary_is_worse() -> None:
     logs: tuple[float, ...] = ()
     for _ in range(20):
         bad = generator.binomial(450, 0.05), generator.binomial(50, 0.15)
-        logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
-    assert weight(logs) > 1000
+        logs = update_evidence(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+    assert combine_evidence(logs) > 1000
 
 
 @pytest.mark.parametrize("block", [Block(0, 0, 10, 10), Block(10, 10, 0, 0), Block(0, 0, 0, 0)])
 def test_with_one_side_only_nothing_is_learned(block: Block) -> None:
     """A comparison needs two."""
-    assert weight(update((), block, 1.0, MORE)) == 1.0
+    assert combine_evidence(update_evidence((), block, 1.0, MORE)) == 1.0
 
 
 def test_overwhelming_evidence_is_a_number() -> None:
     """Not an overflow."""
-    assert 1e290 < weight(update((), Block(10**6, 0, 10**6, 10**6), 1.0, MORE)) < float("inf")
+    assert 1e290 < combine_evidence(update_evidence((), Block(10**6, 0, 10**6, 10**6), 1.0, MORE)) < float("inf")
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, KeyReused, Ledger, State
 from modelyard.services.ledger.searches import FAILED, SUCCEEDED, Tried
-from modelyard.services.scheduler.searches import choose_survivors, verdict
+from modelyard.services.scheduler.searches import choose_survivors, read_outcome
 from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
@@ -130,11 +130,11 @@ def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
     """Or fails with what became of its last job."""
     found = make_plan(asked(), KNOWN)
     published = {"state": "published", "version": 4, "validation": {"r2": 0.7, "loss": 0.2}}
-    assert verdict(found, 2, ended(ledger, published)) == (
+    assert read_outcome(found, 2, ended(ledger, published)) == (
         SUCCEEDED,
         "trial 2 is the best with r2 0.7000 on the validation split: version 4",
     )
-    state, reason = verdict(found, 2, ended(ledger, {"reason": "r2 0.5 is below the floor"}))
+    state, reason = read_outcome(found, 2, ended(ledger, {"reason": "r2 0.5 is below the floor"}))
     assert (state, "below the floor" in reason) == (FAILED, True)
 
 
