@@ -36,7 +36,7 @@ def test_the_gateway_has_no_tensorflow_and_no_shell(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_says_what_it_is_and_runs_as_nobody_of_note(engine: Engine, image: str) -> None:
+def test_an_image_has_labels_and_runs_as_an_unprivileged_user(engine: Engine, image: str) -> None:
     """OCI's labels, a user that is not root, a health check."""
     found = config(engine, image)
     labels = found["Config"]["Labels"]

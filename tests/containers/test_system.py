@@ -25,7 +25,7 @@ def test_both_models_answer_as_in_training(system: System) -> None:
     assert_answers(system)
 
 
-def test_without_a_key_nothing_is_told(system: System) -> None:
+def test_requests_without_a_key_are_refused(system: System) -> None:
     """401, from the gateway and for everything but the probes."""
     for path in ("/v1/models/mnist_cnn", "/api/jobs", "/metrics", "/version"):
         assert httpx.get(system.url + path, trust_env=False).status_code == httpx.codes.UNAUTHORIZED

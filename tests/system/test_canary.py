@@ -166,7 +166,7 @@ def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
     assert yard.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
 
 
-def test_a_shadow_is_compared_and_nobody_gets_its_answers(yard: Yard) -> None:
+def test_a_shadow_is_compared_and_no_client_gets_its_outputs(yard: Yard) -> None:
     """Disagreement and shift are shown with the rollout."""
     assert yard.change(shadow=2).status_code == 200
     generator = np.random.default_rng(0)

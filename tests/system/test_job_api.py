@@ -103,7 +103,7 @@ def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
     assert {answer.headers["Location"] for answer in answers} == {f"/api/jobs/{job['id']}"}
 
 
-def test_a_key_stands_for_what_was_asked_however_it_is_written(api: JobApi) -> None:
+def test_an_idempotency_key_stands_for_the_request_whatever_its_json_form(api: JobApi) -> None:
     """Order and white space do not matter; another value is 422, names the job, and is not accepted."""
     with api.redis():
         first = api.submit(key="k").json()
@@ -234,7 +234,7 @@ def test_a_list_that_cannot_be_is_refused(api: JobApi, query: str, status: int, 
         ({"rollout": "now"}, "field 'rollout'"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused_at_the_door(api: JobApi, asked: dict[str, Any], text: str) -> None:
+def test_an_invalid_job_is_refused_by_the_gateway(api: JobApi, asked: dict[str, Any], text: str) -> None:
     """400 with the field and what it may be; nothing is accepted."""
     answer = api.submit(ASKED | asked)
     assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.json()
@@ -280,7 +280,7 @@ def listen(api: JobApi, job: str, after: int | None = None) -> Generator[Heard]:
                 found = {}
 
 
-def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(api: JobApi) -> None:
+def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobApi) -> None:
     """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
     with api.redis():
         job = api.submit().json()["id"]
@@ -328,7 +328,7 @@ def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> No
     wait_until(is_heard, SOON_S, "places are free again")
 
 
-def test_streams_end_when_the_gateway_is_told_to(api: JobApi) -> None:
+def test_streams_end_when_the_gateway_is_stopped(api: JobApi) -> None:
     """SIGTERM is not held up by who listens to a job that runs for hours."""
     with api.redis():
         job = api.submit().json()["id"]

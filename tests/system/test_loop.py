@@ -102,7 +102,7 @@ def test_the_table_says_what_serves_and_that_it_is_a_sample(system: System) -> N
     assert f"{system.url}{PREDICT}" in row
 
 
-def test_a_version_changes_under_traffic_without_a_wrong_or_lost_answer(system: System, images: list[Any]) -> None:
+def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system: System, images: list[Any]) -> None:
     """Each answer equals that of the version it names, asked for by number afterwards; none failed or was refused."""
     before = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
     with traffic(system, images) as seen:
@@ -143,7 +143,7 @@ def test_a_rejected_version_changes_nothing(system: System) -> None:
         ({}, 400, "model"),
     ],
 )
-def test_a_job_that_cannot_be_done_is_refused_at_the_door(
+def test_a_job_that_cannot_be_done_is_refused_by_the_gateway(
     system: System, job: dict[str, Any], status: int, text: str
 ) -> None:
     """With the closest valid names, and without a row in the ledger."""

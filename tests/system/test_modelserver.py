@@ -104,7 +104,7 @@ def test_second_sigterm_ends_at_once_what_the_first_would_wait_for(store: Store,
     assert call.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_stopped_server_costs_callers_their_deadline_and_recovers_by_itself(
+def test_a_stopped_server_costs_clients_their_deadline_and_recovers_by_itself(
     store: Store, start: Callable[..., Server]
 ) -> None:
     """SIGSTOP for a while: callers hear by their deadline. After SIGCONT the next call is answered."""

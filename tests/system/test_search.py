@@ -56,7 +56,7 @@ def end_all(shop: Shop, result: dict[str, Any]) -> None:
         shop.ledger.jobs.finish(claimed, State.SUCCEEDED, result)
 
 
-def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, searches: Searches) -> None:
+def test_a_whole_search_publishes_one_version_and_promotes_it(shop: Shop, searches: Searches) -> None:
     """Three trials for two epochs, the best on the validation split for six; two schedulers look all the time."""
     search = ask(shop, searches, promote_best=True, seed=2)
     eager = shop.settings | {"MODELYARD_SEARCH_S": "0.2"}
@@ -83,7 +83,7 @@ def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, sea
     assert made.training.epochs == 6
 
 
-def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
+def test_many_schedulers_that_poll_at_once_submit_each_trial_once(
     shop: Shop, searches: Searches, searcher: SearchSteps
 ) -> None:
     """In every rung."""
@@ -132,7 +132,7 @@ def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: 
     assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
 
 
-def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that_runs(
+def test_a_search_cancelled_while_its_jobs_are_submitted_has_none_that_runs(
     shop: Shop, searches: Searches, searcher: SearchSteps
 ) -> None:
     """The step that comes too late takes its jobs back."""

@@ -50,7 +50,7 @@ def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 # --- modelyard serve --------------------------------------------------------------------------------------------------
 
 
-def test_a_model_in_tensorflow_servings_layout_answers_as_its_own_documentation_shows(mixed: Served) -> None:
+def test_a_model_in_tensorflow_servings_layout_responds_as_in_its_documentation(mixed: Served) -> None:
     """The zero-padded version folder of its example: rows, columns, metadata and status."""
     rows = mixed.predict("half_plus_two", [1.0, 2.0, 5.0])
     assert (rows.json(), rows.headers["X-Model-Version"]) == ({"predictions": [2.5, 3.0, 4.5]}, "123")
@@ -63,7 +63,7 @@ def test_a_model_in_tensorflow_servings_layout_answers_as_its_own_documentation_
     assert state == {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 
 
-def test_a_broken_model_is_shown_with_its_reason_and_the_others_serve(mixed: Served) -> None:
+def test_a_broken_model_is_reported_with_its_reason_and_the_others_serve(mixed: Served) -> None:
     """In the printed table, and in its status; a prediction of it says 404 or 503, and nothing of the inside."""
     (row,) = (line for line in mixed.gateway.printed.splitlines() if line.startswith("broken "))
     (state,) = mixed.get("/v1/models/broken")["model_version_status"]
@@ -76,7 +76,7 @@ def test_a_broken_model_is_shown_with_its_reason_and_the_others_serve(mixed: Ser
 
 
 @pytest.mark.parametrize(("model", "number"), [("inverse", 0.0), ("ratio", 0.0)])
-def test_an_answer_that_json_cannot_hold_is_a_clear_error(mixed: Served, model: str, number: float) -> None:
+def test_an_output_that_json_cannot_hold_is_a_clear_error(mixed: Served, model: str, number: float) -> None:
     """Infinity and NaN: a server error with valid JSON that says which output it was. Finite answers go on."""
     for response in (
         mixed.predict(model, [2.0, number]),
@@ -242,7 +242,7 @@ def answered(served: Served) -> tuple[str, list[float]]:
 # --- versions change --------------------------------------------------------------------------------------------------
 
 
-def test_versions_come_and_go_under_load_without_a_wrong_or_lost_answer(made: Path, tmp_path: Path) -> None:
+def test_versions_come_and_go_under_load_without_a_wrong_or_lost_response(made: Path, tmp_path: Path) -> None:
     """Five swaps and a rollback; every answer equals x/2 + the version in its header, pinned or latest."""
     folder = tmp_path / "models" / MODEL
     put(made / MODEL / "1", folder / "1")

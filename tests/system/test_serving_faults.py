@@ -32,7 +32,7 @@ BACK_S = 10.0
 """From a loaded version to an answer: a lost connection is tried again each second, and so is an open circuit."""
 
 
-def test_sigterm_to_the_gateway_answers_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
+def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
     """The model server stands still until the gateway was told to stop; exit status 0, and nobody listens after."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:

@@ -86,7 +86,7 @@ def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
     assert len(reasons(watch, at=fired.fired_at)) == 1
 
 
-def test_enough_new_feedback_asks_for_a_job(watch: TriggerSchedule) -> None:
+def test_enough_new_feedback_submits_a_job(watch: TriggerSchedule) -> None:
     """New is what came since the last time."""
     put(watch, feedback=5, cooldown_s=0)
     tell(watch, right=4, wrong=0)
@@ -98,7 +98,7 @@ def test_enough_new_feedback_asks_for_a_job(watch: TriggerSchedule) -> None:
     assert len(reasons(watch)) == 1
 
 
-def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
+def test_quality_below_a_floor_submits_a_job(watch: TriggerSchedule) -> None:
     """Over the newest answers of the stable version; too few say nothing."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
@@ -113,7 +113,7 @@ def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
     assert len(reasons(watch, timedelta(days=30))) == 1
 
 
-def test_drift_asks_for_a_job(watch: TriggerSchedule) -> None:
+def test_drift_submits_a_job(watch: TriggerSchedule) -> None:
     """Of the stable version; what an earlier one was asked says nothing of it."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
@@ -145,7 +145,7 @@ def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(wa
     assert len(reasons(watch, timedelta(days=8))) == 3
 
 
-def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: TriggerSchedule) -> None:
+def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule) -> None:
     """Each firing has one key."""
     put(watch, feedback=1)
     tell(watch, right=1, wrong=0)
@@ -164,7 +164,7 @@ def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: TriggerSchedu
     assert (job.state, watch.ledger.triggers.all()[0].job_id) == (State.QUEUED, job.id)
 
 
-def test_a_scheduler_process_fires_and_ends_when_told_to(watch: TriggerSchedule, tmp_path: Path) -> None:
+def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, tmp_path: Path) -> None:
     """With exit status 0."""
     settings = {
         "MODELYARD_STORE": str(watch.store.root),

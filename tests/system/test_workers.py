@@ -76,7 +76,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(steady: 
     wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
 
 
-def test_a_worker_that_is_told_to_stop_hands_its_job_to_another(shop: Shop) -> None:
+def test_a_worker_that_gets_sigterm_requeues_its_job(shop: Shop) -> None:
     """SIGTERM in the middle: it ends with 0, and who is free goes on from the checkpoint; no lease is waited for."""
     first = shop.worker("first")
     job = shop.submit(**LONG)
@@ -90,7 +90,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_to_another(shop: Shop) -> N
     assert "its worker stopped" in shop.said(job)
 
 
-def test_a_worker_that_is_told_to_stop_lets_its_job_end_and_waits_no_longer(shop: Shop) -> None:
+def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(shop: Shop) -> None:
     """The time for it is a limit: the worker is gone soon after its job, and starts no other one."""
     first = shop.worker("first", MODELYARD_DRAIN_S="3600")
     job, waiting = shop.submit(**LONG), shop.submit("neuron")
@@ -197,7 +197,7 @@ def test_too_few_devices_fail_a_job_with_the_reason(steady: tuple[Shop, Running]
     assert ended.result["reason"].startswith("recipe key 'devices': expected 2 GPUs, but tensorflow sees cpu:0")
 
 
-def test_what_a_jobs_processes_wrote_is_kept(shop: Shop) -> None:
+def test_the_output_of_a_jobs_processes_is_stored(shop: Shop) -> None:
     """In the ledger, where those can read it who cannot see the worker: here the traceback of what nobody expected."""
     worker = shop.worker("one")
     job = shop.submit(**LONG | {"epochs": 1000})

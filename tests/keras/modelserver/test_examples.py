@@ -113,7 +113,7 @@ def test_context_belongs_to_every_example_and_yields_to_its_own_features(asked: 
     assert [row.classes[0].label for row in rows] == ["all", "own"]
 
 
-def test_multi_inference_answers_all_tasks_in_order(asked: Served) -> None:
+def test_multi_inference_returns_all_tasks_in_order(asked: Served) -> None:
     """One run; each answer names its signature."""
     answer = asked.prediction.MultiInference(tasks(("regress", REGRESS), ("classify", CLASSIFY)), timeout=PATIENCE_S)
     first, second = answer.results
@@ -168,7 +168,7 @@ def test_tasks_of_several_models_are_refused(asked: Served) -> None:
     assert refusal(asked.prediction.MultiInference, message) == (INVALID, words)
 
 
-def test_methods_are_compared_if_that_is_asked_for(serve: Serve, half_plus_two: Path) -> None:
+def test_methods_are_compared_if_the_flag_is_set(serve: Serve, half_plus_two: Path) -> None:
     """--enable_signature_method_name_check."""
     flags = {"model_name": "half_plus_two", "model_base_path": half_plus_two}
     served = serve(model_config_file=None, enable_signature_method_name_check=True, **flags)

@@ -25,7 +25,7 @@ def refusal(call: Any, message: Any, timeout: float = PATIENCE_S) -> tuple[grpc.
     return caught.value.code(), caught.value.details()
 
 
-def test_each_version_gives_its_own_answer(served: Served) -> None:
+def test_each_version_returns_its_own_outputs(served: Served) -> None:
     """A pinned request is answered by that version, which says so."""
     for version in (1, 2):
         reply = served.prediction.Predict(request(version=version, x=X), timeout=PATIENCE_S)
@@ -45,7 +45,7 @@ def test_label_chooses_the_version_it_is_bound_to(served: Served) -> None:
     assert served.prediction.Predict(request(label="old", x=X), timeout=PATIENCE_S).model_spec.version.value == 1
 
 
-def test_batches_of_any_size_are_answered_row_by_row(served: Served) -> None:
+def test_batches_of_any_size_return_one_output_per_row(served: Served) -> None:
     """The batch dimension is free, and may be 0."""
     for size in (0, 1, 7, 300):
         x = np.arange(3 * size, dtype=np.float32).reshape(size, 3)
@@ -70,7 +70,7 @@ def test_strings_go_in_and_come_out_as_bytes(served: Served) -> None:
         assert answer["text"].tolist() == [b"<" + item + b">" for item in texts]
 
 
-def test_output_filter_returns_only_what_was_asked_for(served: Served) -> None:
+def test_output_filter_returns_only_the_named_outputs(served: Served) -> None:
     """Only the filtered outputs come back."""
     message = request(version=1, x=X)
     message.output_filter.append("version")
@@ -105,7 +105,7 @@ def test_output_filter_returns_only_what_was_asked_for(served: Served) -> None:
         ),
     ],
 )
-def test_request_that_does_not_fit_is_refused_in_tensorflow_servings_words(
+def test_request_that_does_not_fit_is_refused_with_tensorflow_servings_message(
     served: Served, message: predict_pb2.PredictRequest, code: grpc.StatusCode, text: str
 ) -> None:
     """Codes and messages are TensorFlow Serving's."""
@@ -121,7 +121,7 @@ def test_tensor_whose_values_cannot_make_its_shape_is_refused(served: Served, si
     assert refusal(served.prediction.Predict, message)[0] == INVALID
 
 
-def test_value_that_the_graph_refuses_is_answered_with_its_words(served: Served) -> None:
+def test_value_that_the_graph_refuses_returns_the_graphs_message(served: Served) -> None:
     """TensorFlow's code and message reach the caller."""
     message = request(signature="parse", text=np.array([b"many"], dtype=object))
     code, text = refusal(served.prediction.Predict, message)
@@ -142,7 +142,7 @@ def test_shapes_are_left_to_the_graph(served: Served, x: Array) -> None:
     np.testing.assert_array_equal(served.predict(1, x=x), x / 2 + 1)
 
 
-def test_shape_that_the_graph_refuses_is_the_callers_fault(served: Served) -> None:
+def test_shape_that_the_graph_refuses_is_invalid_argument(served: Served) -> None:
     """INVALID_ARGUMENT in TensorFlow's words; the next call is answered."""
     code, text = refusal(served.prediction.Predict, request(signature="matrix", x=X[:, :2]))
     assert code == INVALID

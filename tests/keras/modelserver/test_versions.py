@@ -53,7 +53,7 @@ class HeldBack:
         return load
 
 
-def test_swaps_under_load_fail_and_falsify_no_answer(store: Store, serve: Serve) -> None:
+def test_swaps_under_load_cause_no_failed_or_wrong_response(store: Store, serve: Serve) -> None:
     """While versions come and go every request is answered, and by the version that it names."""
     for version in (1, 2, 3):
         store.put("m", version)

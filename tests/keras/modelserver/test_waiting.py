@@ -57,7 +57,7 @@ def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served,
     assert model.runs == [1, 1]
 
 
-def test_status_and_health_answer_while_every_prediction_thread_is_busy(
+def test_status_and_health_respond_while_every_prediction_thread_is_busy(
     blocked: tuple[Served, Blocking, grpc.Future],
 ) -> None:
     """They have threads of their own."""

@@ -39,7 +39,7 @@ def warmup_log(x: Array = X) -> bytes:
     return bytes(log.SerializeToString())
 
 
-def test_recorded_requests_are_replayed_before_the_version_answers(store: Store, serve: Serve) -> None:
+def test_recorded_requests_are_replayed_before_the_version_is_available(store: Store, serve: Serve) -> None:
     """A thousand records are allowed, and each is run."""
     store.put("m", 1, warmed_by([warmup_log()] * 1000))
     store.configure(store.entry("m"))

@@ -102,7 +102,7 @@ def test_the_decision_record_says_what_trained() -> None:
     assert (found.backend, found.device, found.jax) == ("tensorflow", "gpu:2", None)
 
 
-def test_jax_is_not_loaded_unless_asked_for() -> None:
+def test_jax_is_not_loaded_unless_selected() -> None:
     """TensorFlow would load it wherever it is installed."""
     imports = "import sys; from modelyard.models.backend import use_backend"
     code = f"{imports}; use_backend('tensorflow'); print('jaxlib' in sys.modules)"
@@ -201,7 +201,7 @@ def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
 # --- JAX --------------------------------------------------------------------------------------------------------------
 
 
-def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(on_jax: dict[str, Any]) -> None:
+def test_custom_layers_give_equal_outputs_on_tensorflow_and_jax(on_jax: dict[str, Any]) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
     folder = on_jax["folder"]
     spec = load_spec("sentiment_lstm")

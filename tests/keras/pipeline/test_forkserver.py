@@ -46,7 +46,7 @@ def test_tensorflow_computes_in_a_fork_and_in_a_fork_of_a_fork(forks: ForkServer
     assert ended(forks.start(FORKED, "nest"))[:2] == (0, "4950 in the same group: True\n4950\n")
 
 
-def test_what_cannot_be_imported_is_said_by_the_fork(forks: ForkServer) -> None:
+def test_an_import_error_is_reported_by_the_fork(forks: ForkServer) -> None:
     """The server goes on."""
     status, _, words = ended(forks.start("tests.support.none"))
     assert (status, words) == (1, "ModuleNotFoundError: No module named 'tests.support.none'")

@@ -89,7 +89,7 @@ def test_progress_tells_epochs_steps_and_what_is_left(tmp_path: Path) -> None:
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(last.metrics)
 
 
-def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Path) -> None:
+def test_the_last_step_of_an_epoch_is_reported_when_the_epoch_has_ended(tmp_path: Path) -> None:
     """Whoever acts on it finds validation metrics and a checkpoint, also where the only step is the first of all."""
     said: list[Progress] = []
     one_step = replace(
@@ -101,7 +101,7 @@ def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Pa
     assert epochs == [(1, True), (2, True)]
 
 
-def test_the_kept_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
+def test_the_restored_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     """With a rate that ruins the model at once, an early epoch is kept, and its file is there."""
     trained = fit(tmp_path, replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant"))
     losses = [epoch["val_loss"] for epoch in trained.history]

@@ -29,7 +29,7 @@ def answer(status: int, body: bytes = b"", head: bytes = b"http/1.1 200 ok\r\nx-
     return Answer(4.0, status, head, body, due=1.0, done=2.0)
 
 
-def test_only_the_named_versions_own_answer_is_right(predictions: Predictions) -> None:
+def test_only_the_named_versions_own_output_is_right(predictions: Predictions) -> None:
     """Another value, or a version that is in no store, is wrong."""
     predictions.judge(answer(200, b'{"predictions":[[7.000001]]}'))
     predictions.judge(answer(200, b'{"predictions":[7.1]}'))

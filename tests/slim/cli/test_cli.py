@@ -33,14 +33,14 @@ def test_the_version_is_printed() -> None:
     assert modelyard("--version").stdout == named.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
 
 
-def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
+def test_an_unknown_model_name_suggests_the_closest_one() -> None:
     """Before anything is started; exit status 2."""
     found = modelyard("up", "--model", "mnist_cn")
     assert found.returncode == 2
     assert "did you mean mnist_cnn" in found.stderr
 
 
-def test_without_a_gateway_the_way_out_is_said() -> None:
+def test_without_a_gateway_the_error_names_the_remedy() -> None:
     """One line, exit status 1."""
     found = modelyard("jobs", "--url", "http://127.0.0.1:9")
     assert found.returncode == 1
@@ -143,7 +143,7 @@ def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
         supervisor.stop()
 
 
-def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
     """The end of its log is in the error."""
     supervisor = Supervisor(tmp_path / "log", lambda _: None)
     broken = service("toy", "import sys; sys.exit('no room at the inn')", tmp_path / "never")

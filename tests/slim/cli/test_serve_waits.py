@@ -44,14 +44,14 @@ def gateway(*answers: Said) -> Iterator[Client]:
         server.shutdown()
 
 
-def test_a_model_server_that_does_not_say_in_time_is_asked_again() -> None:
+def test_a_status_request_that_times_out_is_retried() -> None:
     """Late, away and loading are no reason to give up."""
     with gateway(LATE, AWAY, version("LOADING"), version("AVAILABLE")) as client:
         ((entry,),) = wait_until_loaded(client, ["m"]).values()
     assert entry["state"] == "AVAILABLE"
 
 
-def test_one_that_never_says_ends_the_start_with_its_reason() -> None:
+def test_a_server_without_a_status_ends_the_start_with_its_reason() -> None:
     """When the time is up."""
     with gateway(LATE) as client, pytest.raises(TryLater, match="did not answer in time"):
         wait_for_model(client, "m", deadline=time.monotonic())

@@ -57,7 +57,7 @@ def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.C
             process.stderr.close()
 
 
-def test_requests_in_flight_are_answered_after_sigterm(filled: Store, server: FakeModelServer) -> None:
+def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeModelServer) -> None:
     """Readiness is false at once, also on a connection that is already open; the prediction is answered; exit 0."""
     answers: list[httpx.Response] = []
     with gateway(store=filled.root, serving=server.address, drain_wait_s=5) as (process, client):
@@ -101,7 +101,7 @@ def refusal(**settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(COMMAND, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_taken_port_is_said_in_one_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     """With the way out, at once, and a status that is not 0."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -113,7 +113,7 @@ def test_a_taken_port_is_said_in_one_line() -> None:
     )
 
 
-def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
+def test_a_port_that_is_taken_at_the_last_moment_is_reported_too() -> None:
     """Whoever took it answers there, which is not to be mistaken for the gateway."""
 
     async def run() -> None:
@@ -178,7 +178,7 @@ def test_importing_the_gateway_has_no_effect(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/stranger:predict", "/v2/models/stranger/infer"])
-def test_a_silent_server_costs_whoever_asks_for_a_stranger_no_more_than_the_deadline(
+def test_a_silent_server_delays_a_request_for_a_foreign_model_no_longer_than_the_deadline(
     filled: Store, server: FakeModelServer, path: str
 ) -> None:
     """Only the model server could know the model, and it says nothing."""

@@ -40,7 +40,7 @@ def written(app: Flask) -> None:
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
+def test_an_image_is_captured_as_it_came_with_its_prediction(
     app: Flask, client: FlaskClient, feedback: Feedback
 ) -> None:
     """By the id of its request."""
@@ -66,7 +66,7 @@ def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
         (f"/v1/models/{HALF_PLUS}:predict", {"inputs": {"vectors": [[3.0], [5.0]]}}),
     ],
 )
-def test_rows_are_kept_one_by_one_in_both_protocols(
+def test_rows_are_captured_one_by_one_in_both_protocols(
     app: Flask, client: FlaskClient, feedback: Feedback, path: str, body: Any
 ) -> None:
     """With their numbers."""
@@ -77,7 +77,7 @@ def test_rows_are_kept_one_by_one_in_both_protocols(
     assert [each.predicted for each in kept] == [3 / 2 + 2, 5 / 2 + 2]
 
 
-def test_nothing_is_kept_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
+def test_nothing_is_captured_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
     """It has to be asked for, by model."""
     review = client.post(f"/v1/models/{REVIEWS}:predict", data="good", content_type="text/plain")
     wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
@@ -107,7 +107,7 @@ def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:
     )
 
 
-def test_old_answers_and_those_beyond_a_size_are_let_go(feedback: Feedback) -> None:
+def test_old_captured_predictions_and_those_beyond_a_size_are_deleted(feedback: Feedback) -> None:
     """The oldest first."""
     feedback.capture([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
     feedback.prune(NOW - timedelta(days=7), max_bytes=5 * 4)
@@ -122,7 +122,7 @@ def known(feedback: Feedback, number: int) -> bool:
     return True
 
 
-def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> None:
+def test_an_id_stands_for_the_first_prediction_that_had_it(feedback: Feedback) -> None:
     """Callers choose ids, and may choose one twice."""
     feedback.capture([answer_of(1)])
     feedback.capture([replace(answer_of(2), request_id="id-1")])
@@ -133,7 +133,7 @@ def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> N
 
 
 @pytest.mark.parametrize(("label", "right"), [("light", True), (1, True), ("dark", False), (0, False)])
-def test_a_label_says_whether_the_answer_was_right(
+def test_a_label_tells_whether_the_prediction_was_right(
     app: Flask, client: FlaskClient, feedback: Feedback, label: object, right: bool
 ) -> None:
     """By name or by number; a picture in PNG is light to the fake model."""
@@ -182,7 +182,7 @@ def test_feedback_that_cannot_be_is_refused(
 ID = {"X-Request-Id": "one"}
 
 
-def test_an_answer_has_feedback_once(app: Flask, client: FlaskClient) -> None:
+def test_a_prediction_has_feedback_once(app: Flask, client: FlaskClient) -> None:
     """Whoever comes second is 409."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
     written(app)
@@ -191,7 +191,7 @@ def test_an_answer_has_feedback_once(app: Flask, client: FlaskClient) -> None:
     assert "has feedback already" in second.json["error"]
 
 
-def test_which_data_made_an_answer_can_be_asked(app: Flask, client: FlaskClient) -> None:
+def test_the_data_behind_a_prediction_can_be_looked_up(app: Flask, client: FlaskClient) -> None:
     """By the id of its request."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
     written(app)
@@ -208,7 +208,7 @@ def test_which_data_made_an_answer_can_be_asked(app: Flask, client: FlaskClient)
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
+def test_examples_have_the_newest_label_of_each_input(feedback: Feedback) -> None:
     """Oldest first, up to a number."""
     for number in range(5):
         again = replace(answer_of(number), content=np.float32(number % 4).tobytes())

@@ -119,7 +119,7 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
     assert "old" not in [event.body.get("stage") for event in ledger.jobs.events(job.id)]
 
 
-def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
+def test_a_stopping_worker_requeues_its_jobs_and_no_others(ledger: Ledger) -> None:
     """Queued again, free at once, and the attempt is counted."""
     mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
     assert [job.id for job in ledger.jobs.release(WORKER)] == [mine.id]
@@ -128,7 +128,7 @@ def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> 
     assert claim(ledger, mine).attempts == 2
 
 
-def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
+def test_a_holder_requeues_its_job_with_a_reason(ledger: Ledger) -> None:
     """The reason is in the job's story; nobody else can, and not twice."""
     job = claim(ledger, accept(ledger))
     assert ledger.jobs.requeue(job, "out of memory", lost=True)
@@ -283,7 +283,7 @@ def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
         assert ledger.jobs.get(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
 
 
-def test_progress_is_kept_and_milestones_become_events(ledger: Ledger) -> None:
+def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None:
     """The latest progress is always readable; the story has states and milestones in order."""
     job = claim(ledger, accept(ledger))
     ledger.jobs.report(job, {"stage": "train", "step": 1}, milestone=False)

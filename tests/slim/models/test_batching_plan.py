@@ -44,7 +44,7 @@ def test_the_fastest_batch_within_the_target_is_taken(target_ms: float, batch: i
     assert choose_max_batch(CURVE, target_ms) == batch
 
 
-def test_a_plan_is_kept_by_version_and_replaced(tmp_path: Path) -> None:
+def test_a_plan_is_stored_by_version_and_replaced(tmp_path: Path) -> None:
     """Others stay."""
     store = Store(tmp_path)
     (tmp_path / "m").mkdir()

@@ -48,7 +48,7 @@ def test_promotion_keeps_the_previous_stable_loaded() -> None:
     assert (found.stable, found.keep, found.loaded) == (3, (2,), (2, 3))
 
 
-def test_a_preloaded_version_does_not_answer_and_can_be_dropped() -> None:
+def test_a_preloaded_version_is_not_stable_and_can_be_dropped() -> None:
     """Preloading changes what is loaded, never which version is stable."""
     serving = Rollout().promote(1, by="t", reason="r")
     waiting = serving.preload(2)
@@ -211,7 +211,7 @@ def test_the_journal_has_every_change(store: Store) -> None:
     assert len(path.read_bytes().splitlines()) == len(every) + 1
 
 
-def test_a_rollout_without_a_journal_tells_its_own_history(store: Store) -> None:
+def test_a_rollout_without_a_journal_has_its_own_history(store: Store) -> None:
     """It was made by an earlier release."""
     change_rollout(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     (store.folder(MODEL) / HISTORY_FILE).unlink()

@@ -122,7 +122,7 @@ def test_a_source_without_ranges_starts_again(origin: Origin, tmp_path: Path, sa
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_without_a_source_the_sample_is_taken_and_said(tmp_path: Path, said: list[Progress]) -> None:
+def test_without_a_source_the_sample_is_used_and_reported(tmp_path: Path, said: list[Progress]) -> None:
     """The report names what is missing, why, and what is used instead."""
     loaded = load_dataset(dataset(NOWHERE), "auto", tmp_path, said.append)
     assert (loaded.name, loaded.source) == ("few bytes", "sample")
@@ -136,13 +136,13 @@ def test_require_real_refuses_the_sample(tmp_path: Path, said: list[Progress]) -
         load_dataset(dataset(NOWHERE), "require-real", tmp_path, said.append)
 
 
-def test_the_sample_can_be_asked_for(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
+def test_the_sample_can_be_requested(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
     """Nothing is fetched then."""
     assert load_dataset(dataset(origin.url), "sample", tmp_path, said.append).source == "sample"
     assert origin.starts == []
 
 
-def test_a_corrupt_file_stops_the_run_and_is_kept_for_its_owner(tmp_path: Path, said: list[Progress]) -> None:
+def test_a_corrupt_file_stops_the_run_and_is_not_deleted(tmp_path: Path, said: list[Progress]) -> None:
     """A file that somebody put there is not deleted; the error says what to do. There is no silent sample."""
     (tmp_path / "file.bin").write_bytes(b"garbage")
     with pytest.raises(CorruptData, match="Delete the file"):

@@ -44,7 +44,7 @@ def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
         assert one_bad == pytest.approx((np.log(bad_of_canary),))
 
 
-def test_evidence_rarely_says_what_is_not_so_however_often_one_looks() -> None:
+def test_repeated_checks_rarely_give_a_false_positive() -> None:
     """Equal rates, a hundred looks: a weight of 20 is reached in less than one of twenty runs."""
     generator, runs, reached = np.random.default_rng(0), 400, 0
     for _ in range(runs):
@@ -131,7 +131,7 @@ def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
     assert "no more mistakes" in decision.reason
 
 
-def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_enough() -> None:
+def test_a_canary_without_evidence_against_it_is_promoted_after_enough_predictions() -> None:
     """Not before."""
     experiment = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
     assert decide(experiment, CANARY) is None
@@ -154,7 +154,7 @@ def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
     assert together.weights()["mistakes"] > 1e6
 
 
-def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> None:
+def test_slow_is_what_takes_longer_than_the_stable_versions_first_predictions() -> None:
     """Fixed once there are enough, and then no more: it is not chosen by what it is held against."""
     assert update_experiment(Experiment(), sums(MIN_STABLE_ANSWERS - 1), sums(10)).slow is None
     first = update_experiment(Experiment(), sums(1000, slow=200), sums(10))
@@ -201,7 +201,7 @@ def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger
     assert read_rollout(filled, HALF_PLUS) == now
 
 
-def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
+def test_a_canary_with_enough_predictions_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
     observe(ledger, canary, "one", sums(90_000), sums(10_000))
     judge_canaries(filled, ledger)

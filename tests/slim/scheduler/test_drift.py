@@ -89,7 +89,9 @@ def vectors(numbers: np.ndarray, version: int = 2) -> list[Answer]:  # type: ign
     ]
 
 
-def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Ledger, client: FlaskClient) -> None:
+def test_a_shift_of_inputs_is_measured_and_in_the_api_and_the_metrics(
+    filled: Store, ledger: Ledger, client: FlaskClient
+) -> None:
     """Of the stable version's own answers; in the API and as a metric."""
     x = GENERATOR.normal(0, 1, 2000)
     refer(filled, HALF_PLUS, 2, build_reference("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
@@ -111,7 +113,7 @@ def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Led
     assert line in client.get("/metrics").text
 
 
-def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None:
+def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> None:
     """Files are decoded; too few answers say nothing."""
     file = io.BytesIO()
     Image.new("L", (56, 56), 200).save(file, "PNG")

@@ -61,7 +61,7 @@ def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Le
     assert asked(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
-def test_two_schedulers_ask_once(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
+def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
     """Whoever asks second gets the first one's job, even after that has begun and ended."""
     first.ask_all()
     (job,) = ledger.jobs.find()
@@ -70,14 +70,14 @@ def test_two_schedulers_ask_once(first: FirstVersions, store: Store, ledger: Led
     assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
 
-def test_a_model_that_answers_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
+def test_a_model_with_a_stable_version_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
     """Also after a restart with an empty ledger."""
     publish(store, HALF_PLUS)
     first.ask_all()
     assert asked(ledger) == []
 
 
-def test_a_job_that_somebody_asked_for_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
+def test_a_job_that_somebody_submitted_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
     """Theirs is on its way."""
     theirs = jobs.submit(ledger, queue, JobRequest(model=HALF_PLUS), "somebody")
     first.ask_all()
@@ -85,7 +85,7 @@ def test_a_job_that_somebody_asked_for_is_enough(first: FirstVersions, ledger: L
 
 
 @pytest.mark.parametrize("written", [None, known("other")])
-def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
+def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
     first: FirstVersions, store: Store, ledger: Ledger, written: Catalog | None
 ) -> None:
     """It waits, and asks when one has spoken."""
@@ -100,7 +100,7 @@ def test_without_a_trainer_that_knows_the_model_nothing_is_asked_for(
     assert len(asked(ledger)) == 1
 
 
-def test_what_lasts_is_said_once(first: FirstVersions, store: Store) -> None:
+def test_a_lasting_condition_is_logged_once(first: FirstVersions, store: Store) -> None:
     """A log that is read by people."""
     (store.root / FILE).unlink()
     said: list[str] = []

@@ -71,7 +71,7 @@ def test_steps_that_a_recipe_wants_at_least_grow_alike() -> None:
     assert [rung.min_steps for rung in plan(asked(), KNOWN).rungs] == [44, 133, 400]
 
 
-def test_only_the_last_rung_publishes_and_only_if_asked_it_answers() -> None:
+def test_only_the_last_rung_publishes_and_it_is_promoted_only_on_request() -> None:
     """The others measure on the validation split, at low priority."""
     quiet, loud = plan(asked(), KNOWN), plan(asked(promote_best=True), KNOWN)
     assert [quiet.job(rung, 3).rollout for rung in range(3)] == ["none", "none", "manual"]
@@ -168,7 +168,7 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
-def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:
+def test_a_search_is_accepted_returned_and_cancelled(client: FlaskClient) -> None:
     """With its plan; the same key is the same search, with another body 422."""
     body = {"model": HALF_PLUS, "trials": 4, "seed": 3}
     first = client.post("/api/searches", json=body, headers={"Idempotency-Key": "k"})

@@ -155,7 +155,7 @@ def test_jobs_of_other_models_are_in_no_list(client: FlaskClient, narrow: Mappin
     assert client.get(f"/api/jobs?before={foreign}", headers=key).status_code == 404
 
 
-def test_a_job_for_another_model_cannot_be_asked_for(client: FlaskClient, narrow: Mapping[Role, str]) -> None:
+def test_a_job_for_another_model_cannot_be_submitted(client: FlaskClient, narrow: Mapping[Role, str]) -> None:
     """As if nobody could train it: the answer names the key's own models only. The same for searches."""
     for path, more in (("/api/jobs", {}), ("/api/searches", {"trials": 4})):
         foreign, unknown = (
@@ -201,7 +201,7 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
     ] == [404, 404, 200, 200]
 
 
-def test_equal_idempotency_keys_of_two_callers_are_two(client: FlaskClient, ledger: Path) -> None:
+def test_equal_idempotency_keys_of_two_principals_are_two(client: FlaskClient, ledger: Path) -> None:
     """Nobody is answered with what another one asked for."""
     asked, callers = {"model": MINE, "trials": 4}, [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")]
     searches = [
@@ -216,7 +216,7 @@ def test_equal_idempotency_keys_of_two_callers_are_two(client: FlaskClient, ledg
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_answers_of_another_model_are_not_there(
+def test_predictions_of_another_model_are_404(
     client: FlaskClient, narrow: Mapping[Role, str], ledger: Path, app: Any
 ) -> None:
     """Neither to look up nor to say what is true of; feedback is the key's, wherever it comes from."""
@@ -247,7 +247,7 @@ def admin(ledger: Path) -> Mapping[str, str]:
     return shown(key_for(ledger, Role.ADMIN))
 
 
-def test_an_admin_gives_a_key_that_is_shown_once(client: FlaskClient, admin: Mapping[str, str]) -> None:
+def test_an_admin_creates_a_key_that_is_returned_once(client: FlaskClient, admin: Mapping[str, str]) -> None:
     """It opens what it is for as soon as the gateway has looked; no list shows more than its prefix."""
     asked = {"name": "ann", "role": "predictor", "models": [MINE], "days": 30}
     made = client.post("/api/keys", json=asked, headers=admin)

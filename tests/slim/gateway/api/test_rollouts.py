@@ -32,7 +32,7 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
     return version
 
 
-def test_a_rollback_is_one_call_and_the_next_answer_is_the_old_versions(client: FlaskClient) -> None:
+def test_a_rollback_is_one_call_and_the_next_prediction_is_the_old_versions(client: FlaskClient) -> None:
     """With the reason and who asked in the history; a second call is refused, and changes nothing."""
     assert answer(client) == 2
     done = client.post(f"{ROUTE}:rollback", json={"reason": "worse on Sundays"})
@@ -50,7 +50,7 @@ def test_a_rollback_is_one_call_and_the_next_answer_is_the_old_versions(client: 
     )
 
 
-def test_a_version_is_promoted_once_its_answers_are_those_of_training(
+def test_a_version_is_promoted_once_its_outputs_are_those_of_training(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """The reason is kept; promoting what answers already changes nothing."""
@@ -63,7 +63,7 @@ def test_a_version_is_promoted_once_its_answers_are_those_of_training(
     assert again["history"] == client.get(f"{ROUTE}/rollout").json["history"]
 
 
-def test_a_version_that_is_let_go_of_while_it_is_compared_is_waited_for(
+def test_a_version_that_is_unloaded_during_its_parity_check_is_waited_for(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """The model server had read a configuration of a moment before, without it."""
@@ -73,7 +73,7 @@ def test_a_version_that_is_let_go_of_while_it_is_compared_is_waited_for(
     assert (done.status_code, done.json["stable"]) == (200, version), done.json
 
 
-def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(
+def test_a_version_whose_outputs_differ_from_training_is_not_promoted(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """Not by force, either; what answered before goes on."""
@@ -99,7 +99,7 @@ def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(
         ({"data": data("sample")}, "was trained on the sample, version 3 on the real data"),
     ],
 )
-def test_a_version_that_should_not_answer_needs_force_and_a_reason(
+def test_a_version_that_failed_its_gate_needs_force_and_a_reason(
     client: FlaskClient, server: FakeModelServer, filled: Store, said: dict[str, Any], reason: str
 ) -> None:
     """Both are recorded; a reason of blanks is none."""
@@ -166,7 +166,7 @@ def test_roles_are_given_and_taken_in_one_request(client: FlaskClient, server: F
     assert (ended["shadow"], ended["labels"], version in read_rollout(filled, HALF_PLUS).loaded) == (None, {}, False)
 
 
-def test_a_canary_that_answers_otherwise_than_in_training_gets_no_share(
+def test_a_canary_whose_outputs_differ_from_training_gets_no_share(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """And is let go of."""

@@ -62,7 +62,7 @@ def path_of(rule: Rule) -> str:
     return re.sub(r"<(?:(\w+):)?(\w+)>", lambda found: SEGMENTS.get(found[1], "x1"), rule.rule)
 
 
-def test_every_route_lets_in_the_roles_that_may_and_no_others(
+def test_every_route_allows_exactly_the_roles_that_it_declares(
     app: Flask, client: FlaskClient, keys: Mapping[Role, str]
 ) -> None:
     """The whole table: 403 names the roles that it takes; whoever may gets the view's own answer, right or wrong."""
@@ -91,7 +91,7 @@ def test_the_roles_are_what_their_names_say() -> None:
     assert may[Role.ADMIN] == may[Role.OPERATOR] | {"GIVE_KEYS"}
 
 
-def test_a_view_of_which_nobody_said_who_may_use_it_stops_the_start(app: Flask) -> None:
+def test_a_view_without_a_declared_permission_stops_the_start(app: Flask) -> None:
     """Default deny: neither a forgotten view nor a permission for one that is gone."""
     app.url_map.add(Rule("/api/backdoor", endpoint="forgotten"))
     with pytest.raises(RuntimeError, match="views and permissions differ: forgotten"):
@@ -126,7 +126,7 @@ def bad(ledger: Path, keys: Mapping[Role, str]) -> Mapping[str, dict[str, Any]]:
     }
 
 
-def test_without_a_good_key_every_route_answers_alike(
+def test_without_a_valid_key_every_route_gives_the_same_error(
     app: Flask, client: FlaskClient, bad: Mapping[str, dict[str, Any]]
 ) -> None:
     """401 in the same words, with the same headers, whatever is wrong; probes need none, but mind one that is bad."""
@@ -164,7 +164,7 @@ def test_paths_in_other_cases_are_guarded_as_what_they_mean(client: FlaskClient,
     assert client.post(path, json=body, headers=shown(keys[Role.PREDICTOR])).json == {"predictions": [[2.5]]}
 
 
-def test_a_pages_question_before_the_request_needs_no_key(server: FakeModelServer, settings: GatewaySettings) -> None:
+def test_a_cors_preflight_request_needs_no_key(server: FakeModelServer, settings: GatewaySettings) -> None:
     """Browsers send none with it; they learn that they may send one. No view is run."""
     with opened(settings.model_copy(update={"cors_origins": ("http://page",)})) as app:
         client, headers = app.test_client(), {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
@@ -209,7 +209,7 @@ def test_the_document_says_what_each_route_takes(client: FlaskClient, keys: Mapp
     assert document["paths"]["/api/keys"]["post"]["description"] == "Roles: admin."
 
 
-def test_as_long_as_nobody_could_read_the_keys_nobody_is_let_in(
+def test_as_long_as_the_keys_could_not_be_read_every_request_is_refused(
     settings: GatewaySettings, keys: Mapping[Role, str], ledger: Path
 ) -> None:
     """503 with Retry-After for what may be a key, 401 for what is none; and the gateway is not ready."""
@@ -222,7 +222,9 @@ def test_as_long_as_nobody_could_read_the_keys_nobody_is_let_in(
         assert client.get("/readyz").json["reasons"] == ["API keys have not been read from the ledger yet"]
 
 
-def test_what_was_wrong_is_counted_and_not_told(client: FlaskClient, bad: Any, keys: Mapping[Role, str]) -> None:
+def test_the_reason_of_a_refusal_is_counted_but_not_returned(
+    client: FlaskClient, bad: Any, keys: Mapping[Role, str]
+) -> None:
     """By reason, never by key."""
     for asked in bad.values():
         client.get("/version", **asked)
@@ -235,7 +237,7 @@ def test_what_was_wrong_is_counted_and_not_told(client: FlaskClient, bad: Any, k
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/version", "/docs/", "/nothing", "/metrics", f"/v1/models/{HALF_PLUS}"])
-def test_strict_headers_are_on_every_answer(client: FlaskClient, keys: Mapping[Role, str], path: str) -> None:
+def test_strict_headers_are_on_every_response(client: FlaskClient, keys: Mapping[Role, str], path: str) -> None:
     """Once each, on good answers and on errors; the page of the documents has a policy that lets it work."""
     for headers in ({}, shown(keys[Role.VIEWER])):
         answer = client.get(path, headers=headers)

@@ -123,7 +123,7 @@ def test_nothing_of_a_body_is_read_for_who_has_no_key(client: httpx.Client, serv
     assert server.calls == []
 
 
-def test_who_is_refused_with_a_large_body_hears_of_it(client: httpx.Client) -> None:
+def test_a_refused_request_with_a_large_body_gets_its_response(client: httpx.Client) -> None:
     """Every time, over one connection: closed on what is still coming, the answer would be lost with it."""
     large = b" " * 4_000_000
     with connected(client) as connection:
@@ -132,14 +132,14 @@ def test_who_is_refused_with_a_large_body_hears_of_it(client: httpx.Client) -> N
             assert statuses(answered(connection)) == [401]
 
 
-def test_a_probe_with_a_body_is_answered_without_it(client: httpx.Client) -> None:
+def test_a_probe_with_a_body_gets_a_response_before_the_body(client: httpx.Client) -> None:
     """Nobody makes the gateway take in what it does not want."""
     asked = head(length=1_000_000).replace(f"POST {PREDICT}".encode(), b"GET /healthz")
     assert statuses(exchanged(client, asked)) == [200]
 
 
 @pytest.mark.parametrize("lane", [{}, TO_THE_VIEW])
-def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, lane: dict[str, str]) -> None:
+def test_fast_path_and_views_check_role_and_model(client: httpx.Client, ledger: Path, lane: dict[str, str]) -> None:
     """A viewer may not predict; a key for one model finds no other."""
     viewer, narrow = key_for(ledger, Role.VIEWER), key_for(ledger, Role.PREDICTOR, HALF_PLUS)
     wait_until(lambda: client.get("/version", headers=shown(narrow)).status_code == 200)
@@ -365,7 +365,7 @@ def test_failures_are_logged_once_a_second_for_each_reason(
     assert 1 <= len(lines) <= 1 + seconds
 
 
-def test_no_answer_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
+def test_no_response_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
     """And those of the front are as strict as those of the views."""
     key = key_for(ledger, Role.PREDICTOR)
     wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)

@@ -77,13 +77,13 @@ def test_the_common_form_is_read(shape: tuple[int, ...], rows: int, *, whole: bo
         b"",
     ],
 )
-def test_everything_else_is_left_to_the_careful_way(body: bytes) -> None:
+def test_everything_else_is_left_to_the_full_parser(body: bytes) -> None:
     """Wrong shapes, types and syntax too: it alone words the errors."""
     assert quickly(body, interface(2)) is None
 
 
 @pytest.mark.parametrize("taken", [interface(2, dtype="int64"), interface(2, dtype="string")])
-def test_other_types_are_left_to_the_careful_way(taken: Interface) -> None:
+def test_other_types_are_left_to_the_full_parser(taken: Interface) -> None:
     """1.0 is no integer, which a buffer of doubles cannot tell."""
     assert quickly(b'{"instances": [[1, 2]]}', taken) is None
 

@@ -29,7 +29,7 @@ def answers(response: TestResponse) -> list[Any]:
 
 
 @pytest.mark.parametrize("content_type", [JSONL, "application/x-ndjson", "application/jsonlines; charset=utf-8"])
-def test_every_line_has_its_answer_in_order(client: FlaskClient, server: FakeModelServer, content_type: str) -> None:
+def test_every_line_has_its_result_in_order(client: FlaskClient, server: FakeModelServer, content_type: str) -> None:
     """In batches; the version is in the header."""
     body = b"\n".join(b"[%d]" % number for number in range(1000))
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
@@ -54,7 +54,7 @@ def test_lines_are_what_stands_in_instances(client: FlaskClient, filled: Store, 
     assert "expected an object with the names vectors, weights" in found[1]["error"]
 
 
-def test_texts_are_answered_in_labels_on_request(client: FlaskClient) -> None:
+def test_texts_are_returned_as_labels_on_request(client: FlaskClient) -> None:
     """Or with all outputs."""
     assert answers(bulk(client, REVIEWS, '"a good café"\n"dull"\n'.encode(), "?labels=true")) == [
         {"label": "positive", "class_id": 1, "score": 0.9},
@@ -107,7 +107,7 @@ def test_a_bad_line_fails_alone(client: FlaskClient, line: bytes, text: str) -> 
     assert text in found[1]["error"]
 
 
-def test_halves_of_a_row_in_two_lines_are_two_bad_lines(client: FlaskClient) -> None:
+def test_a_row_split_over_two_lines_is_two_bad_lines(client: FlaskClient) -> None:
     """Though they would make rows if they were only put together."""
     found = answers(bulk(client, HALF_PLUS, b"[1\n2]\n[3],[4]\n[5]"))
     assert ["error" in entry for entry in found[:3]] == [True] * 3
@@ -137,7 +137,7 @@ def test_each_batch_has_its_deadline(client: FlaskClient, server: FakeModelServe
     assert "did not answer in time" in found[0]["error"] or "no answer within" in found[0]["error"]
 
 
-def test_any_saved_model_answers_lines(client: FlaskClient, server: FakeModelServer) -> None:
+def test_any_saved_model_predicts_lines(client: FlaskClient, server: FakeModelServer) -> None:
     """Lines of different shape go in different calls; all from the version of the first."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for tensors in (
@@ -166,7 +166,7 @@ def test_any_saved_model_answers_lines(client: FlaskClient, server: FakeModelSer
         ("", {"X-Timeout-Ms": "soon"}, 400, "X-Timeout-Ms"),
     ],
 )
-def test_what_is_wrong_with_all_lines_is_said_before_the_first(
+def test_an_error_of_the_whole_request_is_returned_before_the_first_line(
     client: FlaskClient, query: str, headers: dict[str, str], status: int, text: str
 ) -> None:
     """With a status of its own."""
@@ -187,7 +187,7 @@ def test_a_body_that_breaks_ends_with_an_error(client: FlaskClient, body: bytes,
     assert found[-1]["line"] == len(found)
 
 
-def test_no_lines_have_no_answers(client: FlaskClient, server: FakeModelServer) -> None:
+def test_no_lines_have_no_results(client: FlaskClient, server: FakeModelServer) -> None:
     """And the model is not asked."""
     assert (bulk(client, HALF_PLUS, b"").data, server.calls) == (b"", [])
 

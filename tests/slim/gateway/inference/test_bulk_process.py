@@ -74,7 +74,7 @@ def send(connection: socket.socket, count: int) -> None:
     connection.sendall(END)
 
 
-def test_a_caller_who_does_not_read_is_not_read_either(filled: Store, server: FakeModelServer) -> None:
+def test_a_client_that_does_not_read_is_not_read_either(filled: Store, server: FakeModelServer) -> None:
     """Nothing gathers in memory; interactive requests go on; the connection ends, and not as if it were whole."""
     with (
         running(filled, server, body_timeout_s=2) as (process, client),
@@ -96,7 +96,7 @@ def test_a_caller_who_does_not_read_is_not_read_either(filled: Store, server: Fa
             received(connection)
 
 
-def test_a_caller_who_goes_away_is_not_worked_for(filled: Store, server: FakeModelServer) -> None:
+def test_nothing_more_is_predicted_for_a_client_that_disconnects(filled: Store, server: FakeModelServer) -> None:
     """Neither in the middle of the body nor while answers are on the way."""
     with running(filled, server) as (process, client):
         for _ in range(5):
@@ -121,7 +121,7 @@ def wait_until_quiet(server: FakeModelServer) -> None:
         time.sleep(0.3)
 
 
-def test_answers_come_while_lines_are_still_being_sent(filled: Store, server: FakeModelServer) -> None:
+def test_results_come_while_lines_are_still_being_sent(filled: Store, server: FakeModelServer) -> None:
     """A line on its own does not wait for others."""
     with running(filled, server) as (_, client), connected(client) as connection:
         connection.sendall(CHUNKED)
@@ -150,7 +150,7 @@ def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelS
         assert body == b'[2.5]\n{"error":"expected the next chunk of the body within 2 s","line":2}\n'
 
 
-def test_a_body_of_known_length_is_read_piece_by_piece_too(filled: Store, server: FakeModelServer) -> None:
+def test_a_body_of_known_length_is_read_in_chunks_too(filled: Store, server: FakeModelServer) -> None:
     """Larger than any other kind of body may be."""
     body = b"[1]\n" * 20_000
     with running(filled, server, max_json_bytes=1000) as (_, client):

@@ -65,7 +65,7 @@ def test_results_are_pairs_or_numbers(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(("rest", "version"), [("", 2), ("/versions/1", 1), ("/labels/stable", 2)])
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_any_version_may_be_asked(
+def test_any_version_can_be_named(
     client: FlaskClient, server: FakeModelServer, verb: str, rest: str, version: int
 ) -> None:
     """The header says which answered."""

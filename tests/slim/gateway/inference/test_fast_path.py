@@ -65,7 +65,7 @@ def both(client: httpx.Client, path: str, body: bytes, **headers: str) -> tuple[
         (f"{HALF_PLUS}/versions/9", {"instances": [[1.0]]}),
     ],
 )
-def test_both_lanes_answer_alike(client: httpx.Client, model: str, body: object) -> None:
+def test_fast_path_and_view_give_equal_responses(client: httpx.Client, model: str, body: object) -> None:
     """Status, headers and every byte of the body; right answers and refusals."""
     quick, view = both(client, f"/v1/models/{model}:predict", json.dumps(body).encode())
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
@@ -97,7 +97,9 @@ def test_both_lanes_answer_alike(client: httpx.Client, model: str, body: object)
         "not-utf8", "long-text", "charset", "image-to-texts", "text-to-vectors",
     ],
 )  # fmt: skip
-def test_both_lanes_answer_raw_bodies_alike(client: httpx.Client, model: str, content_type: str, body: bytes) -> None:
+def test_fast_path_and_view_give_equal_responses_to_raw_bodies(
+    client: httpx.Client, model: str, content_type: str, body: bytes
+) -> None:
     """One image or text as it is."""
     headers = {"Content-Type": content_type, "X-Request-Id": "same"}
     quick, view = both(client, f"/v1/models/{model}:predict", body, **headers)
@@ -144,7 +146,7 @@ NUMBERS = np.array([1, 2.5], "<f4").tobytes()
         "few-values", "malformed", "unknown-version", "unknown-model",
     ],
 )  # fmt: skip
-def test_both_lanes_answer_the_open_inference_protocol_alike(
+def test_fast_path_and_view_give_equal_responses_to_the_open_inference_protocol(
     client: httpx.Client, model: str, body: bytes, headers: dict[str, str]
 ) -> None:
     quick, view = both(client, f"/v2/models/{model}/infer", body, **headers)
@@ -157,7 +159,7 @@ def test_both_lanes_answer_the_open_inference_protocol_alike(
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE]
 )
-def test_both_lanes_word_failures_alike(
+def test_fast_path_and_view_give_equal_errors(
     client: httpx.Client, model_server: FakeModelServer, code: grpc.StatusCode
 ) -> None:
     """Retry-After where trying again makes sense."""
@@ -179,7 +181,7 @@ def test_numbers_that_are_not_finite_are_a_clear_error_in_both(
     assert "not finite" in quick.json()["error"]
 
 
-def test_a_request_id_comes_back_and_the_deadline_is_kept(client: httpx.Client) -> None:
+def test_a_request_id_is_returned_and_the_deadline_is_kept(client: httpx.Client) -> None:
     """As in the view."""
     headers = {"X-Request-Id": "mine-1", "X-Timeout-Ms": "2000"}
     quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **headers)
@@ -188,7 +190,7 @@ def test_a_request_id_comes_back_and_the_deadline_is_kept(client: httpx.Client) 
     assert [answer.status_code for answer in bad] == [400, 400]
 
 
-def test_both_lanes_are_counted_alike(client: httpx.Client) -> None:
+def test_fast_path_and_view_are_counted_alike(client: httpx.Client) -> None:
     """Under the route as the view declares it."""
     for model in (HALF_PLUS, f"{HALF_PLUS}/versions/1"):
         both(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')

@@ -192,7 +192,7 @@ def test_any_line_is_understood_or_refused_alone(model: str, contents: list[byte
 
 
 @given(st.lists(st.binary(max_size=12)), st.integers(1, 10))
-def test_lines_are_the_bodys_whatever_its_pieces(pieces: list[bytes], longest: int) -> None:
+def test_lines_are_the_bodys_whatever_its_chunks(pieces: list[bytes], longest: int) -> None:
     """And too long ones are noticed without being kept."""
     arrived = Lines(longest)
     for piece in filter(None, pieces):

@@ -33,7 +33,7 @@ def binary(name: str, datatype: str, shape: list[int], content: bytes) -> dict[s
     ("path", "version", "value"),
     [(INFER, "2", 2.5), (f"/v2/models/{HALF_PLUS}/versions/1/infer", "1", 1.5)],
 )
-def test_json_is_answered_in_json(client: FlaskClient, path: str, version: str, value: float) -> None:
+def test_json_is_returned_for_json(client: FlaskClient, path: str, version: str, value: float) -> None:
     """With the caller's id and the version that answered."""
     answer = client.post(path, json={"id": "a-1", "inputs": [ONE]})
     assert answer.json == {

@@ -52,7 +52,9 @@ def test_words_of_a_path_may_be_in_any_case_and_names_percent_encoded(client: Fl
         ("POST", f"/v1/models/a/versions/{'9' * 5000}:regress", "Failed to convert version: 999"),
     ],
 )
-def test_paths_outside_the_grammar_are_400_in_its_words(client: FlaskClient, method: str, path: str, text: str) -> None:
+def test_paths_outside_the_grammar_are_400_with_tensorflow_servings_message(
+    client: FlaskClient, method: str, path: str, text: str
+) -> None:
     """Whatever begins with ``/v1/`` and any method, as in TensorFlow Serving."""
     answer = client.open(path, method=method)
     assert answer.json is not None

@@ -32,7 +32,7 @@ def test_every_route_is_in_the_document_and_no_other(app: Flask, document: Any) 
     assert not described & PROTOCOLS.keys()
 
 
-def test_every_parameter_of_a_path_is_told(document: Any) -> None:
+def test_every_path_parameter_is_declared(document: Any) -> None:
     """With its form."""
     for path, item in document["paths"].items():
         assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == openapi_found(path)
@@ -76,7 +76,7 @@ def test_a_job_is_described_as_it_is_read(document: Any) -> None:
     assert schemas["JobRequest"] == read
 
 
-def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
+def test_nothing_is_loaded_for_the_document_before_the_first_request() -> None:
     """It costs memory and time, and most gateways are never asked."""
     code = (
         "import sys; from modelyard.services.gateway import settings, wsgi; "

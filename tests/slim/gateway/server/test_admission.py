@@ -17,7 +17,7 @@ def let_in(admission: Admission, model: str, deadline_s: float, *, bulk: bool = 
     return True
 
 
-def test_as_many_as_allowed_are_let_in() -> None:
+def test_as_many_as_allowed_are_admitted() -> None:
     """One leaves, one may come; other models do not count."""
     admission = Admission(max_in_flight=2)
     assert [let_in(admission, "a", 1) for _ in range(3)] == [True, True, False]
@@ -26,14 +26,14 @@ def test_as_many_as_allowed_are_let_in() -> None:
     assert let_in(admission, "a", 1)
 
 
-def test_bulk_is_turned_away_at_half() -> None:
+def test_bulk_is_shed_at_half_the_limit() -> None:
     """The rest is for callers who wait."""
     admission = Admission(max_in_flight=4)
     assert [let_in(admission, "a", 1, bulk=True) for _ in range(3)] == [True, True, False]
     assert let_in(admission, "a", 1)
 
 
-def test_whoever_would_wait_for_a_quarter_of_the_deadline_is_turned_away() -> None:
+def test_a_request_that_would_wait_for_a_quarter_of_its_deadline_is_shed() -> None:
     """An answer each 0.1 s, and ten under way: a second's wait is fine for 10 s, and too much for 3."""
     clock = Clock()
     admission = Admission(max_in_flight=1000, clock=clock)
@@ -48,7 +48,7 @@ def test_whoever_would_wait_for_a_quarter_of_the_deadline_is_turned_away() -> No
     assert 0.9 < wait_s < 1.2
 
 
-def test_nothing_is_kept_of_a_name_that_is_idle() -> None:
+def test_no_state_is_kept_of_an_idle_model_name() -> None:
     """Names come from callers."""
     admission = Admission(max_in_flight=4)
     for number in range(1000):

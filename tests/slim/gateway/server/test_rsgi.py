@@ -161,7 +161,7 @@ def test_too_many_headers_and_too_long_ones_are_refused(filled: Store, server: F
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_more_than_fit_are_turned_away_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
+def test_requests_over_the_limit_are_shed_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
     """503 with Retry-After, though not a byte of the body has come; other models go on."""
     with gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client):
         with crowd(client, server), connected(client) as connection:
@@ -173,7 +173,7 @@ def test_more_than_fit_are_turned_away_before_their_body_is_read(filled: Store, 
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_who_is_turned_away_with_a_large_body_hears_of_it(filled: Store, server: FakeModelServer) -> None:
+def test_a_shed_request_with_a_large_body_gets_its_response(filled: Store, server: FakeModelServer) -> None:
     """Every time, over one connection: closed on what is still coming, the answer would be lost with it."""
     large = b" " * 4_000_000
     with (
@@ -202,7 +202,7 @@ def crowd(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
         caller.join()
 
 
-def test_pipelined_requests_are_answered_in_order(filled: Store, server: FakeModelServer) -> None:
+def test_pipelined_requests_get_responses_in_order(filled: Store, server: FakeModelServer) -> None:
     """Three in one packet."""
     with gateway(store=filled.root, serving=server.address) as (_, client):
         bodies = [b'{"instances": [[%d.0]]}' % number for number in (0, 2, 4)]
@@ -217,7 +217,7 @@ def test_as_many_files_may_be_open_as_the_system_allows(filled: Store, server: F
     assert soft == hard
 
 
-def test_what_the_front_refuses_has_a_request_id_too(filled: Store, server: FakeModelServer) -> None:
+def test_what_the_rsgi_app_refuses_has_a_request_id_too(filled: Store, server: FakeModelServer) -> None:
     """The caller's own, where it is a good one; else a new one."""
     with gateway(store=filled.root, serving=server.address, max_json_bytes=10, max_image_bytes=10) as (_, client):
         huge = exchange(client, head("X-Request-Id: mine-1", length=100_000_000), answers=1)
@@ -227,7 +227,7 @@ def test_what_the_front_refuses_has_a_request_id_too(filled: Store, server: Fake
     assert re.search(rb"x-request-id: [0-9a-f]{16}\r\n", nameless)
 
 
-def test_pages_of_allowed_origins_may_read_what_the_front_refuses(filled: Store, server: FakeModelServer) -> None:
+def test_pages_of_allowed_origins_may_read_what_the_rsgi_app_refuses(filled: Store, server: FakeModelServer) -> None:
     """Retry-After among it."""
     with gateway(store=filled.root, serving=server.address, cors_origins="http://page") as (_, client):
         known = exchange(client, head("Origin: http://page", length=100_000_000), answers=1).lower()

@@ -132,7 +132,7 @@ def test_a_deadline_is_kept_whatever_the_call_does_and_expired_work_is_not_sent(
     running(story)
 
 
-def test_a_cancelled_caller_is_not_sent() -> None:
+def test_a_cancelled_request_is_not_sent() -> None:
     """Nobody waits for the answer."""
 
     async def story(model: Model, batcher: Batcher) -> None:
@@ -199,7 +199,7 @@ def test_outputs_without_a_row_per_input_are_refused() -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_kept_of_lanes_that_are_idle() -> None:
+def test_no_state_is_kept_of_idle_queues() -> None:
     """Versions come and go for years."""
 
     async def story(model: Model, batcher: Batcher) -> None:

@@ -60,9 +60,7 @@ def version_of(client: FlaskClient, key: str | None = None, path: str = f"{V1}:p
 
 
 @pytest.mark.parametrize(("path", "body"), [(f"{V1}:predict", ROWS), (f"{V2}/infer", TENSORS)])
-def test_a_key_gets_the_same_version_and_shares_are_kept(
-    client: FlaskClient, filled: Store, path: str, body: Any
-) -> None:
+def test_a_key_gets_the_same_version_and_shares_hold(client: FlaskClient, filled: Store, path: str, body: Any) -> None:
     """Whoever was with the canary stays with it when its share grows; nobody at 0 %, everybody at 100 %."""
     keys = [f"user-{number}" for number in range(200)]
     groups: list[set[str]] = []
@@ -115,7 +113,7 @@ def test_a_label_that_no_version_bears_is_400(client: FlaskClient) -> None:
 # --- what is observed -------------------------------------------------------------------------------------------------
 
 
-def test_answers_failures_and_times_are_counted_for_whoever_the_rollout_chose(
+def test_predictions_failures_and_times_are_counted_where_the_rollout_chose_the_version(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
     """Neither a caller's own mistake nor a version that was asked for by number counts."""
@@ -136,7 +134,7 @@ def test_answers_failures_and_times_are_counted_for_whoever_the_rollout_chose(
     assert (found["stable"]["answers"], found["stable"]["errors"]) == (1, 0)
 
 
-def test_what_was_observed_is_shown(app: Flask, client: FlaskClient, filled: Store) -> None:
+def test_observations_are_returned_with_the_rollout(app: Flask, client: FlaskClient, filled: Store) -> None:
     """With the rollout; without a trial there is nothing."""
     assert client.get(f"/api/models/{HALF_PLUS}/rollout").json["observed"] is None
     begin(filled, 100)
@@ -156,7 +154,7 @@ def observed(observations: Observations, model: str) -> dict[str, float]:
     return dict(observations.sums(model, NOW).get("shadow", {}))
 
 
-def test_a_shadow_is_asked_the_same_and_compared(
+def test_a_shadow_gets_a_copy_of_the_request_and_is_compared(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
     """The caller gets the stable version's answer; version 1 answers 1 less, which is a disagreement."""
@@ -181,7 +179,7 @@ def test_a_shadow_that_fails_troubles_nobody(
     assert observed(observations, DIGITS) == {"asked": 1, "failed": 1}
 
 
-def test_a_shadow_that_is_behind_is_asked_no_more(ledger: Ledger, observations: Observations) -> None:
+def test_a_shadow_that_is_behind_gets_no_more_requests(ledger: Ledger, observations: Observations) -> None:
     """Until it has caught up: what is left out is counted, and holds no memory."""
 
     async def never(*_: Any, **__: Any) -> Outputs:

@@ -74,7 +74,7 @@ def test_open_it_lets_one_probe_a_second_through(breaker: CircuitBreaker, clock:
         assert breaker.allows()
 
 
-def test_an_answered_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_successful_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     """At once, and with nothing held against it."""
     fail(breaker, MAX_CONSECUTIVE)
     clock.now += PROBE_EVERY_S

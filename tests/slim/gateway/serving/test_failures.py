@@ -24,7 +24,7 @@ BODY = {"instances": [[1.0]]}
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_a_server_that_was_away_for_a_moment_is_asked_again(
+def test_a_call_to_a_server_that_was_down_for_a_moment_is_retried(
     client: FlaskClient, server: FakeModelServer, code: grpc.StatusCode
 ) -> None:
     """One retry of UNAVAILABLE, or of what a server that ends has let go of; the caller does not notice."""
@@ -56,7 +56,7 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
     assert create_app(settings).test_client().post(PREDICT, json=BODY).status_code == 200
 
 
-def test_a_dead_server_among_two_costs_nobody_an_answer(server: FakeModelServer) -> None:
+def test_one_dead_server_of_two_fails_no_prediction(server: FakeModelServer) -> None:
     """However few requests there are: it is tried again each second, and each time the other one answers instead."""
     asked = 10 * MIN_RETRIES
     request = encode_predict_request(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})

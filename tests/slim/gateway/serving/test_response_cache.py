@@ -38,7 +38,7 @@ def test_equal_inputs_have_equal_keys_and_others_do_not() -> None:
     assert len(set(others)) == len(others)
 
 
-def test_only_chosen_models_and_fixed_versions_are_kept() -> None:
+def test_only_chosen_models_and_fixed_versions_are_cached() -> None:
     """A floating version may be another one at the next call."""
     cache = ResponseCache(["m"], 10_000, Metrics())
     assert cache.key(TARGET, {})
@@ -59,7 +59,7 @@ def test_the_least_recently_used_go_first_and_memory_is_bounded() -> None:
     assert cache.get(b"d", "m") is not None
 
 
-def test_a_kept_row_does_not_keep_its_batch() -> None:
+def test_a_cached_row_does_not_retain_its_batch() -> None:
     """It is copied out of the thousand rows that it came with."""
     cache = ResponseCache(["m"], 10_000, Metrics())
     batch = np.zeros((1000, 10))
@@ -94,7 +94,7 @@ def test_equal_requests_reach_the_model_once_per_version(
     cached_app.extensions["predictor"].close()
 
 
-def test_models_that_did_not_ask_are_not_kept(cached_app: Flask, server: FakeModelServer) -> None:
+def test_models_that_are_not_chosen_are_not_cached(cached_app: Flask, server: FakeModelServer) -> None:
     """It is their choice."""
     client = cached_app.test_client()
     for _ in range(2):

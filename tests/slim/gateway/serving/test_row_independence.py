@@ -73,7 +73,7 @@ def test_strings_and_whole_numbers_are_tried_too() -> None:
     assert trained(lambda x: x + 1, np.array([[3]], np.int64), REQUIRED_CHECKS)
 
 
-def test_a_stranger_that_is_refused_proves_nothing() -> None:
+def test_a_probe_row_that_is_refused_proves_nothing() -> None:
     """Neither for nor against."""
 
     def refuses_zeros(x: Array) -> Array:
