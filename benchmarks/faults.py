@@ -14,7 +14,7 @@ from benchmarks.whole import MODEL_SERVER, REDIS, Whole
 
 PAUSE_S = (8.0, 18.0)
 """Least and greatest time between two."""
-STILL_S = (1.0, 4.0)
+STOPPED_S = (1.0, 4.0)
 """For how long a model server stands still."""
 CHILD, WORKER, TOLD, QUEUE, SERVER, STILL = (
     "training process killed",
@@ -78,7 +78,7 @@ class Faults:
             self._to_trainer(kind, trainer, self._system.job_of(trainer))
         elif kind == STILL:
             self._note(kind)
-            pause_process(self._system.process(MODEL_SERVER), self._random.uniform(*STILL_S))
+            pause_process(self._system.process(MODEL_SERVER), self._random.uniform(*STOPPED_S))
         else:
             self._note(kind)
             self._system.process(REDIS if kind == QUEUE else MODEL_SERVER).kill()

@@ -126,13 +126,13 @@ def predict_and_label(http: httpx.Client, data: Path) -> float:
         asked[answer.raise_for_status().headers["X-Request-Id"]] = str(train.y[index])
     right = 0
     for request_id, label in asked.items():
-        wait_for(partial(is_kept, http, request_id), 30, "it is kept")
+        wait_for(partial(is_captured, http, request_id), 30, "it is kept")
         response = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
         right += response.json()["right"]
     return right / len(asked)
 
 
-def is_kept(http: httpx.Client, request_id: str) -> bool:
+def is_captured(http: httpx.Client, request_id: str) -> bool:
     return http.get(f"/api/answers/{request_id}").is_success
 
 

@@ -76,7 +76,7 @@ class Generator:
     def run(self, stop: Callable[[], bool], rate: float | None = None) -> float:
         """A closed loop over all connections, or an open one at ``rate`` per second. Returns how long it sent, in s."""
         started = due = time.perf_counter()
-        with quiet():
+        with garbage_collection_paused():
             while not stop():
                 due = self._send_due(due, rate)
                 self._receive_all(MAX_POLL_S if rate is None else due - time.perf_counter())
@@ -176,7 +176,7 @@ class Generator:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """No garbage is looked for: a pause of ours would look like one of the server's."""
     gc.collect()
     gc.freeze()

@@ -64,7 +64,7 @@ class Traffic:
         self.asked += 1
         key = (self.pinned if self.asked % 2 else None, self.asked % NUMBERS)
         if key not in self._built:
-            self._built[key] = built(self.port, *key)
+            self._built[key] = build_request(self.port, *key)
         return key, self._built[key]
 
     def judge(self, answer: Answer) -> None:
@@ -84,7 +84,7 @@ class Traffic:
             self.latest.append((answer.due, said))
 
 
-def built(port: int, version: int | None, number: int) -> bytes:
+def build_request(port: int, version: int | None, number: int) -> bytes:
     path = f"/v1/models/{MODEL}" + (f"/versions/{version}" if version else "")
     return request(port, f"{path}:predict", "application/json", instances_body(float(number)))
 
@@ -187,10 +187,10 @@ def measure(saved: Path, work: Path, options: argparse.Namespace) -> dict[str, A
     if publisher.trouble:
         print(f"the versions could not be changed: {publisher.trouble!r}")
     traffic.failed.update(generator.failures)
-    return found(traffic, publisher, took)
+    return summarize(traffic, publisher, took)
 
 
-def found(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, Any]:
+def summarize(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, Any]:
     def changing(moment: float) -> bool:
         return any(began <= moment <= ended for began, ended, _ in publisher.changes)
 

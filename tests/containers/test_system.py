@@ -22,7 +22,7 @@ STATUS = "import pathlib; print(pathlib.Path('/proc/1/status').read_text())"
 
 def test_both_models_answer_as_in_training(system: System) -> None:
     """The golden inputs, through the gateway, with a key."""
-    assert_answers(system)
+    assert_predicts(system)
 
 
 def test_requests_without_a_key_are_refused(system: System) -> None:
@@ -79,7 +79,7 @@ def test_a_job_through_the_queue_makes_a_new_version(system: System) -> None:
     assert set(load.seen) == {"right"}, (load.seen, load.examples[:3])
 
 
-def assert_answers(system: System) -> None:
+def assert_predicts(system: System) -> None:
     """A hundred golden inputs of both models, each answered as in training."""
     load = Load(system.url, system.key, system.golden)
     with load.running():
@@ -91,7 +91,7 @@ def assert_answers(system: System) -> None:
 @pytest.mark.parametrize("service", ALL)
 def test_predictions_go_on_while_a_container_is_restarted(system: System, service: str, how: str) -> None:
     """Right answers, or 503 with Retry-After; of the gateway itself, refused connections while nobody listens."""
-    seen = answers_around(system, system.url, service, how)
+    seen = predict_around_restart(system, system.url, service, how)
     allowed = {"right", "later"}
     if service == "gateway":
         allowed |= {"refused", "cut off"} if how == "kill" else {"refused"}
@@ -103,11 +103,11 @@ def test_behind_the_proxy_nobody_is_refused_while_the_gateway_is_restarted(
     system: System, proxy: str, how: str
 ) -> None:
     """With deploy/proxy/Caddyfile in front, there is always somebody who listens."""
-    seen = answers_around(system, proxy, "gateway", how)
+    seen = predict_around_restart(system, proxy, "gateway", how)
     assert set(seen.seen) <= {"right", "later"}, (seen.seen, seen.examples[:5])
 
 
-def answers_around(system: System, url: str, service: str, how: str) -> Load:
+def predict_around_restart(system: System, url: str, service: str, how: str) -> Load:
     """What became of predictions before, while and after a container is restarted or killed."""
     load = Load(url, system.key, system.golden)
     with load.running():
@@ -174,7 +174,7 @@ def test_backup_destroy_restore(system: System, tmp_path: Path) -> None:
     engine.compose("up", "-d")
     for model, version in stable.items():
         wait_for(f"{model} {version}", partial(system.serves, model, version), RECOVERS_S)
-    assert_answers(system)
+    assert_predicts(system)
     assert system.get("/api/jobs").json()["jobs"] == jobs
 
 

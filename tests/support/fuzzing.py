@@ -55,7 +55,7 @@ TEXTS: Mapping[str, list[str]] = {
 }
 
 
-def aimed(document: Mapping[str, Any]) -> dict[str, Any]:
+def narrow_to_models(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with what the models take beside what any model might; the gateway that is asked has no keys."""
     found = copy.deepcopy(dict(document))
     del found["components"]["securitySchemes"]
@@ -120,7 +120,7 @@ class Fuzzer:
         self.statuses: Counter[int] = Counter()
         """How often each was answered."""
         self.document = document or self._session.get(f"{url}/openapi.json", timeout=60).json()
-        self.schema = schemathesis.openapi.from_dict(aimed(self.document))
+        self.schema = schemathesis.openapi.from_dict(narrow_to_models(self.document))
 
     def close(self) -> None:
         self._session.close()

@@ -13,7 +13,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import KeyRow
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import TIMEOUT_S
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
@@ -50,7 +50,7 @@ def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks
     """
     assert 2 * POLL_INTERVAL_S < ENDED_WITHIN_S
     seen, before = 0, age_s()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert seen < looks
         assert time.monotonic() < deadline
@@ -63,6 +63,6 @@ def prefix_of(key: str) -> str:
     return key.split("_", 2)[1]
 
 
-def shown(key: str) -> Mapping[str, str]:
+def bearer_header(key: str) -> Mapping[str, str]:
     """The header that shows a key."""
     return {"Authorization": f"Bearer {key}"}

@@ -23,7 +23,7 @@ THREADS = 4
 PAUSE_S = 0.02
 TOLERANCE = 1e-4
 INPUTS = {"mnist_cnn": "images", "sentiment_lstm": "text"}
-LATER = (429, 503)
+RETRY_LATER = (429, 503)
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Load:
             return "refused", ""
         except httpx.HTTPError as error:
             return "cut off", repr(error)
-        if answer.status_code in LATER and "retry-after" in answer.headers:
+        if answer.status_code in RETRY_LATER and "retry-after" in answer.headers:
             return "later", ""
         if answer.status_code != httpx.codes.OK:
             return "other", f"{answer.status_code} {answer.text[:200]}"

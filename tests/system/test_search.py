@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 SEARCH = "search-0123456789abcdef"
 
 
-def known(shop: Shop) -> TrainableModel:
+def trainable(shop: Shop) -> TrainableModel:
     found = read_catalog(shop.home / "store")
     assert found
     return found.find("neuron")
@@ -44,7 +44,7 @@ def searcher(shop: Shop) -> SearchSteps:
 
 def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
     asked = SearchRequest(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
-    return searches.add(SEARCH, "neuron", "test", plan(asked, known(shop)).model_dump(mode="json"))
+    return searches.add(SEARCH, "neuron", "test", plan(asked, trainable(shop)).model_dump(mode="json"))
 
 
 def end_all(shop: Shop, result: dict[str, Any]) -> None:
@@ -89,23 +89,23 @@ def test_many_schedulers_that_poll_at_once_submit_each_trial_once(
     """In every rung."""
     ask(shop, searches)
 
-    def look_at_once() -> None:
+    def poll_at_once() -> None:
         barrier = threading.Barrier(8)
 
-        def look() -> None:
+        def poll() -> None:
             barrier.wait()
             searcher.step_all()
 
-        threads = [threading.Thread(target=look) for _ in range(8)]
+        threads = [threading.Thread(target=poll) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    look_at_once()
+    poll_at_once()
     assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
     end_all(shop, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
-    look_at_once()
+    poll_at_once()
     assert len(shop.ledger.jobs.find(group=SEARCH)) == 4
     assert [len(rung) for rung in searches.get(SEARCH).rungs] == [3, 1]
 
@@ -138,5 +138,5 @@ def test_a_search_cancelled_while_its_jobs_are_submitted_has_none_that_runs(
     """The step that comes too late takes its jobs back."""
     search = ask(shop, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
-    searcher.step(search, plan(SearchRequest.model_validate(search.plan["asked"]), known(shop)))
+    searcher.step(search, plan(SearchRequest.model_validate(search.plan["asked"]), trainable(shop)))
     assert {job.state for job in shop.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

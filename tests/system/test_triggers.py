@@ -20,7 +20,7 @@ from modelyard.services.ledger.feedback import Answer
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.scheduler.triggers import TriggerSchedule
-from tests.support.serving import SOON_S, running
+from tests.support.serving import WAIT_S, running
 from tests.support.waiting import wait_until
 
 MODEL = "neuron"
@@ -39,12 +39,12 @@ def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
-        wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(socket), WAIT_S, "redis")
         with closing(Ledger(url)) as ledger:
             yield TriggerSchedule(store, ledger, broker.sender(redis_server.make_broker_url(socket)))
     finally:
         server.terminate()
-        server.wait(SOON_S)
+        server.wait(WAIT_S)
 
 
 def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
@@ -63,7 +63,7 @@ def end(watch: TriggerSchedule) -> None:
         watch.ledger.jobs.cancel(job.id, "test")
 
 
-def tell(watch: TriggerSchedule, right: int, wrong: int) -> None:
+def record_feedback(watch: TriggerSchedule, right: int, wrong: int) -> None:
     for index in range(right + wrong):
         number = watch.ledger.feedback.count(MODEL)
         answer = Answer(
@@ -89,12 +89,12 @@ def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
 def test_enough_new_feedback_submits_a_job(watch: TriggerSchedule) -> None:
     """New is what came since the last time."""
     put(watch, feedback=5, cooldown_s=0)
-    tell(watch, right=4, wrong=0)
+    record_feedback(watch, right=4, wrong=0)
     assert reasons(watch) == []
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert reasons(watch) == ["trigger neuron/t: 5 new answers with feedback"]
     end(watch)
-    tell(watch, right=4, wrong=0)
+    record_feedback(watch, right=4, wrong=0)
     assert len(reasons(watch)) == 1
 
 
@@ -103,13 +103,13 @@ def test_quality_below_a_floor_submits_a_job(watch: TriggerSchedule) -> None:
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     put(watch, quality={"floor": 0.9, "of": 10})
-    tell(watch, right=3, wrong=6)
+    record_feedback(watch, right=3, wrong=6)
     assert reasons(watch) == []
-    tell(watch, right=0, wrong=1)
+    record_feedback(watch, right=0, wrong=1)
     (by,) = reasons(watch)
     assert by == "trigger neuron/t: 3 of the newest 10 answers were right, fewer than 90.0%"
     end(watch)
-    tell(watch, right=10, wrong=0)
+    record_feedback(watch, right=10, wrong=0)
     assert len(reasons(watch, timedelta(days=30))) == 1
 
 
@@ -132,15 +132,15 @@ def test_drift_submits_a_job(watch: TriggerSchedule) -> None:
 def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: TriggerSchedule) -> None:
     """Whichever says no."""
     put(watch, feedback=1, cooldown_s=3600, per_week=2)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch)) == 1
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch, timedelta(hours=2))) == 1, "its job still waits"
     end(watch)
     assert len(reasons(watch, timedelta(minutes=30))) == 1, "it cools down"
     assert len(reasons(watch, timedelta(hours=2))) == 2
     end(watch)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch, timedelta(hours=4))) == 2, "two within a week"
     assert len(reasons(watch, timedelta(days=8))) == 3
 
@@ -148,14 +148,14 @@ def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(wa
 def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule) -> None:
     """Each firing has one key."""
     put(watch, feedback=1)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     barrier = threading.Barrier(8)
 
-    def look() -> None:
+    def poll() -> None:
         barrier.wait()
         watch.fire_due(datetime.now(UTC))
 
-    threads = [threading.Thread(target=look) for _ in range(8)]
+    threads = [threading.Thread(target=poll) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -174,6 +174,6 @@ def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, t
     }
     put(watch, feedback=1)
     with running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings) as scheduler:
-        tell(watch, right=1, wrong=0)
-        wait_until(watch.ledger.jobs.find, SOON_S, "a job")
+        record_feedback(watch, right=1, wrong=0)
+        wait_until(watch.ledger.jobs.find, WAIT_S, "a job")
         assert scheduler.stop() == 0

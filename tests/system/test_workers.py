@@ -12,7 +12,7 @@ import pytest
 from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
-from tests.support.serving import SOON_S, Running
+from tests.support.serving import WAIT_S, Running
 from tests.support.shop import TRAINED_S, Shop, child_of, opened, stand_still, standing_still
 from tests.support.waiting import wait_until
 
@@ -37,17 +37,17 @@ def assert_went_on(shop: Shop, job: Job, *, epochs: int) -> Job:
 
     An epoch that ended, and left its checkpoint, just as its attempt was released is in no event.
     """
-    ended = shop.ended(job)
+    ended = shop.await_end(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
     assert ended.attempts == 2
-    assert any(text.startswith("resuming after epoch") for text in shop.said(job))
+    assert any(text.startswith("resuming after epoch") for text in shop.messages(job))
     seen = shop.epochs(job)
     assert seen == sorted(seen)
     assert len(set(range(1, epochs + 1)) - set(seen)) <= 1
     assert len(seen) - len(set(seen)) <= 1
     published = [ended.result["version"]] if ended.state is State.SUCCEEDED else []
     assert list(Store(shop.home / "store").versions(job.model)) == published
-    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
+    wait_until(lambda: not shop.left(job), WAIT_S, "no folder is left")
     return ended
 
 
@@ -58,7 +58,7 @@ def test_a_killed_training_process_goes_on_from_its_last_checkpoint(steady: tupl
     wait_until(lambda: shop.in_epoch(job, 3), TRAINED_S, "the third epoch")
     child_of(worker).send_signal(signal.SIGKILL)
     assert_went_on(shop, job, epochs=LONG["epochs"])
-    assert "the training process was ended by SIGKILL (out of memory?)" in shop.said(job)
+    assert "the training process was ended by SIGKILL (out of memory?)" in shop.messages(job)
 
 
 def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(steady: tuple[Shop, Running]) -> None:
@@ -69,11 +69,11 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(steady: 
         child = child_of(worker, other_than=dead)
         dead = child.pid
         child.send_signal(signal.SIGSEGV)
-    ended = shop.ended(job)
+    ended = shop.await_end(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 3)
     assert ended.result["reason"] == "the training process was ended by SIGSEGV, in attempt 3"
-    assert shop.ended(shop.submit("neuron")).state is State.SUCCEEDED
-    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
+    assert shop.await_end(shop.submit("neuron")).state is State.SUCCEEDED
+    wait_until(lambda: not shop.left(job), WAIT_S, "no folder is left")
 
 
 def test_a_worker_that_gets_sigterm_requeues_its_job(shop: Shop) -> None:
@@ -84,10 +84,10 @@ def test_a_worker_that_gets_sigterm_requeues_its_job(shop: Shop) -> None:
     with standing_still(child_of(first)):  # it must not end before there is another worker
         shop.worker("second")
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(SOON_S) == 0
+    assert first.process.wait(WAIT_S) == 0
     wait_until(lambda: shop.job(job).attempts == 2, LEASE_S - 20, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
-    assert "its worker stopped" in shop.said(job)
+    assert "its worker stopped" in shop.messages(job)
 
 
 def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(shop: Shop) -> None:
@@ -101,7 +101,7 @@ def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(shop: Shop) -> N
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
     assert (ended.attempts, shop.job(waiting).attempts) == (1, 0)
     shop.worker("second")
-    assert shop.ended(waiting).state is State.SUCCEEDED
+    assert shop.await_end(waiting).state is State.SUCCEEDED
     wait_until(lambda: not shop.left(job), 30, "no folder is left")
 
 
@@ -115,14 +115,14 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(shop: S
     for process in [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # without its parent it may end by itself
             process.kill()
-    wait_until(lambda: shop.job(job).attempts == 2, SHORT_LEASE_S + SOON_S, "the second worker")
+    wait_until(lambda: shop.job(job).attempts == 2, SHORT_LEASE_S + WAIT_S, "the second worker")
     assert_went_on(shop, job, epochs=LONG["epochs"])
 
 
 def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_result(shop: Shop) -> None:
     """Lost while publishing, and twice before: the next worker finds the version by the job's id."""
     worker = shop.worker("one")
-    model = shop.ended(shop.submit("neuron")).model
+    model = shop.await_end(shop.submit("neuron")).model
     worker.stop()
     job = shop.submit("neuron")
     for _ in range(MAX_LOSSES):
@@ -131,7 +131,7 @@ def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_resu
     assert shop.ledger.jobs.begin_publishing(claimed)
     put_version(shop, model, of=job)
     shop.worker("two")
-    ended = shop.ended(job)
+    ended = shop.await_end(job)
     assert (ended.state, ended.result.get("version")) == (State.SUCCEEDED, 2), ended.result
     assert Store(shop.home / "store").versions(model) == (1, 2)
 
@@ -152,14 +152,14 @@ def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(steady: tuple[Sh
     wait_until(lambda: shop.left(job) or shop.job(job).finished_at, TRAINED_S, "a folder of its own")
     with suppress(psutil.NoSuchProcess):  # where that took the whole budget
         child.suspend()  # as if it hung in native code
-    ended = shop.ended(job)
+    ended = shop.await_end(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 1)
     assert ended.result["reason"] == "timeout: its time budget of 15 s is used up"
     assert ended.started_at
     assert ended.finished_at
     assert BUDGET_S <= (ended.finished_at - ended.started_at).total_seconds() < BUDGET_S + ENDED_WITHIN_S
     assert not child.is_running()
-    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
+    wait_until(lambda: not shop.left(job), WAIT_S, "no folder is left")
     assert shop.ledger.jobs.claim(job.id, "another") is None
 
 
@@ -183,7 +183,7 @@ def test_a_job_is_trained_on_the_backend_of_its_recipe(steady: tuple[Shop, Runni
     """One worker trains on either, one job after the other; each version says on which."""
     shop, _ = steady
     asked = ("jax", "tensorflow")
-    ended = [shop.ended(job) for job in [shop.submit("neuron", backend=name) for name in asked]]
+    ended = [shop.await_end(job) for job in [shop.submit("neuron", backend=name) for name in asked]]
     versions = [job.result["version"] for job in ended]
     found = [Store(shop.home / "store").manifest("neuron", version).environment for version in versions]
     assert [(one.backend, one.device) for one in found] == [(name, "cpu") for name in asked]
@@ -192,7 +192,7 @@ def test_a_job_is_trained_on_the_backend_of_its_recipe(steady: tuple[Shop, Runni
 def test_too_few_devices_fail_a_job_with_the_reason(steady: tuple[Shop, Running]) -> None:
     """Before it trains: here it was put into the queue of a worker that has no GPU."""
     shop, _ = steady
-    ended = shop.ended(shop.submit("neuron", devices=2))
+    ended = shop.await_end(shop.submit("neuron", devices=2))
     assert ended.state is State.FAILED
     assert ended.result["reason"].startswith("recipe key 'devices': expected 2 GPUs, but tensorflow sees cpu:0")
 
@@ -212,10 +212,10 @@ def test_the_output_of_a_jobs_processes_is_stored(shop: Shop) -> None:
         child.resume()
         return False
 
-    wait_until(writes_none, SOON_S, "a moment between two checkpoints")
+    wait_until(writes_none, WAIT_S, "a moment between two checkpoints")
     shutil.rmtree(checkpoints)
     child.resume()
-    ended = shop.ended(job)
+    ended = shop.await_end(job)
     assert ended.state is State.FAILED, ended.result
     assert "Traceback" in shop.ledger.logs.read(job.id)
     assert "Traceback" in worker.printed

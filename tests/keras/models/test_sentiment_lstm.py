@@ -28,7 +28,7 @@ WORDS = 50
 """Ids in ``random_state``."""
 
 
-def invent(count: int, seed: int) -> Split:
+def make_split(count: int, seed: int) -> Split:
     generator = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int32) % 2
     texts = []
@@ -40,8 +40,8 @@ def invent(count: int, seed: int) -> Split:
 
 
 @cache
-def invented() -> Splits:
-    return Splits(invent(200, 0), invent(40, 1), invent(100, 2), unlabelled=invent(60, 3).x)
+def made_splits() -> Splits:
+    return Splits(make_split(200, 0), make_split(40, 1), make_split(100, 2), unlabelled=make_split(60, 3).x)
 
 
 def batches_of(lengths: list[int], batch_size: int, **options: Any) -> ReviewBatches:
@@ -114,7 +114,7 @@ def test_first_two_batches_differ_in_width() -> None:
 @cache
 def tiny_model() -> Any:
     keras.utils.set_random_seed(0)
-    prepared = SPEC.prepare(invented(), TINY)
+    prepared = SPEC.prepare(made_splits(), TINY)
     return SPEC.build(TINY, prepared.state)
 
 
@@ -157,14 +157,14 @@ def test_model_has_no_lambda_and_is_saved_as_data() -> None:
 
 def test_prepared_state_is_plain_data() -> None:
     """Every array can be stored without pickles, and the vocabulary fits the vectors."""
-    state = SPEC.prepare(invented(), TINY).state
+    state = SPEC.prepare(made_splits(), TINY).state
     assert all(array.dtype != object for array in state.values())
     assert len(state["vectors"]) == text.FIRST_WORD + len(state["vocabulary"])
 
 
 def test_soft_labels_extend_the_training_part() -> None:
     """Unlabelled reviews join with a target between the classes; labelled ones keep theirs."""
-    prepared = SPEC.prepare(invented(), TINY.override({"soft_labels": 60, "batch_size": 10}))
+    prepared = SPEC.prepare(made_splits(), TINY.override({"soft_labels": 60, "batch_size": 10}))
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     assert len(targets) == 260
     assert np.count_nonzero((targets > 0) & (targets < 1)) == 60
@@ -173,14 +173,14 @@ def test_soft_labels_extend_the_training_part() -> None:
 def test_small_datasets_are_passed_over_until_min_steps() -> None:
     """13 batches, twice per epoch for two epochs, make the 40 steps asked for."""
     recipe = TINY.override({"min_steps": 40, "epochs": 2, "batch_size": 16})
-    assert len(SPEC.prepare(invented(), recipe).train) * 2 == 52
+    assert len(SPEC.prepare(made_splits(), recipe).train) * 2 == 52
 
 
 def fit_tiny() -> str:
     """SHA-256 of the weights after 30 steps."""
     keras.utils.set_random_seed(3)
     recipe = TINY.override({"min_steps": 30, "batch_size": 16, "soft_labels": 60})
-    prepared = SPEC.prepare(invented(), recipe)
+    prepared = SPEC.prepare(made_splits(), recipe)
     model = SPEC.build(recipe, prepared.state)
     model.compile("adam", "binary_crossentropy")
     model.fit(prepared.train, shuffle=False, verbose=0)
@@ -252,7 +252,7 @@ def test_ngrams_stay_within_a_text_and_known_words() -> None:
 
 def test_held_out_log_odds_point_the_right_way() -> None:
     """Texts that a linear model did not see get log-odds that agree with their words."""
-    train, other = invent(200, 0), invent(100, 9)
+    train, other = make_split(200, 0), make_split(100, 9)
     vocabulary, ids = text.learn_vocabulary(list(train.x), 200, 2)
     model, held_out = ngrams.fit_ngrams(ids, train.y, vocabulary_size=2 + len(vocabulary), folds=4, seed=0)
     assert np.mean((held_out > 0) == train.y) > 0.9
@@ -261,7 +261,7 @@ def test_held_out_log_odds_point_the_right_way() -> None:
 
 def test_graph_gives_the_linear_models_log_odds() -> None:
     """The layer answers as the fitted model does, repetitions, unknown words and an empty review included."""
-    train = invent(200, 0)
+    train = make_split(200, 0)
     vocabulary, ids = text.learn_vocabulary(list(train.x), 200, 2)
     size = 2 + len(vocabulary)
     model, _ = ngrams.fit_ngrams(ids, train.y, vocabulary_size=size, folds=2, seed=0)
@@ -284,4 +284,4 @@ def test_linear_model_is_silent_while_the_lstm_learns() -> None:
 
 def test_linear_baseline_is_measured_on_the_test_part() -> None:
     """The simple method solves the invented reviews."""
-    assert measure_baseline(invented()).value > 0.9
+    assert measure_baseline(made_splits()).value > 0.9

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.models.tfserving.messages import from_proto, get_model_metadata_pb2, predict_pb2, types_pb2
 from modelyard.models.types import Array
-from tests.support.modelserver import PATIENCE_S, Serve, Served, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import TIMEOUT_S, Serve, Served, Store, X, request, saved, serve, served, store
 
 __all__ = ["saved", "serve", "served", "store"]  # fixtures
 
@@ -19,7 +19,7 @@ NOT_FOUND, INVALID, PRECONDITION = (
 )
 
 
-def refusal(call: Any, message: Any, timeout: float = PATIENCE_S) -> tuple[grpc.StatusCode, str]:
+def refusal(call: Any, message: Any, timeout: float = TIMEOUT_S) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call(message, timeout=timeout)
     return caught.value.code(), caught.value.details()
@@ -28,7 +28,7 @@ def refusal(call: Any, message: Any, timeout: float = PATIENCE_S) -> tuple[grpc.
 def test_each_version_returns_its_own_outputs(served: Served) -> None:
     """A pinned request is answered by that version, which says so."""
     for version in (1, 2):
-        reply = served.prediction.Predict(request(version=version, x=X), timeout=PATIENCE_S)
+        reply = served.prediction.Predict(request(version=version, x=X), timeout=TIMEOUT_S)
         np.testing.assert_array_equal(from_proto(reply.outputs["y"]), X / 2 + version)
         assert reply.model_spec.version.value == version
         assert reply.model_spec.name == "m"
@@ -37,12 +37,12 @@ def test_each_version_returns_its_own_outputs(served: Served) -> None:
 
 def test_unpinned_request_goes_to_the_highest_available_version(served: Served) -> None:
     """Without a version the highest AVAILABLE one answers."""
-    assert served.prediction.Predict(request(x=X), timeout=PATIENCE_S).model_spec.version.value == 2
+    assert served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).model_spec.version.value == 2
 
 
 def test_label_chooses_the_version_it_is_bound_to(served: Served) -> None:
     """A label from the configuration stands for its version number."""
-    assert served.prediction.Predict(request(label="old", x=X), timeout=PATIENCE_S).model_spec.version.value == 1
+    assert served.prediction.Predict(request(label="old", x=X), timeout=TIMEOUT_S).model_spec.version.value == 1
 
 
 def test_batches_of_any_size_return_one_output_per_row(served: Served) -> None:
@@ -58,7 +58,7 @@ def test_repeated_last_value_fills_the_shape(served: Served) -> None:
     message.inputs["x"].ClearField("tensor_content")
     message.inputs["x"].float_val.append(4.0)
     np.testing.assert_array_equal(
-        from_proto(served.prediction.Predict(message, timeout=PATIENCE_S).outputs["y"]), [[3, 3, 3]]
+        from_proto(served.prediction.Predict(message, timeout=TIMEOUT_S).outputs["y"]), [[3, 3, 3]]
     )
 
 
@@ -66,7 +66,7 @@ def test_strings_go_in_and_come_out_as_bytes(served: Served) -> None:
     """DT_STRING holds any bytes, and may be empty."""
     for texts in ([b"1", b"2.5"], []):
         text = np.array(texts, dtype=object)
-        answer = served.client.predict("m", 1, "parse", {"text": text}, timeout_s=PATIENCE_S)
+        answer = served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)
         assert answer["text"].tolist() == [b"<" + item + b">" for item in texts]
 
 
@@ -74,7 +74,7 @@ def test_output_filter_returns_only_the_named_outputs(served: Served) -> None:
     """Only the filtered outputs come back."""
     message = request(version=1, x=X)
     message.output_filter.append("version")
-    assert list(served.prediction.Predict(message, timeout=PATIENCE_S).outputs) == ["version"]
+    assert list(served.prediction.Predict(message, timeout=TIMEOUT_S).outputs) == ["version"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_value_that_the_graph_refuses_returns_the_graphs_message(served: Served)
 
 def test_half_precision_comes_out_as_its_bits(served: Served) -> None:
     """As in every TensorProto."""
-    answer = served.prediction.Predict(request(signature="half", x=X[0]), timeout=PATIENCE_S).outputs["half"]
+    answer = served.prediction.Predict(request(signature="half", x=X[0]), timeout=TIMEOUT_S).outputs["half"]
     assert answer.dtype == types_pb2.DT_HALF
     np.testing.assert_array_equal(np.array(answer.half_val, np.uint16).view(np.float16), X[0].astype(np.float16))
 
@@ -156,10 +156,10 @@ def test_answers_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
     store.configure(store.entry("m"))
     served = serve(enable_serialization_as_tensor_content=True)
     served.await_state(1, "AVAILABLE")
-    answer = served.prediction.Predict(request(x=X), timeout=PATIENCE_S).outputs
+    answer = served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).outputs
     assert answer["y"].tensor_content == (X / 2 + 1).tobytes()
     text = np.array([b"1"], dtype=object)
-    assert served.client.predict("m", 1, "parse", {"text": text}, timeout_s=PATIENCE_S)["text"].tolist() == [b"<1>"]
+    assert served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)["text"].tolist() == [b"<1>"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_metadata_lists_the_signatures_of_the_file(served: Served) -> None:
     """An Any-packed SignatureDefMap, with what cannot be called too."""
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     message.model_spec.name = "m"
-    reply = served.prediction.GetModelMetadata(message, timeout=PATIENCE_S)
+    reply = served.prediction.GetModelMetadata(message, timeout=TIMEOUT_S)
     found = get_model_metadata_pb2.SignatureDefMap()
     assert reply.metadata["signature_def"].Unpack(found)
     assert {"serving_default", "slow", "count", "parse", "half", "matrix", "__saved_model_init_op"} == set(

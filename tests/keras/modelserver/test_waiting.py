@@ -9,7 +9,7 @@ from modelyard.services.modelserver.api.prediction_service import require_active
 from modelyard.services.modelserver.errors import Refused
 from tests.support.modelserver import (
     HELD_S,
-    PATIENCE_S,
+    TIMEOUT_S,
     Blocking,
     Serve,
     Served,
@@ -34,7 +34,7 @@ def blocked(store: Store, serve: Serve) -> Iterator[tuple[Served, Blocking, grpc
     served = serve(start_loader=model, grpc_max_threads=1)
     served.await_state(1, "AVAILABLE")
     call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
-    assert model.running.wait(PATIENCE_S)
+    assert model.running.wait(TIMEOUT_S)
     yield served, model, call
     model.go.set()
     call.result()
@@ -53,7 +53,7 @@ def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served,
         assert {call.code() for call in calls[450:]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     served.state(1)  # the connection keeps its order: what was said before this has reached the server
     model.go.set()
-    predict(request(x=X), timeout=PATIENCE_S)  # on the same single thread, behind all of them
+    predict(request(x=X), timeout=TIMEOUT_S)  # on the same single thread, behind all of them
     assert model.runs == [1, 1]
 
 

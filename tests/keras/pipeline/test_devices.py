@@ -218,7 +218,7 @@ def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
 
     `mnist_mlp` is trained on two devices above.
     """
-    manifest = published(tmp_path, model, "--set", "backend=jax")
+    manifest = publish(tmp_path, model, "--set", "backend=jax")
     assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
     assert manifest["environment"]["jax"]
     assert manifest["recipe"]["values"]["backend"] == "jax"
@@ -226,11 +226,11 @@ def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
 
 def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
     """`python -m pipeline` that was started for another backend starts itself anew."""
-    manifest = published(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
+    manifest = publish(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
     assert manifest["environment"]["backend"] == "tensorflow"
 
 
-def published(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
+def publish(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
     """The manifest of a version that ``python -m pipeline`` made."""
     places = {name: str(root / name) for name in ("store", "data", "work")}
     command = [

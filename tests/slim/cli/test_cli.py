@@ -116,7 +116,7 @@ def service(name: str, code: str, ready: Path) -> Service:
 
 
 SERVE = "import pathlib, time, sys; pathlib.Path({!r}).write_text('x'); time.sleep(600)"
-SERVE_WHEN_TOLD = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
+SERVE_WHEN_RELEASED = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
 
 
 def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
     said: list[str] = []
     flag, started = tmp_path / "ready", tmp_path / "told"
     supervisor = Supervisor(tmp_path / "log", said.append)
-    running = service("toy", SERVE_WHEN_TOLD.format(str(started), str(flag)), flag)
+    running = service("toy", SERVE_WHEN_RELEASED.format(str(started), str(flag)), flag)
     try:
         started.touch()
         supervisor.start(running)

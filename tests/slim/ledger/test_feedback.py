@@ -33,7 +33,7 @@ def feedback(ledger: Ledger) -> Feedback:
     return ledger.feedback
 
 
-def written(app: Flask) -> None:
+def flush_captures(app: Flask) -> None:
     app.extensions["predictor"].capture.close()
 
 
@@ -48,7 +48,7 @@ def test_an_image_is_captured_as_it_came_with_its_prediction(
     answer = client.post(
         f"/v1/models/{DIGITS}:predict", data=picture, content_type="image/png", headers={"X-Request-Id": "one"}
     )
-    written(app)
+    flush_captures(app)
     kept = feedback.answer("one")
     assert (kept.model, kept.version, kept.input, kept.dtype) == (DIGITS, 1, "image_bytes", "bytes")
     assert kept.content == picture
@@ -71,7 +71,7 @@ def test_rows_are_captured_one_by_one_in_both_protocols(
 ) -> None:
     """With their numbers."""
     answer = client.post(path, json=body)
-    written(app)
+    flush_captures(app)
     kept = [feedback.answer(answer.headers["X-Request-Id"], row) for row in (0, 1)]
     assert [float(np.frombuffer(each.content, each.dtype).reshape(each.shape)[0]) for each in kept] == [3, 5]
     assert [each.predicted for each in kept] == [3 / 2 + 2, 5 / 2 + 2]
@@ -81,7 +81,7 @@ def test_nothing_is_captured_of_other_models_or_of_a_refused_request(app: Flask,
     """It has to be asked for, by model."""
     review = client.post(f"/v1/models/{REVIEWS}:predict", data="good", content_type="text/plain")
     wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
-    written(app)
+    flush_captures(app)
     for answer in (review, wrong):
         told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
         assert told.status_code == 404, told.json
@@ -111,10 +111,10 @@ def test_old_captured_predictions_and_those_beyond_a_size_are_deleted(feedback: 
     """The oldest first."""
     feedback.capture([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
     feedback.prune(NOW - timedelta(days=7), max_bytes=5 * 4)
-    assert [number for number in range(11) if known(feedback, number)] == [6, 7, 8, 9, 10]
+    assert [number for number in range(11) if is_captured(feedback, number)] == [6, 7, 8, 9, 10]
 
 
-def known(feedback: Feedback, number: int) -> bool:
+def is_captured(feedback: Feedback, number: int) -> bool:
     try:
         feedback.answer(f"id-{number}")
     except UnknownAnswer:
@@ -138,7 +138,7 @@ def test_a_label_tells_whether_the_prediction_was_right(
 ) -> None:
     """By name or by number; a picture in PNG is light to the fake model."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
-    written(app)
+    flush_captures(app)
     told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
     assert (told.status_code, told.json) == (201, {"model": DIGITS, "version": 1, "right": right})
     assert feedback.mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
@@ -147,7 +147,7 @@ def test_a_label_tells_whether_the_prediction_was_right(
 def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, feedback: Feedback) -> None:
     """It is kept for training."""
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0], [5.0]]})
-    written(app)
+    flush_captures(app)
     told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25})
     assert told.json == {"model": HALF_PLUS, "version": 2, "right": None}
     assert feedback.mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
@@ -174,7 +174,7 @@ def test_feedback_that_cannot_be_is_refused(
 ) -> None:
     """With the field, and what it may be."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
+    flush_captures(app)
     told = client.post("/api/feedback", json={"request_id": "one", **said})
     assert (told.status_code, text in told.json["error"]) == (status, True), told.json
 
@@ -185,7 +185,7 @@ ID = {"X-Request-Id": "one"}
 def test_a_prediction_has_feedback_once(app: Flask, client: FlaskClient) -> None:
     """Whoever comes second is 409."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
+    flush_captures(app)
     first, second = (client.post("/api/feedback", json={"request_id": "one", "label": n}) for n in (0, 1))
     assert (first.status_code, second.status_code) == (201, 409)
     assert "has feedback already" in second.json["error"]
@@ -194,7 +194,7 @@ def test_a_prediction_has_feedback_once(app: Flask, client: FlaskClient) -> None
 def test_the_data_behind_a_prediction_can_be_looked_up(app: Flask, client: FlaskClient) -> None:
     """By the id of its request."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
+    flush_captures(app)
     made = client.get("/api/answers/one").json
     assert (made["model"], made["version"], made["predicted"], made["data"]["fingerprint"]) == (
         DIGITS,

@@ -92,11 +92,11 @@ def watched(stable: Sums, canary: Sums, looks: int = 10) -> Experiment:
     """After so many looks, between which everything grew evenly."""
     experiment = Experiment()
     for number in range(1, looks + 1):
-        experiment = update_experiment(experiment, *(grown(side, number / looks) for side in (stable, canary)))
+        experiment = update_experiment(experiment, *(scale(side, number / looks) for side in (stable, canary)))
     return experiment
 
 
-def grown(side: Sums, share: float) -> Sums:
+def scale(side: Sums, share: float) -> Sums:
     return Sums(
         answers=round(side.answers * share),
         errors=round(side.errors * share),

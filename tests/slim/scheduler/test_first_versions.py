@@ -17,7 +17,7 @@ from tests.support.fakes import HALF_PLUS, publish
 EPOCHS = RecipeField(default=2, constraints={"type": "integer", "minimum": 1})
 
 
-def known(*names: str) -> Catalog:
+def catalog_of(*names: str) -> Catalog:
     recipes = {"quick": {"epochs": EPOCHS}}
     made = {
         name: TrainableModel(name=name, task="", summary="", dataset="", homepage="", recipes=recipes) for name in names
@@ -29,7 +29,7 @@ def known(*names: str) -> Catalog:
 def store(tmp_path: Path) -> Store:
     found = Store(tmp_path / "store")
     found.prepare()
-    (found.root / FILE).write_text(known(HALF_PLUS, "other").model_dump_json())
+    (found.root / FILE).write_text(catalog_of(HALF_PLUS, "other").model_dump_json())
     return found
 
 
@@ -50,7 +50,7 @@ def first(store: Store, ledger: Ledger, queue: Celery, monkeypatch: pytest.Monke
     return FirstVersions(store, ledger, queue, [HALF_PLUS])
 
 
-def asked(ledger: Ledger) -> list[tuple[str, str, State]]:
+def list_jobs(ledger: Ledger) -> list[tuple[str, str, State]]:
     return [(job.model, job.by, job.state) for job in ledger.jobs.find()]
 
 
@@ -58,7 +58,7 @@ def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Le
     """However often it is looked at."""
     for _ in range(3):
         first.ask_all()
-    assert asked(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
+    assert list_jobs(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
 def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
@@ -67,14 +67,14 @@ def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledge
     (job,) = ledger.jobs.find()
     ledger.jobs.cancel(job.id, "somebody")
     FirstVersions(store, ledger, queue, [HALF_PLUS]).ask_all()
-    assert asked(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
+    assert list_jobs(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
 
 def test_a_model_with_a_stable_version_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
     """Also after a restart with an empty ledger."""
     publish(store, HALF_PLUS)
     first.ask_all()
-    assert asked(ledger) == []
+    assert list_jobs(ledger) == []
 
 
 def test_a_job_that_somebody_submitted_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
@@ -84,7 +84,7 @@ def test_a_job_that_somebody_submitted_is_enough(first: FirstVersions, ledger: L
     assert [job.id for job in ledger.jobs.find()] == [theirs.id]
 
 
-@pytest.mark.parametrize("written", [None, known("other")])
+@pytest.mark.parametrize("written", [None, catalog_of("other")])
 def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
     first: FirstVersions, store: Store, ledger: Ledger, written: Catalog | None
 ) -> None:
@@ -94,10 +94,10 @@ def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
     if written:
         catalogue.write_text(written.model_dump_json())
     first.ask_all()
-    assert asked(ledger) == []
-    catalogue.write_text(known(HALF_PLUS).model_dump_json())
+    assert list_jobs(ledger) == []
+    catalogue.write_text(catalog_of(HALF_PLUS).model_dump_json())
     first.ask_all()
-    assert len(asked(ledger)) == 1
+    assert len(list_jobs(ledger)) == 1
 
 
 def test_a_lasting_condition_is_logged_once(first: FirstVersions, store: Store) -> None:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, one, sized
+from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, request_with, sized
 from tests.slim.gateway.inference.test_oip import INFER, LENGTH, binary, framed
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
@@ -24,7 +24,7 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
     "size no number": (HALF_PLUS, sized("4"), FOUR, 'received "4"'),
     "size other than the shape's": (HALF_PLUS, sized(3), FOUR, "expected 4 bytes for FP32 [1,1], received 3"),
     "bytes left over": (HALF_PLUS, sized(4), FOUR + b"x", "to fill the body, received 1 bytes more"),
-    "data in JSON, bytes behind": (HALF_PLUS, one(), FOUR, "to fill the body, received 4 bytes more"),
+    "data in JSON, bytes behind": (HALF_PLUS, request_with(), FOUR, "to fill the body, received 4 bytes more"),
     "not finite": (HALF_PLUS, sized(4), NAN, "vectors[0][0]: expected a finite number, received nan"),
     "length beyond the body": (REVIEWS, text_of(b"\x05\0\0\0good", [1]), b"\x05\0\0\0good", "1 bytes too few"),
     "second length cut off": (

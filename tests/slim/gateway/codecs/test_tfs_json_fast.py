@@ -21,7 +21,7 @@ def interface(*shape: int, dtype: str = "float32") -> Interface:
     )
 
 
-def carefully(body: bytes, taken: Interface) -> Any:
+def parse_fully(body: bytes, taken: Interface) -> Any:
     try:
         asked = tfs_json.parse(body, 32)
         return tfs_json.decode_inputs(asked, taken.signatures["serving_default"], 256)[1]["x"]
@@ -102,7 +102,7 @@ def test_both_ways_agree(instances: object, shape: tuple[int, ...]) -> None:
     )
     found = quickly(body, interface(*shape))
     if found is not None:
-        np.testing.assert_array_equal(found, carefully(body, interface(*shape)))
+        np.testing.assert_array_equal(found, parse_fully(body, interface(*shape)))
 
 
 def _fits(value: object) -> bool:

@@ -15,7 +15,7 @@ from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, enc
 IMAGE = np.arange(784).reshape(28, 28, 1).tolist()
 OWN = {"x-request-id", "date"}
 """Headers that differ from answer to answer."""
-TO_THE_VIEW = {"Origin": "http://elsewhere"}
+VIA_VIEW = {"Origin": "http://elsewhere"}
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,11 @@ def client(store: Store, model_server: FakeModelServer) -> Iterator[httpx.Client
         yield client
 
 
-def both(client: httpx.Client, path: str, body: bytes, **headers: str) -> tuple[httpx.Response, httpx.Response]:
+def post_both_ways(
+    client: httpx.Client, path: str, body: bytes, **headers: str
+) -> tuple[httpx.Response, httpx.Response]:
     quick = client.post(path, content=body, headers=headers)
-    return quick, client.post(path, content=body, headers=headers | TO_THE_VIEW)
+    return quick, client.post(path, content=body, headers=headers | VIA_VIEW)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def both(client: httpx.Client, path: str, body: bytes, **headers: str) -> tuple[
 )
 def test_fast_path_and_view_give_equal_responses(client: httpx.Client, model: str, body: object) -> None:
     """Status, headers and every byte of the body; right answers and refusals."""
-    quick, view = both(client, f"/v1/models/{model}:predict", json.dumps(body).encode())
+    quick, view = post_both_ways(client, f"/v1/models/{model}:predict", json.dumps(body).encode())
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert {name: quick.headers[name] for name in quick.headers.keys() - OWN} == {
         name: view.headers[name] for name in view.headers.keys() - OWN
@@ -102,7 +104,7 @@ def test_fast_path_and_view_give_equal_responses_to_raw_bodies(
 ) -> None:
     """One image or text as it is."""
     headers = {"Content-Type": content_type, "X-Request-Id": "same"}
-    quick, view = both(client, f"/v1/models/{model}:predict", body, **headers)
+    quick, view = post_both_ways(client, f"/v1/models/{model}:predict", body, **headers)
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert quick.headers.keys() == view.headers.keys()
 
@@ -149,7 +151,7 @@ NUMBERS = np.array([1, 2.5], "<f4").tobytes()
 def test_fast_path_and_view_give_equal_responses_to_the_open_inference_protocol(
     client: httpx.Client, model: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    quick, view = both(client, f"/v2/models/{model}/infer", body, **headers)
+    quick, view = post_both_ways(client, f"/v2/models/{model}/infer", body, **headers)
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert {name: quick.headers[name] for name in quick.headers.keys() - OWN} == {
         name: view.headers[name] for name in view.headers.keys() - OWN
@@ -164,7 +166,7 @@ def test_fast_path_and_view_give_equal_errors(
 ) -> None:
     """Retry-After where trying again makes sense."""
     model_server.fail_next(code, times=4 if code is grpc.StatusCode.UNAVAILABLE else 2)
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
     model_server.failures.clear()
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert ("retry-after" in quick.headers) == ("retry-after" in view.headers) == (code is grpc.StatusCode.UNAVAILABLE)
@@ -175,7 +177,7 @@ def test_numbers_that_are_not_finite_are_a_clear_error_in_both(
 ) -> None:
     """Never invalid JSON."""
     model_server.outputs = {"value": np.array([[np.nan]], np.float32)}
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
     model_server.outputs = None
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert "not finite" in quick.json()["error"]
@@ -184,16 +186,18 @@ def test_numbers_that_are_not_finite_are_a_clear_error_in_both(
 def test_a_request_id_is_returned_and_the_deadline_is_kept(client: httpx.Client) -> None:
     """As in the view."""
     headers = {"X-Request-Id": "mine-1", "X-Timeout-Ms": "2000"}
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **headers)
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **headers)
     assert quick.headers["x-request-id"] == view.headers["x-request-id"] == "mine-1"
-    bad = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **{"X-Timeout-Ms": "soon"})
+    bad = post_both_ways(
+        client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **{"X-Timeout-Ms": "soon"}
+    )
     assert [answer.status_code for answer in bad] == [400, 400]
 
 
 def test_fast_path_and_view_are_counted_alike(client: httpx.Client) -> None:
     """Under the route as the view declares it."""
     for model in (HALF_PLUS, f"{HALF_PLUS}/versions/1"):
-        both(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')
+        post_both_ways(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')
     counted = [
         line for line in client.get("/metrics").text.splitlines() if line.startswith("modelyard_gateway_requests_total")
     ]

@@ -35,11 +35,11 @@ def test_every_route_is_in_the_document_and_no_other(app: Flask, document: Any) 
 def test_every_path_parameter_is_declared(document: Any) -> None:
     """With its form."""
     for path, item in document["paths"].items():
-        assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == openapi_found(path)
+        assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == find_parameters(path)
         assert all(entry["schema"] for entry in item.get("parameters", ()))
 
 
-def openapi_found(path: str) -> list[str]:
+def find_parameters(path: str) -> list[str]:
     return [f"{{{part.partition('}')[0]}}}" for part in path.split("{")[1:]]
 
 

@@ -10,7 +10,7 @@ class Clock:
         return self.now
 
 
-def let_in(admission: Admission, model: str, deadline_s: float, *, bulk: bool = False) -> bool:
+def admit(admission: Admission, model: str, deadline_s: float, *, bulk: bool = False) -> bool:
     if admission.retry_after_s(model, deadline_s, bulk=bulk) is not None:
         return False
     admission.start(model)
@@ -20,17 +20,17 @@ def let_in(admission: Admission, model: str, deadline_s: float, *, bulk: bool = 
 def test_as_many_as_allowed_are_admitted() -> None:
     """One leaves, one may come; other models do not count."""
     admission = Admission(max_in_flight=2)
-    assert [let_in(admission, "a", 1) for _ in range(3)] == [True, True, False]
-    assert let_in(admission, "b", 1)
+    assert [admit(admission, "a", 1) for _ in range(3)] == [True, True, False]
+    assert admit(admission, "b", 1)
     admission.finish("a")
-    assert let_in(admission, "a", 1)
+    assert admit(admission, "a", 1)
 
 
 def test_bulk_is_shed_at_half_the_limit() -> None:
     """The rest is for callers who wait."""
     admission = Admission(max_in_flight=4)
-    assert [let_in(admission, "a", 1, bulk=True) for _ in range(3)] == [True, True, False]
-    assert let_in(admission, "a", 1)
+    assert [admit(admission, "a", 1, bulk=True) for _ in range(3)] == [True, True, False]
+    assert admit(admission, "a", 1)
 
 
 def test_a_request_that_would_wait_for_a_quarter_of_its_deadline_is_shed() -> None:

@@ -38,7 +38,7 @@ def exchange(client: httpx.Client, raw: bytes, *, half_close: bool = False, answ
     return received
 
 
-def answered(connection: socket.socket) -> bytes:
+def receive_response(connection: socket.socket) -> bytes:
     """The next answer, to its end."""
     received = b""
     while not whole(received) and (piece := connection.recv(65536)):
@@ -164,9 +164,9 @@ def test_too_many_headers_and_too_long_ones_are_refused(filled: Store, server: F
 def test_requests_over_the_limit_are_shed_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
     """503 with Retry-After, though not a byte of the body has come; other models go on."""
     with gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client):
-        with crowd(client, server), connected(client) as connection:
+        with full_gateway(client, server), connected(client) as connection:
             connection.sendall(head(length=100))
-            answer = answered(connection)
+            answer = receive_response(connection)
         assert statuses(answer) == [503]
         assert b"retry-after: " in answer
         assert f"{HALF_PLUS} is overloaded".encode() in answer
@@ -178,16 +178,16 @@ def test_a_shed_request_with_a_large_body_gets_its_response(filled: Store, serve
     large = b" " * 4_000_000
     with (
         gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client),
-        crowd(client, server),
+        full_gateway(client, server),
         connected(client) as connection,
     ):
         for _ in range(20):
             connection.sendall(head(length=len(large)) + large)
-            assert statuses(answered(connection)) == [503]
+            assert statuses(receive_response(connection)) == [503]
 
 
 @contextlib.contextmanager
-def crowd(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
+def full_gateway(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
     """Two requests are under way until the end of the block."""
     server.release.clear()
     busy = [threading.Thread(target=lambda: client.post(PREDICT, content=BODY)) for _ in range(2)]

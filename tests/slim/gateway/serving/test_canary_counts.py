@@ -182,13 +182,13 @@ def test_a_shadow_that_fails_troubles_nobody(
 def test_a_shadow_that_is_behind_gets_no_more_requests(ledger: Ledger, observations: Observations) -> None:
     """Until it has caught up: what is left out is counted, and holds no memory."""
 
-    async def never(*_: Any, **__: Any) -> Outputs:
+    async def never_return(*_: Any, **__: Any) -> Outputs:
         await asyncio.Event().wait()
         raise AssertionError
 
     async def mirror() -> None:
         trials = CanaryCounts(ledger)
-        behind = ShadowTraffic(lambda *_: interface, never, trials)
+        behind = ShadowTraffic(lambda *_: interface, never_return, trials)
         for _ in range(shadow.MAX_PENDING + 5):
             behind.mirror(interface, "serving_default", {}, Outputs({}, 2))
         await asyncio.to_thread(trials.close)
