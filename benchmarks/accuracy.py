@@ -89,7 +89,7 @@ def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any
 
 
 def ignore(_: object) -> None:
-    """Progress is not shown here."""
+    """Progress is not printed here."""
 
 
 def read_rows() -> list[dict[str, Any]]:

@@ -203,7 +203,7 @@ def seconds_between(fault: Fault, event: Event | None) -> float | None:
 
 
 def time_reconnection(system: Whole, fault: Fault) -> float | None:
-    """Until the last of the trainers had said so."""
+    """Until the last of the trainers had logged it."""
     moments = [find_first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
     return None if None in moments else max(after_s(fault, moment) for moment in moments if moment)
 
@@ -224,7 +224,7 @@ def after_s(fault: Fault, moment: datetime) -> float:
 
 
 def time_recovery(seen: Seen, fault: Fault) -> float | None:
-    """To the first request after an unanswered second that was answered rightly; 0 if there was no such second."""
+    """To the first right response after a second without any; 0 if there was no such second."""
     after = [due - fault.clock for due in seen.predictions.right if due > fault.clock]
     gaps = zip([0.0, *after], after, strict=False)
     return next((later for earlier, later in gaps if earlier < POLL_INTERVAL_S < later - earlier), 0.0)

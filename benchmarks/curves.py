@@ -151,7 +151,7 @@ def measure_load(
 
 @contextlib.contextmanager
 def run_serving(store: Path, work: Path) -> Iterator[list[int]]:
-    """Ports of as many gateways as are ever asked, before one model server; the first is ``modelyard serve``'s own."""
+    """Ports of all gateways before one model server; the first is ``modelyard serve``'s own."""
     port = measure.free_port()
     with running(ours.commands(port, store, work), work / "log"):
         wait_until_up(port)

@@ -1,4 +1,4 @@
-"""Faults of a running system, one after another at random moments: killed, told to stop, made to stand still."""
+"""Faults of a running system, one after another at random moments: killed, stopped by SIGTERM or by SIGSTOP."""
 
 import random
 import signal
@@ -39,7 +39,7 @@ class Fault:
 
 
 class Faults:
-    """Does them in a thread of its own until it is told to stop."""
+    """Does them in a thread of its own until it is stopped."""
 
     def __init__(self, system: Whole, seed: int) -> None:
         self._system, self._random = system, random.Random(seed)

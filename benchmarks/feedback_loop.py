@@ -114,7 +114,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
 
 
 def predict_and_label(http: httpx.Client, data: Path) -> float:
-    """Half of the images are of the scarce digit; the share that was answered rightly."""
+    """Half of the images are of the scarce digit; the share that was predicted rightly."""
     train = mnist.read(data).train
     rest = range(TRAINED, len(train))
     scarce = [index for index in rest if train.y[index] == DIGIT][: FEEDBACK // 2]

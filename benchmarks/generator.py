@@ -59,7 +59,7 @@ class Connection:
 
 
 class Generator:
-    """Sends and receives until it is told to stop."""
+    """Sends and receives until it is stopped."""
 
     def __init__(self, port: int, connections: int, source: Source, judge: Judge) -> None:
         self._port, self._most, self._source, self._judge = port, connections, source, judge
@@ -177,7 +177,7 @@ class Generator:
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """No garbage is looked for: a pause of ours would look like one of the server's."""
+    """The garbage collector does not run: a pause of ours would count as one of the server's."""
     gc.collect()
     gc.freeze()
     gc.disable()

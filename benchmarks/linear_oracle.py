@@ -29,7 +29,7 @@ class Predictions:
     random: random.Random
     asked: int = 0
     right: list[float] = field(default_factory=list)
-    """When the requests were due that were answered rightly; of ``time.perf_counter``."""
+    """When the requests with a right response were due; of ``time.perf_counter``."""
     refused: int = 0
     """503 or 429, with Retry-After."""
     late: int = 0

@@ -166,7 +166,7 @@ def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str,
     }
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------
+# --- the requests -----------------------------------------------------------------------------------------------------
 
 
 def make_tiny_target(port: int) -> Target:

@@ -134,7 +134,7 @@ def wait(done: Callable[[], Any]) -> Any:
 
 
 def measure_submissions(queues: QueueSystem, waiting: int) -> dict[str, Any]:
-    """With one caller and with a few, while so many wait."""
+    """With one client and with a few, while so many jobs wait."""
     with ThreadPoolExecutor(CLIENTS) as callers:
         list(callers.map(queues.submit, range(waiting)))
         alone = [queues.submit() for _ in range(TIMED)]

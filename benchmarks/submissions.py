@@ -1,4 +1,4 @@
-"""Training jobs that are asked for all the time, each until it was accepted once."""
+"""Training jobs that are submitted all the time, each until it was accepted once."""
 
 import secrets
 import threading

@@ -35,7 +35,7 @@ ROLLBACK_EVERY = 4
 REST_S = 0.75
 """Before and after each change: what steady latency is measured in."""
 AFTER_S = 0.5
-"""A change goes on so long after the model server said that it was done: first requests belong to it."""
+"""A change lasts so long after the model server reported its end: the first requests belong to it."""
 CHANGE_S = 30.0
 HEADER = b"\r\nx-model-version:"
 
@@ -109,7 +109,7 @@ class Publisher:
                 self._swap()
                 if self.swaps % ROLLBACK_EVERY == 0:
                     self._roll_back()
-        except Exception as error:  # noqa: BLE001  # whoever waits for the end must hear of it
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end must see it
             self.trouble = error
         finally:
             self.ended.set()
@@ -149,7 +149,7 @@ class Publisher:
         time.sleep(AFTER_S)
 
     def _pin(self, version: int) -> None:
-        """Returns when nobody asks for another version any more."""
+        """Returns when no request names another version any more."""
         self._traffic.pinned = version
         already = self._traffic.asked
         self._wait(lambda: self._traffic.answered >= already, "requests pinned to the old version are answered")

@@ -21,12 +21,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of one run, asked for by what they are."""
+    """The rows of one run, found by what they measure."""
 
     rows: Sequence[Row]
 
     def load(self, contender: str, workload: str, connections: int) -> Row | None:
-        """A point of a closed loop at which something was answered."""
+        """A point of a closed loop with at least one response."""
         for row in self._of(contender, "load"):
             asked = (row["workload"], row["connections"], row["rate"])
             if asked == (workload, connections, None) and row["right"]:

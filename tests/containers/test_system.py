@@ -80,7 +80,7 @@ def test_a_job_through_the_queue_makes_a_new_version(system: System) -> None:
 
 
 def assert_predicts(system: System) -> None:
-    """A hundred golden inputs of both models, each answered as in training."""
+    """A hundred golden inputs of both models give the outputs of training."""
     load = Load(system.url, system.key, system.golden)
     with load.running():
         wait_for("a hundred answers", lambda: sum(load.seen.values()) >= 100, RECOVERS_S, 0.1)

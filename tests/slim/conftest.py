@@ -1,4 +1,4 @@
-"""A gateway in front of a fake model server, both in this process."""
+"""A gateway before a fake model server, both in this process."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LONG_TIMEOUTS = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIME
 
 @pytest.fixture(scope="session", autouse=True)
 def long_timeouts() -> Iterator[None]:
-    """Where a test says nothing else, gateways wait long: how busy the machine is says nothing about them."""
+    """Gateways have long timeouts unless a test sets others: how busy the machine is says nothing about them."""
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in LONG_TIMEOUTS.items():
             patch.setenv(f"MODELYARD_{name}", seconds)

@@ -75,7 +75,7 @@ def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
 
 
 def save_outputs(folder: Path, _: ForkServer) -> None:
-    """An untrained ``sentiment_lstm`` and what it says, for another backend to say, too."""
+    """An untrained ``sentiment_lstm`` and its outputs, which another backend must reproduce."""
     import keras
 
     from modelyard.models.datasets import imdb

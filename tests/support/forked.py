@@ -44,7 +44,7 @@ def describe() -> None:
 
 
 def number() -> None:
-    print_words(np.random.random())  # this generator is what is looked at
+    print_words(np.random.random())  # this generator is what the test reads
 
 
 def compute() -> None:

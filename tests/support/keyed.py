@@ -29,7 +29,7 @@ def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> 
 
 
 def expire(ledger_url: str, key: str) -> None:
-    """A minute ago; nobody can ask for a key that has expired already."""
+    """A minute ago; no request can create a key that has expired already."""
     engine = open_engine(ledger_url)
     with engine.begin() as connection:
         connection.execute(update(KeyRow).where(KeyRow.prefix == prefix_of(key)).values(expires_at=now(-60)))
@@ -42,7 +42,7 @@ def revoke(ledger: Path, key: str) -> None:
 
 
 def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:
-    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its looks.
+    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its polls.
 
     Args:
         age_s: since its last look ended, as the gateway says.
@@ -64,5 +64,5 @@ def prefix_of(key: str) -> str:
 
 
 def bearer_header(key: str) -> Mapping[str, str]:
-    """The header that shows a key."""
+    """The header that sends a key."""
     return {"Authorization": f"Bearer {key}"}

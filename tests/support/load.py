@@ -28,7 +28,7 @@ RETRY_LATER = (429, 503)
 
 @dataclass
 class Golden:
-    """What versions answered when they were trained, read once each."""
+    """What versions predicted when they were trained, read once each."""
 
     engine: Engine
     _read: dict[tuple[str, int], tuple[list[Any], Array]] = field(default_factory=dict)

@@ -157,7 +157,7 @@ class Served:
         return int(self.client.predict(model, version, "count", {}, timeout_s=TIMEOUT_S)["runs"])
 
     def status(self, version: int, model: str = "m") -> VersionStatus | None:
-        """State of one version; None if the server never heard of it."""
+        """State of one version; None if the server does not know it."""
         try:
             return self.client.status(model, timeout_s=TIMEOUT_S, version=version)[0]
         except ServingFailed as error:

@@ -31,7 +31,7 @@ CANCEL_S = 30.0
 
 
 def folders(root: Path, pattern: str) -> list[Path]:
-    """Those below ``root`` of such a name; ``rglob`` cannot bear that others vanish while it looks."""
+    """Those below ``root`` of such a name; ``rglob`` fails if others vanish meanwhile."""
     return [Path(parent, name) for parent, names, _ in os.walk(root) for name in fnmatch.filter(names, pattern)]
 
 
@@ -150,7 +150,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that says what can be trained, so that workers need not find out."""
+    """A store with a catalogue, so that workers need not make one."""
     store = tmp_path_factory.mktemp("known")
     subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(store)], check=True, timeout=BUILD_S)
     return store

@@ -134,7 +134,7 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
 
 
 def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(yard: Yard) -> None:
-    """The history says by how much it was worse; who named no version is answered by the stable one again."""
+    """The history says by how much it was worse; requests that name no version get the stable one again."""
     assert yard.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
     rollout = yard.await_decision()
     last = rollout.history[-1]
@@ -167,7 +167,7 @@ def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
 
 
 def test_a_shadow_is_compared_and_no_client_gets_its_outputs(yard: Yard) -> None:
-    """Disagreement and shift are shown with the rollout."""
+    """Disagreement and shift are returned with the rollout."""
     assert yard.change(shadow=2).status_code == 200
     generator = np.random.default_rng(0)
     for _ in range(20):

@@ -32,7 +32,7 @@ AVAILABLE = 30
 
 @dataclass(frozen=True)
 class Golden:
-    """Files to ask with, and the right answers: [rows, 10] for the images, [1, 10] for the one PNG."""
+    """Input files, and the right outputs: [rows, 10] for the images, [1, 10] for the one PNG."""
 
     images: Path
     png: Path

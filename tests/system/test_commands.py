@@ -94,7 +94,7 @@ def test_lists_show_what_serves_and_what_ran(system: System) -> None:
 
 
 def with_states(listed: bytes) -> bytes | None:
-    """The list, if the model server said in time how its versions are: beside a training it may not."""
+    """The list, if the model server reported its versions in time: beside a training it may not."""
     return None if b"unknown" in listed else listed
 
 

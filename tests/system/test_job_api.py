@@ -88,7 +88,7 @@ def api(tmp_path: Path) -> Iterator[JobApi]:
 
 
 def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
-    """At the same time, over connections of their own; all are told of it."""
+    """At the same time, over connections of their own; all get the same job."""
     barrier = threading.Barrier(100)
 
     def submit(_: int) -> httpx.Response:
@@ -139,7 +139,7 @@ def test_a_key_that_is_none_is_refused(api: JobApi, key: str) -> None:
 
 
 def test_a_waiting_job_can_be_cancelled_over_and_over(api: JobApi) -> None:
-    """It has ended, who cancelled it is said, and nobody can start it; a job that nobody knows is 404."""
+    """It has ended, its events name who cancelled it, and nobody can start it; an unknown job is 404."""
     with api.redis():
         job = api.submit().json()
     first, again = (api.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
@@ -309,7 +309,7 @@ def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobA
 
 
 def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> None:
-    """A hundred at once, and jobs are still taken and shown; one more is 503; when they have gone, there is room."""
+    """A hundred at once, and jobs are still accepted; one more is 503; when they have closed, there is room."""
     with api.redis(), ExitStack() as stack:
         job = api.submit().json()["id"]
         path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)

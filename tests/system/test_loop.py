@@ -37,7 +37,7 @@ def images(system: System) -> list[Any]:
 
 @dataclass
 class Traffic:
-    """Answers to one request, asked again and again; by version, so that wrong ones can be told."""
+    """Responses to one repeated request, by version, so that wrong ones are found."""
 
     url: str
     body: dict[str, Any]
@@ -62,7 +62,7 @@ class Traffic:
 
 @contextmanager
 def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
-    """Two clients that ask and ask."""
+    """Two clients that send request after request."""
     found = Traffic(system.url + PREDICT, {"instances": images})
     stop = threading.Event()
 
@@ -103,7 +103,7 @@ def test_the_table_says_what_serves_and_that_it_is_a_sample(system: System) -> N
 
 
 def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system: System, images: list[Any]) -> None:
-    """Each answer equals that of the version it names, asked for by number afterwards; none failed or was refused."""
+    """Each response equals a later one of the version that it names; none failed or was refused."""
     before = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
     with traffic(system, images) as seen:
         job = system.submit(model="mnist_mlp", data="sample", overrides={"seed": 5}).json()

@@ -62,7 +62,7 @@ def test_a_worker_with_a_wrong_clock_takes_nothing_and_loses_nothing(shop: Shop,
 
 
 def assert_published_once(shop: Shop, job: Job) -> None:
-    """In its first attempt; a gate may have said no."""
+    """In its first attempt; the gate may have rejected it."""
     ended = shop.await_end(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
     assert (ended.attempts, shop.starts(job)) == (1, 1)

@@ -141,7 +141,7 @@ def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
 
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
-    """The only worker with a GPU has left: its jobs go to the CPU, unless they asked for a GPU."""
+    """The only worker with a GPU has left: its jobs go to the CPU, unless they require a GPU."""
     ledger.workers.register("gpu-1", ["train.gpu"])
     job = submit(ledger, queue)
     bound = jobs.submit(ledger, queue, JobRequest(model="neuron"), by="test", devices="gpu")

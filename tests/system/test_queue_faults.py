@@ -21,7 +21,7 @@ UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""
 MANY = 300
 CONNECTIONS = 10
-"""Open files that a few more connections to the ledger are, when its threads happen to ask at once."""
+"""Open files that a few more connections to the ledger are, when its threads happen to use it at once."""
 LARGEST = 1024
 """Bytes of a file, on the disk that is full."""
 
@@ -87,7 +87,7 @@ def published_jobs(shop: Shop) -> list[str | None]:
 
 
 def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(shop: Shop) -> None:
-    """Its disk was taken away: the reason names storage; when the disk is back, the next job is looked at."""
+    """Its disk was taken away: the reason names storage; when the disk is back, the next job is taken."""
     disk = shop.home / "disk"
     shop.worker("one", MODELYARD_WORK_DIR=str(disk / "work"))
     away = disk.rename(shop.home / "away")

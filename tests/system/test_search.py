@@ -57,7 +57,7 @@ def end_all(shop: Shop, result: dict[str, Any]) -> None:
 
 
 def test_a_whole_search_publishes_one_version_and_promotes_it(shop: Shop, searches: Searches) -> None:
-    """Three trials for two epochs, the best on the validation split for six; two schedulers look all the time."""
+    """Three trials for two epochs, the best on the validation split for six; two schedulers poll all the time."""
     search = ask(shop, searches, promote_best=True, seed=2)
     eager = shop.settings | {"MODELYARD_SEARCH_S": "0.2"}
     shop.worker("worker")
@@ -121,7 +121,7 @@ def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches,
 
 
 def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: SearchSteps) -> None:
-    """And leaves nothing in the ledger meanwhile, however often it looks."""
+    """And leaves nothing in the ledger meanwhile, however often it polls."""
     ask(shop, searches)
     shop.end_redis()
     for _ in range(3):

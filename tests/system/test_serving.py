@@ -185,7 +185,7 @@ def test_new_versions_are_picked_up_without_a_restart(made: Path, tmp_path: Path
 
 
 def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path: Path) -> None:
-    """The request after a promotion, or a rollback, is answered by the version that it names, without a restart."""
+    """The request after a promotion, or a rollback, gets the version that it set, without a restart."""
     store = Store(tmp_path / "store")
     for version in (1, 2):
         publish_copy(store, MODEL, made / MODEL / str(version))
@@ -234,7 +234,7 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
 
 
 def predict_zero(served: Served) -> tuple[str, list[float]]:
-    """Which version says what of 0."""
+    """The version that predicts, and its output for 0."""
     answer = served.predict(MODEL, [0.0])
     return answer.headers["X-Model-Version"], answer.json()["predictions"]
 

@@ -1,4 +1,4 @@
-"""Gateway and model server as processes that are told to end, stand still or are killed: nothing is lost or wrong."""
+"""Gateway and model server as processes that get SIGTERM, SIGSTOP or SIGKILL: nothing is lost or wrong."""
 
 import signal
 import time
@@ -27,13 +27,13 @@ from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
 SLACK_S = 3.0
-"""For a busy machine; who were not told of the deadline would wait for longer."""
+"""For a busy machine; without a deadline clients would wait for longer."""
 BACK_S = 10.0
 """From a loaded version to an answer: a lost connection is tried again each second, and so is an open circuit."""
 
 
 def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
-    """The model server stands still until the gateway was told to stop; exit status 0, and nobody listens after."""
+    """The model server stands still until the gateway got SIGTERM; exit status 0, and nobody listens after."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
         assert served.predict(MODEL, instances=[1.0]).json() == {"predictions": [1.5]}
@@ -122,7 +122,7 @@ def loads(log: Path, least: int) -> bool:
 
 
 def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_path: Path) -> None:
-    """Both work; after one is killed, each request is answered rightly by the other."""
+    """Both work; after one is killed, each request gets the right response from the other."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     config = config_of(tmp_path / "models", MODEL)
     with gateway_and_servers(tmp_path, config, MODEL, count=2) as served:

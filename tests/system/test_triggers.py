@@ -1,4 +1,4 @@
-"""Triggers on a real ledger and Redis: due, held back, and once, however many schedulers look."""
+"""Triggers on a real ledger and Redis: due, held back, and fired once, however many schedulers poll."""
 
 import subprocess
 import threading
@@ -52,7 +52,7 @@ def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
 
 
 def reasons(watch: TriggerSchedule, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
-    """Of all jobs, the newest first, after another look: some time from now, or at a moment."""
+    """Of all jobs, the newest first, after another poll: some time from now, or at a moment."""
     watch.fire_due(at or datetime.now(UTC) + after)
     return [job.by for job in watch.ledger.jobs.find()]
 
@@ -114,7 +114,7 @@ def test_quality_below_a_floor_submits_a_job(watch: TriggerSchedule) -> None:
 
 
 def test_drift_submits_a_job(watch: TriggerSchedule) -> None:
-    """Of the stable version; what an earlier one was asked says nothing of it."""
+    """Of the stable version; requests of an earlier one do not count."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
     put(watch, psi=0.2)

@@ -52,7 +52,7 @@ class Installed:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
-        """A command that serves until it is told to stop; ready inside the block."""
+        """A command that serves until it is stopped; ready inside the block."""
         out = self.folder / "printed"
         with out.open("wb") as file:
             process = subprocess.Popen(

@@ -20,7 +20,7 @@ LONG = {"epochs": 20, "min_steps": 300}
 BUDGET_S = 15.0
 SHORT_LEASE_S = 12.0
 ENDED_WITHIN_S = 30.0
-"""Of a process that does not hear, on a busy machine."""
+"""Of a process that ignores SIGTERM, on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def put_version(shop: Shop, model: str, of: Job) -> None:
 
 
 def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(steady: tuple[Shop, Running]) -> None:
-    """The budget counts from the start, over all attempts; a process that does not hear is gone soon after."""
+    """The budget counts from the start, over all attempts; a process that ignores SIGTERM is gone soon after."""
     shop, worker = steady
     job = shop.submit(budget_s=BUDGET_S, **LONG)
     child = child_of(worker)

@@ -14,7 +14,7 @@ LENGTHS = (11, 1, 4, 0, 8)
 
 
 def build_both(*, return_sequences: bool, **options: Any) -> tuple[FusedLSTM, Any]:
-    """The fused layer and Keras's own with its weights, zero where masked as ``Bidirectional`` asks it to be."""
+    """The fused layer and Keras's own with its weights, zero where masked as ``Bidirectional`` requires."""
     options["return_sequences"] = return_sequences
     fused, plain = (
         FusedLSTM(UNITS, **options),

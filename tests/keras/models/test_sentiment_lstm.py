@@ -171,7 +171,7 @@ def test_soft_labels_extend_the_training_part() -> None:
 
 
 def test_small_datasets_are_passed_over_until_min_steps() -> None:
-    """13 batches, twice per epoch for two epochs, make the 40 steps asked for."""
+    """13 batches, twice per epoch for two epochs, make the 40 required steps."""
     recipe = TINY.override({"min_steps": 40, "epochs": 2, "batch_size": 16})
     assert len(SPEC.prepare(made_splits(), recipe).train) * 2 == 52
 
@@ -226,7 +226,7 @@ def test_words_used_alike_get_similar_vectors() -> None:
 
 
 def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
-    """A tiny vocabulary still gives vectors of the size asked for."""
+    """A tiny vocabulary still gives vectors of the requested size."""
     _, ids = text.learn_vocabulary(["a b c a b c", "c b a"], 9, 1)
     vectors = learn_word_vectors(ids, vocabulary_size=5, dimensions=16, window=2, contexts=9, seed=0)
     assert vectors.shape == (5, 16)

@@ -1,4 +1,4 @@
-"""--enable_batching: calls joined into one run, each answered and refused as if it had run alone."""
+"""--enable_batching: calls joined into one run, each with the result or error that it would have alone."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +84,7 @@ def test_calls_run_together_and_each_gets_its_own_rows(full_batches: Served) -> 
 
 
 def test_one_failing_call_fails_alone(full_batches: Served) -> None:
-    """Its neighbours in the batch are answered."""
+    """Its neighbours in the batch succeed."""
     texts = [b"1", b"2", b"many", b"4", b"5", b"6", b"7", b"8"]
     calls = [
         full_batches.prediction.Predict.future(
@@ -99,7 +99,7 @@ def test_one_failing_call_fails_alone(full_batches: Served) -> None:
 
 
 def test_calls_that_cannot_be_joined_run_apart(batched: Served) -> None:
-    """Other inner dimensions, no rows at all, outputs without rows: answered as without batching."""
+    """Other inner dimensions, no rows at all, outputs without rows: the same result as without batching."""
     xs = [np.ones((1, width), np.float32) for width in (1, 3, 1, 3)]
     calls = [batched.prediction.Predict.future(request_y(x), timeout=TIMEOUT_S) for x in xs]
     for call, x in zip(calls, xs, strict=True):

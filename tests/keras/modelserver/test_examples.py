@@ -108,7 +108,7 @@ def test_classify_pairs_labels_with_scores(example_server: Served) -> None:
 
 
 def test_regress_gives_one_number_for_each_example(example_server: Served) -> None:
-    """Also where the signature calls itself one for Predict: its method is looked at only if that is asked for."""
+    """Also where the signature calls itself one for Predict: its method is checked only if a flag says so."""
     for signature in ("regress", "untrue"):
         answer = example_server.prediction.Regress(regression(signature), timeout=TIMEOUT_S)
         assert [item.value for item in answer.result.regressions] == [3, 4]

@@ -26,7 +26,7 @@ def refusal(call: Any, message: Any, timeout: float = TIMEOUT_S) -> tuple[grpc.S
 
 
 def test_each_version_returns_its_own_outputs(served: Served) -> None:
-    """A pinned request is answered by that version, which says so."""
+    """A pinned request gets that version, and the response names it."""
     for version in (1, 2):
         reply = served.prediction.Predict(request(version=version, x=X), timeout=TIMEOUT_S)
         np.testing.assert_array_equal(from_proto(reply.outputs["y"]), X / 2 + version)
@@ -114,7 +114,7 @@ def test_request_that_does_not_fit_is_refused_with_tensorflow_servings_message(
 
 @pytest.mark.parametrize("sizes", [(-1, 3), (2**40, 3), (2, 3)])
 def test_tensor_whose_values_cannot_make_its_shape_is_refused(served: Served, sizes: tuple[int, int]) -> None:
-    """Negative sizes, shapes that ask for terabytes and contents too short are the caller's fault, not a crash."""
+    """Negative sizes, shapes that ask for terabytes and contents too short are INVALID_ARGUMENT, not a crash."""
     message = request(version=1, x=X)
     for dimension, size in zip(message.inputs["x"].tensor_shape.dim, sizes, strict=True):
         dimension.size = size
@@ -122,7 +122,7 @@ def test_tensor_whose_values_cannot_make_its_shape_is_refused(served: Served, si
 
 
 def test_value_that_the_graph_refuses_returns_the_graphs_message(served: Served) -> None:
-    """TensorFlow's code and message reach the caller."""
+    """TensorFlow's code and message reach the client."""
     message = request(signature="parse", text=np.array([b"many"], dtype=object))
     code, text = refusal(served.prediction.Predict, message)
     assert code == INVALID
@@ -143,7 +143,7 @@ def test_shapes_are_left_to_the_graph(served: Served, x: Array) -> None:
 
 
 def test_shape_that_the_graph_refuses_is_invalid_argument(served: Served) -> None:
-    """INVALID_ARGUMENT in TensorFlow's words; the next call is answered."""
+    """INVALID_ARGUMENT with TensorFlow's message; the next call succeeds."""
     code, text = refusal(served.prediction.Predict, request(signature="matrix", x=X[:, :2]))
     assert code == INVALID
     assert "In[0] mismatch In[1] shape" in text or "Matrix size-incompatible" in text

@@ -54,7 +54,7 @@ class HeldBack:
 
 
 def test_swaps_under_load_cause_no_failed_or_wrong_response(store: Store, serve: Serve) -> None:
-    """While versions come and go every request is answered, and by the version that it names."""
+    """While versions come and go every request gets a response, from the version that it names."""
     for version in (1, 2, 3):
         store.put("m", version)
     store.configure(store.entry("m", "specific { versions: 1 }"))
@@ -136,10 +136,10 @@ def test_configuration_that_cannot_be_read_changes_nothing_and_is_logged_once(se
     """The old configuration stays in force until the file is good again."""
     bad = served.store.config.with_name("bad.config")
     bad.write_text("model_config_list {")
-    bad.replace(served.store.config)  # at once: a look between truncating and writing would be another refusal
+    bad.replace(served.store.config)  # at once: a poll between truncating and writing would be another refusal
     eventually(lambda: "config_rejected" in events.names, "refused")
     served.store.put("m", 3)
-    served.await_state(3, "AVAILABLE")  # polled on, after more looks at the bad file
+    served.await_state(3, "AVAILABLE")  # after more polls of the bad file
     assert events.names.count("config_rejected") == 1
     served.store.configure(served.store.entry("m", "specific { versions: 3 }"))
     served.await_state(1, "END")

@@ -51,7 +51,7 @@ def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served,
             call.cancel()
         assert {call.code() for call in calls[:450]} == {grpc.StatusCode.CANCELLED}
         assert {call.code() for call in calls[450:]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    served.state(1)  # the connection keeps its order: what was said before this has reached the server
+    served.state(1)  # the connection keeps its order: what was sent before this has reached the server
     model.go.set()
     predict(request(x=X), timeout=TIMEOUT_S)  # on the same single thread, behind all of them
     assert model.runs == [1, 1]
@@ -68,7 +68,7 @@ def test_status_and_health_respond_while_every_prediction_thread_is_busy(
 
 
 class Ending:
-    """As much of a call's context as tells whether its caller still waits."""
+    """As much of a call's context as shows whether its client still waits."""
 
     def __init__(self, remaining_s: float | None, *, active: bool) -> None:
         self._remaining_s = remaining_s
@@ -91,7 +91,7 @@ class Ending:
     ],
 )
 def test_call_that_ended_while_its_request_was_decoded_is_refused(context: Ending, code: grpc.StatusCode) -> None:
-    """The last look is right before the run; a caller that waits, with or without a deadline, passes it."""
+    """The last check is right before the run; a client that waits, with or without a deadline, passes it."""
     with pytest.raises(Refused) as caught:
         require_active_call(context)
     assert caught.value.code == code

@@ -139,7 +139,7 @@ class Steps:
 
 @pytest.fixture(scope="module")
 def on_jax(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
-    """All that is asked of one process on JAX: to start one takes longer than any step."""
+    """All that one process on JAX computes: to start one takes longer than any step."""
     return fit(Steps("jax", tmp_path_factory.mktemp("jax"), forks), "averaged", "averaged by two", "answers")
 
 

@@ -39,7 +39,7 @@ def neuron(root: Path, forks: ForkServer, report: Callable[[Progress], None] = I
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
-    """A version of ``neuron``, and what was said while it was made."""
+    """A version of ``neuron``, and the progress that was reported meanwhile."""
     root = tmp_path_factory.mktemp("run")
     said: list[Progress] = []
     outcome = neuron(root, forks, said.append)
@@ -119,7 +119,7 @@ def test_a_worse_version_is_rejected_with_both_numbers(
 
 @pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
 def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: ForkServer) -> None:
-    """It ends where it reports or asks; no version, no temporary folder, nothing that answers.
+    """It ends where it reports or checks; no version, no temporary folder, nothing promoted.
 
     Its checkpoints are left to whoever ran it: only they know whether there is another attempt.
     """

@@ -102,7 +102,7 @@ def test_the_last_step_of_an_epoch_is_reported_when_the_epoch_has_ended(tmp_path
 
 
 def test_the_restored_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
-    """With a rate that ruins the model at once, an early epoch is kept, and its file is there."""
+    """With a rate that ruins the model at once, an early epoch is restored, and its file is there."""
     trained = fit(tmp_path, replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant"))
     losses = [epoch["val_loss"] for epoch in trained.history]
     assert trained.best_epoch == 1 + losses.index(min(losses))
@@ -121,13 +121,13 @@ def test_patience_ends_a_hopeless_run(tmp_path: Path) -> None:
 
 
 def test_old_checkpoints_go(tmp_path: Path) -> None:
-    """The newest two and the kept one stay."""
+    """The newest two and the best one stay."""
     trained = fit(tmp_path, replace(RECIPE, epochs=8))
     assert len(list(trained.weights.parent.iterdir())) <= 3
 
 
 def test_averaged_weights_are_another_model(tmp_path: Path) -> None:
-    """An exponential moving average is kept instead of the raw weights."""
+    """An exponential moving average is saved instead of the raw weights."""
     raw = hash_weights(fit(tmp_path / "raw").weights)
     assert hash_weights(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
 

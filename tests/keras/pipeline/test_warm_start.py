@@ -202,7 +202,7 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
 def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(
     tmp_path: Path, forks: ForkServer
 ) -> None:
-    """No version, no export, nothing that looks at the test split."""
+    """No version, no export, nothing that reads the test split."""
     said: list[Progress] = []
     outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), forks, said.append)
     assert isinstance(outcome, Measured)

@@ -98,7 +98,7 @@ def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> No
 
 
 def test_revoking_again_changes_nothing(keys: Keys) -> None:
-    """It stays when it was first; a prefix that nobody has is said so."""
+    """It stays when it was first; an unknown prefix is an error."""
     key, _ = create(keys)
     first = keys.revoke(key.prefix)
     assert first.state == "revoked"

@@ -11,7 +11,7 @@ def started(gpu_names: list[str]) -> dict[str, Service]:
 
 
 def test_without_a_gpu_one_trainer_trains_as_many_jobs_as_configured() -> None:
-    """It finds out itself that there is none: nothing but the settings of all is said to it."""
+    """It finds out itself that there is none: it gets nothing but everyone's settings."""
     assert {name: service.environment for name, service in started([]).items()} == {"trainer": SETTINGS}
 
 

@@ -58,7 +58,7 @@ def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.C
 
 
 def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeModelServer) -> None:
-    """Readiness is false at once, also on a connection that is already open; the prediction is answered; exit 0."""
+    """Readiness is false at once, also on a connection that is already open; the prediction completes; exit 0."""
     answers: list[httpx.Response] = []
     with gateway(store=filled.root, serving=server.address, drain_wait_s=5) as (process, client):
         assert client.get("/readyz").status_code == 200
@@ -78,7 +78,7 @@ def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeMo
 
 
 def wait_until_not_ready(client: httpx.Client) -> dict[str, Any]:
-    """Asks on one open connection, until it is told that the process is not ready."""
+    """Polls on one open connection, until the process is not ready."""
     while (answer := client.get("/readyz")).status_code == 200:
         pass
     told: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""Feedback: answers are kept where somebody asked for it, and joined to what is true."""
+"""Feedback: predictions are captured where a setting says so, and joined to their labels."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def flush_captures(app: Flask) -> None:
     app.extensions["predictor"].capture.close()
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------------
+# --- what is captured -------------------------------------------------------------------------------------------------
 
 
 def test_an_image_is_captured_as_it_came_with_its_prediction(
@@ -78,7 +78,7 @@ def test_rows_are_captured_one_by_one_in_both_protocols(
 
 
 def test_nothing_is_captured_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
-    """It has to be asked for, by model."""
+    """It has to be switched on, by model."""
     review = client.post(f"/v1/models/{REVIEWS}:predict", data="good", content_type="text/plain")
     wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
     flush_captures(app)
@@ -145,7 +145,7 @@ def test_a_label_tells_whether_the_prediction_was_right(
 
 
 def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, feedback: Feedback) -> None:
-    """It is kept for training."""
+    """It is stored for training."""
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0], [5.0]]})
     flush_captures(app)
     told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25})
@@ -224,7 +224,7 @@ def test_examples_have_the_newest_label_of_each_input(feedback: Feedback) -> Non
 
 
 def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
-    """The first that they said are kept."""
+    """The first labels that they sent are stored."""
     for number in range(10):
         feedback.capture([answer_of(number)])
         feedback.record(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")

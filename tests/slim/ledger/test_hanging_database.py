@@ -28,7 +28,7 @@ def database(postgres_server: Postgres, migrated: str) -> Iterator[Database]:
 
 
 def shorten_timeout(transaction: Transaction) -> Connection:
-    """Its connection, which from now on does not wait as long as others do."""
+    """Its connection, from now on with a shorter timeout."""
     found = transaction.connection.driver_connection
     assert isinstance(found, Connection)
     found.answer_s = 0.5

@@ -56,7 +56,7 @@ def ledger_at(file: Path) -> Ledger:
 
 
 def test_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> None:
-    """Column by column, on both databases; and the newest of them is the one that the code asks for."""
+    """Column by column, on both databases; and the newest of them is the one that the code needs."""
     migrate(empty_url)
     with open_engine(empty_url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
@@ -64,7 +64,7 @@ def test_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> None:
 
 
 def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -> None:
-    """What is new in them is as if nobody had asked for anything; they can be run."""
+    """Their new columns have the defaults; they can be run."""
     with sqlite3.connect(file) as connection:
         connection.executescript(BEFORE_MIGRATIONS)
     connection.close()
@@ -171,7 +171,7 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
 
 
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
-    """Both callers are told that it is set."""
+    """Both calls succeed."""
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.triggers
         assert run_at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []

@@ -62,7 +62,7 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
 
 
 def test_the_gateway_keeps_to_a_plan(client: FlaskClient, filled: Store, server: FakeModelServer) -> None:
-    """Sixteen callers at once, batches of two at most."""
+    """Sixteen clients at once, batches of two at most."""
     write_plan(filled, HALF_PLUS, plan(2, 2))
 
     def ask(value: float) -> object:

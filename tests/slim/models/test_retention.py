@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @pytest.fixture
 def full(filled: Store) -> Store:
-    """Ten versions: 7 is stable, 4 kept for a rollback, 2 a canary, 5 a shadow, 3 labelled."""
+    """Ten versions: 7 is stable, 4 the one for a rollback, 2 a canary, 5 a shadow, 3 labelled."""
     for _ in range(8):
         publish(filled, HALF_PLUS, stable=False)
     changes = (

@@ -1,4 +1,4 @@
-"""Data: a file already there, else a download that can go on where it stopped, else the sample, said plainly."""
+"""Data: a file already there, else a download that can go on where it stopped, else the sample, with a message."""
 
 import http.server
 import threading
@@ -101,13 +101,13 @@ def test_a_missing_file_is_fetched_and_read(origin: Origin, tmp_path: Path, repo
 
 
 def test_a_file_that_is_there_is_used_without_a_network(tmp_path: Path, reports: list[Progress]) -> None:
-    """Nothing is asked for."""
+    """Nothing is requested."""
     (tmp_path / "file.bin").write_bytes(CONTENT)
     assert load_dataset(dataset(NOWHERE), "require-real", tmp_path, reports.append).source == "real"
 
 
 def test_a_broken_download_goes_on_where_it_stopped(origin: Origin, tmp_path: Path, reports: list[Progress]) -> None:
-    """The second source is asked for the rest only, and the content is whole."""
+    """Only the rest is requested from the second source, and the content is whole."""
     origin.cut = 1
     load_dataset(dataset(origin.url, origin.url), "require-real", tmp_path, reports.append)
     assert origin.starts == [0, 1_000_000]

@@ -73,7 +73,7 @@ def plan(port: int, **changed: Any) -> Plan:
 
 
 def test_wrong_responses_and_errors_are_not_counted_as_right(port: int) -> None:
-    """Of eight requests five are answered rightly; one is wrong, one refused, one dropped."""
+    """Of eight requests five get a right response; one is wrong, one refused, one dropped."""
     found = Load(Plan.from_json(plan(port, seconds=2.0).to_json())).run()
     assert found["wrong"] > 0
     assert found["errors"] > 0

@@ -149,7 +149,7 @@ def test_every_flag_has_its_reason() -> None:
 
 
 def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
-    """What the two are told agrees, where both can be told it."""
+    """The settings of the two agree, where both have them."""
     theirs, ours = flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")
     own = {"bind_address", "allow_public", "drain_timeout_seconds"}
     assert set(ours) - own <= set(theirs)

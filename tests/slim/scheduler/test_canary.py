@@ -1,4 +1,4 @@
-"""The judge of canaries: evidence that may be looked at all the time, and what is decided on it."""
+"""Canary analysis: evidence that may be checked at any time, and what is decided on it."""
 
 from datetime import UTC, datetime
 
@@ -45,7 +45,7 @@ def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
 
 
 def test_repeated_checks_rarely_give_a_false_positive() -> None:
-    """Equal rates, a hundred looks: a weight of 20 is reached in less than one of twenty runs."""
+    """Equal rates, a hundred checks: a weight of 20 is reached in less than one of twenty runs."""
     generator, runs, reached = np.random.default_rng(0), 400, 0
     for _ in range(runs):
         logs: tuple[float, ...] = ()
@@ -59,7 +59,7 @@ def test_repeated_checks_rarely_give_a_false_positive() -> None:
 
 
 def test_evidence_grows_where_the_canary_is_worse() -> None:
-    """Three times as many bad answers: shown within a few hundred."""
+    """Three times as many bad outputs: found within a few hundred."""
     generator = np.random.default_rng(0)
     logs: tuple[float, ...] = ()
     for _ in range(20):
@@ -89,7 +89,7 @@ def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mis
 
 
 def watched(stable: Sums, canary: Sums, looks: int = 10) -> Experiment:
-    """After so many looks, between which everything grew evenly."""
+    """After so many checks, between which everything grew evenly."""
     experiment = Experiment()
     for number in range(1, looks + 1):
         experiment = update_experiment(experiment, *(scale(side, number / looks) for side in (stable, canary)))
@@ -124,7 +124,7 @@ def test_a_canary_that_is_worse_is_rolled_back(canary: Sums, reason: str) -> Non
 
 
 def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
-    """On feedback, before it has answered enough."""
+    """On feedback, before it has made enough predictions."""
     decision = decide(watched(sums(5000, labelled=4000, mistakes=400), sums(900, labelled=800, mistakes=20)), CANARY)
     assert decision
     assert decision.promote
@@ -141,7 +141,7 @@ def test_a_canary_without_evidence_against_it_is_promoted_after_enough_predictio
 
 
 def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
-    """However often one looks: answers that come one by one say as much as those that come together."""
+    """However often one checks: predictions that come one by one count as much as those that come together."""
     experiment, stable, canary = Experiment(), sums(0), sums(0)
     for number in range(1, 201):
         if number % 2:
@@ -220,7 +220,7 @@ def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledg
 
 
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
-    """The other one's look is as if it had not been."""
+    """The other one's check has no effect."""
     assert ledger.observations.save_verdict(HALF_PLUS, NOW, 0, {"experiment": {}})
     revision, _ = ledger.observations.verdict(HALF_PLUS, NOW)
     assert ledger.observations.save_verdict(HALF_PLUS, NOW, revision, {"by": "first"})

@@ -1,4 +1,4 @@
-"""Drift: what is asked and answered, held against what a version was measured on."""
+"""Drift: requests and outputs, compared with those that a version was evaluated on."""
 
 import io
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What an empty system asks for by itself, and what it leaves alone."""
+"""The jobs that an empty system submits by itself, and what it leaves alone."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -55,14 +55,14 @@ def list_jobs(ledger: Ledger) -> list[tuple[str, str, State]]:
 
 
 def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Ledger) -> None:
-    """However often it is looked at."""
+    """However often it is checked."""
     for _ in range(3):
         first.ask_all()
     assert list_jobs(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
 def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
-    """Whoever asks second gets the first one's job, even after that has begun and ended."""
+    """The second one gets the first one's job, even after that has begun and ended."""
     first.ask_all()
     (job,) = ledger.jobs.find()
     ledger.jobs.cancel(job.id, "somebody")
@@ -88,7 +88,7 @@ def test_a_job_that_somebody_submitted_is_enough(first: FirstVersions, ledger: L
 def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
     first: FirstVersions, store: Store, ledger: Ledger, written: Catalog | None
 ) -> None:
-    """It waits, and asks when one has spoken."""
+    """It waits, and submits when one has announced its models."""
     catalogue = store.root / FILE
     catalogue.unlink()
     if written:

@@ -1,4 +1,4 @@
-"""Searches: how they are laid out, which trials go on, and what is refused at the door."""
+"""Searches: how they are laid out, which trials go on, and what the gateway refuses."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -165,7 +165,7 @@ def test_of_two_who_take_a_step_one_does(ledger: Ledger) -> None:
         searches.add("search-1", HALF_PLUS, "t", plan(search_request(seed=1), KNOWN).model_dump(mode="json"))
 
 
-# --- the door ---------------------------------------------------------------------------------------------------------
+# --- the gateway ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def check(path: Path, seconds: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_process_that_worked_lately_is_well(tmp_path: Path) -> None:
-    """As an engine asks: by exit status."""
+    """As a container engine checks it: by exit status."""
     heartbeat.beat(tmp_path / "beat")
     assert check(tmp_path / "beat", "600").returncode == 0
 

@@ -58,7 +58,7 @@ def test_not_ready_at_once_when_draining(settings: GatewaySettings) -> None:
 
 
 def test_metrics_count_requests_predictions_and_failures(client: FlaskClient) -> None:
-    """By declared route and version; a batch of two counts two; what a caller makes up does not become a label."""
+    """By declared route and version; a batch of two counts two; what a client makes up does not become a label."""
     client.post(PREDICT, json={"instances": [[1.0], [2.0]]})
     client.post("/v1/models/nothing_here:predict", json={"instances": [[1.0]]})
     client.open("/made/up/42", method="BREW")
@@ -99,7 +99,7 @@ def test_responses_are_neither_cached_nor_sniffed(client: FlaskClient) -> None:
 
 
 def test_each_request_is_one_line_without_its_body(client: FlaskClient) -> None:
-    """Method, route, status, time, model, version and id; nothing that the caller wrote."""
+    """Method, route, status, time, model, version and id; nothing that the client sent."""
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         client.post(PREDICT, json={"instances": [["secret"]]}, headers={"X-Request-Id": "id-1"})
     (line,) = lines
@@ -124,7 +124,7 @@ def test_probes_that_succeed_are_not_logged(client: FlaskClient) -> None:
 
 
 def test_the_index_lists_the_routes(client: FlaskClient) -> None:
-    """A caller who knows nothing starts here."""
+    """A client without documentation starts here."""
     answer = client.get("/")
     assert answer.json is not None
     assert "POST /v1/models/<model:model>:predict" in answer.json["routes"]

@@ -150,7 +150,7 @@ def test_a_job_of_another_model_is_not_there(
 
 
 def test_jobs_of_other_models_are_in_no_list(client: FlaskClient, narrow: Mapping[Role, str], jobs: Ledger) -> None:
-    """However it is asked for; also as the place to go on from."""
+    """In no filter; also as the start of a page."""
     own, foreign = job_of(jobs, MINE, "bob"), job_of(jobs, FOREIGN, "bob")
     key = bearer_header(narrow[Role.VIEWER])
     assert [job["id"] for job in client.get("/api/jobs", headers=key).json["jobs"]] == [own]
@@ -171,7 +171,7 @@ def test_a_job_for_another_model_cannot_be_submitted(client: FlaskClient, narrow
 
 
 def test_a_trainer_ends_and_retries_its_own_jobs_and_no_others(client: FlaskClient, ledger: Path, jobs: Ledger) -> None:
-    """It may look at those of others, but for acting on them they are not there; an operator acts on all."""
+    """It may read those of others, but cancelling or retrying them is 404; an operator acts on all."""
     ann = bearer_header(key_for(ledger, Role.TRAINER, name="ann"))
     operator = bearer_header(key_for(ledger, Role.OPERATOR, name="oscar"))
     own, others, old = job_of(jobs, MINE, "ann"), job_of(jobs, MINE, "bob"), job_of(jobs, MINE, "http 127.0.0.1")
@@ -187,7 +187,7 @@ def test_a_trainer_ends_and_retries_its_own_jobs_and_no_others(client: FlaskClie
 
 
 def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
-    """Seen by whoever sees its model, ended by who asked for it, or by an operator."""
+    """Readable by whoever may read its model, cancelled by its owner or by an operator."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         for name, model in (("s1", MINE), ("s2", MINE), ("s3", FOREIGN)):
             planned = plan(SearchRequest(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
@@ -205,7 +205,7 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
 
 
 def test_equal_idempotency_keys_of_two_principals_are_two(client: FlaskClient, ledger: Path) -> None:
-    """Nobody is answered with what another one asked for."""
+    """No principal gets the job of another one."""
     asked, callers = {"model": MINE, "trials": 4}, [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")]
     searches = [
         client.post("/api/searches", json=asked, headers={**bearer_header(key), "Idempotency-Key": "same"}).json
@@ -222,7 +222,7 @@ def test_equal_idempotency_keys_of_two_principals_are_two(client: FlaskClient, l
 def test_predictions_of_another_model_are_404(
     client: FlaskClient, narrow: Mapping[Role, str], ledger: Path, app: Any
 ) -> None:
-    """Neither to look up nor to say what is true of; feedback is the key's, wherever it comes from."""
+    """Neither to read nor to label; feedback bears the key's name, whatever its body says."""
     whole = bearer_header(key_for(ledger, Role.PREDICTOR, name="whole"))
     client.post(f"/v1/models/{MINE}:predict", json=BODY, headers={**whole, "X-Request-Id": "mine"})
     image = {"instances": [[[[0.0]] * 28] * 28]}
@@ -251,7 +251,7 @@ def admin(ledger: Path) -> Mapping[str, str]:
 
 
 def test_an_admin_creates_a_key_that_is_returned_once(client: FlaskClient, admin: Mapping[str, str]) -> None:
-    """It opens what it is for as soon as the gateway has looked; no list shows more than its prefix."""
+    """It is valid as soon as the gateway has polled; no list has more than its prefix."""
     asked = {"name": "ann", "role": "predictor", "models": [MINE], "days": 30}
     made = client.post("/api/keys", json=asked, headers=admin)
     assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")

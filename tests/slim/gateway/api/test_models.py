@@ -22,7 +22,7 @@ def entry(version: int) -> dict[str, Any]:
 
 
 def test_status_is_tensorflow_servings(client: FlaskClient) -> None:
-    """All versions, or the one asked for; numbers are strings."""
+    """All versions, or the one that is named; numbers are strings."""
     everything = client.get(f"/v1/models/{HALF_PLUS}")
     one = client.get(f"/v1/models/{HALF_PLUS}/versions/1")
     assert everything.json == {"model_version_status": [entry(1), entry(2)]}

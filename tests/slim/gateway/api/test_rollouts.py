@@ -33,7 +33,7 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
 
 
 def test_a_rollback_is_one_call_and_the_next_prediction_is_the_old_versions(client: FlaskClient) -> None:
-    """With the reason and who asked in the history; a second call is refused, and changes nothing."""
+    """With the reason and the principal in the history; a second call is refused, and changes nothing."""
     assert answer(client) == 2
     done = client.post(f"{ROUTE}:rollback", json={"reason": "worse on Sundays"})
     assert (done.status_code, done.json["stable"], done.json["keep"]) == (200, 1, [2])
@@ -53,7 +53,7 @@ def test_a_rollback_is_one_call_and_the_next_prediction_is_the_old_versions(clie
 def test_a_version_is_promoted_once_its_outputs_are_those_of_training(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
-    """The reason is kept; promoting what answers already changes nothing."""
+    """The reason is recorded; promoting the stable version again changes nothing."""
     version = publish_golden(server, filled)
     done = client.post(f"{ROUTE}:promote", json={"version": version, "reason": "looked at it"})
     assert (done.status_code, done.json["stable"]) == (200, version), done.json
@@ -76,7 +76,7 @@ def test_a_version_that_is_unloaded_during_its_parity_check_is_waited_for(
 def test_a_version_whose_outputs_differ_from_training_is_not_promoted(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
-    """Not by force, either; what answered before goes on."""
+    """Not by force, either; the version before stays stable."""
     version = publish_golden(server, filled, off=0.5)
     asked = {"version": version, "reason": "I am sure", "force": True}
     refused = client.post(f"{ROUTE}:promote", json=asked)

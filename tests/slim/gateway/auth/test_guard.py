@@ -201,7 +201,7 @@ def test_the_documents_can_be_opened_to_browsers(settings: GatewaySettings) -> N
 
 
 def test_the_document_says_what_each_route_takes(client: FlaskClient, keys: Mapping[Role, str]) -> None:
-    """Swagger UI asks for a key because of it."""
+    """Swagger UI prompts for a key because of it."""
     document = client.get("/openapi.json", headers=bearer_header(keys[Role.VIEWER])).json
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert document["paths"]["/healthz"]["get"]["security"] == []

@@ -1,4 +1,4 @@
-"""The guard of a real gateway: before the body is read, in both lanes, while keys end and the ledger is away."""
+"""The guard of a real gateway: before the body is read, on both paths, while keys end and the ledger is down."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
 
 
 def test_an_address_that_others_reach_takes_a_secret(gateway_settings: dict[str, Any], ledger: Path) -> None:
-    """Without one the gateway does not start, and says in one line what to do; with one it asks for keys there."""
+    """Without one the gateway does not start, and says in one line what to do; with one it requires keys there."""
     with held_port() as port:
         refused = refusal(host="0.0.0.0", port=port)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
@@ -89,7 +89,7 @@ def test_a_secret_that_is_none_is_refused(gateway_settings: dict[str, Any], secr
 
 
 def test_what_is_no_good_key_is_refused_alike_wherever_it_is(client: httpx.Client, ledger: Path) -> None:
-    """By the front in the same words as by the views: no key, two headers, a key in the query, bytes that are none."""
+    """By the RSGI app as by the views: no key, two headers, a key in the query, bytes that are none."""
     key = key_for(ledger, Role.ADMIN)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     good = f"Authorization: Bearer {key}"
@@ -106,7 +106,7 @@ def test_what_is_no_good_key_is_refused_alike_wherever_it_is(client: httpx.Clien
 
 
 def exchange(client: httpx.Client, raw: bytes) -> bytes:
-    """The first answer to these bytes, however little of a body they hold."""
+    """The first response to these bytes, however little of a body they hold."""
     with connected(client) as connection:
         connection.sendall(raw)
         return receive_response(connection)
@@ -133,7 +133,7 @@ def test_a_refused_request_with_a_large_body_gets_its_response(client: httpx.Cli
 
 
 def test_a_probe_with_a_body_gets_a_response_before_the_body(client: httpx.Client) -> None:
-    """Nobody makes the gateway take in what it does not want."""
+    """No client makes the gateway read what it does not need."""
     asked = head(length=1_000_000).replace(f"POST {PREDICT}".encode(), b"GET /healthz")
     assert statuses(exchange(client, asked)) == [200]
 
@@ -164,7 +164,7 @@ def test_fast_path_and_views_check_role_and_model(client: httpx.Client, ledger: 
 
 
 def test_a_revoked_key_opens_nothing_five_seconds_later(client: httpx.Client, ledger: Path) -> None:
-    """On a connection that is open, in the lane that skips the views; another key of the same name goes on."""
+    """On a connection that is open, on the fast path; another key of the same name stays valid."""
     viewer, old, new = (key_for(ledger, role) for role in (Role.VIEWER, Role.PREDICTOR, Role.PREDICTOR))
     wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(new)).status_code == 200)
     revoke(ledger, old)
@@ -176,7 +176,7 @@ def test_a_revoked_key_opens_nothing_five_seconds_later(client: httpx.Client, le
 
 
 def age_s(client: httpx.Client, viewer: str) -> float:
-    """Since a gateway last looked for keys."""
+    """Since a gateway last polled for keys."""
     shown_by = client.get("/metrics", headers=bearer_header(viewer)).text
     found = re.search(r"^modelyard_gateway_keys_age_seconds (\S+)$", shown_by, re.MULTILINE)
     assert found
@@ -201,7 +201,7 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
 
 
 def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
-    """What came before is answered, then it is said that the key has ended."""
+    """What came before gets its results, then an error says that the key has ended."""
     key = key_for(ledger, Role.PREDICTOR)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
 
@@ -285,7 +285,7 @@ def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
 
 
 def send_key_everywhere(client: httpx.Client, planted: str, headers: Mapping[str, str]) -> list[httpx.Response]:
-    """Every answer to a key in a place where none belongs."""
+    """Every response to a key in a place where none belongs."""
     paths = (f"/{planted}", f"/v1/models/{planted}", f"/api/models/{planted}", f"/api/jobs/{planted}", f"/v1/{planted}")
     named = dict.fromkeys(("X-Request-Id", "X-Rollout-Key", "Idempotency-Key", "X-Timeout-Ms"), planted)
     return [
@@ -340,7 +340,7 @@ def lines_of_event(lines: list[dict[str, Any]], event: str) -> list[dict[str, An
 
 
 def test_the_command_line_shows_its_key(client: httpx.Client, ledger: Path, tmp_path: Path) -> None:
-    """From a variable or a file; without one, or with one that may not, it is told so in one line."""
+    """From a variable or a file; without one, or with one that may not, it prints one line."""
     viewer, url = key_for(ledger, Role.VIEWER), str(client.base_url)
     wait_until(lambda: client.get("/version", headers=bearer_header(viewer)).status_code == 200)
     (tmp_path / "modelyard_key").write_text(f"{viewer}\n")
@@ -368,7 +368,7 @@ def test_failures_are_logged_once_a_second_for_each_reason(
 
 
 def test_no_response_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
-    """And those of the front are as strict as those of the views."""
+    """And the headers of the RSGI app are as strict as those of the views."""
     key = key_for(ledger, Role.PREDICTOR)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     strict = {

@@ -48,7 +48,7 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
 def test_binary_data_that_does_not_fit_is_400(
     client: FlaskClient, server: FakeModelServer, model: str, head: dict[str, Any], tail: bytes, text: str
 ) -> None:
-    """Sizes, lengths and values are looked at before the model server is asked."""
+    """Sizes, lengths and values are checked before the model server is called."""
     answer = client.post(f"/v2/models/{model}/infer", **framed(head, tail))
     assert (answer.status_code, server.calls) == (400, []), answer.json
     assert text in (answer.json or {})["error"]
@@ -133,7 +133,7 @@ def test_bodies_over_the_limits_and_odd_encodings(
 
 
 def test_damaged_images_are_400(client: FlaskClient, server: FakeModelServer) -> None:
-    """The same look at images as on ``/v1``."""
+    """The same checks of images as on ``/v1``."""
     content = encoded("PNG")[:-20]
     framed_content = len(content).to_bytes(4, "little") + content
     head = IMAGE | {"inputs": [binary("image_bytes", "BYTES", [1], framed_content)]}

@@ -51,7 +51,7 @@ def test_a_file_that_is_no_image_fails_alone(client: FlaskClient) -> None:
 
 
 def test_a_file_that_the_model_refuses_fails_alone(client: FlaskClient, server: FakeModelServer) -> None:
-    """Damaged behind a sound header: found by halves, so its neighbours are answered."""
+    """Damaged behind a sound header: found by bisection, so its neighbours succeed."""
     server.refused = JPEG
     answer = upload(client, DIGITS, (PNG, "a"), (JPEG, "b"), (PNG, "c"), (PNG, "d"), (PNG, "e"))
     assert answer.json == [

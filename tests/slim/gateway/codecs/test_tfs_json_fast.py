@@ -84,7 +84,7 @@ def test_everything_else_is_left_to_the_full_parser(body: bytes) -> None:
 
 @pytest.mark.parametrize("taken", [interface(2, dtype="int64"), interface(2, dtype="string")])
 def test_other_types_are_left_to_the_full_parser(taken: Interface) -> None:
-    """1.0 is no integer, which a buffer of doubles cannot tell."""
+    """1.0 is no integer, which a buffer of doubles does not show."""
     assert quickly(b'{"instances": [[1, 2]]}', taken) is None
 
 

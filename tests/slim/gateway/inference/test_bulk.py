@@ -100,7 +100,7 @@ BAD = {
 
 @pytest.mark.parametrize(("line", "text"), BAD.items(), ids=[str(line[:20]) for line in BAD])
 def test_a_bad_line_fails_alone(client: FlaskClient, line: bytes, text: str) -> None:
-    """With its number; its neighbours are answered, and lines never shift."""
+    """With its number; its neighbours succeed, and lines never shift."""
     found = parse_lines(bulk(client, HALF_PLUS, b"\n".join([b"[1]", line, b"[2]", line, b"[3]\n"])))
     assert [found[0], found[2], found[4]] == [[2.5], [3.0], [3.5]]
     assert [found[1]["line"], found[3]["line"]] == [2, 4]
@@ -115,7 +115,7 @@ def test_a_row_split_over_two_lines_is_two_bad_lines(client: FlaskClient) -> Non
 
 
 def test_a_line_that_the_model_refuses_fails_alone(client: FlaskClient, server: FakeModelServer) -> None:
-    """It is found by halves, so its neighbours in the batch are answered."""
+    """It is found by bisection, so its neighbours in the batch succeed."""
     server.refused = 77.0
     found = parse_lines(bulk(client, HALF_PLUS, b"\n".join(b"[%d]" % number for number in range(200))))
     assert found[77] == {"error": "an input is refused", "line": 78}
@@ -188,7 +188,7 @@ def test_a_body_that_breaks_ends_with_an_error(client: FlaskClient, body: bytes,
 
 
 def test_no_lines_have_no_results(client: FlaskClient, server: FakeModelServer) -> None:
-    """And the model is not asked."""
+    """And the model is not called."""
     assert (bulk(client, HALF_PLUS, b"").data, server.calls) == (b"", [])
 
 

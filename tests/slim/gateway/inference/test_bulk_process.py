@@ -1,4 +1,4 @@
-"""JSON lines through a gateway in a process of its own: constant memory, slow readers, callers who go away."""
+"""JSON lines through a gateway in a process of its own: constant memory, slow readers, clients that disconnect."""
 
 import contextlib
 import socket
@@ -114,7 +114,7 @@ def has_connection(process: psutil.Process, such: Callable[[Any], Any]) -> bool:
 
 
 def wait_until_quiet(server: FakeModelServer) -> None:
-    """Until the model is asked nothing more."""
+    """Until the model gets no more calls."""
     seen = -1
     while seen != len(server.calls):
         seen = len(server.calls)
@@ -142,7 +142,7 @@ def received_until(connection: socket.socket, end: bytes) -> bytes:
 
 
 def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelServer) -> None:
-    """What had arrived is answered."""
+    """What had arrived gets its results."""
     with start_gateway(filled, server, body_timeout_s=2) as (_, client):
         with connected(client) as connection:
             connection.sendall(CHUNKED + chunk(b"[1]\n[2"))

@@ -1,4 +1,4 @@
-"""The fast lane and the view give the same answers; the header ``Origin`` sends a request to the view."""
+"""The fast path and the view give equal responses; the header ``Origin`` sends a request to the view."""
 
 import json
 from collections.abc import Iterator

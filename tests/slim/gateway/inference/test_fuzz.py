@@ -72,7 +72,7 @@ def outcome(body: bytes, content_type: str, version: Interface) -> PredictCall |
 
 
 def decode_or_none(decode: Callable[[], Any]) -> Any:
-    """What decoding finds, or None where it is refused as it should be."""
+    """What is decoded, or None where it is refused as it should be."""
     try:
         return decode()
     except ModelyardError as error:
@@ -193,7 +193,7 @@ def test_any_line_is_understood_or_refused_alone(model: str, contents: list[byte
 
 @given(st.lists(st.binary(max_size=12)), st.integers(1, 10))
 def test_lines_are_the_bodys_whatever_its_chunks(pieces: list[bytes], longest: int) -> None:
-    """And too long ones are noticed without being kept."""
+    """And too long ones are noticed without being stored."""
     arrived = Lines(longest)
     for piece in filter(None, pieces):
         arrived.feed(piece)

@@ -118,7 +118,7 @@ def test_images_in_json_are_base64(client: FlaskClient, server: FakeModelServer)
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x-www-form-urlencoded", None])
 def test_json_needs_no_content_type(client: FlaskClient, content_type: str | None) -> None:
-    """TensorFlow Serving never looks at it, and ``curl -d`` sends a wrong one."""
+    """TensorFlow Serving never reads it, and ``curl -d`` sends a wrong one."""
     body = b'{"instances": [[1.0]]}'
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
     assert answer.status_code == 200

@@ -110,7 +110,7 @@ def test_a_label_that_nothing_bears_is_400(client: FlaskClient) -> None:
     [("https://app.example.org", 200), ("http://localhost:3000", 200), ("null", 400), ("file://x", 400), (None, 400)],
 )
 def test_options_wants_an_origin(client: FlaskClient, origin: str | None, status: int) -> None:
-    """And allows nothing unless told to."""
+    """And allows nothing unless configured."""
     answer = client.options(f"/v1/models/{HALF_PLUS}:predict", headers={"Origin": origin} if origin else {})
     assert answer.status_code == status
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
@@ -127,7 +127,7 @@ def shared(filled: Store, server: FakeModelServer) -> FlaskClient:
 
 
 def test_pages_of_named_origins_may_ask_and_read(shared: FlaskClient) -> None:
-    """The browser's question, the answer, and an error; which version answered can be read, too."""
+    """The browser's preflight, the response, and an error; the header of the version can be read, too."""
     path = f"/v1/models/{HALF_PLUS}:predict"
     asked = shared.options(path, headers={"Origin": ORIGIN})
     good = shared.post(path, json=BODY, headers={"Origin": ORIGIN})

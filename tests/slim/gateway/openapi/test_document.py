@@ -77,7 +77,7 @@ def test_a_job_is_described_as_it_is_read(document: Any) -> None:
 
 
 def test_nothing_is_loaded_for_the_document_before_the_first_request() -> None:
-    """It costs memory and time, and most gateways are never asked."""
+    """It costs memory and time, and most gateways never need it."""
     code = (
         "import sys; from modelyard.services.gateway import settings, wsgi; "
         "wsgi.create_app(settings.GatewaySettings()); "
@@ -88,7 +88,7 @@ def test_nothing_is_loaded_for_the_document_before_the_first_request() -> None:
 
 
 def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
-    """Scripts and styles come from here too, and the browser is told to fetch nothing else."""
+    """Scripts and styles come from here too, and the policy lets the browser fetch nothing else."""
     page = client.get("/docs/")
     assert client.get("/docs").location.endswith("/docs/")
     assert '"url": "/openapi.json"' in page.text

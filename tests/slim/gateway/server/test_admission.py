@@ -27,7 +27,7 @@ def test_as_many_as_allowed_are_admitted() -> None:
 
 
 def test_bulk_is_shed_at_half_the_limit() -> None:
-    """The rest is for callers who wait."""
+    """The rest is for interactive requests."""
     admission = Admission(max_in_flight=4)
     assert [admit(admission, "a", 1, bulk=True) for _ in range(3)] == [True, True, False]
     assert admit(admission, "a", 1)
@@ -49,7 +49,7 @@ def test_a_request_that_would_wait_for_a_quarter_of_its_deadline_is_shed() -> No
 
 
 def test_no_state_is_kept_of_an_idle_model_name() -> None:
-    """Names come from callers."""
+    """Names come from clients."""
     admission = Admission(max_in_flight=4)
     for number in range(1000):
         admission.start(f"model{number}")
@@ -58,7 +58,7 @@ def test_no_state_is_kept_of_an_idle_model_name() -> None:
 
 
 def test_a_loop_that_is_behind_gets_no_more_than_it_needs() -> None:
-    """Few requests are never turned away for its slowness."""
+    """Few requests are never shed for its slowness."""
     admission = Admission(max_in_flight=1000)
     for number in range(MIN_IN_FLIGHT):
         assert not admission.is_full("a", behind=True), number

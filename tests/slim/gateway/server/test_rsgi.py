@@ -1,4 +1,4 @@
-"""The HTTP front over real sockets: who is let in, what is refused before it is read, and callers who stall."""
+"""The RSGI app over real sockets: what is admitted, what is refused before it is read, and clients that stall."""
 
 import contextlib
 import re
@@ -39,7 +39,7 @@ def exchange(client: httpx.Client, raw: bytes, *, half_close: bool = False, answ
 
 
 def receive_response(connection: socket.socket) -> bytes:
-    """The next answer, to its end."""
+    """The next response, to its end."""
     received = b""
     while not whole(received) and (piece := connection.recv(65536)):
         received += piece
@@ -100,7 +100,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(
 
 
 def test_a_body_shorter_than_announced_is_no_prediction(filled: Store, server: FakeModelServer) -> None:
-    """The caller broke off; nothing reaches the model, and the process goes on."""
+    """The client disconnected; nothing reaches the model, and the process goes on."""
     with gateway(store=filled.root, serving=server.address) as (process, client):
         assert 200 not in statuses(exchange(client, head(length=100) + BODY, half_close=True))
         assert server.calls == []
@@ -194,7 +194,7 @@ def full_gateway(client: httpx.Client, server: FakeModelServer) -> Iterator[None
     for caller in busy:
         caller.start()
     deadline = time.monotonic() + 30
-    while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this question is the third
+    while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this request is the third
         assert time.monotonic() < deadline
     yield
     server.release.set()
@@ -218,7 +218,7 @@ def test_as_many_files_may_be_open_as_the_system_allows(filled: Store, server: F
 
 
 def test_what_the_rsgi_app_refuses_has_a_request_id_too(filled: Store, server: FakeModelServer) -> None:
-    """The caller's own, where it is a good one; else a new one."""
+    """The client's own, where it is valid; else a new one."""
     with gateway(store=filled.root, serving=server.address, max_json_bytes=10, max_image_bytes=10) as (_, client):
         huge = exchange(client, head("X-Request-Id: mine-1", length=100_000_000), answers=1)
         nameless = exchange(client, head("X-Request-Id: a b", length=100_000_000), answers=1)

@@ -186,7 +186,7 @@ def test_bulk_goes_after_everything_interactive() -> None:
 
 
 def test_outputs_without_a_row_per_input_are_refused() -> None:
-    """They cannot be told apart."""
+    """They cannot be matched to their inputs."""
 
     async def one_row(target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
         del target, inputs, deadline

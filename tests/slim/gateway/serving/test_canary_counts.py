@@ -1,4 +1,4 @@
-"""Canaries, shadows and labels at the gateway: who is answered by which version, and what is observed of it."""
+"""Canaries, shadows and labels at the gateway: which version a request gets, and what is recorded of it."""
 
 import asyncio
 from collections import Counter
@@ -56,7 +56,7 @@ def version_of(client: FlaskClient, key: str | None = None, path: str = f"{V1}:p
     return int(answer.headers["X-Model-Version"])
 
 
-# --- who is answered by whom ------------------------------------------------------------------------------------------
+# --- which version a request gets -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("path", "body"), [(f"{V1}:predict", ROWS), (f"{V2}/infer", TENSORS)])
@@ -75,7 +75,7 @@ def test_a_key_gets_the_same_version_and_shares_hold(client: FlaskClient, filled
 
 
 def test_without_a_key_chance_decides_each_time(client: FlaskClient, filled: Store) -> None:
-    """And a version that the caller names is not chosen for it."""
+    """And a version that the request names does not depend on it."""
     begin(filled, 50)
     seen = Counter(version_of(client) for _ in range(100))
     assert 25 <= seen[1] <= 75
@@ -83,7 +83,7 @@ def test_without_a_key_chance_decides_each_time(client: FlaskClient, filled: Sto
 
 
 def test_another_canary_is_tried_on_others() -> None:
-    """The same callers are not always the first."""
+    """The same clients are not always the first."""
     keys = [str(number) for number in range(1000)]
 
     def group(version: int) -> set[str]:
@@ -116,7 +116,7 @@ def test_a_label_that_no_version_bears_is_400(client: FlaskClient) -> None:
 def test_predictions_failures_and_times_are_counted_where_the_rollout_chose_the_version(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
-    """Neither a caller's own mistake nor a version that was asked for by number counts."""
+    """Neither a client's own mistake nor a version that the request names counts."""
     begin(filled, 100)
     for _ in range(5):
         version_of(client)
@@ -157,7 +157,7 @@ def observed(observations: Observations, model: str) -> dict[str, float]:
 def test_a_shadow_gets_a_copy_of_the_request_and_is_compared(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
-    """The caller gets the stable version's answer; version 1 answers 1 less, which is a disagreement."""
+    """The client gets the stable version's output; that of version 1 is 1 less, which is a disagreement."""
     shadow_of(filled, HALF_PLUS, 1)
     assert version_of(client) == 2
     wait_until(lambda: len(server.calls) == 2, 60, "the shadow is asked")

@@ -47,7 +47,7 @@ def test_only_chosen_models_and_fixed_versions_are_cached() -> None:
 
 
 def test_the_least_recently_used_go_first_and_memory_is_bounded() -> None:
-    """Three of about 600 bytes in 2000; one larger than everything is not kept at all."""
+    """Three of about 600 bytes in 2000; one larger than everything is not cached at all."""
     cache = ResponseCache(["m"], 2000, Metrics())
     for key in (b"a", b"b", b"c"):
         cache.put(key, answer(10))
@@ -77,7 +77,7 @@ def cached_app(settings: GatewaySettings) -> Flask:
 def test_equal_requests_reach_the_model_once_per_version(
     cached_app: Flask, filled: Store, server: FakeModelServer
 ) -> None:
-    """In either form; a new stable version is asked anew; the hit rate is in the metrics."""
+    """In either form; a new stable version is called anew; the hit rate is in the metrics."""
     client = cached_app.test_client()
     row, column = {"instances": [[1.0]]}, {"inputs": {"vectors": [[1.0]]}}
     assert [client.post(f"/v1/models/{HALF_PLUS}:predict", json=row).json for _ in range(3)] == [

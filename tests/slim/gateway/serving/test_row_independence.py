@@ -61,7 +61,7 @@ def test_independent_rows_are_believed_after_three_trials() -> None:
     ids=["mean", "softmax", "size", "random", "order"],
 )
 def test_rows_that_depend_on_others_are_never_shared(function: Callable[[Array], Array]) -> None:
-    """However often they are answered, and though callers send equal rows only."""
+    """However often they are predicted, and though clients send equal rows only."""
     assert not trained(function, ROWS, 20)
 
 
