@@ -78,7 +78,7 @@ class JobOptions(TrainOptions):
     rollout: Literal["stable", "canary", "manual", "none"] = "stable"
 
 
-class JobRequest(JobOptions, TrainTarget):
+class JobRequest(TrainTarget, JobOptions):
     """What to train."""
 
 

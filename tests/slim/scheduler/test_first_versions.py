@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from celery import Celery
 
 from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
@@ -103,7 +104,8 @@ def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
 def test_a_lasting_condition_is_logged_once(first: FirstVersions, store: Store) -> None:
     """A log that is read by people."""
     (store.root / FILE).unlink()
-    said: list[str] = []
-    first._say = lambda _, what: said.append(what)  # type: ignore[method-assign]  # noqa: SLF001
-    first.ask_all()
-    assert said == ["waits: no trainer has announced its models yet; try again in a few seconds"]
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            first.ask_all()
+    waits = "waits: no trainer has announced its models yet; try again in a few seconds"
+    assert [line["state"] for line in lines] == [waits]
