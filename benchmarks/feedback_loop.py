@@ -3,7 +3,7 @@
     MODELYARD_DATA_DIR=DIR python -m benchmarks.feedback_loop [--write]
 
 A model like ``mnist_mlp`` is added, whose training data is 10,000 images with 1 % of one digit left. The whole system
-runs as ``modelyard up`` starts it; callers send images of the rest of MNIST's training part and say what they were.
+runs as ``modelyard up`` starts it; clients send images of the rest of MNIST's training part and their labels.
 """
 
 import argparse

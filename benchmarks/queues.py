@@ -135,10 +135,10 @@ def wait(done: Callable[[], Any]) -> Any:
 
 def measure_submissions(queues: QueueSystem, waiting: int) -> dict[str, Any]:
     """With one client and with a few, while so many jobs wait."""
-    with ThreadPoolExecutor(CLIENTS) as callers:
-        list(callers.map(queues.submit, range(waiting)))
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(queues.submit, range(waiting)))
         alone = [queues.submit() for _ in range(TIMED)]
-        together = list(callers.map(queues.submit, range(TIMED)))
+        together = list(clients.map(queues.submit, range(TIMED)))
     return {
         "waiting": waiting,
         "submit_ms": summarize_ms(alone),
@@ -232,7 +232,7 @@ def render_table(result: dict[str, Any]) -> str:
     few = waiting[f"submit_{CLIENTS}_callers_ms"]
     rows = [
         (f"submit while {waiting['waiting']:,} wait, p99", "≤ 200 ms", f"{waiting['submit_ms']['p99']} ms"),
-        (f"the same, {CLIENTS} callers at a time", "≤ 200 ms", f"{few['p99']} ms"),
+        (f"the same, {CLIENTS} clients at a time", "≤ 200 ms", f"{few['p99']} ms"),
         ("a page of 100 of those that wait, p99", "", f"{waiting['page_ms']['p99']} ms"),
         ("a worker's check for lost messages among them, median", "", f"{waiting['look_ms']['p50']} ms"),
         *(

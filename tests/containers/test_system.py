@@ -64,7 +64,7 @@ def test_every_service_is_healthy(system: System, service: str) -> None:
 def test_logs_tell_what_happened(system: System) -> None:
     """A person who reads them knows what was done about the empty store, with which data, and how far it got."""
     done = '"event":"first version","model":"mnist_cnn","state":"version 1 answers"'
-    wait_for("the scheduler's next look", lambda: done in system.engine.logs("scheduler"), RECOVERS_S)
+    wait_for("the scheduler's next poll", lambda: done in system.engine.logs("scheduler"), RECOVERS_S)
     trainer = system.engine.logs("trainer")
     assert "using the shipped sample" in trainer or '"stage":"data"' in trainer
     assert '"stage":"rollout"' in trainer
@@ -150,15 +150,15 @@ def test_secrets_are_found_nowhere(system: System, secret_values: list[str]) -> 
     bodies = [
         httpx.get(system.url + path, headers=wrong, trust_env=False).text for path in ("/metrics", "/v1/models/x")
     ]
-    told = {
+    outputs = {
         "error bodies": "".join(bodies) + system.get("/v1/models/none").text + system.get("/api/jobs/none").text,
         "metrics": system.get("/metrics").text,
         "processes": subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout,
     }
     for service in (*ALL, "migrate"):
-        told[f"log of {service}"] = system.engine.logs(service)
-        told[f"settings of {service}"] = str(system.engine.inspect(service))
-    for where, text in told.items():
+        outputs[f"log of {service}"] = system.engine.logs(service)
+        outputs[f"settings of {service}"] = str(system.engine.inspect(service))
+    for where, text in outputs.items():
         for value in (*secret_values, MARK):
             assert value not in text, where
 

@@ -164,7 +164,7 @@ class FakeModelServer(
         self.talks.set()
         self._server.stop(0).wait()
 
-    def fail_next(self, code: grpc.StatusCode, text: str = "told to", times: int = 1) -> None:
+    def fail_next(self, code: grpc.StatusCode, text: str = "on purpose", times: int = 1) -> None:
         self.failures.extend([(code, text)] * times)
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name

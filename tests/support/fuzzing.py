@@ -138,7 +138,7 @@ class Fuzzer:
         """Cases of one operation. What ``number`` they are the same ones of is all that chance decides.
 
         Args:
-            check: sends a case and looks at its answer; as ``checked``.
+            check: sends a case and checks its response; as ``checked``.
         """
 
         @seed(number)

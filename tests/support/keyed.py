@@ -41,18 +41,18 @@ def revoke(ledger: Path, key: str) -> None:
         found.keys.revoke(prefix_of(key))
 
 
-def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:
+def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], polls: int = 2) -> None:
     """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its polls.
 
     Args:
-        age_s: since its last look ended, as the gateway says.
-        looks: that many have ended at most when it is so. The first of them may have begun before the revocation.
+        age_s: since its last poll ended, as the gateway reports it.
+        polls: that many have ended at most when it is so. The first of them may have begun before the revocation.
     """
     assert 2 * POLL_INTERVAL_S < ENDED_WITHIN_S
     seen, before = 0, age_s()
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert seen < looks
+        assert seen < polls
         assert time.monotonic() < deadline
         age = age_s()
         seen, before = seen + (age < before), age

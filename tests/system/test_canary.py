@@ -68,7 +68,7 @@ class Yard:
     def predict_and_label(self, generator: np.random.Generator) -> None:
         """Requests of numbers in -1..1, and feedback on each row.
 
-        On one row of each request after the other: a look compares what has come since the last one, and learns little
+        On one row of each request after the other: a check compares what has come since the last one, and learns little
         where all of it is of one version. Then it does not matter how much comes between two looks.
         """
         asked = {self.ask(numbers): numbers for numbers in generator.uniform(-1, 1, (REQUESTS, ROWS)).round(3)}
@@ -76,8 +76,8 @@ class Yard:
             wait_until(partial(self.is_captured, request_id), WAIT_S, "the answer is kept")
         for row in range(ROWS):
             for request_id, numbers in asked.items():
-                told = {"request_id": request_id, "row": row, "label": "positive" if numbers[row] > 0 else "negative"}
-                assert self.http.post("/api/feedback", json=told).status_code == 201
+                body = {"request_id": request_id, "row": row, "label": "positive" if numbers[row] > 0 else "negative"}
+                assert self.http.post("/api/feedback", json=body).status_code == 201
 
     def ask(self, numbers: np.ndarray[Any, Any]) -> str:
         """The request's id."""

@@ -95,8 +95,8 @@ def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
         barrier.wait()
         return api.submit(key="nightly-2026-11-21")
 
-    with api.redis(), ThreadPoolExecutor(100) as callers:
-        answers = list(callers.map(submit, range(100)))
+    with api.redis(), ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(submit, range(100)))
     assert {answer.status_code for answer in answers} == {202}
     (job,) = api.jobs()
     assert {answer.json()["id"] for answer in answers} == {job["id"]}

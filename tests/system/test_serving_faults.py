@@ -44,7 +44,7 @@ def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(made: Path, t
             calls = [pool.submit(call_with_long_deadline, http, served, float(number)) for number in range(100)]
             wait_until(lambda: served.in_flight() >= 100, WAIT_S, "a hundred in flight")
             served.gateway.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "stopping" in served.gateway.printed, WAIT_S, "the gateway was told to stop")
+            wait_until(lambda: "stopping" in served.gateway.printed, WAIT_S, "the gateway is stopping")
             server.send_signal(signal.SIGCONT)
             answers = [call.result() for call in calls]
         assert [(answer.status_code, answer.json()) for answer in answers] == [

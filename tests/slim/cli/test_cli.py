@@ -122,7 +122,7 @@ SERVE_WHEN_RELEASED = "import pathlib, time\nwhile not pathlib.Path({!r}).exists
 def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
     """Its second life makes it ready again."""
     said: list[str] = []
-    flag, started = tmp_path / "ready", tmp_path / "told"
+    flag, started = tmp_path / "ready", tmp_path / "release"
     supervisor = Supervisor(tmp_path / "log", said.append)
     running = service("toy", SERVE_WHEN_RELEASED.format(str(started), str(flag)), flag)
     try:

@@ -116,7 +116,7 @@ def test_revoking_again_changes_nothing(keys: Keys) -> None:
     ids=str,
 )  # fmt: skip
 def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    """Names that look like the system's own, roles that there are not, an admin of some models."""
+    """Names like the system's own, roles that there are not, an admin of some models."""
     with pytest.raises(ValidationError):
         KeyRequest.model_validate({"name": "ann", "role": "viewer", **wrong})
 

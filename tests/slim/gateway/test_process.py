@@ -64,15 +64,15 @@ def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeMo
         assert client.get("/readyz").status_code == 200
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
-        caller = threading.Thread(
+        thread = threading.Thread(
             target=lambda: answers.append(httpx.post(client.base_url.join(PREDICT), json=body, timeout=60))
         )
-        caller.start()
+        thread.start()
         assert server.entered.wait(30)
         process.send_signal(signal.SIGTERM)
         assert wait_until_not_ready(client) == {"ready": False, "reasons": ["shutting down"]}
         server.release.set()
-        caller.join()
+        thread.join()
         assert process.wait(60) == 0
     assert [answer.json() for answer in answers] == [{"predictions": [[2.5]]}]
 
@@ -81,8 +81,8 @@ def wait_until_not_ready(client: httpx.Client) -> dict[str, Any]:
     """Polls on one open connection, until the process is not ready."""
     while (answer := client.get("/readyz")).status_code == 200:
         pass
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_a_chunked_body_and_an_announced_one_are_limited(filled: Store, server: FakeModelServer) -> None:
@@ -177,7 +177,7 @@ def test_importing_the_gateway_has_no_effect(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["/v1/models/stranger:predict", "/v2/models/stranger/infer"])
+@pytest.mark.parametrize("path", ["/v1/models/foreign:predict", "/v2/models/foreign/infer"])
 def test_a_silent_server_delays_a_request_for_a_foreign_model_no_longer_than_the_deadline(
     filled: Store, server: FakeModelServer, path: str
 ) -> None:

@@ -83,8 +83,8 @@ def test_nothing_is_captured_of_other_models_or_of_a_refused_request(app: Flask,
     wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
     flush_captures(app)
     for answer in (review, wrong):
-        told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
-        assert told.status_code == 404, told.json
+        response = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
+        assert response.status_code == 404, response.json
 
 
 def test_a_rate_of_nothing_keeps_nothing(
@@ -139,8 +139,8 @@ def test_a_label_tells_whether_the_prediction_was_right(
     """By name or by number; a picture in PNG is light to the fake model."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
     flush_captures(app)
-    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
-    assert (told.status_code, told.json) == (201, {"model": DIGITS, "version": 1, "right": right})
+    response = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
+    assert (response.status_code, response.json) == (201, {"model": DIGITS, "version": 1, "right": right})
     assert feedback.mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
 
 
@@ -148,8 +148,10 @@ def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, fe
     """It is stored for training."""
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0], [5.0]]})
     flush_captures(app)
-    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25})
-    assert told.json == {"model": HALF_PLUS, "version": 2, "right": None}
+    response = client.post(
+        "/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25}
+    )
+    assert response.json == {"model": HALF_PLUS, "version": 2, "right": None}
     assert feedback.mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
     (example,) = feedback.examples(HALF_PLUS, 10)
     assert (example.truth, example.client) == (4.25, "127.0.0.1")
@@ -175,8 +177,8 @@ def test_feedback_that_cannot_be_is_refused(
     """With the field, and what it may be."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
     flush_captures(app)
-    told = client.post("/api/feedback", json={"request_id": "one", **said})
-    assert (told.status_code, text in told.json["error"]) == (status, True), told.json
+    response = client.post("/api/feedback", json={"request_id": "one", **said})
+    assert (response.status_code, text in response.json["error"]) == (status, True), response.json
 
 
 ID = {"X-Request-Id": "one"}

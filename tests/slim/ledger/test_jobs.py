@@ -291,9 +291,15 @@ def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None
     ledger.jobs.begin_publishing(job)
     ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.get(job.id).progress == {"stage": "train", "step": 2}
-    story = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.events(job.id)]
-    ways = [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "publishing"), ("state", "succeeded")]
-    assert story == ways
+    recorded = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.events(job.id)]
+    expected = [
+        ("state", "queued"),
+        ("state", "running"),
+        ("progress", 2),
+        ("state", "publishing"),
+        ("state", "succeeded"),
+    ]
+    assert recorded == expected
     assert ledger.jobs.events(job.id, after=ledger.jobs.events(job.id)[-1].id) == ()
 
 

@@ -88,11 +88,11 @@ def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mis
     return Sums.of(counts, labelled, mistakes)
 
 
-def watched(stable: Sums, canary: Sums, looks: int = 10) -> Experiment:
+def watched(stable: Sums, canary: Sums, checks: int = 10) -> Experiment:
     """After so many checks, between which everything grew evenly."""
     experiment = Experiment()
-    for number in range(1, looks + 1):
-        experiment = update_experiment(experiment, *(scale(side, number / looks) for side in (stable, canary)))
+    for number in range(1, checks + 1):
+        experiment = update_experiment(experiment, *(scale(side, number / checks) for side in (stable, canary)))
     return experiment
 
 

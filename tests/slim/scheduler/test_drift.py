@@ -126,8 +126,8 @@ def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> N
     assert found["answer class"].psi < 0.01
     assert shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
     texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
-    told = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
-    assert shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
+    binary_reference = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
+    assert shifts(binary_reference, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 
 def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledger) -> None:

@@ -206,10 +206,13 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
 
 def test_equal_idempotency_keys_of_two_principals_are_two(client: FlaskClient, ledger: Path) -> None:
     """No principal gets the job of another one."""
-    asked, callers = {"model": MINE, "trials": 4}, [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")]
+    asked, keys_of_both = (
+        {"model": MINE, "trials": 4},
+        [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")],
+    )
     searches = [
         client.post("/api/searches", json=asked, headers={**bearer_header(key), "Idempotency-Key": "same"}).json
-        for key in callers
+        for key in keys_of_both
         for _ in range(2)
     ]
     assert [search["by"] for search in searches] == ["ann", "ann", "bob", "bob"]
@@ -233,11 +236,11 @@ def test_predictions_of_another_model_are_404(
     hidden, unknown = (client.get(f"/api/answers/{name}", headers=key) for name in ("foreign", "none"))
     assert (hidden.status_code, hidden.text.replace("foreign", "none")) == (404, unknown.text)
     assert client.get("/api/answers/foreign", headers=whole).status_code == 200
-    told = [
+    statuses = [
         client.post("/api/feedback", json={"request_id": name, **truth}, headers=key).status_code
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
-    assert told == [404, 201]
+    assert statuses == [404, 201]
     examples = app.extensions["ledger"].feedback.examples(MINE, limit=10)
     assert [example.client for example in examples] == ["predictor"]
 

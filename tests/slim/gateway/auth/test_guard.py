@@ -183,11 +183,11 @@ def test_probes_name_models_to_keys_for_all_of_them_only(
     key_for_one = key_for(ledger, Role.PREDICTOR, HALF_PLUS)
     assert client.get("/healthz").json == {"live": True}
     server.loaded.clear()
-    for path, told in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
+    for path, field in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
         plain, keyed = client.get(path), client.get(path, headers=bearer_header(keys[Role.VIEWER]))
         assert (plain.status_code, keyed.status_code) == (503, 503)
         narrow = client.get(path, headers=bearer_header(key_for_one))
-        assert "shown with an API key for all models" in str(plain.json[told])
+        assert "shown with an API key for all models" in str(plain.json[field])
         assert plain.json == narrow.json
         assert (HALF_PLUS in plain.text, HALF_PLUS in keyed.text) == (False, True)
 

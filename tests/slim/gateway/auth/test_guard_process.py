@@ -138,8 +138,10 @@ def test_a_probe_with_a_body_gets_a_response_before_the_body(client: httpx.Clien
     assert statuses(exchange(client, asked)) == [200]
 
 
-@pytest.mark.parametrize("lane", [{}, VIA_VIEW])
-def test_fast_path_and_views_check_role_and_model(client: httpx.Client, ledger: Path, lane: dict[str, str]) -> None:
+@pytest.mark.parametrize("path_headers", [{}, VIA_VIEW])
+def test_fast_path_and_views_check_role_and_model(
+    client: httpx.Client, ledger: Path, path_headers: dict[str, str]
+) -> None:
     """A viewer may not predict; a key for one model finds no other."""
     viewer, narrow = key_for(ledger, Role.VIEWER), key_for(ledger, Role.PREDICTOR, HALF_PLUS)
     wait_until(lambda: client.get("/version", headers=bearer_header(narrow)).status_code == 200)
@@ -152,10 +154,11 @@ def test_fast_path_and_views_check_role_and_model(client: httpx.Client, ledger: 
         (f"/v2/models/{DIGITS}/infer", narrow, 404),
         (f"/v2/models/{HALF_PLUS}/infer", viewer, 403),
     ):
-        answer = client.post(path, content=BODY, headers={**bearer_header(key), **lane})
+        answer = client.post(path, content=BODY, headers={**bearer_header(key), **path_headers})
         assert (path, answer.status_code) == (path, status)
     hidden, unknown = (
-        client.post(path, content=BODY, headers={**bearer_header(narrow), **lane}) for path in (foreign, nowhere)
+        client.post(path, content=BODY, headers={**bearer_header(narrow), **path_headers})
+        for path in (foreign, nowhere)
     )
     assert hidden.text.replace(DIGITS, "nowhere") == unknown.text
 
@@ -196,7 +199,7 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
         reader = threading.Thread(target=lambda: gateway_settings.extend(lines))
         reader.start()
         revoke(ledger, key)
-        until_ended(lambda: not reader.is_alive(), lambda: age_s(client, other), looks=3)
+        until_ended(lambda: not reader.is_alive(), lambda: age_s(client, other), polls=3)
     assert [line for line in gateway_settings if line.startswith("event:")] == ["event: state"]
 
 

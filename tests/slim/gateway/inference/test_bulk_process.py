@@ -136,8 +136,8 @@ def test_results_come_while_lines_are_still_being_sent(filled: Store, server: Fa
 def received_until(connection: socket.socket, end: bytes) -> bytes:
     """What comes until these bytes have, or the connection is closed."""
     found = b""
-    while end not in found and (piece := connection.recv(1 << 16)):
-        found += piece
+    while end not in found and (received := connection.recv(1 << 16)):
+        found += received
     return found
 
 

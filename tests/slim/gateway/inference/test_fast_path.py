@@ -20,7 +20,7 @@ VIA_VIEW = {"Origin": "http://elsewhere"}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return fill(tmp_path_factory.mktemp("lanes") / "store")
+    return fill(tmp_path_factory.mktemp("paths") / "store")
 
 
 @pytest.fixture(scope="module")

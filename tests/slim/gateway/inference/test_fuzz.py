@@ -192,13 +192,13 @@ def test_any_line_is_understood_or_refused_alone(model: str, contents: list[byte
 
 
 @given(st.lists(st.binary(max_size=12)), st.integers(1, 10))
-def test_lines_are_the_bodys_whatever_its_chunks(pieces: list[bytes], longest: int) -> None:
+def test_lines_are_the_bodys_whatever_its_chunks(chunks: list[bytes], longest: int) -> None:
     """And too long ones are noticed without being stored."""
     arrived = Lines(longest)
-    for piece in filter(None, pieces):
-        arrived.feed(piece)
+    for chunk in filter(None, chunks):
+        arrived.feed(chunk)
     arrived.feed(b"")
-    whole = b"".join(pieces).split(b"\n")
+    whole = b"".join(chunks).split(b"\n")
     expected = whole if whole[-1] else whole[:-1]
     found = arrived.take(1000, 10**9)
     assert [line.content for line in found] == [line if len(line) <= longest else None for line in expected]

@@ -153,12 +153,12 @@ def test_one_bad_row_of_a_shared_batch_fails_alone(client: FlaskClient, server: 
     """Requests that left together are judged one by one when the model refuses them; the others get their answers."""
     server.refused = 77.0
     server.release.clear()
-    with ThreadPoolExecutor(6) as callers:
+    with ThreadPoolExecutor(6) as clients:
         first = []
         for under_way in (1, 2):  # as many calls as may be in flight: what comes now waits, and goes together
-            first.append(callers.submit(ask, client, 0.0))
+            first.append(clients.submit(ask, client, 0.0))
             wait_until(lambda: len(server.calls) == under_way)  # noqa: B023  # called at once
-        together = [callers.submit(ask, client, value) for value in (1.0, 2.0, 77.0, 3.0)]
+        together = [clients.submit(ask, client, value) for value in (1.0, 2.0, 77.0, 3.0)]
         wait_until(lambda: waiting(client) == len(together))
         server.release.set()
         answers = [future.result() for future in together]

@@ -25,8 +25,8 @@ def test_every_route_is_in_the_document_and_no_other(app: Flask, document: Any) 
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in openapi_document.PATTERNS]
     routes = {(r.rule.rstrip("/") or "/", m) for r in rules for m in (r.methods or set()) - {"HEAD", "OPTIONS"}}
     plain = {(openapi_document.ARGUMENT.sub(r"{\g<name>}", path), method.lower()) for path, method in routes}
-    told = {(path, key) for path, item in document["paths"].items() for key in item if key != "parameters"}
-    assert told == plain
+    documented = {(path, key) for path, item in document["paths"].items() for key in item if key != "parameters"}
+    assert documented == plain
     described = {name for name, view in app.view_functions.items() if hasattr(view, "operation")}
     assert described | PROTOCOLS.keys() == {rule.endpoint for rule in rules}
     assert not described & PROTOCOLS.keys()

@@ -33,16 +33,16 @@ def exchange(client: httpx.Client, raw: bytes, *, half_close: bool = False, answ
         connection.sendall(raw)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        while whole(received) < answers and (piece := connection.recv(65536)):
-            received += piece
+        while whole(received) < answers and (chunk := connection.recv(65536)):
+            received += chunk
     return received
 
 
 def receive_response(connection: socket.socket) -> bytes:
     """The next response, to its end."""
     received = b""
-    while not whole(received) and (piece := connection.recv(65536)):
-        received += piece
+    while not whole(received) and (chunk := connection.recv(65536)):
+        received += chunk
     return received
 
 
@@ -191,15 +191,15 @@ def full_gateway(client: httpx.Client, server: FakeModelServer) -> Iterator[None
     """Two requests are under way until the end of the block."""
     server.release.clear()
     busy = [threading.Thread(target=lambda: client.post(PREDICT, content=BODY)) for _ in range(2)]
-    for caller in busy:
-        caller.start()
+    for thread in busy:
+        thread.start()
     deadline = time.monotonic() + 30
     while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this request is the third
         assert time.monotonic() < deadline
     yield
     server.release.set()
-    for caller in busy:
-        caller.join()
+    for thread in busy:
+        thread.join()
 
 
 def test_pipelined_requests_get_responses_in_order(filled: Store, server: FakeModelServer) -> None:
