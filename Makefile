@@ -32,7 +32,7 @@ up: install ## Start the whole system here, train what is missing, serve until C
 	@$(BIN)/modelyard up $(ARGS)
 
 test: install $(SLIM)/.installed ## Run all tests, those without TensorFlow beside the others
-	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-slim test-keras
+	@$(MAKE) --no-print-directory -j 2 test-slim test-keras
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest $(TOGETHER) -p no:cacheprovider tests/slim
