@@ -20,7 +20,7 @@ RECOVERS_S = 300.0
 STATUS = "import pathlib; print(pathlib.Path('/proc/1/status').read_text())"
 
 
-def test_both_models_answer_as_in_training(system: System) -> None:
+def test_both_models_predict_as_in_training(system: System) -> None:
     """The golden inputs, through the gateway, with a key."""
     assert_predicts(system)
 

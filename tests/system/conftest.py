@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.support.shop import Shop  # which stands on this module
+    from tests.support.training import TrainingCluster  # which stands on this module
 
 BUILD_S = 300.0
 READY_S = 480.0
@@ -157,10 +157,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, known: Path) -> Iterator["Shop"]:
+def cluster(tmp_path: Path, known: Path) -> Iterator["TrainingCluster"]:
     """A queue for workers."""
-    from tests.support.shop import opened
+    from tests.support.training import open_cluster
 
     shutil.copytree(known, tmp_path / "store")
-    with opened(tmp_path) as found:
+    with open_cluster(tmp_path) as found:
         yield found

@@ -52,7 +52,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass
-class Yard:
+class CanarySystem:
     """A system without training."""
 
     store: Store
@@ -101,7 +101,7 @@ class Yard:
 
 
 @pytest.fixture
-def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
+def canary_system(saved: Path, tmp_path: Path) -> Iterator[CanarySystem]:
     """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any."""
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
@@ -130,56 +130,58 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
         httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as http,
     ):
         wait_until(lambda: listens(port) and http.get("/readyz").status_code == 200, START_S, "ready")
-        yield Yard(store, http, settings["MODELYARD_LEDGER_URL"])
+        yield CanarySystem(store, http, settings["MODELYARD_LEDGER_URL"])
 
 
-def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(yard: Yard) -> None:
+def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_system: CanarySystem) -> None:
     """The history says by how much it was worse; requests that name no version get the stable one again."""
-    assert yard.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
-    rollout = yard.await_decision()
+    assert canary_system.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
+    rollout = canary_system.await_decision()
     last = rollout.history[-1]
     assert (rollout.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary analysis")
     assert "feedback finds more mistakes in its answers" in last.reason
     assert last.detail["evidence"]["mistakes"] >= 100
     stable, canary = last.detail["stable"], last.detail["canary"]
     assert canary["mistakes"] / canary["labelled"] > 1.5 * stable["mistakes"] / stable["labelled"]
-    record = yard.http.get(f"/api/models/{MODEL}/versions/2").json()
+    record = canary_system.http.get(f"/api/models/{MODEL}/versions/2").json()
     assert [change["action"] for change in record["changes"]] == ["canary", "end canary"]
-    answers = {yard.http.post(f"/v1/models/{MODEL}:predict", json=BODY).headers["X-Model-Version"] for _ in range(20)}
+    answers = {
+        canary_system.http.post(f"/v1/models/{MODEL}:predict", json=BODY).headers["X-Model-Version"] for _ in range(20)
+    }
     assert answers == {"1"}
 
 
 BODY = {"inputs": {"x": [0.5]}}
 
 
-def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
+def test_a_better_canary_is_promoted_on_feedback(canary_system: CanarySystem) -> None:
     """And can be rolled back as any other."""
-    assert yard.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
-    rollout = yard.await_decision()
+    assert canary_system.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
+    rollout = canary_system.await_decision()
     last = rollout.history[-1]
     assert (rollout.stable, last.action, last.by) == (3, "promote", "canary analysis")
     assert "feedback finds no more mistakes" in last.reason
     assert last.detail["evidence"]["fit"] >= 20
-    with closing(Ledger(yard.ledger_url)) as ledger:
+    with closing(Ledger(canary_system.ledger_url)) as ledger:
         count = ledger.feedback.count(MODEL)
     assert count >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
-    assert yard.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
+    assert canary_system.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
 
 
-def test_a_shadow_is_compared_and_no_client_gets_its_outputs(yard: Yard) -> None:
+def test_a_shadow_is_compared_and_no_client_gets_its_outputs(canary_system: CanarySystem) -> None:
     """Disagreement and shift are returned with the rollout."""
-    assert yard.change(shadow=2).status_code == 200
+    assert canary_system.change(shadow=2).status_code == 200
     generator = np.random.default_rng(0)
     for _ in range(20):
         asked = {"inputs": {"x": generator.uniform(-1, 1, 10).round(3).tolist()}}
-        assert yard.http.post(f"/v1/models/{MODEL}:predict", json=asked).headers["X-Model-Version"] == "1"
+        assert canary_system.http.post(f"/v1/models/{MODEL}:predict", json=asked).headers["X-Model-Version"] == "1"
 
     def shadow_counts() -> dict[str, float] | None:
-        observed = yard.http.get(f"/api/models/{MODEL}/rollout").json()["observed"] or {}
+        observed = canary_system.http.get(f"/api/models/{MODEL}/rollout").json()["observed"] or {}
         found: dict[str, float] = observed.get("shadow", {})
         return found if found.get("rows") == 200 else None
 
     observed = wait_until(shadow_counts, WAIT_S, "all are compared")
     assert 0.05 < observed["disagreed"] / observed["rows"] < 0.6
     assert observed["shift"] > 0
-    assert yard.now().stable == 1
+    assert canary_system.now().stable == 1

@@ -40,7 +40,7 @@ def operations(layer: Any, **call: Any) -> set[str]:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
-def test_answers_as_keras_does(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
+def test_outputs_equal_those_of_keras(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
     fused, plain = build_both(return_sequences=return_sequences, go_backwards=go_backwards, return_state=True)
     mask = tf.sequence_mask(LENGTHS, STEPS) if masked else None
     state = [tf.random.stateless_normal((ROWS, UNITS), (3, each)) for each in range(2)]
@@ -49,7 +49,7 @@ def test_answers_as_keras_does(*, return_sequences: bool, go_backwards: bool, ma
         np.testing.assert_allclose(ours, keras_own, atol=2e-6)
 
 
-def test_bidirectional_answers_as_keras_does() -> None:
+def test_bidirectional_outputs_equal_those_of_keras() -> None:
     fused, plain = (
         keras.layers.Bidirectional(kind(UNITS, return_sequences=True)) for kind in (FusedLSTM, keras.layers.LSTM)
     )

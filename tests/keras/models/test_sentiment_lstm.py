@@ -119,7 +119,7 @@ def tiny_model() -> Any:
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
-def test_answer_does_not_depend_on_the_batch(stride: int) -> None:
+def test_output_does_not_depend_on_the_batch(stride: int) -> None:
     """A review alone gets the answer it gets beside longer and shorter ones, within 1e-6."""
     keras.utils.set_random_seed(stride)
     recipe = TINY.override({"stride": stride, "units": 16})
@@ -134,7 +134,7 @@ def test_answer_does_not_depend_on_the_batch(stride: int) -> None:
     assert np.ptp(alone) > 1e-3
 
 
-def test_empty_review_has_an_answer() -> None:
+def test_empty_review_has_an_output() -> None:
     """No word at all gives a probability, not NaN."""
     answer = np.asarray(tiny_model()(text.pad([np.zeros(0, np.int32)])))
     assert answer.shape == (1, 1)

@@ -150,7 +150,7 @@ def test_shape_that_the_graph_refuses_is_invalid_argument(served: Served) -> Non
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
 
 
-def test_answers_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
+def test_outputs_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
     """--enable_serialization_as_tensor_content; strings have no such form."""
     store.put("m", 1)
     store.configure(store.entry("m"))

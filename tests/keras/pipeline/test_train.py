@@ -114,7 +114,7 @@ def test_keep_last_keeps_the_last_epoch(tmp_path: Path) -> None:
     assert fit(tmp_path, replace(RECIPE, keep="last")).best_epoch == 4
 
 
-def test_patience_ends_a_hopeless_run(tmp_path: Path) -> None:
+def test_early_stopping_ends_a_hopeless_run(tmp_path: Path) -> None:
     """No better validation loss for one epoch: stop."""
     recipe = replace(RECIPE, epochs=50, learning_rate=8.0, schedule="constant", patience=1)
     assert len(fit(tmp_path, recipe).history) < 50

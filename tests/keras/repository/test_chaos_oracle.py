@@ -37,7 +37,7 @@ def test_only_the_named_versions_own_output_is_right(predictions: Predictions) -
     assert (len(predictions.right), dict(predictions.wrong)) == (1, {"version 3": 1, "version 4": 1})
 
 
-def test_refusals_deadlines_and_other_errors_are_told_apart(predictions: Predictions) -> None:
+def test_refusals_deadlines_and_other_errors_are_distinguished(predictions: Predictions) -> None:
     """503 is promised with Retry-After only."""
     for each in (answer_with(503, head=AGAIN), answer_with(503), answer_with(504), answer_with(500)):
         predictions.judge(each)

@@ -16,7 +16,7 @@ from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, half_p
 ROUTE = f"/api/models/{HALF_PLUS}"
 
 
-def answer(client: FlaskClient) -> float:
+def predict(client: FlaskClient) -> float:
     """Every version gives itself away: x/2 + version, of 0."""
     body: dict[str, Any] = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[0.0]]}).json  # type: ignore[assignment]  # JSON of any form
     return float(np.ravel(body["predictions"])[0])
@@ -34,13 +34,13 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
 
 def test_a_rollback_is_one_call_and_the_next_prediction_is_the_old_versions(client: FlaskClient) -> None:
     """With the reason and the principal in the history; a second call is refused, and changes nothing."""
-    assert answer(client) == 2
+    assert predict(client) == 2
     done = client.post(f"{ROUTE}:rollback", json={"reason": "worse on Sundays"})
     assert (done.status_code, done.json["stable"], done.json["keep"]) == (200, 1, [2])
-    assert answer(client) == 1
+    assert predict(client) == 1
     again = client.post(f"{ROUTE}:rollback")
     assert (again.status_code, again.json["error"]) == (409, "version 1 stays: none answered before")
-    assert answer(client) == 1
+    assert predict(client) == 1
     newest = client.get(f"{ROUTE}/rollout").json["history"][0]
     assert (newest["action"], newest["version"], newest["reason"], newest["by"]) == (
         "rollback",
@@ -57,7 +57,7 @@ def test_a_version_is_promoted_once_its_outputs_are_those_of_training(
     version = publish_golden(server, filled)
     done = client.post(f"{ROUTE}:promote", json={"version": version, "reason": "looked at it"})
     assert (done.status_code, done.json["stable"]) == (200, version), done.json
-    assert answer(client) == version
+    assert predict(client) == version
     assert client.get(f"{ROUTE}/rollout").json["history"][0]["detail"]["why"] == "looked at it"
     again = client.post(f"{ROUTE}:promote", json={"version": version}).json
     assert again["history"] == client.get(f"{ROUTE}/rollout").json["history"]
@@ -81,7 +81,7 @@ def test_a_version_whose_outputs_differ_from_training_is_not_promoted(
     asked = {"version": version, "reason": "I am sure", "force": True}
     refused = client.post(f"{ROUTE}:promote", json=asked)
     assert (refused.status_code, "differ from training by 0.5" in refused.json["error"]) == (409, True)
-    assert answer(client) == 2
+    assert predict(client) == 2
     assert version not in read_rollout(filled, HALF_PLUS).loaded
 
 
@@ -110,7 +110,7 @@ def test_a_version_that_failed_its_gate_needs_force_and_a_reason(
     assert (refused.status_code, reason in refused.json["error"]) == (409, True), refused.json
     unexplained = client.post(f"{ROUTE}:promote", json={"version": version, "force": True, "reason": " "})
     assert (unexplained.status_code, "force needs a reason" in unexplained.json["error"]) == (400, True)
-    assert answer(client) == real
+    assert predict(client) == real
     forced = client.post(f"{ROUTE}:promote", json={"version": version, "force": True, "reason": "only for the fair"})
     assert forced.json["stable"] == version
     why = forced.json["history"][0]["detail"]["why"]

@@ -16,7 +16,7 @@ from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 TARGET = Target("m", 1, "serving_default")
 
 
-def answer(size: int = 1) -> Outputs:
+def outputs_of_size(size: int = 1) -> Outputs:
     return Outputs({"y": np.ones(size, np.float64)}, 1)
 
 
@@ -50,11 +50,11 @@ def test_the_least_recently_used_go_first_and_memory_is_bounded() -> None:
     """Three of about 600 bytes in 2000; one larger than everything is not cached at all."""
     cache = ResponseCache(["m"], 2000, Metrics())
     for key in (b"a", b"b", b"c"):
-        cache.put(key, answer(10))
+        cache.put(key, outputs_of_size(10))
     assert cache.get(b"a", "m") is not None
-    cache.put(b"d", answer(10))
+    cache.put(b"d", outputs_of_size(10))
     assert [cache.get(key, "m") is not None for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.put(b"huge", answer(2000 - OVERHEAD_BYTES))
+    cache.put(b"huge", outputs_of_size(2000 - OVERHEAD_BYTES))
     assert cache.get(b"huge", "m") is None
     assert cache.get(b"d", "m") is not None
 

@@ -23,7 +23,7 @@ TRAINED_S = 480.0
 
 
 @dataclass
-class Shop:
+class TrainingCluster:
     """A queue, and as many workers as a test starts."""
 
     home: Path
@@ -113,12 +113,12 @@ class Shop:
 
 
 @contextmanager
-def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
-    """A shop with its Redis, in a folder that has a store; its ledger is a file there unless given."""
+def open_cluster(home: Path, ledger_url: str | None = None) -> Iterator[TrainingCluster]:
+    """A cluster with its Redis, in a folder that has a store; its ledger is a file there unless given."""
     url = ledger_url or f"sqlite:///{home}/ledger.db"
     ledger = Ledger(url)
     ledger.prepare()
-    found = Shop(home, ledger, url, broker.sender(redis_server.make_broker_url(home / "redis.sock")))
+    found = TrainingCluster(home, ledger, url, broker.sender(redis_server.make_broker_url(home / "redis.sock")))
     try:
         found.start_redis()
         with found.workers:
