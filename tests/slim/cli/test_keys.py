@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from modelyard.models.errors import UnknownName
-from modelyard.services import keys as values
-from modelyard.services.keys import Key, KeyRequest, Role, TooManyKeys
+from modelyard.services.keys import FORM, Key, KeyRequest, Role, TooManyKeys, digest, without_secrets
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
@@ -37,13 +36,13 @@ def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Key
     key, shown = create(keys)
     mark, prefix, secret = shown.split("_", 2)
     assert (mark, prefix, len(secret)) == ("myd", key.prefix, 43)
-    assert values.FORM.fullmatch(shown)
+    assert FORM.fullmatch(shown)
     assert len({create(keys, name)[1] for name in "abcdef"}) == 6
     engine = open_engine(ledger_url)
     with engine.connect() as connection:
         assert secret not in str(connection.execute(text("SELECT * FROM keys")).all())
     engine.dispose()
-    assert key.digest == values.digest(shown, SECRET) != values.digest(shown, SECRET[::-1])
+    assert key.digest == digest(shown, SECRET) != digest(shown, SECRET[::-1])
 
 
 def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> None:
@@ -132,7 +131,7 @@ def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 )
 def test_no_key_can_be_read_in_a_text(text: str, shown: str) -> None:
     """Nor what is left of one that was cut off."""
-    assert values.without_secrets(text) == shown
+    assert without_secrets(text) == shown
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -150,10 +149,10 @@ def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) 
     made = modelyard("keys", "create", "ann", "--role", "predictor", "--model", "neuron", "--days", "30", **said)
     assert made.returncode == 0, made.stderr
     text = made.stdout.removesuffix("\n")
-    assert values.FORM.fullmatch(text)
+    assert FORM.fullmatch(text)
     (key,) = keys.all()
     assert (key.digest, key.name, key.role, key.models) == (
-        values.digest(text, SECRET),
+        digest(text, SECRET),
         "ann",
         "predictor",
         ("neuron",),
