@@ -4,7 +4,7 @@
 
 Every run is a whole ``pipeline.run`` in a process of its own. Rows go to ``benchmarks/results/accuracy.jsonl``, a new
 one replacing the old one of the same model, recipe and seed; the table in ``docs/models.md`` is written from all rows.
-Processor seconds are those of the fitting process from the first look at the training data to the last weight
+Processor seconds are those of the fitting process from the first read of the training data to the last weight
 (vocabulary, word vectors, teacher, compilation, training, validation); imports and reading raw data are not in it.
 """
 
@@ -89,7 +89,7 @@ def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any
 
 
 def ignore(_: object) -> None:
-    """Progress is not shown here."""
+    """Progress is not printed here."""
 
 
 def read_rows() -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ class Side:
     wrong: int = 0
 
     def grow(self) -> Sums:
-        """After another look's answers."""
+        """After the predictions of another check."""
         failed, seen = (self.generator.binomial(self.answers, rate) for rate in (self.errors, self.labelled))
         slow = self.generator.binomial(self.answers - failed, self.slow)
         added = {

@@ -98,7 +98,7 @@ def summarize_run(system: Whole, seen: Seen) -> dict[str, Any]:
         "seconds": round(seen.ended - seen.began),
         "faults": dict(Counter(fault.kind for fault in seen.faults.done)),
         **count_jobs(system, seen.submissions),
-        **count_answers(seen),
+        **count_responses(seen),
         "times_s": measure_times(system, seen),
         "not_done": seen.faults.trouble,
     }
@@ -138,7 +138,7 @@ def find_versions_by_job(system: Whole) -> tuple[Counter[str], int]:
     return published, damaged
 
 
-def count_answers(seen: Seen) -> dict[str, Any]:
+def count_responses(seen: Seen) -> dict[str, Any]:
     predictions, lost = seen.predictions, Counter(seen.generator.failures)
     return {
         "asked": predictions.asked,
@@ -188,7 +188,7 @@ def time_restart(ledger: Ledger, fault: Fault) -> tuple[float | None, float | No
     start = next((event for event in after if event.body.get("state") == State.RUNNING), None)
     later = after[after.index(start) :] if start else []
     train = next((event for event in later if event.body.get("stage") == "train"), None)
-    return since(fault, start), since(fault, train)
+    return seconds_between(fault, start), seconds_between(fault, train)
 
 
 def time_resend(system: Whole, fault: Fault) -> float | None:
@@ -198,12 +198,12 @@ def time_resend(system: Whole, fault: Fault) -> float | None:
     return after_s(fault, min(moments)) if moments else None
 
 
-def since(fault: Fault, event: Event | None) -> float | None:
+def seconds_between(fault: Fault, event: Event | None) -> float | None:
     return (event.at - fault.at).total_seconds() if event else None
 
 
 def time_reconnection(system: Whole, fault: Fault) -> float | None:
-    """Until the last of the trainers had said so."""
+    """Until the last of the trainers had logged it."""
     moments = [find_first_line(system, trainer, fault, "Connected to") for trainer in system.trainers]
     return None if None in moments else max(after_s(fault, moment) for moment in moments if moment)
 
@@ -224,7 +224,7 @@ def after_s(fault: Fault, moment: datetime) -> float:
 
 
 def time_recovery(seen: Seen, fault: Fault) -> float | None:
-    """To the first request after an unanswered second that was answered rightly; 0 if there was no such second."""
+    """To the first right response after a second without any; 0 if there was no such second."""
     after = [due - fault.clock for due in seen.predictions.right if due > fault.clock]
     gaps = zip([0.0, *after], after, strict=False)
     return next((later for earlier, later in gaps if earlier < POLL_INTERVAL_S < later - earlier), 0.0)

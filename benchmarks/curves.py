@@ -71,7 +71,7 @@ def measure_point(work: Callable[[], Outcome], workload: Workload, curve: str, x
 
 def sweep_rows(workload: Workload, port: int, seconds: float) -> Iterator[Point]:
     for size in ROWS:
-        ask = make_caller(workload, port, size)
+        ask = make_timed_call(workload, port, size)
         call_repeatedly(ask, WARM_S)
 
         yield measure_point(partial(time_calls, ask, size, seconds), workload, "rows", size)
@@ -84,7 +84,7 @@ def time_calls(ask: Callable[[], float], size: int, seconds: float) -> Outcome:
     return Outcome(size * len(took_ms), sum(took_ms) / 1000, p50, p99)
 
 
-def make_caller(workload: Workload, port: int, size: int) -> Callable[[], float]:
+def make_timed_call(workload: Workload, port: int, size: int) -> Callable[[], float]:
     """Asks for ``size`` rows at once and returns the time that it took, in ms; a wrong answer ends the benchmark."""
     chosen = list(itertools.islice(itertools.cycle(range(len(workload.inputs))), size))
     body = json.dumps({"instances": [workload.inputs[index] for index in chosen]}).encode()
@@ -151,7 +151,7 @@ def measure_load(
 
 @contextlib.contextmanager
 def run_serving(store: Path, work: Path) -> Iterator[list[int]]:
-    """Ports of as many gateways as are ever asked, before one model server; the first is ``modelyard serve``'s own."""
+    """Ports of all gateways before one model server; the first is ``modelyard serve``'s own."""
     port = measure.free_port()
     with running(ours.commands(port, store, work), work / "log"):
         wait_until_up(port)

@@ -1,4 +1,4 @@
-"""Faults of a running system, one after another at random moments: killed, told to stop, made to stand still."""
+"""Faults of a running system, one after another at random moments: killed, stopped by SIGTERM or by SIGSTOP."""
 
 import random
 import signal
@@ -14,7 +14,7 @@ from benchmarks.whole import MODEL_SERVER, REDIS, Whole
 
 PAUSE_S = (8.0, 18.0)
 """Least and greatest time between two."""
-STILL_S = (1.0, 4.0)
+STOPPED_S = (1.0, 4.0)
 """For how long a model server stands still."""
 CHILD, WORKER, TOLD, QUEUE, SERVER, STILL = (
     "training process killed",
@@ -39,7 +39,7 @@ class Fault:
 
 
 class Faults:
-    """Does them in a thread of its own until it is told to stop."""
+    """Does them in a thread of its own until it is stopped."""
 
     def __init__(self, system: Whole, seed: int) -> None:
         self._system, self._random = system, random.Random(seed)
@@ -78,7 +78,7 @@ class Faults:
             self._to_trainer(kind, trainer, self._system.job_of(trainer))
         elif kind == STILL:
             self._note(kind)
-            pause_process(self._system.process(MODEL_SERVER), self._random.uniform(*STILL_S))
+            pause_process(self._system.process(MODEL_SERVER), self._random.uniform(*STOPPED_S))
         else:
             self._note(kind)
             self._system.process(REDIS if kind == QUEUE else MODEL_SERVER).kill()

@@ -3,7 +3,7 @@
     MODELYARD_DATA_DIR=DIR python -m benchmarks.feedback_loop [--write]
 
 A model like ``mnist_mlp`` is added, whose training data is 10,000 images with 1 % of one digit left. The whole system
-runs as ``modelyard up`` starts it; callers send images of the rest of MNIST's training part and say what they were.
+runs as ``modelyard up`` starts it; clients send images of the rest of MNIST's training part and their labels.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def system(folder: Path, data: Path) -> Iterator[tuple[Path, httpx.Client]]:
 
 
 def predict_and_label(http: httpx.Client, data: Path) -> float:
-    """Half of the images are of the scarce digit; the share that was answered rightly."""
+    """Half of the images are of the scarce digit; the share that was predicted rightly."""
     train = mnist.read(data).train
     rest = range(TRAINED, len(train))
     scarce = [index for index in rest if train.y[index] == DIGIT][: FEEDBACK // 2]
@@ -126,13 +126,13 @@ def predict_and_label(http: httpx.Client, data: Path) -> float:
         asked[answer.raise_for_status().headers["X-Request-Id"]] = str(train.y[index])
     right = 0
     for request_id, label in asked.items():
-        wait_for(partial(is_kept, http, request_id), 30, "it is kept")
+        wait_for(partial(is_captured, http, request_id), 30, "it is kept")
         response = http.post("/api/feedback", json={"request_id": request_id, "label": label}).raise_for_status()
         right += response.json()["right"]
     return right / len(asked)
 
 
-def is_kept(http: httpx.Client, request_id: str) -> bool:
+def is_captured(http: httpx.Client, request_id: str) -> bool:
     return http.get(f"/api/answers/{request_id}").is_success
 
 

@@ -37,7 +37,7 @@ MAX_GROWTH_MB = 64
 PER_TURN = 60
 """Cases of one kind for one operation, before the next one's turn."""
 WARM_UP = 0.1
-"""Share of the cases after which memory is looked at first."""
+"""Share of the cases after which memory is first measured."""
 START_S = 30
 
 

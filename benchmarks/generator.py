@@ -59,7 +59,7 @@ class Connection:
 
 
 class Generator:
-    """Sends and receives until it is told to stop."""
+    """Sends and receives until it is stopped."""
 
     def __init__(self, port: int, connections: int, source: Source, judge: Judge) -> None:
         self._port, self._most, self._source, self._judge = port, connections, source, judge
@@ -76,7 +76,7 @@ class Generator:
     def run(self, stop: Callable[[], bool], rate: float | None = None) -> float:
         """A closed loop over all connections, or an open one at ``rate`` per second. Returns how long it sent, in s."""
         started = due = time.perf_counter()
-        with quiet():
+        with garbage_collection_paused():
             while not stop():
                 due = self._send_due(due, rate)
                 self._receive_all(MAX_POLL_S if rate is None else due - time.perf_counter())
@@ -176,8 +176,8 @@ class Generator:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No garbage is looked for: a pause of ours would look like one of the server's."""
+def garbage_collection_paused() -> Iterator[None]:
+    """The garbage collector does not run: a pause of ours would count as one of the server's."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -2,8 +2,8 @@
 
     uv run --with 'gunicorn>=26' python -m benchmarks.http_server --store .bench/store
 
-One model server, then one gateway after the other: gunicorn's threads, granian's threads, our own front with the view
-only (``?labels=false`` sends a request there), and our own front with its fast lane. Answers are checked as in
+One model server, then one gateway after the other: gunicorn's threads, granian's threads, our RSGI app with the view
+only (``?labels=false`` sends a request there), and our RSGI app with its fast path. Responses are checked as in
 ``benchmarks.serving``, and only right ones count.
 """
 
@@ -61,7 +61,7 @@ CONTENDERS = (
     contender("gunicorn gthread, 32 threads", gateway(*GUNICORN, "--threads=32", f"{APPLICATION}()")),
     contender("granian WSGI, 64 threads", gateway(*GRANIAN, "--blocking-threads=64", APPLICATION)),
     contender("greenlets, the view only", gateway("modelyard.services.gateway"), f"{PATH}?labels=false"),
-    contender("greenlets and the fast lane", gateway("modelyard.services.gateway")),
+    contender("greenlets and the fast path", gateway("modelyard.services.gateway")),
 )
 
 

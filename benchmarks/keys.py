@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         home, url = Path(name), f"sqlite:///{name}/ledger.db"
         make_versions(home / "models" / MODEL, 1)
         with closing(Ledger(url)) as ledger:
-            asked = [KeyRequest(name=f"caller-{number}", role=Role.PREDICTOR) for number in range(options.keys)]
+            asked = [KeyRequest(name=f"client-{number}", role=Role.PREDICTOR) for number in range(options.keys)]
             key = [ledger.keys.create(each, "the benchmark", secret.encode())[1] for each in asked][-1]
         with served(home, MODEL, f"--models-dir={home / 'models'}") as port:
             socket = next((home / "serve").rglob("serving.sock"))

@@ -17,7 +17,7 @@ MODEL = "neuron"
 WEIGHTS = "assets.extra/model.weights.h5"
 TOLERANCE = 1e-5
 HEADER = b"\r\nx-model-version:"
-LATER = (429, 503)
+RETRY_LATER = (429, 503)
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Predictions:
     random: random.Random
     asked: int = 0
     right: list[float] = field(default_factory=list)
-    """When the requests were due that were answered rightly; of ``time.perf_counter``."""
+    """When the requests with a right response were due; of ``time.perf_counter``."""
     refused: int = 0
     """503 or 429, with Retry-After."""
     late: int = 0
@@ -49,7 +49,7 @@ class Predictions:
     def judge(self, answer: Answer) -> None:
         if answer.status == 200:
             self._compare(answer)
-        elif answer.status in LATER and b"\r\nretry-after:" in answer.head:
+        elif answer.status in RETRY_LATER and b"\r\nretry-after:" in answer.head:
             self.refused += 1
         elif answer.status == 504:
             self.late += 1
@@ -81,10 +81,10 @@ def line_of(weights: Path) -> tuple[np.float32, np.float32]:
     """Slope and offset, from the file alone: no Keras, no TensorFlow."""
     found: dict[tuple[int, ...], np.float32] = {}
 
-    def look(name: str, item: Any) -> None:
+    def collect(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and name.startswith("layers/"):  # the optimizer's are there too
             found[item.shape] = np.float32(item[()].ravel()[0])
 
     with h5py.File(weights) as file:
-        file.visititems(look)
+        file.visititems(collect)
     return found[1, 1], found[1,]

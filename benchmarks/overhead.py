@@ -32,7 +32,7 @@ TURN_S = 1.0
 RESULTS = Path(__file__).parent / "results" / "overhead.jsonl"
 Ask = Callable[[], None]
 Connect = Callable[[], Ask]
-"""Opens a connection, and returns what asks on it once."""
+"""Opens a connection, and returns what sends one request on it."""
 
 
 def images(count: int) -> Array:

@@ -38,9 +38,9 @@ AFTERWARDS_S = 10.0
 LEAD_S = 1.0
 """The first second of a phase does not count."""
 SLICE_S = 0.5
-WELL = 2.0
+RECOVERED_LATENCY_FACTOR = 2.0
 """Recovered: all is served, and p99 is at most so many times that at capacity."""
-LATER = (429, 503)
+RETRY_LATER = (429, 503)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Seen:
         return index, self.target.requests[index]
 
     def judge(self, answer: Answer) -> None:
-        if answer.status in LATER and b"\r\nretry-after:" in answer.head:
+        if answer.status in RETRY_LATER and b"\r\nretry-after:" in answer.head:
             self.refused.append((answer.due, answer.latency_s))
         elif answer.status != 200:
             self.failed[f"{answer.status} {answer.body[:100].decode(errors='replace')}"] += 1
@@ -132,7 +132,7 @@ def measure_peak(port: int, target: Target, seconds: float) -> tuple[int, Phase]
 
 def measure_recovery_s(phase: Phase, at_capacity_ms: float) -> float | None:
     """From the end of the overload to the first moment after which all is well; None if it never was."""
-    limit_s = WELL * at_capacity_ms / 1000
+    limit_s = RECOVERED_LATENCY_FACTOR * at_capacity_ms / 1000
     bad = [due for due, _ in phase.seen.refused] + [due for due, late in phase.seen.served if late > limit_s]
     slices = Counter(int((due - phase.started) / SLICE_S) for due in bad)
     all_in = Counter(int((due - phase.started) / SLICE_S) for due, _ in (*phase.seen.served, *phase.seen.refused))
@@ -166,7 +166,7 @@ def measure(port: int, target: Target, options: argparse.Namespace) -> dict[str,
     }
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------
+# --- the requests -----------------------------------------------------------------------------------------------------
 
 
 def make_tiny_target(port: int) -> Target:

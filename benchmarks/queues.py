@@ -39,7 +39,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 MODEL = "neuron"
 UNKNOWN = "no_such_model"
 """Jobs for it fail in their training process."""
-CALLERS = 4
+CLIENTS = 4
 TIMED = 1000
 PAGES = 100
 RECOVERIES = 20
@@ -134,15 +134,15 @@ def wait(done: Callable[[], Any]) -> Any:
 
 
 def measure_submissions(queues: QueueSystem, waiting: int) -> dict[str, Any]:
-    """With one caller and with a few, while so many wait."""
-    with ThreadPoolExecutor(CALLERS) as callers:
-        list(callers.map(queues.submit, range(waiting)))
+    """With one client and with a few, while so many jobs wait."""
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(queues.submit, range(waiting)))
         alone = [queues.submit() for _ in range(TIMED)]
-        together = list(callers.map(queues.submit, range(TIMED)))
+        together = list(clients.map(queues.submit, range(TIMED)))
     return {
         "waiting": waiting,
         "submit_ms": summarize_ms(alone),
-        f"submit_{CALLERS}_callers_ms": summarize_ms(together),
+        f"submit_{CLIENTS}_callers_ms": summarize_ms(together),
         "page_ms": summarize_ms(list(time_pages(queues))),
         "look_ms": summarize_ms(list(time_recoveries(queues))),
     }
@@ -229,10 +229,10 @@ def summarize_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 def render_table(result: dict[str, Any]) -> str:
     waiting, grown = result["submissions"], result["growth"]
-    few = waiting[f"submit_{CALLERS}_callers_ms"]
+    few = waiting[f"submit_{CLIENTS}_callers_ms"]
     rows = [
         (f"submit while {waiting['waiting']:,} wait, p99", "≤ 200 ms", f"{waiting['submit_ms']['p99']} ms"),
-        (f"the same, {CALLERS} callers at a time", "≤ 200 ms", f"{few['p99']} ms"),
+        (f"the same, {CLIENTS} clients at a time", "≤ 200 ms", f"{few['p99']} ms"),
         ("a page of 100 of those that wait, p99", "", f"{waiting['page_ms']['p99']} ms"),
         ("a worker's check for lost messages among them, median", "", f"{waiting['look_ms']['p50']} ms"),
         *(

@@ -1,4 +1,4 @@
-"""Training jobs that are asked for all the time, each until it was accepted once."""
+"""Training jobs that are submitted all the time, each until it was accepted once."""
 
 import secrets
 import threading
@@ -12,7 +12,7 @@ from modelyard.services.ledger import OPEN
 
 BACKLOG = 5
 """Jobs that run or wait at any time."""
-AGAIN_S = 0.5
+RETRY_S = 0.5
 EPOCHS = 30
 """Long enough to be killed between two checkpoints."""
 
@@ -40,7 +40,7 @@ class Submissions:
 
     def _run(self) -> None:
         key, number = secrets.token_hex(8), 0
-        while not self._stop.wait(AGAIN_S):
+        while not self._stop.wait(RETRY_S):
             if self.open() < BACKLOG and self._ask(key, number):
                 key, number = secrets.token_hex(8), number + 1
 

@@ -35,7 +35,7 @@ ROLLBACK_EVERY = 4
 REST_S = 0.75
 """Before and after each change: what steady latency is measured in."""
 AFTER_S = 0.5
-"""A change goes on so long after the model server said that it was done: first requests belong to it."""
+"""A change lasts so long after the model server reported its end: the first requests belong to it."""
 CHANGE_S = 30.0
 HEADER = b"\r\nx-model-version:"
 
@@ -64,7 +64,7 @@ class Traffic:
         self.asked += 1
         key = (self.pinned if self.asked % 2 else None, self.asked % NUMBERS)
         if key not in self._built:
-            self._built[key] = built(self.port, *key)
+            self._built[key] = build_request(self.port, *key)
         return key, self._built[key]
 
     def judge(self, answer: Answer) -> None:
@@ -84,7 +84,7 @@ class Traffic:
             self.latest.append((answer.due, said))
 
 
-def built(port: int, version: int | None, number: int) -> bytes:
+def build_request(port: int, version: int | None, number: int) -> bytes:
     path = f"/v1/models/{MODEL}" + (f"/versions/{version}" if version else "")
     return request(port, f"{path}:predict", "application/json", instances_body(float(number)))
 
@@ -109,7 +109,7 @@ class Publisher:
                 self._swap()
                 if self.swaps % ROLLBACK_EVERY == 0:
                     self._roll_back()
-        except Exception as error:  # noqa: BLE001  # whoever waits for the end must hear of it
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end must see it
             self.trouble = error
         finally:
             self.ended.set()
@@ -149,7 +149,7 @@ class Publisher:
         time.sleep(AFTER_S)
 
     def _pin(self, version: int) -> None:
-        """Returns when nobody asks for another version any more."""
+        """Returns when no request names another version any more."""
         self._traffic.pinned = version
         already = self._traffic.asked
         self._wait(lambda: self._traffic.answered >= already, "requests pinned to the old version are answered")
@@ -187,10 +187,10 @@ def measure(saved: Path, work: Path, options: argparse.Namespace) -> dict[str, A
     if publisher.trouble:
         print(f"the versions could not be changed: {publisher.trouble!r}")
     traffic.failed.update(generator.failures)
-    return found(traffic, publisher, took)
+    return summarize(traffic, publisher, took)
 
 
-def found(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, Any]:
+def summarize(traffic: Traffic, publisher: Publisher, took_s: float) -> dict[str, Any]:
     def changing(moment: float) -> bool:
         return any(began <= moment <= ended for began, ended, _ in publisher.changes)
 

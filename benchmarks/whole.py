@@ -54,7 +54,7 @@ class Whole:
         return None
 
     def log(self, trainer: str) -> list[Line]:
-        """What it said of itself, oldest first."""
+        """Its own log, oldest line first."""
         content = (self.local.home / "log" / f"{trainer}.log").read_bytes()
         return [line for text in content.splitlines() if (line := parsed(text))]
 

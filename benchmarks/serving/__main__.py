@@ -23,7 +23,7 @@ from benchmarks.serving.roster import CONTENDERS, ENVIRONMENTS, ROOT, Contender
 from benchmarks.serving.workload import KINDS, Kind, Workload, load_all
 
 CONNECTIONS = (1, 8, 32, 64)
-QUIET = 0.5
+MAX_IDLE_LOAD = 0.5
 """Load average up to which a machine counts as doing nothing else."""
 MODELS = ("mnist_cnn", "sentiment_lstm")
 
@@ -49,7 +49,7 @@ def main(
     effort = Effort(tuple(connections or CONNECTIONS), rates, seconds, warm_seconds, starts)
     processes.adopt_orphans()
     rows: list[Row] = [{"row": "run", "at": datetime.now(UTC).isoformat()} | machine()]
-    if rows[0]["load_before"] > QUIET:
+    if rows[0]["load_before"] > MAX_IDLE_LOAD:
         print(f"load average {rows[0]['load_before']}: something else runs here; these numbers will mean little")
     train_missing(store)
     workloads = load_all(store.resolve())
@@ -57,7 +57,7 @@ def main(
     starting = [workloads["mnist_json"], workloads["sentiment"]]
     rows[0]["command"] = " ".join(("python -m benchmarks.serving", *sys.argv[1:]))
     for contender in chosen:
-        rows += measured(contender, wanted, starting, store.resolve(), effort)
+        rows += measure_contender(contender, wanted, starting, store.resolve(), effort)
     print(report.page_section(rows))
     if write:
         report.write(rows)
@@ -74,7 +74,7 @@ def pick(known: Sequence[Named], names: Sequence[str] | None, what: str) -> list
     return [each for each in known if not names or each.name in names]
 
 
-def measured(
+def measure_contender(
     contender: Contender, workloads: Sequence[Workload], models: Sequence[Workload], store: Path, effort: Effort
 ) -> list[Row]:
     """All rows of one contender; one that says why, if it cannot be installed or does not answer."""

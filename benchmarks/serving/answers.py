@@ -10,7 +10,7 @@ import orjson
 
 TOLERANCE = 1e-4
 """Largest difference from the expected probabilities that still counts as right."""
-REMEMBERED = 64
+CACHED_BODIES = 64
 """Bodies per input that were found right and need not be parsed again when they come once more."""
 
 
@@ -153,7 +153,7 @@ class Checker:
             return True
         if not self._matches(self._expected[index], body):
             return False
-        if len(known) < REMEMBERED:
+        if len(known) < CACHED_BODIES:
             known.add(body)
         return True
 

@@ -45,7 +45,7 @@ def main(store: Path) -> dict[str, Any]:
 
 
 def rows(call: Any, batch: Any) -> list[dict[str, Any]]:
-    """What the model answers to each input, asked alone."""
+    """The model's output for each input, alone in its batch."""
     ((name, _),) = call.structured_input_signature[1].items()
     found = [call(**{name: batch[number : number + 1]}) for number in range(len(batch))]
     return [

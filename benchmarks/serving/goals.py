@@ -21,12 +21,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of one run, asked for by what they are."""
+    """The rows of one run, found by what they measure."""
 
     rows: Sequence[Row]
 
     def load(self, contender: str, workload: str, connections: int) -> Row | None:
-        """A point of a closed loop at which something was answered."""
+        """A point of a closed loop with at least one response."""
         for row in self._of(contender, "load"):
             asked = (row["workload"], row["connections"], row["rate"])
             if asked == (workload, connections, None) and row["right"]:
@@ -64,17 +64,17 @@ def judge(rows: Sequence[Row]) -> list[Judged]:
     results = Results(rows)
     peers, frozen = results.peers(), [name for name in results.names() if name in FROZEN]
     return [
-        *against(results, "mnist_json", (32, 64), peers, "best documented peer", 2.5),
-        *against(results, "mnist_json", (32, 64), frozen, "best peer frozen by hand", 1.25),
+        *judge_against(results, "mnist_json", (32, 64), peers, "best documented peer", 2.5),
+        *judge_against(results, "mnist_json", (32, 64), frozen, "best peer frozen by hand", 1.25),
         one_connection(results),
         *png(results),
-        *against(results, "sentiment", (32,), peers, "best documented peer", 1.5),
+        *judge_against(results, "sentiment", (32,), peers, "best documented peer", 1.5),
         *memory(results),
-        crowd(results),
+        judge_many_connections(results),
     ]
 
 
-def against(
+def judge_against(
     results: Results, workload: str, connections: Sequence[int], names: Sequence[str], whom: str, least: float
 ) -> Iterator[Judged]:
     """Throughput at least ``least`` times that of the best of some, and p99 no higher than that one's."""
@@ -128,7 +128,7 @@ def memory(results: Results) -> Iterator[Judged]:
     yield Judged("PSS of the gateway ≤ 120 MB", size, None if gateway is None else gateway <= 120)
 
 
-def crowd(results: Results) -> Judged:
+def judge_many_connections(results: Results) -> Judged:
     goal = "mnist_json: from 64 to 512 connections at most 10 % of the throughput is lost"
     many, few = (results.load(OURS, "mnist_json", number) for number in (512, 64))
     return ratio(goal, many, few, "rps", at_least(0.9))

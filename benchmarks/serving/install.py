@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.serving.roster import ENVIRONMENTS, PEERS, ROOT
 
-LAST_WORDS = 300
+ERROR_TAIL_CHARS = 300
 MARK = ".installed"
 
 
@@ -28,7 +28,7 @@ def install(folder: str) -> str | None:
         except OSError as error:
             return f"could not be installed: {uv}: {error.strerror}"
         if done.returncode:
-            return f"could not be installed: {' '.join(done.stderr.split())[-LAST_WORDS:]}"
+            return f"could not be installed: {' '.join(done.stderr.split())[-ERROR_TAIL_CHARS:]}"
     mark.write_bytes(requirements.read_bytes())
     return None
 

@@ -39,7 +39,7 @@ def adopt_orphans() -> None:
 
 
 def descendants(root: int) -> set[int]:
-    """Living processes below ``root``, without itself and without the caller."""
+    """Living processes below ``root``, without itself and without the calling process."""
     children: dict[int, list[int]] = {}
     for pid, fields in _stats():
         if fields[0] != "Z":

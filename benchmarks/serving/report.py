@@ -91,7 +91,7 @@ def closed_table(rows: Sequence[Row], workload: str) -> str:
     points = [row for row in loads(rows, workload) if row["rate"] is None]
     columns = sorted({row["connections"] for row in points})
     heads = ["closed loop; connections:", *map(str, columns), "bad"]
-    return table(heads, (cells(name, of(points, name), "connections", columns) for name in names(rows, workload)))
+    return table(heads, (cells(name, rows_of(points, name), "connections", columns) for name in names(rows, workload)))
 
 
 def open_table(rows: Sequence[Row], workload: str) -> str:
@@ -100,7 +100,7 @@ def open_table(rows: Sequence[Row], workload: str) -> str:
     if not columns:
         return ""
     heads = ["open loop; rate:", *(f"{rate}/s" for rate in columns), "bad"]
-    return table(heads, (cells(name, of(points, name), "rate", columns) for name in names(rows, workload)))
+    return table(heads, (cells(name, rows_of(points, name), "rate", columns) for name in names(rows, workload)))
 
 
 def cells(name: str, points: Sequence[Row], key: str, columns: Sequence[int]) -> Iterator[str]:
@@ -168,7 +168,7 @@ def names(rows: Sequence[Row], workload: str) -> list[str]:
     return list(dict.fromkeys(row["contender"] for row in loads(rows, workload)))
 
 
-def of(points: Sequence[Row], name: str) -> list[Row]:
+def rows_of(points: Sequence[Row], name: str) -> list[Row]:
     return [row for row in points if row["contender"] == name]
 
 

@@ -1,4 +1,4 @@
-"""Who is compared: how each is started, how it wants to be asked, and the choices its documentation left to us."""
+"""Who is compared: how each is started, which requests it takes, and the choices its documentation left to us."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class Contender:
     kind: str = "documented"
     """``ours``; ``documented``: as its documentation advises; ``frozen``: with its collector frozen by hand."""
     versions: tuple[str, ...] = field(default=())
-    """Distributions whose versions are shown."""
+    """Distributions whose versions are reported."""
 
 
 def peer(folder: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Start:

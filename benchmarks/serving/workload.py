@@ -1,4 +1,4 @@
-"""What is asked, and in which words each contender is asked it."""
+"""The inputs, and the form of request in which each contender takes them."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ class Workload:
 
 
 def load_all(store: Path) -> dict[str, Workload]:
-    """Every workload by name; the SavedModels are asked for the right answers."""
+    """Every workload by name; the SavedModels compute the right outputs."""
     command = [sys.executable, "-m", "benchmarks.serving.expected", str(store)]
     done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
     if done.returncode:

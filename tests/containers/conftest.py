@@ -57,10 +57,10 @@ class System:
         return found["rollout"]["stable"] == version and states.get(version) == "AVAILABLE"
 
     def ready(self) -> bool:
-        return self.says_yes("/readyz")
+        return self.is_ok("/readyz")
 
-    def says_yes(self, path: str) -> bool:
-        return says_yes(self.url + path, **self._headers)
+    def is_ok(self, path: str) -> bool:
+        return is_ok(self.url + path, **self._headers)
 
     def make_key(self) -> None:
         """As docs/deploy.md has it: the first one comes from the trainer's container, into the file that it reads."""
@@ -92,7 +92,7 @@ def engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def built(engine: Engine) -> dict[str, float]:
+def image_build_s(engine: Engine) -> dict[str, float]:
     """Seconds that each image took."""
     times = {}
     for image in IMAGES:
@@ -104,17 +104,17 @@ def built(engine: Engine) -> dict[str, float]:
 
 
 @pytest.fixture(scope="session")
-def system(engine: Engine, built: dict[str, float]) -> System:
+def system(engine: Engine, image_build_s: dict[str, float]) -> System:
     """From nothing to both models serving."""
     begun, system = time.monotonic(), System(engine)
     engine.compose("up", "-d")
-    wait_for("the gateway", lambda: system.says_yes("/healthz"), 300)
+    wait_for("the gateway", lambda: system.is_ok("/healthz"), 300)
     system.times["the gateway answers"] = time.monotonic() - begun
     system.make_key()
     for model in INPUTS:
         wait_for(f"{model} 1", partial(system.serves, model, 1), FIRST_VERSIONS_S, 2)
     system.times["both models serve"] = time.monotonic() - begun
-    print(f"\nbuilt in {built}\nup: {system.times}")
+    print(f"\nbuilt in {image_build_s}\nup: {system.times}")
     return system
 
 
@@ -131,14 +131,14 @@ def proxy(system: System, tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, env=os.environ | folders | settings, stdout=log, stderr=log)
     try:
-        wait_for("the proxy", lambda: says_yes(f"{url}/healthz"), 60)
+        wait_for("the proxy", lambda: is_ok(f"{url}/healthz"), 60)
         yield url
     finally:
         process.terminate()
         process.wait(30)
 
 
-def says_yes(url: str, **headers: str) -> bool:
+def is_ok(url: str, **headers: str) -> bool:
     """An engine listens in the gateway's place before it does, and hangs up."""
     try:
         return httpx.get(url, headers=headers, timeout=10, trust_env=False).status_code == httpx.codes.OK

@@ -1,4 +1,4 @@
-"""What cannot work is said in one line, with the way out, and nothing is harmed."""
+"""What cannot work is reported in one line, with the remedy, and nothing is harmed."""
 
 import json
 from pathlib import Path

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.engine import IMAGES, Engine
 
-pytestmark = pytest.mark.usefixtures("built")
-MOST_BYTES = 200_000_000
+pytestmark = pytest.mark.usefixtures("image_build_s")
+MAX_BYTES = 200_000_000
 
 
 def config(engine: Engine, image: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def in_gateway(engine: Engine, code: str) -> tuple[int, str]:
 
 def test_the_gateway_is_small(engine: Engine) -> None:
     """All of it, with Python: 200 MB at most."""
-    assert config(engine, "gateway")["Size"] <= MOST_BYTES
+    assert config(engine, "gateway")["Size"] <= MAX_BYTES
 
 
 def test_the_gateway_has_no_tensorflow_and_no_shell(engine: Engine) -> None:
@@ -36,7 +36,7 @@ def test_the_gateway_has_no_tensorflow_and_no_shell(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_says_what_it_is_and_runs_as_nobody_of_note(engine: Engine, image: str) -> None:
+def test_an_image_has_labels_and_runs_as_an_unprivileged_user(engine: Engine, image: str) -> None:
     """OCI's labels, a user that is not root, a health check."""
     found = config(engine, image)
     labels = found["Config"]["Labels"]

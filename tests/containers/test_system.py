@@ -20,12 +20,12 @@ RECOVERS_S = 300.0
 STATUS = "import pathlib; print(pathlib.Path('/proc/1/status').read_text())"
 
 
-def test_both_models_answer_as_in_training(system: System) -> None:
+def test_both_models_predict_as_in_training(system: System) -> None:
     """The golden inputs, through the gateway, with a key."""
-    assert_answers(system)
+    assert_predicts(system)
 
 
-def test_without_a_key_nothing_is_told(system: System) -> None:
+def test_requests_without_a_key_are_refused(system: System) -> None:
     """401, from the gateway and for everything but the probes."""
     for path in ("/v1/models/mnist_cnn", "/api/jobs", "/metrics", "/version"):
         assert httpx.get(system.url + path, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
@@ -64,7 +64,7 @@ def test_every_service_is_healthy(system: System, service: str) -> None:
 def test_logs_tell_what_happened(system: System) -> None:
     """A person who reads them knows what was done about the empty store, with which data, and how far it got."""
     done = '"event":"first version","model":"mnist_cnn","state":"version 1 answers"'
-    wait_for("the scheduler's next look", lambda: done in system.engine.logs("scheduler"), RECOVERS_S)
+    wait_for("the scheduler's next poll", lambda: done in system.engine.logs("scheduler"), RECOVERS_S)
     trainer = system.engine.logs("trainer")
     assert "using the shipped sample" in trainer or '"stage":"data"' in trainer
     assert '"stage":"rollout"' in trainer
@@ -79,8 +79,8 @@ def test_a_job_through_the_queue_makes_a_new_version(system: System) -> None:
     assert set(load.seen) == {"right"}, (load.seen, load.examples[:3])
 
 
-def assert_answers(system: System) -> None:
-    """A hundred golden inputs of both models, each answered as in training."""
+def assert_predicts(system: System) -> None:
+    """A hundred golden inputs of both models give the outputs of training."""
     load = Load(system.url, system.key, system.golden)
     with load.running():
         wait_for("a hundred answers", lambda: sum(load.seen.values()) >= 100, RECOVERS_S, 0.1)
@@ -91,7 +91,7 @@ def assert_answers(system: System) -> None:
 @pytest.mark.parametrize("service", ALL)
 def test_predictions_go_on_while_a_container_is_restarted(system: System, service: str, how: str) -> None:
     """Right answers, or 503 with Retry-After; of the gateway itself, refused connections while nobody listens."""
-    seen = answers_around(system, system.url, service, how)
+    seen = predict_around_restart(system, system.url, service, how)
     allowed = {"right", "later"}
     if service == "gateway":
         allowed |= {"refused", "cut off"} if how == "kill" else {"refused"}
@@ -103,11 +103,11 @@ def test_behind_the_proxy_nobody_is_refused_while_the_gateway_is_restarted(
     system: System, proxy: str, how: str
 ) -> None:
     """With deploy/proxy/Caddyfile in front, there is always somebody who listens."""
-    seen = answers_around(system, proxy, "gateway", how)
+    seen = predict_around_restart(system, proxy, "gateway", how)
     assert set(seen.seen) <= {"right", "later"}, (seen.seen, seen.examples[:5])
 
 
-def answers_around(system: System, url: str, service: str, how: str) -> Load:
+def predict_around_restart(system: System, url: str, service: str, how: str) -> Load:
     """What became of predictions before, while and after a container is restarted or killed."""
     load = Load(url, system.key, system.golden)
     with load.running():
@@ -150,15 +150,15 @@ def test_secrets_are_found_nowhere(system: System, secret_values: list[str]) -> 
     bodies = [
         httpx.get(system.url + path, headers=wrong, trust_env=False).text for path in ("/metrics", "/v1/models/x")
     ]
-    told = {
+    outputs = {
         "error bodies": "".join(bodies) + system.get("/v1/models/none").text + system.get("/api/jobs/none").text,
         "metrics": system.get("/metrics").text,
         "processes": subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout,
     }
     for service in (*ALL, "migrate"):
-        told[f"log of {service}"] = system.engine.logs(service)
-        told[f"settings of {service}"] = str(system.engine.inspect(service))
-    for where, text in told.items():
+        outputs[f"log of {service}"] = system.engine.logs(service)
+        outputs[f"settings of {service}"] = str(system.engine.inspect(service))
+    for where, text in outputs.items():
         for value in (*secret_values, MARK):
             assert value not in text, where
 
@@ -174,7 +174,7 @@ def test_backup_destroy_restore(system: System, tmp_path: Path) -> None:
     engine.compose("up", "-d")
     for model, version in stable.items():
         wait_for(f"{model} {version}", partial(system.serves, model, version), RECOVERS_S)
-    assert_answers(system)
+    assert_predicts(system)
     assert system.get("/api/jobs").json()["jobs"] == jobs
 
 

@@ -1,4 +1,4 @@
-"""A gateway in front of a fake model server, both in this process."""
+"""A gateway before a fake model server, both in this process."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
 
-PATIENT = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
+LONG_TIMEOUTS = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patient() -> Iterator[None]:
-    """Where a test says nothing else, gateways wait long: how busy the machine is says nothing about them."""
+def long_timeouts() -> Iterator[None]:
+    """Gateways have long timeouts unless a test sets others: how busy the machine is says nothing about them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, seconds in PATIENT.items():
+        for name, seconds in LONG_TIMEOUTS.items():
             patch.setenv(f"MODELYARD_{name}", seconds)
         yield
 
@@ -50,12 +50,12 @@ def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
 
 @pytest.fixture
 def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with opened(settings) as app:
+    with open_app(settings) as app:
         yield app
 
 
 @contextmanager
-def opened(settings: GatewaySettings) -> Iterator[Flask]:
+def open_app(settings: GatewaySettings) -> Iterator[Flask]:
     """An application, without a process of its own."""
     app = create_app(settings)
     yield app

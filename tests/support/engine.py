@@ -52,12 +52,12 @@ class Engine:
         return self._call([self.name, *command], given, check=check)
 
     def compose(self, *command: str, given: bytes | None = None, check: bool = True) -> str:
-        """One command of compose, over the files of the test; what it said."""
+        """One command of compose, over the files of the test; returns its output."""
         done = self._call([*self._compose, *command], given, check=check)
         return (done.stdout + done.stderr).decode(errors="replace")
 
     def script(self, *command: str) -> None:
-        """One of ours, which is told what compose is here."""
+        """One of our scripts, with the compose command of this machine."""
         self._call(command, None, check=True)
 
     @property

@@ -75,11 +75,11 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def publish(store: Store, model: str, *, stable: bool = True, **said: Any) -> int:
-    """A version without a graph, as the fake server needs none; ``said`` goes into its manifest."""
+def publish(store: Store, model: str, *, stable: bool = True, **fields: Any) -> int:
+    """A version without a graph, as the fake server needs none; ``fields`` go into its manifest."""
     with store.staging(model) as staged:
         (staged / "saved_model.pb").write_bytes(b"no graph")
-        version = store.publish(staged, seal_as(model, **{**KINDS.get(model, {}), **said})).version
+        version = store.publish(staged, seal_as(model, **{**KINDS.get(model, {}), **fields})).version
     if stable:
         change_rollout(store, model, lambda found: found.promote(version, by="test", reason="published"))
     return version
@@ -136,13 +136,13 @@ class FakeModelServer(
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         """What the next predictions fail with, one each."""
         self.outputs: dict[str, Array] | None = None
-        """What predictions answer instead of the truth."""
+        """Outputs of predictions instead of the computed ones."""
         self.refused: bytes | float | None = None
         """An input for which a whole batch is refused that holds it."""
         self.score: float | None = None
-        """What examples are answered instead of the truth."""
+        """Outputs for examples instead of the computed ones."""
         self.signatures: get_model_metadata_pb2.SignatureDefMap | None = None
-        """What versions are said to have instead of one of ``half_plus``."""
+        """Metadata of versions instead of that of ``half_plus``."""
         self.calls: list[Any] = []
         self.entered, self.release = threading.Event(), threading.Event()
         """A prediction sets the first and waits for the second."""
@@ -164,7 +164,7 @@ class FakeModelServer(
         self.talks.set()
         self._server.stop(0).wait()
 
-    def fail_next(self, code: grpc.StatusCode, text: str = "told to", times: int = 1) -> None:
+    def fail_next(self, code: grpc.StatusCode, text: str = "on purpose", times: int = 1) -> None:
         self.failures.extend([(code, text)] * times)
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name

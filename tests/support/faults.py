@@ -13,7 +13,7 @@ import structlog
 from modelyard.models.registry import manifest
 from modelyard.models.registry.store import checksums
 from modelyard.models.tfserving.messages import from_proto
-from tests.support.modelserver import PATIENCE_S, Served, X, request
+from tests.support.modelserver import TIMEOUT_S, Served, X, request
 
 
 class Traffic:
@@ -39,7 +39,7 @@ class Traffic:
     def _ask(self) -> None:
         while not self._stopping.is_set():
             try:
-                reply = self._served.prediction.Predict(request(x=X), timeout=PATIENCE_S)
+                reply = self._served.prediction.Predict(request(x=X), timeout=TIMEOUT_S)
             except grpc.RpcError as error:
                 self.faults.append(str(error))
                 continue

@@ -19,7 +19,7 @@ from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.pipeline.forkserver import ForkServer
 
 COUNT = 2
-PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+XLA_PATIENCE_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 """XLA ends the process when one device waits 40 s for the other, as it may beside other processes."""
 BOTH: Mapping[str, Any] = {"devices": COUNT}
 MODEL = "mnist_mlp"
@@ -40,7 +40,7 @@ def split_processor() -> None:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 
-def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
+def fit(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
     """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
     from modelyard.models.datasets import mnist
     from modelyard.pipeline.devices import prepare_devices
@@ -63,7 +63,7 @@ def fitted(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict
     return found | {"device": devices.label, "epochs": sorted(epochs - {None})}
 
 
-def published(root: Path, forks: ForkServer) -> dict[str, Any]:
+def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
     """The whole job on both devices."""
     from modelyard.pipeline.job import JobLocations, TrainingJob
     from modelyard.pipeline.run import run_job
@@ -74,8 +74,8 @@ def published(root: Path, forks: ForkServer) -> dict[str, Any]:
     return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
 
 
-def answers(folder: Path, _: ForkServer) -> None:
-    """An untrained ``sentiment_lstm`` and what it says, for another backend to say, too."""
+def save_outputs(folder: Path, _: ForkServer) -> None:
+    """An untrained ``sentiment_lstm`` and its outputs, which another backend must reproduce."""
     import keras
 
     from modelyard.models.datasets import imdb
@@ -93,25 +93,25 @@ def answers(folder: Path, _: ForkServer) -> None:
 
 def cut(folder: Path, _: ForkServer) -> None:
     with suppress(CutOff):
-        fitted(folder / "cut", BOTH, cut_after=2)
+        fit(folder / "cut", BOTH, cut_after=2)
 
 
 STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
-    "one": lambda folder, _: fitted(folder / "one", {}),
-    "two": lambda folder, _: fitted(folder / "two", BOTH),
-    "averaged": lambda folder, _: fitted(folder / "averaged", AVERAGED),
-    "averaged by two": lambda folder, _: fitted(folder / "averaged by two", {**BOTH, **AVERAGED}),
-    "answers": answers,
-    "published": published,
+    "one": lambda folder, _: fit(folder / "one", {}),
+    "two": lambda folder, _: fit(folder / "two", BOTH),
+    "averaged": lambda folder, _: fit(folder / "averaged", AVERAGED),
+    "averaged by two": lambda folder, _: fit(folder / "averaged by two", {**BOTH, **AVERAGED}),
+    "answers": save_outputs,
+    "published": publish,
     "cut": cut,
-    "resumed": lambda folder, _: fitted(folder / "cut", BOTH),
+    "resumed": lambda folder, _: fit(folder / "cut", BOTH),
 }
 
 
 def main(name: str, folder: str, *steps: str) -> None:
     """In a fork of the fork server if it computes with TensorFlow, else in a new process."""
     with ForkServer(fork=name == DEFAULT) as forks:  # first of all: what has computed must not be forked
-        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {PATIENT}"
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {XLA_PATIENCE_FLAG}"
         use_backend(parse_backend(name))
         split_processor()
         print(json.dumps({step: STEPS[step](Path(folder), forks) for step in steps}))  # noqa: T201  # the test reads it

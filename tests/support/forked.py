@@ -17,7 +17,7 @@ def main(what: str, *arguments: str) -> None:
     PARTS[what](*arguments)
 
 
-def say(*words: Any) -> None:
+def print_words(*words: Any) -> None:
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
 
@@ -37,14 +37,14 @@ def fail() -> None:
 
 def describe() -> None:
     """What a fork is born with."""
-    say("leads a group:", os.getpgrp() == os.getpid())
-    say("has Keras:", "keras" in sys.modules)
-    say("sees GPUs:", bool(os.environ["CUDA_VISIBLE_DEVICES"]))
-    say("threads:", len(list(Path("/proc/self/task").iterdir())), threading.active_count())
+    print_words("leads a group:", os.getpgrp() == os.getpid())
+    print_words("has Keras:", "keras" in sys.modules)
+    print_words("sees GPUs:", bool(os.environ["CUDA_VISIBLE_DEVICES"]))
+    print_words("threads:", len(list(Path("/proc/self/task").iterdir())), threading.active_count())
 
 
 def number() -> None:
-    say(np.random.random())  # this generator is what is looked at
+    print_words(np.random.random())  # this generator is what the test reads
 
 
 def compute() -> None:
@@ -52,7 +52,7 @@ def compute() -> None:
     import tensorflow as tf
 
     numbers = tf.data.Dataset.range(100).map(lambda x: x, num_parallel_calls=4).batch(100).get_single_element()
-    say(int(tf.reduce_sum(numbers)))
+    print_words(int(tf.reduce_sum(numbers)))
 
 
 def nest() -> None:
@@ -60,12 +60,12 @@ def nest() -> None:
     with ForkServer(fork=True) as forks, forks.start("tests.support.forked", "compute") as process:
         output = process.stdout.read().decode().strip()
         assert process.pid
-        say(output, "in the same group:", os.getpgrp() == os.getpgid(process.pid))
+        print_words(output, "in the same group:", os.getpgrp() == os.getpgid(process.pid))
     compute()
 
 
 def hang() -> None:
-    say("hanging")
+    print_words("hanging")
     time.sleep(600)
 
 

@@ -23,7 +23,7 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 TRAINABLE = "neuron"
 LINES = ("application/jsonl", "application/x-ndjson", "application/jsonlines")
 LONG_MS = 5000
-"""Who allows as much time as the gateway takes by itself is answered in time."""
+"""A deadline as long as the gateway's own gets a response in time."""
 
 # --- aim --------------------------------------------------------------------------------------------------------------
 
@@ -55,8 +55,8 @@ TEXTS: Mapping[str, list[str]] = {
 }
 
 
-def aimed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with what the models take beside what any model might; the gateway that is asked has no keys."""
+def narrow_to_models(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the inputs of these models beside those of any; the tested gateway has no keys."""
     found = copy.deepcopy(dict(document))
     del found["components"]["securitySchemes"]
     for path in found["paths"].values():
@@ -92,7 +92,7 @@ def as_text(_: Any, value: Any) -> bytes:
 
 
 def no_failure(_: CheckContext, response: Response, case: Case) -> None:
-    """No 5xx but those that are promised: not served here, not now, and not within the time that was asked for."""
+    """No 5xx but those that are promised: not served here, not now, and not within the request's deadline."""
     status = response.status_code
     limit = str((case.headers or {}).get("X-Timeout-Ms", LONG_MS))
     hurried = limit.isdecimal() and int(limit) < LONG_MS
@@ -118,9 +118,9 @@ class Fuzzer:
         self._session = requests.Session()
         self._session.trust_env = False
         self.statuses: Counter[int] = Counter()
-        """How often each was answered."""
+        """How often each status was returned."""
         self.document = document or self._session.get(f"{url}/openapi.json", timeout=60).json()
-        self.schema = schemathesis.openapi.from_dict(aimed(self.document))
+        self.schema = schemathesis.openapi.from_dict(narrow_to_models(self.document))
 
     def close(self) -> None:
         self._session.close()
@@ -138,7 +138,7 @@ class Fuzzer:
         """Cases of one operation. What ``number`` they are the same ones of is all that chance decides.
 
         Args:
-            check: sends a case and looks at its answer; as ``checked``.
+            check: sends a case and checks its response; as ``checked``.
         """
 
         @seed(number)

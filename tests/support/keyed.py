@@ -13,7 +13,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import KeyRow
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import TIMEOUT_S
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
@@ -29,7 +29,7 @@ def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> 
 
 
 def expire(ledger_url: str, key: str) -> None:
-    """A minute ago; nobody can ask for a key that has expired already."""
+    """A minute ago; no request can create a key that has expired already."""
     engine = open_engine(ledger_url)
     with engine.begin() as connection:
         connection.execute(update(KeyRow).where(KeyRow.prefix == prefix_of(key)).values(expires_at=now(-60)))
@@ -41,18 +41,18 @@ def revoke(ledger: Path, key: str) -> None:
         found.keys.revoke(prefix_of(key))
 
 
-def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], looks: int = 2) -> None:
-    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its looks.
+def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], polls: int = 2) -> None:
+    """Waits for what is promised within ``ENDED_WITHIN_S`` of a revocation, by the gateway's clock: its polls.
 
     Args:
-        age_s: since its last look ended, as the gateway says.
-        looks: that many have ended at most when it is so. The first of them may have begun before the revocation.
+        age_s: since its last poll ended, as the gateway reports it.
+        polls: that many have ended at most when it is so. The first of them may have begun before the revocation.
     """
     assert 2 * POLL_INTERVAL_S < ENDED_WITHIN_S
     seen, before = 0, age_s()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert seen < looks
+        assert seen < polls
         assert time.monotonic() < deadline
         age = age_s()
         seen, before = seen + (age < before), age
@@ -63,6 +63,6 @@ def prefix_of(key: str) -> str:
     return key.split("_", 2)[1]
 
 
-def shown(key: str) -> Mapping[str, str]:
-    """The header that shows a key."""
+def bearer_header(key: str) -> Mapping[str, str]:
+    """The header that sends a key."""
     return {"Authorization": f"Bearer {key}"}

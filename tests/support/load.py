@@ -23,12 +23,12 @@ THREADS = 4
 PAUSE_S = 0.02
 TOLERANCE = 1e-4
 INPUTS = {"mnist_cnn": "images", "sentiment_lstm": "text"}
-LATER = (429, 503)
+RETRY_LATER = (429, 503)
 
 
 @dataclass
 class Golden:
-    """What versions answered when they were trained, read once each."""
+    """What versions predicted when they were trained, read once each."""
 
     engine: Engine
     _read: dict[tuple[str, int], tuple[list[Any], Array]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Load:
             return "refused", ""
         except httpx.HTTPError as error:
             return "cut off", repr(error)
-        if answer.status_code in LATER and "retry-after" in answer.headers:
+        if answer.status_code in RETRY_LATER and "retry-after" in answer.headers:
             return "later", ""
         if answer.status_code != httpx.codes.OK:
             return "other", f"{answer.status_code} {answer.text[:200]}"

@@ -35,7 +35,7 @@ def half_plus(number: int) -> Callable[[Any], Any]:
 
 
 def slow(steps: Any) -> Any:
-    """The steps that were asked for, after taking them one by one."""
+    """The requested steps, after taking them one by one."""
     most = tf.reduce_max(steps)
     taken, _ = tf.while_loop(lambda i, _: i < most, lambda i, s: (i + 1.0, s + tf.sin(s)), (0.0, 1.0))
     return steps * 0 + taken

@@ -37,11 +37,11 @@ from modelyard.services.modelserver.runtime.servable import (
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.server import ModelServer
 from modelyard.services.modelserver.settings import Settings
-from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.waiting import TIMEOUT_S, wait_until
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)
 VERSIONS = (1, 2, 3)
-HELD_S = 3 * PATIENCE_S
+HELD_S = 3 * TIMEOUT_S
 """For what is held back until something else has been waited for."""
 SERVER_THREADS = {"load", "poll", "ready"}
 """Names of the threads that a server starts for itself."""
@@ -151,15 +151,15 @@ class Served:
         self.health_stub = health_pb2_grpc.HealthStub(self.client.channel)
 
     def predict(self, version: int, model: str = "m", x: Array = X) -> Array:
-        return self.client.predict(model, version, "serving_default", {"x": x}, timeout_s=PATIENCE_S)["y"]
+        return self.client.predict(model, version, "serving_default", {"x": x}, timeout_s=TIMEOUT_S)["y"]
 
     def runs(self, version: int, model: str = "m") -> int:
-        return int(self.client.predict(model, version, "count", {}, timeout_s=PATIENCE_S)["runs"])
+        return int(self.client.predict(model, version, "count", {}, timeout_s=TIMEOUT_S)["runs"])
 
     def status(self, version: int, model: str = "m") -> VersionStatus | None:
-        """State of one version; None if the server never heard of it."""
+        """State of one version; None if the server does not know it."""
         try:
-            return self.client.status(model, timeout_s=PATIENCE_S, version=version)[0]
+            return self.client.status(model, timeout_s=TIMEOUT_S, version=version)[0]
         except ServingFailed as error:
             if error.code != grpc.StatusCode.NOT_FOUND:
                 raise
@@ -169,7 +169,7 @@ class Served:
         found = self.status(version, model)
         return found.state if found else ""
 
-    def await_state(self, version: int, state: str, model: str = "m", within_s: float = PATIENCE_S) -> VersionStatus:
+    def await_state(self, version: int, state: str, model: str = "m", within_s: float = TIMEOUT_S) -> VersionStatus:
         """The status in which the version was found in this state; a moment later it may be in another."""
         seen: list[VersionStatus] = []
 
@@ -184,7 +184,7 @@ class Served:
         return seen[0]
 
     def health(self, service: str = "") -> str:
-        reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
+        reply = self.health_stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
@@ -209,7 +209,7 @@ def request(
     return made
 
 
-def eventually(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
+def eventually(holds: Callable[[], bool], what: str, within_s: float = TIMEOUT_S) -> None:
     """Waits for a condition; fails, naming it, when its time is up."""
     wait_until(holds, within_s, what)
 
@@ -273,7 +273,7 @@ def serve(store: Store) -> Iterator[Serve]:
     yield start
     for server, served in started:
         served.client.close()
-        server.stop(grace_s=0).wait(PATIENCE_S)
+        server.stop(grace_s=0).wait(TIMEOUT_S)
     eventually(lambda: SERVER_THREADS.isdisjoint(thread.name for thread in threading.enumerate()), "no thread is left")
 
 

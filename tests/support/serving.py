@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 START_S = 180.0
 STOP_S = 120.0
-SOON_S = 90.0
+WAIT_S = 90.0
 """For what takes a second or two on a machine with nothing else to do."""
 HOST = "127.0.0.1"
 MODEL = "half_plus"
@@ -139,23 +139,23 @@ class Served:
         return self.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
 
     def states(self, model: str) -> dict[int, str]:
-        """By version; asked again as long as a busy server does not say."""
+        """State of each version; polled as long as a busy server does not respond."""
 
-        def said() -> httpx.Response | None:
+        def read_states() -> httpx.Response | None:
             response = self.http.get(f"{self.url}/v1/models/{model}")
             return response if response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND) else None
 
-        response = wait_until(said, START_S, f"states of {model}")
+        response = wait_until(read_states, START_S, f"states of {model}")
         entries = response.json()["model_version_status"] if response.status_code == httpx.codes.OK else []
         return {int(entry["version"]): entry["state"] for entry in entries}
 
     def await_state(self, model: str, version: int, state: str | None) -> None:
         """None: the server has forgotten the version."""
         wanted = ("END", None) if state is None else (state,)
-        wait_until(lambda: self.states(model).get(version) in wanted, SOON_S, f"{model}/{version} {state}")
+        wait_until(lambda: self.states(model).get(version) in wanted, WAIT_S, f"{model}/{version} {state}")
 
     def in_flight(self) -> int:
-        """Requests besides this question."""
+        """Requests besides this one."""
         lines = self.http.get(f"{self.url}/metrics").text.splitlines()
         (line,) = (line for line in lines if line.startswith("modelyard_gateway_requests_in_flight "))
         return int(float(line.split()[1])) - 1
@@ -238,13 +238,13 @@ class Traffic:
 
     url: str
     pinned: int | None = None
-    """Version that pinned clients ask for."""
+    """Version that pinned clients name."""
     right: list[float] = field(default_factory=list)
-    """Moments of right answers."""
-    told: list[tuple[float, float, int]] = field(default_factory=list)
-    """Of each: the moments of its question and of its answer, and the version that answered."""
-    heard: dict[int, float] = field(default_factory=dict)
-    """By client: the moment of the last question that had an answer."""
+    """Times of right responses."""
+    responses: list[tuple[float, float, int]] = field(default_factory=list)
+    """Of each right one: when its request was sent, when it was received, and its version."""
+    last_sent: dict[int, float] = field(default_factory=dict)
+    """By client: when its last request that got a response was sent."""
     versions: Counter[int] = field(default_factory=Counter)
     refused: list[httpx.Response] = field(default_factory=list)
     """503 with Retry-After."""
@@ -254,11 +254,11 @@ class Traffic:
     failed: list[str] = field(default_factory=list)
 
     def ask(self, http: httpx.Client, client: int, number: int, *, pinned: bool) -> None:
-        asked_at = time.monotonic()
-        self._ask(http, number, self.pinned if pinned else None, asked_at)
-        self.heard[client] = asked_at
+        sent_at = time.monotonic()
+        self._ask(http, number, self.pinned if pinned else None, sent_at)
+        self.last_sent[client] = sent_at
 
-    def _ask(self, http: httpx.Client, number: int, version: int | None, asked_at: float) -> None:
+    def _ask(self, http: httpx.Client, number: int, version: int | None, sent_at: float) -> None:
         path = f"/versions/{version}" if version else ""
         try:
             response = http.post(f"{self.url}{path}:predict", json={"instances": [number]})
@@ -266,7 +266,7 @@ class Traffic:
             self.failed.append(repr(error))
             return
         if response.status_code == httpx.codes.OK:
-            self._judge(response, number, version, asked_at)
+            self._judge(response, number, version, sent_at)
         elif response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in response.headers:
             self.refused.append(response)
         elif response.status_code == httpx.codes.GATEWAY_TIMEOUT:
@@ -274,17 +274,17 @@ class Traffic:
         else:
             self.failed.append(f"{path} {response.status_code} {response.text}")
 
-    def _judge(self, response: httpx.Response, number: int, pinned: int | None, asked_at: float) -> None:
-        said = int(response.headers["X-Model-Version"])
-        if response.json() == {"predictions": [number / 2 + said]} and pinned in (None, said):
-            self.right.append(answered_at := time.monotonic())
-            self.told.append((asked_at, answered_at, said))
-            self.versions[said] += 1
+    def _judge(self, response: httpx.Response, number: int, pinned: int | None, sent_at: float) -> None:
+        version = int(response.headers["X-Model-Version"])
+        if response.json() == {"predictions": [number / 2 + version]} and pinned in (None, version):
+            self.right.append(received_at := time.monotonic())
+            self.responses.append((sent_at, received_at, version))
+            self.versions[version] += 1
         else:
-            self.wrong.append(f"{number} asked of {pinned or 'the latest'}: version {said} said {response.text}")
+            self.wrong.append(f"{number} asked of {pinned or 'the latest'}: version {version} returned {response.text}")
 
     @property
-    def asked(self) -> int:
+    def request_count(self) -> int:
         refused = len(self.refused) + len(self.late)
         return len(self.right) + refused + len(self.wrong) + len(self.failed)
 
@@ -293,8 +293,8 @@ class Traffic:
 def traffic(
     served: Served, model: str, clients: int = 4, pinned: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[Traffic]:
-    """Clients that ask and ask; with ``pinned``, every other one asks for that version."""
-    seen = Traffic(f"{served.url}/v1/models/{model}", pinned, heard=dict.fromkeys(range(clients), 0.0))
+    """Clients that send request after request; with ``pinned``, every other one names that version."""
+    seen = Traffic(f"{served.url}/v1/models/{model}", pinned, last_sent=dict.fromkeys(range(clients), 0.0))
     stop = threading.Event()
 
     def client(index: int) -> None:
@@ -316,12 +316,12 @@ def traffic(
 
 
 def more(seen: Traffic, count: int = 20) -> Callable[[], bool]:
-    """Whether so many right answers came since now."""
+    """Whether so many right responses came since now."""
     before = len(seen.right)
     return lambda: len(seen.right) >= before + count
 
 
-def anew(seen: Traffic) -> Callable[[], bool]:
-    """Whether every client has asked since now, and was answered: nothing older is on its way."""
+def saw_every_client_again(seen: Traffic) -> Callable[[], bool]:
+    """Whether every client has sent a request since now and got its response: nothing older is in flight."""
     now = time.monotonic()
-    return lambda: min(seen.heard.values()) > now
+    return lambda: min(seen.last_sent.values()) > now

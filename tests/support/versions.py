@@ -1,4 +1,4 @@
-"""Manifests for tests: everything that a version must say of itself, with as little said as possible."""
+"""Manifests for tests: complete, from as few arguments as possible."""
 
 import shutil
 from collections.abc import Callable
@@ -56,13 +56,13 @@ SCALARS = {
 """``signatures`` of a model that makes a number of each number."""
 
 
-def publish_copy(store: Store, model: str, saved: Path, **said: Any) -> None:
-    """The next version of ``model``: a saved one of the form of ``SCALARS``, unless ``said`` says otherwise."""
+def publish_copy(store: Store, model: str, saved: Path, **fields: Any) -> None:
+    """The next version of ``model``: a saved one with the signatures of ``SCALARS``, unless ``fields`` has others."""
     with store.staging(model) as staged:
         shutil.copytree(saved, staged, dirs_exist_ok=True)
-        store.publish(staged, seal_as(model, **{"signatures": SCALARS, **said}))
+        store.publish(staged, seal_as(model, **{"signatures": SCALARS, **fields}))
 
 
-def seal_as(model: str, **said: Any) -> Callable[[int, dict[str, str]], Manifest]:
-    """A ``seal`` for ``Store.publish``; ``said`` replaces defaults."""
-    return lambda version, files: Manifest(model=model, version=version, files=files, **{**DEFAULTS, **said})
+def seal_as(model: str, **fields: Any) -> Callable[[int, dict[str, str]], Manifest]:
+    """A ``seal`` for ``Store.publish``; ``fields`` replace defaults."""
+    return lambda version, files: Manifest(model=model, version=version, files=files, **{**DEFAULTS, **fields})

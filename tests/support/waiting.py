@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 """For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
 POLL_S = 0.02
 
 
-def wait_until(condition: Callable[[], Any], deadline_s: float = PATIENCE_S, what: str = "what was waited for") -> Any:
+def wait_until(condition: Callable[[], Any], deadline_s: float = TIMEOUT_S, what: str = "what was waited for") -> Any:
     """The first true value of ``condition``; fails the test if it has none within ``deadline_s``."""
     deadline = time.monotonic() + deadline_s
     while not (found := condition()):

@@ -20,18 +20,18 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.support.shop import Shop  # which stands on this module
+    from tests.support.training import TrainingCluster  # which stands on this module
 
-MADE_S = 300.0
-UP_S = 480.0
+BUILD_S = 300.0
+READY_S = 480.0
 FINISHED_S = 480.0
 STOP_S = 180.0
-GONE_S = 30.0
+CANCEL_S = 30.0
 """For a training process to notice that nobody wants its result, while it imports TensorFlow on a busy machine."""
 
 
 def folders(root: Path, pattern: str) -> list[Path]:
-    """Those below ``root`` of such a name; ``rglob`` cannot bear that others vanish while it looks."""
+    """Those below ``root`` of such a name; ``rglob`` fails if others vanish meanwhile."""
     return [Path(parent, name) for parent, names, _ in os.walk(root) for name in fnmatch.filter(names, pattern)]
 
 
@@ -71,7 +71,7 @@ class System:
                 stderr=out,
                 env=os.environ | {"COLUMNS": "200"},
             )
-        wait_until(lambda: "Ctrl-C stops everything" in self.printed or self.process.poll() is not None, UP_S, "up")
+        wait_until(lambda: "Ctrl-C stops everything" in self.printed or self.process.poll() is not None, READY_S, "up")
         assert self.process.poll() is None, self.printed
         return self
 
@@ -81,7 +81,7 @@ class System:
         started = self.processes()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(STOP_S)
-        _, alive = psutil.wait_procs(started, timeout=GONE_S)
+        _, alive = psutil.wait_procs(started, timeout=CANCEL_S)
         return list(alive)
 
     def processes(self) -> list[psutil.Process]:
@@ -122,11 +122,11 @@ class System:
     def finished(self, job_id: str) -> dict[str, Any]:
         """The job as it ended."""
 
-        def ended() -> dict[str, Any] | None:
+        def find_ended_job() -> dict[str, Any] | None:
             job: dict[str, Any] = self.get(f"/api/jobs/{job_id}")
             return job if job["state"] not in ("queued", "running", "publishing") else None
 
-        found: dict[str, Any] = wait_until(ended, FINISHED_S, f"job {job_id}")
+        found: dict[str, Any] = wait_until(find_ended_job, FINISHED_S, f"job {job_id}")
         return found
 
 
@@ -144,23 +144,23 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of saved versions, to be copied."""
     root = tmp_path_factory.mktemp("made")
-    subprocess.run([sys.executable, "-m", "tests.support.make_models", str(root)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "tests.support.make_models", str(root)], check=True, timeout=BUILD_S)
     return root
 
 
 @pytest.fixture(scope="session")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that says what can be trained, so that workers need not find out."""
+    """A store with a catalogue, so that workers need not make one."""
     store = tmp_path_factory.mktemp("known")
-    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(store)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(store)], check=True, timeout=BUILD_S)
     return store
 
 
 @pytest.fixture
-def shop(tmp_path: Path, known: Path) -> Iterator["Shop"]:
+def cluster(tmp_path: Path, known: Path) -> Iterator["TrainingCluster"]:
     """A queue for workers."""
-    from tests.support.shop import opened
+    from tests.support.training import open_cluster
 
     shutil.copytree(known, tmp_path / "store")
-    with opened(tmp_path) as found:
+    with open_cluster(tmp_path) as found:
         yield found

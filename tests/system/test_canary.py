@@ -19,13 +19,13 @@ from modelyard.models.registry.rollout import Rollout, change_rollout, read_roll
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Ledger
 from tests.support.ports import free_port
-from tests.support.serving import HOST, SOON_S, START_S, listens, running
+from tests.support.serving import HOST, START_S, WAIT_S, listens, running
 from tests.support.versions import publish_copy
 from tests.support.waiting import wait_until
-from tests.system.conftest import MADE_S
+from tests.system.conftest import BUILD_S
 
 MODEL = "sign"
-JUDGED_S = 300.0
+DECISION_S = 300.0
 REQUESTS, ROWS = 10, 8
 """Between two turns of feedback."""
 SIGN = {
@@ -47,12 +47,12 @@ SIGN = {
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``sign/N``: a linear model of the sign of a number, as ``make_sign_models`` says."""
     root = tmp_path_factory.mktemp("sign")
-    subprocess.run([sys.executable, "-m", "tests.support.make_sign_models", str(root)], check=True, timeout=MADE_S)
+    subprocess.run([sys.executable, "-m", "tests.support.make_sign_models", str(root)], check=True, timeout=BUILD_S)
     return root
 
 
 @dataclass
-class Yard:
+class CanarySystem:
     """A system without training."""
 
     store: Store
@@ -65,19 +65,19 @@ class Yard:
     def now(self) -> Rollout:
         return read_rollout(self.store, MODEL)
 
-    def ask_and_tell(self, generator: np.random.Generator) -> None:
+    def predict_and_label(self, generator: np.random.Generator) -> None:
         """Requests of numbers in -1..1, and feedback on each row.
 
-        On one row of each request after the other: a look compares what has come since the last one, and learns little
+        On one row of each request after the other: a check compares what has come since the last one, and learns little
         where all of it is of one version. Then it does not matter how much comes between two looks.
         """
         asked = {self.ask(numbers): numbers for numbers in generator.uniform(-1, 1, (REQUESTS, ROWS)).round(3)}
         for request_id in asked:
-            wait_until(partial(self.kept, request_id), SOON_S, "the answer is kept")
+            wait_until(partial(self.is_captured, request_id), WAIT_S, "the answer is kept")
         for row in range(ROWS):
             for request_id, numbers in asked.items():
-                told = {"request_id": request_id, "row": row, "label": "positive" if numbers[row] > 0 else "negative"}
-                assert self.http.post("/api/feedback", json=told).status_code == 201
+                body = {"request_id": request_id, "row": row, "label": "positive" if numbers[row] > 0 else "negative"}
+                assert self.http.post("/api/feedback", json=body).status_code == 201
 
     def ask(self, numbers: np.ndarray[Any, Any]) -> str:
         """The request's id."""
@@ -85,23 +85,23 @@ class Yard:
         assert answer.status_code == 200, answer.text
         return answer.headers["X-Request-Id"]
 
-    def kept(self, request_id: str) -> bool:
+    def is_captured(self, request_id: str) -> bool:
         return self.http.get(f"/api/answers/{request_id}").status_code == httpx.codes.OK
 
-    def judged(self) -> Rollout:
+    def await_decision(self) -> Rollout:
         """The rollout once the canary has ended, with answers and feedback until then."""
         generator = np.random.default_rng(0)
 
-        def ended() -> Rollout | None:
-            self.ask_and_tell(generator)
+        def ended_rollout() -> Rollout | None:
+            self.predict_and_label(generator)
             return self.now() if self.now().canary is None else None
 
-        found: Rollout = wait_until(ended, JUDGED_S, "the judge's decision")
+        found: Rollout = wait_until(ended_rollout, DECISION_S, "the judge's decision")
         return found
 
 
 @pytest.fixture
-def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
+def canary_system(saved: Path, tmp_path: Path) -> Iterator[CanarySystem]:
     """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any."""
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
@@ -130,56 +130,58 @@ def yard(saved: Path, tmp_path: Path) -> Iterator[Yard]:
         httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as http,
     ):
         wait_until(lambda: listens(port) and http.get("/readyz").status_code == 200, START_S, "ready")
-        yield Yard(store, http, settings["MODELYARD_LEDGER_URL"])
+        yield CanarySystem(store, http, settings["MODELYARD_LEDGER_URL"])
 
 
-def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(yard: Yard) -> None:
-    """The history says by how much it was worse; who named no version is answered by the stable one again."""
-    assert yard.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
-    ended = yard.judged()
-    last = ended.history[-1]
-    assert (ended.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary analysis")
+def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_system: CanarySystem) -> None:
+    """The history says by how much it was worse; requests that name no version get the stable one again."""
+    assert canary_system.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
+    rollout = canary_system.await_decision()
+    last = rollout.history[-1]
+    assert (rollout.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary analysis")
     assert "feedback finds more mistakes in its answers" in last.reason
     assert last.detail["evidence"]["mistakes"] >= 100
     stable, canary = last.detail["stable"], last.detail["canary"]
     assert canary["mistakes"] / canary["labelled"] > 1.5 * stable["mistakes"] / stable["labelled"]
-    record = yard.http.get(f"/api/models/{MODEL}/versions/2").json()
+    record = canary_system.http.get(f"/api/models/{MODEL}/versions/2").json()
     assert [change["action"] for change in record["changes"]] == ["canary", "end canary"]
-    answers = {yard.http.post(f"/v1/models/{MODEL}:predict", json=ASKED).headers["X-Model-Version"] for _ in range(20)}
+    answers = {
+        canary_system.http.post(f"/v1/models/{MODEL}:predict", json=BODY).headers["X-Model-Version"] for _ in range(20)
+    }
     assert answers == {"1"}
 
 
-ASKED = {"inputs": {"x": [0.5]}}
+BODY = {"inputs": {"x": [0.5]}}
 
 
-def test_a_better_canary_is_promoted_on_feedback(yard: Yard) -> None:
+def test_a_better_canary_is_promoted_on_feedback(canary_system: CanarySystem) -> None:
     """And can be rolled back as any other."""
-    assert yard.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
-    ended = yard.judged()
-    last = ended.history[-1]
-    assert (ended.stable, last.action, last.by) == (3, "promote", "canary analysis")
+    assert canary_system.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
+    rollout = canary_system.await_decision()
+    last = rollout.history[-1]
+    assert (rollout.stable, last.action, last.by) == (3, "promote", "canary analysis")
     assert "feedback finds no more mistakes" in last.reason
     assert last.detail["evidence"]["fit"] >= 20
-    with closing(Ledger(yard.ledger_url)) as ledger:
+    with closing(Ledger(canary_system.ledger_url)) as ledger:
         count = ledger.feedback.count(MODEL)
     assert count >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
-    assert yard.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
+    assert canary_system.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
 
 
-def test_a_shadow_is_compared_and_nobody_gets_its_answers(yard: Yard) -> None:
-    """Disagreement and shift are shown with the rollout."""
-    assert yard.change(shadow=2).status_code == 200
+def test_a_shadow_is_compared_and_no_client_gets_its_outputs(canary_system: CanarySystem) -> None:
+    """Disagreement and shift are returned with the rollout."""
+    assert canary_system.change(shadow=2).status_code == 200
     generator = np.random.default_rng(0)
     for _ in range(20):
         asked = {"inputs": {"x": generator.uniform(-1, 1, 10).round(3).tolist()}}
-        assert yard.http.post(f"/v1/models/{MODEL}:predict", json=asked).headers["X-Model-Version"] == "1"
+        assert canary_system.http.post(f"/v1/models/{MODEL}:predict", json=asked).headers["X-Model-Version"] == "1"
 
-    def compared() -> dict[str, float] | None:
-        observed = yard.http.get(f"/api/models/{MODEL}/rollout").json()["observed"] or {}
+    def shadow_counts() -> dict[str, float] | None:
+        observed = canary_system.http.get(f"/api/models/{MODEL}/rollout").json()["observed"] or {}
         found: dict[str, float] = observed.get("shadow", {})
         return found if found.get("rows") == 200 else None
 
-    observed = wait_until(compared, SOON_S, "all are compared")
+    observed = wait_until(shadow_counts, WAIT_S, "all are compared")
     assert 0.05 < observed["disagreed"] / observed["rows"] < 0.6
     assert observed["shift"] > 0
-    assert yard.now().stable == 1
+    assert canary_system.now().stable == 1

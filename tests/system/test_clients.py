@@ -19,9 +19,9 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.golden import load_golden, max_difference
 from tests.support import environments
-from tests.support.serving import SOON_S, Served, modelyard_serve
+from tests.support.serving import WAIT_S, Served, modelyard_serve
 from tests.support.waiting import wait_until
-from tests.system.conftest import MADE_S
+from tests.system.conftest import BUILD_S
 
 MODEL, ROWS = "mnist_mlp", 3
 PLACES = (("store", "store"), ("data-dir", "data"), ("work-dir", "work"))
@@ -32,7 +32,7 @@ AVAILABLE = 30
 
 @dataclass(frozen=True)
 class Golden:
-    """Files to ask with, and the right answers: [rows, 10] for the images, [1, 10] for the one PNG."""
+    """Input files, and the right outputs: [rows, 10] for the images, [1, 10] for the one PNG."""
 
     images: Path
     png: Path
@@ -52,7 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     root = tmp_path_factory.mktemp("clients")
     places = [f"--{name}={root / folder}" for name, folder in PLACES]
     command = [sys.executable, "-m", "modelyard.pipeline", MODEL, "--data", "sample", *places]
-    subprocess.run(command, check=True, timeout=MADE_S)
+    subprocess.run(command, check=True, timeout=BUILD_S)
     return Store(root / "store")
 
 
@@ -181,7 +181,7 @@ def test_grpc_health_probe(served: Served) -> None:
             answer = check(health_pb2.HealthCheckRequest(), timeout=30)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-        wait_until(serves, SOON_S, "SERVING")  # a moment after the last model
+        wait_until(serves, WAIT_S, "SERVING")  # a moment after the last model
         with pytest.raises(grpc.RpcError) as refused:
             check(health_pb2.HealthCheckRequest(service="nothing"), timeout=30)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND

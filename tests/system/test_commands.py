@@ -15,7 +15,7 @@ def modelyard(system: System, *arguments: str, given: bytes | None = None) -> su
     return subprocess.run(command, input=given, capture_output=True, timeout=FINISHED_S, check=False)
 
 
-def test_train_waits_for_the_version_and_says_that_it_answers(system: System) -> None:
+def test_train_waits_for_the_version_and_prints_that_it_is_stable(system: System) -> None:
     """Exit status 0, version and test metric."""
     found = modelyard(system, "train", "neuron", "--set", "seed=3", "--wait")
     assert found.returncode == 0, found.stderr
@@ -94,11 +94,11 @@ def test_lists_show_what_serves_and_what_ran(system: System) -> None:
 
 
 def with_states(listed: bytes) -> bytes | None:
-    """The list, if the model server said in time how its versions are: beside a training it may not."""
+    """The list, if the model server reported its versions in time: beside a training it may not."""
     return None if b"unknown" in listed else listed
 
 
-def test_a_job_can_be_looked_at_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
+def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
     """By the id that the list shows."""
     job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
     events = modelyard(system, "jobs", "show", job).stdout

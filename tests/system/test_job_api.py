@@ -17,11 +17,11 @@ from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
 from tests.support.ports import free_port
-from tests.support.serving import SOON_S, START_S, Running, running
+from tests.support.serving import START_S, WAIT_S, Running, running
 from tests.support.waiting import wait_until
 
 MODEL = "neuron"
-ASKED = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
+JOB_BODY = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
 
 EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1, "maximum": 10})
 
@@ -39,7 +39,7 @@ class JobApi:
         """The gateway's own, opened once more."""
         return Ledger(f"sqlite:///{self.home}/ledger.db")
 
-    def submit(self, asked: dict[str, Any] = ASKED, key: str | None = None) -> httpx.Response:
+    def submit(self, asked: dict[str, Any] = JOB_BODY, key: str | None = None) -> httpx.Response:
         headers = {} if key is None else {"Idempotency-Key": key}
         return self.http.post("/api/jobs", content=json.dumps(asked), headers=headers)
 
@@ -53,11 +53,11 @@ class JobApi:
         command = redis_server.build_command(redis_server.find_server(), socket, self.home)
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
+            wait_until(lambda: redis_server.is_answering(socket), WAIT_S, "redis")
             yield
         finally:
             server.terminate()
-            server.wait(SOON_S)
+            server.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def api(tmp_path: Path) -> Iterator[JobApi]:
     }
     with (
         running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SOON_S) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as http,
     ):
         found = JobApi(tmp_path, http, gateway)
         wait_until(lambda: "listening" in gateway.printed, START_S, "the gateway")
@@ -88,28 +88,28 @@ def api(tmp_path: Path) -> Iterator[JobApi]:
 
 
 def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
-    """At the same time, over connections of their own; all are told of it."""
+    """At the same time, over connections of their own; all get the same job."""
     barrier = threading.Barrier(100)
 
     def submit(_: int) -> httpx.Response:
         barrier.wait()
         return api.submit(key="nightly-2026-11-21")
 
-    with api.redis(), ThreadPoolExecutor(100) as callers:
-        answers = list(callers.map(submit, range(100)))
+    with api.redis(), ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(submit, range(100)))
     assert {answer.status_code for answer in answers} == {202}
     (job,) = api.jobs()
     assert {answer.json()["id"] for answer in answers} == {job["id"]}
     assert {answer.headers["Location"] for answer in answers} == {f"/api/jobs/{job['id']}"}
 
 
-def test_a_key_stands_for_what_was_asked_however_it_is_written(api: JobApi) -> None:
+def test_an_idempotency_key_stands_for_the_request_whatever_its_json_form(api: JobApi) -> None:
     """Order and white space do not matter; another value is 422, names the job, and is not accepted."""
     with api.redis():
         first = api.submit(key="k").json()
-        turned = api.submit(dict(reversed(ASKED.items())), key="k").json()
-        other = api.submit(ASKED | {"rollout": "stable"}, key="k")
-        free = api.submit(ASKED | {"rollout": "stable"}, key="another").json()
+        turned = api.submit(dict(reversed(JOB_BODY.items())), key="k").json()
+        other = api.submit(JOB_BODY | {"rollout": "stable"}, key="k")
+        free = api.submit(JOB_BODY | {"rollout": "stable"}, key="another").json()
         unmarked = api.submit().json()
     assert turned["id"] == first["id"]
     assert (other.status_code, first["id"] in other.json()["error"]) == (422, True)
@@ -139,7 +139,7 @@ def test_a_key_that_is_none_is_refused(api: JobApi, key: str) -> None:
 
 
 def test_a_waiting_job_can_be_cancelled_over_and_over(api: JobApi) -> None:
-    """It has ended, who cancelled it is said, and nobody can start it; a job that nobody knows is 404."""
+    """It has ended, its events name who cancelled it, and nobody can start it; an unknown job is 404."""
     with api.redis():
         job = api.submit().json()
     first, again = (api.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
@@ -168,7 +168,7 @@ def test_a_job_that_is_being_published_cannot_be_cancelled(api: JobApi) -> None:
 
 def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(api: JobApi) -> None:
     """The same request; it names the first. One that may still end well is 409; a key makes retrying safe to repeat."""
-    asked = ASKED | {"priority": "high", "budget_s": 60}
+    asked = JOB_BODY | {"priority": "high", "budget_s": 60}
     with api.redis():
         first = api.submit(asked).json()["id"]
         early = api.http.post(f"/api/jobs/{first}:retry")
@@ -234,9 +234,9 @@ def test_a_list_that_cannot_be_is_refused(api: JobApi, query: str, status: int, 
         ({"rollout": "now"}, "field 'rollout'"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused_at_the_door(api: JobApi, asked: dict[str, Any], text: str) -> None:
+def test_an_invalid_job_is_refused_by_the_gateway(api: JobApi, asked: dict[str, Any], text: str) -> None:
     """400 with the field and what it may be; nothing is accepted."""
-    answer = api.submit(ASKED | asked)
+    answer = api.submit(JOB_BODY | asked)
     assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.json()
     assert api.jobs() == []
 
@@ -280,7 +280,7 @@ def listen(api: JobApi, job: str, after: int | None = None) -> Generator[Heard]:
                 found = {}
 
 
-def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(api: JobApi) -> None:
+def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobApi) -> None:
     """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
     with api.redis():
         job = api.submit().json()["id"]
@@ -309,11 +309,11 @@ def test_a_jobs_story_is_heard_as_it_happens_and_goes_on_after_a_break(api: JobA
 
 
 def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> None:
-    """A hundred at once, and jobs are still taken and shown; one more is 503; when they have gone, there is room."""
+    """A hundred at once, and jobs are still accepted; one more is 503; when they have closed, there is room."""
     with api.redis(), ExitStack() as stack:
         job = api.submit().json()["id"]
         path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
-        many = stack.enter_context(httpx.Client(base_url=api.http.base_url, limits=pool, timeout=SOON_S))
+        many = stack.enter_context(httpx.Client(base_url=api.http.base_url, limits=pool, timeout=WAIT_S))
         streams = [stack.enter_context(many.stream("GET", path)).iter_lines() for _ in range(100)]
         assert [next(lines) for lines in streams] == ["retry: 2000"] * 100
         assert api.submit().status_code == 202
@@ -321,14 +321,14 @@ def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> No
         one_more = api.http.get(path)
         assert (one_more.status_code, "100 listeners" in one_more.json()["error"]) == (503, True)
 
-    def is_heard() -> bool:
+    def is_stream_open() -> bool:
         with api.http.stream("GET", path) as answer:
             return answer.status_code == 200
 
-    wait_until(is_heard, SOON_S, "places are free again")
+    wait_until(is_stream_open, WAIT_S, "places are free again")
 
 
-def test_streams_end_when_the_gateway_is_told_to(api: JobApi) -> None:
+def test_streams_end_when_the_gateway_is_stopped(api: JobApi) -> None:
     """SIGTERM is not held up by who listens to a job that runs for hours."""
     with api.redis():
         job = api.submit().json()["id"]
@@ -336,7 +336,7 @@ def test_streams_end_when_the_gateway_is_told_to(api: JobApi) -> None:
     next(stream)
     api.gateway.process.terminate()
     assert list(stream) == []
-    assert api.gateway.process.wait(SOON_S) == 0
+    assert api.gateway.process.wait(WAIT_S) == 0
 
 
 def test_what_is_no_event_and_no_job_is_refused(api: JobApi) -> None:

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System, folders
 
 PREDICT = "/v1/models/mnist_mlp:predict"
-SOON_S = 120.0
+WAIT_S = 120.0
 """For what takes seconds on a machine with nothing else to do."""
 ENDLESS = {"epochs": 1000, "min_steps": 10_000_000}
 """A training that is not over before it is cancelled, on whatever machine."""
@@ -37,7 +37,7 @@ def images(system: System) -> list[Any]:
 
 @dataclass
 class Traffic:
-    """Answers to one request, asked again and again; by version, so that wrong ones can be told."""
+    """Responses to one repeated request, by version, so that wrong ones are found."""
 
     url: str
     body: dict[str, Any]
@@ -62,7 +62,7 @@ class Traffic:
 
 @contextmanager
 def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
-    """Two clients that ask and ask."""
+    """Two clients that send request after request."""
     found = Traffic(system.url + PREDICT, {"instances": images})
     stop = threading.Event()
 
@@ -85,7 +85,7 @@ def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
 def test_the_printed_lines_work_when_pasted(system: System) -> None:
     """Every curl line that ``up`` prints answers with JSON: a labelled image, a number, an accepted job."""
     lines = re.findall(r"^  (curl .*)$", system.printed, re.MULTILINE)
-    answers = [json.loads(subprocess.check_output(line, shell=True, timeout=SOON_S)) for line in lines]
+    answers = [json.loads(subprocess.check_output(line, shell=True, timeout=WAIT_S)) for line in lines]
     labelled, number, job = answers
     assert labelled["label"] in [str(digit) for digit in range(10)]
     assert labelled["data"] == "sample"
@@ -102,15 +102,15 @@ def test_the_table_says_what_serves_and_that_it_is_a_sample(system: System) -> N
     assert f"{system.url}{PREDICT}" in row
 
 
-def test_a_version_changes_under_traffic_without_a_wrong_or_lost_answer(system: System, images: list[Any]) -> None:
-    """Each answer equals that of the version it names, asked for by number afterwards; none failed or was refused."""
+def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system: System, images: list[Any]) -> None:
+    """Each response equals a later one of the version that it names; none failed or was refused."""
     before = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
     with traffic(system, images) as seen:
         job = system.submit(model="mnist_mlp", data="sample", overrides={"seed": 5}).json()
         ended = system.finished(job["id"])
         assert ended["state"] == "succeeded", ended
         after = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
-        wait_until(lambda: seen.answers[-1][0] == str(after), SOON_S, "the new version answers")
+        wait_until(lambda: seen.answers[-1][0] == str(after), WAIT_S, "the new version answers")
     assert after == ended["version"] == before + 1
     assert (seen.failed, seen.refused) == ([], [])
     assert {version for version, _ in seen.answers} == {str(before), str(after)}
@@ -143,7 +143,7 @@ def test_a_rejected_version_changes_nothing(system: System) -> None:
         ({}, 400, "model"),
     ],
 )
-def test_a_job_that_cannot_be_done_is_refused_at_the_door(
+def test_a_job_that_cannot_be_done_is_refused_by_the_gateway(
     system: System, job: dict[str, Any], status: int, text: str
 ) -> None:
     """With the closest valid names, and without a row in the ledger."""
@@ -174,8 +174,8 @@ def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System
     wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
     cancelled = system.cancel(job["id"])
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    wait_until(lambda: not system.named(TITLE), SOON_S, "the end of the training process")
-    wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), SOON_S, "no folder is left")
+    wait_until(lambda: not system.named(TITLE), WAIT_S, "the end of the training process")
+    wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), WAIT_S, "no folder is left")
     follow_up = system.submit(model="neuron").json()
     assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
     assert system.get(f"/api/jobs/{job['id']}")["state"] == "cancelled"
@@ -193,7 +193,7 @@ def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: S
         redis.send_signal(signal.SIGKILL)
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE, refused.text
         assert int(refused.headers["Retry-After"]) >= 1
-        accepted = wait_until(lambda: _accepted(system), SOON_S, "the queue works again")
+        accepted = wait_until(lambda: _accepted(system), WAIT_S, "the queue works again")
         count = len(seen.answers)
         assert system.finished(accepted["id"])["state"] in ("succeeded", "rejected")
         assert len(seen.answers) > count
@@ -213,9 +213,9 @@ def test_a_killed_model_server_comes_back_without_a_restart_of_the_gateway(syste
     assert gateway
     assert server
     with traffic(system, images) as seen:
-        wait_until(lambda: seen.answers, SOON_S, "answers before")
+        wait_until(lambda: seen.answers, WAIT_S, "answers before")
         server.send_signal(signal.SIGKILL)
-        wait_until(lambda: seen.refused, SOON_S, "refusals")
+        wait_until(lambda: seen.refused, WAIT_S, "refusals")
         count = len(seen.answers)
         wait_until(lambda: len(seen.answers) > count + 10, FINISHED_S, "answers after")
     assert seen.failed == []
@@ -268,4 +268,4 @@ def _run_up(wanted: System) -> subprocess.CompletedProcess[str]:
         *ports,
         *wanted.arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SOON_S, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)

@@ -62,7 +62,7 @@ def start(store: Store) -> Iterator[Callable[..., Server]]:
 
 
 def test_sigterm_lets_all_calls_in_flight_finish(store: Store, start: Callable[..., Server]) -> None:
-    """Fifty long calls are answered, health says NOT_SERVING before they are, and the exit status is 0."""
+    """Fifty long calls complete, health says NOT_SERVING before they are, and the exit status is 0."""
     for model in ("m", "n"):
         store.put(model, 1)
     store.configure(store.entry("m"), store.entry("n"))
@@ -104,10 +104,10 @@ def test_second_sigterm_ends_at_once_what_the_first_would_wait_for(store: Store,
     assert call.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_stopped_server_costs_callers_their_deadline_and_recovers_by_itself(
+def test_a_stopped_server_costs_clients_their_deadline_and_recovers_by_itself(
     store: Store, start: Callable[..., Server]
 ) -> None:
-    """SIGSTOP for a while: callers hear by their deadline. After SIGCONT the next call is answered."""
+    """SIGSTOP for a while: clients get an error by their deadline. After SIGCONT the next call succeeds."""
     store.put("m", 1)
     store.configure(store.entry("m"))
     server = start()

@@ -9,7 +9,7 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Job, State
 from tests.support.postgres import Postgres
-from tests.support.shop import TRAINED_S, Shop, child_of, opened
+from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster
 from tests.support.waiting import wait_until
 
 LONG = {"epochs": 6, "min_steps": 200}
@@ -18,57 +18,59 @@ CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.fixture
-def shop(tmp_path: Path, known: Path, postgres_server: Postgres, migrated: str) -> Iterator[Shop]:
+def cluster(tmp_path: Path, known: Path, postgres_server: Postgres, migrated: str) -> Iterator[TrainingCluster]:
     shutil.copytree(known, tmp_path / "store")
-    with opened(tmp_path, postgres_server.new_database(migrated)) as found:
+    with open_cluster(tmp_path, postgres_server.new_database(migrated)) as found:
         yield found
 
 
-def test_a_database_that_restarts_costs_no_job(shop: Shop, postgres_server: Postgres) -> None:
+def test_a_database_that_restarts_costs_no_job(cluster: TrainingCluster, postgres_server: Postgres) -> None:
     """In the middle of a training, with all connections cut: it goes on, and so does the worker after it."""
-    worker = shop.worker("one")
-    job = shop.submit(**LONG)
-    wait_until(lambda: shop.in_epoch(job, 2), TRAINED_S, "the second epoch")
+    worker = cluster.worker("one")
+    job = cluster.submit(**LONG)
+    wait_until(lambda: cluster.in_epoch(job, 2), TRAINED_S, "the second epoch")
     postgres_server.control("restart", "-m", "immediate")
-    assert_published_once(shop, job)
-    assert_published_once(shop, shop.submit("neuron"))
+    assert_published_once(cluster, job)
+    assert_published_once(cluster, cluster.submit("neuron"))
     assert worker.process.poll() is None
 
 
-def test_a_job_that_ends_while_the_database_is_away_is_not_lost(shop: Shop, postgres_server: Postgres) -> None:
+def test_a_job_that_ends_while_the_database_is_away_is_not_lost(
+    cluster: TrainingCluster, postgres_server: Postgres
+) -> None:
     """It waits with its version until it may publish; nothing of it is done again."""
-    worker = shop.worker("one")
-    job = shop.submit("neuron")
+    worker = cluster.worker("one")
+    job = cluster.submit("neuron")
     child_of(worker)
     postgres_server.control("stop", "-m", "immediate")
     try:
         wait_until(lambda: "Jobs.begin_publishing" in worker.printed, TRAINED_S, "a worker that asks again")
     finally:
         postgres_server.control("start")
-    assert_published_once(shop, job)
+    assert_published_once(cluster, job)
 
 
 @pytest.mark.skipif(CLOCK is None, reason="needs Debian's package faketime")
 @pytest.mark.parametrize("skew", ["+10m", "-10m"])
-def test_a_worker_with_a_wrong_clock_takes_nothing_and_loses_nothing(shop: Shop, skew: str) -> None:
+def test_a_worker_with_a_wrong_clock_takes_nothing_and_loses_nothing(cluster: TrainingCluster, skew: str) -> None:
     """Ten minutes ahead or behind, it would think that all leases have run out, or that its own never does."""
-    shop.worker("right")
-    shop.worker("wrong", LD_PRELOAD=str(CLOCK), FAKETIME=skew, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    both = [shop.submit(seed=seed, **LONG) for seed in (1, 2)]
-    wait_until(lambda: all(shop.job(job).state is State.RUNNING for job in both), TRAINED_S, "both at once")
-    assert len({shop.job(job).worker for job in both}) == 2
+    cluster.worker("right")
+    cluster.worker("wrong", LD_PRELOAD=str(CLOCK), FAKETIME=skew, FAKETIME_DONT_FAKE_MONOTONIC="1")
+    both = [cluster.submit(seed=seed, **LONG) for seed in (1, 2)]
+    wait_until(lambda: all(cluster.job(job).state is State.RUNNING for job in both), TRAINED_S, "both at once")
+    assert len({cluster.job(job).worker for job in both}) == 2
     for job in both:
-        assert_published_once(shop, job)
+        assert_published_once(cluster, job)
 
 
-def assert_published_once(shop: Shop, job: Job) -> None:
-    """In its first attempt; a gate may have said no."""
-    ended = shop.ended(job)
+def assert_published_once(cluster: TrainingCluster, job: Job) -> None:
+    """In its first attempt; the gate may have rejected it."""
+    ended = cluster.await_end(job)
     assert ended.state in (State.SUCCEEDED, State.REJECTED), ended.result
-    assert (ended.attempts, shop.starts(job)) == (1, 1)
-    manifests = [Store(shop.home / "store").manifest(job.model, number) for number in versions(shop, job)]
+    assert (ended.attempts, cluster.starts(job)) == (1, 1)
+    manifests = [Store(cluster.home / "store").manifest(job.model, number) for number in versions(cluster, job)]
     assert [manifest.job for manifest in manifests].count(job.id) == (ended.state is State.SUCCEEDED)
 
 
-def versions(shop: Shop, job: Job) -> tuple[int, ...]:
-    return tuple(Store(shop.home / "store").versions(job.model))
+def versions(cluster: TrainingCluster, job: Job) -> tuple[int, ...]:
+    return tuple(Store(cluster.home / "store").versions(job.model))

@@ -12,7 +12,7 @@ from redis import Redis
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, Priority, State
-from tests.support.serving import SOON_S
+from tests.support.serving import WAIT_S
 from tests.support.waiting import wait_until
 
 WAITING = f"{broker.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"
@@ -25,10 +25,10 @@ def socket(tmp_path: Path) -> Iterator[Path]:
     server = subprocess.Popen(
         redis_server.build_command(redis_server.find_server(), path, tmp_path), stdout=subprocess.DEVNULL
     )
-    wait_until(lambda: redis_server.is_answering(path), SOON_S, "redis")
+    wait_until(lambda: redis_server.is_answering(path), WAIT_S, "redis")
     yield path
     server.terminate()
-    server.wait(SOON_S)
+    server.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
 
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
-    """The only worker with a GPU has left: its jobs go to the CPU, unless they asked for a GPU."""
+    """The only worker with a GPU has left: its jobs go to the CPU, unless they require a GPU."""
     ledger.workers.register("gpu-1", ["train.gpu"])
     job = submit(ledger, queue)
     bound = jobs.submit(ledger, queue, JobRequest(model="neuron"), by="test", devices="gpu")

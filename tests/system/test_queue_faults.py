@@ -13,15 +13,15 @@ from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
-from tests.support.serving import SOON_S, START_S, Running, running
-from tests.support.shop import TRAINED_S, Shop, child_of, standing_still
+from tests.support.serving import START_S, WAIT_S, Running, running
+from tests.support.training import TRAINED_S, TrainingCluster, child_of, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
 """Jobs for it fail soon: cheap ones."""
 MANY = 300
 CONNECTIONS = 10
-"""Open files that a few more connections to the ledger are, when its threads happen to ask at once."""
+"""Open files that a few more connections to the ledger are, when its threads happen to use it at once."""
 LARGEST = 1024
 """Bytes of a file, on the disk that is full."""
 
@@ -29,17 +29,17 @@ LARGEST = 1024
 # --- the broker -------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(shop: Shop) -> None:
+def test_a_message_that_comes_again_while_its_job_runs_starts_nothing(cluster: TrainingCluster) -> None:
     """Longer than the visibility timeout: Redis gives the message to the other worker, whose claim is refused."""
-    workers = [shop.worker(name, MODELYARD_VISIBILITY_TIMEOUT_S="2") for name in ("one", "two")]
-    job = shop.submit(UNKNOWN)
+    workers = [cluster.worker(name, MODELYARD_VISIBILITY_TIMEOUT_S="2") for name in ("one", "two")]
+    job = cluster.submit(UNKNOWN)
     child = wait_until(lambda: any_child(workers), START_S, "the training process")
     with standing_still(child):  # it lasts as long as we like
         wait_until(
             lambda: any("job not claimed" in worker.printed for worker in workers), START_S, "the second message"
         )
-    ended = shop.ended(job)
-    assert (ended.state, ended.attempts, shop.starts(job)) == (State.FAILED, 1, 1), ended.result
+    ended = cluster.await_end(job)
+    assert (ended.state, ended.attempts, cluster.starts(job)) == (State.FAILED, 1, 1), ended.result
     assert ended.result["reason"].startswith("unknown model")
 
 
@@ -47,106 +47,106 @@ def any_child(workers: list[Running]) -> psutil.Process | None:
     return next((child for worker in workers if (child := worker.child_named(TITLE))), None)
 
 
-def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(shop: Shop) -> None:
+def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle of a job: it goes on and is recorded, what waited follows, each is started once."""
-    worker = shop.worker("one")
-    job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
+    worker = cluster.worker("one")
+    job, waiting = cluster.submit("neuron"), cluster.submit(UNKNOWN)
     with standing_still(child_of(worker)):
-        shop.end_redis(signal.SIGTERM)
-        shop.start_redis()
-    assert shop.ended(job).state is State.SUCCEEDED
-    assert_both_ran_once(shop, job, waiting)
+        cluster.end_redis(signal.SIGTERM)
+        cluster.start_redis()
+    assert cluster.await_end(job).state is State.SUCCEEDED
+    assert_both_ran_once(cluster, job, waiting)
 
 
-def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follows(shop: Shop) -> None:
+def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follows(cluster: TrainingCluster) -> None:
     """kill -9: nothing but the ledger is needed to say how a job ended; the worker goes on when Redis is back."""
-    worker = shop.worker("one")
-    job, waiting = shop.submit("neuron"), shop.submit(UNKNOWN)
-    wait_until(lambda: shop.reached(job, "evaluate"), TRAINED_S, "its last stage but publishing")
-    shop.end_redis(signal.SIGKILL)
-    assert shop.ended(job).state is State.SUCCEEDED
-    assert shop.job(waiting).state is State.QUEUED
-    shop.start_redis()
-    assert_both_ran_once(shop, job, waiting)
+    worker = cluster.worker("one")
+    job, waiting = cluster.submit("neuron"), cluster.submit(UNKNOWN)
+    wait_until(lambda: cluster.has_reached(job, "evaluate"), TRAINED_S, "its last stage but publishing")
+    cluster.end_redis(signal.SIGKILL)
+    assert cluster.await_end(job).state is State.SUCCEEDED
+    assert cluster.job(waiting).state is State.QUEUED
+    cluster.start_redis()
+    assert_both_ran_once(cluster, job, waiting)
     assert worker.process.poll() is None
 
 
-def assert_both_ran_once(shop: Shop, job: Job, waiting: Job) -> None:
-    assert (shop.ended(job).state, shop.ended(waiting).state) == (State.SUCCEEDED, State.FAILED)
-    assert (shop.starts(job), shop.starts(waiting)) == (1, 1)
-    assert published(shop) == [job.id]
+def assert_both_ran_once(cluster: TrainingCluster, job: Job, waiting: Job) -> None:
+    assert (cluster.await_end(job).state, cluster.await_end(waiting).state) == (State.SUCCEEDED, State.FAILED)
+    assert (cluster.starts(job), cluster.starts(waiting)) == (1, 1)
+    assert published_jobs(cluster) == [job.id]
 
 
-def published(shop: Shop) -> list[str | None]:
+def published_jobs(cluster: TrainingCluster) -> list[str | None]:
     """The jobs that versions name, oldest first."""
-    store = Store(shop.home / "store")
+    store = Store(cluster.home / "store")
     return [store.manifest("neuron", number).job for number in store.versions("neuron")]
 
 
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(shop: Shop) -> None:
-    """Its disk was taken away: the reason names storage; when the disk is back, the next job is looked at."""
-    disk = shop.home / "disk"
-    shop.worker("one", MODELYARD_WORK_DIR=str(disk / "work"))
-    away = disk.rename(shop.home / "away")
+def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(cluster: TrainingCluster) -> None:
+    """Its disk was taken away: the reason names storage; when the disk is back, the next job is taken."""
+    disk = cluster.home / "disk"
+    cluster.worker("one", MODELYARD_WORK_DIR=str(disk / "work"))
+    away = disk.rename(cluster.home / "away")
     disk.write_bytes(b"")
-    ended = shop.ended(shop.submit("neuron"))
+    ended = cluster.await_end(cluster.submit("neuron"))
     assert (ended.state, ended.result["reason"]) == (State.FAILED, "storage: work: Not a directory")
-    assert (ended.attempts, published(shop)) == (1, [])
+    assert (ended.attempts, published_jobs(cluster)) == (1, [])
     disk.unlink()
     away.rename(disk)
-    assert shop.ended(shop.submit(UNKNOWN)).result["reason"].startswith("unknown model")
+    assert cluster.await_end(cluster.submit(UNKNOWN)).result["reason"].startswith("unknown model")
 
 
 @pytest.mark.parametrize("stage", ["train", "export"])
-def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, stage: str) -> None:
+def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(cluster: TrainingCluster, stage: str) -> None:
     """In training and in the export's own process; the limit on file sizes fails writes where a full disk would."""
-    worker = shop.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
-    job = shop.submit("neuron")
+    worker = cluster.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
+    job = cluster.submit("neuron")
     child = child_of(worker)
-    wait_until(lambda: stage == "train" or shop.reached(job, stage), TRAINED_S, f"stage {stage}")
+    wait_until(lambda: stage == "train" or cluster.has_reached(job, stage), TRAINED_S, f"stage {stage}")
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
     for process in child.children(recursive=True):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
-    ended = shop.ended(job)
+    ended = cluster.await_end(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 1)
     assert ended.result["reason"].startswith("storage: "), ended.result
-    assert published(shop) == []
-    wait_until(lambda: not shop.left(job), SOON_S, "no folder is left")
+    assert published_jobs(cluster) == []
+    wait_until(lambda: not cluster.left(job), WAIT_S, "no folder is left")
 
 
 # --- many jobs --------------------------------------------------------------------------------------------------------
 
 
-def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(shop: Shop) -> None:
+def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(cluster: TrainingCluster) -> None:
     """Submitted and listed over HTTP, page by page; the oldest goes first; the last one meets the same worker."""
-    with gateway(shop) as http:
+    with gateway(cluster) as http:
         ids = [accepted(http) for _ in range(MANY)]
-        assert listed(http) == ids[::-1]
-    worker = shop.worker("one")
-    first, *between, last = map(shop.ledger.jobs.get, ids)
-    wait_until(lambda: shop.job(first).progress, TRAINED_S, "the first job")
+        assert list_queued_jobs(http) == ids[::-1]
+    worker = cluster.worker("one")
+    first, *between, last = map(cluster.ledger.jobs.get, ids)
+    wait_until(lambda: cluster.job(first).progress, TRAINED_S, "the first job")
     with standing_still(child_of(worker)):  # it must not end before all the others are cancelled
-        assert [job.id for job in between if shop.job(job).started_at] == []
-        before = held_by(worker)
+        assert [job.id for job in between if cluster.job(job).started_at] == []
+        before = count_open_files(worker)
         for job in (*between, first):
-            shop.ledger.jobs.cancel(job.id, "the test")
-    wait_until(lambda: shop.job(last).progress, TRAINED_S, "the last job")
+            cluster.ledger.jobs.cancel(job.id, "the test")
+    wait_until(lambda: cluster.job(last).progress, TRAINED_S, "the last job")
     assert worker.printed.count("job not claimed") == len(between)
-    after = held_by(worker)
+    after = count_open_files(worker)
     assert after.keys() == before.keys()
     assert max(count - before[pid] for pid, count in after.items()) < CONNECTIONS, (before, after)
-    shop.ledger.jobs.cancel(last.id, "the test")
+    cluster.ledger.jobs.cancel(last.id, "the test")
 
 
 @contextmanager
-def gateway(shop: Shop) -> Iterator[httpx.Client]:
+def gateway(cluster: TrainingCluster) -> Iterator[httpx.Client]:
     port = free_port()
-    settings = shop.settings | {"MODELYARD_PORT": str(port), "MODELYARD_SERVING": "127.0.0.1:1"}
+    settings = cluster.settings | {"MODELYARD_PORT": str(port), "MODELYARD_SERVING": "127.0.0.1:1"}
     with (
-        running(shop.home / "gateway.log", "modelyard.services.gateway", **settings) as process,
+        running(cluster.home / "gateway.log", "modelyard.services.gateway", **settings) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):
         wait_until(lambda: "listening" in process.printed, START_S, "the gateway")
@@ -159,7 +159,7 @@ def accepted(http: httpx.Client) -> str:
     return str(answer.json()["id"])
 
 
-def listed(http: httpx.Client) -> list[str]:
+def list_queued_jobs(http: httpx.Client) -> list[str]:
     """All jobs that wait, the newest first, in pages of 120."""
     ids: list[str] = []
     query = {"state": "queued", "limit": 120}
@@ -171,7 +171,7 @@ def listed(http: httpx.Client) -> list[str]:
     return ids
 
 
-def held_by(worker: Running) -> dict[int, int]:
+def count_open_files(worker: Running) -> dict[int, int]:
     """Open files of each of the worker's own processes, by process id; beside a training process."""
     own = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children()]
     return {process.pid: process.num_fds() for process in own}

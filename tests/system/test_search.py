@@ -20,123 +20,125 @@ from modelyard.services.ledger.searches import (
 from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.searches import SearchRequest, make_plan
 from tests.support.serving import running
-from tests.support.shop import TRAINED_S, Shop
+from tests.support.training import TRAINED_S, TrainingCluster
 from tests.support.waiting import wait_until
 
 SEARCH = "search-0123456789abcdef"
 
 
-def known(shop: Shop) -> TrainableModel:
-    found = read_catalog(shop.home / "store")
+def trainable(cluster: TrainingCluster) -> TrainableModel:
+    found = read_catalog(cluster.home / "store")
     assert found
     return found.find("neuron")
 
 
 @pytest.fixture
-def searches(shop: Shop) -> Searches:
-    return shop.ledger.searches
+def searches(cluster: TrainingCluster) -> Searches:
+    return cluster.ledger.searches
 
 
 @pytest.fixture
-def searcher(shop: Shop) -> SearchSteps:
-    return SearchSteps(Store(shop.home / "store"), shop.ledger, shop.queue)
+def searcher(cluster: TrainingCluster) -> SearchSteps:
+    return SearchSteps(Store(cluster.home / "store"), cluster.ledger, cluster.queue)
 
 
-def ask(shop: Shop, searches: Searches, **more: Any) -> Search:
+def ask(cluster: TrainingCluster, searches: Searches, **more: Any) -> Search:
     asked = SearchRequest(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
-    return searches.add(SEARCH, "neuron", "test", make_plan(asked, known(shop)).model_dump(mode="json"))
+    return searches.add(SEARCH, "neuron", "test", make_plan(asked, trainable(cluster)).model_dump(mode="json"))
 
 
-def end_all(shop: Shop, result: dict[str, Any]) -> None:
+def end_all(cluster: TrainingCluster, result: dict[str, Any]) -> None:
     """Every job that waits ends with this, as a worker would have it."""
-    for job in shop.ledger.jobs.list_queued():
-        claimed = shop.ledger.jobs.claim(job.id, "w")
+    for job in cluster.ledger.jobs.list_queued():
+        claimed = cluster.ledger.jobs.claim(job.id, "w")
         assert claimed
-        assert shop.ledger.jobs.begin_publishing(claimed)
-        shop.ledger.jobs.finish(claimed, State.SUCCEEDED, result)
+        assert cluster.ledger.jobs.begin_publishing(claimed)
+        cluster.ledger.jobs.finish(claimed, State.SUCCEEDED, result)
 
 
-def test_a_whole_search_publishes_one_version_and_lets_it_answer(shop: Shop, searches: Searches) -> None:
-    """Three trials for two epochs, the best on the validation split for six; two schedulers look all the time."""
-    search = ask(shop, searches, promote_best=True, seed=2)
-    eager = shop.settings | {"MODELYARD_SEARCH_S": "0.2"}
-    shop.worker("worker")
+def test_a_whole_search_publishes_one_version_and_promotes_it(cluster: TrainingCluster, searches: Searches) -> None:
+    """Three trials for two epochs, the best on the validation split for six; two schedulers poll all the time."""
+    search = ask(cluster, searches, promote_best=True, seed=2)
+    eager = cluster.settings | {"MODELYARD_SEARCH_S": "0.2"}
+    cluster.worker("worker")
     with (
-        running(shop.home / "one.log", "modelyard.services.scheduler", **eager) as one,
-        running(shop.home / "two.log", "modelyard.services.scheduler", **eager) as two,
+        running(cluster.home / "one.log", "modelyard.services.scheduler", **eager) as one,
+        running(cluster.home / "two.log", "modelyard.services.scheduler", **eager) as two,
     ):
         wait_until(lambda: searches.get(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
         assert (one.stop(), two.stop()) == (0, 0)
     ended = searches.get(search.id)
     first, (last,) = ended.rungs
-    jobs = {job.id: job for job in shop.ledger.jobs.find(group=SEARCH)}
+    jobs = {job.id: job for job in cluster.ledger.jobs.find(group=SEARCH)}
     assert jobs.keys() == {tried.job for tried in (*first, last)}, "each trial was asked for once"
     reached = {tried.trial: jobs[tried.job].result["metrics"]["r2"] for tried in first}
     assert last.trial == max(reached, key=lambda trial: reached[trial])
     winner = jobs[last.job]
     assert (ended.state, winner.result["version"]) == (SUCCEEDED, 1), ended.reason
     assert {jobs[tried.job].result["state"] for tried in first} == {"measured"}
-    store = Store(shop.home / "store")
+    store = Store(cluster.home / "store")
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
     made = store.manifest("neuron", 1)
     assert made.recipe.values["learning_rate"] == ended.plan["values"][last.trial]["learning_rate"]
     assert made.training.epochs == 6
 
 
-def test_of_many_schedulers_that_look_at_once_each_trial_is_asked_for_once(
-    shop: Shop, searches: Searches, searcher: SearchSteps
+def test_many_schedulers_that_poll_at_once_submit_each_trial_once(
+    cluster: TrainingCluster, searches: Searches, searcher: SearchSteps
 ) -> None:
     """In every rung."""
-    ask(shop, searches)
+    ask(cluster, searches)
 
-    def look_at_once() -> None:
+    def poll_at_once() -> None:
         barrier = threading.Barrier(8)
 
-        def look() -> None:
+        def poll() -> None:
             barrier.wait()
             searcher.step_all()
 
-        threads = [threading.Thread(target=look) for _ in range(8)]
+        threads = [threading.Thread(target=poll) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    look_at_once()
-    assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
-    end_all(shop, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
-    look_at_once()
-    assert len(shop.ledger.jobs.find(group=SEARCH)) == 4
+    poll_at_once()
+    assert len(cluster.ledger.jobs.find(group=SEARCH)) == 3
+    end_all(cluster, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
+    poll_at_once()
+    assert len(cluster.ledger.jobs.find(group=SEARCH)) == 4
     assert [len(rung) for rung in searches.get(SEARCH).rungs] == [3, 1]
 
 
-def test_a_search_of_which_nothing_is_left_fails(shop: Shop, searches: Searches, searcher: SearchSteps) -> None:
+def test_a_search_of_which_nothing_is_left_fails(
+    cluster: TrainingCluster, searches: Searches, searcher: SearchSteps
+) -> None:
     """All its trials were cancelled, or learned nothing that is a number."""
-    ask(shop, searches)
+    ask(cluster, searches)
     searcher.step_all()
-    end_all(shop, {"state": "measured", "metrics": {"r2": None, "loss": None}})
+    end_all(cluster, {"state": "measured", "metrics": {"r2": None, "loss": None}})
     searcher.step_all()
     ended = searches.get(SEARCH)
     assert (ended.state, ended.reason) == (FAILED, "no trial of rung 1 has a value of r2")
 
 
-def test_a_search_waits_for_the_queue(shop: Shop, searches: Searches, searcher: SearchSteps) -> None:
-    """And leaves nothing in the ledger meanwhile, however often it looks."""
-    ask(shop, searches)
-    shop.end_redis()
+def test_a_search_waits_for_the_queue(cluster: TrainingCluster, searches: Searches, searcher: SearchSteps) -> None:
+    """And leaves nothing in the ledger meanwhile, however often it polls."""
+    ask(cluster, searches)
+    cluster.end_redis()
     for _ in range(3):
         searcher.step_all()
-    assert (shop.ledger.jobs.find(group=SEARCH), searches.get(SEARCH).state) == ((), RUNNING)
-    shop.start_redis()
+    assert (cluster.ledger.jobs.find(group=SEARCH), searches.get(SEARCH).state) == ((), RUNNING)
+    cluster.start_redis()
     searcher.step_all()
-    assert len(shop.ledger.jobs.find(group=SEARCH)) == 3
+    assert len(cluster.ledger.jobs.find(group=SEARCH)) == 3
 
 
-def test_a_search_that_was_cancelled_while_its_jobs_were_asked_for_has_none_that_runs(
-    shop: Shop, searches: Searches, searcher: SearchSteps
+def test_a_search_cancelled_while_its_jobs_are_submitted_has_none_that_runs(
+    cluster: TrainingCluster, searches: Searches, searcher: SearchSteps
 ) -> None:
     """The step that comes too late takes its jobs back."""
-    search = ask(shop, searches)
+    search = ask(cluster, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
-    searcher.step(search, make_plan(SearchRequest.model_validate(search.plan["asked"]), known(shop)))
-    assert {job.state for job in shop.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}
+    searcher.step(search, make_plan(SearchRequest.model_validate(search.plan["asked"]), trainable(cluster)))
+    assert {job.state for job in cluster.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

@@ -18,14 +18,14 @@ from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from tests.support.serving import (
     MODEL,
-    SOON_S,
+    WAIT_S,
     Served,
-    anew,
     config_of,
     modelyard_serve,
     more,
     put,
     remove,
+    saw_every_client_again,
     serve_command,
     traffic,
 )
@@ -50,7 +50,7 @@ def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 # --- modelyard serve --------------------------------------------------------------------------------------------------
 
 
-def test_a_model_in_tensorflow_servings_layout_answers_as_its_own_documentation_shows(mixed: Served) -> None:
+def test_a_model_in_tensorflow_servings_layout_responds_as_in_its_documentation(mixed: Served) -> None:
     """The zero-padded version folder of its example: rows, columns, metadata and status."""
     rows = mixed.predict("half_plus_two", [1.0, 2.0, 5.0])
     assert (rows.json(), rows.headers["X-Model-Version"]) == ({"predictions": [2.5, 3.0, 4.5]}, "123")
@@ -63,7 +63,7 @@ def test_a_model_in_tensorflow_servings_layout_answers_as_its_own_documentation_
     assert state == {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 
 
-def test_a_broken_model_is_shown_with_its_reason_and_the_others_serve(mixed: Served) -> None:
+def test_a_broken_model_is_reported_with_its_reason_and_the_others_serve(mixed: Served) -> None:
     """In the printed table, and in its status; a prediction of it says 404 or 503, and nothing of the inside."""
     (row,) = (line for line in mixed.gateway.printed.splitlines() if line.startswith("broken "))
     (state,) = mixed.get("/v1/models/broken")["model_version_status"]
@@ -76,7 +76,7 @@ def test_a_broken_model_is_shown_with_its_reason_and_the_others_serve(mixed: Ser
 
 
 @pytest.mark.parametrize(("model", "number"), [("inverse", 0.0), ("ratio", 0.0)])
-def test_an_answer_that_json_cannot_hold_is_a_clear_error(mixed: Served, model: str, number: float) -> None:
+def test_an_output_that_json_cannot_hold_is_a_clear_error(mixed: Served, model: str, number: float) -> None:
     """Infinity and NaN: a server error with valid JSON that says which output it was. Finite answers go on."""
     for response in (
         mixed.predict(model, [2.0, number]),
@@ -180,26 +180,26 @@ def test_new_versions_are_picked_up_without_a_restart(made: Path, tmp_path: Path
         put(made / MODEL / "2", tmp_path / "models" / MODEL / "2")
         served.await_state(MODEL, 2, "AVAILABLE")
         new = {"predictions": [3.0]}
-        wait_until(lambda: served.predict(MODEL, [2.0]).json() == new, SOON_S, "the new version answers")
+        wait_until(lambda: served.predict(MODEL, [2.0]).json() == new, WAIT_S, "the new version answers")
         served.await_state(MODEL, 1, None)
 
 
 def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path: Path) -> None:
-    """The request after a promotion, or a rollback, is answered by the version that it names, without a restart."""
+    """The request after a promotion, or a rollback, gets the version that it set, without a restart."""
     store = Store(tmp_path / "store")
     for version in (1, 2):
         publish_copy(store, MODEL, made / MODEL / str(version))
     change = partial(change_rollout, store, MODEL)
     change(lambda now: now.promote(1, by="test", reason="first"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
-        assert answered(served) == ("1", [1.0])
+        assert predict_zero(served) == ("1", [1.0])
         change(lambda now: now.preload(2))
         served.await_state(MODEL, 2, "AVAILABLE")
-        assert answered(served) == ("1", [1.0])
+        assert predict_zero(served) == ("1", [1.0])
         change(lambda now: now.promote(2, by="test", reason="better"))
-        assert answered(served) == ("2", [2.0])
+        assert predict_zero(served) == ("2", [2.0])
         change(lambda now: now.promote(1, by="test", reason="it was not"))
-        assert answered(served) == ("1", [1.0])
+        assert predict_zero(served) == ("1", [1.0])
 
 
 def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(made: Path, tmp_path: Path) -> None:
@@ -212,29 +212,29 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
         change(lambda now, version=version: now.promote(version, by="test", reason="it is there"))
     with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
         with traffic(served, MODEL) as seen:
-            wait_until(more(seen), SOON_S, "answers of version 2")
+            wait_until(more(seen), WAIT_S, "answers of version 2")
             change(lambda now: now.preload(3))
             loading = ("START", "LOADING")
-            wait_until(lambda: served.states(MODEL).get(3) in loading, SOON_S, "version 3 is being loaded")
+            wait_until(lambda: served.states(MODEL).get(3) in loading, WAIT_S, "version 3 is being loaded")
             done = served.post(f"/api/models/{MODEL}:rollback", json={"reason": "a drill"})
             back = time.monotonic()
-            assert (done.status_code, done.json()["stable"], answered(served)) == (200, 1, ("1", [1.0]))
+            assert (done.status_code, done.json()["stable"], predict_zero(served)) == (200, 1, ("1", [1.0]))
             assert served.states(MODEL)[3] in loading, "the other version was loaded before the rollback was done"
-            wait_until(anew(seen), SOON_S, "whatever was on its way is answered")
-            wait_until(more(seen, 40), SOON_S, "answers of version 1")
+            wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
+            wait_until(more(seen, 40), WAIT_S, "answers of version 1")
             assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
             forth = time.monotonic()
             change(lambda now: now.promote(2, by="test", reason="it was good"))
-            assert answered(served) == ("2", [2.0])
-            wait_until(anew(seen), SOON_S, "whatever was on its way is answered")
-            wait_until(more(seen, 40), SOON_S, "answers of version 2 again")
-        assert {version for asked, answered, version in seen.told if back < asked and answered < forth} == {1}
+            assert predict_zero(served) == ("2", [2.0])
+            wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
+            wait_until(more(seen, 40), WAIT_S, "answers of version 2 again")
+        assert {version for sent, received, version in seen.responses if back < sent and received < forth} == {1}
         assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
         assert set(seen.versions) == {1, 2}
 
 
-def answered(served: Served) -> tuple[str, list[float]]:
-    """Which version says what of 0."""
+def predict_zero(served: Served) -> tuple[str, list[float]]:
+    """The version that predicts, and its output for 0."""
     answer = served.predict(MODEL, [0.0])
     return answer.headers["X-Model-Version"], answer.json()["predictions"]
 
@@ -242,7 +242,7 @@ def answered(served: Served) -> tuple[str, list[float]]:
 # --- versions change --------------------------------------------------------------------------------------------------
 
 
-def test_versions_come_and_go_under_load_without_a_wrong_or_lost_answer(made: Path, tmp_path: Path) -> None:
+def test_versions_come_and_go_under_load_without_a_wrong_or_lost_response(made: Path, tmp_path: Path) -> None:
     """Five swaps and a rollback; every answer equals x/2 + the version in its header, pinned or latest."""
     folder = tmp_path / "models" / MODEL
     put(made / MODEL / "1", folder / "1")
@@ -252,21 +252,21 @@ def test_versions_come_and_go_under_load_without_a_wrong_or_lost_answer(made: Pa
         modelyard_serve(tmp_path / "home", "--model-config", str(file)) as served,
         traffic(served, MODEL, pinned=1) as seen,
     ):
-        wait_until(more(seen), SOON_S, "answers of version 1")
+        wait_until(more(seen), WAIT_S, "answers of version 1")
         for version in range(2, 7):
             put(made / MODEL / str(version), folder / str(version))
             served.await_state(MODEL, version, "AVAILABLE")
             seen.pinned = version
-            wait_until(anew(seen), SOON_S, "nobody asks for the old one any more")
-            wait_until(more(seen, 40), SOON_S, f"answers beside version {version}")
+            wait_until(saw_every_client_again(seen), WAIT_S, "nobody asks for the old one any more")
+            wait_until(more(seen, 40), WAIT_S, f"answers beside version {version}")
             if version < 6:
                 remove(folder / str(version - 1))
                 served.await_state(MODEL, version - 1, None)
         seen.pinned = 5
-        wait_until(anew(seen), SOON_S, "nobody pins version 6")
+        wait_until(saw_every_client_again(seen), WAIT_S, "nobody pins version 6")
         remove(folder / "6")
         served.await_state(MODEL, 6, None)
-        wait_until(more(seen, 40), SOON_S, "answers after the rollback")
+        wait_until(more(seen, 40), WAIT_S, "answers after the rollback")
         assert served.predict(MODEL, [0.0]).headers["X-Model-Version"] == "5"
     assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
     assert set(seen.versions) == {1, 2, 3, 4, 5, 6}

@@ -1,4 +1,4 @@
-"""Gateway and model server as processes that are told to end, stand still or are killed: nothing is lost or wrong."""
+"""Gateway and model server as processes that get SIGTERM, SIGSTOP or SIGKILL: nothing is lost or wrong."""
 
 import signal
 import time
@@ -12,8 +12,8 @@ import psutil
 
 from tests.support.serving import (
     MODEL,
-    SOON_S,
     START_S,
+    WAIT_S,
     Served,
     config_of,
     gateway_and_servers,
@@ -27,13 +27,13 @@ from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
 SLACK_S = 3.0
-"""For a busy machine; who were not told of the deadline would wait for longer."""
+"""For a busy machine; without a deadline clients would wait for longer."""
 BACK_S = 10.0
 """From a loaded version to an answer: a lost connection is tried again each second, and so is an open circuit."""
 
 
-def test_sigterm_to_the_gateway_answers_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
-    """The model server stands still until the gateway was told to stop; exit status 0, and nobody listens after."""
+def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
+    """The model server stands still until the gateway got SIGTERM; exit status 0, and nobody listens after."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
         assert served.predict(MODEL, instances=[1.0]).json() == {"predictions": [1.5]}
@@ -41,20 +41,20 @@ def test_sigterm_to_the_gateway_answers_all_hundred_in_flight(made: Path, tmp_pa
         server.send_signal(signal.SIGSTOP)
         connections = httpx.Limits(max_connections=None)
         with httpx.Client(timeout=60, trust_env=False, limits=connections) as http, ThreadPoolExecutor(100) as pool:
-            calls = [pool.submit(patient_call, http, served, float(number)) for number in range(100)]
-            wait_until(lambda: served.in_flight() >= 100, SOON_S, "a hundred in flight")
+            calls = [pool.submit(call_with_long_deadline, http, served, float(number)) for number in range(100)]
+            wait_until(lambda: served.in_flight() >= 100, WAIT_S, "a hundred in flight")
             served.gateway.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "stopping" in served.gateway.printed, SOON_S, "the gateway was told to stop")
+            wait_until(lambda: "stopping" in served.gateway.printed, WAIT_S, "the gateway is stopping")
             server.send_signal(signal.SIGCONT)
             answers = [call.result() for call in calls]
         assert [(answer.status_code, answer.json()) for answer in answers] == [
             (200, {"predictions": [number / 2 + 1]}) for number in range(100)
         ]
-        assert served.gateway.process.wait(SOON_S) == 0
+        assert served.gateway.process.wait(WAIT_S) == 0
         assert not listens(served.port)
 
 
-def patient_call(http: httpx.Client, served: Served, value: float) -> httpx.Response:
+def call_with_long_deadline(http: httpx.Client, served: Served, value: float) -> httpx.Response:
     """On a connection of its own, as all others are busy."""
     headers = {"X-Timeout-Ms": "30000"}
     return http.post(f"{served.url}/v1/models/{MODEL}:predict", json={"instances": [value]}, headers=headers)
@@ -76,11 +76,11 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Pa
             took.append((time.monotonic() - began, response))
             return response.status_code == 503 and "does not answer at present" in response.text and took[-1][0] < 0.1
 
-        wait_until(fast_refusal, SOON_S, "the breaker opens")
+        wait_until(fast_refusal, WAIT_S, "the breaker opens")
         for _ in range(10):
             fast_refusal()
         server.send_signal(signal.SIGCONT)
-        wait_until(lambda: served.predict(MODEL, **hurried).status_code == 200, SOON_S, "right again")
+        wait_until(lambda: served.predict(MODEL, **hurried).status_code == 200, WAIT_S, "right again")
         for _ in range(20):
             assert served.predict(MODEL, [1.0]).json() == {"predictions": [1.5]}
         assert {response.status_code for _, response in took} <= {503, 504}
@@ -99,14 +99,14 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
         back: list[float] = []
         with traffic(served, MODEL) as seen:
             for times in range(10):
-                wait_until(more(seen), SOON_S, "answers")
+                wait_until(more(seen), WAIT_S, "answers")
                 server = served.gateway.child("modelyard.services.modelserver")
                 assert server
                 server.kill()
                 loaded = partial(loads, log, least=times + 2)
                 wait_until(loaded, START_S, "it has loaded again")
                 now = time.monotonic()
-                wait_until(more(seen, 1), SOON_S, "right again")
+                wait_until(more(seen, 1), WAIT_S, "right again")
                 back.append(time.monotonic() - now)
         found = served.gateway.child("modelyard.services.gateway")
         assert found
@@ -122,7 +122,7 @@ def loads(log: Path, least: int) -> bool:
 
 
 def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_path: Path) -> None:
-    """Both work; after one is killed, each request is answered rightly by the other."""
+    """Both work; after one is killed, each request gets the right response from the other."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     config = config_of(tmp_path / "models", MODEL)
     with gateway_and_servers(tmp_path, config, MODEL, count=2) as served:

@@ -1,4 +1,4 @@
-"""Triggers on a real ledger and Redis: due, held back, and once, however many schedulers look."""
+"""Triggers on a real ledger and Redis: due, held back, and fired once, however many schedulers poll."""
 
 import subprocess
 import threading
@@ -20,7 +20,7 @@ from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.scheduler.triggers import TriggerSchedule
-from tests.support.serving import SOON_S, running
+from tests.support.serving import WAIT_S, running
 from tests.support.waiting import wait_until
 
 MODEL = "neuron"
@@ -39,12 +39,12 @@ def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
     )
     (store.root / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
     try:
-        wait_until(lambda: redis_server.is_answering(socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(socket), WAIT_S, "redis")
         with closing(Ledger(url)) as ledger:
             yield TriggerSchedule(store, ledger, broker.make_sender(redis_server.make_broker_url(socket)))
     finally:
         server.terminate()
-        server.wait(SOON_S)
+        server.wait(WAIT_S)
 
 
 def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
@@ -52,7 +52,7 @@ def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
 
 
 def reasons(watch: TriggerSchedule, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:
-    """Of all jobs, the newest first, after another look: some time from now, or at a moment."""
+    """Of all jobs, the newest first, after another poll: some time from now, or at a moment."""
     watch.fire_due(at or datetime.now(UTC) + after)
     return [job.by for job in watch.ledger.jobs.find()]
 
@@ -63,7 +63,7 @@ def end(watch: TriggerSchedule) -> None:
         watch.ledger.jobs.cancel(job.id, "test")
 
 
-def tell(watch: TriggerSchedule, right: int, wrong: int) -> None:
+def record_feedback(watch: TriggerSchedule, right: int, wrong: int) -> None:
     for index in range(right + wrong):
         number = watch.ledger.feedback.count(MODEL)
         answer = CapturedPrediction(
@@ -86,35 +86,35 @@ def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
     assert len(reasons(watch, at=fired.fired_at)) == 1
 
 
-def test_enough_new_feedback_asks_for_a_job(watch: TriggerSchedule) -> None:
+def test_enough_new_feedback_submits_a_job(watch: TriggerSchedule) -> None:
     """New is what came since the last time."""
     put(watch, feedback=5, cooldown_s=0)
-    tell(watch, right=4, wrong=0)
+    record_feedback(watch, right=4, wrong=0)
     assert reasons(watch) == []
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert reasons(watch) == ["trigger neuron/t: 5 new answers with feedback"]
     end(watch)
-    tell(watch, right=4, wrong=0)
+    record_feedback(watch, right=4, wrong=0)
     assert len(reasons(watch)) == 1
 
 
-def test_quality_below_a_floor_asks_for_a_job(watch: TriggerSchedule) -> None:
+def test_quality_below_a_floor_submits_a_job(watch: TriggerSchedule) -> None:
     """Over the newest answers of the stable version; too few say nothing."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     put(watch, quality={"floor": 0.9, "of": 10})
-    tell(watch, right=3, wrong=6)
+    record_feedback(watch, right=3, wrong=6)
     assert reasons(watch) == []
-    tell(watch, right=0, wrong=1)
+    record_feedback(watch, right=0, wrong=1)
     (by,) = reasons(watch)
     assert by == "trigger neuron/t: 3 of the newest 10 answers were right, fewer than 90.0%"
     end(watch)
-    tell(watch, right=10, wrong=0)
+    record_feedback(watch, right=10, wrong=0)
     assert len(reasons(watch, timedelta(days=30))) == 1
 
 
-def test_drift_asks_for_a_job(watch: TriggerSchedule) -> None:
-    """Of the stable version; what an earlier one was asked says nothing of it."""
+def test_drift_submits_a_job(watch: TriggerSchedule) -> None:
+    """Of the stable version; requests of an earlier one do not count."""
     watch.store.folder(MODEL).mkdir(exist_ok=True)
     change_rollout(watch.store, MODEL, lambda now: now.promote(2, by="t", reason="r"))
     put(watch, psi=0.2)
@@ -132,30 +132,30 @@ def test_drift_asks_for_a_job(watch: TriggerSchedule) -> None:
 def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(watch: TriggerSchedule) -> None:
     """Whichever says no."""
     put(watch, feedback=1, cooldown_s=3600, per_week=2)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch)) == 1
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch, timedelta(hours=2))) == 1, "its job still waits"
     end(watch)
     assert len(reasons(watch, timedelta(minutes=30))) == 1, "it cools down"
     assert len(reasons(watch, timedelta(hours=2))) == 2
     end(watch)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     assert len(reasons(watch, timedelta(hours=4))) == 2, "two within a week"
     assert len(reasons(watch, timedelta(days=8))) == 3
 
 
-def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: TriggerSchedule) -> None:
+def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule) -> None:
     """Each firing has one key."""
     put(watch, feedback=1)
-    tell(watch, right=1, wrong=0)
+    record_feedback(watch, right=1, wrong=0)
     barrier = threading.Barrier(8)
 
-    def look() -> None:
+    def poll() -> None:
         barrier.wait()
         watch.fire_due(datetime.now(UTC))
 
-    threads = [threading.Thread(target=look) for _ in range(8)]
+    threads = [threading.Thread(target=poll) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,7 +164,7 @@ def test_of_many_schedulers_that_look_at_once_one_job_comes(watch: TriggerSchedu
     assert (job.state, watch.ledger.triggers.list_triggers()[0].job_id) == (State.QUEUED, job.id)
 
 
-def test_a_scheduler_process_fires_and_ends_when_told_to(watch: TriggerSchedule, tmp_path: Path) -> None:
+def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, tmp_path: Path) -> None:
     """With exit status 0."""
     settings = {
         "MODELYARD_STORE": str(watch.store.root),
@@ -174,6 +174,6 @@ def test_a_scheduler_process_fires_and_ends_when_told_to(watch: TriggerSchedule,
     }
     put(watch, feedback=1)
     with running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings) as scheduler:
-        tell(watch, right=1, wrong=0)
-        wait_until(watch.ledger.jobs.find, SOON_S, "a job")
+        record_feedback(watch, right=1, wrong=0)
+        wait_until(watch.ledger.jobs.find, WAIT_S, "a job")
         assert scheduler.stop() == 0

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
-BUILT_S = 120
+BUILD_S = 120
 COMMAND_S = 480
 STOP_S = 180
 PACKAGES = ("models", "pipeline", "services")
@@ -52,7 +52,7 @@ class Installed:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
-        """A command that serves until it is told to stop; ready inside the block."""
+        """A command that serves until it is stopped; ready inside the block."""
         out = self.folder / "printed"
         with out.open("wb") as file:
             process = subprocess.Popen(
@@ -78,14 +78,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     build(ROOT, "sdist", folder)
     (source,) = folder.glob("*.tar.gz")
-    subprocess.run(["tar", "-xzf", source, "-C", folder], check=True, timeout=BUILT_S)
+    subprocess.run(["tar", "-xzf", source, "-C", folder], check=True, timeout=BUILD_S)
     build(folder / source.name.removesuffix(".tar.gz"), "wheel", folder)
     return next(folder.glob("*.whl"))
 
 
 def build(project: Path, target: str, folder: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
-    subprocess.run(command, cwd=project, check=True, capture_output=True, timeout=BUILT_S)
+    subprocess.run(command, cwd=project, check=True, capture_output=True, timeout=BUILD_S)
 
 
 @pytest.fixture(scope="module")

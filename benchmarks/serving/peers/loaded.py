@@ -42,6 +42,6 @@ class Model:
 
 
 def freeze() -> None:
-    """What the loaded models made is not looked at by the garbage collector again."""
+    """The garbage collector skips what the loaded models allocated."""
     gc.collect()
     gc.freeze()

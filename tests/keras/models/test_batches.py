@@ -50,14 +50,14 @@ def test_resumed_run_sees_what_an_uninterrupted_one_would_have_seen() -> None:
 
 
 def test_reading_a_batch_again_or_out_of_turn_changes_nothing() -> None:
-    """Keras looks at the first batches before it starts; that must not shift the randomness."""
+    """Keras reads the first batches before it starts; that must not shift the randomness."""
     batches, fresh = (Batches(X, Y, 6, seed=5, augment=jitter) for _ in range(2))
     batches[2], batches[0]
     assert epoch_of(batches) == epoch_of(fresh)
 
 
 class TurnsTheEpoch:
-    """Inputs; who asks for their number finds the next epoch begun."""
+    """Inputs; reading their number begins the next epoch."""
 
     def __init__(self) -> None:
         self.turn: Callable[[], None] = lambda: None

@@ -13,8 +13,8 @@ ROWS, STEPS, CHANNELS, UNITS = 5, 11, 7, 6
 LENGTHS = (11, 1, 4, 0, 8)
 
 
-def both(*, return_sequences: bool, **options: Any) -> tuple[FusedLSTM, Any]:
-    """The fused layer and Keras's own with its weights, zero where masked as ``Bidirectional`` asks it to be."""
+def build_both(*, return_sequences: bool, **options: Any) -> tuple[FusedLSTM, Any]:
+    """The fused layer and Keras's own with its weights, zero where masked as ``Bidirectional`` requires."""
     options["return_sequences"] = return_sequences
     fused, plain = (
         FusedLSTM(UNITS, **options),
@@ -40,8 +40,8 @@ def operations(layer: Any, **call: Any) -> set[str]:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
-def test_answers_as_keras_does(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
-    fused, plain = both(return_sequences=return_sequences, go_backwards=go_backwards, return_state=True)
+def test_outputs_equal_those_of_keras(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
+    fused, plain = build_both(return_sequences=return_sequences, go_backwards=go_backwards, return_state=True)
     mask = tf.sequence_mask(LENGTHS, STEPS) if masked else None
     state = [tf.random.stateless_normal((ROWS, UNITS), (3, each)) for each in range(2)]
     received = fused(sequences(), initial_state=state, mask=mask)
@@ -49,7 +49,7 @@ def test_answers_as_keras_does(*, return_sequences: bool, go_backwards: bool, ma
         np.testing.assert_allclose(ours, keras_own, atol=2e-6)
 
 
-def test_bidirectional_answers_as_keras_does() -> None:
+def test_bidirectional_outputs_equal_those_of_keras() -> None:
     fused, plain = (
         keras.layers.Bidirectional(kind(UNITS, return_sequences=True)) for kind in (FusedLSTM, keras.layers.LSTM)
     )
@@ -61,14 +61,14 @@ def test_bidirectional_answers_as_keras_does() -> None:
 
 
 def test_is_one_operation_without_a_loop() -> None:
-    fused, plain = both(return_sequences=True)
+    fused, plain = build_both(return_sequences=True)
     assert "BlockLSTMV2" in operations(fused)
     assert "While" in " ".join(operations(plain))
     assert "While" not in " ".join(operations(fused))
 
 
 def test_trains_in_the_ways_of_keras() -> None:
-    assert "BlockLSTMV2" not in operations(both(return_sequences=True)[0], training=True)
+    assert "BlockLSTMV2" not in operations(build_both(return_sequences=True)[0], training=True)
 
 
 @pytest.mark.parametrize("options", [{"activation": "relu"}, {"recurrent_activation": "relu"}, {"use_bias": False}])
@@ -77,6 +77,6 @@ def test_leaves_other_cells_to_keras(options: dict[str, Any]) -> None:
 
 
 def test_survives_saving_and_loading() -> None:
-    fused = both(return_sequences=True)[0]
+    fused = build_both(return_sequences=True)[0]
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(fused))
     assert type(again) is FusedLSTM

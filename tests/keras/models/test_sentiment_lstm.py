@@ -14,9 +14,9 @@ import pytest
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.spec import Split, Splits, State
 from modelyard.models.text import ngrams
-from modelyard.models.text import vocabulary as text
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.ngram_vote import NgramVote
+from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, TokenIds, encode, learn_vocabulary, pad
 from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
 from modelyard.models.zoo.sentiment_lstm import SPEC, SentimentRecipe, measure_baseline
 
@@ -28,7 +28,7 @@ WORDS = 50
 """Ids in ``random_state``."""
 
 
-def invent(count: int, seed: int) -> Split:
+def make_split(count: int, seed: int) -> Split:
     generator = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int32) % 2
     texts = []
@@ -40,13 +40,13 @@ def invent(count: int, seed: int) -> Split:
 
 
 @cache
-def invented() -> Splits:
-    return Splits(invent(200, 0), invent(40, 1), invent(100, 2), unlabelled=invent(60, 3).x)
+def made_splits() -> Splits:
+    return Splits(make_split(200, 0), make_split(40, 1), make_split(100, 2), unlabelled=make_split(60, 3).x)
 
 
 def batches_of(lengths: list[int], batch_size: int, **options: Any) -> ReviewBatches:
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    ids = text.TokenIds(np.repeat(np.arange(len(lengths), dtype=np.int32) + 2, lengths), starts)
+    ids = TokenIds(np.repeat(np.arange(len(lengths), dtype=np.int32) + 2, lengths), starts)
     return ReviewBatches(ids, np.arange(len(lengths)), batch_size, **options)
 
 
@@ -98,7 +98,7 @@ def test_batches_hold_reviews_of_similar_length() -> None:
     lengths = np.clip(np.random.default_rng(0).lognormal(5.2, 0.6, 2_000), 10, 400).astype(int).tolist()
     batches = batches_of(lengths, 64, seed=0)
     ids = [batches[index][0] for index in range(len(batches))]
-    assert np.mean([np.mean(batch == text.PADDING) for batch in ids]) < 0.1
+    assert np.mean([np.mean(batch == PADDING) for batch in ids]) < 0.1
 
 
 def test_first_two_batches_differ_in_width() -> None:
@@ -114,12 +114,12 @@ def test_first_two_batches_differ_in_width() -> None:
 @cache
 def tiny_model() -> Any:
     keras.utils.set_random_seed(0)
-    prepared = SPEC.prepare(invented(), TINY)
+    prepared = SPEC.prepare(made_splits(), TINY)
     return SPEC.build(TINY, prepared.state)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
-def test_answer_does_not_depend_on_the_batch(stride: int) -> None:
+def test_output_does_not_depend_on_the_batch(stride: int) -> None:
     """A review alone gets the answer it gets beside longer and shorter ones, within 1e-6."""
     keras.utils.set_random_seed(stride)
     recipe = TINY.override({"stride": stride, "units": 16})
@@ -128,15 +128,15 @@ def test_answer_does_not_depend_on_the_batch(stride: int) -> None:
         variable.assign(variable + 0.1)  # no bias stays at its harmless 0
     generator = np.random.default_rng(1)
     rows = [generator.integers(1, WORDS, length).astype(np.int32) for length in (0, 1, 3, 4, 5, 8, 9, 31, 64, 200)]
-    together = np.asarray(model(text.pad(rows)))
-    alone = np.concatenate([np.asarray(model(text.pad([row]))) for row in rows])
+    together = np.asarray(model(pad(rows)))
+    alone = np.concatenate([np.asarray(model(pad([row]))) for row in rows])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
     assert np.ptp(alone) > 1e-3
 
 
-def test_empty_review_has_an_answer() -> None:
+def test_empty_review_has_an_output() -> None:
     """No word at all gives a probability, not NaN."""
-    answer = np.asarray(tiny_model()(text.pad([np.zeros(0, np.int32)])))
+    answer = np.asarray(tiny_model()(pad([np.zeros(0, np.int32)])))
     assert answer.shape == (1, 1)
     assert 0 < answer.item() < 1
 
@@ -151,36 +151,36 @@ def test_model_has_no_lambda_and_is_saved_as_data() -> None:
     """The architecture survives JSON, so loading a version runs no code from it."""
     again = keras.models.model_from_json(tiny_model().to_json())
     again.set_weights(tiny_model().get_weights())
-    ids = text.pad([np.array([2, 3, 4], np.int32)])
+    ids = pad([np.array([2, 3, 4], np.int32)])
     np.testing.assert_array_equal(again(ids), tiny_model()(ids))
 
 
 def test_prepared_state_is_plain_data() -> None:
     """Every array can be stored without pickles, and the vocabulary fits the vectors."""
-    state = SPEC.prepare(invented(), TINY).state
+    state = SPEC.prepare(made_splits(), TINY).state
     assert all(array.dtype != object for array in state.values())
-    assert len(state["vectors"]) == text.FIRST_WORD + len(state["vocabulary"])
+    assert len(state["vectors"]) == FIRST_WORD + len(state["vocabulary"])
 
 
 def test_soft_labels_extend_the_training_part() -> None:
     """Unlabelled reviews join with a target between the classes; labelled ones keep theirs."""
-    prepared = SPEC.prepare(invented(), TINY.override({"soft_labels": 60, "batch_size": 10}))
+    prepared = SPEC.prepare(made_splits(), TINY.override({"soft_labels": 60, "batch_size": 10}))
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     assert len(targets) == 260
     assert np.count_nonzero((targets > 0) & (targets < 1)) == 60
 
 
 def test_small_datasets_are_passed_over_until_min_steps() -> None:
-    """13 batches, twice per epoch for two epochs, make the 40 steps asked for."""
+    """13 batches, twice per epoch for two epochs, make the 40 required steps."""
     recipe = TINY.override({"min_steps": 40, "epochs": 2, "batch_size": 16})
-    assert len(SPEC.prepare(invented(), recipe).train) * 2 == 52
+    assert len(SPEC.prepare(made_splits(), recipe).train) * 2 == 52
 
 
 def fit_tiny() -> str:
     """SHA-256 of the weights after 30 steps."""
     keras.utils.set_random_seed(3)
     recipe = TINY.override({"min_steps": 30, "batch_size": 16, "soft_labels": 60})
-    prepared = SPEC.prepare(invented(), recipe)
+    prepared = SPEC.prepare(made_splits(), recipe)
     model = SPEC.build(recipe, prepared.state)
     model.compile("adam", "binary_crossentropy")
     model.fit(prepared.train, shuffle=False, verbose=0)
@@ -217,17 +217,17 @@ def test_words_used_alike_get_similar_vectors() -> None:
     """Words with the same neighbours lie closer than words with others."""
     texts = [f"{food} tastes sweet" for food in ("apple", "cherry")] * 20
     texts += [f"{tool} hits nails" for tool in ("hammer", "mallet")] * 20
-    vocabulary, ids = text.learn_vocabulary(texts, 50, 2)
-    size = text.FIRST_WORD + len(vocabulary)
+    vocabulary, ids = learn_vocabulary(texts, 50, 2)
+    size = FIRST_WORD + len(vocabulary)
     vectors = learn_word_vectors(ids, vocabulary_size=size, dimensions=3, window=2, contexts=50, seed=0)
-    of = dict(zip(vocabulary.tolist(), vectors[text.FIRST_WORD :], strict=True))
+    of = dict(zip(vocabulary.tolist(), vectors[FIRST_WORD:], strict=True))
     assert of["apple"] @ of["cherry"] > 0.9 > of["apple"] @ of["hammer"] + 0.5
-    assert not vectors[: text.FIRST_WORD].any()
+    assert not vectors[:FIRST_WORD].any()
 
 
 def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
-    """A tiny vocabulary still gives vectors of the size asked for."""
-    _, ids = text.learn_vocabulary(["a b c a b c", "c b a"], 9, 1)
+    """A tiny vocabulary still gives vectors of the requested size."""
+    _, ids = learn_vocabulary(["a b c a b c", "c b a"], 9, 1)
     vectors = learn_word_vectors(ids, vocabulary_size=5, dimensions=16, window=2, contexts=9, seed=0)
     assert vectors.shape == (5, 16)
     assert np.isfinite(vectors).all()
@@ -235,7 +235,7 @@ def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
 
 def test_polarity_is_the_log_count_ratio() -> None:
     """A word of positive reviews is above 0, one of negative reviews as far below, a word of both at 0."""
-    ids = text.TokenIds(np.array([2, 4, 3, 4, 1], np.int32), np.array([0, 2, 5]))
+    ids = TokenIds(np.array([2, 4, 3, 4, 1], np.int32), np.array([0, 2, 5]))
     ratio = measure_polarity(ids, np.array([1, 0]), 5)
     assert ratio[:2].tolist() == [0, 0]
     assert ratio[2] > ratio[4] > ratio[3]
@@ -243,7 +243,7 @@ def test_polarity_is_the_log_count_ratio() -> None:
 
 def test_ngrams_stay_within_a_text_and_known_words() -> None:
     """Of two texts, one with an unknown word inside, words and pairs are those a reader would list."""
-    ids = text.TokenIds(np.array([2, 3, 2, 3, 1, 4, 2, 3, 4], np.int32), np.array([0, 6, 9]))
+    ids = TokenIds(np.array([2, 3, 2, 3, 1, 4, 2, 3, 4], np.int32), np.array([0, 6, 9]))
     index, features = ngrams.index_ngrams(ids, 5, min_texts=1)
     assert index.codes.tolist() == [2, 3, 4, 2 * 5 + 3, 3 * 5 + 2, 3 * 5 + 4]
     assert features.toarray().tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 1]]
@@ -252,22 +252,22 @@ def test_ngrams_stay_within_a_text_and_known_words() -> None:
 
 def test_held_out_log_odds_point_the_right_way() -> None:
     """Texts that a linear model did not see get log-odds that agree with their words."""
-    train, other = invent(200, 0), invent(100, 9)
-    vocabulary, ids = text.learn_vocabulary(list(train.x), 200, 2)
+    train, other = make_split(200, 0), make_split(100, 9)
+    vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
     model, held_out = ngrams.fit_ngrams(ids, train.y, vocabulary_size=2 + len(vocabulary), folds=4, seed=0)
     assert np.mean((held_out > 0) == train.y) > 0.9
-    assert np.mean((model.log_odds(text.encode(other.x, vocabulary)) > 0) == other.y) > 0.9
+    assert np.mean((model.log_odds(encode(other.x, vocabulary)) > 0) == other.y) > 0.9
 
 
 def test_graph_gives_the_linear_models_log_odds() -> None:
     """The layer answers as the fitted model does, repetitions, unknown words and an empty review included."""
-    train = invent(200, 0)
-    vocabulary, ids = text.learn_vocabulary(list(train.x), 200, 2)
+    train = make_split(200, 0)
+    vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
     size = 2 + len(vocabulary)
     model, _ = ngrams.fit_ngrams(ids, train.y, vocabulary_size=size, folds=2, seed=0)
-    texts = text.encode([*train.x[:20], "superb superb superb film film", "nobody knows these", ""], vocabulary)
+    texts = encode([*train.x[:20], "superb superb superb film film", "nobody knows these", ""], vocabulary)
     layer = NgramVote(len(model.index.codes), size, share=1.0)
-    padded = text.pad([texts.row(index) for index in range(len(texts))])
+    padded = pad([texts.row(index) for index in range(len(texts))])
     layer(np.zeros((len(texts), 1), np.float32), padded)
     table, bias = model.table()
     layer.set_weights([model.index.codes, table, np.array(bias)])
@@ -284,4 +284,4 @@ def test_linear_model_is_silent_while_the_lstm_learns() -> None:
 
 def test_linear_baseline_is_measured_on_the_test_part() -> None:
     """The simple method solves the invented reviews."""
-    assert measure_baseline(invented()).value > 0.9
+    assert measure_baseline(made_splits()).value > 0.9

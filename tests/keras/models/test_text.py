@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.models.datasets.imdb import IMDB
-from modelyard.models.text import vocabulary as text
-from modelyard.models.text.vocabulary import make_vectoriser
+from modelyard.models.text.vocabulary import (
+    TokenIds,
+    encode,
+    learn_vocabulary,
+    make_vectoriser,
+    pad,
+    tokenise,
+    truncate,
+)
 
 STATE = {
     "vocabulary": np.array(["the", "film", "not", "good", "!", "?", "10", "é", "映画"], dtype="<U32"),
@@ -34,8 +41,8 @@ in_graph = tf.function(make_vectoriser(STATE), input_signature=[tf.TensorSpec([N
 
 
 def offline(texts: list[str], state: dict[str, np.ndarray] = STATE) -> np.ndarray:
-    ids = text.truncate(text.encode(texts, state["vocabulary"]), int(state["max_tokens"]))
-    return text.pad([ids.row(index) for index in range(len(ids))])
+    ids = truncate(encode(texts, state["vocabulary"]), int(state["max_tokens"]))
+    return pad([ids.row(index) for index in range(len(ids))])
 
 
 def test_graph_and_python_agree_on_awkward_texts() -> None:
@@ -62,7 +69,7 @@ def test_graph_and_python_agree_on_reviews() -> None:
     """With a vocabulary learned from the sample, its held-out reviews get equal ids."""
     assert IMDB.sample is not None
     splits = IMDB.sample()
-    vocabulary, _ = text.learn_vocabulary(list(splits.train.x), 1_000, 2)
+    vocabulary, _ = learn_vocabulary(list(splits.train.x), 1_000, 2)
     state = {"vocabulary": vocabulary, "max_tokens": np.array(30, np.int32)}
     texts = list(splits.validation.x)
     np.testing.assert_array_equal(make_vectoriser(state)(texts), offline(texts, state))
@@ -90,35 +97,35 @@ def test_vectoriser_survives_export(tmp_path: Path) -> None:
 )
 def test_words_are_separated(written: str, expected: list[str]) -> None:
     """Negations, tags, ratings, quotes and accents come apart as the examples show."""
-    assert text.tokenise(written) == expected
+    assert tokenise(written) == expected
 
 
 def test_vocabulary_holds_the_most_frequent_words_of_enough_texts() -> None:
     """Most frequent first, ties alphabetical, words of a single text left out, ids matching ``encode``."""
     texts = ["good good film", "bad film", "bad bad good good good plot", "once once once once"]
-    vocabulary, ids = text.learn_vocabulary(texts, 10, 2)
+    vocabulary, ids = learn_vocabulary(texts, 10, 2)
     assert vocabulary.tolist() == ["good", "bad", "film"]
-    again = text.encode(texts, vocabulary)
+    again = encode(texts, vocabulary)
     np.testing.assert_array_equal(ids.flat, again.flat)
     np.testing.assert_array_equal(ids.starts, again.starts)
 
 
 def test_vocabulary_keeps_to_its_size() -> None:
     """``size`` counts padding and unknown."""
-    vocabulary, ids = text.learn_vocabulary(["a b c", "a b c", "a b"], 4, 1)
+    vocabulary, ids = learn_vocabulary(["a b c", "a b c", "a b"], 4, 1)
     assert vocabulary.tolist() == ["a", "b"]
     assert ids.flat.max() < 4
 
 
 def test_long_texts_keep_head_and_tail() -> None:
     """Of ten ids six remain: the first two and the last four; shorter texts stay whole."""
-    ids = text.TokenIds(np.arange(14, dtype=np.int32), np.array([0, 10, 14]))
-    kept = text.truncate(ids, 6)
+    ids = TokenIds(np.arange(14, dtype=np.int32), np.array([0, 10, 14]))
+    kept = truncate(ids, 6)
     assert kept.row(0).tolist() == [0, 1, 6, 7, 8, 9]
     assert kept.row(1).tolist() == [10, 11, 12, 13]
 
 
 def test_no_texts_at_all() -> None:
     """Zero texts give zero rows, offline and in the graph."""
-    assert len(text.encode([], STATE["vocabulary"])) == 0
+    assert len(encode([], STATE["vocabulary"])) == 0
     assert in_graph(tf.constant([], tf.string)).shape[0] == 0

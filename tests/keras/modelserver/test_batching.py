@@ -1,4 +1,4 @@
-"""--enable_batching: calls joined into one run, each answered and refused as if it had run alone."""
+"""--enable_batching: calls joined into one run, each with the result or error that it would have alone."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from modelyard.services.modelserver.server import ModelServer
 from modelyard.services.modelserver.settings import parse_flags
 from tests.support.modelserver import (
     HELD_S,
-    PATIENCE_S,
+    TIMEOUT_S,
     Serve,
     Served,
     Store,
@@ -63,32 +63,32 @@ def batched(store: Store, serve: Serve) -> Served:
 
 
 @pytest.fixture
-def filled(store: Store, serve: Serve) -> Served:
+def full_batches(store: Store, serve: Serve) -> Served:
     return started(store, serve, WHEN_FULL)
 
 
-def halves(x: Array) -> predict_pb2.PredictRequest:
+def request_y(x: Array) -> predict_pb2.PredictRequest:
     message = request(x=x)
     message.output_filter.append("y")
     return message
 
 
-def test_calls_run_together_and_each_gets_its_own_rows(filled: Served) -> None:
+def test_calls_run_together_and_each_gets_its_own_rows(full_batches: Served) -> None:
     """Eight rows in five calls are one run."""
-    before = filled.runs(1)
+    before = full_batches.runs(1)
     xs = [np.full((rows, 3), rows, np.float32) for rows in (1, 2, 1, 3, 1)]
-    calls = [filled.prediction.Predict.future(halves(x), timeout=PATIENCE_S) for x in xs]
+    calls = [full_batches.prediction.Predict.future(request_y(x), timeout=TIMEOUT_S) for x in xs]
     for call, x in zip(calls, xs, strict=True):
         np.testing.assert_array_equal(from_proto(call.result().outputs["y"]), x / 2 + 1)
-    assert filled.runs(1) == before + 1
+    assert full_batches.runs(1) == before + 1
 
 
-def test_one_failing_call_fails_alone(filled: Served) -> None:
-    """Its neighbours in the batch are answered."""
+def test_one_failing_call_fails_alone(full_batches: Served) -> None:
+    """Its neighbours in the batch succeed."""
     texts = [b"1", b"2", b"many", b"4", b"5", b"6", b"7", b"8"]
     calls = [
-        filled.prediction.Predict.future(
-            request(signature="parse", text=np.array([text], dtype=object)), timeout=PATIENCE_S
+        full_batches.prediction.Predict.future(
+            request(signature="parse", text=np.array([text], dtype=object)), timeout=TIMEOUT_S
         )
         for text in texts
     ]
@@ -99,22 +99,20 @@ def test_one_failing_call_fails_alone(filled: Served) -> None:
 
 
 def test_calls_that_cannot_be_joined_run_apart(batched: Served) -> None:
-    """Other inner dimensions, no rows at all, outputs without rows: answered as without batching."""
+    """Other inner dimensions, no rows at all, outputs without rows: the same result as without batching."""
     xs = [np.ones((1, width), np.float32) for width in (1, 3, 1, 3)]
-    calls = [batched.prediction.Predict.future(halves(x), timeout=PATIENCE_S) for x in xs]
+    calls = [batched.prediction.Predict.future(request_y(x), timeout=TIMEOUT_S) for x in xs]
     for call, x in zip(calls, xs, strict=True):
         np.testing.assert_array_equal(from_proto(call.result().outputs["y"]), x / 2 + 1)
-    assert (
-        batched.client.predict("m", 1, "slow", {"steps": np.array(3, np.int32)}, timeout_s=PATIENCE_S)["version"] == 1
-    )
+    assert batched.client.predict("m", 1, "slow", {"steps": np.array(3, np.int32)}, timeout_s=TIMEOUT_S)["version"] == 1
     for _ in range(2):
-        assert batched.client.predict("m", 1, "serving_default", {"x": X}, timeout_s=PATIENCE_S)["version"] == 1
+        assert batched.client.predict("m", 1, "serving_default", {"x": X}, timeout_s=TIMEOUT_S)["version"] == 1
 
 
 def test_call_larger_than_any_batch_is_refused(batched: Served) -> None:
     """In the batch scheduler's words."""
     with pytest.raises(grpc.RpcError) as caught:
-        batched.prediction.Predict(halves(np.ones((9, 3), np.float32)), timeout=PATIENCE_S)
+        batched.prediction.Predict(request_y(np.ones((9, 3), np.float32)), timeout=TIMEOUT_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == "Task size 9 is larger than maximum input batch size 8"
 
@@ -131,12 +129,12 @@ def test_versions_choose_for_themselves_with_per_model_parameters(store: Store, 
     served = serve(**batching(store, SLOWLY), enable_per_model_batching_parameters=True)
     served.await_state(2, "AVAILABLE")
     served.await_state(1, "AVAILABLE")
-    two_rows = halves(np.ones((2, 3), np.float32))
+    two_rows = request_y(np.ones((2, 3), np.float32))
     two_rows.model_spec.version.value = 2
-    served.prediction.Predict(two_rows, timeout=PATIENCE_S)
+    served.prediction.Predict(two_rows, timeout=TIMEOUT_S)
     two_rows.model_spec.version.value = 1
     with pytest.raises(grpc.RpcError, match="larger than maximum input batch size 1"):
-        served.prediction.Predict(two_rows, timeout=PATIENCE_S)
+        served.prediction.Predict(two_rows, timeout=TIMEOUT_S)
     found = served.await_state(3, "END")
     assert found.error_code == "INVALID_ARGUMENT"
     assert "batching_params.pbtxt: not a text-format BatchingParameters" in found.error_message
@@ -226,10 +224,10 @@ def test_calls_nobody_waits_for_are_left_out_and_a_full_queue_refuses(pool: futu
         run({"x": floats([4])}, ("y",), never_cancelled)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     doubling.go.set()
-    assert np.frombuffer(first.result(PATIENCE_S)[0].raw, np.float32).tolist() == [2]
-    assert np.frombuffer(second.result(PATIENCE_S)[0].raw, np.float32).tolist() == [6]
+    assert np.frombuffer(first.result(TIMEOUT_S)[0].raw, np.float32).tolist() == [2]
+    assert np.frombuffer(second.result(TIMEOUT_S)[0].raw, np.float32).tolist() == [6]
     with pytest.raises(Refused, match="too late"):
-        late.result(PATIENCE_S)
+        late.result(TIMEOUT_S)
     assert doubling.rows == [2, 2]
 
 

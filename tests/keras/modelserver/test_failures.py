@@ -124,7 +124,7 @@ def test_missing_folders_never_unload_the_last_good_version(store: Store, serve:
     (store.root / "m").rename(store.root / "gone")
     store.configure(store.entry("m", policy), store.entry("other"))
     store.put("other", 2)
-    served.await_state(2, "AVAILABLE", "other")  # so the vanished base path was looked at too
+    served.await_state(2, "AVAILABLE", "other")  # so the vanished base path was polled too
     assert served.state(1) == "AVAILABLE"
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
 

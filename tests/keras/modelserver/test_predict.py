@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.models.tfserving.messages import from_proto, get_model_metadata_pb2, predict_pb2, types_pb2
 from modelyard.models.types import Array
-from tests.support.modelserver import PATIENCE_S, Serve, Served, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import TIMEOUT_S, Serve, Served, Store, X, request, saved, serve, served, store
 
 __all__ = ["saved", "serve", "served", "store"]  # fixtures
 
@@ -19,16 +19,16 @@ NOT_FOUND, INVALID, PRECONDITION = (
 )
 
 
-def refusal(call: Any, message: Any, timeout: float = PATIENCE_S) -> tuple[grpc.StatusCode, str]:
+def refusal(call: Any, message: Any, timeout: float = TIMEOUT_S) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call(message, timeout=timeout)
     return caught.value.code(), caught.value.details()
 
 
-def test_each_version_gives_its_own_answer(served: Served) -> None:
-    """A pinned request is answered by that version, which says so."""
+def test_each_version_returns_its_own_outputs(served: Served) -> None:
+    """A pinned request gets that version, and the response names it."""
     for version in (1, 2):
-        reply = served.prediction.Predict(request(version=version, x=X), timeout=PATIENCE_S)
+        reply = served.prediction.Predict(request(version=version, x=X), timeout=TIMEOUT_S)
         np.testing.assert_array_equal(from_proto(reply.outputs["y"]), X / 2 + version)
         assert reply.model_spec.version.value == version
         assert reply.model_spec.name == "m"
@@ -37,15 +37,15 @@ def test_each_version_gives_its_own_answer(served: Served) -> None:
 
 def test_unpinned_request_goes_to_the_highest_available_version(served: Served) -> None:
     """Without a version the highest AVAILABLE one answers."""
-    assert served.prediction.Predict(request(x=X), timeout=PATIENCE_S).model_spec.version.value == 2
+    assert served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).model_spec.version.value == 2
 
 
 def test_label_chooses_the_version_it_is_bound_to(served: Served) -> None:
     """A label from the configuration stands for its version number."""
-    assert served.prediction.Predict(request(label="old", x=X), timeout=PATIENCE_S).model_spec.version.value == 1
+    assert served.prediction.Predict(request(label="old", x=X), timeout=TIMEOUT_S).model_spec.version.value == 1
 
 
-def test_batches_of_any_size_are_answered_row_by_row(served: Served) -> None:
+def test_batches_of_any_size_return_one_output_per_row(served: Served) -> None:
     """The batch dimension is free, and may be 0."""
     for size in (0, 1, 7, 300):
         x = np.arange(3 * size, dtype=np.float32).reshape(size, 3)
@@ -58,7 +58,7 @@ def test_repeated_last_value_fills_the_shape(served: Served) -> None:
     message.inputs["x"].ClearField("tensor_content")
     message.inputs["x"].float_val.append(4.0)
     np.testing.assert_array_equal(
-        from_proto(served.prediction.Predict(message, timeout=PATIENCE_S).outputs["y"]), [[3, 3, 3]]
+        from_proto(served.prediction.Predict(message, timeout=TIMEOUT_S).outputs["y"]), [[3, 3, 3]]
     )
 
 
@@ -66,15 +66,15 @@ def test_strings_go_in_and_come_out_as_bytes(served: Served) -> None:
     """DT_STRING holds any bytes, and may be empty."""
     for texts in ([b"1", b"2.5"], []):
         text = np.array(texts, dtype=object)
-        answer = served.client.predict("m", 1, "parse", {"text": text}, timeout_s=PATIENCE_S)
+        answer = served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)
         assert answer["text"].tolist() == [b"<" + item + b">" for item in texts]
 
 
-def test_output_filter_returns_only_what_was_asked_for(served: Served) -> None:
+def test_output_filter_returns_only_the_named_outputs(served: Served) -> None:
     """Only the filtered outputs come back."""
     message = request(version=1, x=X)
     message.output_filter.append("version")
-    assert list(served.prediction.Predict(message, timeout=PATIENCE_S).outputs) == ["version"]
+    assert list(served.prediction.Predict(message, timeout=TIMEOUT_S).outputs) == ["version"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_output_filter_returns_only_what_was_asked_for(served: Served) -> None:
         ),
     ],
 )
-def test_request_that_does_not_fit_is_refused_in_tensorflow_servings_words(
+def test_request_that_does_not_fit_is_refused_with_tensorflow_servings_message(
     served: Served, message: predict_pb2.PredictRequest, code: grpc.StatusCode, text: str
 ) -> None:
     """Codes and messages are TensorFlow Serving's."""
@@ -114,15 +114,15 @@ def test_request_that_does_not_fit_is_refused_in_tensorflow_servings_words(
 
 @pytest.mark.parametrize("sizes", [(-1, 3), (2**40, 3), (2, 3)])
 def test_tensor_whose_values_cannot_make_its_shape_is_refused(served: Served, sizes: tuple[int, int]) -> None:
-    """Negative sizes, shapes that ask for terabytes and contents too short are the caller's fault, not a crash."""
+    """Negative sizes, shapes that ask for terabytes and contents too short are INVALID_ARGUMENT, not a crash."""
     message = request(version=1, x=X)
     for dimension, size in zip(message.inputs["x"].tensor_shape.dim, sizes, strict=True):
         dimension.size = size
     assert refusal(served.prediction.Predict, message)[0] == INVALID
 
 
-def test_value_that_the_graph_refuses_is_answered_with_its_words(served: Served) -> None:
-    """TensorFlow's code and message reach the caller."""
+def test_value_that_the_graph_refuses_returns_the_graphs_message(served: Served) -> None:
+    """TensorFlow's code and message reach the client."""
     message = request(signature="parse", text=np.array([b"many"], dtype=object))
     code, text = refusal(served.prediction.Predict, message)
     assert code == INVALID
@@ -131,7 +131,7 @@ def test_value_that_the_graph_refuses_is_answered_with_its_words(served: Served)
 
 def test_half_precision_comes_out_as_its_bits(served: Served) -> None:
     """As in every TensorProto."""
-    answer = served.prediction.Predict(request(signature="half", x=X[0]), timeout=PATIENCE_S).outputs["half"]
+    answer = served.prediction.Predict(request(signature="half", x=X[0]), timeout=TIMEOUT_S).outputs["half"]
     assert answer.dtype == types_pb2.DT_HALF
     np.testing.assert_array_equal(np.array(answer.half_val, np.uint16).view(np.float16), X[0].astype(np.float16))
 
@@ -142,24 +142,24 @@ def test_shapes_are_left_to_the_graph(served: Served, x: Array) -> None:
     np.testing.assert_array_equal(served.predict(1, x=x), x / 2 + 1)
 
 
-def test_shape_that_the_graph_refuses_is_the_callers_fault(served: Served) -> None:
-    """INVALID_ARGUMENT in TensorFlow's words; the next call is answered."""
+def test_shape_that_the_graph_refuses_is_invalid_argument(served: Served) -> None:
+    """INVALID_ARGUMENT with TensorFlow's message; the next call succeeds."""
     code, text = refusal(served.prediction.Predict, request(signature="matrix", x=X[:, :2]))
     assert code == INVALID
     assert "In[0] mismatch In[1] shape" in text or "Matrix size-incompatible" in text
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
 
 
-def test_answers_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
+def test_outputs_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
     """--enable_serialization_as_tensor_content; strings have no such form."""
     store.put("m", 1)
     store.configure(store.entry("m"))
     served = serve(enable_serialization_as_tensor_content=True)
     served.await_state(1, "AVAILABLE")
-    answer = served.prediction.Predict(request(x=X), timeout=PATIENCE_S).outputs
+    answer = served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).outputs
     assert answer["y"].tensor_content == (X / 2 + 1).tobytes()
     text = np.array([b"1"], dtype=object)
-    assert served.client.predict("m", 1, "parse", {"text": text}, timeout_s=PATIENCE_S)["text"].tolist() == [b"<1>"]
+    assert served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)["text"].tolist() == [b"<1>"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_metadata_lists_the_signatures_of_the_file(served: Served) -> None:
     """An Any-packed SignatureDefMap, with what cannot be called too."""
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     message.model_spec.name = "m"
-    reply = served.prediction.GetModelMetadata(message, timeout=PATIENCE_S)
+    reply = served.prediction.GetModelMetadata(message, timeout=TIMEOUT_S)
     found = get_model_metadata_pb2.SignatureDefMap()
     assert reply.metadata["signature_def"].Unpack(found)
     assert {"serving_default", "slow", "count", "parse", "half", "matrix", "__saved_model_init_op"} == set(

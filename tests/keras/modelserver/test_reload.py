@@ -7,12 +7,12 @@ from google.protobuf import text_format
 
 from modelyard.models.tfserving.messages import model_management_pb2
 from tests.support.faults import events, garble
-from tests.support.modelserver import PATIENCE_S, Served, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import TIMEOUT_S, Served, Store, X, request, saved, serve, served, store
 
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
 
 
-def reload(served: Served, *entries: str, timeout_s: float = PATIENCE_S) -> None:
+def reload(served: Served, *entries: str, timeout_s: float = TIMEOUT_S) -> None:
     message = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(Store.text(*entries), message.config)
     served.models.HandleReloadConfigRequest(message, timeout=timeout_s)
@@ -43,12 +43,12 @@ def test_label_moves_only_to_an_available_version(served: Served) -> None:
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "Request to assign label to version 3 of model m" in caught.value.details()
     reload(served, served.store.entry("m", "all {}", {"old": 2}))
-    assert served.prediction.Predict(request(label="old", x=X), timeout=PATIENCE_S).model_spec.version.value == 2
+    assert served.prediction.Predict(request(label="old", x=X), timeout=TIMEOUT_S).model_spec.version.value == 2
 
 
 def test_reload_call_refuses_what_is_not_a_list_of_models(served: Served) -> None:
     """An empty message is not a wish to unload everything."""
     with pytest.raises(grpc.RpcError) as caught:
-        served.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=PATIENCE_S)
+        served.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=TIMEOUT_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert served.state(1) == "AVAILABLE"

@@ -37,7 +37,7 @@ def test_flags_have_tensorflow_servings_names_and_forms() -> None:
 def test_bad_flags_end_with_status_2_and_the_reason(
     flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The flag is named, and no trace is shown."""
+    """The flag is named, and no traceback is printed."""
     with pytest.raises(SystemExit) as ended:
         parse_flags(flags)
     assert ended.value.code == 2
@@ -104,7 +104,7 @@ def test_explicit_empty_list_is_a_valid_wish_for_no_models() -> None:
 
 
 def test_server_without_a_configuration_does_not_start(tmp_path: Path) -> None:
-    """The reason is given at start, not found out by the first caller."""
+    """The reason is given at start, not to the first client."""
     settings = parse_flags([f"--model_config_file={tmp_path / 'models.config'}", "--port=0"])
     with pytest.raises(InvalidConfig, match="cannot read model_config_file"):
         ModelServer(settings, on_failure=lambda: None).start()

@@ -16,7 +16,7 @@ from modelyard.services.modelserver.settings import Settings
 from tests.support.faults import Events, Traffic, events
 from tests.support.modelserver import (
     HELD_S,
-    PATIENCE_S,
+    TIMEOUT_S,
     Blocking,
     Serve,
     Served,
@@ -53,8 +53,8 @@ class HeldBack:
         return load
 
 
-def test_swaps_under_load_fail_and_falsify_no_answer(store: Store, serve: Serve) -> None:
-    """While versions come and go every request is answered, and by the version that it names."""
+def test_swaps_under_load_cause_no_failed_or_wrong_response(store: Store, serve: Serve) -> None:
+    """While versions come and go every request gets a response, from the version that it names."""
     for version in (1, 2, 3):
         store.put("m", version)
     store.configure(store.entry("m", "specific { versions: 1 }"))
@@ -80,7 +80,7 @@ def test_new_folder_is_served_and_the_old_version_unloaded_after_it(store: Store
     store.put("m", 2)
     served.await_state(2, "AVAILABLE")
     served.await_state(1, "END")
-    assert [entry.version for entry in served.client.status("m", timeout_s=PATIENCE_S)] == [1, 2]
+    assert [entry.version for entry in served.client.status("m", timeout_s=TIMEOUT_S)] == [1, 2]
     assert served.status(1).error_code == "OK"  # type: ignore[union-attr]  # its state was just seen
     np.testing.assert_array_equal(served.predict(2), X / 2 + 2)
 
@@ -93,7 +93,7 @@ def test_dropped_version_is_unloaded_only_after_its_calls_in_flight(store: Store
     served = serve(start_loader=model)
     served.await_state(1, "AVAILABLE")
     call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
-    assert model.running.wait(PATIENCE_S)
+    assert model.running.wait(TIMEOUT_S)
     store.put("m", 2)
     served.await_state(1, "UNLOADING")
     np.testing.assert_array_equal(served.predict(2), X / 2 + 2)
@@ -113,7 +113,7 @@ def test_wish_changed_during_a_load_is_followed_when_it_ends(store: Store, serve
     served.await_state(1, "AVAILABLE")
     with Traffic(served) as traffic:
         store.configure(store.entry("m", "specific { versions: 2 }"))
-        assert held.reached.wait(PATIENCE_S)
+        assert held.reached.wait(TIMEOUT_S)
         store.put("other", 1)
         store.configure(store.entry("m", "specific { versions: 1 }"), store.entry("other"))
         served.await_state(1, "START", "other")
@@ -136,10 +136,10 @@ def test_configuration_that_cannot_be_read_changes_nothing_and_is_logged_once(se
     """The old configuration stays in force until the file is good again."""
     bad = served.store.config.with_name("bad.config")
     bad.write_text("model_config_list {")
-    bad.replace(served.store.config)  # at once: a look between truncating and writing would be another refusal
+    bad.replace(served.store.config)  # at once: a poll between truncating and writing would be another refusal
     eventually(lambda: "config_rejected" in events.names, "refused")
     served.store.put("m", 3)
-    served.await_state(3, "AVAILABLE")  # polled on, after more looks at the bad file
+    served.await_state(3, "AVAILABLE")  # after more polls of the bad file
     assert events.names.count("config_rejected") == 1
     served.store.configure(served.store.entry("m", "specific { versions: 3 }"))
     served.await_state(1, "END")
@@ -152,7 +152,7 @@ def test_status_names_every_wanted_version_before_it_is_loaded(store: Store, ser
     held = HeldBack(2)
     store.configure(store.entry("m", "all {}"))
     served = serve(start_loader=held)
-    assert held.reached.wait(PATIENCE_S)
+    assert held.reached.wait(TIMEOUT_S)
     assert [served.state(version) for version in (1, 2, 3)] == ["START", "LOADING", "AVAILABLE"]
     assert served.health() == "NOT_SERVING"
     assert served.health("tensorflow.serving.PredictionService") == "NOT_SERVING"
@@ -165,9 +165,9 @@ def test_status_names_every_wanted_version_before_it_is_loaded(store: Store, ser
 def test_status_of_unknown_model_or_version_is_not_found(served: Served) -> None:
     """With TensorFlow Serving's words."""
     with pytest.raises(ModelyardError, match="Could not find any versions of model x"):
-        served.client.status("x", timeout_s=PATIENCE_S)
+        served.client.status("x", timeout_s=TIMEOUT_S)
     with pytest.raises(ModelyardError, match="Could not find version 9 of model m"):
-        served.client.status("m", timeout_s=PATIENCE_S, version=9)
+        served.client.status("m", timeout_s=TIMEOUT_S, version=9)
 
 
 def test_fifty_loads_and_unloads_leave_no_thread_and_no_model_behind(store: Store, serve: Serve) -> None:

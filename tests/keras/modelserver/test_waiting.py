@@ -9,7 +9,7 @@ from modelyard.services.modelserver.api.prediction_service import require_active
 from modelyard.services.modelserver.errors import Refused
 from tests.support.modelserver import (
     HELD_S,
-    PATIENCE_S,
+    TIMEOUT_S,
     Blocking,
     Serve,
     Served,
@@ -34,7 +34,7 @@ def blocked(store: Store, serve: Serve) -> Iterator[tuple[Served, Blocking, grpc
     served = serve(start_loader=model, grpc_max_threads=1)
     served.await_state(1, "AVAILABLE")
     call = served.prediction.Predict.future(request(x=X), timeout=HELD_S)
-    assert model.running.wait(PATIENCE_S)
+    assert model.running.wait(TIMEOUT_S)
     yield served, model, call
     model.go.set()
     call.result()
@@ -51,13 +51,13 @@ def test_no_run_starts_after_its_deadline_or_cancellation(blocked: tuple[Served,
             call.cancel()
         assert {call.code() for call in calls[:450]} == {grpc.StatusCode.CANCELLED}
         assert {call.code() for call in calls[450:]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    served.state(1)  # the connection keeps its order: what was said before this has reached the server
+    served.state(1)  # the connection keeps its order: what was sent before this has reached the server
     model.go.set()
-    predict(request(x=X), timeout=PATIENCE_S)  # on the same single thread, behind all of them
+    predict(request(x=X), timeout=TIMEOUT_S)  # on the same single thread, behind all of them
     assert model.runs == [1, 1]
 
 
-def test_status_and_health_answer_while_every_prediction_thread_is_busy(
+def test_status_and_health_respond_while_every_prediction_thread_is_busy(
     blocked: tuple[Served, Blocking, grpc.Future],
 ) -> None:
     """They have threads of their own."""
@@ -68,7 +68,7 @@ def test_status_and_health_answer_while_every_prediction_thread_is_busy(
 
 
 class Ending:
-    """As much of a call's context as tells whether its caller still waits."""
+    """As much of a call's context as shows whether its client still waits."""
 
     def __init__(self, remaining_s: float | None, *, active: bool) -> None:
         self._remaining_s = remaining_s
@@ -91,7 +91,7 @@ class Ending:
     ],
 )
 def test_call_that_ended_while_its_request_was_decoded_is_refused(context: Ending, code: grpc.StatusCode) -> None:
-    """The last look is right before the run; a caller that waits, with or without a deadline, passes it."""
+    """The last check is right before the run; a client that waits, with or without a deadline, passes it."""
     with pytest.raises(Refused) as caught:
         require_active_call(context)
     assert caught.value.code == code

@@ -39,7 +39,7 @@ def warmup_log(x: Array = X) -> bytes:
     return bytes(log.SerializeToString())
 
 
-def test_recorded_requests_are_replayed_before_the_version_answers(store: Store, serve: Serve) -> None:
+def test_recorded_requests_are_replayed_before_the_version_is_available(store: Store, serve: Serve) -> None:
     """A thousand records are allowed, and each is run."""
     store.put("m", 1, warmed_by([warmup_log()] * 1000))
     store.configure(store.entry("m"))
@@ -49,7 +49,7 @@ def test_recorded_requests_are_replayed_before_the_version_answers(store: Store,
 
 
 def test_warmup_can_be_switched_off(store: Store, serve: Serve) -> None:
-    """``--enable_model_warmup=false`` does not even look at the file."""
+    """``--enable_model_warmup=false`` does not even read the file."""
     store.put("m", 1, warmed_by([b"\xff"]))
     store.configure(store.entry("m"))
     serve(enable_model_warmup=False).await_state(1, "AVAILABLE")

@@ -61,7 +61,7 @@ def cut(work: Path, recipe: Recipe, epoch: int) -> None:
     ],
 )
 def test_a_run_cut_off_after_every_epoch_gives_the_weights_of_one_that_was_not(tmp_path: Path, recipe: Recipe) -> None:
-    """Bit for bit: optimiser, schedule, dropout, order of the batches, averages and the best so far are all kept."""
+    """Bit for bit: optimiser, schedule, dropout, order of the batches, averages and the best epoch are all restored."""
     whole, _ = run(tmp_path / "whole", recipe)
     for epoch in range(1, recipe.epochs):
         cut(tmp_path / "cut", recipe, epoch)

@@ -102,7 +102,7 @@ def test_the_decision_record_says_what_trained() -> None:
     assert (found.backend, found.device, found.jax) == ("tensorflow", "gpu:2", None)
 
 
-def test_jax_is_not_loaded_unless_asked_for() -> None:
+def test_jax_is_not_loaded_unless_selected() -> None:
     """TensorFlow would load it wherever it is installed."""
     imports = "import sys; from modelyard.models.backend import use_backend"
     code = f"{imports}; use_backend('tensorflow'); print('jaxlib' in sys.modules)"
@@ -139,7 +139,7 @@ class Steps:
 
 @pytest.fixture(scope="module")
 def on_jax(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
-    """All that is asked of one process on JAX: to start one takes longer than any step."""
+    """All that one process on JAX computes: to start one takes longer than any step."""
     return fit(Steps("jax", tmp_path_factory.mktemp("jax"), forks), "averaged", "averaged by two", "answers")
 
 
@@ -201,7 +201,7 @@ def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
 # --- JAX --------------------------------------------------------------------------------------------------------------
 
 
-def test_layers_of_our_own_answer_on_tensorflow_as_on_jax(on_jax: dict[str, Any]) -> None:
+def test_custom_layers_give_equal_outputs_on_tensorflow_and_jax(on_jax: dict[str, Any]) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
     folder = on_jax["folder"]
     spec = load_spec("sentiment_lstm")
@@ -218,7 +218,7 @@ def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
 
     `mnist_mlp` is trained on two devices above.
     """
-    manifest = published(tmp_path, model, "--set", "backend=jax")
+    manifest = publish(tmp_path, model, "--set", "backend=jax")
     assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
     assert manifest["environment"]["jax"]
     assert manifest["recipe"]["values"]["backend"] == "jax"
@@ -226,11 +226,11 @@ def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
 
 def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
     """`python -m pipeline` that was started for another backend starts itself anew."""
-    manifest = published(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
+    manifest = publish(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
     assert manifest["environment"]["backend"] == "tensorflow"
 
 
-def published(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
+def publish(root: Path, model: str, *options: str, **variables: str) -> dict[str, Any]:
     """The manifest of a version that ``python -m pipeline`` made."""
     places = {name: str(root / name) for name in ("store", "data", "work")}
     command = [

@@ -49,7 +49,7 @@ POINTS = Splits(train=points(0.1, 0.2), validation=points(0.3), test=points(0.4)
 
 
 def test_most_is_trained_on_and_the_newest_is_held_out(tmp_path: Path) -> None:
-    """The fingerprint is another one: what a version was trained on is told by it."""
+    """The fingerprint is another one: it tells what a version was trained on."""
     found = joined(POINTS, NEURON, [encode_numbers([n], 2 * n) for n in range(1, 11)], tmp_path)
     assert found.splits.train.x[:, 0].tolist() == pytest.approx([0.1, 0.2, *range(1, 9)])
     assert found.splits.train.y.tolist() == pytest.approx([0.1, 0.2, *range(2, 17, 2)])

@@ -12,12 +12,12 @@ from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
 from tests.support.waiting import wait_until
 
 FORKED = "tests.support.forked"
-SOON_S = 60.0
+WAIT_S = 60.0
 LARGE = 300 << 20
 """Bytes of a process that has imported TensorFlow, at least; and of one that has not, at most."""
 
 
-def ended(process: ForkedProcess) -> tuple[int, str, str]:
+def wait_for_end(process: ForkedProcess) -> tuple[int, str, str]:
     """Status, standard output, and the last line of standard error."""
     with process:
         process.stdin.close()
@@ -36,21 +36,21 @@ def ended(process: ForkedProcess) -> tuple[int, str, str]:
 )
 def test_a_fork_ends_as_a_new_process_would(forks: ForkServer, what: list[str], expected: tuple[int, str, str]) -> None:
     """Exit status, message, traceback."""
-    assert ended(forks.start(FORKED, *what)) == expected
+    assert wait_for_end(forks.start(FORKED, *what)) == expected
 
 
 def test_tensorflow_computes_in_a_fork_and_in_a_fork_of_a_fork(forks: ForkServer) -> None:
     """As often as anybody likes, on threads of its own."""
     for _ in range(10):
-        assert ended(forks.start(FORKED, "compute"))[:2] == (0, "4950\n")
-    assert ended(forks.start(FORKED, "nest"))[:2] == (0, "4950 in the same group: True\n4950\n")
+        assert wait_for_end(forks.start(FORKED, "compute"))[:2] == (0, "4950\n")
+    assert wait_for_end(forks.start(FORKED, "nest"))[:2] == (0, "4950 in the same group: True\n4950\n")
 
 
-def test_what_cannot_be_imported_is_said_by_the_fork(forks: ForkServer) -> None:
+def test_an_import_error_is_reported_by_the_fork(forks: ForkServer) -> None:
     """The server goes on."""
-    status, _, words = ended(forks.start("tests.support.none"))
+    status, _, words = wait_for_end(forks.start("tests.support.none"))
     assert (status, words) == (1, "ModuleNotFoundError: No module named 'tests.support.none'")
-    assert ended(forks.start(FORKED, "leave", "3"))[0] == 3
+    assert wait_for_end(forks.start(FORKED, "leave", "3"))[0] == 3
 
 
 def test_a_fork_reads_what_is_written_to_it(forks: ForkServer) -> None:
@@ -73,15 +73,15 @@ def test_forks_begin_with_keras_and_without_threads_or_gpus(monkeypatch: pytest.
             with forks.start(FORKED, "hang") as process:
                 assert process.stdout.readline() == b"hanging\n"
                 server = psutil.Process(psutil.Process(process.pid).ppid())
-                assert ended(forks.start(FORKED, "describe", own_group=own_group)) == (0, born, "")
+                assert wait_for_end(forks.start(FORKED, "describe", own_group=own_group)) == (0, born, "")
                 assert server.memory_info().rss > LARGE
                 process.kill()
-            wait_until(lambda server=server: server.memory_info().rss < LARGE, SOON_S, "its memory back")
+            wait_until(lambda server=server: server.memory_info().rss < LARGE, WAIT_S, "its memory back")
 
 
 def test_forks_do_not_share_their_random_numbers(forks: ForkServer) -> None:
     """Not even those of the legacy generator."""
-    found = {ended(forks.start(FORKED, "number"))[1] for _ in range(3)}
+    found = {wait_for_end(forks.start(FORKED, "number"))[1] for _ in range(3)}
     assert len(found) == 3
 
 
@@ -94,10 +94,10 @@ def test_forks_run_beside_each_other_and_can_be_ended(forks: ForkServer) -> None
             first.wait(0.01)
         assert first.pid
         os.killpg(first.pid, signal.SIGTERM)
-        assert first.wait(SOON_S) == -signal.SIGTERM
+        assert first.wait(WAIT_S) == -signal.SIGTERM
         assert second.returncode is None
         second.kill()
-        assert second.wait(SOON_S) == -signal.SIGKILL
+        assert second.wait(WAIT_S) == -signal.SIGKILL
 
 
 def test_without_its_server_a_fork_counts_as_killed() -> None:
@@ -107,7 +107,7 @@ def test_without_its_server_a_fork_counts_as_killed() -> None:
             assert process.stdout.readline() == b"hanging\n"
             fork = psutil.Process(process.pid)
             psutil.Process(fork.ppid()).kill()
-            assert process.wait(SOON_S) == -signal.SIGKILL
+            assert process.wait(WAIT_S) == -signal.SIGKILL
             fork.kill()
         with pytest.raises(OSError, match=r"Broken pipe|Connection reset"):
             forks.start(FORKED, "leave", "0")
@@ -118,6 +118,6 @@ def test_a_server_ends_with_whoever_started_it() -> None:
     code = "import sys; from modelyard.pipeline.forkserver import ForkServer; f = ForkServer(); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as owner:
         started = psutil.Process(owner.pid)
-        (server,) = wait_until(started.children, SOON_S, "the server")
+        (server,) = wait_until(started.children, WAIT_S, "the server")
         owner.kill()
-    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, SOON_S, "its end")
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, WAIT_S, "its end")

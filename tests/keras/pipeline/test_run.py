@@ -39,7 +39,7 @@ def neuron(root: Path, forks: ForkServer, report: Callable[[Progress], None] = I
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
-    """A version of ``neuron``, and what was said while it was made."""
+    """A version of ``neuron``, and the progress that was reported meanwhile."""
     root = tmp_path_factory.mktemp("run")
     said: list[Progress] = []
     outcome = neuron(root, forks, said.append)
@@ -80,13 +80,13 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     assert set(evaluation["latency_ms"]) == {"1", "32"}
 
 
-def test_every_stage_is_told_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
+def test_every_stage_is_reported_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
     """The events of a job."""
     stages = list(dict.fromkeys(progress.stage for progress in published[2]))
     assert [stage for stage in stages if stage != "data"] == ["train", "export", "evaluate", "gate", "publish"]
 
 
-def test_it_is_promoted_and_the_history_says_that_nobody_compared(
+def test_it_is_promoted_and_the_history_records_that_there_was_no_comparison(
     published: tuple[Path, Published, list[Progress]],
 ) -> None:
     """Without a model server there is no parity check, and that is written down."""
@@ -119,7 +119,7 @@ def test_a_worse_version_is_rejected_with_both_numbers(
 
 @pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
 def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: ForkServer) -> None:
-    """It ends where it reports or asks; no version, no temporary folder, nothing that answers.
+    """It ends where it reports or checks; no version, no temporary folder, nothing promoted.
 
     Its checkpoints are left to whoever ran it: only they know whether there is another attempt.
     """
@@ -155,9 +155,7 @@ def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
 
 
-def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_answer(
-    tmp_path: Path, forks: ForkServer
-) -> None:
+def test_a_published_version_stays_when_the_disk_fails_before_its_promotion(tmp_path: Path, forks: ForkServer) -> None:
     """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
     lock = tmp_path / "store" / ".pointers.lock"
 
@@ -181,7 +179,7 @@ def test_a_version_that_is_published_stays_so_when_the_disk_fails_before_it_may_
         (TrainingJob("neuron", "quick", {"epochs": "x"}, "auto", "stable", "t"), InvalidRecipe, "'epochs'"),
     ],
 )
-def test_a_job_that_makes_no_sense_fails_before_anything_is_done(
+def test_an_invalid_job_fails_before_anything_is_done(
     tmp_path: Path, job: TrainingJob, error: type[Exception], text: str, forks: ForkServer
 ) -> None:
     """The closest valid names are given, and no folder appears."""

@@ -89,7 +89,7 @@ def test_progress_tells_epochs_steps_and_what_is_left(tmp_path: Path) -> None:
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(last.metrics)
 
 
-def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Path) -> None:
+def test_the_last_step_of_an_epoch_is_reported_when_the_epoch_has_ended(tmp_path: Path) -> None:
     """Whoever acts on it finds validation metrics and a checkpoint, also where the only step is the first of all."""
     said: list[Progress] = []
     one_step = replace(
@@ -101,8 +101,8 @@ def test_the_last_step_of_an_epoch_is_told_when_the_epoch_has_ended(tmp_path: Pa
     assert epochs == [(1, True), (2, True)]
 
 
-def test_the_kept_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
-    """With a rate that ruins the model at once, an early epoch is kept, and its file is there."""
+def test_the_restored_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
+    """With a rate that ruins the model at once, an early epoch is restored, and its file is there."""
     trained = fit(tmp_path, replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant"))
     losses = [epoch["val_loss"] for epoch in trained.history]
     assert trained.best_epoch == 1 + losses.index(min(losses))
@@ -114,20 +114,20 @@ def test_keep_last_keeps_the_last_epoch(tmp_path: Path) -> None:
     assert fit(tmp_path, replace(RECIPE, keep="last")).best_epoch == 4
 
 
-def test_patience_ends_a_hopeless_run(tmp_path: Path) -> None:
+def test_early_stopping_ends_a_hopeless_run(tmp_path: Path) -> None:
     """No better validation loss for one epoch: stop."""
     recipe = replace(RECIPE, epochs=50, learning_rate=8.0, schedule="constant", patience=1)
     assert len(fit(tmp_path, recipe).history) < 50
 
 
 def test_old_checkpoints_go(tmp_path: Path) -> None:
-    """The newest two and the kept one stay."""
+    """The newest two and the best one stay."""
     trained = fit(tmp_path, replace(RECIPE, epochs=8))
     assert len(list(trained.weights.parent.iterdir())) <= 3
 
 
 def test_averaged_weights_are_another_model(tmp_path: Path) -> None:
-    """An exponential moving average is kept instead of the raw weights."""
+    """An exponential moving average is saved instead of the raw weights."""
     raw = hash_weights(fit(tmp_path / "raw").weights)
     assert hash_weights(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
 

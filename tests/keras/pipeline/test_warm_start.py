@@ -25,7 +25,7 @@ from modelyard.pipeline.run import run_job
 from modelyard.pipeline.stages.publish import hash_weights
 from modelyard.pipeline.stages.train import train
 from modelyard.pipeline.warm_start import STATE, WEIGHTS, StartVersion, find_start_version
-from tests.keras.models.test_sentiment_lstm import TINY, invented
+from tests.keras.models.test_sentiment_lstm import TINY, made_splits
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
@@ -101,8 +101,10 @@ def test_a_hidden_layer_begins_better_than_with_random_weights(tmp_path: Path) -
 def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) -> None:
     """Other reviews would give another one; all of the state but the length limit is kept."""
     recipe = replace(TINY, epochs=4, learning_rate=0.02, ngram_share=0.1, teacher_share=0.3, soft_labels=20)
-    cold = fit(REVIEWS, invented(), recipe, tmp_path / "cold")
-    more = replace(invented(), train=Split(np.append(invented().train.x, ["zebra zebra"] * 4), np.arange(204) % 2))
+    cold = fit(REVIEWS, made_splits(), recipe, tmp_path / "cold")
+    more = replace(
+        made_splits(), train=Split(np.append(made_splits().train.x, ["zebra zebra"] * 4), np.arange(204) % 2)
+    )
     warm = fit(REVIEWS, more, replace(recipe, max_tokens=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
     before, after = load_arrays(cold.state), load_arrays(warm.state)
     assert before.keys() == after.keys()
@@ -124,13 +126,13 @@ def test_without_a_stable_version_nothing_begins(tmp_path: Path, forks: ForkServ
 
 def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path) -> None:
     """With the array, and both shapes."""
-    cold = fit(REVIEWS, invented(), TINY, tmp_path / "cold")
+    cold = fit(REVIEWS, made_splits(), TINY, tmp_path / "cold")
     start = version_of(cold, tmp_path / "1")
     text = r"version 1 do not fit this recipe: .*: expected \(.*16.*\), received \(.*8.*\); use its values"
     with pytest.raises(InvalidRecipe, match=text):
-        fit(REVIEWS, invented(), replace(TINY, filters=16), tmp_path / "filters", start)
+        fit(REVIEWS, made_splits(), replace(TINY, filters=16), tmp_path / "filters", start)
     with pytest.raises(InvalidRecipe, match=r"'vector_size': expected 8, .* received 16"):
-        fit(REVIEWS, invented(), replace(TINY, vector_size=16), tmp_path / "vectors", start)
+        fit(REVIEWS, made_splits(), replace(TINY, vector_size=16), tmp_path / "vectors", start)
     assert not list(tmp_path.glob("*/checkpoints/epoch-*"))[1:], "only the first one was trained"
 
 
@@ -200,7 +202,7 @@ def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> Non
 def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_split(
     tmp_path: Path, forks: ForkServer
 ) -> None:
-    """No version, no export, nothing that looks at the test split."""
+    """No version, no export, nothing that reads the test split."""
     said: list[Progress] = []
     outcome = run_job(replace(JOB, overrides={"epochs": 2}, rollout="none"), locations(tmp_path), forks, said.append)
     assert isinstance(outcome, Measured)

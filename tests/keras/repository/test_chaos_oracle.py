@@ -25,21 +25,21 @@ def predictions(tmp_path: Path) -> Predictions:
     return Predictions(8080, tmp_path, random.Random(0))
 
 
-def answer(status: int, body: bytes = b"", head: bytes = b"http/1.1 200 ok\r\nx-model-version: 3") -> Answer:
+def answer_with(status: int, body: bytes = b"", head: bytes = b"http/1.1 200 ok\r\nx-model-version: 3") -> Answer:
     return Answer(4.0, status, head, body, due=1.0, done=2.0)
 
 
-def test_only_the_named_versions_own_answer_is_right(predictions: Predictions) -> None:
+def test_only_the_named_versions_own_output_is_right(predictions: Predictions) -> None:
     """Another value, or a version that is in no store, is wrong."""
-    predictions.judge(answer(200, b'{"predictions":[[7.000001]]}'))
-    predictions.judge(answer(200, b'{"predictions":[7.1]}'))
-    predictions.judge(answer(200, b'{"predictions":[7.0]}', head=b"http/1.1 200 ok\r\nx-model-version: 4"))
+    predictions.judge(answer_with(200, b'{"predictions":[[7.000001]]}'))
+    predictions.judge(answer_with(200, b'{"predictions":[7.1]}'))
+    predictions.judge(answer_with(200, b'{"predictions":[7.0]}', head=b"http/1.1 200 ok\r\nx-model-version: 4"))
     assert (len(predictions.right), dict(predictions.wrong)) == (1, {"version 3": 1, "version 4": 1})
 
 
-def test_refusals_deadlines_and_other_errors_are_told_apart(predictions: Predictions) -> None:
+def test_refusals_deadlines_and_other_errors_are_distinguished(predictions: Predictions) -> None:
     """503 is promised with Retry-After only."""
-    for each in (answer(503, head=AGAIN), answer(503), answer(504), answer(500)):
+    for each in (answer_with(503, head=AGAIN), answer_with(503), answer_with(504), answer_with(500)):
         predictions.judge(each)
     assert (predictions.refused, predictions.late, sum(predictions.other.values())) == (1, 1, 2)
     assert "other_answers" in BAD

@@ -33,14 +33,14 @@ def test_the_version_is_printed() -> None:
     assert modelyard("--version").stdout == named.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
 
 
-def test_an_unknown_model_is_answered_with_the_closest_one() -> None:
+def test_an_unknown_model_name_suggests_the_closest_one() -> None:
     """Before anything is started; exit status 2."""
     found = modelyard("up", "--model", "mnist_cn")
     assert found.returncode == 2
     assert "did you mean mnist_cnn" in found.stderr
 
 
-def test_without_a_gateway_the_way_out_is_said() -> None:
+def test_without_a_gateway_the_error_names_the_remedy() -> None:
     """One line, exit status 1."""
     found = modelyard("jobs", "--url", "http://127.0.0.1:9")
     assert found.returncode == 1
@@ -116,15 +116,15 @@ def service(name: str, code: str, ready: Path) -> Service:
 
 
 SERVE = "import pathlib, time, sys; pathlib.Path({!r}).write_text('x'); time.sleep(600)"
-SERVE_WHEN_TOLD = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
+SERVE_WHEN_RELEASED = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n" + SERVE
 
 
 def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
     """Its second life makes it ready again."""
     said: list[str] = []
-    flag, started = tmp_path / "ready", tmp_path / "told"
+    flag, started = tmp_path / "ready", tmp_path / "release"
     supervisor = Supervisor(tmp_path / "log", said.append)
-    running = service("toy", SERVE_WHEN_TOLD.format(str(started), str(flag)), flag)
+    running = service("toy", SERVE_WHEN_RELEASED.format(str(started), str(flag)), flag)
     try:
         started.touch()
         supervisor.start(running)
@@ -143,7 +143,7 @@ def test_a_service_that_dies_is_restarted(tmp_path: Path) -> None:
         supervisor.stop()
 
 
-def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
     """The end of its log is in the error."""
     supervisor = Supervisor(tmp_path / "log", lambda _: None)
     broken = service("toy", "import sys; sys.exit('no room at the inn')", tmp_path / "never")

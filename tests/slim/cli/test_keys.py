@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from modelyard.models.errors import UnknownName
-from modelyard.services import keys as values
-from modelyard.services.keys import Key, KeyRequest, Role, TooManyKeys
+from modelyard.services.keys import KEY_PATTERN, Key, KeyRequest, Role, TooManyKeys, hash_key, mask_keys
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
@@ -37,13 +36,13 @@ def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Key
     key, shown = create(keys)
     mark, prefix, secret = shown.split("_", 2)
     assert (mark, prefix, len(secret)) == ("myd", key.prefix, 43)
-    assert values.KEY_PATTERN.fullmatch(shown)
+    assert KEY_PATTERN.fullmatch(shown)
     assert len({create(keys, name)[1] for name in "abcdef"}) == 6
     engine = open_engine(ledger_url)
     with engine.connect() as connection:
         assert secret not in str(connection.execute(text("SELECT * FROM keys")).all())
     engine.dispose()
-    assert key.digest == values.hash_key(shown, SECRET) != values.hash_key(shown, SECRET[::-1])
+    assert key.digest == hash_key(shown, SECRET) != hash_key(shown, SECRET[::-1])
 
 
 def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> None:
@@ -98,7 +97,7 @@ def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> No
 
 
 def test_revoking_again_changes_nothing(keys: Keys) -> None:
-    """It stays when it was first; a prefix that nobody has is said so."""
+    """It stays when it was first; an unknown prefix is an error."""
     key, _ = create(keys)
     first = keys.revoke(key.prefix)
     assert first.state == "revoked"
@@ -116,7 +115,7 @@ def test_revoking_again_changes_nothing(keys: Keys) -> None:
     ids=str,
 )  # fmt: skip
 def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    """Names that look like the system's own, roles that there are not, an admin of some models."""
+    """Names like the system's own, roles that there are not, an admin of some models."""
     with pytest.raises(ValidationError):
         KeyRequest.model_validate({"name": "ann", "role": "viewer", **wrong})
 
@@ -132,7 +131,7 @@ def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 )
 def test_no_key_can_be_read_in_a_text(text: str, shown: str) -> None:
     """Nor what is left of one that was cut off."""
-    assert values.mask_keys(text) == shown
+    assert mask_keys(text) == shown
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -150,10 +149,10 @@ def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) 
     made = modelyard("keys", "create", "ann", "--role", "predictor", "--model", "neuron", "--days", "30", **said)
     assert made.returncode == 0, made.stderr
     text = made.stdout.removesuffix("\n")
-    assert values.KEY_PATTERN.fullmatch(text)
+    assert KEY_PATTERN.fullmatch(text)
     (key,) = keys.list_keys()
     assert (key.digest, key.name, key.role, key.models) == (
-        values.hash_key(text, SECRET),
+        hash_key(text, SECRET),
         "ann",
         "predictor",
         ("neuron",),

@@ -12,21 +12,21 @@ import pytest
 from modelyard.services.cli.client import Client, Refused, TryLater
 from modelyard.services.cli.commands.serve import wait_for_model, wait_until_loaded
 
-Said = tuple[int, object]
-LATE: Said = (504, {"error": "the model server did not answer in time"})
-AWAY: Said = (503, {"error": "the model server is not available; try again in a moment"})
+Response = tuple[int, object]
+TIMED_OUT: Response = (504, {"error": "the model server did not answer in time"})
+UNAVAILABLE: Response = (503, {"error": "the model server is not available; try again in a moment"})
 
 
-def version(state: str) -> Said:
+def version(state: str) -> Response:
     return 200, {"model_version_status": [{"version": "1", "state": state, "status": {"error_message": ""}}]}
 
 
 @contextmanager
-def gateway(*answers: Said) -> Iterator[Client]:
+def gateway(*answers: Response) -> Iterator[Client]:
     """One that says these, in turn; the last one for ever."""
     left = list(answers)
 
-    class Answer(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body = left.pop(0) if len(left) > 1 else left[0]
             content = json.dumps(body).encode()
@@ -38,22 +38,22 @@ def gateway(*answers: Said) -> Iterator[Client]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever).start()
         yield Client(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
 
-def test_a_model_server_that_does_not_say_in_time_is_asked_again() -> None:
+def test_a_status_request_that_times_out_is_retried() -> None:
     """Late, away and loading are no reason to give up."""
-    with gateway(LATE, AWAY, version("LOADING"), version("AVAILABLE")) as client:
+    with gateway(TIMED_OUT, UNAVAILABLE, version("LOADING"), version("AVAILABLE")) as client:
         ((entry,),) = wait_until_loaded(client, ["m"]).values()
     assert entry["state"] == "AVAILABLE"
 
 
-def test_one_that_never_says_ends_the_start_with_its_reason() -> None:
+def test_a_server_without_a_status_ends_the_start_with_its_reason() -> None:
     """When the time is up."""
-    with gateway(LATE) as client, pytest.raises(TryLater, match="did not answer in time"):
+    with gateway(TIMED_OUT) as client, pytest.raises(TryLater, match="did not answer in time"):
         wait_for_model(client, "m", deadline=time.monotonic())
 
 

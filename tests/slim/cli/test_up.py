@@ -10,8 +10,8 @@ def started(gpu_names: list[str]) -> dict[str, Service]:
     return {service.name: service for service in make_trainers(SETTINGS, gpu_names, ready=lambda: True)}
 
 
-def test_without_a_gpu_one_trainer_trains_as_many_jobs_as_it_was_told() -> None:
-    """It finds out itself that there is none: nothing but the settings of all is said to it."""
+def test_without_a_gpu_one_trainer_trains_as_many_jobs_as_configured() -> None:
+    """It finds out itself that there is none: it gets nothing but everyone's settings."""
     assert {name: service.environment for name, service in started([]).items()} == {"trainer": SETTINGS}
 
 

@@ -113,7 +113,7 @@ def test_each_view_has_its_own_request_id(method: str, path: str) -> None:
 
 
 def test_a_shared_call_names_all_its_requests() -> None:
-    """What goes wrong with a batch is said of each request in it."""
+    """What goes wrong with a batch is logged with each request in it."""
     seen = []
 
     async def call(_: Target, inputs: Inputs, __: Deadline) -> Outputs:

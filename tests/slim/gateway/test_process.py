@@ -57,32 +57,32 @@ def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.C
             process.stderr.close()
 
 
-def test_requests_in_flight_are_answered_after_sigterm(filled: Store, server: FakeModelServer) -> None:
-    """Readiness is false at once, also on a connection that is already open; the prediction is answered; exit 0."""
+def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeModelServer) -> None:
+    """Readiness is false at once, also on a connection that is already open; the prediction completes; exit 0."""
     answers: list[httpx.Response] = []
     with gateway(store=filled.root, serving=server.address, drain_wait_s=5) as (process, client):
         assert client.get("/readyz").status_code == 200
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
-        caller = threading.Thread(
+        thread = threading.Thread(
             target=lambda: answers.append(httpx.post(client.base_url.join(PREDICT), json=body, timeout=60))
         )
-        caller.start()
+        thread.start()
         assert server.entered.wait(30)
         process.send_signal(signal.SIGTERM)
         assert wait_until_not_ready(client) == {"ready": False, "reasons": ["shutting down"]}
         server.release.set()
-        caller.join()
+        thread.join()
         assert process.wait(60) == 0
     assert [answer.json() for answer in answers] == [{"predictions": [[2.5]]}]
 
 
 def wait_until_not_ready(client: httpx.Client) -> dict[str, Any]:
-    """Asks on one open connection, until it is told that the process is not ready."""
+    """Polls on one open connection, until the process is not ready."""
     while (answer := client.get("/readyz")).status_code == 200:
         pass
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_a_chunked_body_and_an_announced_one_are_limited(filled: Store, server: FakeModelServer) -> None:
@@ -101,7 +101,7 @@ def refusal(**settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(COMMAND, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_taken_port_is_said_in_one_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     """With the way out, at once, and a status that is not 0."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -113,7 +113,7 @@ def test_a_taken_port_is_said_in_one_line() -> None:
     )
 
 
-def test_a_port_that_is_taken_at_the_last_moment_is_said_too() -> None:
+def test_a_port_that_is_taken_at_the_last_moment_is_reported_too() -> None:
     """Whoever took it answers there, which is not to be mistaken for the gateway."""
 
     async def run() -> None:
@@ -177,8 +177,8 @@ def test_importing_the_gateway_has_no_effect(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["/v1/models/stranger:predict", "/v2/models/stranger/infer"])
-def test_a_silent_server_costs_whoever_asks_for_a_stranger_no_more_than_the_deadline(
+@pytest.mark.parametrize("path", ["/v1/models/foreign:predict", "/v2/models/foreign/infer"])
+def test_a_silent_server_delays_a_request_for_a_foreign_model_no_longer_than_the_deadline(
     filled: Store, server: FakeModelServer, path: str
 ) -> None:
     """Only the model server could know the model, and it says nothing."""

@@ -1,4 +1,4 @@
-"""Feedback: answers are kept where somebody asked for it, and joined to what is true."""
+"""Feedback: predictions are captured where a setting says so, and joined to their labels."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,14 +39,14 @@ def feedback(ledger: Ledger) -> Feedback:
     return ledger.feedback
 
 
-def written(app: Flask) -> None:
+def flush_captures(app: Flask) -> None:
     app.extensions["predictor"].capture.close()
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------------
+# --- what is captured -------------------------------------------------------------------------------------------------
 
 
-def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
+def test_an_image_is_captured_as_it_came_with_its_prediction(
     app: Flask, client: FlaskClient, feedback: Feedback
 ) -> None:
     """By the id of its request."""
@@ -54,7 +54,7 @@ def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
     answer = client.post(
         f"/v1/models/{DIGITS}:predict", data=picture, content_type="image/png", headers={"X-Request-Id": "one"}
     )
-    written(app)
+    flush_captures(app)
     kept = feedback.get_prediction("one")
     assert (kept.model, kept.version, kept.input, kept.dtype) == (DIGITS, 1, "image_bytes", "bytes")
     assert kept.content == picture
@@ -72,25 +72,25 @@ def test_an_image_is_kept_as_it_came_with_what_it_was_answered(
         (f"/v1/models/{HALF_PLUS}:predict", {"inputs": {"vectors": [[3.0], [5.0]]}}),
     ],
 )
-def test_rows_are_kept_one_by_one_in_both_protocols(
+def test_rows_are_captured_one_by_one_in_both_protocols(
     app: Flask, client: FlaskClient, feedback: Feedback, path: str, body: Any
 ) -> None:
     """With their numbers."""
     answer = client.post(path, json=body)
-    written(app)
+    flush_captures(app)
     kept = [feedback.get_prediction(answer.headers["X-Request-Id"], row) for row in (0, 1)]
     assert [float(np.frombuffer(each.content, each.dtype).reshape(each.shape)[0]) for each in kept] == [3, 5]
     assert [each.predicted for each in kept] == [3 / 2 + 2, 5 / 2 + 2]
 
 
-def test_nothing_is_kept_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
-    """It has to be asked for, by model."""
+def test_nothing_is_captured_of_other_models_or_of_a_refused_request(app: Flask, client: FlaskClient) -> None:
+    """It has to be switched on, by model."""
     review = client.post(f"/v1/models/{REVIEWS}:predict", data="good", content_type="text/plain")
     wrong = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": ["x"]})
-    written(app)
+    flush_captures(app)
     for answer in (review, wrong):
-        told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
-        assert told.status_code == 404, told.json
+        response = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": 1})
+        assert response.status_code == 404, response.json
 
 
 def test_a_rate_of_nothing_keeps_nothing(
@@ -113,14 +113,14 @@ def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> CapturedP
     )
 
 
-def test_old_answers_and_those_beyond_a_size_are_let_go(feedback: Feedback) -> None:
+def test_old_captured_predictions_and_those_beyond_a_size_are_deleted(feedback: Feedback) -> None:
     """The oldest first."""
     feedback.capture([answer_of(0, at=NOW - timedelta(days=9)), *(answer_of(number) for number in range(1, 11))])
     feedback.prune(NOW - timedelta(days=7), max_bytes=5 * 4)
-    assert [number for number in range(11) if known(feedback, number)] == [6, 7, 8, 9, 10]
+    assert [number for number in range(11) if is_captured(feedback, number)] == [6, 7, 8, 9, 10]
 
 
-def known(feedback: Feedback, number: int) -> bool:
+def is_captured(feedback: Feedback, number: int) -> bool:
     try:
         feedback.get_prediction(f"id-{number}")
     except UnknownPrediction:
@@ -128,7 +128,7 @@ def known(feedback: Feedback, number: int) -> bool:
     return True
 
 
-def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> None:
+def test_an_id_stands_for_the_first_prediction_that_had_it(feedback: Feedback) -> None:
     """Callers choose ids, and may choose one twice."""
     feedback.capture([answer_of(1)])
     feedback.capture([replace(answer_of(2), request_id="id-1")])
@@ -139,23 +139,25 @@ def test_an_id_stands_for_the_first_answer_that_bore_it(feedback: Feedback) -> N
 
 
 @pytest.mark.parametrize(("label", "right"), [("light", True), (1, True), ("dark", False), (0, False)])
-def test_a_label_says_whether_the_answer_was_right(
+def test_a_label_tells_whether_the_prediction_was_right(
     app: Flask, client: FlaskClient, feedback: Feedback, label: object, right: bool
 ) -> None:
     """By name or by number; a picture in PNG is light to the fake model."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png")
-    written(app)
-    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
-    assert (told.status_code, told.json) == (201, {"model": DIGITS, "version": 1, "right": right})
+    flush_captures(app)
+    response = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
+    assert (response.status_code, response.json) == (201, {"model": DIGITS, "version": 1, "right": right})
     assert feedback.count_mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
 
 
 def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, feedback: Feedback) -> None:
-    """It is kept for training."""
+    """It is stored for training."""
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0], [5.0]]})
-    written(app)
-    told = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25})
-    assert told.json == {"model": HALF_PLUS, "version": 2, "right": None}
+    flush_captures(app)
+    response = client.post(
+        "/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25}
+    )
+    assert response.json == {"model": HALF_PLUS, "version": 2, "right": None}
     assert feedback.count_mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
     (example,) = feedback.list_examples(HALF_PLUS, 10)
     assert (example.truth, example.client) == (4.25, "127.0.0.1")
@@ -180,27 +182,27 @@ def test_feedback_that_cannot_be_is_refused(
 ) -> None:
     """With the field, and what it may be."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
-    told = client.post("/api/feedback", json={"request_id": "one", **said})
-    assert (told.status_code, text in told.json["error"]) == (status, True), told.json
+    flush_captures(app)
+    response = client.post("/api/feedback", json={"request_id": "one", **said})
+    assert (response.status_code, text in response.json["error"]) == (status, True), response.json
 
 
 ID = {"X-Request-Id": "one"}
 
 
-def test_an_answer_has_feedback_once(app: Flask, client: FlaskClient) -> None:
+def test_a_prediction_has_feedback_once(app: Flask, client: FlaskClient) -> None:
     """Whoever comes second is 409."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
+    flush_captures(app)
     first, second = (client.post("/api/feedback", json={"request_id": "one", "label": n}) for n in (0, 1))
     assert (first.status_code, second.status_code) == (201, 409)
     assert "has feedback already" in second.json["error"]
 
 
-def test_which_data_made_an_answer_can_be_asked(app: Flask, client: FlaskClient) -> None:
+def test_the_data_behind_a_prediction_can_be_looked_up(app: Flask, client: FlaskClient) -> None:
     """By the id of its request."""
     client.post(f"/v1/models/{DIGITS}:predict", data=encoded("PNG"), content_type="image/png", headers=ID)
-    written(app)
+    flush_captures(app)
     made = client.get("/api/answers/one").json
     assert (made["model"], made["version"], made["predicted"], made["data"]["fingerprint"]) == (
         DIGITS,
@@ -214,7 +216,7 @@ def test_which_data_made_an_answer_can_be_asked(app: Flask, client: FlaskClient)
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
+def test_examples_have_the_newest_label_of_each_input(feedback: Feedback) -> None:
     """Oldest first, up to a number."""
     for number in range(5):
         again = replace(answer_of(number), content=np.float32(number % 4).tobytes())
@@ -230,7 +232,7 @@ def test_examples_are_the_newest_word_on_each_input(feedback: Feedback) -> None:
 
 
 def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
-    """The first that they said are kept."""
+    """The first labels that they sent are stored."""
     for number in range(10):
         feedback.capture([answer_of(number)])
         feedback.record_truth(

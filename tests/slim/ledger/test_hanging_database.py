@@ -16,7 +16,7 @@ from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.postgresql import Connection, extended_timeouts
 from tests.support.postgres import Postgres
 
-HANGS = "no answer within 0.5 s"
+TIMEOUT_TEXT = "no answer within 0.5 s"
 SLOW = text("SELECT pg_sleep(1)")
 ONE = text("SELECT 1")
 
@@ -27,8 +27,8 @@ def database(postgres_server: Postgres, migrated: str) -> Iterator[Database]:
         yield found
 
 
-def hurried(transaction: Transaction) -> Connection:
-    """Its connection, which from now on does not wait as long as others do."""
+def shorten_timeout(transaction: Transaction) -> Connection:
+    """Its connection, from now on with a shorter timeout."""
     found = transaction.connection.driver_connection
     assert isinstance(found, Connection)
     found.response_timeout_s = 0.5
@@ -49,12 +49,12 @@ def standing_still(connection: Connection) -> Iterator[None]:
 def test_a_server_that_hangs_in_a_transaction_is_one_clear_error(database: Database) -> None:
     """In time; the next transaction goes over another connection."""
 
-    def ask_while_it_hangs() -> None:
-        with database.session() as session, standing_still(hurried(session.connection())):
+    def select_while_it_hangs() -> None:
+        with database.session() as session, standing_still(shorten_timeout(session.connection())):
             session.scalar(ONE)
 
-    with pytest.raises(StorageFailed, match=f"^ledger: {HANGS}$"):
-        ask_while_it_hangs()
+    with pytest.raises(StorageFailed, match=f"^ledger: {TIMEOUT_TEXT}$"):
+        select_while_it_hangs()
     with database.session() as session:
         assert session.scalar(ONE) == 1
 
@@ -62,7 +62,7 @@ def test_a_server_that_hangs_in_a_transaction_is_one_clear_error(database: Datab
 def test_a_connection_that_hung_while_nobody_used_it_is_replaced(database: Database) -> None:
     """Who comes next notices nothing but the time."""
     with database.session() as session:
-        hung = hurried(session.connection())
+        hung = shorten_timeout(session.connection())
     with standing_still(hung), database.session() as session:
         assert session.scalar(ONE) == 1
     assert hung.closed
@@ -72,9 +72,9 @@ def test_who_migrates_may_take_longer(postgres_server: Postgres) -> None:
     """A statement lasts as long as it lasts; afterwards the limit is as before."""
     engine = open_engine(postgres_server.new_database())
     with engine.connect() as connection:
-        hurried(connection)
+        shorten_timeout(connection)
         with connection.begin(), extended_timeouts(connection, 120):
             connection.execute(SLOW)
-        with pytest.raises(OperationalError, match=HANGS), connection.begin():
+        with pytest.raises(OperationalError, match=TIMEOUT_TEXT), connection.begin():
             connection.execute(SLOW)
     engine.dispose()

@@ -30,7 +30,7 @@ def accept(ledger: Ledger, model: str = "mnist_cnn") -> Job:
 
 
 def test_an_accepted_job_is_queued_and_can_be_read_back(ledger: Ledger) -> None:
-    """All that was asked is kept."""
+    """All of the request is stored."""
     job = accept(ledger)
     assert ledger.jobs.get(job.id) == job
     assert (job.state, job.overrides, job.attempts) == (State.QUEUED, {"epochs": 2}, 0)
@@ -119,7 +119,7 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
     assert "old" not in [event.body.get("stage") for event in ledger.jobs.list_events(job.id)]
 
 
-def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> None:
+def test_a_stopping_worker_requeues_its_jobs_and_no_others(ledger: Ledger) -> None:
     """Queued again, free at once, and the attempt is counted."""
     mine, other = claim(ledger, accept(ledger)), claim(ledger, accept(ledger), "host-2")
     assert [job.id for job in ledger.jobs.release(WORKER)] == [mine.id]
@@ -128,8 +128,8 @@ def test_a_stopping_worker_gives_back_its_jobs_and_no_others(ledger: Ledger) -> 
     assert claim(ledger, mine).attempts == 2
 
 
-def test_a_holder_hands_its_job_back_and_says_why(ledger: Ledger) -> None:
-    """The reason is in the job's story; nobody else can, and not twice."""
+def test_a_holder_requeues_its_job_with_a_reason(ledger: Ledger) -> None:
+    """The reason is in the job's events; nobody else can, and not twice."""
     job = claim(ledger, accept(ledger))
     assert ledger.jobs.requeue(job, "out of memory", lost=True)
     assert not ledger.jobs.requeue(job, "again", lost=True)
@@ -168,7 +168,7 @@ def test_a_job_that_keeps_losing_its_worker_fails_with_the_reason(ledger: Ledger
     job = accept(ledger)
     claim(ledger, job, lease_s=-1)
     ledger.jobs.requeue(claim(ledger, job), "killed", lost=True)
-    for _ in range(5):  # its worker was told to stop: nothing is wrong with the job
+    for _ in range(5):  # its worker was stopped: nothing is wrong with the job
         ledger.jobs.requeue(claim(ledger, job), "its worker stopped", lost=False)
     claim(ledger, job, lease_s=-1)
     assert ledger.jobs.claim(job.id, WORKER) is None
@@ -227,7 +227,7 @@ def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
 
 
 def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
-    """Success without having asked is no move; who holds the job gets the permission, and may lose its worker after."""
+    """Success without the permission is no transition; the holder gets it, and may lose its worker after."""
     job = claim(ledger, accept(ledger), lease_s=-1)
     assert not ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.begin_publishing(job)
@@ -283,19 +283,25 @@ def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
         assert ledger.jobs.get(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
 
 
-def test_progress_is_kept_and_milestones_become_events(ledger: Ledger) -> None:
-    """The latest progress is always readable; the story has states and milestones in order."""
+def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None:
+    """The latest progress is always readable; the events are states and milestones in order."""
     job = claim(ledger, accept(ledger))
     ledger.jobs.record_progress(job, {"stage": "train", "step": 1}, milestone=False)
     ledger.jobs.record_progress(job, {"stage": "train", "step": 2}, milestone=True)
     ledger.jobs.begin_publishing(job)
     ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.get(job.id).progress == {"stage": "train", "step": 2}
-    story = [
+    recorded = [
         (event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.list_events(job.id)
     ]
-    ways = [("state", "queued"), ("state", "running"), ("progress", 2), ("state", "publishing"), ("state", "succeeded")]
-    assert story == ways
+    expected = [
+        ("state", "queued"),
+        ("state", "running"),
+        ("progress", 2),
+        ("state", "publishing"),
+        ("state", "succeeded"),
+    ]
+    assert recorded == expected
     assert ledger.jobs.list_events(job.id, after=ledger.jobs.list_events(job.id)[-1].id) == ()
 
 
@@ -324,7 +330,7 @@ def test_pages_of_a_list_hold_every_job_once(ledger: Ledger) -> None:
 
 
 def test_an_unknown_job_is_named(ledger: Ledger) -> None:
-    """With the id that was asked for."""
+    """With the id of the request."""
     with pytest.raises(UnknownName, match="job-none"):
         ledger.jobs.get("job-none")
 

@@ -56,7 +56,7 @@ def ledger_at(file: Path) -> Ledger:
 
 
 def test_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> None:
-    """Column by column, on both databases; and the newest of them is the one that the code asks for."""
+    """Column by column, on both databases; and the newest of them is the one that the code needs."""
     migrate(empty_url)
     with open_engine(empty_url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
@@ -64,7 +64,7 @@ def test_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> None:
 
 
 def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -> None:
-    """What is new in them is as if nobody had asked for anything; they can be run."""
+    """Their new columns have the defaults; they can be run."""
     with sqlite3.connect(file) as connection:
         connection.executescript(BEFORE_MIGRATIONS)
     connection.close()
@@ -80,7 +80,7 @@ def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -
 
 def test_of_many_who_migrate_at_once_one_does(empty_url: str) -> None:
     """As when gateway and trainers start together."""
-    failures = at_once(*4 * [lambda: migrate(empty_url)])
+    failures = run_at_once(*4 * [lambda: migrate(empty_url)])
     assert failures == []
     with closing(Ledger(empty_url)) as ledger:
         assert ledger.jobs.find() == ()
@@ -90,7 +90,7 @@ def test_of_many_who_open_a_new_file_at_once_none_is_refused(tmp_path: Path) -> 
     """SQLite does not wait by itself while two set the journal mode of one file: one in five of these files has it."""
     for number in range(20):
         engines = [open_engine(f"sqlite:///{tmp_path}/{number}.db") for _ in range(8)]
-        assert at_once(*[partial(write, engine) for engine in engines]) == []
+        assert run_at_once(*[partial(write, engine) for engine in engines]) == []
 
 
 def write(engine: Engine) -> None:
@@ -165,16 +165,16 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
     since, won = datetime.now(UTC), []
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.observations
-        assert at_once(*4 * [lambda: won.append(found.save_analysis("m", since, 0, {"by": "one of us"}))]) == []
+        assert run_at_once(*4 * [lambda: won.append(found.save_analysis("m", since, 0, {"by": "one of us"}))]) == []
         assert sorted(won) == [False, False, False, True]
         assert found.read_analysis("m", since) == (1, {"by": "one of us"})
 
 
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
-    """Both callers are told that it is set."""
+    """Both calls succeed."""
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.triggers
-        assert at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []
+        assert run_at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []
         (kept,) = found.list_triggers("m")
         assert kept.revision == 4
 
@@ -184,7 +184,7 @@ def migrate(url: str) -> None:
         ledger.migrate()
 
 
-def at_once(*actions: Callable[[], object]) -> list[Exception]:
+def run_at_once(*actions: Callable[[], object]) -> list[Exception]:
     """Each in a thread of its own; what was raised."""
     failures: list[Exception] = []
     barrier = threading.Barrier(len(actions))

@@ -44,7 +44,7 @@ def test_the_fastest_batch_within_the_target_is_taken(target_ms: float, batch: i
     assert choose_max_batch(CURVE, target_ms) == batch
 
 
-def test_a_plan_is_kept_by_version_and_replaced(tmp_path: Path) -> None:
+def test_a_plan_is_stored_by_version_and_replaced(tmp_path: Path) -> None:
     """Others stay."""
     store = Store(tmp_path)
     (tmp_path / "m").mkdir()
@@ -62,7 +62,7 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
 
 
 def test_the_gateway_keeps_to_a_plan(client: FlaskClient, filled: Store, server: FakeModelServer) -> None:
-    """Sixteen callers at once, batches of two at most."""
+    """Sixteen clients at once, batches of two at most."""
     write_plan(filled, HALF_PLUS, plan(2, 2))
 
     def ask(value: float) -> object:

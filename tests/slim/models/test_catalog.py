@@ -43,7 +43,7 @@ def test_the_zoo_is_listed_without_being_imported() -> None:
     assert {"mnist_cnn", "mnist_mlp", "neuron", "sentiment_lstm"} <= set(list_models())
 
 
-def test_unknown_names_are_answered_with_the_closest() -> None:
+def test_unknown_names_suggest_the_closest() -> None:
     """Model, recipe and key; with nothing close, with all that is valid."""
     with pytest.raises(UnknownName, match="unknown model 'mnist_cn'; did you mean mnist_cnn"):
         KNOWN.find("mnist_cn")
@@ -55,7 +55,7 @@ def test_unknown_names_are_answered_with_the_closest() -> None:
 
 
 @pytest.mark.parametrize("value", [3, "3", 1, 1000])
-def test_a_value_in_range_is_let_in(value: object) -> None:
+def test_a_value_in_range_is_accepted(value: object) -> None:
     """As a number, or as the text of a command line."""
     KNOWN.find("mnist_cnn").check_recipe("quick", {"epochs": value, "devices": "2", "keep": "last", "name": "12"})
 
@@ -76,7 +76,7 @@ def test_a_value_in_range_is_let_in(value: object) -> None:
         ({"epoch": 3}, "unknown recipe key 'epoch'; did you mean epochs?"),
     ],
 )
-def test_a_value_out_of_range_is_answered_with_what_is_allowed(overrides: dict[str, object], text: str) -> None:
+def test_a_value_out_of_range_names_the_allowed_range(overrides: dict[str, object], text: str) -> None:
     """At submission, not hours later in a worker."""
     with pytest.raises(InvalidRecipe, match=re.escape(text)):
         KNOWN.find("mnist_cnn").check_recipe("quick", overrides)

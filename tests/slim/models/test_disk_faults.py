@@ -1,4 +1,4 @@
-"""What is a disk's fault is said to be; a ledger that is busy costs a line and not a job."""
+"""A fault of the disk is reported as one; a ledger that is busy costs a log line and not a job."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ TENSORFLOW = "Traceback ...\nResourceExhaustedError: /store/v.tempstate; No spac
 
 @pytest.mark.parametrize("code", STORAGE_ERRNOS)
 def test_a_fault_of_the_disk_is_named_with_the_file_and_without_its_folder(code: int) -> None:
-    """Of each kind that the operating system tells apart."""
+    """Of each kind that the operating system has an error for."""
     with pytest.raises(StorageFailed, match=f"^storage: weights.h5: {os.strerror(code)}$"), translate_storage_errors():
         raise OSError(code, os.strerror(code), "/some/folder/weights.h5")
 
@@ -31,7 +31,7 @@ def test_other_errors_pass(error: OSError) -> None:
 
 
 def test_a_process_whose_disk_was_full_is_understood() -> None:
-    """TensorFlow's words stand in the middle of what was said last; anything else is told by its last line."""
+    """TensorFlow's message is in the middle of the last output; any other reason is the last line."""
     full, other = (
         make_stage_error("export", TENSORFLOW),
         make_stage_error("export", "Traceback ...\nValueError: no such layer"),

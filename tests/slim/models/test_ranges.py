@@ -25,7 +25,7 @@ def test_a_seed_draws_the_same_values_and_more_trials_add_to_them() -> None:
 
 
 def test_what_is_drawn_lies_in_its_range() -> None:
-    """Whole numbers where they are asked for; four digits, which a person can read."""
+    """Whole numbers where they are required; four digits, which a person can read."""
     for values in sample_values(RANGES, 300, seed=0):
         assert 1e-4 <= values["rate"] <= 1e-1
         assert 0 <= values["dropout"] <= 0.5

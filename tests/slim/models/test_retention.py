@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @pytest.fixture
 def full(filled: Store) -> Store:
-    """Ten versions: 7 is stable, 4 kept for a rollback, 2 a canary, 5 a shadow, 3 labelled."""
+    """Ten versions: 7 is stable, 4 the one for a rollback, 2 a canary, 5 a shadow, 3 labelled."""
     for _ in range(8):
         publish(filled, HALF_PLUS, stable=False)
     changes = (
@@ -67,7 +67,7 @@ def test_a_version_with_a_role_and_the_newest_cannot_be_removed(full: Store, ver
     assert version in full.versions(HALF_PLUS)
 
 
-def test_the_command_says_what_would_go_and_lets_it_go(full: Store) -> None:
+def test_the_command_prints_what_it_would_delete_and_deletes_it(full: Store) -> None:
     """A dry run changes nothing; what a removal left that was cut short goes, too."""
     home = ["--home", str(full.root.parent), "--keep", "3"]
     (full.folder(HALF_PLUS) / f"{retention.TRASH}99").mkdir()

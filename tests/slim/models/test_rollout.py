@@ -48,7 +48,7 @@ def test_promotion_keeps_the_previous_stable_loaded() -> None:
     assert (found.stable, found.keep, found.loaded) == (3, (2,), (2, 3))
 
 
-def test_a_preloaded_version_does_not_answer_and_can_be_dropped() -> None:
+def test_a_preloaded_version_is_not_stable_and_can_be_dropped() -> None:
     """Preloading changes what is loaded, never which version is stable."""
     serving = Rollout().promote(1, by="t", reason="r")
     waiting = serving.preload(2)
@@ -75,7 +75,7 @@ def test_a_rollback_goes_back_at_once_and_never_forth() -> None:
 
 
 def test_a_rollback_leaves_a_version_that_is_being_loaded_alone() -> None:
-    """It goes to what answered before, not to what is about to; and that can be promoted as if nothing had been."""
+    """It goes to the previous stable version, not to the preloaded one, which can still be promoted."""
     back = promoted(1, 2).preload(3).rollback(by="t", reason="r")
     assert (back.stable, back.loaded) == (1, (1, 2, 3))
     forth = back.promote(3, by="t", reason="r")
@@ -100,7 +100,7 @@ def test_with_nothing_before_it_there_is_nothing_to_roll_back_to(versions: tuple
 
 
 def test_promoting_the_stable_version_again_keeps_it() -> None:
-    """No version is both stable and kept as its own predecessor."""
+    """No version is both stable and its own predecessor."""
     found = Rollout().promote(1, by="t", reason="r").promote(1, by="t", reason="again")
     assert (found.stable, found.keep) == (1, ())
 
@@ -211,7 +211,7 @@ def test_the_journal_has_every_change(store: Store) -> None:
     assert len(path.read_bytes().splitlines()) == len(every) + 1
 
 
-def test_a_rollout_without_a_journal_tells_its_own_history(store: Store) -> None:
+def test_a_rollout_without_a_journal_has_its_own_history(store: Store) -> None:
     """It was made by an earlier release."""
     change_rollout(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
     (store.folder(MODEL) / HISTORY_FILE).unlink()
@@ -221,7 +221,7 @@ def test_a_rollout_without_a_journal_tells_its_own_history(store: Store) -> None
 
 
 def test_history_is_bounded() -> None:
-    """The newest changes are kept."""
+    """The newest changes stay."""
     found = Rollout()
     for version in range(1, MAX_HISTORY + 10):
         found = found.promote(version, by="t", reason="r")

@@ -1,4 +1,4 @@
-"""Data: a file already there, else a download that can go on where it stopped, else the sample, said plainly."""
+"""Data: a file already there, else a download that can go on where it stopped, else the sample, with a message."""
 
 import http.server
 import threading
@@ -22,7 +22,7 @@ class Origin(http.server.ThreadingHTTPServer):
     """Serves ``CONTENT`` with ranges; the first ``cut`` answers stop in the middle."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.cut = 0
         self.ranges = True
         self.starts: list[int] = []
@@ -32,7 +32,7 @@ class Origin(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/file.bin"
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     server: Origin
 
     def do_GET(self) -> None:
@@ -66,7 +66,7 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.fixture
-def said() -> list[Progress]:
+def reports() -> list[Progress]:
     return []
 
 
@@ -92,69 +92,69 @@ def dataset(*urls: str) -> Dataset:
     )
 
 
-def test_a_missing_file_is_fetched_and_read(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
+def test_a_missing_file_is_fetched_and_read(origin: Origin, tmp_path: Path, reports: list[Progress]) -> None:
     """The download reports megabytes and leaves no partial file."""
-    loaded = load_dataset(dataset(origin.url), "require-real", tmp_path / "data", said.append)
+    loaded = load_dataset(dataset(origin.url), "require-real", tmp_path / "data", reports.append)
     assert (loaded.name, loaded.source) == ("bytes", "real")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["file.bin"]
-    assert any("2.6 of 2.6 MB" in progress.message for progress in said)
+    assert any("2.6 of 2.6 MB" in progress.message for progress in reports)
 
 
-def test_a_file_that_is_there_is_used_without_a_network(tmp_path: Path, said: list[Progress]) -> None:
-    """Nothing is asked for."""
+def test_a_file_that_is_there_is_used_without_a_network(tmp_path: Path, reports: list[Progress]) -> None:
+    """Nothing is requested."""
     (tmp_path / "file.bin").write_bytes(CONTENT)
-    assert load_dataset(dataset(NOWHERE), "require-real", tmp_path, said.append).source == "real"
+    assert load_dataset(dataset(NOWHERE), "require-real", tmp_path, reports.append).source == "real"
 
 
-def test_a_broken_download_goes_on_where_it_stopped(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
-    """The second source is asked for the rest only, and the content is whole."""
+def test_a_broken_download_goes_on_where_it_stopped(origin: Origin, tmp_path: Path, reports: list[Progress]) -> None:
+    """Only the rest is requested from the second source, and the content is whole."""
     origin.cut = 1
-    load_dataset(dataset(origin.url, origin.url), "require-real", tmp_path, said.append)
+    load_dataset(dataset(origin.url, origin.url), "require-real", tmp_path, reports.append)
     assert origin.starts == [0, 1_000_000]
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_a_source_without_ranges_starts_again(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
+def test_a_source_without_ranges_starts_again(origin: Origin, tmp_path: Path, reports: list[Progress]) -> None:
     """A server that ignores Range sends the whole file; nothing is appended to the old part."""
     (tmp_path / "file.bin.part").write_bytes(b"old")
     origin.ranges = False
-    load_dataset(dataset(origin.url), "require-real", tmp_path, said.append)
+    load_dataset(dataset(origin.url), "require-real", tmp_path, reports.append)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_without_a_source_the_sample_is_taken_and_said(tmp_path: Path, said: list[Progress]) -> None:
+def test_without_a_source_the_sample_is_used_and_reported(tmp_path: Path, reports: list[Progress]) -> None:
     """The report names what is missing, why, and what is used instead."""
-    loaded = load_dataset(dataset(NOWHERE), "auto", tmp_path, said.append)
+    loaded = load_dataset(dataset(NOWHERE), "auto", tmp_path, reports.append)
     assert (loaded.name, loaded.source) == ("few bytes", "sample")
-    assert "file.bin is not in" in said[-1].message
-    assert "using the shipped sample 'few bytes'" in said[-1].message
+    assert "file.bin is not in" in reports[-1].message
+    assert "using the shipped sample 'few bytes'" in reports[-1].message
 
 
-def test_require_real_refuses_the_sample(tmp_path: Path, said: list[Progress]) -> None:
+def test_require_real_refuses_the_sample(tmp_path: Path, reports: list[Progress]) -> None:
     """The error names the file, the folder and every source's reason."""
     with pytest.raises(DataUnavailable, match=r"file\.bin is not in .* cannot be fetched \(127\.0\.0\.1"):
-        load_dataset(dataset(NOWHERE), "require-real", tmp_path, said.append)
+        load_dataset(dataset(NOWHERE), "require-real", tmp_path, reports.append)
 
 
-def test_the_sample_can_be_asked_for(origin: Origin, tmp_path: Path, said: list[Progress]) -> None:
+def test_the_sample_can_be_requested(origin: Origin, tmp_path: Path, reports: list[Progress]) -> None:
     """Nothing is fetched then."""
-    assert load_dataset(dataset(origin.url), "sample", tmp_path, said.append).source == "sample"
+    assert load_dataset(dataset(origin.url), "sample", tmp_path, reports.append).source == "sample"
     assert origin.starts == []
 
 
-def test_a_corrupt_file_stops_the_run_and_is_kept_for_its_owner(tmp_path: Path, said: list[Progress]) -> None:
+def test_a_corrupt_file_stops_the_run_and_is_not_deleted(tmp_path: Path, reports: list[Progress]) -> None:
     """A file that somebody put there is not deleted; the error says what to do. There is no silent sample."""
     (tmp_path / "file.bin").write_bytes(b"garbage")
     with pytest.raises(CorruptData, match="Delete the file"):
-        load_dataset(dataset(NOWHERE), "auto", tmp_path, said.append)
+        load_dataset(dataset(NOWHERE), "auto", tmp_path, reports.append)
     assert (tmp_path / "file.bin").exists()
 
 
-def test_a_corrupt_download_is_not_kept(tmp_path: Path, origin: Origin, said: list[Progress]) -> None:
+def test_a_corrupt_download_is_not_kept(tmp_path: Path, origin: Origin, reports: list[Progress]) -> None:
     """What was fetched and is not the published content does not stay under its name."""
     wrong = Dataset("bytes", "", read=_never_right, files=(RemoteFile("file.bin", (origin.url,)),))
     with pytest.raises(CorruptData):
-        load_dataset(wrong, "auto", tmp_path, said.append)
+        load_dataset(wrong, "auto", tmp_path, reports.append)
     assert not (tmp_path / "file.bin").exists()
 
 
@@ -162,11 +162,11 @@ def _never_right(_: Path) -> Splits:
     raise CorruptData("not what was published")
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, origin: Origin, said: list[Progress]) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, origin: Origin, reports: list[Progress]) -> None:
     """A file in the folder's place."""
     (tmp_path / "data").write_text("")
     with pytest.raises(DataUnavailable, match="cannot write"):
-        load_dataset(dataset(origin.url), "require-real", tmp_path / "data", said.append)
+        load_dataset(dataset(origin.url), "require-real", tmp_path / "data", reports.append)
 
 
 def test_an_error_status_is_a_reason(origin: Origin, tmp_path: Path) -> None:

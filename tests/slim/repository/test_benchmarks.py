@@ -72,8 +72,8 @@ def plan(port: int, **changed: Any) -> Plan:
     return Plan(port=port, requests=requests, expected=EXPECTED, form="predictions", **values)
 
 
-def test_wrong_answers_and_errors_are_not_counted_as_right(port: int) -> None:
-    """Of eight requests five are answered rightly; one is wrong, one refused, one dropped."""
+def test_wrong_responses_and_errors_are_not_counted_as_right(port: int) -> None:
+    """Of eight requests five get a right response; one is wrong, one refused, one dropped."""
     found = Load(Plan.from_json(plan(port, seconds=2.0).to_json())).run()
     assert found["wrong"] > 0
     assert found["errors"] > 0
@@ -88,7 +88,7 @@ def test_open_loop_sends_at_its_rate_and_no_faster(port: int) -> None:
     assert found["right"] + found["wrong"] + found["errors"] == 40
 
 
-def test_requests_that_are_never_answered_are_errors_of_an_open_loop() -> None:
+def test_requests_without_a_response_are_errors_of_an_open_loop() -> None:
     """A server that accepts and says nothing."""
 
     class Silent(socketserver.BaseRequestHandler):
@@ -118,12 +118,12 @@ def test_requests_that_are_never_answered_are_errors_of_an_open_loop() -> None:
         b"",
     ],
 )
-def test_an_answer_that_is_not_the_models_is_wrong(body: bytes) -> None:
+def test_a_response_that_is_not_the_models_is_wrong(body: bytes) -> None:
     """1e-4 off, another class, another shape, no number, nothing, or no JSON."""
     assert not Checker("predictions", list(EXPECTED)).right(0, body)
 
 
-def test_every_form_of_a_right_answer_is_right() -> None:
+def test_every_form_of_a_right_response_is_right() -> None:
     """TensorFlow Serving's rows, a bare list, the Open Inference Protocol, and labels."""
     bodies = {
         "predictions": RIGHT[0],

@@ -73,7 +73,7 @@ def test_only_the_gateway_is_published_and_only_to_this_machine(services: dict[s
     }
 
 
-def test_networks_keep_apart_who_need_not_meet(services: dict[str, Any]) -> None:
+def test_networks_separate_services_that_need_not_connect(services: dict[str, Any]) -> None:
     """Nobody but the gateway is on the one that leads outside."""
     assert {name: set(service["networks"]) for name, service in services.items()} == NETWORKS
     assert read(MAIN)["networks"] == {"edge": {}, "control": {"internal": True}, "serving": {"internal": True}}
@@ -149,7 +149,7 @@ def test_every_flag_has_its_reason() -> None:
 
 
 def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
-    """What the two are told agrees, where both can be told it."""
+    """The settings of the two agree, where both have them."""
     theirs, ours = flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")
     own = {"bind_address", "allow_public", "drain_timeout_seconds"}
     assert set(ours) - own <= set(theirs)

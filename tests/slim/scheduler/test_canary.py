@@ -1,4 +1,4 @@
-"""The judge of canaries: evidence that may be looked at all the time, and what is decided on it."""
+"""Canary analysis: evidence that may be checked at any time, and what is decided on it."""
 
 from datetime import UTC, datetime
 
@@ -44,8 +44,8 @@ def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
         assert one_bad == pytest.approx((np.log(bad_of_canary),))
 
 
-def test_evidence_rarely_says_what_is_not_so_however_often_one_looks() -> None:
-    """Equal rates, a hundred looks: a weight of 20 is reached in less than one of twenty runs."""
+def test_repeated_checks_rarely_give_a_false_positive() -> None:
+    """Equal rates, a hundred checks: a weight of 20 is reached in less than one of twenty runs."""
     generator, runs, reached = np.random.default_rng(0), 400, 0
     for _ in range(runs):
         logs: tuple[float, ...] = ()
@@ -59,7 +59,7 @@ def test_evidence_rarely_says_what_is_not_so_however_often_one_looks() -> None:
 
 
 def test_evidence_grows_where_the_canary_is_worse() -> None:
-    """Three times as many bad answers: shown within a few hundred."""
+    """Three times as many bad outputs: found within a few hundred."""
     generator = np.random.default_rng(0)
     logs: tuple[float, ...] = ()
     for _ in range(20):
@@ -88,15 +88,15 @@ def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mis
     return Sums.of(counts, labelled, mistakes)
 
 
-def watched(stable: Sums, canary: Sums, looks: int = 10) -> Experiment:
-    """After so many looks, between which everything grew evenly."""
+def watched(stable: Sums, canary: Sums, checks: int = 10) -> Experiment:
+    """After so many checks, between which everything grew evenly."""
     experiment = Experiment()
-    for number in range(1, looks + 1):
-        experiment = update_experiment(experiment, *(grown(side, number / looks) for side in (stable, canary)))
+    for number in range(1, checks + 1):
+        experiment = update_experiment(experiment, *(scale(side, number / checks) for side in (stable, canary)))
     return experiment
 
 
-def grown(side: Sums, share: float) -> Sums:
+def scale(side: Sums, share: float) -> Sums:
     return Sums(
         answers=round(side.answers * share),
         errors=round(side.errors * share),
@@ -124,14 +124,14 @@ def test_a_canary_that_is_worse_is_rolled_back(canary: Sums, reason: str) -> Non
 
 
 def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
-    """On feedback, before it has answered enough."""
+    """On feedback, before it has made enough predictions."""
     decision = decide(watched(sums(5000, labelled=4000, mistakes=400), sums(900, labelled=800, mistakes=20)), CANARY)
     assert decision
     assert decision.promote
     assert "no more mistakes" in decision.reason
 
 
-def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_enough() -> None:
+def test_a_canary_without_evidence_against_it_is_promoted_after_enough_predictions() -> None:
     """Not before."""
     experiment = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
     assert decide(experiment, CANARY) is None
@@ -141,7 +141,7 @@ def test_a_canary_that_nothing_speaks_against_is_promoted_when_it_has_answered_e
 
 
 def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
-    """However often one looks: answers that come one by one say as much as those that come together."""
+    """However often one checks: predictions that come one by one count as much as those that come together."""
     experiment, stable, canary = Experiment(), sums(0), sums(0)
     for number in range(1, 201):
         if number % 2:
@@ -154,7 +154,7 @@ def test_what_comes_from_one_side_only_waits_for_the_other() -> None:
     assert together.weights()["mistakes"] > 1e6
 
 
-def test_slow_is_what_takes_longer_than_the_stable_versions_first_answers() -> None:
+def test_slow_is_what_takes_longer_than_the_stable_versions_first_predictions() -> None:
     """Fixed once there are enough, and then no more: it is not chosen by what it is held against."""
     assert update_experiment(Experiment(), sums(MIN_STABLE_ANSWERS - 1), sums(10)).slow is None
     first = update_experiment(Experiment(), sums(1000, slow=200), sums(10))
@@ -201,7 +201,7 @@ def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger
     assert read_rollout(filled, HALF_PLUS) == now
 
 
-def test_a_canary_that_has_answered_enough_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
+def test_a_canary_with_enough_predictions_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
     observe(ledger, canary, "one", sums(90_000), sums(10_000))
     analyse_canaries(filled, ledger)
@@ -220,7 +220,7 @@ def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledg
 
 
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
-    """The other one's look is as if it had not been."""
+    """The other one's check has no effect."""
     assert ledger.observations.save_analysis(HALF_PLUS, NOW, 0, {"experiment": {}})
     revision, _ = ledger.observations.read_analysis(HALF_PLUS, NOW)
     assert ledger.observations.save_analysis(HALF_PLUS, NOW, revision, {"by": "first"})

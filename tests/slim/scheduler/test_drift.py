@@ -1,4 +1,4 @@
-"""Drift: what is asked and answered, held against what a version was measured on."""
+"""Drift: requests and outputs, compared with those that a version was evaluated on."""
 
 import io
 from datetime import UTC, datetime
@@ -93,7 +93,9 @@ def vectors(numbers: np.ndarray, version: int = 2) -> list[CapturedPrediction]: 
     ]
 
 
-def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Ledger, client: FlaskClient) -> None:
+def test_a_shift_of_inputs_is_measured_and_in_the_api_and_the_metrics(
+    filled: Store, ledger: Ledger, client: FlaskClient
+) -> None:
     """Of the stable version's own answers; in the API and as a metric."""
     x = GENERATOR.normal(0, 1, 2000)
     refer(filled, HALF_PLUS, 2, build_reference("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
@@ -115,7 +117,7 @@ def test_a_shift_of_inputs_is_found_shown_and_scraped(filled: Store, ledger: Led
     assert line in client.get("/metrics").text
 
 
-def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None:
+def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> None:
     """Files are decoded; too few answers say nothing."""
     file = io.BytesIO()
     Image.new("L", (56, 56), 200).save(file, "PNG")
@@ -128,8 +130,8 @@ def test_images_and_texts_are_looked_at_as_they_were_kept(filled: Store) -> None
     assert found["answer class"].psi < 0.01
     assert measure_shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
     texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
-    told = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
-    assert measure_shifts(told, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
+    binary_reference = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
+    assert measure_shifts(binary_reference, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 
 def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""Searches: how they are laid out, which trials go on, and what is refused at the door."""
+"""Searches: how they are laid out, which trials go on, and what the gateway refuses."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -42,7 +42,7 @@ KNOWN = TrainableModel(
 )
 
 
-def asked(**more: Any) -> SearchRequest:
+def search_request(**more: Any) -> SearchRequest:
     return SearchRequest(model=HALF_PLUS, **{"trials": 12, **more})
 
 
@@ -62,18 +62,18 @@ def test_each_rung_keeps_a_third_for_three_times_as_long(
     trials: int, epochs: int, expected: list[tuple[int, int]]
 ) -> None:
     """Down to one, which gets about what the recipe says; at least one epoch for all."""
-    found = make_plan(asked(trials=trials, overrides={"epochs": epochs}), KNOWN)
+    found = make_plan(search_request(trials=trials, overrides={"epochs": epochs}), KNOWN)
     assert [(rung.trials, rung.epochs) for rung in found.rungs] == expected
 
 
 def test_steps_that_a_recipe_wants_at_least_grow_alike() -> None:
     """Else the first rung would cost as much as the last."""
-    assert [rung.min_steps for rung in make_plan(asked(), KNOWN).rungs] == [44, 133, 400]
+    assert [rung.min_steps for rung in make_plan(search_request(), KNOWN).rungs] == [44, 133, 400]
 
 
-def test_only_the_last_rung_publishes_and_only_if_asked_it_answers() -> None:
+def test_only_the_last_rung_publishes_and_it_is_promoted_only_on_request() -> None:
     """The others measure on the validation split, at low priority."""
-    quiet, loud = make_plan(asked(), KNOWN), make_plan(asked(promote_best=True), KNOWN)
+    quiet, loud = make_plan(search_request(), KNOWN), make_plan(search_request(promote_best=True), KNOWN)
     assert [quiet.job(rung, 3).rollout for rung in range(3)] == ["none", "none", "manual"]
     assert [loud.job(rung, 3).rollout for rung in range(3)] == ["none", "none", "stable"]
     assert quiet.job(0, 3).priority == "low"
@@ -82,11 +82,15 @@ def test_only_the_last_rung_publishes_and_only_if_asked_it_answers() -> None:
 
 def test_what_is_fixed_is_not_searched() -> None:
     """An override, or all keys but those that are named."""
-    assert set(make_plan(asked(overrides={"batch_size": 8}), KNOWN).values[0]) == {"learning_rate"}
-    assert set(make_plan(asked(keys=["batch_size"]), KNOWN).values[0]) == {"batch_size"}
-    assert make_plan(asked(), KNOWN) == make_plan(asked(), KNOWN) != make_plan(asked(seed=1), KNOWN)
+    assert set(make_plan(search_request(overrides={"batch_size": 8}), KNOWN).values[0]) == {"learning_rate"}
+    assert set(make_plan(search_request(keys=["batch_size"]), KNOWN).values[0]) == {"batch_size"}
+    assert (
+        make_plan(search_request(), KNOWN)
+        == make_plan(search_request(), KNOWN)
+        != make_plan(search_request(seed=1), KNOWN)
+    )
     with pytest.raises(InvalidRecipe, match="field 'overrides': nothing is left to search"):
-        make_plan(asked(overrides={"batch_size": 8}, keys=["batch_size"]), KNOWN)
+        make_plan(search_request(overrides={"batch_size": 8}, keys=["batch_size"]), KNOWN)
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -96,7 +100,7 @@ def add(ledger: Ledger, group: str | None) -> Job:
     return ledger.jobs.add(JobRequest(model="m"), by="t", group=group)
 
 
-def ended(ledger: Ledger, result: Mapping[str, Any], group: str = "search-1") -> Job:
+def finish_job(ledger: Ledger, result: Mapping[str, Any], group: str = "search-1") -> Job:
     job = add(ledger, group)
     claimed = ledger.jobs.claim(job.id, "w")
     assert claimed
@@ -105,15 +109,22 @@ def ended(ledger: Ledger, result: Mapping[str, Any], group: str = "search-1") ->
     return ledger.jobs.get(job.id)
 
 
-def measured(r2: float | None, loss: float | None = 0.1) -> dict[str, Any]:
+def measured_result(r2: float | None, loss: float | None = 0.1) -> dict[str, Any]:
     return {"state": "measured", "metrics": {"r2": r2, "loss": loss}}
 
 
 def test_the_best_go_on_and_of_equals_the_first(ledger: Ledger) -> None:
     """What failed, or learned nothing that is a number, does not; and if nothing is left, nothing goes on."""
-    values = [measured(0.5), measured(0.9), {"reason": "failed"}, measured(0.9), measured(None), measured(0.99, None)]
-    jobs = [(trial, ended(ledger, result)) for trial, result in enumerate(values)]
-    found = make_plan(asked(), KNOWN)
+    values = [
+        measured_result(0.5),
+        measured_result(0.9),
+        {"reason": "failed"},
+        measured_result(0.9),
+        measured_result(None),
+        measured_result(0.99, None),
+    ]
+    jobs = [(trial, finish_job(ledger, result)) for trial, result in enumerate(values)]
+    found = make_plan(search_request(), KNOWN)
     assert choose_survivors(found, 1, jobs) == [1, 3, 0]
     assert choose_survivors(found, 2, jobs) == [1]
     assert choose_survivors(found, 1, [jobs[2], jobs[4]]) == []
@@ -122,19 +133,22 @@ def test_the_best_go_on_and_of_equals_the_first(ledger: Ledger) -> None:
 def test_trials_are_compared_by_the_validation_split_never_by_the_test_split() -> None:
     """Of a version that was published both are known."""
     published = {"state": "published", "metrics": {"r2": 0.1, "loss": 0.0}, "validation": {"r2": 0.7, "loss": 0.2}}
-    assert read_metric(make_plan(asked(), KNOWN), published) == 0.7
-    assert read_metric(make_plan(asked(), KNOWN), {"state": "rejected", "metrics": {"r2": 0.9, "loss": 0.1}}) is None
+    assert read_metric(make_plan(search_request(), KNOWN), published) == 0.7
+    assert (
+        read_metric(make_plan(search_request(), KNOWN), {"state": "rejected", "metrics": {"r2": 0.9, "loss": 0.1}})
+        is None
+    )
 
 
 def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
     """Or fails with what became of its last job."""
-    found = make_plan(asked(), KNOWN)
+    found = make_plan(search_request(), KNOWN)
     published = {"state": "published", "version": 4, "validation": {"r2": 0.7, "loss": 0.2}}
-    assert read_outcome(found, 2, ended(ledger, published)) == (
+    assert read_outcome(found, 2, finish_job(ledger, published)) == (
         SUCCEEDED,
         "trial 2 is the best with r2 0.7000 on the validation split: version 4",
     )
-    state, reason = read_outcome(found, 2, ended(ledger, {"reason": "r2 0.5 is below the floor"}))
+    state, reason = read_outcome(found, 2, finish_job(ledger, {"reason": "r2 0.5 is below the floor"}))
     assert (state, "below the floor" in reason) == (FAILED, True)
 
 
@@ -144,21 +158,21 @@ def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
 def test_of_two_who_take_a_step_one_does(ledger: Ledger) -> None:
     """And none after the search has ended."""
     searches = ledger.searches
-    search = searches.add("search-1", HALF_PLUS, "t", make_plan(asked(), KNOWN).model_dump(mode="json"))
+    search = searches.add("search-1", HALF_PLUS, "t", make_plan(search_request(), KNOWN).model_dump(mode="json"))
     assert searches.begin_rung(search, [Tried(0, "job-1")])
     assert not searches.begin_rung(search, [Tried(0, "job-2")])
     now = searches.get("search-1")
     assert now.rungs == ((Tried(0, "job-1"),),)
-    assert Plan.model_validate(now.plan) == make_plan(asked(), KNOWN)
+    assert Plan.model_validate(now.plan) == make_plan(search_request(), KNOWN)
     assert searches.end(now, SUCCEEDED, "r")
     ended = searches.get("search-1")
     assert not searches.begin_rung(ended, [])
     assert (ended.state, ended.reason, ended.finished_at is not None) == (SUCCEEDED, "r", True)
     with pytest.raises(KeyReused):
-        searches.add("search-1", HALF_PLUS, "t", make_plan(asked(seed=1), KNOWN).model_dump(mode="json"))
+        searches.add("search-1", HALF_PLUS, "t", make_plan(search_request(seed=1), KNOWN).model_dump(mode="json"))
 
 
-# --- the door ---------------------------------------------------------------------------------------------------------
+# --- the gateway ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -168,7 +182,7 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str) -> Gateway
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
-def test_a_search_is_accepted_shown_and_cancelled(client: FlaskClient) -> None:
+def test_a_search_is_accepted_returned_and_cancelled(client: FlaskClient) -> None:
     """With its plan; the same key is the same search, with another body 422."""
     body = {"model": HALF_PLUS, "trials": 4, "seed": 3}
     first = client.post("/api/searches", json=body, headers={"Idempotency-Key": "k"})
@@ -193,7 +207,7 @@ def test_a_search_is_cancelled_with_all_its_jobs(client: FlaskClient, settings: 
     search = client.post("/api/searches", json={"model": HALF_PLUS, "trials": 3}).json["id"]
     with closing(Ledger(settings.ledger)) as ledger:
         waiting, other = (add(ledger, group) for group in (search, None))
-        done = ended(ledger, measured(0.5), search)
+        done = finish_job(ledger, measured_result(0.5), search)
         assert ledger.searches.begin_rung(ledger.searches.get(search), [Tried(0, done.id), Tried(1, waiting.id)])
         found = client.post(f"/api/searches/{search}:cancel").json
         assert [(tried["state"], tried["value"]) for tried in found["rungs"][0]["tried"]] == [

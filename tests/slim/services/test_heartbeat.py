@@ -20,12 +20,12 @@ def check(path: Path, seconds: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_process_that_worked_lately_is_well(tmp_path: Path) -> None:
-    """As an engine asks: by exit status."""
+    """As a container engine checks it: by exit status."""
     heartbeat.beat(tmp_path / "beat")
     assert check(tmp_path / "beat", "600").returncode == 0
 
 
-def test_one_that_is_silent_is_not_and_the_check_says_for_how_long(tmp_path: Path) -> None:
+def test_a_silent_process_is_unhealthy_and_the_check_says_for_how_long(tmp_path: Path) -> None:
     """Also before its first beat."""
     never, old = tmp_path / "never", tmp_path / "old"
     heartbeat.beat(old)
@@ -36,7 +36,7 @@ def test_one_that_is_silent_is_not_and_the_check_says_for_how_long(tmp_path: Pat
         assert f"no heartbeat in {path}" in answer.stdout
 
 
-def test_nobody_needs_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one machine there is no file."""
     monkeypatch.delenv("MODELYARD_HEARTBEAT", raising=False)
     heartbeat.beat(SchedulerSettings.load().heartbeat)

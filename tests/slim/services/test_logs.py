@@ -21,7 +21,7 @@ asyncio.run(turn())
 """
 
 
-def printed(level: str) -> list[dict[str, Any]]:
+def print_logs(level: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(level=level)], capture_output=True, text=True, check=True, timeout=300
     )
@@ -30,7 +30,7 @@ def printed(level: str) -> list[dict[str, Any]]:
 
 def test_lines_of_a_turn_come_after_it_and_in_order() -> None:
     """Each has all that an ordinary line has."""
-    lines = printed("info")
+    lines = print_logs("info")
     assert [line["event"] for line in lines] == ["outside", "between", "request", "request"]
     assert [line.get("route") for line in lines] == [None, None, "/a", "/b"]
     assert all(line.keys() >= {"process", "level", "timestamp"} for line in lines)
@@ -40,4 +40,4 @@ def test_lines_of_a_turn_come_after_it_and_in_order() -> None:
 
 def test_a_higher_level_leaves_them_out() -> None:
     """As any other line of theirs."""
-    assert printed("warning") == []
+    assert print_logs("warning") == []

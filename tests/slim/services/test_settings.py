@@ -37,7 +37,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_passwords_come_from_files_and_are_never_shown(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_come_from_files_and_are_never_printed(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One file each, as container engines mount them; a line's end does not count."""
     (secrets / "modelyard_ledger_password").write_text("p@ss/word\n")
     (secrets / "modelyard_broker_password").write_text("hunter2")

@@ -28,7 +28,7 @@ def probabilities(found: Any) -> Any:
     return output.as_numpy().tolist()
 
 
-async def refused(call: Awaitable[Any]) -> list[Any]:
+async def error_of(call: Awaitable[Any]) -> list[Any]:
     """Status and message of an expected error."""
     try:
         await call
@@ -59,9 +59,9 @@ async def run(url: str, images: Any) -> dict[str, Any]:
         "model ready": await client.is_model_ready(url, MODEL),
         "unknown ready": await client.is_model_ready(url, "nothing_here"),
         "errors": {
-            "model": await refused(client.infer(url, request(images, binary=True), model_name="nothing_here")),
-            "shape": await refused(client.infer(url, request(images[:, :, :, 0], binary=True), model_name=MODEL)),
-            "datatype": await refused(
+            "model": await error_of(client.infer(url, request(images, binary=True), model_name="nothing_here")),
+            "shape": await error_of(client.infer(url, request(images[:, :, :, 0], binary=True), model_name=MODEL)),
+            "datatype": await error_of(
                 client.infer(url, request(images.astype(np.int64), binary=False, datatype="INT64"), model_name=MODEL)
             ),
         },

@@ -15,7 +15,7 @@ import ovmsclient
 MODEL, VERSION = "mnist_mlp", 1
 
 
-def refused(call: Callable[[], Any]) -> list[str]:
+def error_of(call: Callable[[], Any]) -> list[str]:
     """Class and message of an expected error."""
     try:
         call()
@@ -24,18 +24,18 @@ def refused(call: Callable[[], Any]) -> list[str]:
     return ["none", ""]
 
 
-def found_by(client: Any, images: Any) -> dict[str, Any]:
+def outputs_of(client: Any, images: Any) -> dict[str, Any]:
     metadata = client.get_model_metadata(MODEL, VERSION)
     return {
         "probabilities": client.predict({"images": images}, MODEL, VERSION)["probabilities"].tolist(),
         "metadata": metadata,
         "status": client.get_model_status(MODEL, VERSION),
         "errors": {
-            "model": refused(lambda: client.predict({"images": images}, "nothing_here", VERSION)),
-            "version": refused(lambda: client.predict({"images": images}, MODEL, 99)),
-            "input": refused(lambda: client.predict({"pixels": images}, MODEL, VERSION)),
-            "status": refused(lambda: client.get_model_status("nothing_here", VERSION)),
-            "metadata": refused(lambda: client.get_model_metadata("nothing_here", VERSION)),
+            "model": error_of(lambda: client.predict({"images": images}, "nothing_here", VERSION)),
+            "version": error_of(lambda: client.predict({"images": images}, MODEL, 99)),
+            "input": error_of(lambda: client.predict({"pixels": images}, MODEL, VERSION)),
+            "status": error_of(lambda: client.get_model_status("nothing_here", VERSION)),
+            "metadata": error_of(lambda: client.get_model_metadata("nothing_here", VERSION)),
         },
     }
 
@@ -43,8 +43,8 @@ def found_by(client: Any, images: Any) -> dict[str, Any]:
 def main(http: str, grpc: str, images_file: str) -> None:
     images = np.load(images_file)
     found = {
-        "REST": found_by(ovmsclient.make_http_client(http), images),
-        "gRPC": found_by(ovmsclient.make_grpc_client(grpc), images),
+        "REST": outputs_of(ovmsclient.make_http_client(http), images),
+        "gRPC": outputs_of(ovmsclient.make_grpc_client(grpc), images),
     }
     json.dump(found, sys.stdout)
 

@@ -34,7 +34,7 @@ def predict_request(images: Any, model: str = MODEL, version: int | None = None,
     return request
 
 
-def refused(call: Callable[..., Any], request: Any) -> list[str]:
+def error_of(call: Callable[..., Any], request: Any) -> list[str]:
     """Code and message of an expected error."""
     try:
         call(request, timeout=TIMEOUT_S)
@@ -84,13 +84,13 @@ def main(address: str, images_file: str, png_file: str) -> None:
         "metadata": signatures(metadata(metadata_request(MODEL), timeout=TIMEOUT_S)),
         "status": [[entry.version, entry.state] for entry in status(asked, timeout=TIMEOUT_S).model_version_status],
         "errors": {
-            "model": refused(predict, predict_request(images, model="nothing_here")),
-            "version": refused(predict, predict_request(images, version=99)),
-            "signature": refused(predict, predict_request(images, signature="nothing")),
-            "input": refused(predict, predict_request(images, name="pixels")),
-            "output": refused(predict, predict_request(images, outputs=["logits"])),
-            "metadata": refused(metadata, metadata_request("nothing_here")),
-            "status": refused(status, unknown),
+            "model": error_of(predict, predict_request(images, model="nothing_here")),
+            "version": error_of(predict, predict_request(images, version=99)),
+            "signature": error_of(predict, predict_request(images, signature="nothing")),
+            "input": error_of(predict, predict_request(images, name="pixels")),
+            "output": error_of(predict, predict_request(images, outputs=["logits"])),
+            "metadata": error_of(metadata, metadata_request("nothing_here")),
+            "status": error_of(status, unknown),
         },
     }
     json.dump(found, sys.stdout)

@@ -37,7 +37,7 @@ def probabilities(found: Any) -> Any:
     return found.as_numpy("probabilities").tolist()
 
 
-def refused(call: Callable[[], Any]) -> list[str]:
+def error_of(call: Callable[[], Any]) -> list[str]:
     """Status and message of an expected error."""
     try:
         call()
@@ -70,16 +70,16 @@ def errors(client: Any, images: Any) -> dict[str, list[str]]:
     named = [http.InferInput("pixels", [1], "FP32").set_data_from_numpy(np.zeros(1, np.float32))]
     shaped = image_input(images[:, :, :, 0])
     return {
-        "model": refused(lambda: client.infer("nothing_here", image)),
-        "version": refused(lambda: client.infer(MODEL, image, model_version="99")),
-        "label": refused(lambda: client.infer(MODEL, image, model_version="canary")),
-        "input": refused(lambda: client.infer(MODEL, named)),
-        "shape": refused(lambda: client.infer(MODEL, shaped)),
-        "output": refused(lambda: client.infer(MODEL, image, outputs=[http.InferRequestedOutput("logits")])),
-        "metadata": refused(lambda: client.get_model_metadata("nothing_here")),
-        "load": refused(lambda: client.load_model(MODEL)),
-        "unload": refused(lambda: client.unload_model(MODEL)),
-        "sequence": refused(lambda: client.infer(MODEL, image, sequence_id=1)),
+        "model": error_of(lambda: client.infer("nothing_here", image)),
+        "version": error_of(lambda: client.infer(MODEL, image, model_version="99")),
+        "label": error_of(lambda: client.infer(MODEL, image, model_version="canary")),
+        "input": error_of(lambda: client.infer(MODEL, named)),
+        "shape": error_of(lambda: client.infer(MODEL, shaped)),
+        "output": error_of(lambda: client.infer(MODEL, image, outputs=[http.InferRequestedOutput("logits")])),
+        "metadata": error_of(lambda: client.get_model_metadata("nothing_here")),
+        "load": error_of(lambda: client.load_model(MODEL)),
+        "unload": error_of(lambda: client.unload_model(MODEL)),
+        "sequence": error_of(lambda: client.infer(MODEL, image, sequence_id=1)),
     }
 
 

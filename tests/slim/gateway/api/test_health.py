@@ -50,7 +50,7 @@ def test_not_ready_before_anything_is_stable(server: FakeModelServer, tmp_path: 
     assert answer.json == {"ready": False, "reasons": ["no model has a stable version yet"]}
 
 
-def test_not_ready_at_once_when_told_to_stop(settings: GatewaySettings) -> None:
+def test_not_ready_at_once_when_draining(settings: GatewaySettings) -> None:
     """Whatever the models do; and alive all the same."""
     client = create_app(settings, draining=lambda: True).test_client()
     assert client.get("/readyz").json == {"ready": False, "reasons": ["shutting down"]}
@@ -58,7 +58,7 @@ def test_not_ready_at_once_when_told_to_stop(settings: GatewaySettings) -> None:
 
 
 def test_metrics_count_requests_predictions_and_failures(client: FlaskClient) -> None:
-    """By declared route and version; a batch of two counts two; what a caller makes up does not become a label."""
+    """By declared route and version; a batch of two counts two; what a client makes up does not become a label."""
     client.post(PREDICT, json={"instances": [[1.0], [2.0]]})
     client.post("/v1/models/nothing_here:predict", json={"instances": [[1.0]]})
     client.open("/made/up/42", method="BREW")
@@ -80,7 +80,7 @@ def test_every_metric_says_what_it_is(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", PREDICT])
-def test_a_callers_request_id_comes_back(client: FlaskClient, path: str) -> None:
+def test_a_clients_request_id_is_returned(client: FlaskClient, path: str) -> None:
     """On every answer, errors too."""
     assert client.get(path, headers={"X-Request-Id": "trace-7.a_B"}).headers["X-Request-Id"] == "trace-7.a_B"
 
@@ -92,14 +92,14 @@ def test_a_harmful_request_id_is_replaced(client: FlaskClient, given: str) -> No
     assert re.fullmatch("[0-9a-f]{16}", found)
 
 
-def test_answers_are_neither_cached_nor_sniffed(client: FlaskClient) -> None:
+def test_responses_are_neither_cached_nor_sniffed(client: FlaskClient) -> None:
     """And carry no version of any library."""
     headers = client.get("/version").headers
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
 
 
 def test_each_request_is_one_line_without_its_body(client: FlaskClient) -> None:
-    """Method, route, status, time, model, version and id; nothing that the caller wrote."""
+    """Method, route, status, time, model, version and id; nothing that the client sent."""
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         client.post(PREDICT, json={"instances": [["secret"]]}, headers={"X-Request-Id": "id-1"})
     (line,) = lines
@@ -124,7 +124,7 @@ def test_probes_that_succeed_are_not_logged(client: FlaskClient) -> None:
 
 
 def test_the_index_lists_the_routes(client: FlaskClient) -> None:
-    """A caller who knows nothing starts here."""
+    """A client without documentation starts here."""
     answer = client.get("/")
     assert answer.json is not None
     assert "POST /v1/models/<model:model>:predict" in answer.json["routes"]

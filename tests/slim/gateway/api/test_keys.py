@@ -15,10 +15,10 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.searches import SearchRequest, make_plan
-from tests.slim.conftest import opened
+from tests.slim.conftest import open_app
 from tests.slim.scheduler.test_searches import KNOWN
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, key_for, prefix_of, shown, until_ended
+from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, until_ended
 from tests.support.waiting import wait_until
 
 MINE, FOREIGN, NOWHERE = HALF_PLUS, DIGITS, "nowhere"
@@ -103,7 +103,10 @@ def test_a_model_that_a_key_is_not_for_is_not_there(
     """404, word for word as one that does not exist; its own model is."""
     foreign, unknown, own = (
         client.open(
-            path.format(model), method=method, json=BODY if method != "GET" else None, headers=shown(narrow[role])
+            path.format(model),
+            method=method,
+            json=BODY if method != "GET" else None,
+            headers=bearer_header(narrow[role]),
         )
         for model in (FOREIGN, NOWHERE, MINE)
     )
@@ -116,7 +119,7 @@ def test_a_model_that_a_key_is_not_for_is_not_there(
 
 def test_lists_hold_the_models_that_a_key_is_for(client: FlaskClient, narrow: Mapping[Role, str], ledger: Path) -> None:
     """And what can be trained of them; a key for all models sees all."""
-    key, whole = shown(narrow[Role.VIEWER]), shown(key_for(ledger, Role.VIEWER, name="whole"))
+    key, whole = bearer_header(narrow[Role.VIEWER]), bearer_header(key_for(ledger, Role.VIEWER, name="whole"))
     for headers, expected in ((key, {MINE}), (whole, {MINE, FOREIGN, REVIEWS})):
         listed = client.get("/api/models", headers=headers).json
         assert {model["name"] for model in listed["models"]} == expected
@@ -126,7 +129,7 @@ def test_lists_hold_the_models_that_a_key_is_for(client: FlaskClient, narrow: Ma
 
 def test_what_concerns_all_models_is_not_for_a_key_of_some(client: FlaskClient, narrow: Mapping[Role, str]) -> None:
     """Metrics name them all."""
-    refused = client.get("/metrics", headers=shown(narrow[Role.VIEWER]))
+    refused = client.get("/metrics", headers=bearer_header(narrow[Role.VIEWER]))
     assert (refused.status_code, "expected a key for all models" in refused.text) == (403, True)
 
 
@@ -139,7 +142,7 @@ def test_a_job_of_another_model_is_not_there(
 ) -> None:
     """Nor its events, nor its log."""
     own, foreign = job_of(jobs, MINE, "bob", State.FAILED), job_of(jobs, FOREIGN, "bob", State.FAILED)
-    key = shown(narrow[Role.VIEWER])
+    key = bearer_header(narrow[Role.VIEWER])
     assert client.get(f"/api/jobs/{own}{path}", headers=key).status_code == 200
     hidden, unknown = (client.get(f"/api/jobs/{job}{path}", headers=key) for job in (foreign, "job-0"))
     assert (hidden.status_code, hidden.json) == (404, {"error": f"unknown job '{foreign}'"})
@@ -147,19 +150,19 @@ def test_a_job_of_another_model_is_not_there(
 
 
 def test_jobs_of_other_models_are_in_no_list(client: FlaskClient, narrow: Mapping[Role, str], jobs: Ledger) -> None:
-    """However it is asked for; also as the place to go on from."""
+    """In no filter; also as the start of a page."""
     own, foreign = job_of(jobs, MINE, "bob"), job_of(jobs, FOREIGN, "bob")
-    key = shown(narrow[Role.VIEWER])
+    key = bearer_header(narrow[Role.VIEWER])
     assert [job["id"] for job in client.get("/api/jobs", headers=key).json["jobs"]] == [own]
     assert client.get(f"/api/jobs?model={FOREIGN}", headers=key).json["jobs"] == []
     assert client.get(f"/api/jobs?before={foreign}", headers=key).status_code == 404
 
 
-def test_a_job_for_another_model_cannot_be_asked_for(client: FlaskClient, narrow: Mapping[Role, str]) -> None:
+def test_a_job_for_another_model_cannot_be_submitted(client: FlaskClient, narrow: Mapping[Role, str]) -> None:
     """As if nobody could train it: the answer names the key's own models only. The same for searches."""
     for path, more in (("/api/jobs", {}), ("/api/searches", {"trials": 4})):
         foreign, unknown = (
-            client.post(path, json={"model": model, **more}, headers=shown(narrow[Role.TRAINER]))
+            client.post(path, json={"model": model, **more}, headers=bearer_header(narrow[Role.TRAINER]))
             for model in (FOREIGN, NOWHERE)
         )
         assert (foreign.status_code, unknown.status_code) == (404, 404)
@@ -168,9 +171,9 @@ def test_a_job_for_another_model_cannot_be_asked_for(client: FlaskClient, narrow
 
 
 def test_a_trainer_ends_and_retries_its_own_jobs_and_no_others(client: FlaskClient, ledger: Path, jobs: Ledger) -> None:
-    """It may look at those of others, but for acting on them they are not there; an operator acts on all."""
-    ann = shown(key_for(ledger, Role.TRAINER, name="ann"))
-    operator = shown(key_for(ledger, Role.OPERATOR, name="oscar"))
+    """It may read those of others, but cancelling or retrying them is 404; an operator acts on all."""
+    ann = bearer_header(key_for(ledger, Role.TRAINER, name="ann"))
+    operator = bearer_header(key_for(ledger, Role.OPERATOR, name="oscar"))
     own, others, old = job_of(jobs, MINE, "ann"), job_of(jobs, MINE, "bob"), job_of(jobs, MINE, "http 127.0.0.1")
     for job in (others, old):
         assert client.get(f"/api/jobs/{job}", headers=ann).status_code == 200
@@ -184,14 +187,14 @@ def test_a_trainer_ends_and_retries_its_own_jobs_and_no_others(client: FlaskClie
 
 
 def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
-    """Seen by whoever sees its model, ended by who asked for it, or by an operator."""
+    """Readable by whoever may read its model, cancelled by its owner or by an operator."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         for name, model in (("s1", MINE), ("s2", MINE), ("s3", FOREIGN)):
             planned = make_plan(SearchRequest(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
             found.searches.add(name, model, "bob", planned.model_dump(mode="json"))
-    ann = shown(key_for(ledger, Role.TRAINER, MINE, name="ann"))
-    bob = shown(key_for(ledger, Role.TRAINER, MINE, name="bob"))
-    operator = shown(key_for(ledger, Role.OPERATOR, MINE, name="oscar"))
+    ann = bearer_header(key_for(ledger, Role.TRAINER, MINE, name="ann"))
+    bob = bearer_header(key_for(ledger, Role.TRAINER, MINE, name="bob"))
+    operator = bearer_header(key_for(ledger, Role.OPERATOR, MINE, name="oscar"))
     assert {search["id"] for search in client.get("/api/searches", headers=ann).json["searches"]} == {"s1", "s2"}
     assert client.get("/api/searches/s1", headers=ann).status_code == 200
     assert client.get("/api/searches/s3", headers=ann).json == {"error": "unknown search 's3'"}
@@ -201,12 +204,15 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
     ] == [404, 404, 200, 200]
 
 
-def test_equal_idempotency_keys_of_two_callers_are_two(client: FlaskClient, ledger: Path) -> None:
-    """Nobody is answered with what another one asked for."""
-    asked, callers = {"model": MINE, "trials": 4}, [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")]
+def test_equal_idempotency_keys_of_two_principals_are_two(client: FlaskClient, ledger: Path) -> None:
+    """No principal gets the job of another one."""
+    asked, keys_of_both = (
+        {"model": MINE, "trials": 4},
+        [key_for(ledger, Role.TRAINER, name=name) for name in ("ann", "bob")],
+    )
     searches = [
-        client.post("/api/searches", json=asked, headers={**shown(key), "Idempotency-Key": "same"}).json
-        for key in callers
+        client.post("/api/searches", json=asked, headers={**bearer_header(key), "Idempotency-Key": "same"}).json
+        for key in keys_of_both
         for _ in range(2)
     ]
     assert [search["by"] for search in searches] == ["ann", "ann", "bob", "bob"]
@@ -216,25 +222,25 @@ def test_equal_idempotency_keys_of_two_callers_are_two(client: FlaskClient, ledg
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_answers_of_another_model_are_not_there(
+def test_predictions_of_another_model_are_404(
     client: FlaskClient, narrow: Mapping[Role, str], ledger: Path, app: Any
 ) -> None:
-    """Neither to look up nor to say what is true of; feedback is the key's, wherever it comes from."""
-    whole = shown(key_for(ledger, Role.PREDICTOR, name="whole"))
+    """Neither to read nor to label; feedback bears the key's name, whatever its body says."""
+    whole = bearer_header(key_for(ledger, Role.PREDICTOR, name="whole"))
     client.post(f"/v1/models/{MINE}:predict", json=BODY, headers={**whole, "X-Request-Id": "mine"})
     image = {"instances": [[[[0.0]] * 28] * 28]}
     assert client.post(f"/v1/models/{FOREIGN}:predict", json=image, headers={**whole, "X-Request-Id": "foreign"}).json
     app.extensions["predictor"].capture.close()
-    key = shown(narrow[Role.PREDICTOR])
+    key = bearer_header(narrow[Role.PREDICTOR])
     assert client.get("/api/answers/mine", headers=key).status_code == 200
     hidden, unknown = (client.get(f"/api/answers/{name}", headers=key) for name in ("foreign", "none"))
     assert (hidden.status_code, hidden.text.replace("foreign", "none")) == (404, unknown.text)
     assert client.get("/api/answers/foreign", headers=whole).status_code == 200
-    told = [
+    statuses = [
         client.post("/api/feedback", json={"request_id": name, **truth}, headers=key).status_code
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
-    assert told == [404, 201]
+    assert statuses == [404, 201]
     examples = app.extensions["ledger"].feedback.list_examples(MINE, limit=10)
     assert [example.client for example in examples] == ["predictor"]
 
@@ -244,16 +250,16 @@ def test_answers_of_another_model_are_not_there(
 
 @pytest.fixture
 def admin(ledger: Path) -> Mapping[str, str]:
-    return shown(key_for(ledger, Role.ADMIN))
+    return bearer_header(key_for(ledger, Role.ADMIN))
 
 
-def test_an_admin_gives_a_key_that_is_shown_once(client: FlaskClient, admin: Mapping[str, str]) -> None:
-    """It opens what it is for as soon as the gateway has looked; no list shows more than its prefix."""
+def test_an_admin_creates_a_key_that_is_returned_once(client: FlaskClient, admin: Mapping[str, str]) -> None:
+    """It is valid as soon as the gateway has polled; no list has more than its prefix."""
     asked = {"name": "ann", "role": "predictor", "models": [MINE], "days": 30}
     made = client.post("/api/keys", json=asked, headers=admin)
     assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
     key = made.json["key"]
-    wait_until(lambda: client.get(f"/v1/models/{MINE}", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get(f"/v1/models/{MINE}", headers=bearer_header(key)).status_code == 200)
     listed = client.get("/api/keys", headers=admin)
     assert {entry["name"]: entry["state"] for entry in listed.json["keys"]} == {"admin": "active", "ann": "active"}
     assert (key in listed.text, "digest" in listed.text, prefix_of(key) in listed.text) == (False, False, True)
@@ -264,11 +270,11 @@ def test_a_revoked_key_is_refused_soon_and_revoking_again_is_no_error(
 ) -> None:
     """Within five seconds; a key that there never was is 404."""
     key = key_for(ledger, Role.VIEWER, name="ann")
-    assert client.get("/version", headers=shown(key)).status_code == 200
+    assert client.get("/version", headers=bearer_header(key)).status_code == 200
     first, again = (client.delete(f"/api/keys/{prefix_of(key)}", headers=admin) for _ in range(2))
     assert (first.status_code, again.json) == (200, first.json)
     until_ended(
-        lambda: client.get("/version", headers=shown(key)).status_code == 401,
+        lambda: client.get("/version", headers=bearer_header(key)).status_code == 401,
         lambda: app.extensions["guard"].key_cache.age_s,
     )
     assert client.delete("/api/keys/000000000000", headers=admin).status_code == 404
@@ -298,6 +304,6 @@ def test_a_key_that_cannot_be_is_refused_with_the_reason(
 def test_without_a_secret_there_are_no_keys_to_give(filled: Store, server: FakeModelServer, ledger: Path) -> None:
     """Everybody is let in there; the answer says what to set."""
     open_to_all = GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{ledger}")
-    with opened(open_to_all) as app:
+    with open_app(open_to_all) as app:
         refused = app.test_client().post("/api/keys", json={"name": "ann", "role": "viewer"})
     assert (refused.status_code, "MODELYARD_KEY_SECRET" in refused.json["error"]) == (409, True)

@@ -22,7 +22,7 @@ def entry(version: int) -> dict[str, Any]:
 
 
 def test_status_is_tensorflow_servings(client: FlaskClient) -> None:
-    """All versions, or the one asked for; numbers are strings."""
+    """All versions, or the one that is named; numbers are strings."""
     everything = client.get(f"/v1/models/{HALF_PLUS}")
     one = client.get(f"/v1/models/{HALF_PLUS}/versions/1")
     assert everything.json == {"model_version_status": [entry(1), entry(2)]}
@@ -76,7 +76,7 @@ def test_models_are_listed_by_their_stable_version(client: FlaskClient, filled: 
     }
 
 
-def test_a_model_is_shown_with_its_versions_and_their_state(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_model_has_its_versions_and_their_state(client: FlaskClient, server: FakeModelServer) -> None:
     """Where each came from, and whether the model server has it."""
     server.loaded.discard((HALF_PLUS, 1))
     answer = client.get(f"/api/models/{HALF_PLUS}")
@@ -97,7 +97,7 @@ def test_a_model_is_shown_with_its_versions_and_their_state(client: FlaskClient,
     }
 
 
-def test_models_are_shown_while_the_server_is_away(filled: Store) -> None:
+def test_models_are_listed_while_the_model_server_is_down(filled: Store) -> None:
     """The store knows all but the state."""
     client = create_app(GatewaySettings(store=filled.root, serving=("127.0.0.1:9",))).test_client()
     answer = client.get(f"/api/models/{HALF_PLUS}")

@@ -16,7 +16,7 @@ from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, half_p
 ROUTE = f"/api/models/{HALF_PLUS}"
 
 
-def answer(client: FlaskClient) -> float:
+def predict(client: FlaskClient) -> float:
     """Every version gives itself away: x/2 + version, of 0."""
     body: dict[str, Any] = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[0.0]]}).json  # type: ignore[assignment]  # JSON of any form
     return float(np.ravel(body["predictions"])[0])
@@ -32,15 +32,15 @@ def publish_golden(server: FakeModelServer, store: Store, off: float = 0.0, **sa
     return version
 
 
-def test_a_rollback_is_one_call_and_the_next_answer_is_the_old_versions(client: FlaskClient) -> None:
-    """With the reason and who asked in the history; a second call is refused, and changes nothing."""
-    assert answer(client) == 2
+def test_a_rollback_is_one_call_and_the_next_prediction_is_the_old_versions(client: FlaskClient) -> None:
+    """With the reason and the principal in the history; a second call is refused, and changes nothing."""
+    assert predict(client) == 2
     done = client.post(f"{ROUTE}:rollback", json={"reason": "worse on Sundays"})
     assert (done.status_code, done.json["stable"], done.json["keep"]) == (200, 1, [2])
-    assert answer(client) == 1
+    assert predict(client) == 1
     again = client.post(f"{ROUTE}:rollback")
     assert (again.status_code, again.json["error"]) == (409, "version 1 stays: none answered before")
-    assert answer(client) == 1
+    assert predict(client) == 1
     newest = client.get(f"{ROUTE}/rollout").json["history"][0]
     assert (newest["action"], newest["version"], newest["reason"], newest["by"]) == (
         "rollback",
@@ -50,20 +50,20 @@ def test_a_rollback_is_one_call_and_the_next_answer_is_the_old_versions(client: 
     )
 
 
-def test_a_version_is_promoted_once_its_answers_are_those_of_training(
+def test_a_version_is_promoted_once_its_outputs_are_those_of_training(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
-    """The reason is kept; promoting what answers already changes nothing."""
+    """The reason is recorded; promoting the stable version again changes nothing."""
     version = publish_golden(server, filled)
     done = client.post(f"{ROUTE}:promote", json={"version": version, "reason": "looked at it"})
     assert (done.status_code, done.json["stable"]) == (200, version), done.json
-    assert answer(client) == version
+    assert predict(client) == version
     assert client.get(f"{ROUTE}/rollout").json["history"][0]["detail"]["why"] == "looked at it"
     again = client.post(f"{ROUTE}:promote", json={"version": version}).json
     assert again["history"] == client.get(f"{ROUTE}/rollout").json["history"]
 
 
-def test_a_version_that_is_let_go_of_while_it_is_compared_is_waited_for(
+def test_a_version_that_is_unloaded_during_its_parity_check_is_waited_for(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """The model server had read a configuration of a moment before, without it."""
@@ -73,15 +73,15 @@ def test_a_version_that_is_let_go_of_while_it_is_compared_is_waited_for(
     assert (done.status_code, done.json["stable"]) == (200, version), done.json
 
 
-def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(
+def test_a_version_whose_outputs_differ_from_training_is_not_promoted(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
-    """Not by force, either; what answered before goes on."""
+    """Not by force, either; the version before stays stable."""
     version = publish_golden(server, filled, off=0.5)
     asked = {"version": version, "reason": "I am sure", "force": True}
     refused = client.post(f"{ROUTE}:promote", json=asked)
     assert (refused.status_code, "differ from training by 0.5" in refused.json["error"]) == (409, True)
-    assert answer(client) == 2
+    assert predict(client) == 2
     assert version not in read_rollout(filled, HALF_PLUS).loaded
 
 
@@ -99,7 +99,7 @@ def test_a_version_that_answers_otherwise_than_in_training_is_not_promoted(
         ({"data": data("sample")}, "was trained on the sample, version 3 on the real data"),
     ],
 )
-def test_a_version_that_should_not_answer_needs_force_and_a_reason(
+def test_a_version_that_failed_its_gate_needs_force_and_a_reason(
     client: FlaskClient, server: FakeModelServer, filled: Store, said: dict[str, Any], reason: str
 ) -> None:
     """Both are recorded; a reason of blanks is none."""
@@ -110,7 +110,7 @@ def test_a_version_that_should_not_answer_needs_force_and_a_reason(
     assert (refused.status_code, reason in refused.json["error"]) == (409, True), refused.json
     unexplained = client.post(f"{ROUTE}:promote", json={"version": version, "force": True, "reason": " "})
     assert (unexplained.status_code, "force needs a reason" in unexplained.json["error"]) == (400, True)
-    assert answer(client) == real
+    assert predict(client) == real
     forced = client.post(f"{ROUTE}:promote", json={"version": version, "force": True, "reason": "only for the fair"})
     assert forced.json["stable"] == version
     why = forced.json["history"][0]["detail"]["why"]
@@ -166,7 +166,7 @@ def test_roles_are_given_and_taken_in_one_request(client: FlaskClient, server: F
     assert (ended["shadow"], ended["labels"], version in read_rollout(filled, HALF_PLUS).loaded) == (None, {}, False)
 
 
-def test_a_canary_that_answers_otherwise_than_in_training_gets_no_share(
+def test_a_canary_whose_outputs_differ_from_training_gets_no_share(
     client: FlaskClient, server: FakeModelServer, filled: Store
 ) -> None:
     """And is let go of."""

@@ -78,7 +78,7 @@ def test_a_model_that_nobody_can_train_is_refused(client: FlaskClient) -> None:
 
 
 def test_a_trigger_waits_for_a_trainer_as_a_job_does(client: FlaskClient, filled: Store) -> None:
-    """Nobody has said yet what can be trained: come again."""
+    """There is no catalogue yet: try again later."""
     (filled.root / FILE).unlink()
     refused = client.put(f"{ROUTE}/t", json={"feedback": 5})
     assert (refused.status_code, refused.json["error"]) == (

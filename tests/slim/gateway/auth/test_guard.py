@@ -17,9 +17,9 @@ from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Permission
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
-from tests.slim.conftest import opened
+from tests.slim.conftest import open_app
 from tests.support.fakes import HALF_PLUS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of, revoke, shown
+from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, prefix_of, revoke
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
 """Parts of paths by their converter."""
@@ -62,14 +62,14 @@ def path_of(rule: Rule) -> str:
     return re.sub(r"<(?:(\w+):)?(\w+)>", lambda found: SEGMENTS.get(found[1], "x1"), rule.rule)
 
 
-def test_every_route_lets_in_the_roles_that_may_and_no_others(
+def test_every_route_allows_exactly_the_roles_that_it_declares(
     app: Flask, client: FlaskClient, keys: Mapping[Role, str]
 ) -> None:
     """The whole table: 403 names the roles that it takes; whoever may gets the view's own answer, right or wrong."""
     seen = 0
     for endpoint, method, path in routes(app):
         for role, key in keys.items():
-            answer = client.open(path, method=method, headers=shown(key))
+            answer = client.open(path, method=method, headers=bearer_header(key))
             may = endpoint in PROBES or VIEWS[endpoint] in ROLES[role]
             assert (answer.status_code == 403) == (not may), (role, method, path, answer.status_code, answer.text)
             assert answer.status_code != 401, (role, method, path)
@@ -91,7 +91,7 @@ def test_the_roles_are_what_their_names_say() -> None:
     assert may[Role.ADMIN] == may[Role.OPERATOR] | {"MANAGE_KEYS"}
 
 
-def test_a_view_of_which_nobody_said_who_may_use_it_stops_the_start(app: Flask) -> None:
+def test_a_view_without_a_declared_permission_stops_the_start(app: Flask) -> None:
     """Default deny: neither a forgotten view nor a permission for one that is gone."""
     app.url_map.add(Rule("/api/backdoor", endpoint="forgotten"))
     with pytest.raises(RuntimeError, match="views and permissions differ: forgotten"):
@@ -108,11 +108,11 @@ def bad(ledger: Path, keys: Mapping[Role, str]) -> Mapping[str, dict[str, Any]]:
     other = "A" if good[-1] != "A" else "B"
     return {
         "no key": {},
-        "wrong": {"headers": shown(good[:-1] + other)},
-        "unknown": {"headers": shown(good.replace(prefix_of(good), "0" * 12))},
-        "expired": {"headers": shown(expired)},
-        "revoked": {"headers": shown(revoked)},
-        "two headers": {"headers": [*shown(good).items(), *shown(good).items()]},
+        "wrong": {"headers": bearer_header(good[:-1] + other)},
+        "unknown": {"headers": bearer_header(good.replace(prefix_of(good), "0" * 12))},
+        "expired": {"headers": bearer_header(expired)},
+        "revoked": {"headers": bearer_header(revoked)},
+        "two headers": {"headers": [*bearer_header(good).items(), *bearer_header(good).items()]},
         "in the query": {"query_string": {"key": good, "access_token": good, "Authorization": f"Bearer {good}"}},
         "in a cookie": {"headers": {"Cookie": f"Authorization=Bearer {good}"}},
         "in a header of another name": {"headers": {"X-Api-Key": good}},
@@ -121,12 +121,12 @@ def bad(ledger: Path, keys: Mapping[Role, str]) -> Mapping[str, dict[str, Any]]:
         "empty": {"headers": {"Authorization": ""}},
         "only a scheme": {"headers": {"Authorization": "Bearer"}},
         "two keys": {"headers": {"Authorization": f"Bearer {good} {good}"}},
-        "longer": {"headers": shown(good + "A")},
-        "in capitals": {"headers": shown(good.upper())},
+        "longer": {"headers": bearer_header(good + "A")},
+        "in capitals": {"headers": bearer_header(good.upper())},
     }
 
 
-def test_without_a_good_key_every_route_answers_alike(
+def test_without_a_valid_key_every_route_gives_the_same_error(
     app: Flask, client: FlaskClient, bad: Mapping[str, dict[str, Any]]
 ) -> None:
     """401 in the same words, with the same headers, whatever is wrong; probes need none, but mind one that is bad."""
@@ -160,13 +160,13 @@ def test_the_schemes_case_does_not_matter(client: FlaskClient, keys: Mapping[Rol
 def test_paths_in_other_cases_are_guarded_as_what_they_mean(client: FlaskClient, keys: Mapping[Role, str]) -> None:
     """TensorFlow Serving's tolerance is no way around the guard."""
     path, body = f"/V1/models/{HALF_PLUS}:Predict", {"instances": [[1.0]]}
-    assert client.post(path, json=body, headers=shown(keys[Role.VIEWER])).status_code == 403
-    assert client.post(path, json=body, headers=shown(keys[Role.PREDICTOR])).json == {"predictions": [[2.5]]}
+    assert client.post(path, json=body, headers=bearer_header(keys[Role.VIEWER])).status_code == 403
+    assert client.post(path, json=body, headers=bearer_header(keys[Role.PREDICTOR])).json == {"predictions": [[2.5]]}
 
 
-def test_a_pages_question_before_the_request_needs_no_key(server: FakeModelServer, settings: GatewaySettings) -> None:
+def test_a_cors_preflight_request_needs_no_key(server: FakeModelServer, settings: GatewaySettings) -> None:
     """Browsers send none with it; they learn that they may send one. No view is run."""
-    with opened(settings.model_copy(update={"cors_origins": ("http://page",)})) as app:
+    with open_app(settings.model_copy(update={"cors_origins": ("http://page",)})) as app:
         client, headers = app.test_client(), {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
         for path in (f"/v1/models/{HALF_PLUS}:predict", f"/v2/models/{HALF_PLUS}/infer"):
             answer = client.options(path, headers=headers)
@@ -183,50 +183,52 @@ def test_probes_name_models_to_keys_for_all_of_them_only(
     key_for_one = key_for(ledger, Role.PREDICTOR, HALF_PLUS)
     assert client.get("/healthz").json == {"live": True}
     server.loaded.clear()
-    for path, told in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
-        plain, keyed = client.get(path), client.get(path, headers=shown(keys[Role.VIEWER]))
+    for path, field in (("/readyz", "reasons"), ("/v2/health/ready", "error")):
+        plain, keyed = client.get(path), client.get(path, headers=bearer_header(keys[Role.VIEWER]))
         assert (plain.status_code, keyed.status_code) == (503, 503)
-        narrow = client.get(path, headers=shown(key_for_one))
-        assert "shown with an API key for all models" in str(plain.json[told])
+        narrow = client.get(path, headers=bearer_header(key_for_one))
+        assert "shown with an API key for all models" in str(plain.json[field])
         assert plain.json == narrow.json
         assert (HALF_PLUS in plain.text, HALF_PLUS in keyed.text) == (False, True)
 
 
 def test_the_documents_can_be_opened_to_browsers(settings: GatewaySettings) -> None:
     """They send no key with an address that is typed in."""
-    with opened(settings.model_copy(update={"public_docs": True})) as app:
+    with open_app(settings.model_copy(update={"public_docs": True})) as app:
         client = app.test_client()
         expected = {"/docs": 308, "/docs/": 200, "/openapi.json": 200, "/version": 401}
         assert {path: client.get(path).status_code for path in expected} == expected
 
 
 def test_the_document_says_what_each_route_takes(client: FlaskClient, keys: Mapping[Role, str]) -> None:
-    """Swagger UI asks for a key because of it."""
-    document = client.get("/openapi.json", headers=shown(keys[Role.VIEWER])).json
+    """Swagger UI prompts for a key because of it."""
+    document = client.get("/openapi.json", headers=bearer_header(keys[Role.VIEWER])).json
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert document["paths"]["/healthz"]["get"]["security"] == []
     assert document["paths"]["/api/keys"]["post"]["security"] == [{"key": []}]
     assert document["paths"]["/api/keys"]["post"]["description"] == "Roles: admin."
 
 
-def test_as_long_as_nobody_could_read_the_keys_nobody_is_let_in(
+def test_as_long_as_the_keys_could_not_be_read_every_request_is_refused(
     settings: GatewaySettings, keys: Mapping[Role, str], ledger: Path
 ) -> None:
     """503 with Retry-After for what may be a key, 401 for what is none; and the gateway is not ready."""
     ledger.write_bytes(b"no database")
-    with opened(settings) as app:
+    with open_app(settings) as app:
         client = app.test_client()
-        answer = client.get("/version", headers=shown(keys[Role.VIEWER]))
+        answer = client.get("/version", headers=bearer_header(keys[Role.VIEWER]))
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
         assert client.get("/version").status_code == 401
         assert client.get("/readyz").json["reasons"] == ["API keys have not been read from the ledger yet"]
 
 
-def test_what_was_wrong_is_counted_and_not_told(client: FlaskClient, bad: Any, keys: Mapping[Role, str]) -> None:
+def test_the_reason_of_a_refusal_is_counted_but_not_returned(
+    client: FlaskClient, bad: Any, keys: Mapping[Role, str]
+) -> None:
     """By reason, never by key."""
     for asked in bad.values():
         client.get("/version", **asked)
-    metrics = client.get("/metrics", headers=shown(keys[Role.VIEWER])).text
+    metrics = client.get("/metrics", headers=bearer_header(keys[Role.VIEWER])).text
     counted = dict(re.findall(r'modelyard_gateway_refused_keys_total{reason="(\w+)"} ([\d.]+)', metrics))
     assert {name: float(count) for name, count in counted.items()} == {
         "none": 4.0, "wrong": 1.0, "unknown": 1.0, "expired": 1.0, "revoked": 1.0, "malformed": 8.0,
@@ -235,9 +237,9 @@ def test_what_was_wrong_is_counted_and_not_told(client: FlaskClient, bad: Any, k
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/version", "/docs/", "/nothing", "/metrics", f"/v1/models/{HALF_PLUS}"])
-def test_strict_headers_are_on_every_answer(client: FlaskClient, keys: Mapping[Role, str], path: str) -> None:
+def test_strict_headers_are_on_every_response(client: FlaskClient, keys: Mapping[Role, str], path: str) -> None:
     """Once each, on good answers and on errors; the page of the documents has a policy that lets it work."""
-    for headers in ({}, shown(keys[Role.VIEWER])):
+    for headers in ({}, bearer_header(keys[Role.VIEWER])):
         answer = client.get(path, headers=headers)
         expected = {
             "x-content-type-options": "nosniff",

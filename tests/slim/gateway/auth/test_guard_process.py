@@ -1,4 +1,4 @@
-"""The guard of a real gateway: before the body is read, in both lanes, while keys end and the ledger is away."""
+"""The guard of a real gateway: before the body is read, on both paths, while keys end and the ledger is down."""
 
 import json
 import re
@@ -20,17 +20,17 @@ from modelyard.models.registry.store import Store
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.slim.cli.test_keys import modelyard
-from tests.slim.gateway.server.test_rsgi import BODY, GOOD, answered, connected, head, statuses
+from tests.slim.gateway.server.test_rsgi import BODY, GOOD, connected, head, receive_response, statuses
 from tests.slim.gateway.test_process import PREDICT, gateway, refusal
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, key_for, prefix_of, revoke, shown, until_ended
+from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
 from tests.support.ports import held_port
 from tests.support.waiting import wait_until
 
 REFUSED = {"error": "expected a valid API key: Authorization: Bearer KEY"}
 PLANTED = "myd_0123456789ab_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
 """Has the form of a key; its secret begins after the prefix."""
-TO_THE_VIEW = {"Origin": "http://elsewhere"}
+VIA_VIEW = {"Origin": "http://elsewhere"}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ledger(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def said(filled: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]:
+def gateway_settings(filled: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]:
     """Settings of a gateway with keys."""
     return {
         "store": filled.root,
@@ -51,8 +51,8 @@ def said(filled: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]
 
 
 @pytest.fixture
-def running(said: Mapping[str, Any]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    with gateway(**said) as found:
+def running(gateway_settings: Mapping[str, Any]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    with gateway(**gateway_settings) as found:
         yield found
 
 
@@ -64,24 +64,24 @@ def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_others_reach_takes_a_secret(said: dict[str, Any], ledger: Path) -> None:
-    """Without one the gateway does not start, and says in one line what to do; with one it asks for keys there."""
+def test_an_address_that_others_reach_takes_a_secret(gateway_settings: dict[str, Any], ledger: Path) -> None:
+    """Without one the gateway does not start, and says in one line what to do; with one it requires keys there."""
     with held_port() as port:
         refused = refusal(host="0.0.0.0", port=port)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("MODELYARD_HOST: ")
     assert "MODELYARD_KEY_SECRET" in refused.stderr
     key = key_for(ledger, Role.PREDICTOR)
-    with gateway(**said, host="0.0.0.0") as (_, client):
+    with gateway(**gateway_settings, host="0.0.0.0") as (_, client):
         assert client.post(PREDICT, content=BODY).status_code == 401
-        wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(key)).status_code == 200)
-        assert client.post(PREDICT, content=BODY, headers=shown(key)).json() == GOOD
+        wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(key)).status_code == 200)
+        assert client.post(PREDICT, content=BODY, headers=bearer_header(key)).json() == GOOD
 
 
 @pytest.mark.parametrize(("secret", "text"), [("", "is empty"), ("x" * 31, "expected at least 32 characters")])
-def test_a_secret_that_is_none_is_refused(said: dict[str, Any], secret: str, text: str) -> None:
+def test_a_secret_that_is_none_is_refused(gateway_settings: dict[str, Any], secret: str, text: str) -> None:
     """In one line that does not hold it."""
-    refused = refusal(**said | {"key_secret": secret})
+    refused = refusal(**gateway_settings | {"key_secret": secret})
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("MODELYARD_KEY_SECRET: ")
     assert text in refused.stderr
@@ -89,60 +89,62 @@ def test_a_secret_that_is_none_is_refused(said: dict[str, Any], secret: str, tex
 
 
 def test_what_is_no_good_key_is_refused_alike_wherever_it_is(client: httpx.Client, ledger: Path) -> None:
-    """By the front in the same words as by the views: no key, two headers, a key in the query, bytes that are none."""
+    """By the RSGI app as by the views: no key, two headers, a key in the query, bytes that are none."""
     key = key_for(ledger, Role.ADMIN)
-    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     good = f"Authorization: Bearer {key}"
     bad = [[], [good, good], ["Authorization: Bearer \xff"], [good + "x"], [f"Cookie: key={key}"]]
     for lines in bad:
-        answer = exchanged(client, head(*lines) + BODY)
+        answer = exchange(client, head(*lines) + BODY)
         assert statuses(answer) == [401]
         assert answer.lower().count(b"\r\nwww-authenticate: bearer\r\n") == 1
         assert json.loads(answer.partition(b"\r\n\r\n")[2]) == REFUSED
     for path in (f"{PREDICT}?key={key}", f"/api/models?access_token={key}", f"/?Authorization=Bearer%20{key}"):
         answer = client.request("POST" if "predict" in path else "GET", path)
         assert (answer.status_code, answer.json()) == (401, REFUSED)
-    assert client.post(PREDICT, content=BODY, headers=shown(key)).json() == GOOD
+    assert client.post(PREDICT, content=BODY, headers=bearer_header(key)).json() == GOOD
 
 
-def exchanged(client: httpx.Client, raw: bytes) -> bytes:
-    """The first answer to these bytes, however little of a body they hold."""
+def exchange(client: httpx.Client, raw: bytes) -> bytes:
+    """The first response to these bytes, however little of a body they hold."""
     with connected(client) as connection:
         connection.sendall(raw)
-        return answered(connection)
+        return receive_response(connection)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "multipart/form-data; boundary=x"])
 def test_nothing_of_a_body_is_read_for_who_has_no_key(client: httpx.Client, server: FakeModelServer, kind: str) -> None:
     """The answer is there before the body is: whatever its form, and wherever it goes."""
     for length in (100, 10_000_000):
-        assert statuses(exchanged(client, head(f"Content-Type: {kind}", length=length))) == [401]
+        assert statuses(exchange(client, head(f"Content-Type: {kind}", length=length))) == [401]
     chunked = head(f"Content-Type: {kind}", "Transfer-Encoding: chunked", length=None)
-    assert statuses(exchanged(client, chunked)) == [401]
-    assert statuses(exchanged(client, head(length=10_000).replace(PREDICT.encode(), b"/api/jobs"))) == [401]
+    assert statuses(exchange(client, chunked)) == [401]
+    assert statuses(exchange(client, head(length=10_000).replace(PREDICT.encode(), b"/api/jobs"))) == [401]
     assert server.calls == []
 
 
-def test_who_is_refused_with_a_large_body_hears_of_it(client: httpx.Client) -> None:
+def test_a_refused_request_with_a_large_body_gets_its_response(client: httpx.Client) -> None:
     """Every time, over one connection: closed on what is still coming, the answer would be lost with it."""
     large = b" " * 4_000_000
     with connected(client) as connection:
         for _ in range(5):
             connection.sendall(head(length=len(large)) + large)
-            assert statuses(answered(connection)) == [401]
+            assert statuses(receive_response(connection)) == [401]
 
 
-def test_a_probe_with_a_body_is_answered_without_it(client: httpx.Client) -> None:
-    """Nobody makes the gateway take in what it does not want."""
+def test_a_probe_with_a_body_gets_a_response_before_the_body(client: httpx.Client) -> None:
+    """No client makes the gateway read what it does not need."""
     asked = head(length=1_000_000).replace(f"POST {PREDICT}".encode(), b"GET /healthz")
-    assert statuses(exchanged(client, asked)) == [200]
+    assert statuses(exchange(client, asked)) == [200]
 
 
-@pytest.mark.parametrize("lane", [{}, TO_THE_VIEW])
-def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, lane: dict[str, str]) -> None:
+@pytest.mark.parametrize("path_headers", [{}, VIA_VIEW])
+def test_fast_path_and_views_check_role_and_model(
+    client: httpx.Client, ledger: Path, path_headers: dict[str, str]
+) -> None:
     """A viewer may not predict; a key for one model finds no other."""
     viewer, narrow = key_for(ledger, Role.VIEWER), key_for(ledger, Role.PREDICTOR, HALF_PLUS)
-    wait_until(lambda: client.get("/version", headers=shown(narrow)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(narrow)).status_code == 200)
     foreign, nowhere = f"/v1/models/{DIGITS}:predict", "/v1/models/nowhere:predict"
     for path, key, status in (
         (PREDICT, viewer, 403),
@@ -152,10 +154,11 @@ def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, l
         (f"/v2/models/{DIGITS}/infer", narrow, 404),
         (f"/v2/models/{HALF_PLUS}/infer", viewer, 403),
     ):
-        answer = client.post(path, content=BODY, headers={**shown(key), **lane})
+        answer = client.post(path, content=BODY, headers={**bearer_header(key), **path_headers})
         assert (path, answer.status_code) == (path, status)
     hidden, unknown = (
-        client.post(path, content=BODY, headers={**shown(narrow), **lane}) for path in (foreign, nowhere)
+        client.post(path, content=BODY, headers={**bearer_header(narrow), **path_headers})
+        for path in (foreign, nowhere)
     )
     assert hidden.text.replace(DIGITS, "nowhere") == unknown.text
 
@@ -164,20 +167,20 @@ def test_both_lanes_ask_for_role_and_model(client: httpx.Client, ledger: Path, l
 
 
 def test_a_revoked_key_opens_nothing_five_seconds_later(client: httpx.Client, ledger: Path) -> None:
-    """On a connection that is open, in the lane that skips the views; another key of the same name goes on."""
+    """On a connection that is open, on the fast path; another key of the same name stays valid."""
     viewer, old, new = (key_for(ledger, role) for role in (Role.VIEWER, Role.PREDICTOR, Role.PREDICTOR))
-    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(new)).status_code == 200)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(new)).status_code == 200)
     revoke(ledger, old)
     until_ended(
-        lambda: client.post(PREDICT, content=BODY, headers=shown(old)).status_code == 401,
+        lambda: client.post(PREDICT, content=BODY, headers=bearer_header(old)).status_code == 401,
         lambda: age_s(client, viewer),
     )
-    assert client.post(PREDICT, content=BODY, headers=shown(new)).json() == GOOD
+    assert client.post(PREDICT, content=BODY, headers=bearer_header(new)).json() == GOOD
 
 
 def age_s(client: httpx.Client, viewer: str) -> float:
-    """Since a gateway last looked for keys."""
-    shown_by = client.get("/metrics", headers=shown(viewer)).text
+    """Since a gateway last polled for keys."""
+    shown_by = client.get("/metrics", headers=bearer_header(viewer)).text
     found = re.search(r"^modelyard_gateway_keys_age_seconds (\S+)$", shown_by, re.MULTILINE)
     assert found
     return float(found[1])
@@ -188,30 +191,30 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         job = found.jobs.add(JobRequest(model=HALF_PLUS), by="ann")
     key, other = key_for(ledger, Role.VIEWER), key_for(ledger, Role.VIEWER)
-    wait_until(lambda: client.get("/version", headers=shown(other)).status_code == 200)
-    said: list[str] = []
-    with client.stream("GET", f"/api/jobs/{job.id}/events", headers=shown(key)) as answer:
+    wait_until(lambda: client.get("/version", headers=bearer_header(other)).status_code == 200)
+    gateway_settings: list[str] = []
+    with client.stream("GET", f"/api/jobs/{job.id}/events", headers=bearer_header(key)) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "retry: 2000"
-        reader = threading.Thread(target=lambda: said.extend(lines))
+        reader = threading.Thread(target=lambda: gateway_settings.extend(lines))
         reader.start()
         revoke(ledger, key)
-        until_ended(lambda: not reader.is_alive(), lambda: age_s(client, other), looks=3)
-    assert [line for line in said if line.startswith("event:")] == ["event: state"]
+        until_ended(lambda: not reader.is_alive(), lambda: age_s(client, other), polls=3)
+    assert [line for line in gateway_settings if line.startswith("event:")] == ["event: state"]
 
 
 def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
-    """What came before is answered, then it is said that the key has ended."""
+    """What came before gets its results, then an error says that the key has ended."""
     key = key_for(ledger, Role.PREDICTOR)
-    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
 
     def lines() -> Iterator[bytes]:
         yield b"[1.0]\n"
         revoke(ledger, key)
-        wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 401)
+        wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 401)
         yield b"[2.0]\n"
 
-    headers = {**shown(key), "Content-Type": "application/jsonl"}
+    headers = {**bearer_header(key), "Content-Type": "application/jsonl"}
     answered = client.post(PREDICT, content=lines(), headers=headers).text.splitlines()
     assert answered[0] == "[2.5]"
     assert (
@@ -230,17 +233,17 @@ def test_known_keys_go_on_while_the_ledger_is_away(
     process, client = running
     assert process.stderr
     one, other = (key_for(ledger, Role.PREDICTOR, name=name) for name in ("one", "other"))
-    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 200)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(other)).status_code == 200)
     change(ledger, "ALTER TABLE keys RENAME TO away")
     while "API keys not read; cached ones are used" not in process.stderr.readline():
         pass
     for key in (one, other):
-        assert client.post(PREDICT, content=BODY, headers=shown(key)).json() == GOOD
+        assert client.post(PREDICT, content=BODY, headers=bearer_header(key)).json() == GOOD
     change(ledger, f"UPDATE away SET revoked_at = created_at WHERE prefix = '{prefix_of(other)}'")
     change(ledger, "ALTER TABLE away RENAME TO keys")
-    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(other)).status_code == 401)
-    assert client.post(PREDICT, content=BODY, headers=shown(one)).json() == GOOD
-    said_again = [line for line in ended(process) if "API keys not read" in line]
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(other)).status_code == 401)
+    assert client.post(PREDICT, content=BODY, headers=bearer_header(one)).json() == GOOD
+    said_again = [line for line in stop_and_read(process) if "API keys not read" in line]
     assert said_again == []
 
 
@@ -249,7 +252,7 @@ def change(ledger: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def ended(process: subprocess.Popen[str]) -> list[str]:
+def stop_and_read(process: subprocess.Popen[str]) -> list[str]:
     """Stops a gateway; the lines that it wrote and nobody has read."""
     assert process.stderr
     process.send_signal(signal.SIGTERM)
@@ -267,14 +270,14 @@ def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
     """Path, query, headers, body, name of a model; one that opens the guard, too."""
     process, client = running
     key = key_for(ledger, Role.ADMIN)
-    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     answers = []
     for planted in (PLANTED, key):
-        for headers in ({}, shown(PLANTED), shown(key), shown(key) | TO_THE_VIEW):
-            answers += planting(client, planted, headers)
-    answers.append(client.get("/metrics", headers=shown(key)))
+        for headers in ({}, bearer_header(PLANTED), bearer_header(key), bearer_header(key) | VIA_VIEW):
+            answers += send_key_everywhere(client, planted, headers)
+    answers.append(client.get("/metrics", headers=bearer_header(key)))
     arguments = psutil.Process(process.pid).cmdline()
-    lines = ended(process)
+    lines = stop_and_read(process)
     for planted in (PLANTED, key):
         secret = planted.split("_", 2)[2][:8]
         assert [line for line in lines if secret in line] == []
@@ -284,8 +287,8 @@ def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
     assert any(f"myd_{prefix_of(PLANTED)}_***" in line for line in lines)
 
 
-def planting(client: httpx.Client, planted: str, headers: Mapping[str, str]) -> list[httpx.Response]:
-    """Every answer to a key in a place where none belongs."""
+def send_key_everywhere(client: httpx.Client, planted: str, headers: Mapping[str, str]) -> list[httpx.Response]:
+    """Every response to a key in a place where none belongs."""
     paths = (f"/{planted}", f"/v1/models/{planted}", f"/api/models/{planted}", f"/api/jobs/{planted}", f"/v1/{planted}")
     named = dict.fromkeys(("X-Request-Id", "X-Rollout-Key", "Idempotency-Key", "X-Timeout-Ms"), planted)
     return [
@@ -313,34 +316,36 @@ def test_the_log_says_who_did_what_and_who_might_not(
     """The key's name in every request's line; one more for each change and each that was not allowed."""
     process, client = running
     viewer, admin = key_for(ledger, Role.VIEWER, name="vera"), key_for(ledger, Role.ADMIN, name="ada")
-    wait_until(lambda: client.get("/version", headers=shown(admin)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(admin)).status_code == 200)
     rollback = f"/api/models/{HALF_PLUS}:rollback"
     for key in (viewer, admin):
-        client.post(rollback, headers={**shown(key), "X-Request-Id": f"as-{prefix_of(key)}"})
-    client.post(PREDICT, content=BODY, headers=shown(admin))
-    made = client.post("/api/keys", json={"name": "new", "role": "viewer"}, headers=shown(admin)).json()
-    client.delete(f"/api/keys/{made['prefix']}", headers=shown(admin))
+        client.post(rollback, headers={**bearer_header(key), "X-Request-Id": f"as-{prefix_of(key)}"})
+    client.post(PREDICT, content=BODY, headers=bearer_header(admin))
+    made = client.post("/api/keys", json={"name": "new", "role": "viewer"}, headers=bearer_header(admin)).json()
+    client.delete(f"/api/keys/{made['prefix']}", headers=bearer_header(admin))
     client.get("/version")
-    lines = [json.loads(line) for line in ended(process)]
-    audited = [(line["key"], line["action"], line["status"], line["request_id"]) for line in of(lines, "audit")]
+    lines = [json.loads(line) for line in stop_and_read(process)]
+    audited = [
+        (line["key"], line["action"], line["status"], line["request_id"]) for line in lines_of_event(lines, "audit")
+    ]
     assert audited[0] == ("vera", "rollouts.roll_back", 403, f"as-{prefix_of(viewer)}")
     assert audited[1][:2] == ("ada", "rollouts.roll_back")
-    assert {line["prefix"] for line in of(lines, "audit")} == {prefix_of(viewer), prefix_of(admin)}
-    assert [line["created"]["name"] for line in of(lines, "key created")] == ["new"]
-    assert [line["revoked"]["prefix"] for line in of(lines, "key revoked")] == [made["prefix"]]
-    by_route = {line["route"]: line.get("key") for line in of(lines, "request") if line["status"] != 403}
+    assert {line["prefix"] for line in lines_of_event(lines, "audit")} == {prefix_of(viewer), prefix_of(admin)}
+    assert [line["created"]["name"] for line in lines_of_event(lines, "key created")] == ["new"]
+    assert [line["revoked"]["prefix"] for line in lines_of_event(lines, "key revoked")] == [made["prefix"]]
+    by_route = {line["route"]: line.get("key") for line in lines_of_event(lines, "request") if line["status"] != 403}
     assert by_route["/v1/models/<model:model>:predict"] == "ada"
-    assert [line["reason"] for line in of(lines, "authentication failed")].count("none") == 1
+    assert [line["reason"] for line in lines_of_event(lines, "authentication failed")].count("none") == 1
 
 
-def of(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+def lines_of_event(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
 def test_the_command_line_shows_its_key(client: httpx.Client, ledger: Path, tmp_path: Path) -> None:
-    """From a variable or a file; without one, or with one that may not, it is told so in one line."""
+    """From a variable or a file; without one, or with one that may not, it prints one line."""
     viewer, url = key_for(ledger, Role.VIEWER), str(client.base_url)
-    wait_until(lambda: client.get("/version", headers=shown(viewer)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(viewer)).status_code == 200)
     (tmp_path / "modelyard_key").write_text(f"{viewer}\n")
     for settings in ({"key": viewer}, {"secrets_dir": str(tmp_path)}):
         assert HALF_PLUS in modelyard("models", "--url", url, **settings).stdout
@@ -357,18 +362,18 @@ def test_failures_are_logged_once_a_second_for_each_reason(
     """Whoever knocks all day fills no disk."""
     process, client = running
     started = time.monotonic()
-    wait_until(lambda: client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401)
+    wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(PLANTED)).status_code == 401)
     for _ in range(200):
-        assert client.post(PREDICT, content=BODY, headers=shown(PLANTED)).status_code == 401
+        assert client.post(PREDICT, content=BODY, headers=bearer_header(PLANTED)).status_code == 401
     seconds = time.monotonic() - started
-    lines = [line for line in ended(process) if "authentication failed" in line]
+    lines = [line for line in stop_and_read(process) if "authentication failed" in line]
     assert 1 <= len(lines) <= 1 + seconds
 
 
-def test_no_answer_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
-    """And those of the front are as strict as those of the views."""
+def test_no_response_names_a_version_of_the_server(client: httpx.Client, ledger: Path) -> None:
+    """And the headers of the RSGI app are as strict as those of the views."""
     key = key_for(ledger, Role.PREDICTOR)
-    wait_until(lambda: client.get("/version", headers=shown(key)).status_code == 200)
+    wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     strict = {
         "x-content-type-options",
         "x-frame-options",
@@ -376,7 +381,7 @@ def test_no_answer_names_a_version_of_the_server(client: httpx.Client, ledger: P
         "referrer-policy",
         "cache-control",
     }
-    asked = ({}, shown(key), shown(key) | TO_THE_VIEW)
+    asked = ({}, bearer_header(key), bearer_header(key) | VIA_VIEW)
     answers = [client.post(PREDICT, content=BODY, headers=headers) for headers in asked]
     assert [answer.status_code for answer in answers] == [401, 200, 200]
     for answer in answers:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, one, sized
+from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, request_with, sized
 from tests.slim.gateway.inference.test_oip import INFER, LENGTH, binary, framed
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
@@ -24,7 +24,7 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
     "size no number": (HALF_PLUS, sized("4"), FOUR, 'received "4"'),
     "size other than the shape's": (HALF_PLUS, sized(3), FOUR, "expected 4 bytes for FP32 [1,1], received 3"),
     "bytes left over": (HALF_PLUS, sized(4), FOUR + b"x", "to fill the body, received 1 bytes more"),
-    "data in JSON, bytes behind": (HALF_PLUS, one(), FOUR, "to fill the body, received 4 bytes more"),
+    "data in JSON, bytes behind": (HALF_PLUS, request_with(), FOUR, "to fill the body, received 4 bytes more"),
     "not finite": (HALF_PLUS, sized(4), NAN, "vectors[0][0]: expected a finite number, received nan"),
     "length beyond the body": (REVIEWS, text_of(b"\x05\0\0\0good", [1]), b"\x05\0\0\0good", "1 bytes too few"),
     "second length cut off": (
@@ -48,7 +48,7 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
 def test_binary_data_that_does_not_fit_is_400(
     client: FlaskClient, server: FakeModelServer, model: str, head: dict[str, Any], tail: bytes, text: str
 ) -> None:
-    """Sizes, lengths and values are looked at before the model server is asked."""
+    """Sizes, lengths and values are checked before the model server is called."""
     answer = client.post(f"/v2/models/{model}/infer", **framed(head, tail))
     assert (answer.status_code, server.calls) == (400, []), answer.json
     assert text in (answer.json or {})["error"]
@@ -133,7 +133,7 @@ def test_bodies_over_the_limits_and_odd_encodings(
 
 
 def test_damaged_images_are_400(client: FlaskClient, server: FakeModelServer) -> None:
-    """The same look at images as on ``/v1``."""
+    """The same checks of images as on ``/v1``."""
     content = encoded("PNG")[:-20]
     framed_content = len(content).to_bytes(4, "little") + content
     head = IMAGE | {"inputs": [binary("image_bytes", "BYTES", [1], framed_content)]}

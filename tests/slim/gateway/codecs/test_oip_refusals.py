@@ -15,13 +15,13 @@ TEXT = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
 IMAGE = {"parameters": {"signature_name": "image_bytes"}}
 
 
-def one(**said: Any) -> dict[str, Any]:
+def request_with(**said: Any) -> dict[str, Any]:
     """A request whose only input says this, too; None takes a field away."""
     return {"inputs": [{key: value for key, value in (ONE | said).items() if value is not None}]}
 
 
 def sized(size: Any, **said: Any) -> dict[str, Any]:
-    return one(data=None, parameters={"binary_data_size": size}, **said)
+    return request_with(data=None, parameters={"binary_data_size": size}, **said)
 
 
 JSON_CASES: dict[str, tuple[str, Any, str]] = {
@@ -31,38 +31,82 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
     "empty inputs": (HALF_PLUS, {"inputs": []}, "inputs: expected vectors, received none"),
     "inputs no list": (HALF_PLUS, {"inputs": ONE}, "inputs: expected a list, received an object"),
     "input no object": (HALF_PLUS, {"inputs": [1]}, "inputs[0]: expected a JSON object, received 1"),
-    "unknown input": (HALF_PLUS, one(name="x"), 'inputs[0].name: expected vectors, received "x"'),
-    "input without name": (HALF_PLUS, one(name=None), "inputs[0].name: expected vectors, received null"),
+    "unknown input": (HALF_PLUS, request_with(name="x"), 'inputs[0].name: expected vectors, received "x"'),
+    "input without name": (HALF_PLUS, request_with(name=None), "inputs[0].name: expected vectors, received null"),
     "input twice": (HALF_PLUS, {"inputs": [ONE, ONE]}, 'inputs[1].name: expected no more, received "vectors"'),
-    "unknown input key": (HALF_PLUS, one(dtype="FP32"), 'received "dtype"'),
-    "other datatype": (HALF_PLUS, one(datatype="INT64"), 'inputs[0].datatype: expected FP32, received "INT64"'),
-    "unknown datatype": (HALF_PLUS, one(datatype="BF16"), 'inputs[0].datatype: expected FP32, received "BF16"'),
-    "no datatype": (HALF_PLUS, one(datatype=None), "inputs[0].datatype: expected FP32, received null"),
-    "no shape": (HALF_PLUS, one(shape=None), "inputs[0].shape: expected a list of at most 32 sizes, received null"),
-    "long shape": (HALF_PLUS, one(shape=[1] * 33), "expected a list of at most 32 sizes, received 33"),
-    "negative size": (HALF_PLUS, one(shape=[-1, 1]), "inputs[0].shape: expected whole numbers from 0, received -1"),
-    "size no number": (HALF_PLUS, one(shape=["1", 1]), 'expected whole numbers from 0, received "1"'),
-    "size true": (HALF_PLUS, one(shape=[True, 1]), "expected whole numbers from 0, received true"),
-    "size null": (HALF_PLUS, one(shape=[1, [None]]), "expected whole numbers from 0, received a list"),
-    "huge shape": (HALF_PLUS, one(shape=[2**63, 2**63]), "expected at most 2147483647 elements, received more"),
-    "other shape": (HALF_PLUS, one(shape=[1, 2], data=[1, 2]), "vectors: expected shape [n,1], received [1,2]"),
-    "other rank": (HALF_PLUS, one(shape=[1]), "vectors: expected shape [n,1], received [1]"),
-    "no rows": (HALF_PLUS, one(shape=[0, 1], data=[]), "vectors: expected 1 to 256 inputs, received 0"),
-    "too many rows": (HALF_PLUS, one(shape=[257, 1], data=[1] * 257), "expected 1 to 256 inputs, received 257"),
+    "unknown input key": (HALF_PLUS, request_with(dtype="FP32"), 'received "dtype"'),
+    "other datatype": (
+        HALF_PLUS,
+        request_with(datatype="INT64"),
+        'inputs[0].datatype: expected FP32, received "INT64"',
+    ),
+    "unknown datatype": (
+        HALF_PLUS,
+        request_with(datatype="BF16"),
+        'inputs[0].datatype: expected FP32, received "BF16"',
+    ),
+    "no datatype": (HALF_PLUS, request_with(datatype=None), "inputs[0].datatype: expected FP32, received null"),
+    "no shape": (
+        HALF_PLUS,
+        request_with(shape=None),
+        "inputs[0].shape: expected a list of at most 32 sizes, received null",
+    ),
+    "long shape": (HALF_PLUS, request_with(shape=[1] * 33), "expected a list of at most 32 sizes, received 33"),
+    "negative size": (
+        HALF_PLUS,
+        request_with(shape=[-1, 1]),
+        "inputs[0].shape: expected whole numbers from 0, received -1",
+    ),
+    "size no number": (HALF_PLUS, request_with(shape=["1", 1]), 'expected whole numbers from 0, received "1"'),
+    "size true": (HALF_PLUS, request_with(shape=[True, 1]), "expected whole numbers from 0, received true"),
+    "size null": (HALF_PLUS, request_with(shape=[1, [None]]), "expected whole numbers from 0, received a list"),
+    "huge shape": (
+        HALF_PLUS,
+        request_with(shape=[2**63, 2**63]),
+        "expected at most 2147483647 elements, received more",
+    ),
+    "other shape": (
+        HALF_PLUS,
+        request_with(shape=[1, 2], data=[1, 2]),
+        "vectors: expected shape [n,1], received [1,2]",
+    ),
+    "other rank": (HALF_PLUS, request_with(shape=[1]), "vectors: expected shape [n,1], received [1]"),
+    "no rows": (HALF_PLUS, request_with(shape=[0, 1], data=[]), "vectors: expected 1 to 256 inputs, received 0"),
+    "too many rows": (
+        HALF_PLUS,
+        request_with(shape=[257, 1], data=[1] * 257),
+        "expected 1 to 256 inputs, received 257",
+    ),
     "too few values": (
         HALF_PLUS,
-        one(shape=[2, 1]),
+        request_with(shape=[2, 1]),
         "vectors: expected data of shape [2,1] or [2], received [1]",
     ),
-    "otherwise nested": (HALF_PLUS, one(shape=[2, 1], data=[[1, 2]]), "expected data of shape [2,1] or [2], received"),
-    "ragged": (HALF_PLUS, one(shape=[2, 1], data=[[1], [1, 2]]), "vectors[1]: expected a list of 1"),
-    "half nested": (HALF_PLUS, one(shape=[2, 1], data=[1, [2]]), "vectors[1]: expected a value"),
-    "too few texts": (REVIEWS, one(name="text", datatype="BYTES", shape=[2], data=["a"]), "of shape [2], received [1]"),
-    "bare value": (HALF_PLUS, one(data=1.0), "expected data of shape [1,1] or [1], received []"),
-    "text for a number": (HALF_PLUS, one(data=["1"]), 'vectors[0][0]: expected a float32 value, received "1"'),
-    "true for a number": (HALF_PLUS, one(data=[True]), "vectors[0][0]: expected a float32 value, received true"),
-    "null for a number": (HALF_PLUS, one(data=[None]), "vectors[0][0]: expected a float32 value, received null"),
-    "beyond float32": (HALF_PLUS, one(data=[1e39]), "expected a finite float32 value, received 1e+39"),
+    "otherwise nested": (
+        HALF_PLUS,
+        request_with(shape=[2, 1], data=[[1, 2]]),
+        "expected data of shape [2,1] or [2], received",
+    ),
+    "ragged": (HALF_PLUS, request_with(shape=[2, 1], data=[[1], [1, 2]]), "vectors[1]: expected a list of 1"),
+    "half nested": (HALF_PLUS, request_with(shape=[2, 1], data=[1, [2]]), "vectors[1]: expected a value"),
+    "too few texts": (
+        REVIEWS,
+        request_with(name="text", datatype="BYTES", shape=[2], data=["a"]),
+        "of shape [2], received [1]",
+    ),
+    "bare value": (HALF_PLUS, request_with(data=1.0), "expected data of shape [1,1] or [1], received []"),
+    "text for a number": (HALF_PLUS, request_with(data=["1"]), 'vectors[0][0]: expected a float32 value, received "1"'),
+    "true for a number": (
+        HALF_PLUS,
+        request_with(data=[True]),
+        "vectors[0][0]: expected a float32 value, received true",
+    ),
+    "null for a number": (
+        HALF_PLUS,
+        request_with(data=[None]),
+        "vectors[0][0]: expected a float32 value, received null",
+    ),
+    "beyond float32": (HALF_PLUS, request_with(data=[1e39]), "expected a finite float32 value, received 1e+39"),
     "number for a text": (REVIEWS, {"inputs": [TEXT | {"data": [5]}]}, "text[0]: expected a string, received 5"),
     "b64 for a text": (REVIEWS, {"inputs": [TEXT | {"data": [{"b64": ""}]}]}, "can be sent as binary data"),
     "empty text": (REVIEWS, {"inputs": [TEXT | {"data": [""]}]}, "text[0]: expected a text, received an empty one"),
@@ -73,41 +117,53 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
     ),
     "neither data nor size": (
         HALF_PLUS,
-        one(data=None),
+        request_with(data=None),
         "inputs[0]: expected data or parameters.binary_data_size, received neither",
     ),
-    "data and size": (HALF_PLUS, one(parameters={"binary_data_size": 4}), "received both"),
+    "data and size": (HALF_PLUS, request_with(parameters={"binary_data_size": 4}), "received both"),
     "size without header": (HALF_PLUS, sized(4), "expected at most the 0 bytes that are left"),
-    "parameters no object": (HALF_PLUS, one(parameters=[]), "inputs[0].parameters: expected a JSON object"),
+    "parameters no object": (HALF_PLUS, request_with(parameters=[]), "inputs[0].parameters: expected a JSON object"),
     "shared memory": (
         HALF_PLUS,
-        one(parameters={"shared_memory_region": "x"}),
+        request_with(parameters={"shared_memory_region": "x"}),
         "inputs[0].parameters.shared_memory_region: expected none",
     ),
-    "sequence": (HALF_PLUS, one() | {"parameters": {"sequence_id": 7}}, "parameters.sequence_id: expected none"),
+    "sequence": (
+        HALF_PLUS,
+        request_with() | {"parameters": {"sequence_id": 7}},
+        "parameters.sequence_id: expected none",
+    ),
     "unknown signature": (
         DIGITS,
         {"inputs": [], "parameters": {"signature_name": "x"}},
         'signature_name: expected image_bytes or serving_default, received "x"',
     ),
-    "binary output no bool": (HALF_PLUS, one() | {"parameters": {"binary_data_output": 1}}, "expected true or false"),
-    "timeout no number": (HALF_PLUS, one() | {"parameters": {"timeout": "1"}}, 'microseconds, received "1"'),
-    "id no string": (HALF_PLUS, one() | {"id": 5}, "id: expected a string, received 5"),
+    "binary output no bool": (
+        HALF_PLUS,
+        request_with() | {"parameters": {"binary_data_output": 1}},
+        "expected true or false",
+    ),
+    "timeout no number": (HALF_PLUS, request_with() | {"parameters": {"timeout": "1"}}, 'microseconds, received "1"'),
+    "id no string": (HALF_PLUS, request_with() | {"id": 5}, "id: expected a string, received 5"),
     "unknown output": (
         HALF_PLUS,
-        one() | {"outputs": [{"name": "x"}]},
+        request_with() | {"outputs": [{"name": "x"}]},
         'outputs[0].name: expected value, received "x"',
     ),
-    "output twice": (HALF_PLUS, one() | {"outputs": [{"name": "value"}] * 2}, "outputs[1].name: expected no more"),
-    "outputs no list": (HALF_PLUS, one() | {"outputs": {}}, "outputs: expected a list, received an object"),
+    "output twice": (
+        HALF_PLUS,
+        request_with() | {"outputs": [{"name": "value"}] * 2},
+        "outputs[1].name: expected no more",
+    ),
+    "outputs no list": (HALF_PLUS, request_with() | {"outputs": {}}, "outputs: expected a list, received an object"),
     "output form no bool": (
         HALF_PLUS,
-        one() | {"outputs": [{"name": "value", "parameters": {"binary_data": "yes"}}]},
+        request_with() | {"outputs": [{"name": "value", "parameters": {"binary_data": "yes"}}]},
         'outputs[0].parameters.binary_data: expected true or false, received "yes"',
     ),
     "classification": (
         HALF_PLUS,
-        one() | {"outputs": [{"name": "value", "parameters": {"classification": 3}}]},
+        request_with() | {"outputs": [{"name": "value", "parameters": {"classification": 3}}]},
         "outputs[0].parameters.classification: expected none",
     ),
 }
@@ -117,7 +173,7 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
 def test_json_that_does_not_fit_is_400(
     client: FlaskClient, server: FakeModelServer, model: str, body: object, text: str
 ) -> None:
-    """The model server is never asked."""
+    """The model server is never called."""
     answer = client.post(f"/v2/models/{model}/infer", json=body)
     assert answer.status_code == 400, answer.json
     assert answer.json is not None
@@ -133,7 +189,7 @@ def test_json_that_does_not_fit_is_400(
         (b'{"inputs": [', "malformed JSON: unexpected end of data"),
         (b'{"inputs": [{"data": [NaN]}]}', "malformed JSON"),
         (b"[" * 500_000, "expected JSON nested at most 32 deep, received 500000"),
-        (orjson.dumps(one()) + FOUR, "malformed JSON"),
+        (orjson.dumps(request_with()) + FOUR, "malformed JSON"),
     ],
 )
 def test_malformed_json_is_400(client: FlaskClient, body: bytes, text: str) -> None:

@@ -51,7 +51,7 @@ def test_a_file_that_is_no_image_fails_alone(client: FlaskClient) -> None:
 
 
 def test_a_file_that_the_model_refuses_fails_alone(client: FlaskClient, server: FakeModelServer) -> None:
-    """Damaged behind a sound header: found by halves, so its neighbours are answered."""
+    """Damaged behind a sound header: found by bisection, so its neighbours succeed."""
     server.refused = JPEG
     answer = upload(client, DIGITS, (PNG, "a"), (JPEG, "b"), (PNG, "c"), (PNG, "d"), (PNG, "e"))
     assert answer.json == [
@@ -136,7 +136,7 @@ def test_lines_of_numbers_are_rows(client: FlaskClient, body: bytes) -> None:
     assert csv(client, body).json == {"predictions": [[2.5], [3.25], [-13.0]]}
 
 
-def test_numbers_are_answered_as_csv_to_who_prefers_that(client: FlaskClient) -> None:
+def test_numbers_are_returned_as_csv_if_accept_prefers_it(client: FlaskClient) -> None:
     """A header, and a line per line."""
     answer = csv(client, b"1\n0.2\n", Accept="text/csv, application/json;q=0.5")
     assert answer.content_type == "text/csv; charset=utf-8"
@@ -185,7 +185,7 @@ def test_what_is_no_table_of_numbers_is_400(
         ("?other=1", {"class_id": 1, "probabilities": [0.1, 0.9]}),
     ],
 )
-def test_rows_are_answered_in_labels_on_request(client: FlaskClient, query: str, expected: Any) -> None:
+def test_rows_are_returned_as_labels_on_request(client: FlaskClient, query: str, expected: Any) -> None:
     """Instead of the outputs."""
     answer = client.post(f"/v1/models/{REVIEWS}:predict{query}", json={"instances": ["good"]})
     assert answer.json == {"predictions": [expected]}

@@ -197,7 +197,7 @@ def declared(inputs: dict[str, int]) -> get_model_metadata_pb2.SignatureDefMap:
 
 
 @pytest.mark.parametrize(("model", "body", "status", "text"), CASES.values(), ids=CASES)
-def test_refusals_are_in_tensorflow_servings_words(
+def test_refusals_have_tensorflow_servings_messages(
     client: FlaskClient, server: FakeModelServer, model: str, body: Any, status: int, text: str
 ) -> None:
     """For any SavedModel; a place may stand behind them. The model is not run."""

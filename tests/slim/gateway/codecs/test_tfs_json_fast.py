@@ -21,7 +21,7 @@ def interface(*shape: int, dtype: str = "float32") -> Interface:
     )
 
 
-def carefully(body: bytes, taken: Interface) -> Any:
+def parse_fully(body: bytes, taken: Interface) -> Any:
     try:
         asked = tfs_json.parse(body, 32)
         return tfs_json.decode_inputs(asked, taken.signatures["serving_default"], 256)[1]["x"]
@@ -77,14 +77,14 @@ def test_the_common_form_is_read(shape: tuple[int, ...], rows: int, *, whole: bo
         b"",
     ],
 )
-def test_everything_else_is_left_to_the_careful_way(body: bytes) -> None:
+def test_everything_else_is_left_to_the_full_parser(body: bytes) -> None:
     """Wrong shapes, types and syntax too: it alone words the errors."""
     assert quickly(body, interface(2)) is None
 
 
 @pytest.mark.parametrize("taken", [interface(2, dtype="int64"), interface(2, dtype="string")])
-def test_other_types_are_left_to_the_careful_way(taken: Interface) -> None:
-    """1.0 is no integer, which a buffer of doubles cannot tell."""
+def test_other_types_are_left_to_the_full_parser(taken: Interface) -> None:
+    """1.0 is no integer, which a buffer of doubles does not show."""
     assert quickly(b'{"instances": [[1, 2]]}', taken) is None
 
 
@@ -102,7 +102,7 @@ def test_both_ways_agree(instances: object, shape: tuple[int, ...]) -> None:
     )
     found = quickly(body, interface(*shape))
     if found is not None:
-        np.testing.assert_array_equal(found, carefully(body, interface(*shape)))
+        np.testing.assert_array_equal(found, parse_fully(body, interface(*shape)))
 
 
 def _fits(value: object) -> bool:

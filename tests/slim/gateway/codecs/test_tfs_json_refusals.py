@@ -86,7 +86,7 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
 def test_json_that_does_not_fit_is_400(
     client: FlaskClient, server: FakeModelServer, model: str, body: object, text: str
 ) -> None:
-    """The model server is never asked."""
+    """The model server is never called."""
     answer = client.post(f"/v1/models/{model}:predict", json=body)
     assert answer.status_code == 400
     assert answer.json is not None

@@ -13,7 +13,7 @@ NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name")
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[EventLoop]:
+def other_loop() -> Iterator[EventLoop]:
     loop = EventLoop()
     yield loop
     loop.close()
@@ -25,7 +25,7 @@ async def later(value: int) -> int:
 
 
 async def fails() -> None:
-    raise KeyError("told to")
+    raise KeyError("on purpose")
 
 
 def test_many_functions_wait_at_once_on_one_thread() -> None:
@@ -43,11 +43,11 @@ def test_many_functions_wait_at_once_on_one_thread() -> None:
     assert found == [(number + 1, threading.get_ident()) for number in range(50)]
 
 
-def test_without_a_loop_the_thread_blocks(elsewhere: EventLoop) -> None:
+def test_without_a_loop_the_thread_blocks(other_loop: EventLoop) -> None:
     """As in a test, or in a thread of the gateway."""
-    assert elsewhere.wait_for(later(3)) == 3
-    with pytest.raises(KeyError, match="told to"):
-        elsewhere.wait_for(fails())
+    assert other_loop.wait_for(later(3)) == 3
+    with pytest.raises(KeyError, match="on purpose"):
+        other_loop.wait_for(fails())
 
 
 def test_errors_come_out_where_they_are_waited_for() -> None:
@@ -57,7 +57,7 @@ def test_errors_come_out_where_they_are_waited_for() -> None:
         loop = EventLoop(asyncio.get_running_loop())
 
         def view() -> str:
-            with pytest.raises(KeyError, match="told to"):
+            with pytest.raises(KeyError, match="on purpose"):
                 loop.wait_for(fails())
             return "handled"
 

@@ -1,4 +1,4 @@
-"""JSON lines through a gateway in a process of its own: constant memory, slow readers, callers who go away."""
+"""JSON lines through a gateway in a process of its own: constant memory, slow readers, clients that disconnect."""
 
 import contextlib
 import socket
@@ -27,7 +27,7 @@ GROWTH = 24 * 1024 * 1024
 """What a process may grow by, whatever passes through."""
 
 
-def running(store: Store, server: FakeModelServer, **settings: object) -> Running:
+def start_gateway(store: Store, server: FakeModelServer, **settings: object) -> Running:
     return gateway(store=store.root, serving=server.address, **settings)
 
 
@@ -54,7 +54,7 @@ def received(connection: socket.socket) -> bytes:
 
 def test_many_lines_pass_through_in_constant_memory(filled: Store, server: FakeModelServer) -> None:
     """Sent and read at once; every answer is right and in its place."""
-    with running(filled, server) as (process, client):
+    with start_gateway(filled, server) as (process, client):
         measured = psutil.Process(process.pid)
         client.post(PREDICT, json={"instances": [[1.0]]})
         before = measured.memory_info().rss
@@ -74,10 +74,10 @@ def send(connection: socket.socket, count: int) -> None:
     connection.sendall(END)
 
 
-def test_a_caller_who_does_not_read_is_not_read_either(filled: Store, server: FakeModelServer) -> None:
+def test_a_client_that_does_not_read_is_not_read_either(filled: Store, server: FakeModelServer) -> None:
     """Nothing gathers in memory; interactive requests go on; the connection ends, and not as if it were whole."""
     with (
-        running(filled, server, body_timeout_s=2) as (process, client),
+        start_gateway(filled, server, body_timeout_s=2) as (process, client),
         connected(client, timeout_s=1, receives=4096) as connection,
     ):
         measured = psutil.Process(process.pid)
@@ -96,9 +96,9 @@ def test_a_caller_who_does_not_read_is_not_read_either(filled: Store, server: Fa
             received(connection)
 
 
-def test_a_caller_who_goes_away_is_not_worked_for(filled: Store, server: FakeModelServer) -> None:
+def test_nothing_more_is_predicted_for_a_client_that_disconnects(filled: Store, server: FakeModelServer) -> None:
     """Neither in the middle of the body nor while answers are on the way."""
-    with running(filled, server) as (process, client):
+    with start_gateway(filled, server) as (process, client):
         for _ in range(5):
             with connected(client) as connection:
                 connection.sendall(CHUNKED + chunk(b"[1]\n" * 10_000 + b"[2"))
@@ -114,16 +114,16 @@ def has_connection(process: psutil.Process, such: Callable[[Any], Any]) -> bool:
 
 
 def wait_until_quiet(server: FakeModelServer) -> None:
-    """Until the model is asked nothing more."""
+    """Until the model gets no more calls."""
     seen = -1
     while seen != len(server.calls):
         seen = len(server.calls)
         time.sleep(0.3)
 
 
-def test_answers_come_while_lines_are_still_being_sent(filled: Store, server: FakeModelServer) -> None:
+def test_results_come_while_lines_are_still_being_sent(filled: Store, server: FakeModelServer) -> None:
     """A line on its own does not wait for others."""
-    with running(filled, server) as (_, client), connected(client) as connection:
+    with start_gateway(filled, server) as (_, client), connected(client) as connection:
         connection.sendall(CHUNKED)
         for number in range(3):
             connection.sendall(chunk(b"[%d]\n" % number))
@@ -136,24 +136,24 @@ def test_answers_come_while_lines_are_still_being_sent(filled: Store, server: Fa
 def received_until(connection: socket.socket, end: bytes) -> bytes:
     """What comes until these bytes have, or the connection is closed."""
     found = b""
-    while end not in found and (piece := connection.recv(1 << 16)):
-        found += piece
+    while end not in found and (received := connection.recv(1 << 16)):
+        found += received
     return found
 
 
 def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelServer) -> None:
-    """What had arrived is answered."""
-    with running(filled, server, body_timeout_s=2) as (_, client):
+    """What had arrived gets its results."""
+    with start_gateway(filled, server, body_timeout_s=2) as (_, client):
         with connected(client) as connection:
             connection.sendall(CHUNKED + chunk(b"[1]\n[2"))
             body = received(connection)
         assert body == b'[2.5]\n{"error":"expected the next chunk of the body within 2 s","line":2}\n'
 
 
-def test_a_body_of_known_length_is_read_piece_by_piece_too(filled: Store, server: FakeModelServer) -> None:
+def test_a_body_of_known_length_is_read_in_chunks_too(filled: Store, server: FakeModelServer) -> None:
     """Larger than any other kind of body may be."""
     body = b"[1]\n" * 20_000
-    with running(filled, server, max_json_bytes=1000) as (_, client):
+    with start_gateway(filled, server, max_json_bytes=1000) as (_, client):
         answer = client.post(PREDICT, content=body, headers={"Content-Type": "application/x-ndjson"})
         assert (answer.status_code, answer.content) == (200, b"[2.5]\n" * 20_000)
         assert answer.headers["X-Model-Version"] == "2"

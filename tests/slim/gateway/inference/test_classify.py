@@ -65,10 +65,10 @@ def test_results_are_pairs_or_numbers(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(("rest", "version"), [("", 2), ("/versions/1", 1), ("/labels/stable", 2)])
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_any_version_may_be_asked(
+def test_any_version_can_be_named(
     client: FlaskClient, server: FakeModelServer, verb: str, rest: str, version: int
 ) -> None:
-    """The header says which answered."""
+    """The header names the version."""
     answer = client.post(f"/v1/models/{HALF_PLUS}{rest}:{verb}", json={"examples": [{"x": 1}]})
     assert answer.headers["X-Model-Version"] == str(version)
     assert server.calls[0].model_spec.version.value == version

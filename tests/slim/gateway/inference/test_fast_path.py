@@ -1,4 +1,4 @@
-"""The fast lane and the view give the same answers; the header ``Origin`` sends a request to the view."""
+"""The fast path and the view give equal responses; the header ``Origin`` sends a request to the view."""
 
 import json
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, enc
 IMAGE = np.arange(784).reshape(28, 28, 1).tolist()
 OWN = {"x-request-id", "date"}
 """Headers that differ from answer to answer."""
-TO_THE_VIEW = {"Origin": "http://elsewhere"}
+VIA_VIEW = {"Origin": "http://elsewhere"}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return fill(tmp_path_factory.mktemp("lanes") / "store")
+    return fill(tmp_path_factory.mktemp("paths") / "store")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,11 @@ def client(store: Store, model_server: FakeModelServer) -> Iterator[httpx.Client
         yield client
 
 
-def both(client: httpx.Client, path: str, body: bytes, **headers: str) -> tuple[httpx.Response, httpx.Response]:
+def post_both_ways(
+    client: httpx.Client, path: str, body: bytes, **headers: str
+) -> tuple[httpx.Response, httpx.Response]:
     quick = client.post(path, content=body, headers=headers)
-    return quick, client.post(path, content=body, headers=headers | TO_THE_VIEW)
+    return quick, client.post(path, content=body, headers=headers | VIA_VIEW)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,9 @@ def both(client: httpx.Client, path: str, body: bytes, **headers: str) -> tuple[
         (f"{HALF_PLUS}/versions/9", {"instances": [[1.0]]}),
     ],
 )
-def test_both_lanes_answer_alike(client: httpx.Client, model: str, body: object) -> None:
+def test_fast_path_and_view_give_equal_responses(client: httpx.Client, model: str, body: object) -> None:
     """Status, headers and every byte of the body; right answers and refusals."""
-    quick, view = both(client, f"/v1/models/{model}:predict", json.dumps(body).encode())
+    quick, view = post_both_ways(client, f"/v1/models/{model}:predict", json.dumps(body).encode())
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert {name: quick.headers[name] for name in quick.headers.keys() - OWN} == {
         name: view.headers[name] for name in view.headers.keys() - OWN
@@ -97,10 +99,12 @@ def test_both_lanes_answer_alike(client: httpx.Client, model: str, body: object)
         "not-utf8", "long-text", "charset", "image-to-texts", "text-to-vectors",
     ],
 )  # fmt: skip
-def test_both_lanes_answer_raw_bodies_alike(client: httpx.Client, model: str, content_type: str, body: bytes) -> None:
+def test_fast_path_and_view_give_equal_responses_to_raw_bodies(
+    client: httpx.Client, model: str, content_type: str, body: bytes
+) -> None:
     """One image or text as it is."""
     headers = {"Content-Type": content_type, "X-Request-Id": "same"}
-    quick, view = both(client, f"/v1/models/{model}:predict", body, **headers)
+    quick, view = post_both_ways(client, f"/v1/models/{model}:predict", body, **headers)
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert quick.headers.keys() == view.headers.keys()
 
@@ -144,10 +148,10 @@ NUMBERS = np.array([1, 2.5], "<f4").tobytes()
         "few-values", "malformed", "unknown-version", "unknown-model",
     ],
 )  # fmt: skip
-def test_both_lanes_answer_the_open_inference_protocol_alike(
+def test_fast_path_and_view_give_equal_responses_to_the_open_inference_protocol(
     client: httpx.Client, model: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    quick, view = both(client, f"/v2/models/{model}/infer", body, **headers)
+    quick, view = post_both_ways(client, f"/v2/models/{model}/infer", body, **headers)
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert {name: quick.headers[name] for name in quick.headers.keys() - OWN} == {
         name: view.headers[name] for name in view.headers.keys() - OWN
@@ -157,12 +161,12 @@ def test_both_lanes_answer_the_open_inference_protocol_alike(
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE]
 )
-def test_both_lanes_word_failures_alike(
+def test_fast_path_and_view_give_equal_errors(
     client: httpx.Client, model_server: FakeModelServer, code: grpc.StatusCode
 ) -> None:
     """Retry-After where trying again makes sense."""
     model_server.fail_next(code, times=4 if code is grpc.StatusCode.UNAVAILABLE else 2)
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
     model_server.failures.clear()
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert ("retry-after" in quick.headers) == ("retry-after" in view.headers) == (code is grpc.StatusCode.UNAVAILABLE)
@@ -173,25 +177,27 @@ def test_numbers_that_are_not_finite_are_a_clear_error_in_both(
 ) -> None:
     """Never invalid JSON."""
     model_server.outputs = {"value": np.array([[np.nan]], np.float32)}
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}')
     model_server.outputs = None
     assert (quick.status_code, quick.content) == (view.status_code, view.content)
     assert "not finite" in quick.json()["error"]
 
 
-def test_a_request_id_comes_back_and_the_deadline_is_kept(client: httpx.Client) -> None:
+def test_a_request_id_is_returned_and_the_deadline_is_kept(client: httpx.Client) -> None:
     """As in the view."""
     headers = {"X-Request-Id": "mine-1", "X-Timeout-Ms": "2000"}
-    quick, view = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **headers)
+    quick, view = post_both_ways(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **headers)
     assert quick.headers["x-request-id"] == view.headers["x-request-id"] == "mine-1"
-    bad = both(client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **{"X-Timeout-Ms": "soon"})
+    bad = post_both_ways(
+        client, f"/v1/models/{HALF_PLUS}:predict", b'{"instances": [[1.0]]}', **{"X-Timeout-Ms": "soon"}
+    )
     assert [answer.status_code for answer in bad] == [400, 400]
 
 
-def test_both_lanes_are_counted_alike(client: httpx.Client) -> None:
+def test_fast_path_and_view_are_counted_alike(client: httpx.Client) -> None:
     """Under the route as the view declares it."""
     for model in (HALF_PLUS, f"{HALF_PLUS}/versions/1"):
-        both(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')
+        post_both_ways(client, f"/v1/models/{model}:predict", b'{"instances": [[1.0]]}')
     counted = [
         line for line in client.get("/metrics").text.splitlines() if line.startswith("modelyard_gateway_requests_total")
     ]

@@ -71,8 +71,8 @@ def outcome(body: bytes, content_type: str, version: Interface) -> PredictCall |
         return refused
 
 
-def or_refusal(decode: Callable[[], Any]) -> Any:
-    """What decoding finds, or None where it is refused as it should be."""
+def decode_or_none(decode: Callable[[], Any]) -> Any:
+    """What is decoded, or None where it is refused as it should be."""
     try:
         return decode()
     except ModelyardError as error:
@@ -138,7 +138,7 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
     asked = {**body, "instances" if rows else "inputs": body.get("instances", [1.5])}
     asked.pop("inputs" if rows else "instances", None)
     signature = SignatureSpec(inputs=specs, outputs=())
-    found = or_refusal(lambda: tfs_json.decode_inputs(asked, signature, 256, shaped=False))
+    found = decode_or_none(lambda: tfs_json.decode_inputs(asked, signature, 256, shaped=False))
     if found:
         named = {spec.name: spec for spec in specs}
         find = tfs_json_errors.check_rows if rows else tfs_json_errors.check_columns
@@ -151,7 +151,7 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
 def test_any_table_is_understood_or_refused(body: bytes) -> None:
     """What is let through is finite numbers."""
     spec = TensorSpec(name="vectors", dtype="float32", shape=(None, 2))
-    found = or_refusal(lambda: csv_rows.decode(body, spec, 256))
+    found = decode_or_none(lambda: csv_rows.decode(body, spec, 256))
     if found is not None:
         assert (found.shape[1], bool(np.isfinite(found).all())) == (2, True)
 
@@ -159,7 +159,7 @@ def test_any_table_is_understood_or_refused(body: bytes) -> None:
 @given(forms)
 def test_any_form_is_understood_or_refused(body: bytes) -> None:
     """At most so many files, of no more bytes than arrived."""
-    found = or_refusal(lambda: multipart.parse_uploads(body, b"b", 3))
+    found = decode_or_none(lambda: multipart.parse_uploads(body, b"b", 3))
     if found is not None:
         assert 1 <= len(found) <= 3
         assert sum(len(upload.content) for upload in found) <= len(body)
@@ -169,7 +169,7 @@ def test_any_form_is_understood_or_refused(body: bytes) -> None:
 def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
     """As many as came."""
     found = input_pb2.Input()
-    if or_refusal(lambda: tf_examples.fill_input(found, body, 256) or True):
+    if decode_or_none(lambda: tf_examples.fill_input(found, body, 256) or True):
         filled = found.example_list_with_context if "context" in body else found.example_list
         assert len(filled.examples) == len(body["examples"])
 
@@ -192,13 +192,13 @@ def test_any_line_is_understood_or_refused_alone(model: str, contents: list[byte
 
 
 @given(st.lists(st.binary(max_size=12)), st.integers(1, 10))
-def test_lines_are_the_bodys_whatever_its_pieces(pieces: list[bytes], longest: int) -> None:
-    """And too long ones are noticed without being kept."""
+def test_lines_are_the_bodys_whatever_its_chunks(chunks: list[bytes], longest: int) -> None:
+    """And too long ones are noticed without being stored."""
     arrived = Lines(longest)
-    for piece in filter(None, pieces):
-        arrived.feed(piece)
+    for chunk in filter(None, chunks):
+        arrived.feed(chunk)
     arrived.feed(b"")
-    whole = b"".join(pieces).split(b"\n")
+    whole = b"".join(chunks).split(b"\n")
     expected = whole if whole[-1] else whole[:-1]
     found = arrived.take(1000, 10**9)
     assert [line.content for line in found] == [line if len(line) <= longest else None for line in expected]

@@ -33,8 +33,8 @@ def binary(name: str, datatype: str, shape: list[int], content: bytes) -> dict[s
     ("path", "version", "value"),
     [(INFER, "2", 2.5), (f"/v2/models/{HALF_PLUS}/versions/1/infer", "1", 1.5)],
 )
-def test_json_is_answered_in_json(client: FlaskClient, path: str, version: str, value: float) -> None:
-    """With the caller's id and the version that answered."""
+def test_json_is_returned_for_json(client: FlaskClient, path: str, version: str, value: float) -> None:
+    """With the client's id and the version."""
     answer = client.post(path, json={"id": "a-1", "inputs": [ONE]})
     assert answer.json == {
         "model_name": HALF_PLUS,
@@ -98,7 +98,7 @@ def gzipped(body: bytes) -> list[bytes]:
 
 
 def test_outputs_are_filtered_and_each_has_its_form(client: FlaskClient) -> None:
-    """In the order asked for; ``binary_data`` of an output goes before the request's."""
+    """In the requested order; ``binary_data`` of an output goes before the request's."""
     head = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}],
         "parameters": {"binary_data_output": True},
@@ -113,7 +113,7 @@ def test_outputs_are_filtered_and_each_has_its_form(client: FlaskClient) -> None
 
 
 def test_one_output_alone(client: FlaskClient) -> None:
-    """What was not asked for is not answered."""
+    """Outputs that were not requested are not returned."""
     body = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["bad"]}],
         "outputs": [{"name": "class_id"}],

@@ -26,7 +26,7 @@ def test_server_says_what_it_is(client: FlaskClient, path: str) -> None:
     ],
 )
 def test_health_is_a_code_and_a_field(client: FlaskClient, path: str, field: str) -> None:
-    """Clients look at either."""
+    """Clients use either."""
     answer = client.get(f"/v2/{path}")
     assert (answer.status_code, (answer.json or {})[field]) == (200, True)
 

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 WHITE = np.full((28, 28, 1), 255).tolist()
 
 
-def test_rows_with_one_output_are_answered_bare(client: FlaskClient) -> None:
+def test_rows_with_one_output_are_returned_bare(client: FlaskClient) -> None:
     """``predictions`` holds one value per instance, in order; the stable version answers, and says so."""
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[1.0], [2.0]]})
     assert (answer.status_code, answer.json) == (200, {"predictions": [[2.5], [3.0]]})
@@ -25,13 +25,13 @@ def test_rows_with_one_output_are_answered_bare(client: FlaskClient) -> None:
     assert answer.headers["X-Model-Data"] == "generated"
 
 
-def test_rows_with_several_outputs_are_answered_as_objects(client: FlaskClient) -> None:
+def test_rows_with_several_outputs_are_returned_as_objects(client: FlaskClient) -> None:
     """One object per instance, holding every output by name."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", json={"instances": [WHITE]})
     assert answer.json == {"predictions": [{"class_id": 1, "probabilities": [0.0, 1.0]}]}
 
 
-def test_columns_are_answered_by_output(client: FlaskClient) -> None:
+def test_columns_are_returned_by_output(client: FlaskClient) -> None:
     """A lone output stands bare, several stand by name."""
     one = client.post(f"/v1/models/{HALF_PLUS}:predict", json={"inputs": {"vectors": [[1.0]]}})
     several = client.post(f"/v1/models/{REVIEWS}:predict", json={"inputs": ["good"]})
@@ -64,7 +64,7 @@ def test_several_inputs_come_as_objects(client: FlaskClient, filled: Store, serv
     assert server.calls[0] == server.calls[1]
 
 
-def test_a_pinned_version_answers_though_another_is_stable(client: FlaskClient) -> None:
+def test_a_pinned_version_predicts_though_another_is_stable(client: FlaskClient) -> None:
     """x/2 + 1 is version 1's answer."""
     answer = client.post(f"/v1/models/{HALF_PLUS}/versions/1:predict", json={"instances": [[1.0]]})
     assert answer.json == {"predictions": [[1.5]]}
@@ -82,7 +82,7 @@ def test_a_promotion_is_seen_by_the_next_request(client: FlaskClient, filled: St
 @pytest.mark.parametrize(
     ("form", "content_type", "label"), [("PNG", "image/png", "light"), ("JPEG", "image/jpeg", "dark")]
 )
-def test_a_raw_image_is_answered_with_its_label(client: FlaskClient, form: str, content_type: str, label: str) -> None:
+def test_a_raw_image_gets_its_label(client: FlaskClient, form: str, content_type: str, label: str) -> None:
     """The label, every label's score, and what the version was trained on."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=encoded(form, (40, 60)), content_type=content_type)
     assert answer.status_code == 200
@@ -98,7 +98,7 @@ def test_a_raw_image_is_answered_with_its_label(client: FlaskClient, form: str, 
     }
 
 
-def test_a_raw_text_is_answered_with_its_label(client: FlaskClient) -> None:
+def test_a_raw_text_gets_its_label(client: FlaskClient) -> None:
     """Any UTF-8, and the header says that the version was trained on a sample."""
     answer = client.post(f"/v1/models/{REVIEWS}:predict", data="a good café".encode(), content_type="text/plain")
     assert answer.json is not None
@@ -118,7 +118,7 @@ def test_images_in_json_are_base64(client: FlaskClient, server: FakeModelServer)
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x-www-form-urlencoded", None])
 def test_json_needs_no_content_type(client: FlaskClient, content_type: str | None) -> None:
-    """TensorFlow Serving never looks at it, and ``curl -d`` sends a wrong one."""
+    """TensorFlow Serving never reads it, and ``curl -d`` sends a wrong one."""
     body = b'{"instances": [[1.0]]}'
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
     assert answer.status_code == 200
@@ -153,12 +153,12 @@ def test_one_bad_row_of_a_shared_batch_fails_alone(client: FlaskClient, server: 
     """Requests that left together are judged one by one when the model refuses them; the others get their answers."""
     server.refused = 77.0
     server.release.clear()
-    with ThreadPoolExecutor(6) as callers:
+    with ThreadPoolExecutor(6) as clients:
         first = []
         for under_way in (1, 2):  # as many calls as may be in flight: what comes now waits, and goes together
-            first.append(callers.submit(ask, client, 0.0))
+            first.append(clients.submit(ask, client, 0.0))
             wait_until(lambda: len(server.calls) == under_way)  # noqa: B023  # called at once
-        together = [callers.submit(ask, client, value) for value in (1.0, 2.0, 77.0, 3.0)]
+        together = [clients.submit(ask, client, value) for value in (1.0, 2.0, 77.0, 3.0)]
         wait_until(lambda: waiting(client) == len(together))
         server.release.set()
         answers = [future.result() for future in together]

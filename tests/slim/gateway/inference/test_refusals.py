@@ -54,7 +54,7 @@ def huge_png() -> bytes:
 def test_images_that_cannot_be_used_are_400(
     client: FlaskClient, server: FakeModelServer, content: bytes, text: str
 ) -> None:
-    """Found out from the header; nothing is decoded, and the model server is never asked."""
+    """Found out from the header; nothing is decoded, and the model server is never called."""
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=content, content_type="image/png")
     assert answer.status_code == 400
     assert answer.json is not None
@@ -106,7 +106,7 @@ def test_other_content_types_are_415(client: FlaskClient, model: str, content_ty
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "text/json", "application/octet-stream"])
 def test_json_by_another_name_is_still_json(client: FlaskClient, content_type: str) -> None:
-    """A page's ``fetch`` calls it text; TensorFlow Serving never looks at the content type."""
+    """A page's ``fetch`` calls it text; TensorFlow Serving never reads the content type."""
     body = b' {"instances": [[1.0]]}'
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
     assert answer.json == {"predictions": [[2.5]]}

@@ -52,7 +52,9 @@ def test_words_of_a_path_may_be_in_any_case_and_names_percent_encoded(client: Fl
         ("POST", f"/v1/models/a/versions/{'9' * 5000}:regress", "Failed to convert version: 999"),
     ],
 )
-def test_paths_outside_the_grammar_are_400_in_its_words(client: FlaskClient, method: str, path: str, text: str) -> None:
+def test_paths_outside_the_grammar_are_400_with_tensorflow_servings_message(
+    client: FlaskClient, method: str, path: str, text: str
+) -> None:
     """Whatever begins with ``/v1/`` and any method, as in TensorFlow Serving."""
     answer = client.open(path, method=method)
     assert answer.json is not None
@@ -108,7 +110,7 @@ def test_a_label_that_nothing_bears_is_400(client: FlaskClient) -> None:
     [("https://app.example.org", 200), ("http://localhost:3000", 200), ("null", 400), ("file://x", 400), (None, 400)],
 )
 def test_options_wants_an_origin(client: FlaskClient, origin: str | None, status: int) -> None:
-    """And allows nothing unless told to."""
+    """And allows nothing unless configured."""
     answer = client.options(f"/v1/models/{HALF_PLUS}:predict", headers={"Origin": origin} if origin else {})
     assert answer.status_code == status
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
@@ -125,7 +127,7 @@ def shared(filled: Store, server: FakeModelServer) -> FlaskClient:
 
 
 def test_pages_of_named_origins_may_ask_and_read(shared: FlaskClient) -> None:
-    """The browser's question, the answer, and an error; which version answered can be read, too."""
+    """The browser's preflight, the response, and an error; the header of the version can be read, too."""
     path = f"/v1/models/{HALF_PLUS}:predict"
     asked = shared.options(path, headers={"Origin": ORIGIN})
     good = shared.post(path, json=BODY, headers={"Origin": ORIGIN})

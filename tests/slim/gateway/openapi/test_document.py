@@ -25,21 +25,21 @@ def test_every_route_is_in_the_document_and_no_other(app: Flask, document: Any) 
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in openapi_document.PATTERNS]
     routes = {(r.rule.rstrip("/") or "/", m) for r in rules for m in (r.methods or set()) - {"HEAD", "OPTIONS"}}
     plain = {(openapi_document.ARGUMENT.sub(r"{\g<name>}", path), method.lower()) for path, method in routes}
-    told = {(path, key) for path, item in document["paths"].items() for key in item if key != "parameters"}
-    assert told == plain
+    documented = {(path, key) for path, item in document["paths"].items() for key in item if key != "parameters"}
+    assert documented == plain
     described = {name for name, view in app.view_functions.items() if hasattr(view, "operation")}
     assert described | PROTOCOLS.keys() == {rule.endpoint for rule in rules}
     assert not described & PROTOCOLS.keys()
 
 
-def test_every_parameter_of_a_path_is_told(document: Any) -> None:
+def test_every_path_parameter_is_declared(document: Any) -> None:
     """With its form."""
     for path, item in document["paths"].items():
-        assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == openapi_found(path)
+        assert [f"{{{entry['name']}}}" for entry in item.get("parameters", ())] == find_parameters(path)
         assert all(entry["schema"] for entry in item.get("parameters", ()))
 
 
-def openapi_found(path: str) -> list[str]:
+def find_parameters(path: str) -> list[str]:
     return [f"{{{part.partition('}')[0]}}}" for part in path.split("{")[1:]]
 
 
@@ -76,8 +76,8 @@ def test_a_job_is_described_as_it_is_read(document: Any) -> None:
     assert schemas["JobRequest"] == read
 
 
-def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
-    """It costs memory and time, and most gateways are never asked."""
+def test_nothing_is_loaded_for_the_document_before_the_first_request() -> None:
+    """It costs memory and time, and most gateways never need it."""
     code = (
         "import sys; from modelyard.services.gateway import settings, wsgi; "
         "wsgi.create_app(settings.GatewaySettings()); "
@@ -88,7 +88,7 @@ def test_nothing_is_loaded_for_the_document_before_somebody_asks() -> None:
 
 
 def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
-    """Scripts and styles come from here too, and the browser is told to fetch nothing else."""
+    """Scripts and styles come from here too, and the policy lets the browser fetch nothing else."""
     page = client.get("/docs/")
     assert client.get("/docs").location.endswith("/docs/")
     assert '"url": "/openapi.json"' in page.text

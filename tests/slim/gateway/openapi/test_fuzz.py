@@ -47,7 +47,7 @@ def url_of(client: httpx.Client) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tag", TAGS)
-def test_every_answer_is_one_that_the_document_promises(fuzzer: Fuzzer, tag: str, mode: str) -> None:
+def test_every_response_is_one_that_the_document_declares(fuzzer: Fuzzer, tag: str, mode: str) -> None:
     """Status, content type, headers and body; and no 5xx but those that are promised."""
     operations = list(fuzzer.operations(tag))
     assert operations

@@ -1,4 +1,4 @@
-"""The HTTP front over real sockets: who is let in, what is refused before it is read, and callers who stall."""
+"""The RSGI app over real sockets: what is admitted, what is refused before it is read, and clients that stall."""
 
 import contextlib
 import re
@@ -33,16 +33,16 @@ def exchange(client: httpx.Client, raw: bytes, *, half_close: bool = False, answ
         connection.sendall(raw)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        while whole(received) < answers and (piece := connection.recv(65536)):
-            received += piece
+        while whole(received) < answers and (chunk := connection.recv(65536)):
+            received += chunk
     return received
 
 
-def answered(connection: socket.socket) -> bytes:
-    """The next answer, to its end."""
+def receive_response(connection: socket.socket) -> bytes:
+    """The next response, to its end."""
     received = b""
-    while not whole(received) and (piece := connection.recv(65536)):
-        received += piece
+    while not whole(received) and (chunk := connection.recv(65536)):
+        received += chunk
     return received
 
 
@@ -100,7 +100,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(
 
 
 def test_a_body_shorter_than_announced_is_no_prediction(filled: Store, server: FakeModelServer) -> None:
-    """The caller broke off; nothing reaches the model, and the process goes on."""
+    """The client disconnected; nothing reaches the model, and the process goes on."""
     with gateway(store=filled.root, serving=server.address) as (process, client):
         assert 200 not in statuses(exchange(client, head(length=100) + BODY, half_close=True))
         assert server.calls == []
@@ -161,48 +161,48 @@ def test_too_many_headers_and_too_long_ones_are_refused(filled: Store, server: F
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_more_than_fit_are_turned_away_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
+def test_requests_over_the_limit_are_shed_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
     """503 with Retry-After, though not a byte of the body has come; other models go on."""
     with gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client):
-        with crowd(client, server), connected(client) as connection:
+        with full_gateway(client, server), connected(client) as connection:
             connection.sendall(head(length=100))
-            answer = answered(connection)
+            answer = receive_response(connection)
         assert statuses(answer) == [503]
         assert b"retry-after: " in answer
         assert f"{HALF_PLUS} is overloaded".encode() in answer
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_who_is_turned_away_with_a_large_body_hears_of_it(filled: Store, server: FakeModelServer) -> None:
+def test_a_shed_request_with_a_large_body_gets_its_response(filled: Store, server: FakeModelServer) -> None:
     """Every time, over one connection: closed on what is still coming, the answer would be lost with it."""
     large = b" " * 4_000_000
     with (
         gateway(store=filled.root, serving=server.address, max_in_flight=2) as (_, client),
-        crowd(client, server),
+        full_gateway(client, server),
         connected(client) as connection,
     ):
         for _ in range(20):
             connection.sendall(head(length=len(large)) + large)
-            assert statuses(answered(connection)) == [503]
+            assert statuses(receive_response(connection)) == [503]
 
 
 @contextlib.contextmanager
-def crowd(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
+def full_gateway(client: httpx.Client, server: FakeModelServer) -> Iterator[None]:
     """Two requests are under way until the end of the block."""
     server.release.clear()
     busy = [threading.Thread(target=lambda: client.post(PREDICT, content=BODY)) for _ in range(2)]
-    for caller in busy:
-        caller.start()
+    for thread in busy:
+        thread.start()
     deadline = time.monotonic() + 30
-    while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this question is the third
+    while "modelyard_gateway_requests_in_flight 3.0" not in client.get("/metrics").text:  # this request is the third
         assert time.monotonic() < deadline
     yield
     server.release.set()
-    for caller in busy:
-        caller.join()
+    for thread in busy:
+        thread.join()
 
 
-def test_pipelined_requests_are_answered_in_order(filled: Store, server: FakeModelServer) -> None:
+def test_pipelined_requests_get_responses_in_order(filled: Store, server: FakeModelServer) -> None:
     """Three in one packet."""
     with gateway(store=filled.root, serving=server.address) as (_, client):
         bodies = [b'{"instances": [[%d.0]]}' % number for number in (0, 2, 4)]
@@ -217,8 +217,8 @@ def test_as_many_files_may_be_open_as_the_system_allows(filled: Store, server: F
     assert soft == hard
 
 
-def test_what_the_front_refuses_has_a_request_id_too(filled: Store, server: FakeModelServer) -> None:
-    """The caller's own, where it is a good one; else a new one."""
+def test_what_the_rsgi_app_refuses_has_a_request_id_too(filled: Store, server: FakeModelServer) -> None:
+    """The client's own, where it is valid; else a new one."""
     with gateway(store=filled.root, serving=server.address, max_json_bytes=10, max_image_bytes=10) as (_, client):
         huge = exchange(client, head("X-Request-Id: mine-1", length=100_000_000), answers=1)
         nameless = exchange(client, head("X-Request-Id: a b", length=100_000_000), answers=1)
@@ -227,7 +227,7 @@ def test_what_the_front_refuses_has_a_request_id_too(filled: Store, server: Fake
     assert re.search(rb"x-request-id: [0-9a-f]{16}\r\n", nameless)
 
 
-def test_pages_of_allowed_origins_may_read_what_the_front_refuses(filled: Store, server: FakeModelServer) -> None:
+def test_pages_of_allowed_origins_may_read_what_the_rsgi_app_refuses(filled: Store, server: FakeModelServer) -> None:
     """Retry-After among it."""
     with gateway(store=filled.root, serving=server.address, cors_origins="http://page") as (_, client):
         known = exchange(client, head("Origin: http://page", length=100_000_000), answers=1).lower()

@@ -42,10 +42,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def running(story: Callable[[Model, Batcher], Awaitable[None]], max_batch: int = 8) -> None:
+def run_with_batcher(steps: Callable[[Model, Batcher], Awaitable[None]], max_batch: int = 8) -> None:
     async def run() -> None:
         model = Model()
-        await story(model, Batcher(model, max_batch))
+        await steps(model, Batcher(model, max_batch))
 
     asyncio.run(run())
 
@@ -64,7 +64,7 @@ def values(outputs: Outputs) -> list[float]:
 def test_an_idle_model_is_called_at_once_and_what_gathers_meanwhile_leaves_together() -> None:
     """Two calls in flight; the rest is one batch; everybody gets their own rows."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         first = ask(batcher, rows(1))
         await until(lambda: len(model.calls) == 1)
         second = ask(batcher, rows(2))
@@ -76,48 +76,48 @@ def test_an_idle_model_is_called_at_once_and_what_gathers_meanwhile_leaves_toget
         assert [values(await task) for task in (first, second, *rest)] == [[2], [4], [6, 8], [10]]
         assert model.calls[2:] == [[3, 4, 5]]
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_what_arrives_in_one_turn_of_the_loop_shares_the_first_call() -> None:
     """No window, and yet no call of one row when eight came together."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         tasks = [ask(batcher, rows(n)) for n in range(8)]
         assert [values(await task) for task in tasks] == [[2 * n] for n in range(8)]
         assert model.calls == [[0, 1, 2, 3, 4, 5, 6, 7]]
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_a_batch_is_never_larger_than_allowed_and_requests_are_not_split() -> None:
     """A request larger than the limit goes alone."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         await asyncio.gather(*(ask(batcher, rows(*range(size))) for size in (3, 3, 3, 10)))
         assert [len(call) for call in model.calls] == [6, 3, 10]
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_a_bad_row_fails_alone() -> None:
     """The others of its batch are run again without it."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         found = await asyncio.gather(*(ask(batcher, rows(n)) for n in (1, -1, 2)), return_exceptions=True)
         assert [values(found[0]), values(found[2])] == [[2], [4]]  # type: ignore[arg-type]  # not exceptions
         assert isinstance(found[1], ServingFailed)
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_a_deadline_is_kept_whatever_the_call_does_and_expired_work_is_not_sent() -> None:
     """DEADLINE_EXCEEDED in time; the row never reaches the model."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         busy = [ask(batcher, rows(1))]
         await until(lambda: len(model.calls) == 1)
         busy.append(ask(batcher, rows(2)))
@@ -129,13 +129,13 @@ def test_a_deadline_is_kept_whatever_the_call_does_and_expired_work_is_not_sent(
         assert values(await ask(batcher, rows(3))) == [6]
         assert [99] not in model.calls
 
-    running(story)
+    run_with_batcher(steps)
 
 
-def test_a_cancelled_caller_is_not_sent() -> None:
+def test_a_cancelled_request_is_not_sent() -> None:
     """Nobody waits for the answer."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         busy = [ask(batcher, rows(1))]
         await until(lambda: len(model.calls) == 1)
         busy.append(ask(batcher, rows(2)))
@@ -148,13 +148,13 @@ def test_a_cancelled_caller_is_not_sent() -> None:
         assert [3] in model.calls
         assert not any(99 in call for call in model.calls)
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_other_targets_and_other_row_shapes_do_not_share() -> None:
     """Nor do other types."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         wide = {"x": np.zeros((1, 2), np.float32)}
         double = {"x": np.zeros((1, 1), np.float64)}
@@ -165,13 +165,13 @@ def test_other_targets_and_other_row_shapes_do_not_share() -> None:
         assert len(model.calls) == 4
         assert [outputs.version for outputs in found] == [1, 1, 1, 2]
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_bulk_goes_after_everything_interactive() -> None:
     """Whenever a batch is formed."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         busy = [ask(batcher, rows(0))]
         await until(lambda: len(model.calls) == 1)
         busy.append(ask(batcher, rows(0)))
@@ -182,11 +182,11 @@ def test_bulk_goes_after_everything_interactive() -> None:
         await asyncio.gather(*busy, *tasks)
         assert [call[0] for call in model.calls[2:]] == [1, 7]
 
-    running(story)
+    run_with_batcher(steps)
 
 
 def test_outputs_without_a_row_per_input_are_refused() -> None:
-    """They cannot be told apart."""
+    """They cannot be matched to their inputs."""
 
     async def one_row(target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
         del target, inputs, deadline
@@ -199,12 +199,12 @@ def test_outputs_without_a_row_per_input_are_refused() -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_kept_of_lanes_that_are_idle() -> None:
+def test_no_state_is_kept_of_idle_queues() -> None:
     """Versions come and go for years."""
 
-    async def story(model: Model, batcher: Batcher) -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
         await asyncio.gather(*(ask(batcher, rows(1), target=Target("model", n, "s")) for n in range(20)))
         await until(lambda: not batcher.queues)
 
-    running(story)
+    run_with_batcher(steps)

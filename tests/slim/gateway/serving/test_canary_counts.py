@@ -1,4 +1,4 @@
-"""Canaries, shadows and labels at the gateway: who is answered by which version, and what is observed of it."""
+"""Canaries, shadows and labels at the gateway: which version a request gets, and what is recorded of it."""
 
 import asyncio
 from collections import Counter
@@ -56,13 +56,11 @@ def version_of(client: FlaskClient, key: str | None = None, path: str = f"{V1}:p
     return int(answer.headers["X-Model-Version"])
 
 
-# --- who is answered by whom ------------------------------------------------------------------------------------------
+# --- which version a request gets -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("path", "body"), [(f"{V1}:predict", ROWS), (f"{V2}/infer", TENSORS)])
-def test_a_key_gets_the_same_version_and_shares_are_kept(
-    client: FlaskClient, filled: Store, path: str, body: Any
-) -> None:
+def test_a_key_gets_the_same_version_and_shares_hold(client: FlaskClient, filled: Store, path: str, body: Any) -> None:
     """Whoever was with the canary stays with it when its share grows; nobody at 0 %, everybody at 100 %."""
     keys = [f"user-{number}" for number in range(200)]
     groups: list[set[str]] = []
@@ -77,7 +75,7 @@ def test_a_key_gets_the_same_version_and_shares_are_kept(
 
 
 def test_without_a_key_chance_decides_each_time(client: FlaskClient, filled: Store) -> None:
-    """And a version that the caller names is not chosen for it."""
+    """And a version that the request names does not depend on it."""
     begin(filled, 50)
     seen = Counter(version_of(client) for _ in range(100))
     assert 25 <= seen[1] <= 75
@@ -85,7 +83,7 @@ def test_without_a_key_chance_decides_each_time(client: FlaskClient, filled: Sto
 
 
 def test_another_canary_is_tried_on_others() -> None:
-    """The same callers are not always the first."""
+    """The same clients are not always the first."""
     keys = [str(number) for number in range(1000)]
 
     def group(version: int) -> set[str]:
@@ -115,10 +113,10 @@ def test_a_label_that_no_version_bears_is_400(client: FlaskClient) -> None:
 # --- what is observed -------------------------------------------------------------------------------------------------
 
 
-def test_answers_failures_and_times_are_counted_for_whoever_the_rollout_chose(
+def test_predictions_failures_and_times_are_counted_where_the_rollout_chose_the_version(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
-    """Neither a caller's own mistake nor a version that was asked for by number counts."""
+    """Neither a client's own mistake nor a version that the request names counts."""
     begin(filled, 100)
     for _ in range(5):
         version_of(client)
@@ -136,7 +134,7 @@ def test_answers_failures_and_times_are_counted_for_whoever_the_rollout_chose(
     assert (found["stable"]["answers"], found["stable"]["errors"]) == (1, 0)
 
 
-def test_what_was_observed_is_shown(app: Flask, client: FlaskClient, filled: Store) -> None:
+def test_observations_are_returned_with_the_rollout(app: Flask, client: FlaskClient, filled: Store) -> None:
     """With the rollout; without a trial there is nothing."""
     assert client.get(f"/api/models/{HALF_PLUS}/rollout").json["observed"] is None
     begin(filled, 100)
@@ -156,10 +154,10 @@ def observed(observations: Observations, model: str) -> dict[str, float]:
     return dict(observations.sum_counts(model, NOW).get("shadow", {}))
 
 
-def test_a_shadow_is_asked_the_same_and_compared(
+def test_a_shadow_gets_a_copy_of_the_request_and_is_compared(
     app: Flask, client: FlaskClient, filled: Store, server: FakeModelServer, observations: Observations
 ) -> None:
-    """The caller gets the stable version's answer; version 1 answers 1 less, which is a disagreement."""
+    """The client gets the stable version's output; that of version 1 is 1 less, which is a disagreement."""
     shadow_of(filled, HALF_PLUS, 1)
     assert version_of(client) == 2
     wait_until(lambda: len(server.calls) == 2, 60, "the shadow is asked")
@@ -181,16 +179,16 @@ def test_a_shadow_that_fails_troubles_nobody(
     assert observed(observations, DIGITS) == {"asked": 1, "failed": 1}
 
 
-def test_a_shadow_that_is_behind_is_asked_no_more(ledger: Ledger, observations: Observations) -> None:
+def test_a_shadow_that_is_behind_gets_no_more_requests(ledger: Ledger, observations: Observations) -> None:
     """Until it has caught up: what is left out is counted, and holds no memory."""
 
-    async def never(*_: Any, **__: Any) -> Outputs:
+    async def never_return(*_: Any, **__: Any) -> Outputs:
         await asyncio.Event().wait()
         raise AssertionError
 
     async def mirror() -> None:
         trials = CanaryCounts(ledger)
-        behind = ShadowTraffic(lambda *_: interface, never, trials)
+        behind = ShadowTraffic(lambda *_: interface, never_return, trials)
         for _ in range(shadow.MAX_PENDING + 5):
             behind.mirror(interface, "serving_default", {}, Outputs({}, 2))
         await asyncio.to_thread(trials.close)

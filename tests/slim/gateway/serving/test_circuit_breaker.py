@@ -34,7 +34,7 @@ def fail(breaker: CircuitBreaker, times: int) -> None:
 
 
 def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
-    """Not after four, and not if one call between them was answered."""
+    """Not after four, and not if one call between them succeeded."""
     fail(breaker, MAX_CONSECUTIVE - 1)
     breaker.record(responded=True)
     fail(breaker, MAX_CONSECUTIVE - 1)
@@ -45,7 +45,7 @@ def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
 
 
 def test_it_opens_when_most_of_many_calls_fail(breaker: CircuitBreaker) -> None:
-    """Two of three, never five in a row; not before there are enough calls to tell."""
+    """Two of three, never five in a row; not before there are enough calls."""
     for calls in range(3, MIN_CALLS, 3):
         breaker.record(responded=True)
         fail(breaker, 2)
@@ -74,7 +74,7 @@ def test_open_it_lets_one_probe_a_second_through(breaker: CircuitBreaker, clock:
         assert breaker.allows()
 
 
-def test_an_answered_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_successful_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     """At once, and with nothing held against it."""
     fail(breaker, MAX_CONSECUTIVE)
     clock.now += PROBE_EVERY_S

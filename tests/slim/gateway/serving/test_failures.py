@@ -24,17 +24,17 @@ BODY = {"instances": [[1.0]]}
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_a_server_that_was_away_for_a_moment_is_asked_again(
+def test_a_call_to_a_server_that_was_down_for_a_moment_is_retried(
     client: FlaskClient, server: FakeModelServer, code: grpc.StatusCode
 ) -> None:
-    """One retry of UNAVAILABLE, or of what a server that ends has let go of; the caller does not notice."""
+    """One retry of UNAVAILABLE, or of a call that a stopping server aborted; the client does not notice."""
     server.fail_next(code)
     assert client.post(PREDICT, json=BODY).status_code == 200
     assert len(server.calls) == 2
 
 
 def test_a_server_that_stays_away_is_503_with_retry_after(client: FlaskClient, server: FakeModelServer) -> None:
-    """Two attempts, no more; the caller is told when to come back, and nothing of our inside."""
+    """Two attempts, no more; the client gets Retry-After, and no internals."""
     server.fail_next(grpc.StatusCode.UNAVAILABLE, "10.0.0.7 refused", times=3)
     answer = client.post(PREDICT, json=BODY)
     assert answer.status_code == 503
@@ -56,7 +56,7 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
     assert create_app(settings).test_client().post(PREDICT, json=BODY).status_code == 200
 
 
-def test_a_dead_server_among_two_costs_nobody_an_answer(server: FakeModelServer) -> None:
+def test_one_dead_server_of_two_fails_no_prediction(server: FakeModelServer) -> None:
     """However few requests there are: it is tried again each second, and each time the other one answers instead."""
     asked = 10 * MIN_RETRIES
     request = encode_predict_request(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
@@ -104,14 +104,14 @@ def test_other_failures_are_passed_on_once(
     ],
 )
 def test_names_of_graph_nodes_are_cut_out(client: FlaskClient, server: FakeModelServer, noisy: str) -> None:
-    """A caller reads what is wrong with the request, not what our graph looks like."""
+    """A client reads what is wrong with the request, not the names of our graph."""
     server.fail_next(grpc.StatusCode.INVALID_ARGUMENT, noisy)
     assert client.post(PREDICT, json=BODY).json == {"error": "Invalid PNG data"}
 
 
 def test_a_deadline_ends_a_prediction(client: FlaskClient, server: FakeModelServer) -> None:
-    """The caller's own deadline is kept, and a late answer is not asked for again."""
-    assert client.post(PREDICT, json=BODY).status_code == 200  # there is a connection: the next one is asked at once
+    """The client's own deadline holds, and a late call is not retried."""
+    assert client.post(PREDICT, json=BODY).status_code == 200  # there is a connection: the next call is sent at once
     server.calls.clear()
     server.release.clear()
     answer = client.post(PREDICT, json=BODY, headers={"X-Timeout-Ms": "2000"})
@@ -177,7 +177,7 @@ def test_classes_without_a_label_are_a_typed_error(
 
 
 def test_a_mistake_of_ours_shows_only_an_id(app: Flask) -> None:
-    """The caller gets an id to quote; the traceback is in the log alone."""
+    """The client gets an id to quote; the traceback is in the log alone."""
 
     @app.get("/broken")
     def broken() -> None:
@@ -199,7 +199,7 @@ def test_a_version_that_nobody_wants_loaded_is_404(client: FlaskClient, server: 
 
 
 def test_a_server_that_has_yet_to_load_the_stable_version_is_503(client: FlaskClient, server: FakeModelServer) -> None:
-    """It was just restarted: the version exists, so the caller is asked to come back, not told that it does not."""
+    """It was just restarted: the version exists, so the client gets Retry-After, not 404."""
     server.loaded.discard((HALF_PLUS, 2))
     answer = client.post(PREDICT, json=BODY)
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)

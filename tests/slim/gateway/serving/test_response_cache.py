@@ -16,7 +16,7 @@ from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 TARGET = Target("m", 1, "serving_default")
 
 
-def answer(size: int = 1) -> Outputs:
+def outputs_of_size(size: int = 1) -> Outputs:
     return Outputs({"y": np.ones(size, np.float64)}, 1)
 
 
@@ -38,7 +38,7 @@ def test_equal_inputs_have_equal_keys_and_others_do_not() -> None:
     assert len(set(others)) == len(others)
 
 
-def test_only_chosen_models_and_fixed_versions_are_kept() -> None:
+def test_only_chosen_models_and_fixed_versions_are_cached() -> None:
     """A floating version may be another one at the next call."""
     cache = ResponseCache(["m"], 10_000, Metrics())
     assert cache.key(TARGET, {})
@@ -47,19 +47,19 @@ def test_only_chosen_models_and_fixed_versions_are_kept() -> None:
 
 
 def test_the_least_recently_used_go_first_and_memory_is_bounded() -> None:
-    """Three of about 600 bytes in 2000; one larger than everything is not kept at all."""
+    """Three of about 600 bytes in 2000; one larger than everything is not cached at all."""
     cache = ResponseCache(["m"], 2000, Metrics())
     for key in (b"a", b"b", b"c"):
-        cache.put(key, answer(10))
+        cache.put(key, outputs_of_size(10))
     assert cache.get(b"a", "m") is not None
-    cache.put(b"d", answer(10))
+    cache.put(b"d", outputs_of_size(10))
     assert [cache.get(key, "m") is not None for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.put(b"huge", answer(2000 - OVERHEAD_BYTES))
+    cache.put(b"huge", outputs_of_size(2000 - OVERHEAD_BYTES))
     assert cache.get(b"huge", "m") is None
     assert cache.get(b"d", "m") is not None
 
 
-def test_a_kept_row_does_not_keep_its_batch() -> None:
+def test_a_cached_row_does_not_retain_its_batch() -> None:
     """It is copied out of the thousand rows that it came with."""
     cache = ResponseCache(["m"], 10_000, Metrics())
     batch = np.zeros((1000, 10))
@@ -77,7 +77,7 @@ def cached_app(settings: GatewaySettings) -> Flask:
 def test_equal_requests_reach_the_model_once_per_version(
     cached_app: Flask, filled: Store, server: FakeModelServer
 ) -> None:
-    """In either form; a new stable version is asked anew; the hit rate is in the metrics."""
+    """In either form; a new stable version is called anew; the hit rate is in the metrics."""
     client = cached_app.test_client()
     row, column = {"instances": [[1.0]]}, {"inputs": {"vectors": [[1.0]]}}
     assert [client.post(f"/v1/models/{HALF_PLUS}:predict", json=row).json for _ in range(3)] == [
@@ -94,7 +94,7 @@ def test_equal_requests_reach_the_model_once_per_version(
     cached_app.extensions["predictor"].close()
 
 
-def test_models_that_did_not_ask_are_not_kept(cached_app: Flask, server: FakeModelServer) -> None:
+def test_models_that_are_not_chosen_are_not_cached(cached_app: Flask, server: FakeModelServer) -> None:
     """It is their choice."""
     client = cached_app.test_client()
     for _ in range(2):

@@ -61,7 +61,7 @@ def test_independent_rows_are_believed_after_three_trials() -> None:
     ids=["mean", "softmax", "size", "random", "order"],
 )
 def test_rows_that_depend_on_others_are_never_shared(function: Callable[[Array], Array]) -> None:
-    """However often they are answered, and though callers send equal rows only."""
+    """However often they are predicted, and though clients send equal rows only."""
     assert not trained(function, ROWS, 20)
 
 
@@ -73,7 +73,7 @@ def test_strings_and_whole_numbers_are_tried_too() -> None:
     assert trained(lambda x: x + 1, np.array([[3]], np.int64), REQUIRED_CHECKS)
 
 
-def test_a_stranger_that_is_refused_proves_nothing() -> None:
+def test_a_probe_row_that_is_refused_proves_nothing() -> None:
     """Neither for nor against."""
 
     def refuses_zeros(x: Array) -> Array:

@@ -15,7 +15,7 @@ from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from modelyard.services.trainer.process import TITLE
-from tests.support.serving import SOON_S, START_S, Running, running
+from tests.support.serving import START_S, WAIT_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
 
@@ -23,7 +23,7 @@ TRAINED_S = 480.0
 
 
 @dataclass
-class Shop:
+class TrainingCluster:
     """A queue, and as many workers as a test starts."""
 
     home: Path
@@ -41,12 +41,12 @@ class Shop:
         """With what it had when it ended."""
         command = redis_server.build_command(redis_server.find_server(), self.socket, self.home)
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: redis_server.is_answering(self.socket), SOON_S, "redis")
+        wait_until(lambda: redis_server.is_answering(self.socket), WAIT_S, "redis")
 
     def end_redis(self, how: int = signal.SIGTERM) -> None:
         assert self.redis
         self.redis.send_signal(how)
-        self.redis.wait(SOON_S)
+        self.redis.wait(WAIT_S)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -83,14 +83,14 @@ class Shop:
         """Whether it got so far; it may be further by now."""
         return any(body.get("epoch", 0) >= least for body in (self.job(job).progress, *self.milestones(job)))
 
-    def reached(self, job: Job, stage: str) -> bool:
+    def has_reached(self, job: Job, stage: str) -> bool:
         """Likewise."""
         return any(body.get("stage") == stage for body in self.milestones(job))
 
     def milestones(self, job: Job) -> list[Mapping[str, Any]]:
         return [event.body for event in self.ledger.jobs.list_events(job.id) if event.kind == "progress"]
 
-    def ended(self, job: Job) -> Job:
+    def await_end(self, job: Job) -> Job:
         found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
         return found
 
@@ -103,7 +103,7 @@ class Shop:
         ended = [body for body in self.milestones(job) if body.get("step") and body["step"] == body.get("steps")]
         return [body["epoch"] for body in ended]
 
-    def said(self, job: Job) -> list[str]:
+    def messages(self, job: Job) -> list[str]:
         """Messages of its progress, and reasons of its states."""
         bodies = [event.body for event in self.ledger.jobs.list_events(job.id)]
         return [str(body.get("message") or body.get("reason") or "") for body in bodies]
@@ -113,12 +113,12 @@ class Shop:
 
 
 @contextmanager
-def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
-    """A shop with its Redis, in a folder that has a store; its ledger is a file there unless given."""
+def open_cluster(home: Path, ledger_url: str | None = None) -> Iterator[TrainingCluster]:
+    """A cluster with its Redis, in a folder that has a store; its ledger is a file there unless given."""
     url = ledger_url or f"sqlite:///{home}/ledger.db"
     ledger = Ledger(url)
     ledger.prepare()
-    found = Shop(home, ledger, url, broker.make_sender(redis_server.make_broker_url(home / "redis.sock")))
+    found = TrainingCluster(home, ledger, url, broker.make_sender(redis_server.make_broker_url(home / "redis.sock")))
     try:
         found.start_redis()
         with found.workers:
@@ -129,11 +129,11 @@ def opened(home: Path, ledger_url: str | None = None) -> Iterator[Shop]:
 
 
 def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
-    def look() -> psutil.Process | None:
+    def find_other() -> psutil.Process | None:
         found = worker.child_named(TITLE)
         return found if found and found.pid != other_than else None
 
-    found: psutil.Process = wait_until(look, START_S, "the training process")
+    found: psutil.Process = wait_until(find_other, START_S, "the training process")
     return found
 
 
@@ -151,4 +151,4 @@ def standing_still(process: psutil.Process) -> Iterator[None]:
 def stand_still(process: psutil.Process) -> None:
     """Returns when it does."""
     process.suspend()
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, SOON_S, "a process that stands still")
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, WAIT_S, "a process that stands still")
