@@ -87,9 +87,9 @@ def measure_shifts(
 def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float]]:
     """Values by the name of their histogram."""
     found: dict[str, list[float]] = {}
-    name = "answer value" if manifest.task == "regression" else "answer class"
+    output_name = "answer value" if manifest.task == "regression" else "answer class"
     for answer in answers:
-        found.setdefault(name, []).append(answer.predicted)
+        found.setdefault(output_name, []).append(answer.predicted)
         if answer.score is not None:
             found.setdefault("answer score", []).append(answer.score)
         for name, value in extract_features(decode_input(answer, manifest)).items():
