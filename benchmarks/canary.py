@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.page import replace_section
 from modelyard.models.registry.rollout import Canary
+from modelyard.services.experiment_counts import bucket_name
 from modelyard.services.scheduler.canary_evidence import Experiment, Sums, decide, update_experiment
-from modelyard.services.trials import bucket
 
 PAGE = Path(__file__).parents[1] / "docs" / "rollouts.md"
 CANARY = Canary(version=2, percent=10, since=datetime(2026, 1, 1, tzinfo=UTC))
@@ -75,8 +75,8 @@ class Side:
         added = {
             "answers": self.answers,
             "errors": failed,
-            bucket(QUICK): self.answers - failed - slow,
-            bucket(LONG): slow,
+            bucket_name(QUICK): self.answers - failed - slow,
+            bucket_name(LONG): slow,
         }
         self.counts = {name: self.counts.get(name, 0) + amount for name, amount in added.items()}
         self.seen, self.wrong = self.seen + seen, self.wrong + self.generator.binomial(seen, self.mistakes)

@@ -184,7 +184,7 @@ def measure_times(system: Whole, seen: Seen) -> dict[str, Any]:
 
 def time_restart(ledger: Ledger, fault: Fault) -> tuple[float | None, float | None]:
     """When the fault's job was started next, and trained next; None if it was not, or no job was there."""
-    after = [event for event in ledger.jobs.events(fault.job) if event.at > fault.at] if fault.job else []
+    after = [event for event in ledger.jobs.list_events(fault.job) if event.at > fault.at] if fault.job else []
     start = next((event for event in after if event.body.get("state") == State.RUNNING), None)
     later = after[after.index(start) :] if start else []
     train = next((event for event in later if event.body.get("stage") == "train"), None)

@@ -170,7 +170,7 @@ def make_gateway_command(port: int, serving_port: int, store: Path) -> Command:
 
 def wait_until_up(port: int) -> None:
     deadline, client = time.monotonic() + START_S, Client(f"http://127.0.0.1:{port}")
-    while not client.answers("/readyz"):
+    while not client.responds_ok("/readyz"):
         if time.monotonic() > deadline:
             raise SystemExit(f"no gateway is ready on port {port}")
         time.sleep(0.1)

@@ -48,7 +48,7 @@ def guarded_gateway(home: Path, socket: Path, ledger_url: str, secret: str) -> I
         command = [sys.executable, "-m", "modelyard.services.gateway"]
         process = subprocess.Popen(command, env=os.environ | settings, stdout=out, stderr=out)
     try:
-        while not Client(f"http://127.0.0.1:{port}").answers("/healthz"):
+        while not Client(f"http://127.0.0.1:{port}").responds_ok("/healthz"):
             if process.poll() is not None:
                 raise SystemExit((home / "guarded").read_text()[-500:])
             time.sleep(0.1)

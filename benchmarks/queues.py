@@ -77,7 +77,7 @@ class QueueSystem:
 
     def submit_unknown(self) -> Job:
         """Past the gateway, which would refuse it."""
-        queue = broker.sender(redis_server.make_broker_url(self.broker))
+        queue = broker.make_sender(redis_server.make_broker_url(self.broker))
         return jobs.submit(self.ledger, queue, JobRequest(model=UNKNOWN), by="benchmark")
 
     def start_worker(self) -> None:
@@ -161,7 +161,7 @@ def time_pages(queues: QueueSystem) -> Iterator[float]:
 
 def time_recoveries(queues: QueueSystem) -> Iterator[float]:
     """Seconds for each check for jobs whose message was lost; there are none."""
-    queue = broker.sender(redis_server.make_broker_url(queues.broker))
+    queue = broker.make_sender(redis_server.make_broker_url(queues.broker))
     for _ in range(RECOVERIES):
         began = time.perf_counter()
         assert broker.resend_lost(queues.ledger, queue) == []

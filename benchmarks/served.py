@@ -41,7 +41,7 @@ def served(home: Path, model: str, *arguments: str) -> Iterator[int]:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + START_S
-        while not Client(f"http://127.0.0.1:{port}").answers(f"/v1/models/{model}/metadata"):
+        while not Client(f"http://127.0.0.1:{port}").responds_ok(f"/v1/models/{model}/metadata"):
             if process.poll() is not None or time.monotonic() > give_up:
                 raise SystemExit((home / "out").read_text()[-500:])
             time.sleep(0.1)

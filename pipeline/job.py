@@ -46,7 +46,7 @@ class JobLocations:
     """Addresses of every model server."""
 
     def checkpoints(self, job: str) -> Path:
-        """Folder of the checkpoints that a job's attempts share; the caller deletes it when the job has ended."""
+        """Folder of the checkpoints that a job's attempts share; the trainer deletes it when the job has ended."""
         return self.work / "checkpoints" / job
 
 

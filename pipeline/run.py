@@ -1,6 +1,6 @@
 """One training job from top to bottom: data, train, export, evaluate, gate, publish, rollout.
 
-``run_job`` takes plain values and callbacks; it does not know its caller.
+``run_job`` takes plain values and callbacks; it knows neither queue nor database.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def run_job(
     store = Store(locations.store)
     store.prepare()
     if job.job and (published := find_published(store, spec.name, job.job)):
-        before_publishing()  # it may be promoted now, and the caller records that the job is published
+        before_publishing()  # it may be promoted now, and the ledger records that the job is published
         return roll_out(published, store, job, locations, report)
     data = load_dataset(spec.dataset, job.data, locations.data, report)
     if job.feedback:

@@ -1,4 +1,4 @@
-"""The broker's side of the queue: which queue a job waits in, sending its id, and finding messages that were lost.
+"""The broker: chooses a job's queue, sends its id, and resends messages that were lost.
 
 Slim: no Keras, no TensorFlow.
 """
@@ -16,8 +16,8 @@ from modelyard.services.ledger import MAX_BUDGET_S, Job, Ledger, Priority
 
 TASK = "modelyard.train"
 CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
-STARTED_BEFORE = 0
-"""Of jobs that a worker or a process was lost with: they go on before anything new is begun."""
+STARTED_PRIORITY = 0
+"""Priority of jobs that were started before and lost: they continue before anything new is begun."""
 PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 1, Priority.NORMAL: 5, Priority.LOW: 9}
 """In Redis 0 goes first (celery, docs/userguide/routing.rst)."""
 VISIBILITY_TIMEOUT_S = MAX_BUDGET_S + 3600
@@ -35,53 +35,55 @@ def send(queue: Celery, job: Job, served: Collection[str], connection: Any = Non
     Args:
         served: queues that some worker takes jobs from.
     """
-    name, priority = lane_of(job, served)
+    name, priority = queue_and_priority(job, served)
     try:
         queue.send_task(TASK, args=[job.id], queue=name, priority=priority, task_id=job.id, connection=connection)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable("the job queue is not reachable") from error
 
 
-def lane_of(job: Job, served: Collection[str]) -> tuple[str, int]:
-    """The queue that a job's message waits in, and its priority there."""
-    return queue_of(job.devices, served), STARTED_BEFORE if job.attempts else PRIORITIES[job.priority]
+def queue_and_priority(job: Job, served: Collection[str]) -> tuple[str, int]:
+    """Name of the queue that a job's message waits in, and its priority there."""
+    return choose_queue(job.devices, served), STARTED_PRIORITY if job.attempts else PRIORITIES[job.priority]
 
 
-def queue_of(devices: str, served: Collection[str]) -> str:
-    """Where a job waits that is to be trained on ``devices``: auto takes a GPU if some worker has one."""
+def choose_queue(devices: str, served: Collection[str]) -> str:
+    """Name of the queue for ``devices``; auto takes a GPU's if some worker has one."""
     if devices == "auto":
         return GPU_QUEUE if GPU_QUEUE in served else CPU_QUEUE
     if devices == "cpu":
         return CPU_QUEUE
-    return gpu_queue(1 if devices == "gpu" else int(devices))
+    return gpu_queue_name(1 if devices == "gpu" else int(devices))
 
 
-def gpu_queue(count: int) -> str:
-    """Where jobs wait that train on so many GPUs of one host."""
+def gpu_queue_name(count: int) -> str:
+    """Name of the queue of jobs that train on so many GPUs of one host."""
     return GPU_QUEUE if count == 1 else f"{GPU_QUEUE}.{count}"
 
 
-def queues_of_worker(gpus: int) -> tuple[str, ...]:
-    """Those that a worker with so many GPUs takes jobs from; without any, those of the CPU."""
-    return tuple(gpu_queue(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
+def list_worker_queues(gpus: int) -> tuple[str, ...]:
+    """Queues that a worker with so many GPUs takes jobs from; without any, the CPU's."""
+    return tuple(gpu_queue_name(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
 
 
 def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
-    """Sends again what the broker or a worker lost; returns the job ids.
+    """Resends messages that the broker or a worker lost; returns the job ids.
 
     A worker that dies between taking a message off its list and writing down that it did takes the message with it; one
     that dies while training leaves it to the visibility timeout. A message too many does no harm, as when one was just
     taken and its job is about to be claimed: the claim decides.
 
     Raises:
-        QueueUnavailable: the broker cannot be asked.
+        QueueUnavailable: the broker does not answer.
     """
-    served = ledger.workers.queues()
+    served = ledger.workers.list_queues()
     try:
         with queue.connection_for_write() as connection:
-            waiting = [(job, lane_of(job, served)) for job in (*ledger.jobs.lost(), *ledger.jobs.queued())]
-            there = {lane: ids(connection, *lane) for lane in {lane for _, lane in waiting}}
-            lost = [job for job, lane in waiting if job.id not in there[lane]]
+            waiting = [
+                (job, queue_and_priority(job, served)) for job in (*ledger.jobs.list_lost(), *ledger.jobs.list_queued())
+            ]
+            present = {place: list_waiting(connection, *place) for place in {place for _, place in waiting}}
+            lost = [job for job, place in waiting if job.id not in present[place]]
             for job in lost:
                 send(queue, job, served, connection)
     except (OperationalError, RedisError, OSError) as error:
@@ -89,7 +91,7 @@ def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
     return [job.id for job in lost]
 
 
-def require(queue: Celery) -> None:
+def require_broker(queue: Celery) -> None:
     """Raises ``QueueUnavailable`` if the broker does not answer."""
     try:
         with queue.connection_for_write() as connection:
@@ -98,24 +100,24 @@ def require(queue: Celery) -> None:
         raise QueueUnavailable("the job queue is not reachable") from error
 
 
-def ids(connection: Any, queue: str, priority: int) -> set[str]:
-    """The jobs whose messages wait in a queue with this priority: kombu keeps a list for each."""
+def list_waiting(connection: Any, queue: str, priority: int) -> set[str]:
+    """Ids of the jobs whose messages wait in a queue with this priority: kombu has a list for each."""
     channel = connection.default_channel
     name = channel._q_for_pri(queue, priority)  # noqa: SLF001  # there is no public name for it
     return {json.loads(message)["headers"]["id"] for message in channel.client.lrange(name, 0, -1)}
 
 
-def sender(broker_url: str) -> Celery:
-    """The queue as those see it who submit: they are told within seconds if the broker hangs."""
+def make_sender(broker_url: str) -> Celery:
+    """A client that submits: its calls fail within seconds if the broker hangs."""
     return _app(broker_url, {"socket_timeout": 2, "socket_connect_timeout": 1, "retry_on_timeout": False})
 
 
-def consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIMEOUT_S) -> Celery:
-    """The queue as a worker sees it: it waits for work, and for a broker that comes back.
+def make_consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIMEOUT_S) -> Celery:
+    """A client that works: it waits for jobs, and for a broker that restarts.
 
     Args:
-        visibility_timeout_s: a message whose job has not ended for so long is given out again. If that comes too early,
-            the claim refuses it.
+        visibility_timeout_s: seconds after which the message of a job that has not ended is delivered again. If that
+            is too early, the claim refuses it.
     """
     app = _app(broker_url, {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True})
     app.conf.visibility_timeout = visibility_timeout_s
@@ -123,19 +125,19 @@ def consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIMEOUT_S
     return app
 
 
-def _app(broker_url: str, patience: dict[str, Any]) -> Celery:
+def _app(broker_url: str, options: dict[str, Any]) -> Celery:
     app = Celery("modelyard", broker=broker_url, set_as_current=False)
-    app.conf.update(SETTINGS, broker_transport_options=TRANSPORT | patience)
+    app.conf.update(SETTINGS, broker_transport_options=TRANSPORT | options)
     return app
 
 
 TRANSPORT: dict[str, Any] = {
-    # Redis gives a message out again after this long, by the wall clock; so it is longer than any job.
+    # Redis delivers a message again after this long, by the wall clock; so it is longer than any job.
     "visibility_timeout": VISIBILITY_TIMEOUT_S,
-    # Looked at each 10 s; kombu would look each 100 s, ten times ten.
+    # Checked every 10 s; kombu would check every 100 s, ten times ten.
     "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",
-    "priority_steps": sorted([STARTED_BEFORE, *PRIORITIES.values()]),
+    "priority_steps": sorted([STARTED_PRIORITY, *PRIORITIES.values()]),
     "health_check_interval": 10,
 }
 
@@ -160,7 +162,7 @@ SETTINGS: dict[str, Any] = {
     "broker_connection_max_retries": None,
     # A blip of the broker must not kill a job that has run for an hour.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    # Whoever submits is told within about two seconds.
+    # Submitting fails within about two seconds.
     "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5},
     # Forked workers start slowly on a busy machine; the default of 4 s kills them.
     "worker_proc_alive_timeout": 60,

@@ -1,4 +1,4 @@
-"""The queue contract between those who ask for training and those who do it. Slim: no Keras, no TensorFlow.
+"""Submits training jobs: first to the ledger, then to the broker. Slim: no Keras, no TensorFlow.
 
 Thin message, thick ledger: the broker carries a job id; everything else is in the ledger.
 """
@@ -16,13 +16,13 @@ from modelyard.services.ledger import Job, JobRequest, Ledger, State, Submission
 
 
 class NoTrainer(ModelyardError):
-    """No trainer has yet said what can be trained."""
+    """No trainer has written the catalog of trainable models yet."""
 
     status = 503
 
 
-def announced(known: Catalog | None) -> Catalog:
-    """What trainers said that they can train; raises ``NoTrainer``."""
+def require_catalog(known: Catalog | None) -> Catalog:
+    """The catalog that a trainer wrote; raises ``NoTrainer`` if there is none."""
     if known is None:
         raise NoTrainer("no trainer has announced its models yet; try again in a few seconds")
     return known
@@ -32,33 +32,33 @@ def accept(
     known: Catalog | None,
     ledger: Ledger,
     queue: Celery,
-    asked: JobRequest,
+    request: JobRequest,
     by: str,
     *,
     key: str | None = None,
     retry_of: str | None = None,
     group: str | None = None,
 ) -> Job:
-    """``submit`` of what can be trained.
+    """Checks a request against the catalog, and submits it.
 
     Args:
-        known: what trainers announced, if they did.
+        known: the catalog, if a trainer wrote one.
 
     Raises:
-        NoTrainer: they did not.
-        UnknownName, InvalidRecipe: what is wrong with it, and what is allowed.
+        NoTrainer: there is no catalog.
+        UnknownName, InvalidRecipe: with the values that are allowed.
         QueueUnavailable, KeyReused: as ``submit``.
     """
-    trainable = announced(known).find(asked.model)
-    trainable.check_recipe(asked.recipe, asked.overrides)
-    devices = str(trainable.recipe_value(asked.recipe, asked.overrides, "devices") or "auto")
-    return submit(ledger, queue, asked, by, devices=devices, key=key, retry_of=retry_of, group=group)
+    trainable = require_catalog(known).find(request.model)
+    trainable.check_recipe(request.recipe, request.overrides)
+    devices = str(trainable.recipe_value(request.recipe, request.overrides, "devices") or "auto")
+    return submit(ledger, queue, request, by, devices=devices, key=key, retry_of=retry_of, group=group)
 
 
 def submit(
     ledger: Ledger,
     queue: Celery,
-    asked: JobRequest,
+    request: JobRequest,
     by: str,
     *,
     devices: str = "auto",
@@ -79,19 +79,19 @@ def submit(
         QueueUnavailable: the broker did not take it; the ledger says so too, so it will never run.
         KeyReused: the key came with another job within a day.
     """
-    submission = Submission(key, digest(asked, retry_of)) if key is not None else None
-    job = ledger.jobs.add(asked, by=by, devices=devices, retry_of=retry_of, group=group, submission=submission)
+    submission = Submission(key, hash_request(request, retry_of)) if key is not None else None
+    job = ledger.jobs.add(request, by=by, devices=devices, retry_of=retry_of, group=group, submission=submission)
     if job.state is not State.QUEUED:
         return job
     try:
-        broker.send(queue, job, ledger.workers.queues())
+        broker.send(queue, job, ledger.workers.list_queues())
     except QueueUnavailable as error:
         if ledger.jobs.finish(job, State.FAILED, {"reason": "the broker did not take the job"}) and submission:
-            ledger.jobs.forget(submission)
+            ledger.jobs.delete_submission(submission)
         raise QueueUnavailable("the job queue is not reachable; nothing was accepted, try again later") from error
     return job
 
 
-def digest(asked: JobRequest, retry_of: str | None) -> str:
-    """SHA-256 of what is asked for, however it was written."""
-    return hashlib.sha256(json.dumps([asked.model_dump(), retry_of], sort_keys=True).encode()).hexdigest()
+def hash_request(request: JobRequest, retry_of: str | None) -> str:
+    """SHA-256 of a request's values."""
+    return hashlib.sha256(json.dumps([request.model_dump(), retry_of], sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""API keys as values: how they look, what they may be, and what of them is kept. No database in here.
+"""API keys: their format, roles and hashes. No database in here.
 
-A key is ``myd_PREFIX_SECRET``: a public prefix to find it by, and 256 random bits. Its HMAC-SHA256 (RFC 2104) is kept,
-under a secret of the server's: a copy of the ledger opens nothing, and who can write there can forge no key.
+A key is ``myd_PREFIX_SECRET``: a public prefix to find it by, and 256 random bits. Its HMAC-SHA256 (RFC 2104) is
+stored, under a secret of the server's: a copy of the ledger opens nothing, and who can write there can forge no key.
 """
 
 import hmac
@@ -16,17 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.models.errors import ModelyardError
 
-FORM = re.compile(r"myd_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+KEY_PATTERN = re.compile(r"myd_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 """Of a whole key, and its prefix."""
-MARK = "myd_"
+KEY_PREFIX = "myd_"
 NAME = "^[a-z0-9][a-z0-9._-]{0,63}$"
-"""Of whom a key is for. No colon and no space: it must not look like what the system says of itself."""
+"""Name of a key's owner. No colon and no space: it must not resemble the authors that the system uses itself."""
 MODEL = r"^[^/:\s]{1,128}$"
 SECRET_BYTES, PREFIX_BYTES = 32, 6
 DAYS, MAX_DAYS = 365, 3650
 MAX_ACTIVE = 2
-"""Keys of one name at the same time: the old and the new one, while one takes the other's place."""
-_SECRETS = re.compile(rf"({MARK}[0-9a-f]{{12}}_)[A-Za-z0-9_-]+")
+"""Keys of one name at the same time: the old and the new one, during a rotation."""
+_SECRETS = re.compile(rf"({KEY_PREFIX}[0-9a-f]{{12}}_)[A-Za-z0-9_-]+")
 
 
 class Role(StrEnum):
@@ -46,7 +46,7 @@ class TooManyKeys(ModelyardError):
 
 
 class KeyRequest(BaseModel):
-    """What a key is to be."""
+    """Name, role, models and lifetime of a new key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class KeyRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Key:
-    """All that is known of a key."""
+    """A key without its secret."""
 
     prefix: str
     digest: str
@@ -77,7 +77,7 @@ class Key:
     expires_at: datetime
     revoked_at: datetime | None
     left_s: float
-    """Until it expires, by the database's clock when it was asked."""
+    """Seconds until it expires, by the database's clock when it was read."""
 
     @property
     def state(self) -> str:
@@ -85,15 +85,15 @@ class Key:
         return "revoked" if self.revoked_at else "active" if self.left_s > 0 else "expired"
 
 
-def new(secret: bytes) -> tuple[str, str, str]:
-    """A key's prefix, its text, and what is kept of it."""
+def generate_key(secret: bytes) -> tuple[str, str, str]:
+    """A new key: its prefix, its text and its hash."""
     prefix = secrets.token_hex(PREFIX_BYTES)
-    text = f"{MARK}{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
-    return prefix, text, digest(text, secret)
+    text = f"{KEY_PREFIX}{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    return prefix, text, hash_key(text, secret)
 
 
-def digest(key: str, secret: bytes) -> str:
-    """What is kept of a key.
+def hash_key(key: str, secret: bytes) -> str:
+    """HMAC-SHA256 of a key, which is stored.
 
     Args:
         secret: the server's.
@@ -101,6 +101,6 @@ def digest(key: str, secret: bytes) -> str:
     return hmac.digest(secret, key.encode(), "sha256").hex()
 
 
-def without_secrets(text: str) -> str:
-    """A text in which no key can be read, wherever somebody put one; cheap where there is none."""
-    return _SECRETS.sub(r"\1***", text) if MARK in text else text
+def mask_keys(text: str) -> str:
+    """A text with the secrets of all keys in it masked; cheap where there is none."""
+    return _SECRETS.sub(r"\1***", text) if KEY_PREFIX in text else text

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object per line on stderr, event first; readable columns on a terminal.
 
-A gateway writes thousands of lines a second, so structlog takes its short way, a filtering logger that writes bytes.
-The line that every request gets goes past it, by ``write_soon``, at a fifth of the cost.
+A gateway writes thousands of lines a second, so structlog is configured with a filtering logger that writes bytes.
+The line of each request bypasses structlog, by ``write_soon``, at a fifth of the cost.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from typing import Any
 import orjson
 
 from modelyard.models.imports import hide_module
-from modelyard.services.keys import MARK, without_secrets
+from modelyard.services.keys import KEY_PREFIX, mask_keys
 
 with hide_module("rich"):  # would draw prettier tracebacks on a terminal, for 0.1 s and 5 MB of every process
     import structlog
 
 get_logger = structlog.get_logger
 
-_MARK = MARK.encode()
+_MARK = KEY_PREFIX.encode()
 REQUEST_IDS: ContextVar[tuple[str, ...]] = ContextVar("request_ids", default=())
-"""Of the request that is worked on, in every line that is written meanwhile; several, where they share a call."""
+"""Ids of the request in progress, which are added to every line; several, where requests share a call."""
 SECRET_WORDS = ("password", "secret", "token", "api_key")
 
 
@@ -65,17 +65,17 @@ def configure(process: str, level: str = "info") -> None:
 
 
 def bind_request(*request_ids: str) -> None:
-    """Marks the lines of this context, and of what begins in it."""
+    """Adds request ids to the lines of this context, and of tasks started in it."""
     REQUEST_IDS.set(request_ids)
 
 
 def write_soon(event: str, **fields: Any) -> None:
-    """An info line, written at the end of this turn of the event loop, together with the turn's others.
+    """Writes an info line at the end of this iteration of the event loop, together with the iteration's others.
 
     Outside of a loop, and where lines are not JSON, it is an ordinary one.
 
     Args:
-        fields: numbers and texts; names that mark secrets are not looked for.
+        fields: numbers and texts; secrets are not masked by field name.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -88,11 +88,11 @@ def write_soon(event: str, **fields: Any) -> None:
 
 
 class _Soon:
-    """Lines of this turn of the event loop."""
+    """Lines of this iteration of the event loop."""
 
     def __init__(self) -> None:
         self.process: str | None = None
-        """None as long as structlog has to decide."""
+        """None until ``configure`` chose JSON lines."""
         self._lines: list[bytes] = []
         self._second = 0
         self._stamp = ""
@@ -104,7 +104,7 @@ class _Soon:
         self._lines.append(orjson.dumps(line, default=repr))
 
     def _now(self) -> str:
-        """ISO 8601, as structlog's stamper writes it; the seconds are worded once a second."""
+        """ISO 8601, as structlog's stamper writes it; the seconds are formatted once a second."""
         second, nanos = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -138,12 +138,12 @@ def _line(_: object, __: str, event: structlog.typing.EventDict) -> bytes:
 
 
 def _clean(lines: bytes) -> bytes:
-    """Without the API keys that somebody put where none belongs: into a path, a name, a text."""
-    return without_secrets(lines.decode()).encode() if _MARK in lines else lines
+    """Masks API keys in paths, names and texts."""
+    return mask_keys(lines.decode()).encode() if _MARK in lines else lines
 
 
 def _shown(_: object, __: str, line: Any) -> str:
-    return without_secrets(line)
+    return mask_keys(line)
 
 
 def _text(logger: object, method: str, event: structlog.typing.EventDict) -> str:

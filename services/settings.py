@@ -1,4 +1,4 @@
-"""What the settings of every process have in common: frozen, from ``MODELYARD_*`` variables, documented, masked.
+"""Settings of every process: frozen, from ``MODELYARD_*`` variables, documented, masked in logs.
 
 Secrets come from files, one for each, as container engines mount them: ``/run/secrets/modelyard_ledger_password``.
 """
@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from modelyard.models.errors import ModelyardError
 
 HOME = Path(".modelyard")
-"""Where everything lives unless told otherwise, below the working directory."""
+"""Default folder of all files, below the working directory."""
 SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 """Folder of the files that hold secrets; each is named like its variable, in small letters."""
-LEAST_KEY_SECRET_CHARS = 32
+MIN_KEY_SECRET_CHARS = 32
 
 
 def _split(value: object) -> object:
@@ -36,7 +36,7 @@ def _not_empty(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
-"""One without the line's end. A file that was made and not filled does not mean that there is none."""
+"""A secret without the line's end. An empty file is an error, not a missing secret."""
 
 
 class InvalidSettings(ModelyardError):
@@ -58,25 +58,25 @@ class Settings(BaseSettings):
             InvalidSettings: names the variable and what is wrong with it.
         """
         try:
-            return cls(**given, _secrets_dir=secrets_dir())
+            return cls(**given, _secrets_dir=find_secrets_folder())
         except ValidationError as error:
             problem = error.errors()[0]
             name = "MODELYARD_" + "_".join(str(part) for part in problem["loc"]).upper()
             raise InvalidSettings(f"{name}: {problem['msg']}") from None
 
-    def shown(self) -> dict[str, str]:
+    def mask_secrets(self) -> dict[str, str]:
         """All values, fit for a log: secrets, and passwords inside URLs, are masked."""
-        return {name: masked(str(value)) for name, value in self}
+        return {name: mask_password(str(value)) for name, value in self}
 
 
 class ServiceSettings(Settings):
-    """What gateway, trainer and scheduler are all told."""
+    """Settings that gateway, trainer and scheduler share."""
 
     ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
     ledger_password: Secret | None = Field(None, description="Password of the ledger's user, if not in its URL.")
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
     broker_password: Secret | None = Field(None, description="Password of the broker's user, if not in its URL.")
-    log_level: str = Field("info", description="Least level that is logged: debug, info, warning or error.")
+    log_level: str = Field("info", description="Lowest level that is logged: debug, info, warning or error.")
 
     @property
     def ledger(self) -> str:
@@ -90,20 +90,20 @@ class ServiceSettings(Settings):
 
 
 class KeySettings(ServiceSettings):
-    """What those are told who make or check API keys."""
+    """Settings of processes that create or check API keys."""
 
     key_secret: Secret | None = Field(
         None,
-        description="Secret under which API keys are kept, at least 32 characters; with it every request needs a key. "
+        description="Secret that API keys are hashed with, at least 32 characters; with it every request needs a key. "
         "Another one makes all keys useless.",
     )
 
     @field_validator("key_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value()) < LEAST_KEY_SECRET_CHARS:
+        if secret is not None and len(secret.get_secret_value()) < MIN_KEY_SECRET_CHARS:
             raise ValueError(
-                f"expected at least {LEAST_KEY_SECRET_CHARS} characters, received {len(secret.get_secret_value())}; "
+                f"expected at least {MIN_KEY_SECRET_CHARS} characters, received {len(secret.get_secret_value())}; "
                 "`openssl rand -hex 32` makes one"
             )
         return secret
@@ -118,11 +118,11 @@ class KeySettings(ServiceSettings):
         return self.key_secret.get_secret_value().encode()
 
 
-def secrets_dir() -> Path | None:
-    """Where secrets are; None if nobody mounted any.
+def find_secrets_folder() -> Path | None:
+    """Folder of secrets; None if none is mounted.
 
     Raises:
-        InvalidSettings: the variable names what is no folder.
+        InvalidSettings: the variable does not name a folder.
     """
     named = os.environ.get(SECRETS_VARIABLE)
     folder = Path(named) if named else SECRETS
@@ -143,7 +143,7 @@ def with_password(url: str, password: SecretStr | None) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password.get_secret_value(), safe='')}@{host}"))
 
 
-def masked(value: str) -> str:
+def mask_password(value: str) -> str:
     """A URL without its password; anything else as it is."""
     parts = urlsplit(value)
     if not parts.password:

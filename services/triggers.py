@@ -1,4 +1,4 @@
-"""What a trigger can be: the contract between those who set one and the scheduler that watches it."""
+"""Triggers as values: the contract between the gateway, where they are set, and the scheduler."""
 
 from datetime import UTC, datetime
 from typing import Self
@@ -25,15 +25,15 @@ class Trigger(BaseModel):
     cron: str | None = Field(None, max_length=200)
     """Five fields, in UTC."""
     feedback: int | None = Field(None, ge=1, le=10**9)
-    """So much has come since it last fired."""
+    """Number of feedback since it last fired."""
     quality: Quality | None = None
     psi: float | None = Field(None, gt=0, le=10)
     """The population stability index of an input or an answer is above it."""
     job: JobOptions = JobOptions()
     cooldown_s: float = Field(86_400, ge=0, le=366 * 86_400)
-    """Least time between two firings."""
+    """Minimum time between two firings."""
     per_week: int = Field(7, ge=1, le=10_000)
-    """Most jobs within seven days."""
+    """Maximum of jobs within seven days."""
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
@@ -41,15 +41,15 @@ class Trigger(BaseModel):
         if sum(condition is not None for condition in conditions) != 1:
             raise ValueError("expected one of cron, feedback, quality and psi")
         if self.cron is not None:
-            next_after(self.cron, datetime.now(UTC))
+            next_firing_time(self.cron, datetime.now(UTC))
         return self
 
 
-def next_after(cron: str, moment: datetime) -> datetime:
-    """When a schedule is due next.
+def next_firing_time(cron: str, moment: datetime) -> datetime:
+    """Time when a schedule is due next.
 
     Raises:
-        ValueError: it is none, or never is.
+        ValueError: not a schedule, or one that is never due.
     """
     from croniter import croniter  # loaded by those who set or watch triggers
     from croniter.croniter import CroniterError

@@ -42,7 +42,7 @@ def read(folder: Path) -> Splits:
     """
     arrays = _read_arrays(folder / ARCHIVE)
     for name, expected in _IDX_MD5.items():
-        received = idx_md5(arrays[name])
+        received = hash_idx(arrays[name])
         if received != expected:
             raise CorruptData(f"{ARCHIVE}: expected {name} with idx MD5 {expected}, received {received}")
     labelled = _split(arrays["x_train"], arrays["y_train"])
@@ -60,7 +60,7 @@ def sample() -> Splits:
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
-    images = like_mnist(x.reshape(-1, 8, 8))
+    images = resize_like_mnist(x.reshape(-1, 8, 8))
     rest, test = train_test_split(np.arange(len(y)), test_size=360, stratify=y, random_state=_SPLIT_SEED)
     train, validation = train_test_split(rest, test_size=180, stratify=y[rest], random_state=_SPLIT_SEED)
     return Splits(
@@ -77,7 +77,7 @@ def hold_out(split: Split, count: int) -> tuple[Split, Split]:
     return Split(split.x[~chosen], split.y[~chosen]), Split(split.x[chosen], split.y[chosen])
 
 
-def like_mnist(digits: Array) -> Array:
+def resize_like_mnist(digits: Array) -> Array:
     """``[N,8,8]`` with values 0..16 -> ``uint8 [N,28,28]``, 0..255, the way that MNIST was made from its scans.
 
     Resized (bilinear) to a box of 20 pixels, which is put so that the centre of mass lies in the middle of the image.
@@ -98,7 +98,7 @@ def _start(mass: Array, box: int) -> int:
     return int(np.clip(np.rint((SIZE - 1) / 2 - centre), 0, SIZE - box))
 
 
-def idx_md5(array: Array) -> str:
+def hash_idx(array: Array) -> str:
     """MD5 of ``uint8`` data as an idx file: zero, zero, type, rank, each dimension big-endian, the bytes."""
     header = struct.pack(f">HBB{array.ndim}I", 0, _IDX_UNSIGNED_BYTES, array.ndim, *array.shape)
     return hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Which versions may answer: the policy that a person's changes of a rollout are held against."""
+"""Promotion policy: which versions a person may give a role in a rollout."""
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import Manifest

@@ -44,7 +44,7 @@ def remove_version(store: Store, model: str, version: int, by: str, reason: str)
     with store.lock(f"promote-{model}"):  # no other process gives it a role meanwhile
         record = store.manifest(model, version).model_dump_json(indent=1)
         if version == store.versions(model)[-1]:
-            raise InvalidChange(f"version {version} is the newest of {model}: its number must not be given again")
+            raise InvalidChange(f"version {version} is the newest of {model}: its number must not be used again")
         change_rollout(store, model, lambda now: now.remove(version, by=by, reason=reason))
         records = store.folder(model) / RECORDS
         records.mkdir(exist_ok=True)
@@ -61,9 +61,9 @@ def clear_trash(store: Store, model: str) -> None:
 
 def read_record(store: Store, model: str, version: int) -> manifests.Manifest:
     """The manifest of a version, also of a deleted one. Raises ``UnknownName`` or ``CorruptData``."""
-    kept = store.folder(model) / RECORDS / f"{version}.json"
-    if kept.exists():
-        return manifests.Manifest.model_validate_json(kept.read_bytes())
+    record = store.folder(model) / RECORDS / f"{version}.json"
+    if record.exists():
+        return manifests.Manifest.model_validate_json(record.read_bytes())
     return store.manifest(model, version)
 
 

@@ -31,9 +31,9 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         """``float [N,1]`` and ``int32 [N,L]`` -> ``float [N,1]``."""
         if training:
             return log_odds
-        return (1.0 - self.share) * log_odds + self.share * self._second_opinion(ids)
+        return (1.0 - self.share) * log_odds + self.share * self._ngram_log_odds(ids)
 
-    def _second_opinion(self, ids: Any) -> Any:
+    def _ngram_log_odds(self, ids: Any) -> Any:
         ops = keras.ops
         left, right = ids[:, :-1], ids[:, 1:]
         pairs = ops.where((left >= FIRST_WORD) & (right >= FIRST_WORD), left * self.vocabulary_size + right, 0)

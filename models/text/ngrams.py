@@ -1,4 +1,4 @@
-"""A linear classifier over words and pairs of words: the method to beat on reviews, a teacher, and a second opinion.
+"""A linear classifier over words and pairs of words: the baseline on reviews, a teacher, and a part of an ensemble.
 
 Wang and Manning 2012 (https://aclanthology.org/P12-2018/): a linear support vector machine on binary n-grams, weighted
 by tf-idf or by their naive Bayes log-count ratio. The sum of the two is better than either.

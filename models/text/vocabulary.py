@@ -127,9 +127,9 @@ def truncate(ids: TokenIds, max_tokens: int) -> TokenIds:
 
 
 def pad(rows: Sequence[Array]) -> Array:
-    """``int32 [N,L]``, filled up at the end; ``L`` is the least multiple of ``PAD_MULTIPLE`` that holds every row."""
-    longest = max((len(row) for row in rows), default=0)
-    padded = np.zeros((len(rows), _padded_length(longest)), np.int32)
+    """``int32 [N,L]``, padded at the end; ``L`` is the smallest multiple of ``PAD_MULTIPLE`` that holds every row."""
+    max_length = max((len(row) for row in rows), default=0)
+    padded = np.zeros((len(rows), _padded_length(max_length)), np.int32)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row
     return padded
@@ -181,8 +181,8 @@ def _head_and_tail(max_tokens: int) -> tuple[int, int]:
     return max_tokens // 3, max_tokens - max_tokens // 3
 
 
-def _padded_length(longest: Any, maximum: Callable[[Any, int], Any] = max) -> Any:
-    return (maximum(longest, 1) + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
+def _padded_length(max_length: Any, maximum: Callable[[Any, int], Any] = max) -> Any:
+    return (maximum(max_length, 1) + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
 
 
 def _concatenate(rows: Sequence[Array]) -> TokenIds:

@@ -60,13 +60,13 @@ def prepare(splits: Splits, recipe: MnistRecipe) -> PreparedData:
 def choose_augmentation(recipe: MnistRecipe) -> Callable[[Array, np.random.Generator], Array] | None:
     """The cheapest function that does what the recipe asks for; None if that is nothing."""
     if recipe.rotation or recipe.scale or recipe.shift % 1:
-        return partial(move, shift=recipe.shift, rotation=recipe.rotation, scale=recipe.scale)
+        return partial(transform_images, shift=recipe.shift, rotation=recipe.rotation, scale=recipe.scale)
     if recipe.shift:
-        return partial(shift, pixels=int(recipe.shift))
+        return partial(shift_images, pixels=int(recipe.shift))
     return None
 
 
-def shift(x: Array, generator: np.random.Generator, *, pixels: int) -> Array:
+def shift_images(x: Array, generator: np.random.Generator, *, pixels: int) -> Array:
     """``x`` ``[B,H,W,1]``, each image moved by up to ``pixels`` whole pixels in both directions; black moves in."""
     count, height, width, _ = x.shape
     padded = np.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
@@ -75,7 +75,7 @@ def shift(x: Array, generator: np.random.Generator, *, pixels: int) -> Array:
     return windows[np.arange(count), top, left, :, :, None]
 
 
-def move(x: Array, generator: np.random.Generator, *, shift: float, rotation: float, scale: float) -> Array:
+def transform_images(x: Array, generator: np.random.Generator, *, shift: float, rotation: float, scale: float) -> Array:
     """``x`` ``[B,H,W,1]``, each image moved, turned and scaled at random about its centre -> ``float32``, bilinear.
 
     ``shift`` is in pixels, ``rotation`` in degrees, ``scale`` a share; each drawn evenly from ``-limit..limit``. What

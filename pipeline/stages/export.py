@@ -184,7 +184,7 @@ def list_operations(saved_model: Path) -> Iterator[str]:
 
 
 def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> None:
-    """Writes requests that TensorFlow Serving replays while it loads the version, so that no caller meets a cold graph.
+    """Writes requests that TensorFlow Serving replays while it loads the version, so that no client waits for it.
 
     Format: TFRecord of ``PredictionLog`` (tensorflow/serving ``g3doc/saved_model_warmup.md``).
     """

@@ -72,8 +72,8 @@ class Client:
         headers = {"Content-Type": content_type}
         return self._call("POST", f"/v1/models/{model}{pinned}:predict", content=content, headers=headers).json()
 
-    def answers(self, path: str) -> bool:
-        """True if the path answers 200."""
+    def responds_ok(self, path: str) -> bool:
+        """True if the path responds with 200."""
         try:
             return self._http.get(path, timeout=2).status_code == httpx.codes.OK
         except httpx.HTTPError:

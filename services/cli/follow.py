@@ -21,13 +21,13 @@ def follow_jobs(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
             for task, job in zip(tasks, jobs, strict=True):
                 stage, note = output.describe_job(job)
                 bars.update(task, completed=output.estimate_share(job), stage=stage, note=note)
-                print_once(printed, job, stage)
+                print_stage_once(printed, job, stage)
             if all(job["finished_at"] for job in jobs):
                 return jobs
             time.sleep(POLL_INTERVAL_S)
 
 
-def print_once(printed: set[str], job: Mapping[str, Any], stage: str) -> None:
+def print_stage_once(printed: set[str], job: Mapping[str, Any], stage: str) -> None:
     """Prints, once, that the sample is used; without a terminal, every stage too."""
     texts = [entry["body"].get("message", "") for entry in job["events"]]
     lines = [f"{job['model']}: {text}" for text in texts if "sample" in text]

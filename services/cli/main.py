@@ -164,11 +164,11 @@ def train(
     if not wait:
         output.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
         return
-    from modelyard.services.cli.commands.jobs import exit_with
+    from modelyard.services.cli.commands.jobs import exit_with_outcome
     from modelyard.services.cli.follow import follow_jobs
 
     (ended,) = follow_jobs(client, [job["id"]])
-    exit_with(ended)
+    exit_with_outcome(ended)
 
 
 @app.command()

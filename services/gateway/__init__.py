@@ -1,1 +1,1 @@
-"""The HTTP guard: Flask in front of the model server. Knows no model and imports no TensorFlow runtime."""
+"""The HTTP gateway: Flask before the model servers. Knows no model and imports no TensorFlow runtime."""

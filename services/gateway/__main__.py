@@ -1,4 +1,4 @@
-"""``python -m modelyard.services.gateway``: one process, one event loop, granian's HTTP in front of Flask.
+"""``python -m modelyard.services.gateway``: one process, one event loop, granian's HTTP server and Flask.
 
 Several cores are used by several gateways behind a load balancer, not by several processes here.
 """
@@ -34,7 +34,8 @@ MAX_CONNECTIONS = 20_000
 M_ARENA_MAX = -8
 ANOTHER_ADDRESS = "choose another address with MODELYARD_HOST or MODELYARD_PORT"
 GC_THRESHOLD = 20_000
-"""Between two collections. Requests leave no cycles behind: at Python's 700, an overload spends 9 % on looking."""
+"""Allocations between two collections. Requests leave no cycles behind: at Python's 700, an overload spends 9 % of its
+time on collections."""
 
 
 class PortTaken(ModelyardError):
@@ -89,10 +90,10 @@ def listen(rsgi: RsgiApp, settings: GatewaySettings) -> Server:
 
 
 async def wait_until_listening(settings: GatewaySettings, serving: asyncio.Task[None]) -> None:
-    """Returns when a connection is taken: granian does not tell.
+    """Returns when a connection is accepted, which granian does not report.
 
     Raises:
-        PortTaken: ``serving`` has ended, as somebody else took the port since it was tried.
+        PortTaken: ``serving`` has ended, as another process took the port since ``check_port``.
     """
     while not serving.done():
         try:
@@ -104,11 +105,11 @@ async def wait_until_listening(settings: GatewaySettings, serving: asyncio.Task[
             if not serving.done():
                 return
     cause = str(serving.exception()).partition("\n")[0]
-    raise port_error(settings, f"{cause}; {ANOTHER_ADDRESS}")
+    raise make_port_error(settings, f"{cause}; {ANOTHER_ADDRESS}")
 
 
 def tune_gc() -> None:
-    """What start-up made stays: no collection needs to look at it again."""
+    """Exempts what start-up created from garbage collection: it stays for good."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
@@ -123,10 +124,10 @@ def main() -> None:
     """
     settings = GatewaySettings.load()
     logs.configure("gateway", settings.log_level)
-    check_free(settings)
+    check_port(settings)
     share_memory_arena()
     raise_file_limit()
-    log.info("starting", **settings.shown())
+    log.info("starting", **settings.mask_secrets())
     uvloop.run(Lifecycle(settings).run())
 
 
@@ -151,11 +152,11 @@ def bind_address(settings: GatewaySettings) -> str:
     return f"{host}:{settings.port}"
 
 
-def check_free(settings: GatewaySettings) -> None:
-    """Tries the port before granian does, whose error tells less.
+def check_port(settings: GatewaySettings) -> None:
+    """Binds the port before granian does, whose error has no cause.
 
     Raises:
-        PortTaken: names the way out.
+        PortTaken: the text has the remedy.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -165,15 +166,15 @@ def check_free(settings: GatewaySettings) -> None:
             cause = "another process listens there; stop it, or choose another port with MODELYARD_PORT"
         else:
             cause = f"{error.strerror}; {ANOTHER_ADDRESS}"
-        raise port_error(settings, cause) from error
+        raise make_port_error(settings, cause) from error
 
 
-def port_error(settings: GatewaySettings, cause: str) -> PortTaken:
+def make_port_error(settings: GatewaySettings, cause: str) -> PortTaken:
     return PortTaken(f"cannot listen on {bind_address(settings)}: {cause}")
 
 
 if __name__ == "__main__":
-    gc.disable()  # until everything is loaded; looking for garbage among imports costs a tenth of the start
+    gc.disable()  # until everything is loaded; collections during imports cost a tenth of the start
     try:
         main()
     except ModelyardError as error:

@@ -1,4 +1,4 @@
-"""What every request gets: an id, its headers, its metrics and one line in the log. Bodies are never logged."""
+"""Request ids, common headers, metrics and one log line for every request. Bodies are never logged."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SECURITY_HEADERS = [
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
 ]
-"""On every response: nothing of it is a page, is cached, or tells another site where a reader came from."""
+"""On every response: it is no page, is not cached, and sends no referrer to another site."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 SET_BY_VIEWS = frozenset({"cache-control", "content-security-policy"})
@@ -76,7 +76,7 @@ def watch_requests(app: Flask, metrics: Metrics) -> None:
 
 def choose_request_id(given: str) -> str:
     """The client's id if it is harmless in logs and headers, else a new one; an API key has the form of one."""
-    return given if REQUEST_ID.fullmatch(given) and keys.MARK not in given else os.urandom(8).hex()
+    return given if REQUEST_ID.fullmatch(given) and keys.KEY_PREFIX not in given else os.urandom(8).hex()
 
 
 def response_headers(record: RequestRecord) -> HeaderList:

@@ -98,7 +98,7 @@ class Metrics:
         latency.observe(took_s)
 
     def set_drift(self, drifts: "Iterable[Drift]") -> None:
-        """Sets what a scheduler found last, and clears what it found before."""
+        """Sets the drift that a scheduler measured last, and clears earlier values."""
         self.drift.clear()
         for drift in drifts:
             for name, shift in drift.shifts.items():

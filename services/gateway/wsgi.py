@@ -1,4 +1,4 @@
-"""Composition root of the gateway: builds what the views need and hands it to them."""
+"""Composition root of the gateway: builds the services that views need, and the application."""
 
 from collections.abc import Callable
 from functools import cache
@@ -42,7 +42,7 @@ def create_app(
 
     Args:
         settings: from the environment unless given.
-        draining: whether the process has been told to stop; makes it not ready.
+        draining: whether the process is shutting down; makes it not ready.
         loop: on which views wait; one in a thread of its own unless given.
     """
     settings = settings or GatewaySettings.load()
@@ -75,7 +75,7 @@ def create_app(
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger))
     app.register_blueprint(health.routes(predictor, metrics, ledger, reasons))
-    app.register_blueprint(jobs.routes(store, ledger, queue_of(settings), Streams(loop, draining)))
+    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(openapi.routes())
@@ -87,26 +87,26 @@ def create_app(
 
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> Guard | None:
-    """None where there are no keys: then everybody is let in."""
+    """None where there are no keys: then every request is authorised."""
     if settings.key_secret is None:
         return None
     return Guard(KeyCache(ledger, settings.key_bytes), metrics, public_docs=settings.public_docs)
 
 
-def queue_of(settings: GatewaySettings) -> "Callable[[], Celery]":
+def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
     def queue() -> "Celery":
-        from modelyard.services.broker import sender  # loads Celery
+        from modelyard.services.broker import make_sender  # loads Celery
 
-        return sender(settings.broker)
+        return make_sender(settings.broker)
 
     return queue
 
 
 class NoSessions(SessionInterface):
-    """Nobody has one; Flask would make and look at an empty one for every request."""
+    """Disables sessions: Flask would create an empty one for every request."""
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
         del app, request

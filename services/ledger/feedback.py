@@ -8,27 +8,27 @@ from datetime import UTC, datetime
 from sqlalchemy import case, delete, func, select
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.ledger.sql.database import Database, added
-from modelyard.services.ledger.sql.tables import AnswerRow, FeedbackRow
+from modelyard.services.ledger.sql.database import Database, insert_if_absent
+from modelyard.services.ledger.sql.tables import CapturedRow, FeedbackRow
 
 MAX_TRIES = 3
 
 
-class UnknownAnswer(ModelyardError):
-    """No answer of this id was captured, or it is too old."""
+class UnknownPrediction(ModelyardError):
+    """No prediction of this id was captured, or it was deleted."""
 
     status = 404
 
 
 class AlreadyRecorded(ModelyardError):
-    """Somebody has said what is true already."""
+    """The prediction has feedback already."""
 
     status = 409
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One row of a request, and what a version answered."""
+class CapturedPrediction:
+    """One row of a request, and a version's prediction."""
 
     request_id: str
     row: int
@@ -48,9 +48,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Example:
-    """An answer with what is true."""
+    """A captured prediction with the truth."""
 
-    answer: Answer
+    answer: CapturedPrediction
     truth: float
     client: str
     at: datetime
@@ -62,47 +62,49 @@ class Feedback:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def capture(self, answers: Sequence[Answer]) -> None:
-        """Stores answers; of those that bear the same id, the first."""
+    def capture(self, answers: Sequence[CapturedPrediction]) -> None:
+        """Stores predictions; of several with one id, the first."""
         ids = {answer.request_id for answer in answers}
         with self._session() as session:
             for _ in range(MAX_TRIES):
-                known = set(session.scalars(select(AnswerRow.request_id).where(AnswerRow.request_id.in_(ids))))
-                if added(session, *(_row(answer) for answer in answers if answer.request_id not in known)):
-                    return  # else another gateway has just kept one of them
+                known = set(session.scalars(select(CapturedRow.request_id).where(CapturedRow.request_id.in_(ids))))
+                if insert_if_absent(session, *(_row(answer) for answer in answers if answer.request_id not in known)):
+                    return  # else another gateway has just stored one of them
 
     def prune(self, older_than: datetime, max_bytes: int) -> None:
-        """Deletes answers that are too old, and of the oldest beyond a size; feedback on them is none any more."""
+        """Deletes predictions that are too old, and the oldest beyond a size, together with their feedback."""
         with self._session() as session:
-            session.execute(delete(AnswerRow).where(AnswerRow.at < older_than))
-            total = session.scalar(select(func.sum(func.length(AnswerRow.content)))) or 0
+            session.execute(delete(CapturedRow).where(CapturedRow.at < older_than))
+            total = session.scalar(select(func.sum(func.length(CapturedRow.content)))) or 0
             for number, size in session.execute(
-                select(AnswerRow.id, func.length(AnswerRow.content)).order_by(AnswerRow.id)
+                select(CapturedRow.id, func.length(CapturedRow.content)).order_by(CapturedRow.id)
             ):
                 if total <= max_bytes:
                     return
-                session.execute(delete(AnswerRow).where(AnswerRow.id == number))
+                session.execute(delete(CapturedRow).where(CapturedRow.id == number))
                 total -= size
 
-    def answer(self, request_id: str, row: int = 0, models: Collection[str] | None = None) -> Answer:
-        """One that was captured; of these models, or of any. Raises ``UnknownAnswer``."""
-        query = select(AnswerRow).where(AnswerRow.request_id == request_id, AnswerRow.row == row)
+    def get_prediction(
+        self, request_id: str, row: int = 0, models: Collection[str] | None = None
+    ) -> CapturedPrediction:
+        """A captured prediction of these models, or of any. Raises ``UnknownPrediction``."""
+        query = select(CapturedRow).where(CapturedRow.request_id == request_id, CapturedRow.row == row)
         if models is not None:
-            query = query.where(AnswerRow.model.in_(models))
+            query = query.where(CapturedRow.model.in_(models))
         with self._session() as session:
             found = session.scalar(query)
             if found is None:
-                raise UnknownAnswer(f"no answer {request_id[:64]!r}, row {row}, was kept, or it is too old")
+                raise UnknownPrediction(f"no prediction {request_id[:64]!r}, row {row}, was captured, or it is too old")
             return _answer(found)
 
-    def record(self, answer: Answer, truth: float, *, right: bool | None, client: str) -> None:
-        """Writes down what is true; once for each answer.
+    def record_truth(self, answer: CapturedPrediction, truth: float, *, right: bool | None, client: str) -> None:
+        """Records the truth, once for each prediction.
 
         Args:
-            right: whether the answer was; None for numbers, which are never quite.
+            right: whether the prediction was right; None for numbers.
 
         Raises:
-            AlreadyRecorded: somebody has.
+            AlreadyRecorded: it has feedback already.
         """
         row = FeedbackRow(
             request_id=answer.request_id,
@@ -115,22 +117,24 @@ class Feedback:
             at=datetime.now(UTC),
         )
         with self._session() as session:
-            if not added(session, row):
+            if not insert_if_absent(session, row):
                 raise AlreadyRecorded(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
 
-    def mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
-        """By version: answers with feedback of this experiment or later, and those of them that were wrong."""
+    def count_mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
+        """By version: number of predictions with feedback since this time, and of wrong ones among them."""
         query = (
             select(FeedbackRow.version, func.count(), func.sum(case((FeedbackRow.right.is_(False), 1), else_=0)))
-            .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
-            .where(FeedbackRow.model == model, FeedbackRow.right.is_not(None), AnswerRow.at >= since)
+            .join(
+                CapturedRow, (CapturedRow.request_id == FeedbackRow.request_id) & (CapturedRow.row == FeedbackRow.row)
+            )
+            .where(FeedbackRow.model == model, FeedbackRow.right.is_not(None), CapturedRow.at >= since)
             .group_by(FeedbackRow.version)
         )
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
-    def count_right(self, model: str, version: int, limit: int) -> tuple[int, int]:
-        """Of a version's newest answers that were right or wrong: those that were right, and how many these are."""
+    def count_correct(self, model: str, version: int, limit: int) -> tuple[int, int]:
+        """Number of right predictions among a version's newest ones with feedback, and the number of these."""
         query = (
             select(FeedbackRow.right)
             .where(FeedbackRow.model == model, FeedbackRow.version == version, FeedbackRow.right.is_not(None))
@@ -141,29 +145,31 @@ class Feedback:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
 
-    def newest_answers(self, model: str, version: int, limit: int) -> tuple[Answer, ...]:
-        """A version's newest answers that were captured."""
-        theirs = select(AnswerRow).where(AnswerRow.model == model, AnswerRow.version == version)
+    def list_newest_predictions(self, model: str, version: int, limit: int) -> tuple[CapturedPrediction, ...]:
+        """A version's newest captured predictions."""
+        theirs = select(CapturedRow).where(CapturedRow.model == model, CapturedRow.version == version)
         with self._session() as session:
-            return tuple(map(_answer, session.scalars(theirs.order_by(AnswerRow.id.desc()).limit(limit))))
+            return tuple(map(_answer, session.scalars(theirs.order_by(CapturedRow.id.desc()).limit(limit))))
 
     def count(self, model: str, since: datetime | None = None) -> int:
-        """How much feedback came after a moment."""
+        """Number of feedback since a time."""
         query = select(func.count()).select_from(FeedbackRow).where(FeedbackRow.model == model)
         if since is not None:
             query = query.where(FeedbackRow.at > since)
         with self._session() as session:
             return session.scalar(query) or 0
 
-    def examples(self, model: str, limit: int, until: datetime | None = None) -> tuple[Example, ...]:
-        """The newest answers with what is true, oldest first; of equal inputs, what was said last.
+    def list_examples(self, model: str, limit: int, until: datetime | None = None) -> tuple[Example, ...]:
+        """The newest predictions with feedback, oldest first; of equal inputs, the latest feedback.
 
         Args:
-            until: what was said after it is left out.
+            until: later feedback is left out.
         """
         query = (
-            select(FeedbackRow, AnswerRow)
-            .join(AnswerRow, (AnswerRow.request_id == FeedbackRow.request_id) & (AnswerRow.row == FeedbackRow.row))
+            select(FeedbackRow, CapturedRow)
+            .join(
+                CapturedRow, (CapturedRow.request_id == FeedbackRow.request_id) & (CapturedRow.row == FeedbackRow.row)
+            )
             .where(FeedbackRow.model == model)
             .order_by(FeedbackRow.id.desc())
         )
@@ -178,21 +184,21 @@ class Feedback:
         return tuple(reversed(found.values()))
 
 
-def _row(answer: Answer) -> AnswerRow:
-    return AnswerRow(**vars(answer) | {"shape": list(answer.shape), "digest": digest(answer)})
+def _row(answer: CapturedPrediction) -> CapturedRow:
+    return CapturedRow(**vars(answer) | {"shape": list(answer.shape), "digest": hash_content(answer)})
 
 
-def digest(answer: Answer) -> str:
-    """Equal for equal inputs."""
+def hash_content(answer: CapturedPrediction) -> str:
+    """SHA-256 of an input: equal for equal inputs."""
     head = f"{answer.model} {answer.input} {answer.dtype} {answer.shape} "
     return hashlib.sha256(head.encode() + answer.content).hexdigest()
 
 
-def limited(examples: Collection[Example], share: float, free: int) -> Iterator[Example]:
-    """Examples of which no client said more than a share of all; of those who said more, the newest are left out.
+def limit_shares(examples: Collection[Example], share: float, free: int) -> Iterator[Example]:
+    """Examples of which no client gave more than a share of all; of clients that did, the newest are left out.
 
     Args:
-        free: so many may come from one client, whatever share that is.
+        free: number of examples that may come from one client, whatever its share.
     """
     max_count = max(free, int(share * len(examples)))
     counts: dict[str, int] = {}
@@ -202,8 +208,8 @@ def limited(examples: Collection[Example], share: float, free: int) -> Iterator[
             yield example
 
 
-def _answer(row: AnswerRow) -> Answer:
-    return Answer(
+def _answer(row: CapturedRow) -> CapturedPrediction:
+    return CapturedPrediction(
         row.request_id,
         row.row,
         row.model,

@@ -1,4 +1,4 @@
-"""A job as a value: what can be asked for, and how it goes. No database in here."""
+"""A job as a value: its request, state and events. No database in here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from modelyard.models.errors import ModelyardError
 
 
 class State(StrEnum):
-    """Where a job is. The last four are final."""
+    """State of a job. The last four are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
     PUBLISHING = "publishing"
-    """Past the point of no return: the version is being put into the store, and may be made to answer."""
+    """The version is being published and promoted: the job cannot be cancelled any more."""
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -40,11 +40,11 @@ LEASE_S = 60.0
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
 MAX_BUDGET_S = 11 * 3600
-"""Longest that a job may run; the broker waits longer before it delivers a message again."""
+"""Maximum time that a job may run; the broker waits longer before it delivers a message again."""
 
 
 class Priority(StrEnum):
-    """Which of those who wait goes first."""
+    """Order of queued jobs."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -83,52 +83,52 @@ class JobRequest(TrainTarget, JobOptions):
 
 
 class Job(JobRequest):
-    """A training job, and how it goes. The ledger's table and the API's answers have these fields, too."""
+    """A training job and its state. The ledger's table and the API's responses have the same fields."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     id: str
     devices: str
-    """What it is to be trained on: auto, cpu, gpu, or a number of GPUs."""
+    """Devices to train on: auto, cpu, gpu, or a number of GPUs."""
     retry_of: str | None = None
-    """The job that this one tries again."""
+    """The job that this one retries."""
     group: str | None = None
     """The search that it belongs to."""
     by: str
     state: State = State.QUEUED
     attempts: int = 0
-    """Times it was started. The fencing number too: who holds an older one can change nothing any more."""
+    """Times it was started. Also the fencing token: the holder of an older one cannot change the job any more."""
     losses: int = 0
     """Attempts that were lost: their process was killed, or their worker vanished."""
     spent_s: float = 0.0
-    """Seconds that attempts before this one ran; of this one, what has been written down so far."""
+    """Seconds that earlier attempts ran, and the recorded part of this one."""
     worker: str | None = None
-    """Who runs it."""
+    """The worker that runs it."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
     progress: dict[str, Any] = {}
     """The latest ``modelyard.pipeline.progress.Progress``: stage, epoch, metrics, ..."""
     result: dict[str, Any] = {}
-    """How it ended: version, metrics, verdict, promotion; or the reason of a failure."""
+    """The outcome: version, metrics, verdict, promotion; or the reason of a failure."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """How a client marks a request that may come more than once, and what was asked for."""
+    """An idempotency key, and the hash of its request."""
 
     key: str
     digest: str
 
 
 class TooLate(ModelyardError):
-    """A job that cannot be cancelled any more; says why."""
+    """A job that cannot be cancelled any more; the text has the reason."""
 
     status = 409
 
 
 class KeyReused(ModelyardError):
-    """The key of an earlier request came with another one."""
+    """An idempotency key was used for another request before."""
 
     status = 422
 

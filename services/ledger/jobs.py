@@ -29,13 +29,13 @@ from modelyard.services.ledger.job import (
     TooLate,
 )
 from modelyard.services.ledger.sql.clock import now
-from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import JOBS, EventRow, SubmissionRow
 
 MAX_ATTEMPTS = 20
-"""Those that count as no loss, too: somebody stopped their worker, or they were lost while they published."""
+"""Attempts of any kind, also those that are not counted as losses: of a stopped worker, or lost while publishing."""
 KEY_LIFETIME = timedelta(hours=24)
-"""How long a submission's key is remembered."""
+"""How long a submission's key is stored."""
 
 
 JOB = JOBS.c
@@ -50,7 +50,7 @@ class Jobs:
 
     def add(
         self,
-        asked: JobRequest,
+        request: JobRequest,
         *,
         by: str,
         devices: str = "auto",
@@ -64,10 +64,10 @@ class Jobs:
             submission: if one of this key was accepted within ``KEY_LIFETIME``, its job is returned, as it is now.
 
         Raises:
-            KeyReused: that one asked for something else.
+            KeyReused: that one was another request.
         """
         own = {"id": f"job-{secrets.token_hex(8)}", "created_at": datetime.now(UTC)}
-        job = Job(**vars(asked), **own, devices=devices, retry_of=retry_of, group=group, by=by)
+        job = Job(**vars(request), **own, devices=devices, retry_of=retry_of, group=group, by=by)
         with self._session() as session:
             if submission and (earlier := _remember(session, submission, job.id)):
                 if earlier.digest != submission.digest:
@@ -77,8 +77,8 @@ class Jobs:
             _record(session, job.id, "state", {"state": job.state})
             return job
 
-    def forget(self, submission: Submission) -> None:
-        """The key is free again: what it stood for was not accepted after all."""
+    def delete_submission(self, submission: Submission) -> None:
+        """Frees a submission's key: its job was not accepted after all."""
         with self._session() as session:
             session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
 
@@ -86,11 +86,11 @@ class Jobs:
         """One job.
 
         Args:
-            models: it is not there for who asks unless it is of one of these.
-            by: nor unless this is who asked for it.
+            models: only if it is of one of these models; None for any.
+            by: only if this author submitted it; None for any.
 
         Raises:
-            UnknownName: it is not there.
+            UnknownName: there is no such job, or it is not one of these.
         """
         with self._session() as session:
             job = next(_all(session, select(*COLUMNS).where(JOB.id == job_id)), None)
@@ -133,20 +133,20 @@ class Jobs:
         with self._session() as session:
             return tuple(_all(session, query))
 
-    def count_by(self, author: str, since: datetime) -> int:
-        """How many jobs somebody has asked for; what follows a colon in ``by`` is the reason."""
+    def count_by_author(self, author: str, since: datetime) -> int:
+        """Number of jobs that an author has submitted; what follows a colon in ``by`` is the reason."""
         theirs = JOB.by.startswith(f"{author}:", autoescape=True)
         query = select(func.count()).select_from(JOBS).where(theirs, JOB.created_at > since)
         with self._session() as session:
             return session.scalar(query) or 0
 
-    def queued(self, limit: int = 1000) -> tuple[Job, ...]:
+    def list_queued(self, limit: int = 1000) -> tuple[Job, ...]:
         """Queued jobs, the oldest first."""
         query = select(*COLUMNS).where(JOB.state == State.QUEUED).order_by(JOB.created_at, JOB.id).limit(limit)
         with self._session() as session:
             return tuple(_all(session, query))
 
-    def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+    def list_events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
         """A job's events in order, from the event after ``after``."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
         with self._session() as session:
@@ -157,7 +157,7 @@ class Jobs:
         current = self.get(job_id)
         if current.state in FINAL:
             return None
-        # Nobody released it. What was lost while publishing may be in the store: the next attempt has to look.
+        # Nobody released it. A version lost while publishing may be in the store: the next attempt has to check.
         losses = current.losses + (current.state is State.RUNNING)
         if losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS:
             lost = f"its process or its worker was lost {losses} times"
@@ -179,15 +179,15 @@ class Jobs:
         return self.get(job_id) if started else None
 
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
-        """Holds a running job for another while; False if it is not this attempt's any more."""
+        """Renews the lease of a running job; False if it is not this attempt's any more."""
         with self._session() as session:
             held = update(JOBS).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
-            return changes(session, held)
+            return execute_change(session, held)
 
-    def report(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
-        """Keeps the latest progress of a running job; a milestone becomes an event too."""
+    def record_progress(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
+        """Stores the latest progress of a running job; a milestone becomes an event too."""
         with self._session() as session:
-            written = changes(session, update(JOBS).where(_held(job)).values(progress=dict(progress)))
+            written = execute_change(session, update(JOBS).where(_held(job)).values(progress=dict(progress)))
             if milestone and written:
                 _record(session, job.id, "progress", progress)
 
@@ -201,11 +201,11 @@ class Jobs:
             return session.scalar(select(JOB.id).where(_held(job))) is not None
 
     def begin_publishing(self, job: Job) -> bool:
-        """The holder asks to publish. True: from here on nobody can cancel; False: it is not its job any more."""
+        """Lets the holder publish. True: the job cannot be cancelled any more; False: it is not its job any more."""
         return self._move(job.id, State.PUBLISHING, _held(job))
 
     def cancel(self, job_id: str, by: str) -> Job:
-        """Ends a job that waits or runs; who runs it sees that it does not hold it any more. Once more does nothing.
+        """Cancels a queued or running job; its worker finds that it does not hold it any more. Idempotent.
 
         Raises:
             TooLate: it has ended otherwise, or is being published.
@@ -218,10 +218,10 @@ class Jobs:
         return job
 
     def requeue(self, job: Job, reason: str, *, lost: bool) -> bool:
-        """Requeues a job that its holder cannot end: anybody may start it at once.
+        """Requeues a job that its holder cannot end: any worker may start it at once.
 
         Args:
-            lost: the attempt counts as one that was lost.
+            lost: whether the attempt counts as lost.
 
         Returns:
             False, and nothing happens, if it is not its holder's any more.
@@ -230,18 +230,18 @@ class Jobs:
         return self._move(job.id, State.QUEUED, _held(job), detail={"reason": reason}, **freed)
 
     def release(self, worker: str) -> tuple[Job, ...]:
-        """Requeues what a worker that stops still runs; the jobs, oldest first."""
-        held = self.held_by(worker)
+        """Requeues the jobs that a stopping worker still runs; returns them, oldest first."""
+        held = self.list_held(worker)
         return tuple(job for job in held if self.requeue(job, "its worker stopped", lost=False))
 
-    def held_by(self, worker: str) -> tuple[Job, ...]:
+    def list_held(self, worker: str) -> tuple[Job, ...]:
         """Jobs that a worker runs, oldest first."""
         theirs = and_(JOB.state.in_(UNDER_WAY), JOB.worker == worker)
         query = select(*COLUMNS).where(theirs).order_by(JOB.created_at)
         with self._session() as session:
             return tuple(_all(session, query))
 
-    def lost(self) -> tuple[Job, ...]:
+    def list_lost(self) -> tuple[Job, ...]:
         """Running jobs whose lease has run out, oldest first."""
         query = select(*COLUMNS).where(JOB.state.in_(UNDER_WAY), _lost()).order_by(JOB.created_at)
         with self._session() as session:
@@ -255,7 +255,7 @@ class Jobs:
         detail: Mapping[str, Any] = MappingProxyType({}),
         **values: Any,
     ) -> bool:
-        """Compare-and-set of the state: True for exactly one of several callers, and only along ``MOVES``.
+        """Compare-and-set of the state: True for exactly one of several processes, and only along ``MOVES``.
 
         Args:
             detail: recorded in the event, as a result is.
@@ -263,7 +263,7 @@ class Jobs:
         sources = [source for source, targets in MOVES.items() if target in targets]
         allowed = and_(JOB.id == job_id, JOB.state.in_(sources), condition)
         with self._session() as session:
-            moved = changes(session, update(JOBS).where(allowed).values(state=target, **values))
+            moved = execute_change(session, update(JOBS).where(allowed).values(state=target, **values))
             if moved:
                 _record(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
             return moved
@@ -275,11 +275,11 @@ def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
 
 
 def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
-    """Writes down what a key stands for; if somebody did before, or does so at this moment, theirs."""
+    """Stores a submission's key with its job; returns the earlier row if the key exists."""
     moment = datetime.now(UTC)
     session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_LIFETIME))
     row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)
-    return None if added(session, row) else session.get_one(SubmissionRow, submission.key)
+    return None if insert_if_absent(session, row) else session.get_one(SubmissionRow, submission.key)
 
 
 def _held(job: Job) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""API keys as the ledger keeps them: whose they are and what for, never the keys themselves."""
+"""API keys in the ledger: their names, roles and hashes, never the keys themselves."""
 
 from datetime import datetime, timedelta
 
@@ -19,8 +19,8 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def create(self, asked: KeyRequest, by: str, secret: bytes) -> tuple[Key, str]:
-        """A new key, and its text, which nobody can be told again.
+    def create(self, request: KeyRequest, by: str, secret: bytes) -> tuple[Key, str]:
+        """A new key, and its text, which is not stored.
 
         Args:
             secret: the server's.
@@ -28,28 +28,28 @@ class Keys:
         Raises:
             TooManyKeys: two of this name are active.
         """
-        prefix, shown_once, digest = keys.new(secret)
+        prefix, shown_once, digest = keys.generate_key(secret)
         with self._session() as session:
             _wait_for_others(session)
             created_at = _time(session)
             row = KeyRow(
                 prefix=prefix,
                 digest=digest,
-                name=asked.name,
-                role=asked.role,
-                models=list(asked.models),
+                name=request.name,
+                role=request.role,
+                models=list(request.models),
                 by=by,
                 created_at=created_at,
-                expires_at=created_at + timedelta(days=asked.days),
+                expires_at=created_at + timedelta(days=request.days),
                 revoked_at=None,
             )
             session.add(row)
             session.flush()  # SQLite lets one writer in, from here on: what is counted now stays
-            _check_count(session, asked.name)
+            _check_count(session, request.name)
             return _key(row, created_at), shown_once
 
-    def all(self, ended_within_s: float | None = None) -> tuple[Key, ...]:
-        """By name, the newest first; of those that have ended all, or only those that did so lately."""
+    def list_keys(self, ended_within_s: float | None = None) -> tuple[Key, ...]:
+        """Keys by name, the newest first; expired and revoked ones all, or only those of the last seconds."""
         query = select(KeyRow, now()).order_by(KeyRow.name, KeyRow.created_at.desc())
         if ended_within_s is not None:
             since = now(-ended_within_s)
@@ -58,7 +58,7 @@ class Keys:
             return tuple(_key(row, at) for row, at in session.execute(query))
 
     def revoke(self, prefix: str) -> Key:
-        """Ends a key; one that was revoked before stays as it is. Raises ``UnknownName``."""
+        """Revokes a key; one that was revoked before stays as it is. Raises ``UnknownName``."""
         theirs = (KeyRow.prefix == prefix, KeyRow.revoked_at.is_(None))
         with self._session() as session:
             session.execute(update(KeyRow).where(*theirs).values(revoked_at=now()))
@@ -69,7 +69,7 @@ class Keys:
 
 
 def _wait_for_others(session: Session) -> None:
-    """Until this transaction ends nobody else creates a key; readers are not held up. SQLite does so by itself."""
+    """Locks the creation of keys until this transaction ends; readers do not wait. SQLite does so by itself."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
 

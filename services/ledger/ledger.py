@@ -35,14 +35,14 @@ class Ledger:
 
     @property
     def workers(self) -> "Workers":
-        """Workers that have been heard of lately."""
+        """Workers that have registered lately."""
         from modelyard.services.ledger.workers import Workers
 
         return Workers(self._database)
 
     @property
     def logs(self) -> "Logs":
-        """What the processes of jobs wrote."""
+        """Output of jobs' processes."""
         from modelyard.services.ledger.logs import Logs
 
         return Logs(self._database)
@@ -70,7 +70,7 @@ class Ledger:
 
     @property
     def triggers(self) -> "Triggers":
-        """What starts jobs by itself."""
+        """Conditions that start jobs."""
         from modelyard.services.ledger.triggers import Triggers
 
         return Triggers(self._database)
@@ -87,7 +87,7 @@ class Ledger:
         self._database.prepare()
 
     def migrate(self) -> None:
-        """Makes the tables, or brings them up to date; raises ``StorageFailed``."""
+        """Creates or migrates the tables; raises ``StorageFailed``."""
         self._database.migrate()
 
     def close(self) -> None:

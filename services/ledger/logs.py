@@ -1,4 +1,4 @@
-"""What the processes of jobs wrote."""
+"""Output of jobs' processes."""
 
 from sqlalchemy import delete, func, select
 
@@ -6,7 +6,7 @@ from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.tables import LogRow
 
 LOG_CHARS = 256 * 1024
-"""How much of what a job's processes wrote is kept: the newest."""
+"""Maximum of characters stored of a job's output: the newest."""
 
 
 class Logs:
@@ -16,7 +16,7 @@ class Logs:
         self._session = database.session
 
     def write(self, job_id: str, text: str) -> None:
-        """Keeps what a job's processes wrote, and deletes the oldest beyond ``LOG_CHARS``."""
+        """Appends output of a job's processes, and deletes the oldest beyond ``LOG_CHARS``."""
         room = LOG_CHARS - len(text[-LOG_CHARS:])
         sizes = select(LogRow.id, func.length(LogRow.text)).where(LogRow.job_id == job_id).order_by(LogRow.id.desc())
         with self._session() as session:
@@ -28,7 +28,7 @@ class Logs:
             session.add(LogRow(job_id=job_id, text=text[-LOG_CHARS:]))
 
     def read(self, job_id: str) -> str:
-        """What a job's processes wrote, of all attempts; the oldest may be gone."""
+        """Output of a job's processes over all attempts, without what was deleted."""
         query = select(LogRow.text).where(LogRow.job_id == job_id).order_by(LogRow.id)
         with self._session() as session:
             return "".join(session.scalars(query))

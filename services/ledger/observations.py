@@ -1,4 +1,4 @@
-"""What gateways observed of canaries and shadows, and how far the analysis of a canary has got."""
+"""Counts of canaries and shadows by gateway, the state of canary analysis, and drift."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from typing import Any
 
 from sqlalchemy import delete, select, update
 
-from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.experiment_counts import Role
+from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import DriftRow, ObservationRow, VerdictRow
-from modelyard.services.trials import Role
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far what a version is asked, and answers, has moved."""
+    """Drift of a version's inputs and outputs."""
 
     model: str
     version: int
     answers: int
-    """So many were looked at."""
+    """Number of predictions that were compared."""
     shifts: Mapping[str, Mapping[str, float | None]]
-    """``psi`` and ``p_value`` by what has moved."""
+    """``psi`` and ``p_value`` by histogram."""
     at: datetime
 
 
@@ -32,10 +32,10 @@ class Observations:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def put(
+    def put_counts(
         self, model: str, role: Role, version: int, since: datetime, gateway: str, counts: Mapping[str, float]
     ) -> None:
-        """A gateway's sums so far, in place of its earlier ones. Raises ``StorageFailed``."""
+        """Stores a gateway's counts, in place of its earlier ones. Raises ``StorageFailed``."""
         row = ObservationRow(
             model=model,
             since=since.isoformat(),
@@ -48,8 +48,8 @@ class Observations:
         with self._session() as session:
             session.merge(row)
 
-    def sums(self, model: str, since: datetime) -> dict[Role, Counter[str]]:
-        """Of all gateways, by role."""
+    def sum_counts(self, model: str, since: datetime) -> dict[Role, Counter[str]]:
+        """Sums of the counts of all gateways, by role."""
         query = select(ObservationRow).where(ObservationRow.model == model, ObservationRow.since == since.isoformat())
         found: dict[Any, Counter[str]] = {}
         with self._session() as session:
@@ -57,13 +57,13 @@ class Observations:
                 found.setdefault(row.role, Counter()).update(row.counts)
         return found
 
-    def verdict(self, model: str, since: datetime) -> tuple[int, dict[str, Any]]:
-        """How far a canary's analysis has got: a revision to be passed with the next state, and the state."""
+    def read_analysis(self, model: str, since: datetime) -> tuple[int, dict[str, Any]]:
+        """The state of a canary's analysis, behind the revision to be passed with the next state."""
         with self._session() as session:
             row = session.get(VerdictRow, (model, since.isoformat()))
             return (row.revision, row.state) if row else (0, {})
 
-    def save_verdict(self, model: str, since: datetime, revision: int, state: Mapping[str, Any]) -> bool:
+    def save_analysis(self, model: str, since: datetime, revision: int, state: Mapping[str, Any]) -> bool:
         """Writes the next state; False, and nothing happens, if another scheduler was quicker."""
         with self._session() as session:
             if revision == 0:
@@ -71,18 +71,18 @@ class Observations:
                     delete(VerdictRow).where(VerdictRow.model == model, VerdictRow.since != since.isoformat())
                 )
                 first = VerdictRow(model=model, since=since.isoformat(), revision=1, state=dict(state))
-                return added(session, first)
+                return insert_if_absent(session, first)
             ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
             values = {"revision": revision + 1, "state": dict(state)}
-            return changes(session, update(VerdictRow).where(*ours).values(**values))
+            return execute_change(session, update(VerdictRow).where(*ours).values(**values))
 
     def put_drift(self, drift: Drift) -> None:
-        """In place of what was found before."""
+        """Stores a version's drift, in place of an earlier one."""
         with self._session() as session:
             session.merge(DriftRow(**vars(drift) | {"shifts": dict(drift.shifts)}))
 
-    def drift(self, model: str | None = None) -> tuple[Drift, ...]:
-        """What was found last, of a model or of all."""
+    def list_drift(self, model: str | None = None) -> tuple[Drift, ...]:
+        """The latest drift of a model, or of all."""
         query = select(DriftRow).order_by(DriftRow.model)
         if model is not None:
             query = query.where(DriftRow.model == model)

@@ -1,4 +1,4 @@
-"""Searches as the ledger keeps them: what was planned, and which jobs were asked for."""
+"""Searches in the ledger: plans, and the jobs of each rung."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.job import KeyReused
-from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import SearchRow
 
 RUNNING, SUCCEEDED, FAILED, CANCELLED = "running", "succeeded", "failed", "cancelled"
@@ -34,9 +34,9 @@ class Search:
     """``modelyard.services.searches.Plan``."""
     state: str
     rungs: tuple[tuple[Tried, ...], ...]
-    """Those that have begun."""
+    """Rungs that have begun."""
     reason: str
-    """Why it ended as it did."""
+    """Why it ended."""
     revision: int
     """Another one after each step."""
     created_at: datetime
@@ -66,7 +66,7 @@ class Searches:
             created_at=datetime.now(UTC),
         )
         with self._session() as session:
-            if added(session, row):
+            if insert_if_absent(session, row):
                 return _search(row)
             earlier = session.get_one(SearchRow, search_id)
             if earlier.plan["asked"] != plan["asked"]:
@@ -74,7 +74,7 @@ class Searches:
             return _search(earlier)
 
     def get(self, search_id: str, models: Collection[str] | None = None, by: str | None = None) -> Search:
-        """One search; of these models and by this person, if that is said. Raises ``UnknownName``."""
+        """One search, of these models and by this author if given. Raises ``UnknownName``."""
         with self._session() as session:
             row = session.get(SearchRow, search_id)
             foreign = row and ((models is not None and row.model not in models) or (by is not None and row.by != by))
@@ -85,7 +85,7 @@ class Searches:
     def find(
         self, state: str | None = None, limit: int = 200, models: Collection[str] | None = None
     ) -> tuple[Search, ...]:
-        """In a state, or in any; of these models, or of all; the newest first."""
+        """Searches in a state, or in any; of these models, or of all; the newest first."""
         query = select(SearchRow).order_by(SearchRow.created_at.desc(), SearchRow.id).limit(limit)
         if state is not None:
             query = query.where(SearchRow.state == state)
@@ -95,11 +95,11 @@ class Searches:
             return tuple(map(_search, session.scalars(query)))
 
     def begin_rung(self, search: Search, tried: Sequence[Tried]) -> bool:
-        """Writes down the jobs of its next rung; False if somebody took a step before, or ended it."""
+        """Records the jobs of the next rung; False if another scheduler took a step before, or the search has ended."""
         return self._step(search, RUNNING, [*search.rungs, tuple(tried)], "")
 
     def end(self, search: Search, state: str, reason: str) -> bool:
-        """Ends it; False if somebody took a step before, or ended it."""
+        """Ends a search; False if another scheduler took a step before, or it has ended."""
         return self._step(search, state, search.rungs, reason)
 
     def _step(self, search: Search, state: str, rungs: Sequence[Sequence[Tried]], reason: str) -> bool:
@@ -111,7 +111,7 @@ class Searches:
             "finished_at": None if state == RUNNING else datetime.now(UTC),
         }
         with self._session() as session:
-            return changes(session, update(SearchRow).where(*ours).values(**values))
+            return execute_change(session, update(SearchRow).where(*ours).values(**values))
 
 
 def _search(row: SearchRow) -> Search:

@@ -1,4 +1,4 @@
-"""Triggers as the ledger stores them: what starts a job by itself, and when it last did."""
+"""Triggers in the ledger: conditions that start jobs, and their last firings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from modelyard.models.errors import UnknownName
-from modelyard.services.ledger.sql.database import Database, added, changes
+from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import TriggerRow
 
 
@@ -19,7 +19,7 @@ class StoredTrigger:
     model: str
     name: str
     body: Mapping[str, Any]
-    """As it was asked for."""
+    """The trigger as it was set."""
     revision: int
     """Another one after each change and each firing."""
     since: datetime
@@ -36,18 +36,18 @@ class Triggers:
         self._session = database.session
 
     def put(self, model: str, name: str, body: Mapping[str, Any]) -> StoredTrigger:
-        """Sets a trigger, or another one in its place; when it last fired stays known."""
+        """Sets or replaces a trigger; the time of its last firing stays."""
         with self._session() as session:
             moment = datetime.now(UTC)
             first = TriggerRow(model=model, name=name, body=dict(body), revision=1, since=moment)
-            if added(session, first):
+            if insert_if_absent(session, first):
                 return _trigger(first)
             row = session.get_one(TriggerRow, (model, name), with_for_update=True)
             row.body, row.revision, row.since = dict(body), row.revision + 1, moment
             return _trigger(row)
 
-    def all(self, model: str | None = None) -> tuple[StoredTrigger, ...]:
-        """Of a model, or of all."""
+    def list_triggers(self, model: str | None = None) -> tuple[StoredTrigger, ...]:
+        """Triggers of a model, or of all."""
         query = select(TriggerRow).order_by(TriggerRow.model, TriggerRow.name)
         if model is not None:
             query = query.where(TriggerRow.model == model)
@@ -58,11 +58,11 @@ class Triggers:
         """Raises ``UnknownName``."""
         with self._session() as session:
             theirs = (TriggerRow.model == model, TriggerRow.name == name)
-            if not changes(session, delete(TriggerRow).where(*theirs)):
+            if not execute_change(session, delete(TriggerRow).where(*theirs)):
                 raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
 
     def record_firing(self, trigger: StoredTrigger, job_id: str) -> bool:
-        """Records that it started a job; False if somebody did before, or changed it."""
+        """Records a firing; False if another scheduler did before, or the trigger was changed."""
         ours = (
             TriggerRow.model == trigger.model,
             TriggerRow.name == trigger.name,
@@ -70,7 +70,7 @@ class Triggers:
         )
         values = {"revision": trigger.revision + 1, "fired_at": datetime.now(UTC), "job_id": job_id}
         with self._session() as session:
-            return changes(session, update(TriggerRow).where(*ours).values(**values))
+            return execute_change(session, update(TriggerRow).where(*ours).values(**values))
 
 
 def _trigger(row: TriggerRow) -> StoredTrigger:

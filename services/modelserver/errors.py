@@ -1,4 +1,4 @@
-"""Errors of the model server, each with its gRPC status, and the decorator that returns them to callers."""
+"""Errors of the model server, each with its gRPC status, and the decorator that returns them to clients."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -59,7 +59,7 @@ def handle_errors(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, request, context)
         except Refused as refusal:
             code, message = refusal.code, truncate_message(str(refusal))
-        except Exception:  # the outermost boundary of a call: the cause goes to the log, not to the caller
+        except Exception:  # the outermost boundary of a call: the cause goes to the log, not to the client
             log.exception("call_failed", method=method.__name__)
             code, message = grpc.StatusCode.INTERNAL, "Internal error"
         return context.abort(code, message)

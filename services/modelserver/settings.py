@@ -21,7 +21,7 @@ class Settings(BaseModel):
     bind_address: str = Field("127.0.0.1", description="Address to listen on. (ours)")
     allow_public: bool = Field(
         default=False,
-        description="Allow an address that other machines reach, although callers are not authenticated. (ours)",
+        description="Allow an address that other machines reach, although clients are not authenticated. (ours)",
     )
     grpc_socket_path: Path | None = Field(None, description="Listen on this unix-domain socket too.")
     grpc_channel_arguments: str = Field(

@@ -1,1 +1,1 @@
-"""Decides without being asked: canaries, triggers, the steps of searches. Slim: no Keras, no TensorFlow."""
+"""The scheduler: canary analysis, drift, triggers, the steps of searches. Slim: no Keras, no TensorFlow."""

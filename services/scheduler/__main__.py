@@ -1,4 +1,4 @@
-"""``python -m modelyard.services.scheduler``: the process that decides without being asked."""
+"""``python -m modelyard.services.scheduler``: the scheduler's process."""
 
 import sys
 

@@ -8,24 +8,24 @@ import structlog
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry.rollout import Canary, Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.services.experiment_counts import Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary_evidence import (
     Decision,
     Experiment,
     Sums,
     decide,
-    statistics,
+    describe_evidence,
     update_experiment,
 )
-from modelyard.services.trials import Role
 
 log = structlog.get_logger()
 
 BY = "canary analysis"
 
 
-def judge_canaries(store: Store, ledger: Ledger) -> None:
-    """Analyses each canary that nobody wants to decide on by hand.
+def analyse_canaries(store: Store, ledger: Ledger) -> None:
+    """Analyses each canary that is not decided by a person.
 
     Raises:
         StorageFailed: the ledger is away.
@@ -37,14 +37,17 @@ def judge_canaries(store: Store, ledger: Ledger) -> None:
             log.warning("rollout cannot be read", model=model, cause=str(error))
             continue
         if now.canary and now.canary.judged:
-            judge_canary(store, ledger, model, now.stable, now.canary)
+            analyse_canary(store, ledger, model, now.stable, now.canary)
 
 
-def judge_canary(store: Store, ledger: Ledger, model: str, stable_version: int | None, canary: Canary) -> None:
-    """One analysis of one canary: what was counted since the last one becomes evidence, and perhaps a decision."""
+def analyse_canary(store: Store, ledger: Ledger, model: str, stable_version: int | None, canary: Canary) -> None:
+    """Adds the counts since the last analysis to the evidence, and decides if there is enough of it."""
     observations = ledger.observations
-    revision, state = observations.verdict(model, canary.since)
-    counted, mistakes = observations.sums(model, canary.since), ledger.feedback.mistakes(model, canary.since)
+    revision, state = observations.read_analysis(model, canary.since)
+    counted, mistakes = (
+        observations.sum_counts(model, canary.since),
+        ledger.feedback.count_mistakes(model, canary.since),
+    )
     versions: Mapping[Role, int | None] = {"stable": stable_version, "canary": canary.version}
     before = Experiment.model_validate(state.get("experiment", {}))
     stable, tried = (
@@ -53,16 +56,16 @@ def judge_canary(store: Store, ledger: Ledger, model: str, stable_version: int |
     if (stable, tried) == (before.stable, before.canary):
         return
     experiment = update_experiment(before, stable, tried)
-    state = {"experiment": experiment.model_dump(mode="json"), "statistics": statistics(experiment)}
-    if not observations.save_verdict(model, canary.since, revision, state):
+    state = {"experiment": experiment.model_dump(mode="json"), "statistics": describe_evidence(experiment)}
+    if not observations.save_analysis(model, canary.since, revision, state):
         return  # another scheduler was quicker
     if decision := decide(experiment, canary):
-        carry_out(store, model, canary, decision, experiment)
+        apply_decision(store, model, canary, decision, experiment)
 
 
-def carry_out(store: Store, model: str, canary: Canary, decision: Decision, experiment: Experiment) -> None:
-    """Writes the decision into the rollout, with what it was made on; nothing if the canary has ended meanwhile."""
-    reason, found = decision.reason, statistics(experiment)
+def apply_decision(store: Store, model: str, canary: Canary, decision: Decision, experiment: Experiment) -> None:
+    """Writes the decision and its evidence into the rollout; nothing if the canary has ended meanwhile."""
+    reason, found = decision.reason, describe_evidence(experiment)
 
     def edit(now: Rollout) -> Rollout:
         if now.canary is None or (now.canary.version, now.canary.since) != (canary.version, canary.since):
@@ -72,4 +75,6 @@ def carry_out(store: Store, model: str, canary: Canary, decision: Decision, expe
         return now.end_canary(by=BY, reason=reason, detail=found)
 
     change_rollout(store, model, edit)
-    log.warning("canary judged", model=model, version=canary.version, promoted=decision.promote, reason=decision.reason)
+    log.warning(
+        "canary decided", model=model, version=canary.version, promoted=decision.promote, reason=decision.reason
+    )

@@ -1,9 +1,9 @@
-"""Judges a canary by what gateways observed: pure functions from sums to a verdict.
+"""Decides about a canary from what gateways counted: pure functions from sums to a decision.
 
-Three comparisons with the stable version are made at every look, each an e-process (``evidence.py``): answers that
-failed, slow answers, and answers that feedback called wrong. Shows one of them that the canary is worse, it is rolled
-back. It is promoted when feedback shows that it makes no more mistakes than allowed, or when it has answered enough and
-nothing spoke against it.
+Three comparisons with the stable version are made at every analysis, each an e-process (``e_process.py``): answers that
+failed, slow answers, and answers that feedback called wrong. If one of them shows that the canary is worse, it is
+rolled back. It is promoted when feedback shows that it makes no more mistakes than allowed, or after enough answers
+without evidence against it.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from modelyard.models.registry.rollout import Canary
-from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
-from modelyard.services.trials import BOUNDS_S, bucket
+from modelyard.services.experiment_counts import BOUNDS_S, bucket_name
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, combine_evidence, update_evidence
 
 HARM = 0.01
 """Chance that one comparison rolls back a canary that is no worse than it allows, however long it runs."""
@@ -48,7 +48,7 @@ REASONS: Mapping[Comparison, str] = {
 
 
 class Sums(BaseModel):
-    """What was counted of one side since the experiment began."""
+    """Counts of one version since the experiment began."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,8 +61,8 @@ class Sums(BaseModel):
 
     @classmethod
     def of(cls, counts: Mapping[str, float], labelled: int = 0, mistakes: int = 0) -> "Sums":
-        """From what gateways wrote, and from feedback."""
-        within = tuple(int(counts.get(bucket(index), 0)) for index in range(len(BOUNDS_S) + 1))
+        """Sums from the gateways' counts and from feedback."""
+        within = tuple(int(counts.get(bucket_name(index), 0)) for index in range(len(BOUNDS_S) + 1))
         answers, errors = int(counts.get("answers", 0)), int(counts.get("errors", 0))
         return cls(answers=answers, errors=errors, within=within, labelled=labelled, mistakes=mistakes)
 
@@ -72,7 +72,7 @@ class Sums(BaseModel):
 
 
 class Experiment(BaseModel):
-    """How far a experiment has got."""
+    """State of a canary's analysis."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,37 +81,38 @@ class Experiment(BaseModel):
     slow: int | None = None
     """The bound that slow answers exceed, by number; None until it is fixed."""
     seen: Mapping[Comparison, Block] = {}
-    """What each comparison has taken in so far."""
+    """What each comparison has counted so far."""
     logs: Mapping[Comparison, tuple[float, ...]] = {}
 
     def weights(self) -> dict[str, float]:
         """The evidence of each comparison."""
-        return {name: weight(self.logs.get(name, ())) for name in RATIOS}
+        return {name: combine_evidence(self.logs.get(name, ())) for name in RATIOS}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of the canary, and why."""
+    """Whether the canary is promoted or rolled back, and why."""
 
     promote: bool
     reason: str
 
 
 def update_experiment(experiment: Experiment, stable: Sums, canary: Sums) -> Experiment:
-    """The experiment after what has been counted since; what has come from one side only waits for the other."""
+    """The experiment after further counts; those of one version alone wait for the other's."""
     seen, logs = dict(experiment.seen), dict(experiment.logs)
-    for name, total in totals(stable, canary, experiment.slow).items():
+    for name, total in count_blocks(stable, canary, experiment.slow).items():
         block = Block(*(now - before for now, before in zip(total, seen.get(name, NOTHING), strict=True)))
         if block.stable and block.canary:
-            seen[name], logs[name] = total, update(logs.get(name, ()), block, *RATIOS[name])
+            seen[name], logs[name] = total, update_evidence(logs.get(name, ()), block, *RATIOS[name])
     slow = experiment.slow
     if slow is None and sum(stable.within) >= MIN_STABLE_ANSWERS:
-        slow = bound_of(stable)  # for what comes after: a limit may not be chosen by what it is then held against
-        seen["slow"] = totals(stable, canary, slow)["slow"]
+        # For later counts: a bound may not be chosen by the data that it is applied to.
+        slow = choose_slow_bound(stable)
+        seen["slow"] = count_blocks(stable, canary, slow)["slow"]
     return Experiment(stable=stable, canary=canary, slow=slow, seen=seen, logs=logs)
 
 
-def totals(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
+def count_blocks(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
     """What each comparison counts as answers and as bad ones, since the experiment began."""
     feedback = Block(stable.labelled, stable.mistakes, canary.labelled, canary.mistakes)
     found: dict[Comparison, Block] = {
@@ -124,14 +125,14 @@ def totals(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Blo
     return found
 
 
-def bound_of(stable: Sums) -> int:
+def choose_slow_bound(stable: Sums) -> int:
     """The first bound that no more than ``SLOW_SHARE`` of the stable version's answers exceed."""
-    most = SLOW_SHARE * sum(stable.within)
-    return next(index for index in range(len(stable.within)) if sum(stable.within[index + 1 :]) <= most)
+    max_slow = SLOW_SHARE * sum(stable.within)
+    return next(index for index in range(len(stable.within)) if sum(stable.within[index + 1 :]) <= max_slow)
 
 
 def decide(experiment: Experiment, canary: Canary) -> Decision | None:
-    """What the evidence says; None: go on looking."""
+    """The decision that the evidence supports; None while there is too little."""
     weights = experiment.weights()
     harm: Comparison
     for harm in ("errors", "slow", "mistakes"):
@@ -144,8 +145,8 @@ def decide(experiment: Experiment, canary: Canary) -> Decision | None:
     return None
 
 
-def statistics(experiment: Experiment) -> dict[str, Any]:
-    """What a decision was made on, for the history."""
+def describe_evidence(experiment: Experiment) -> dict[str, Any]:
+    """The evidence of a decision, for the history."""
     found: dict[str, Any] = {"evidence": {name: float(f"{value:.4g}") for name, value in experiment.weights().items()}}
     for role, sums in (("stable", experiment.stable), ("canary", experiment.canary)):
         counted = {name: getattr(sums, name) for name in ("answers", "errors", "labelled", "mistakes")}

@@ -1,9 +1,9 @@
-"""Whether what is asked and answered still looks as it did in training: two histograms, held against each other.
+"""Measures drift: histograms of recent inputs and outputs, compared with those of the version's evaluation.
 
 Population stability index: the sum of (q - p) ln(q / p) over bins, with shares p of the reference and q of what is
-seen; 0.1 is usually taken for a shift worth a look and 0.25 for one worth a new model (Siddiqi, Credit Risk Scorecards,
-2006). Chi-square: the usual test that both come from one distribution (scipy.stats.chi2_contingency); with many answers
-it finds shifts that matter to nobody, so triggers go by the index.
+seen; 0.1 is usually taken for a shift worth a check and 0.25 for one worth a new model (Siddiqi, Credit Risk
+Scorecards, 2006). Chi-square: the usual test that both come from one distribution (scipy.stats.chi2_contingency); with
+many predictions it finds irrelevant shifts, so triggers use the index.
 """
 
 import io
@@ -22,21 +22,21 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import Answer
+from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 
 log = structlog.get_logger()
 
 NEWEST = 2000
-"""Answers that are looked at."""
+"""Captured predictions that are compared."""
 MIN_ANSWERS = 200
-"""Answers below which nothing is said."""
+"""Captured predictions below which nothing is measured."""
 SMOOTHING = 0.5
 """Added to each bin, so that an empty one is no infinity."""
 
 
 def check_drift(store: Store, ledger: Ledger) -> None:
-    """Holds what the stable version of each model was asked lately against its reference.
+    """Compares recent predictions of each model's stable version with its reference.
 
     Raises:
         StorageFailed: the ledger is away.
@@ -45,20 +45,20 @@ def check_drift(store: Store, ledger: Ledger) -> None:
         try:
             measure_drift(store, ledger, model)
         except CorruptData as error:
-            log.warning("drift cannot be told", model=model, cause=str(error))
+            log.warning("drift not measured", model=model, cause=str(error))
 
 
 def measure_drift(store: Store, ledger: Ledger, model: str) -> None:
-    """One model; nothing is written where nothing can be said."""
+    """Measures one model; nothing is written without a reference or enough predictions."""
     stable = read_rollout(store, model).stable
     known = read_reference(store.path(model, stable)) if stable else None
     if stable is None or known is None:
         return
-    answers = ledger.feedback.newest_answers(model, stable, NEWEST)
-    found = shifts(known, answers, store.manifest(model, stable))
+    answers = ledger.feedback.list_newest_predictions(model, stable, NEWEST)
+    found = measure_shifts(known, answers, store.manifest(model, stable))
     if found:
-        said = {name: vars(moved) for name, moved in found.items()}
-        ledger.observations.put_drift(Drift(model, stable, len(answers), said, datetime.now(UTC)))
+        shifts = {name: vars(shift) for name, shift in found.items()}
+        ledger.observations.put_drift(Drift(model, stable, len(answers), shifts, datetime.now(UTC)))
 
 
 @dataclass(frozen=True)
@@ -70,32 +70,34 @@ class Shift:
     """Of chi-square; None where scipy is not installed."""
 
 
-def shifts(reference: Reference, answers: Sequence[Answer], manifest: Manifest) -> Mapping[str, Shift]:
+def measure_shifts(
+    reference: Reference, answers: Sequence[CapturedPrediction], manifest: Manifest
+) -> Mapping[str, Shift]:
     """By histogram; empty as long as there are too few answers."""
     if len(answers) < MIN_ANSWERS:
         return {}
-    columns = columns_of(answers, manifest)
+    columns = collect_features(answers, manifest)
     return {
-        name: shift(histogram, histogram.count(np.array(columns[name])))
+        name: measure_shift(histogram, histogram.count(np.array(columns[name])))
         for name, histogram in reference.histograms.items()
         if len(columns.get(name, ())) >= MIN_ANSWERS
     }
 
 
-def columns_of(answers: Iterable[Answer], manifest: Manifest) -> dict[str, list[float]]:
+def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float]]:
     """Values by the name of their histogram."""
     found: dict[str, list[float]] = {}
-    said = "answer value" if manifest.task == "regression" else "answer class"
+    name = "answer value" if manifest.task == "regression" else "answer class"
     for answer in answers:
-        found.setdefault(said, []).append(answer.predicted)
+        found.setdefault(name, []).append(answer.predicted)
         if answer.score is not None:
             found.setdefault("answer score", []).append(answer.score)
-        for name, value in extract_features(raw(answer, manifest)).items():
+        for name, value in extract_features(decode_input(answer, manifest)).items():
             found.setdefault(f"input {name}", []).append(value)
     return found
 
 
-def raw(answer: Answer, manifest: Manifest) -> object:
+def decode_input(answer: CapturedPrediction, manifest: Manifest) -> object:
     """The input as a dataset has it: a text, pixels, or numbers."""
     if answer.dtype != "bytes":
         return np.frombuffer(answer.content, answer.dtype).reshape(answer.shape)
@@ -105,7 +107,7 @@ def raw(answer: Answer, manifest: Manifest) -> object:
     return answer.content.decode(errors="replace")
 
 
-def shift(reference: Histogram, seen: Sequence[int]) -> Shift:
+def measure_shift(reference: Histogram, seen: Sequence[int]) -> Shift:
     """Raises nothing: both have the same bins."""
     expected, found = (np.array(counts, float) for counts in (reference.counts, seen))
     p, q = ((counts + SMOOTHING) / (counts + SMOOTHING).sum() for counts in (expected, found))

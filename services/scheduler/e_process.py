@@ -1,4 +1,4 @@
-"""Evidence about two rates that may be looked at as often as one likes.
+"""Sequential evidence about two rates: valid however often it is checked.
 
 Two versions answer, a and b, and some answers are bad. Null hypothesis: b's rate of bad answers is at most ``ratio``
 times a's (or, to show the opposite, at least). For a block of n_a and n_b answers with x_a and x_b bad ones, and an
@@ -11,7 +11,7 @@ is an e-variable: with rates t_a and t_b, its mean is (1 + t_b (q1/q0 - 1))^n_b 
 is at most exp(n_b t_b (q1/q0 - 1) + n_a t_a ((1-q1)/(1-q0) - 1)); where t_b = ratio t_a the exponent is
 t_a (n_a + ratio n_b) (q1 - q0 + (1-q1) - (1-q0)) = 0, and elsewhere in the null it is smaller. Products over blocks and
 means over alternatives are e-processes again, so the chance that one ever reaches 1/alpha under the null is at most
-alpha, however long one looks (Ville's inequality; Ramdas, Gruenwald, Vovk, Shafer, Game-theoretic statistics and safe
+alpha, however long one checks (Ville's inequality; Ramdas, Gruenwald, Vovk, Shafer, Game-theoretic statistics and safe
 anytime-valid inference, Statistical Science 2023, arXiv:2210.01948). It holds for any shares of traffic, rare or not.
 """
 
@@ -26,7 +26,7 @@ FEWER = tuple(1 / step for step in MORE)
 
 
 class Block(NamedTuple):
-    """What was answered between two looks."""
+    """Answers between two analyses."""
 
     stable: int
     stable_bad: int
@@ -34,7 +34,7 @@ class Block(NamedTuple):
     canary_bad: int
 
 
-def update(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[float]) -> tuple[float, ...]:
+def update_evidence(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[float]) -> tuple[float, ...]:
     """Logarithms of the evidence for each alternative, after another block.
 
     Args:
@@ -54,7 +54,7 @@ def update(logs: Sequence[float], block: Block, ratio: float, steps: Sequence[fl
     return tuple(found)
 
 
-def weight(logs: Sequence[float]) -> float:
+def combine_evidence(logs: Sequence[float]) -> float:
     """The evidence against the null hypothesis: the mean over alternatives; 1 says nothing. At most 1e300."""
     if not logs:
         return 1.0

@@ -1,4 +1,4 @@
-"""Asks for the first versions: a system that starts with an empty store serves something without anybody asking."""
+"""Submits jobs for the first versions of models, so that a system with an empty store serves something."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,43 +20,43 @@ BY = "first start"
 
 @dataclass
 class FirstVersions:
-    """What it takes to see which models have nothing that answers, and to ask for jobs. Any number may run at once."""
+    """Finds models without a stable version, and submits jobs for them. Any number of schedulers may run at once."""
 
     store: Store
     ledger: Ledger
     queue: Celery
     models: Sequence[str]
-    _said: dict[str, str] = field(default_factory=dict)
-    """What was said last of each model: what lasts is said once."""
+    _logged: dict[str, str] = field(default_factory=dict)
+    """What was logged last of each model: an unchanged state is logged once."""
 
-    def ask_all(self) -> None:
-        """A job for each of the models that has no stable version and none on its way; at most one in a day.
+    def submit_missing(self) -> None:
+        """Submits a job for each model without a stable version or an open job; at most one a day.
 
         Raises:
             StorageFailed: the ledger is away.
         """
         for model in self.models:
             try:
-                self._say(model, self._ask(model))
+                self._log_change(model, self._submit(model))
             except StorageFailed:
                 raise
-            except ModelyardError as error:  # no trainer has spoken yet, the queue is away, or there is no such model
-                self._say(model, f"waits: {error}")
+            except ModelyardError as error:  # no catalog yet, the queue is away, or there is no such model
+                self._log_change(model, f"waits: {error}")
 
-    def _ask(self, model: str) -> str:
-        """Returns how it stands."""
+    def _submit(self, model: str) -> str:
+        """Returns the model's state, as text for the log."""
         if (stable := read_rollout(self.store, model).stable) is not None:
             return f"version {stable} answers"
         if under_way := self.ledger.jobs.find(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
-        broker.require(self.queue)  # else each look would leave a job that failed
-        known, asked = read_catalog(self.store.root), JobRequest(model=model)
-        job = jobs.accept(known, self.ledger, self.queue, asked, BY, key=f"{BY} {model}")
-        if job.finished_at:  # of the last day: whoever asks again with the same key gets the same job
-            return f"{job.id} has {job.state}; another one is asked for a day after it, or by `modelyard train {model}`"
+        broker.require_broker(self.queue)  # else each poll would leave a job that failed
+        known, request = read_catalog(self.store.root), JobRequest(model=model)
+        job = jobs.accept(known, self.ledger, self.queue, request, BY, key=f"{BY} {model}")
+        if job.finished_at:  # of the last day: a request with the same key gets the same job
+            return f"{job.id} has {job.state}; another one is submitted a day after it, or by `modelyard train {model}`"
         return f"{job.id} is on its way"
 
-    def _say(self, model: str, what: str) -> None:
-        if self._said.get(model) != what:
-            self._said[model] = what
+    def _log_change(self, model: str, what: str) -> None:
+        if self._logged.get(model) != what:
+            self._logged[model] = what
             log.info("first version", model=model, state=what)

@@ -13,7 +13,7 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.ledger import Ledger
-from modelyard.services.scheduler.canary_analysis import judge_canaries
+from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
 from modelyard.services.scheduler.first_versions import FirstVersions
 from modelyard.services.scheduler.searches import SearchSteps
@@ -30,7 +30,7 @@ def main() -> int:
     """Runs until SIGTERM."""
     settings = SchedulerSettings.load()
     logs.configure("scheduler", settings.log_level)
-    log.info("starting", **settings.shown())
+    log.info("starting", **settings.mask_secrets())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -40,9 +40,9 @@ def main() -> int:
             store.prepare()
             ledger.prepare()
         except ModelyardError as error:
-            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text is the whole story
+            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code
-        queue = broker.sender(settings.broker)
+        queue = broker.make_sender(settings.broker)
         watch = TriggerSchedule(store, ledger, queue)
         searcher = SearchSteps(store, ledger, queue)
         first = FirstVersions(store, ledger, queue, settings.first_models)
@@ -50,8 +50,8 @@ def main() -> int:
         run_periodically(
             ended,
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
-            (settings.first_s, "first versions", first.ask_all),
-            (settings.judge_s, "canaries", lambda: judge_canaries(store, ledger)),
+            (settings.first_s, "first versions", first.submit_missing),
+            (settings.judge_s, "canaries", lambda: analyse_canaries(store, ledger)),
             (settings.drift_s, "drift", lambda: check_drift(store, ledger)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
             (settings.search_s, "searches", searcher.step_all),

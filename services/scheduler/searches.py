@@ -1,6 +1,6 @@
-"""Takes the next step of every search: asks for a rung's jobs, chooses the best, ends it. Any number may run at once.
+"""Takes the next step of every search: submits a rung's jobs, chooses the best, ends it. Any number may run at once.
 
-Each trial's job has a key of its own, so whoever asks for it too gets the same job; and one step is written down once.
+Each trial's job has a key of its own, so every scheduler gets the same job; and each step is recorded once.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import Job, Ledger, TooLate
 from modelyard.services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Tried
-from modelyard.services.searches import Plan, value_of
+from modelyard.services.searches import Plan, read_metric
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class SearchSteps:
-    """What it takes to see how a search goes, and to ask for jobs."""
+    """Follows searches, and submits their jobs."""
 
     store: Store
     ledger: Ledger
     queue: Celery
 
     def step_all(self) -> None:
-        """One look at each search that runs.
+        """Takes the next step of each running search.
 
         Raises:
             StorageFailed: the ledger is away.
@@ -54,15 +54,15 @@ class SearchSteps:
         if not all(job.finished_at for _, job in ended):
             return
         if len(search.rungs) == len(plan.rungs):
-            self._end(search, *verdict(plan, *ended[0]))
-        elif best := survivors(plan, len(search.rungs), ended):
+            self._end(search, *read_outcome(plan, *ended[0]))
+        elif best := choose_survivors(plan, len(search.rungs), ended):
             self._begin(search, plan, best)
         else:
             self._end(search, FAILED, f"no trial of rung {len(search.rungs)} has a value of {plan.metric}")
 
     def _begin(self, search: Search, plan: Plan, trials: Sequence[int]) -> None:
-        broker.require(self.queue)  # else each look would leave a job that failed
-        tried = [Tried(trial, self._ask(search, plan, trial).id) for trial in trials]
+        broker.require_broker(self.queue)  # else each poll would leave a job that failed
+        tried = [Tried(trial, self._submit(search, plan, trial).id) for trial in trials]
         if self.ledger.searches.begin_rung(search, tried):
             log.info("rung begun", search=search.id, rung=len(search.rungs) + 1, trials=len(tried))
         elif self.ledger.searches.get(search.id).finished_at:  # it was cancelled meanwhile
@@ -70,7 +70,7 @@ class SearchSteps:
                 with suppress(TooLate):
                     self.ledger.jobs.cancel(each.job, f"search {search.id}")
 
-    def _ask(self, search: Search, plan: Plan, trial: int) -> Job:
+    def _submit(self, search: Search, plan: Plan, trial: int) -> Job:
         rung = len(search.rungs)
         return jobs.accept(
             read_catalog(self.store.root),
@@ -87,17 +87,17 @@ class SearchSteps:
             log.info("search ended", search=search.id, state=state, reason=reason)
 
 
-def survivors(plan: Plan, rung: int, ended: Sequence[tuple[int, Job]]) -> list[int]:
-    """Trials that go on into a rung: the best on the validation split; of equals, the first."""
-    values = {trial: value for trial, job in ended if (value := value_of(plan, job.result)) is not None}
+def choose_survivors(plan: Plan, rung: int, ended: Sequence[tuple[int, Job]]) -> list[int]:
+    """Trials that continue into a rung: the best on the validation split; of equals, the first."""
+    values = {trial: value for trial, job in ended if (value := read_metric(plan, job.result)) is not None}
     ranked = sorted(values, key=lambda trial: (-values[trial], trial))
     return ranked[: plan.rungs[rung].trials]
 
 
-def verdict(plan: Plan, trial: int, job: Job) -> tuple[str, str]:
-    """How a search ends whose last job has ended."""
+def read_outcome(plan: Plan, trial: int, job: Job) -> tuple[str, str]:
+    """State and reason of a search whose last job has ended."""
     if (version := job.result.get("version")) is None:
         return FAILED, f"trial {trial} was the best, and its last job has {job.state}: {job.result.get('reason')}"
-    value = value_of(plan, job.result)
+    value = read_metric(plan, job.result)
     reached = f" with {plan.metric} {value:.4f} on the validation split" if value is not None else ""
     return SUCCEEDED, f"trial {trial} is the best{reached}: version {version}"

@@ -18,7 +18,8 @@ import orjson
 
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
-from modelyard.pipeline.forkserver import ForkServer, set_title
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.forkserver_process import set_process_title
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
@@ -69,7 +70,7 @@ def read_line() -> bytes:
 
 
 def main(*arguments: str) -> None:
-    set_title(TITLE)
+    set_process_title(TITLE)
     with ForkServer(fork=FORKED in arguments) as forks:  # first of all: what has computed must not be forked
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # an exit removes temporary folders
         send_outcome(ParentConnection(), forks)

@@ -81,7 +81,7 @@ class ProgressRecorder:
         if mark != self._last:
             log.info("job progress", **dump_progress(progress))
         try:
-            self._ledger.jobs.report(self._job, dump_progress(progress), milestone=mark != self._last)
+            self._ledger.jobs.record_progress(self._job, dump_progress(progress), milestone=mark != self._last)
         except StorageFailed as error:  # a missing event is no reason to end a job
             log.warning("progress not recorded", cause=str(error))
         self._last = mark

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from modelyard.services.ledger import Job, Ledger
-from modelyard.services.ledger.feedback import Example, limited
+from modelyard.services.ledger.feedback import Example, limit_shares
 from modelyard.services.trainer.settings import TrainerSettings
 
 MAX_EXAMPLES = 50_000
@@ -18,10 +18,10 @@ def write_feedback(job: Job, ledger: Ledger, settings: TrainerSettings, folder: 
     Raises:
         StorageFailed: the ledger cannot be reached.
     """
-    examples = ledger.feedback.examples(job.model, MAX_EXAMPLES, until=job.created_at)
+    examples = ledger.feedback.list_examples(job.model, MAX_EXAMPLES, until=job.created_at)
     file = folder / "feedback.jsonl"
-    kept = limited(examples, settings.feedback_share, settings.feedback_free)
-    file.write_bytes(b"\n".join(map(encode_example, kept)))
+    limited = limit_shares(examples, settings.feedback_share, settings.feedback_free)
+    file.write_bytes(b"\n".join(map(encode_example, limited)))
     return file
 
 

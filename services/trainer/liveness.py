@@ -46,4 +46,4 @@ class LoopLiveness:
 
 def is_worker_alive(loop: LoopLiveness, ledger: Ledger, worker: str) -> bool:
     """Whether Celery's loop runs and no job of this worker has lost its lease; raises ``StorageFailed``."""
-    return loop.is_alive and not any(job.worker == worker for job in ledger.jobs.lost())
+    return loop.is_alive and not any(job.worker == worker for job in ledger.jobs.list_lost())

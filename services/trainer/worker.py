@@ -31,7 +31,7 @@ DRAIN_POLL_INTERVAL_S = 0.5
 
 def build_app(settings: TrainerSettings, ledger: Ledger, name: str, forks: ForkServer) -> Celery:
     """The Celery application with its one task. The ledger records the name as the worker of a job."""
-    app = broker.consumer(settings.broker, settings.visibility_timeout_s)
+    app = broker.make_consumer(settings.broker, settings.visibility_timeout_s)
     app.Worker = make_draining_worker(app, ledger, name, settings.drain_s)
 
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
@@ -58,7 +58,7 @@ def make_draining_worker(app: Celery, ledger: Ledger, name: str, drain_s: float)
 def has_jobs(ledger: Ledger, name: str) -> bool:
     """Whether a worker runs a job; True while the ledger cannot be reached."""
     try:
-        return bool(ledger.jobs.held_by(name))
+        return bool(ledger.jobs.list_held(name))
     except StorageFailed:
         return True
 
@@ -133,7 +133,7 @@ def requeue_jobs(ledger: Ledger, app: Celery, name: str) -> None:
         ledger.workers.unregister(name)
         for job in ledger.jobs.release(name):
             log.info("job requeued", job=job.id)
-            broker.send(app, job, ledger.workers.queues())
+            broker.send(app, job, ledger.workers.list_queues())
     except ModelyardError as error:
         log.warning("jobs not requeued: another worker will recover them", cause=str(error))
 
@@ -142,7 +142,7 @@ def main() -> int:
     """Runs until SIGTERM; a running job is then requeued."""
     settings = TrainerSettings.load()
     logs.configure("trainer", settings.log_level)
-    log.info("starting", **settings.shown())
+    log.info("starting", **settings.mask_secrets())
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     with closing(Ledger(settings.ledger)) as ledger, ForkServer() as forks:
         app = build_app(settings, ledger, name, forks)
@@ -152,7 +152,7 @@ def main() -> int:
         except ModelyardError as error:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code
-        queues = broker.queues_of_worker(settings.gpu_count())
+        queues = broker.list_worker_queues(settings.gpu_count())
         loop = LoopLiveness()
         with recover_jobs(settings, ledger, app, name, queues, loop), loop.watch_loop():
             run_worker(settings, app, queues)

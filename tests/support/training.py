@@ -88,7 +88,7 @@ class TrainingCluster:
         return any(body.get("stage") == stage for body in self.milestones(job))
 
     def milestones(self, job: Job) -> list[Mapping[str, Any]]:
-        return [event.body for event in self.ledger.jobs.events(job.id) if event.kind == "progress"]
+        return [event.body for event in self.ledger.jobs.list_events(job.id) if event.kind == "progress"]
 
     def await_end(self, job: Job) -> Job:
         found: Job = wait_until(lambda: (now := self.job(job)).finished_at and now, TRAINED_S, f"the end of {job.id}")
@@ -96,7 +96,7 @@ class TrainingCluster:
 
     def starts(self, job: Job) -> int:
         """How often it was started, by its events."""
-        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.jobs.events(job.id))
+        return sum(event.body.get("state") == State.RUNNING for event in self.ledger.jobs.list_events(job.id))
 
     def epochs(self, job: Job) -> list[int]:
         """Those that ended, over all attempts, in the order in which they did."""
@@ -105,7 +105,7 @@ class TrainingCluster:
 
     def messages(self, job: Job) -> list[str]:
         """Messages of its progress, and reasons of its states."""
-        bodies = [event.body for event in self.ledger.jobs.events(job.id)]
+        bodies = [event.body for event in self.ledger.jobs.list_events(job.id)]
         return [str(body.get("message") or body.get("reason") or "") for body in bodies]
 
     def left(self, job: Job) -> list[Path]:
@@ -118,7 +118,7 @@ def open_cluster(home: Path, ledger_url: str | None = None) -> Iterator[Training
     url = ledger_url or f"sqlite:///{home}/ledger.db"
     ledger = Ledger(url)
     ledger.prepare()
-    found = TrainingCluster(home, ledger, url, broker.sender(redis_server.make_broker_url(home / "redis.sock")))
+    found = TrainingCluster(home, ledger, url, broker.make_sender(redis_server.make_broker_url(home / "redis.sock")))
     try:
         found.start_redis()
         with found.workers:

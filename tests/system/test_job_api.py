@@ -291,11 +291,11 @@ def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobA
     assert claimed
     started = next(stream)
     assert (started.kind, started.data["state"]) == ("state", "running")
-    api.ledger.jobs.report(claimed, {"stage": "train", "step": 7}, milestone=False)
+    api.ledger.jobs.record_progress(claimed, {"stage": "train", "step": 7}, milestone=False)
     now = next(stream)
     assert (now.id, now.kind, now.data) == (None, "now", {"stage": "train", "step": 7})
     stream.close()
-    api.ledger.jobs.report(claimed, {"stage": "export"}, milestone=True)
+    api.ledger.jobs.record_progress(claimed, {"stage": "export"}, milestone=True)
     api.ledger.jobs.finish(claimed, State.FAILED, {"reason": "no reason"})
     rest = list(listen(api, job, after=started.id))
     assert [(heard.kind, heard.data.get("state") or heard.data["stage"]) for heard in rest] == [

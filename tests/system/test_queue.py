@@ -33,7 +33,7 @@ def socket(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def queue(socket: Path) -> Celery:
-    return broker.sender(redis_server.make_broker_url(socket))
+    return broker.make_sender(redis_server.make_broker_url(socket))
 
 
 @pytest.fixture
@@ -130,14 +130,14 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
 )
 def test_a_job_waits_where_what_it_is_to_be_trained_on_is(devices: str, served: list[str], queue_name: str) -> None:
     """Automatic: on a GPU, if some worker has one."""
-    assert broker.queue_of(devices, served) == queue_name
+    assert broker.choose_queue(devices, served) == queue_name
 
 
 def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
     """Without GPUs, those of the CPU."""
-    assert broker.queues_of_worker(0) == ("train.cpu",)
-    assert broker.queues_of_worker(1) == ("train.gpu",)
-    assert broker.queues_of_worker(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
+    assert broker.list_worker_queues(0) == ("train.cpu",)
+    assert broker.list_worker_queues(1) == ("train.gpu",)
+    assert broker.list_worker_queues(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
 
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
@@ -155,11 +155,13 @@ def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue:
 def waiting(queue: Celery) -> dict[str, int]:
     with queue.connection_for_write() as connection:
         usual = broker.PRIORITIES[Priority.NORMAL]
-        return {name: len(broker.ids(connection, name, usual)) for name in (broker.GPU_QUEUE, broker.CPU_QUEUE)}
+        return {
+            name: len(broker.list_waiting(connection, name, usual)) for name in (broker.GPU_QUEUE, broker.CPU_QUEUE)
+        }
 
 
 def test_a_broker_that_is_away_is_one_clear_error(ledger: Ledger, tmp_path: Path) -> None:
     """Nothing is lost by asking."""
     ledger.jobs.add(JobRequest(model="neuron"), by="test")
     with pytest.raises(broker.QueueUnavailable):
-        broker.resend_lost(ledger, broker.sender(redis_server.make_broker_url(tmp_path / "none.sock")))
+        broker.resend_lost(ledger, broker.make_sender(redis_server.make_broker_url(tmp_path / "none.sock")))

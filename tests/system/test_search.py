@@ -18,7 +18,7 @@ from modelyard.services.ledger.searches import (
     Searches,
 )
 from modelyard.services.scheduler.searches import SearchSteps
-from modelyard.services.searches import SearchRequest, plan
+from modelyard.services.searches import SearchRequest, make_plan
 from tests.support.serving import running
 from tests.support.training import TRAINED_S, TrainingCluster
 from tests.support.waiting import wait_until
@@ -44,12 +44,12 @@ def searcher(cluster: TrainingCluster) -> SearchSteps:
 
 def ask(cluster: TrainingCluster, searches: Searches, **more: Any) -> Search:
     asked = SearchRequest(model="neuron", **{"trials": 3, "overrides": {"epochs": 6}, **more})
-    return searches.add(SEARCH, "neuron", "test", plan(asked, trainable(cluster)).model_dump(mode="json"))
+    return searches.add(SEARCH, "neuron", "test", make_plan(asked, trainable(cluster)).model_dump(mode="json"))
 
 
 def end_all(cluster: TrainingCluster, result: dict[str, Any]) -> None:
     """Every job that waits ends with this, as a worker would have it."""
-    for job in cluster.ledger.jobs.queued():
+    for job in cluster.ledger.jobs.list_queued():
         claimed = cluster.ledger.jobs.claim(job.id, "w")
         assert claimed
         assert cluster.ledger.jobs.begin_publishing(claimed)
@@ -140,5 +140,5 @@ def test_a_search_cancelled_while_its_jobs_are_submitted_has_none_that_runs(
     """The step that comes too late takes its jobs back."""
     search = ask(cluster, searches)
     assert searches.end(search, CANCELLED, "cancelled by test")
-    searcher.step(search, plan(SearchRequest.model_validate(search.plan["asked"]), trainable(cluster)))
+    searcher.step(search, make_plan(SearchRequest.model_validate(search.plan["asked"]), trainable(cluster)))
     assert {job.state for job in cluster.ledger.jobs.find(group=SEARCH)} == {State.CANCELLED}

@@ -16,7 +16,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services import broker
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
-from modelyard.services.ledger.feedback import Answer
+from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.scheduler.triggers import TriggerSchedule
@@ -41,7 +41,7 @@ def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
     try:
         wait_until(lambda: redis_server.is_answering(socket), WAIT_S, "redis")
         with closing(Ledger(url)) as ledger:
-            yield TriggerSchedule(store, ledger, broker.sender(redis_server.make_broker_url(socket)))
+            yield TriggerSchedule(store, ledger, broker.make_sender(redis_server.make_broker_url(socket)))
     finally:
         server.terminate()
         server.wait(WAIT_S)
@@ -59,18 +59,18 @@ def reasons(watch: TriggerSchedule, after: timedelta = timedelta(), at: datetime
 
 def end(watch: TriggerSchedule) -> None:
     """The job that runs ends."""
-    for job in watch.ledger.jobs.queued():
+    for job in watch.ledger.jobs.list_queued():
         watch.ledger.jobs.cancel(job.id, "test")
 
 
 def record_feedback(watch: TriggerSchedule, right: int, wrong: int) -> None:
     for index in range(right + wrong):
         number = watch.ledger.feedback.count(MODEL)
-        answer = Answer(
+        answer = CapturedPrediction(
             f"id-{number}", 0, MODEL, 1, "x", "float32", (1,), b"%04d" % number, 1.0, None, datetime.now(UTC)
         )
         watch.ledger.feedback.capture([answer])
-        watch.ledger.feedback.record(answer, 1.0, right=index < right, client="test")
+        watch.ledger.feedback.record_truth(answer, 1.0, right=index < right, client="test")
 
 
 def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
@@ -80,7 +80,7 @@ def test_a_schedule_is_due_at_its_times(watch: TriggerSchedule) -> None:
     (by,) = reasons(watch, at=(kept.since + timedelta(days=4)).replace(hour=3, minute=31))
     assert by.startswith("trigger neuron/t: due at ")
     (job,) = watch.ledger.jobs.find()
-    (fired,) = watch.ledger.triggers.all()
+    (fired,) = watch.ledger.triggers.list_triggers()
     assert (job.overrides, job.with_feedback, fired.job_id) == ({"epochs": 5}, True, job.id)
     end(watch)
     assert len(reasons(watch, at=fired.fired_at)) == 1
@@ -161,7 +161,7 @@ def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule
     for thread in threads:
         thread.join()
     (job,) = watch.ledger.jobs.find()
-    assert (job.state, watch.ledger.triggers.all()[0].job_id) == (State.QUEUED, job.id)
+    assert (job.state, watch.ledger.triggers.list_triggers()[0].job_id) == (State.QUEUED, job.id)
 
 
 def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, tmp_path: Path) -> None:

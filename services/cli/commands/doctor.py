@@ -1,4 +1,4 @@
-"""``modelyard doctor``: checks everything that the system needs, and how to fix what is wrong."""
+"""``modelyard doctor``: checks everything that the system needs, and says how to fix problems."""
 
 import importlib.metadata
 import importlib.util

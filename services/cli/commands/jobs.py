@@ -59,7 +59,7 @@ def follow_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     from modelyard.services.cli.follow import follow_jobs
 
     (ended,) = follow_jobs(Client(url), [job])
-    exit_with(ended)
+    exit_with_outcome(ended)
 
 
 @app.command()
@@ -98,7 +98,7 @@ def describe_promotion(promotion: dict[str, Any]) -> str:
     return "is stable now" if percent == ALL_PERCENT else f"is the canary now, for {percent:g} % of the requests"
 
 
-def exit_with(job: dict[str, Any]) -> None:
+def exit_with_outcome(job: dict[str, Any]) -> None:
     """Prints the outcome of a job, and ends the command with 0, 1 (failed) or 3 (rejected)."""
     result = job["result"]
     if result.get("state") == "measured":

@@ -52,7 +52,7 @@ def create(
 def list_keys() -> None:
     """List keys, without their secrets; expired and revoked ones too."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
-        found = ledger.keys.all()
+        found = ledger.keys.list_keys()
     rows = [
         (
             *(key.prefix, key.name, key.role, ", ".join(key.models) or "all", key.state),

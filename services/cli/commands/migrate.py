@@ -7,7 +7,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.cli import output
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.settings import SchedulerSettings
-from modelyard.services.settings import masked
+from modelyard.services.settings import mask_password
 
 
 def migrate() -> None:
@@ -19,4 +19,6 @@ def migrate() -> None:
         rollout.write_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate()
-    output.console.print(f"{masked(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True)
+    output.console.print(
+        f"{mask_password(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True
+    )

@@ -59,8 +59,8 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
 def read_golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
     """The golden inputs of the version's default signature: real inputs."""
     names = {spec.name for spec in store.manifest(model, version).signatures[SIGNATURE].inputs}
-    kept = load_golden(store.path(model, version))
-    return {name: kept[f"{SIGNATURE}/{name}"] for name in names}
+    golden = load_golden(store.path(model, version))
+    return {name: golden[f"{SIGNATURE}/{name}"] for name in names}
 
 
 def repeat_rows(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:

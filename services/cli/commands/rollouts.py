@@ -121,5 +121,5 @@ def print_roles(model: str, found: dict[str, Any]) -> None:
     if shadow := found["shadow"]:
         roles.append(f"shadow: version {shadow['version']}")
     roles += [f"label {name}: version {version}" for name, version in found["labels"].items()]
-    kept = ", ".join(map(str, found["keep"]))
-    output.console.print(f"{model}: {'; '.join(roles)}" + (f"; also loaded: {kept}" if kept else ""), markup=False)
+    loaded = ", ".join(map(str, found["keep"]))
+    output.console.print(f"{model}: {'; '.join(roles)}" + (f"; also loaded: {loaded}" if loaded else ""), markup=False)

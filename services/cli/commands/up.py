@@ -111,7 +111,7 @@ def start_all(local: LocalSystem, supervisor: Supervisor, models: Sequence[str])
     """Redis, model server, gateway, scheduler and trainers; returns when all of them answer."""
     folder = launch.make_private_folder(local.home)
     broker = folder / "redis.sock"
-    services = make_services(local, broker, models, gpus.visible())
+    services = make_services(local, broker, models, gpus.list_visible())
     with output.console.status("starting"):
         launch.start_services(supervisor, services)
 

@@ -72,7 +72,7 @@ def make_model_server(client: Client, port: int, config: Path, socket_path: Path
 
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
-    return Service("gateway", command, lambda: client.answers("/healthz"), environment)
+    return Service("gateway", command, lambda: client.responds_ok("/healthz"), environment)
 
 
 def make_supervisor(home: Path) -> Supervisor:

@@ -12,10 +12,12 @@ TYPER = ("-m", "typer", "modelyard.services.cli.main", "utils", "docs", "--name"
 
 def page() -> str:
     """The whole page."""
-    written = subprocess.run([sys.executable, *TYPER], capture_output=True, text=True, check=True, env=plain()).stdout
+    written = subprocess.run(
+        [sys.executable, *TYPER], capture_output=True, text=True, check=True, env=clean_environment()
+    ).stdout
     return HEAD + html.unescape(written).removeprefix(TITLE).rstrip() + "\n"
 
 
-def plain() -> dict[str, str]:
-    """Variables without settings of ours, which would be written as defaults."""
+def clean_environment() -> dict[str, str]:
+    """The environment without our settings, which would be written as defaults."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}

@@ -19,7 +19,7 @@ MAX_ID = 64
 
 
 class FeedbackRequest(BaseModel):
-    """What is true of one row of an answered request: a label, by name or number, or a value."""
+    """The truth about one row of an earlier request: a label, by name or number, or a value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class FeedbackRequest(BaseModel):
 
 
 class FeedbackResponse(Body):
-    """Whose answer it was, and whether it was right; null for numbers."""
+    """The version that predicted, and whether it was right; null for numbers."""
 
     model: str
     version: int
@@ -62,19 +62,19 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @views.post("/api/feedback")
     @json_view(status=201, errors=(404, 409))
     def record_feedback(body: FeedbackRequest) -> FeedbackResponse:
-        """Say what is true of an earlier answer that was captured."""
-        answer = ledger.feedback.answer(body.request_id, body.row, current_principal().scope)
+        """Send the truth about a captured prediction."""
+        answer = ledger.feedback.get_prediction(body.request_id, body.row, current_principal().visible_models)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
-        ledger.feedback.record(answer, truth, right=right, client=current_client())
+        ledger.feedback.record_truth(answer, truth, right=right, client=current_client())
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
     @views.get("/api/answers/<request_id>")
     @json_view(errors=(404,))
     def get_origin(request_id: str) -> PredictionOrigin:
-        """Which version made an answer that was captured, from which data."""
-        answer = ledger.feedback.answer(request_id[:MAX_ID], models=current_principal().scope)
+        """Read which version made a captured prediction, and the data that it was trained on."""
+        answer = ledger.feedback.get_prediction(request_id[:MAX_ID], models=current_principal().visible_models)
         manifest = store.manifest(answer.model, answer.version)
         return PredictionOrigin(
             request_id=request_id,

@@ -1,4 +1,4 @@
-"""Is the process alive, is it ready, which release is it, and its metrics."""
+"""Liveness, readiness, release, routes and metrics of the process."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.errors import ServableNotFound
 from modelyard.services.gateway.http.json_body import Body
-from modelyard.services.gateway.http.operation import Operation, describe, json_view
+from modelyard.services.gateway.http.operation import Operation, describe_view, json_view
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -59,17 +59,17 @@ class Readiness:
     """Whether predictions would be answered."""
 
     def __init__(self, predictor: Predictor, draining: Callable[[], bool], guard: Guard | None = None) -> None:
-        """``draining``: whether the process has been told to stop."""
+        """``draining``: whether the process is shutting down."""
         self._predictor, self._draining, self._guard = predictor, draining, guard
 
     def reasons(self) -> list[str]:
-        """Why they would not; empty if they would. Models are named to those only who may know of them."""
+        """Why the process is not ready; empty if it is. Models are named only to principals that may see them."""
         if self._draining():
             return ["shutting down"]
-        if self._guard and self._guard.key_cache.unread:
+        if self._guard and self._guard.key_cache.is_unread:
             return ["API keys have not been read from the ledger yet"]
-        found, caller = obstacles(self._predictor), current_principal()
-        if found and (caller.scope is not None or not caller.may(Permission.DESCRIBE)):
+        found, principal = find_obstacles(self._predictor), current_principal()
+        if found and (principal.visible_models is not None or not principal.may(Permission.READ_MODELS)):
             return ["shown with an API key for all models"]
         return found
 
@@ -92,10 +92,10 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
         return NotReady(ready=False, reasons=reasons) if reasons else Ready(ready=True)
 
     @views.get("/metrics")
-    @describe(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
+    @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
         if predictor.capture.models:
-            metrics.set_drift(ledger.observations.drift())
+            metrics.set_drift(ledger.observations.list_drift())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
@@ -109,21 +109,21 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
     def list_routes() -> Routes:
         """Every route."""
         rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
-        found = [(method_of(rule.methods), rule.rule) for rule in rules if rule.endpoint != "static"]
+        found = [(choose_method(rule.methods), rule.rule) for rule in rules if rule.endpoint != "static"]
         return Routes(routes=[f"{method} {path}" for method, path in found if method])
 
     return views
 
 
-def obstacles(predictor: Predictor) -> list[str]:
+def find_obstacles(predictor: Predictor) -> list[str]:
     """Why no prediction can be answered; empty if at least one model's stable version can."""
     found = []
-    for model in predictor.models():
+    for model in predictor.list_models():
         try:
-            interface = predictor.interface(Servable(model))
+            interface = predictor.wait_for_interface(Servable(model))
             if predictor.is_ready(interface):
                 return []
-            state = predictor.states(model).get(interface.version, "not loaded")
+            state = predictor.get_states(model).get(interface.version, "not loaded")
             found.append(f"{model} version {interface.version} is {state}")
         except ServableNotFound as error:
             found.append(str(error))
@@ -132,5 +132,5 @@ def obstacles(predictor: Predictor) -> list[str]:
     return found or ["no model has a stable version yet"]
 
 
-def method_of(methods: set[str] | None) -> str:
+def choose_method(methods: set[str] | None) -> str:
     return " or ".join(sorted((methods or set()) - {"HEAD", "OPTIONS"}))

@@ -1,4 +1,4 @@
-"""A job's events while they happen, as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""Streams a job's events as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 Events of the ledger have an id, from which a client goes on after a broken connection (``Last-Event-ID``); between them
 stands what the job says of itself at the moment, without one. The stream ends with the job. It runs on the event loop:
@@ -33,7 +33,7 @@ RETRY_MS = 2000
 
 
 class TooManyListeners(ModelyardError):
-    """There is no place for another stream."""
+    """The limit of open streams is reached."""
 
     status = 503
 
@@ -49,10 +49,10 @@ class Streams:
     def follow(
         self, poll: Poll, after: int, environ: Mapping[str, Any], is_valid: Callable[[], bool]
     ) -> Iterator[bytes] | None:
-        """What happens from the event after ``after`` on; None if the job has ended and nothing is left to say.
+        """Events from the one after ``after`` on; None if the job has ended and there are no further ones.
 
         Args:
-            is_valid: whether the principal still is: a stream ends when its key does.
+            is_valid: whether the principal's key is still valid; the stream ends with it.
 
         Raises:
             UnknownName: no such job.
@@ -83,7 +83,7 @@ class Streams:
                 client.close(abort=False)
 
     def _messages(self, poll: Poll, after: int) -> Iterator[bytes]:
-        """Until the job has ended; an empty one after each poll, for whoever wants to stop."""
+        """Messages until the job has ended; an empty one after each poll, so that the stream can be closed."""
         sent: Mapping[str, Any] = {}
         sent_at = time.monotonic()
         while True:
@@ -103,7 +103,7 @@ class Streams:
             self._loop.wait_for(asyncio.sleep(POLL_INTERVAL_S))
 
     def _has_left(self, client: ClientSocket) -> bool:
-        """Whether the client closed the connection, or takes nothing any more."""
+        """Whether the client closed the connection, or has stopped reading."""
         try:
             self._loop.wait_for(client.wait_until_writable(HEARTBEAT_S))
         except TimeoutError:
@@ -111,7 +111,7 @@ class Streams:
         return client.is_gone()
 
     def _in_thread(self, poll: Poll, after: int) -> "tuple[Job, Sequence[Event]]":
-        """A database blocks."""
+        """Polls in a thread, as a database blocks."""
         return self._loop.wait_for(asyncio.to_thread(poll, after))
 
 

@@ -1,4 +1,4 @@
-"""Training jobs over HTTP: accept one, list them, read one. Others do the work; the ledger knows how it goes."""
+"""Training jobs over HTTP: submit, list, read, retry, cancel."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
-from modelyard.services.gateway.http.operation import Operation, Parameter, describe, json_view
+from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ LOCATION = "/api/jobs/{id}"
 
 
 class InvalidJob(ModelyardError):
-    """A header or parameter that cannot be understood; names it."""
+    """A malformed header or parameter; the text names it."""
 
     status = 400
 
 
 class NotEnded(ModelyardError):
-    """A job that cannot be tried again yet."""
+    """A job that cannot be retried yet."""
 
     status = 409
 
@@ -108,7 +108,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         errors=(404, 422),
     )
     def submit_job(body: JobRequest) -> JobResponse:
-        """Ask for a training job."""
+        """Submit a training job."""
         return job_response(accept_job(store, ledger, queue, body))
 
     @views.get("/api/jobs")
@@ -117,7 +117,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         """Jobs, the newest first."""
         filters = parse_filters(request.args)
         limit = filters["limit"]
-        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().scope)
+        jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().visible_models)
         page = [job_response(job) for job in jobs[:limit]]
         return JobPage.model_construct(jobs=page, next=page[-1].id if len(jobs) > limit else None)
 
@@ -125,12 +125,12 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @json_view(errors=(404,))
     def get_job(job_id: str) -> JobWithEvents:
         """A job and its events."""
-        job = job_response(ledger.jobs.get(job_id, current_principal().scope))
-        events = [JobEvent.model_validate(event) for event in ledger.jobs.events(job_id)]
+        job = job_response(ledger.jobs.get(job_id, current_principal().visible_models))
+        events = [JobEvent.model_validate(event) for event in ledger.jobs.list_events(job_id)]
         return JobWithEvents.model_construct(**vars(job), events=events)
 
     @views.get("/api/jobs/<job_id>/events")
-    @describe(
+    @describe_view(
         Operation(
             "A job's events as they happen (Server-Sent Events); 204 when there will be none.",
             {200: {job_events.TYPE: None}, 204: {}},
@@ -142,14 +142,14 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         principal = current_principal()
 
         def poll(after: int) -> tuple[Job, Sequence[Event]]:
-            return ledger.jobs.get(job_id, principal.scope), ledger.jobs.events(job_id, after)
+            return ledger.jobs.get(job_id, principal.visible_models), ledger.jobs.list_events(job_id, after)
 
         after = parse_event_id(request.headers.get(LAST_EVENT_HEADER.name))
         stream = streams.follow(poll, after, request.environ, principal.is_valid)
         return Response(status=204) if stream is None else Response(stream, mimetype=job_events.TYPE)
 
     @views.get("/api/jobs/<job_id>/log")
-    @describe(
+    @describe_view(
         Operation(
             "What a job's processes wrote, of all attempts; the newest 256 KB.",
             {200: {"text/plain": None}},
@@ -157,14 +157,14 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         )
     )
     def read_log(job_id: str) -> Response:
-        job = ledger.jobs.get(job_id, current_principal().scope)
+        job = ledger.jobs.get(job_id, current_principal().visible_models)
         return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
     @json_view(status=202, location=LOCATION, parameters=(IDEMPOTENCY_KEY_HEADER,), errors=(404, 409, 422))
     def retry_job(job_id: str) -> JobResponse:
-        """Try a job that has ended once more, as a new job."""
-        ended = own_job(ledger, job_id)
+        """Retry a job that has ended, as a new job."""
+        ended = find_own_job(ledger, job_id)
         if not ended.finished_at:
             raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
         again = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
@@ -173,8 +173,8 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @views.post("/api/jobs/<job_id>:cancel")
     @json_view(errors=(404, 409))
     def cancel_job(job_id: str) -> JobResponse:
-        """End a job that waits or runs."""
-        return job_response(ledger.jobs.cancel(own_job(ledger, job_id).id, current_author()))
+        """Cancel a job that is queued or runs."""
+        return job_response(ledger.jobs.cancel(find_own_job(ledger, job_id).id, current_author()))
 
     return views
 
@@ -182,21 +182,21 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
 def accept_job(
     store: Store, ledger: Ledger, queue: "Callable[[], Celery]", body: JobRequest, retry_of: str | None = None
 ) -> Job:
-    """Accepts a job of this request, once for each idempotency key; raises what is wrong with it."""
+    """Accepts a request for a job, once for each idempotency key; raises its errors."""
     from modelyard.services import jobs
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = principal.catalog(read_catalog(store.root))
-    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.own(key), retry_of=retry_of)
+    known = principal.filter_catalog(read_catalog(store.root))
+    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.scope_key(key), retry_of=retry_of)
 
 
-def own_job(ledger: Ledger, job_id: str) -> Job:
-    """A job that the principal may end or retry; raises ``UnknownName``: anybody else's is not there."""
-    return ledger.jobs.get(job_id, current_principal().scope, by=current_owner())
+def find_own_job(ledger: Ledger, job_id: str) -> Job:
+    """A job that the principal may cancel or retry; raises ``UnknownName`` for any other."""
+    return ledger.jobs.get(job_id, current_principal().visible_models, by=current_owner())
 
 
 def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:
-    """Which jobs to list, as ``Jobs.find`` takes it: of a model or search, in some states, how many, older than one.
+    """The filters of a list of jobs, as arguments of ``Jobs.find``: model, search, states, limit, older than a job.
 
     Raises:
         InvalidJob: names the parameter, and what it may be.
@@ -225,7 +225,7 @@ def parse_idempotency_key(headers: Headers) -> str | None:
 
 
 def parse_event_id(received: str | None) -> int:
-    """The event to go on after; raises ``InvalidJob`` if that is no event's id."""
+    """The id of the event to continue after; raises ``InvalidJob`` if it is none."""
     if not received:
         return 0
     if not EVENT_ID.fullmatch(received):
@@ -234,7 +234,7 @@ def parse_event_id(received: str | None) -> int:
 
 
 def job_response(job: Job) -> JobResponse:
-    """Nothing is checked once more: an older release may have accepted what this one does not."""
+    """The response of a job, not validated: an older release may have accepted other values."""
     progress: Mapping[str, Any] = job.progress
     return JobResponse.model_construct(
         **vars(job),

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class NoAuthentication(ModelyardError):
-    """The gateway asks nobody for a key."""
+    """The gateway runs without API keys."""
 
     status = 409
 
@@ -38,13 +38,13 @@ class KeyResponse(Body):
 
 
 class CreatedKey(KeyResponse):
-    """The key itself, this once."""
+    """A new key with its secret, which no later response has."""
 
     key: str
 
 
 class KeyList(Body):
-    """Those that have ended, too."""
+    """All keys, expired and revoked ones too."""
 
     keys: list[KeyResponse]
 
@@ -57,14 +57,14 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     @json_view()
     def list_keys() -> KeyList:
         """API keys, without their secrets."""
-        return KeyList(keys=[KeyResponse.model_validate(key) for key in ledger.keys.all()])
+        return KeyList(keys=[KeyResponse.model_validate(key) for key in ledger.keys.list_keys()])
 
     @views.post("/api/keys")
     @json_view(status=201, errors=(409,))
     def create_key(body: KeyRequest) -> CreatedKey:
         """Create an API key; the response is the only one that has it."""
         if settings.key_secret is None:
-            raise NoAuthentication("API keys are not asked for here: set MODELYARD_KEY_SECRET first")
+            raise NoAuthentication("API keys are not used here: set MODELYARD_KEY_SECRET first")
         by = current_author()
         key, text = ledger.keys.create(body, by, settings.key_bytes)
         created = KeyResponse.model_validate(key)
@@ -74,7 +74,7 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     @views.delete("/api/keys/<prefix>")
     @json_view(errors=(404,))
     def revoke_key(prefix: str) -> KeyResponse:
-        """End an API key, everywhere within five seconds."""
+        """Revoke an API key, in every gateway within five seconds."""
         key = KeyResponse.model_validate(ledger.keys.revoke(prefix))
         log.warning("key revoked", revoked=key.model_dump(), by=current_author())
         return key

@@ -1,4 +1,4 @@
-"""What there is: models and versions in the store, and their state in the model server."""
+"""Models and versions in the store, and their state in the model server."""
 
 from datetime import datetime
 
@@ -19,11 +19,11 @@ from modelyard.services.gateway.serving.predictor import Predictor
 UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
 NOT_LOADED = "not loaded"
-"""State of a version that the model server has never heard of; the others are TensorFlow Serving's."""
+"""State of a version that the model server does not know; the others are TensorFlow Serving's."""
 
 
 class Metric(Body):
-    """The number that the gate judged by, on the test split."""
+    """The gate's metric on the test split."""
 
     name: str
     value: float
@@ -100,7 +100,7 @@ class ModelRecord(Body):
 
 
 def routes(store: Store, predictor: Predictor) -> Blueprint:
-    """``/api/models``, which knows where versions came from."""
+    """The views of ``/api/models``."""
     views = Blueprint("models", __name__)
 
     @views.get("/api/models")
@@ -108,8 +108,8 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
     def list_models() -> Models:
         """Models by their stable version."""
         principal = current_principal()
-        known = principal.catalog(read_catalog(store.root))
-        visible = [model for model in store.models() if principal.sees(model) and store.versions(model)]
+        known = principal.filter_catalog(read_catalog(store.root))
+        visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
@@ -123,7 +123,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         states = find_states(predictor, model, versions)
         return ModelRecord(
             name=model,
-            rollout=RolloutState.model_validate(predictor.rollout(model)),
+            rollout=RolloutState.model_validate(predictor.get_rollout(model)),
             versions=[read_version(store, model, number, states[number]) for number in versions],
         )
 
@@ -133,7 +133,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
 def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
-        found = predictor.states(model)
+        found = predictor.get_states(model)
     except ServingFailed:
         return dict.fromkeys(versions, UNKNOWN)
     return {number: found.get(number, NOT_LOADED) for number in versions}
@@ -141,7 +141,7 @@ def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> 
 
 def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | DamagedModel:
     """A model by its stable version, or by its newest one where none is stable."""
-    stable = predictor.rollout(model).stable
+    stable = predictor.get_rollout(model).stable
     try:
         manifest = store.manifest(model, stable or store.versions(model)[-1])
     except CorruptData as error:

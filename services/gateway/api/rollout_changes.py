@@ -1,4 +1,4 @@
-"""Changes of a model's rollout that a person asks for: which version gets which role, once it may answer."""
+"""Applies a person's changes of a rollout: gives and ends roles, after the checks of promotion."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,26 +12,26 @@ from modelyard.models.registry.promotion import NotPromoted, check_force, check_
 from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import give_role
-from modelyard.services.keys import without_secrets
+from modelyard.services.keys import mask_keys
 
 log = structlog.get_logger()
 
 Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
-Reason = Annotated[str, Field(max_length=500), AfterValidator(without_secrets)]
-"""Recorded for good, for whoever reads the history."""
+Reason = Annotated[str, Field(max_length=500), AfterValidator(mask_keys)]
+"""Recorded in the rollout's history for good."""
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 RESERVED_LABELS = ("stable", "canary", "shadow")
-"""They follow from the rollout."""
+"""Labels that follow from the rollout."""
 Role = Callable[..., Rollout]
-"""``(rollout, version, by=, reason=, detail=)`` -> the rollout in which the version has it."""
+"""``(rollout, version, by=, reason=, detail=)`` -> the rollout in which the version has the role."""
 
-NO_REASON = "asked for"
+NO_REASON = "requested"
 LOAD_DEADLINE_S = 30.0
 """How long a client waits for a version to be loaded; the model servers go on."""
 
 
 class RollbackRequest(BaseModel):
-    """Why; the body may be left out."""
+    """The reason of a rollback; the body may be left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class RollbackRequest(BaseModel):
 
 
 class ForcibleRequest(BaseModel):
-    """A change that the gate's verdict may speak against; ``force`` needs a reason."""
+    """A change that the gate may forbid; ``force`` overrules it, and needs a reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,13 +53,13 @@ class ForcibleRequest(BaseModel):
 
 
 class PromotionRequest(ForcibleRequest):
-    """Which version, and why; ``force`` needs a reason, and overrules the gate, never the comparison of answers."""
+    """The version to promote; ``force`` needs a reason, and overrules the gate, never the parity check."""
 
     version: Number
 
 
 class CanaryRequest(BaseModel):
-    """Which version gets which share of the requests that name none."""
+    """The canary's version, and its share of the requests that name none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,68 +84,70 @@ class RolloutRequest(ForcibleRequest):
         return labels
 
 
-def change_roles(store: Store, serving: Sequence[str], model: str, asked: RolloutRequest, by: str) -> None:
-    """One role after the other, those that end first.
+def change_roles(store: Store, serving: Sequence[str], model: str, request: RolloutRequest, by: str) -> None:
+    """Changes roles one after the other, those that end first.
 
     Args:
         serving: addresses of the model servers.
 
     Raises:
         UnknownName: no such version.
-        NotPossible: nothing is stable, there is nothing to end, or the version has that role.
-        NotPromoted: a version may not answer, or did not pass; what was before it still is.
+        InvalidChange: nothing is stable, there is nothing to end, or the version has that role.
+        NotPromoted: a version may not answer, or failed a check; later changes are not made.
     """
-    reason = asked.reason or NO_REASON
-    for end in ended_roles(asked):
+    reason = request.reason or NO_REASON
+    for end in list_ended_roles(request):
         change_rollout(store, model, partial(end, by=by, reason=reason))
-    for version, role in new_roles(asked):
-        assign_role(store, serving, model, version, asked, by, role)
+    for version, role in list_new_roles(request):
+        assign_role(store, serving, model, version, request, by, role)
 
 
-def promote(store: Store, serving: Sequence[str], model: str, asked: PromotionRequest, by: str) -> None:
+def promote(store: Store, serving: Sequence[str], model: str, request: PromotionRequest, by: str) -> None:
     """Makes a version stable, if it is not; raises as ``change_roles``."""
-    if read_rollout(store, model).stable != asked.version:
-        assign_role(store, serving, model, asked.version, asked, by, Rollout.promote)
+    if read_rollout(store, model).stable != request.version:
+        assign_role(store, serving, model, request.version, request, by, Rollout.promote)
 
 
 def assign_role(
-    store: Store, serving: Sequence[str], model: str, version: int, asked: ForcibleRequest, by: str, role: Role
+    store: Store, serving: Sequence[str], model: str, version: int, request: ForcibleRequest, by: str, role: Role
 ) -> None:
     """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
     manifest, now = store.manifest(model, version), read_rollout(store, model)
     role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
-    objection = check_promotion(manifest, store.manifest(model, now.stable) if now.stable else None, force=asked.force)
-    why = f"{asked.reason} (forced: {objection})" if objection else asked.reason
+    objection = check_promotion(
+        manifest, store.manifest(model, now.stable) if now.stable else None, force=request.force
+    )
+    why = f"{request.reason} (forced: {objection})" if objection else request.reason
 
     def edit(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
         return role(now, version, by=by, reason=reason, detail=detail)
 
     done = give_role(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
     if not done.promoted:
-        raise NotPromoted(f"version {version} was not let in: {done.reason}")
+        raise NotPromoted(f"version {version} was not promoted: {done.reason}")
     log.warning("rollout changed", model=model, version=version, by=by, forced=bool(objection))
 
 
-def ended_roles(asked: RolloutRequest) -> Iterator[Callable[..., Rollout]]:
-    """Edits that take roles away; each takes by whom and why."""
-    if "canary" in asked.model_fields_set and asked.canary is None:
+def list_ended_roles(request: RolloutRequest) -> Iterator[Callable[..., Rollout]]:
+    """Edits that end roles; each takes ``by`` and ``reason``."""
+    if "canary" in request.model_fields_set and request.canary is None:
         yield Rollout.end_canary
-    if "shadow" in asked.model_fields_set and asked.shadow is None:
+    if "shadow" in request.model_fields_set and request.shadow is None:
         yield Rollout.end_shadow
-    for label, version in asked.labels.items():
+    for label, version in request.labels.items():
         if version is None:
             yield lambda now, label=label, **why: now.unlabel(label, **why)
 
 
-def new_roles(asked: RolloutRequest) -> Iterator[tuple[int, Role]]:
-    """Versions, and the role that each is to get."""
+def list_new_roles(request: RolloutRequest) -> Iterator[tuple[int, Role]]:
+    """Versions, and the role that each gets."""
     since = datetime.now(UTC)
-    if asked.canary:
-        canary = Canary(**asked.canary.model_dump(), since=since)
+    if request.canary:
+        canary = Canary(**request.canary.model_dump(), since=since)
         yield canary.version, lambda now, _, **why: now.start_canary(canary, **why)
-    if asked.shadow:
-        shadow = Shadow(version=asked.shadow, since=since)
+    if request.shadow:
+        shadow = Shadow(version=request.shadow, since=since)
         yield shadow.version, lambda now, _, **why: now.start_shadow(shadow, **why)
-    for label, version in asked.labels.items():
+    for label, version in request.labels.items():
         if version is not None:
             yield version, lambda now, number, label=label, **why: now.label(label, number, **why)

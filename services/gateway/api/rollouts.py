@@ -1,6 +1,6 @@
-"""Which version answers, decided by a person: promote one, roll one back, read who decided what.
+"""Rollouts over HTTP: promote, roll back, change roles, read the history and decision records.
 
-These write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work when those do not.
+The views write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work without those.
 """
 
 from datetime import datetime
@@ -37,19 +37,19 @@ log = structlog.get_logger()
 
 
 class RolloutHistory(RolloutState):
-    """Who decided what, the newest change first."""
+    """A rollout and its history, the newest change first."""
 
     history: list[Change]
 
 
 class ObservedRollout(RolloutHistory):
-    """And what was counted of a canary and a shadow; null where there is neither, or the ledger is away."""
+    """A rollout, and the counts of its canary and shadow; null without either, or while the ledger is away."""
 
     observed: dict[str, Any] | None
 
 
 class DecisionRecord(Body):
-    """Where a version came from, how it was judged, and every decision about it."""
+    """A version's origin, its metrics and verdict, and every decision about it."""
 
     model: str
     version: int
@@ -74,40 +74,40 @@ class DecisionRecord(Body):
 
 
 def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint:
-    """The views under ``/api/models`` that say, and change, which version answers."""
+    """The views under ``/api/models`` that read and change rollouts."""
     views = Blueprint("rollouts", __name__)
 
     @views.get("/api/models/<model>/rollout")
     @json_view(errors=(404,))
     def get_rollout(model: str) -> ObservedRollout:
-        """Which version answers, and who decided what."""
+        """Read a rollout and its history."""
         store.require_versions(model)
         now = rollout.read_rollout(store, model)
-        return ObservedRollout(**vars(rollout_history(now)), observed=observed_counts(ledger, model, now))
+        return ObservedRollout(**vars(build_rollout_history(now)), observed=read_observations(ledger, model, now))
 
     @views.get("/api/models/<model>/versions/<version:version>")
     @json_view(errors=(404,))
     def get_version(model: str, version: int) -> DecisionRecord:
         """A version's decision record."""
-        return decision_record(store, model, version)
+        return build_decision_record(store, model, version)
 
     @views.post("/api/models/<model:model>:rollback")
     @json_view(empty_body=b"{}", errors=(404, 409))
     def roll_back(model: str, body: RollbackRequest) -> RolloutHistory:
-        """Let the version before answer again, at once."""
+        """Make the previous stable version stable again, at once."""
         store.require_versions(model)
         by, reason = current_author(), body.reason or NO_REASON
         changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
-        return rollout_history(changed)
+        return build_rollout_history(changed)
 
     @views.post("/api/models/<model:model>:promote")
     @json_view(errors=(404, 409))
     def promote(model: str, body: PromotionRequest) -> RolloutHistory:
-        """Let a version answer, once every model server gives the answers that it gave in training."""
+        """Make a version stable, once every model server gives its golden answers."""
         store.require_versions(model)
         rollout_changes.promote(store, settings.serving, model, body, current_author())
-        return rollout_history(rollout.read_rollout(store, model))
+        return build_rollout_history(rollout.read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
     @json_view(errors=(404, 409))
@@ -115,28 +115,28 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Give versions roles, or end them: a canary's share, a shadow, labels."""
         store.require_versions(model)
         rollout_changes.change_roles(store, settings.serving, model, body, current_author())
-        return rollout_history(rollout.read_rollout(store, model))
+        return build_rollout_history(rollout.read_rollout(store, model))
 
     return views
 
 
-def observed_counts(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:
-    """What all gateways counted of the model's canary and shadow, and the evidence; None if nobody can say."""
+def read_observations(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:
+    """Counts of the model's canary and shadow over all gateways, and the evidence; None without the ledger."""
     try:
         found: dict[str, Any] = {}
         if rollout.canary:
-            sums = ledger.observations.sums(model, rollout.canary.since)
-            _, state = ledger.observations.verdict(model, rollout.canary.since)
+            sums = ledger.observations.sum_counts(model, rollout.canary.since)
+            _, state = ledger.observations.read_analysis(model, rollout.canary.since)
             found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("statistics")}
         if rollout.shadow:
-            found |= {"shadow": ledger.observations.sums(model, rollout.shadow.since).get("shadow", {})}
+            found |= {"shadow": ledger.observations.sum_counts(model, rollout.shadow.since).get("shadow", {})}
     except StorageFailed:
         return None
     return found or None
 
 
-def decision_record(store: Store, model: str, version: int) -> DecisionRecord:
-    """Also of a version that was removed."""
+def build_decision_record(store: Store, model: str, version: int) -> DecisionRecord:
+    """The decision record of a version, also of a deleted one."""
     manifest, now = read_record(store, model, version), rollout.read_rollout(store, model)
     known = {name: getattr(manifest, name) for name in DecisionRecord.model_fields.keys() & Manifest.model_fields}
     changes = rollout.read_history(store, model)
@@ -150,7 +150,7 @@ def decision_record(store: Store, model: str, version: int) -> DecisionRecord:
     )
 
 
-def rollout_history(now: Rollout) -> RolloutHistory:
+def build_rollout_history(now: Rollout) -> RolloutHistory:
     """The newest change first."""
     state = RolloutState.model_validate(now)
     return RolloutHistory(**vars(state), history=list(reversed(now.history)))

@@ -1,4 +1,4 @@
-"""Searches over HTTP: ask for one, list them, read one, end one. The scheduler takes their steps."""
+"""Searches over HTTP: submit, list, read, cancel. The scheduler takes their steps."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ from modelyard.services.gateway.auth.principal import current_author, current_ow
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Job, Ledger, TooLate
-from modelyard.services.searches import Plan, SearchRequest, plan, value_of
+from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
 
 if TYPE_CHECKING:
     from modelyard.services.ledger.searches import Search
@@ -35,7 +35,7 @@ class TrialResponse(Body):
 
 
 class RungResponse(Body):
-    """How many trials train for how long, and how those do that have begun."""
+    """Number and length of a rung's trainings, and the results of those that have begun."""
 
     trials: int
     epochs: int
@@ -44,13 +44,13 @@ class RungResponse(Body):
 
 
 class BestTrial(TrialResponse):
-    """The one that is left."""
+    """The last trial, and its recipe values."""
 
     values: dict[str, Any]
 
 
 class SearchResponse(Body):
-    """A search, and how it goes."""
+    """A search and its state."""
 
     id: str
     model: str
@@ -86,51 +86,51 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
         errors=(404, 422),
     )
     def submit_search(body: SearchRequest) -> SearchResponse:
-        """Ask for a search over the ranges that a model declares."""
+        """Submit a search over the ranges that a model declares."""
         return search_response(accept_search(store, ledger, body), ledger)
 
     @views.get("/api/searches")
     @json_view()
     def list_searches() -> SearchList:
         """Searches, the newest first."""
-        found = ledger.searches.find(limit=MAX_SEARCHES, models=current_principal().scope)
+        found = ledger.searches.find(limit=MAX_SEARCHES, models=current_principal().visible_models)
         return SearchList(searches=[search_response(search, ledger) for search in found])
 
     @views.get("/api/searches/<search_id>")
     @json_view(errors=(404,))
     def get_search(search_id: str) -> SearchResponse:
-        """A search, its rungs and what each trial reached."""
-        return search_response(ledger.searches.get(search_id, current_principal().scope), ledger)
+        """A search, its rungs and the results of trials."""
+        return search_response(ledger.searches.get(search_id, current_principal().visible_models), ledger)
 
     @views.post("/api/searches/<search_id>:cancel")
     @json_view(errors=(404,))
     def end_search(search_id: str) -> SearchResponse:
-        """End a search with all its jobs."""
+        """Cancel a search and all its jobs."""
         return search_response(cancel_search(ledger, search_id, current_author()), ledger)
 
     return views
 
 
 def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search":
-    """Accepts a search of this request, once for each idempotency key; raises what is wrong with it."""
-    from modelyard.services.jobs import announced  # loads Celery
+    """Accepts a request for a search, once for each idempotency key; raises its errors."""
+    from modelyard.services.jobs import require_catalog  # loads Celery
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
-    known = announced(principal.catalog(read_catalog(store.root)))
-    planned = plan(body, known.find(body.model))
-    number = choose_id(principal.own(key))
+    known = require_catalog(principal.filter_catalog(read_catalog(store.root)))
+    planned = make_plan(body, known.find(body.model))
+    number = choose_id(principal.scope_key(key))
     return ledger.searches.add(number, body.model, current_author(), planned.model_dump(mode="json"))
 
 
 def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
-    """Ends a search that runs, with all its jobs; one that has ended stays as it is.
+    """Cancels a running search and all its jobs; one that has ended stays as it is.
 
     Raises:
-        UnknownName: there is none that the principal may end.
+        UnknownName: there is none that the principal may cancel.
     """
     from modelyard.services.ledger.searches import CANCELLED
 
-    scope, owner = current_principal().scope, current_owner()
+    scope, owner = current_principal().visible_models, current_owner()
     while not (search := ledger.searches.get(search_id, scope, owner)).finished_at:
         ledger.searches.end(search, CANCELLED, f"cancelled by {by}")
     for job in find_jobs(ledger, search_id) if search.state == CANCELLED else ():
@@ -144,13 +144,13 @@ def find_jobs(ledger: Ledger, search_id: str) -> tuple[Job, ...]:
 
 
 def choose_id(key: str | None) -> str:
-    """The same for the same key, so that a request that comes again is the same search."""
+    """A search's id, the same for the same key, so that a repeated request is the same search."""
     number = hashlib.sha256(key.encode()).hexdigest()[:16] if key is not None else secrets.token_hex(8)
     return f"search-{number}"
 
 
 def search_response(search: "Search", ledger: Ledger) -> SearchResponse:
-    """A search with its rungs, and what each trial reached so far."""
+    """A search with its rungs, and the results of trials so far."""
     plan, jobs = Plan.model_validate(search.plan), {job.id: job for job in find_jobs(ledger, search.id)}
     begun = [[trial_response(plan, each.trial, jobs[each.job]) for each in rung] for rung in search.rungs]
     begun += [[] for _ in plan.rungs[len(begun) :]]
@@ -174,5 +174,5 @@ def search_response(search: "Search", ledger: Ledger) -> SearchResponse:
 
 def trial_response(plan: Plan, trial: int, job: Job) -> TrialResponse:
     return TrialResponse(
-        trial=trial, job=job.id, state=job.state, value=value_of(plan, job.result), version=job.result.get("version")
+        trial=trial, job=job.id, state=job.state, value=read_metric(plan, job.result), version=job.result.get("version")
     )

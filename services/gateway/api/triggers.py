@@ -1,4 +1,4 @@
-"""``/api/models/NAME/triggers`` and ``/drift``: what starts jobs by itself, and one of its reasons."""
+"""``/api/models/NAME/triggers`` and ``/drift``: conditions that start jobs, and the drift that one of them reads."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ class TriggerRequest(Trigger):
 
 
 class TriggerResponse(TriggerRequest):
-    """A trigger as it was asked for, and when it last started which job."""
+    """A trigger as it was set, and the job that it started last."""
 
     model: str
     name: str
@@ -45,7 +45,7 @@ class ShiftResponse(Body):
 
 
 class DriftResponse(Body):
-    """How far what the stable version is asked, and answers, has moved from what it was measured on."""
+    """Drift of the stable version's inputs and outputs from those of its evaluation."""
 
     model: str
     version: int | None
@@ -61,28 +61,28 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @views.get("/api/models/<model>/triggers")
     @json_view(exclude_unset=True, errors=(404,))
     def list_triggers(model: str) -> TriggerList:
-        """What starts jobs of a model by itself."""
+        """List a model's triggers."""
         return trigger_list(ledger, model)
 
     @views.get("/api/models/<model>/drift")
     @json_view(errors=(404,))
     def get_drift(model: str) -> DriftResponse:
-        """How far inputs and answers have moved from training's."""
-        for drift in ledger.observations.drift(model):
+        """Read the drift of a model's inputs and outputs."""
+        for drift in ledger.observations.list_drift(model):
             return DriftResponse.model_validate(drift)
         return DriftResponse(model=model, version=None, answers=0, shifts={}, at=None)
 
     @views.put("/api/models/<model>/triggers/<label:name>")
     @json_view(exclude_unset=True, errors=(404,))
     def put_trigger(model: str, name: str, body: TriggerRequest) -> TriggerResponse:
-        """Have jobs started by a schedule, by feedback, or when quality falls."""
+        """Set a trigger: a schedule, enough feedback, drift, or quality below a floor."""
         check_job(store, model, body)
         return trigger_response(ledger.triggers.put(model, name, body.model_dump(exclude_defaults=True)))
 
     @views.delete("/api/models/<model>/triggers/<label:name>")
     @json_view(exclude_unset=True, errors=(404,))
     def remove_trigger(model: str, name: str) -> TriggerList:
-        """Have them started no more."""
+        """Remove a trigger."""
         ledger.triggers.remove(model, name)
         return trigger_list(ledger, model)
 
@@ -90,19 +90,21 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
 
 def check_job(store: Store, model: str, trigger: Trigger) -> None:
-    """Raises what is wrong with a trigger's job; or that no trainer has announced what can be trained."""
-    from modelyard.services.jobs import announced  # loads Celery
+    """Checks a trigger's job against the catalog; raises its errors, or ``NoTrainer``."""
+    from modelyard.services.jobs import require_catalog  # loads Celery
 
-    known = announced(current_principal().catalog(read_catalog(store.root)))
+    known = require_catalog(current_principal().filter_catalog(read_catalog(store.root)))
     known.find(model).check_recipe(trigger.job.recipe, trigger.job.overrides)
 
 
 def trigger_list(ledger: Ledger, model: str) -> TriggerList:
-    return TriggerList.model_construct(triggers=[trigger_response(trigger) for trigger in ledger.triggers.all(model)])
+    return TriggerList.model_construct(
+        triggers=[trigger_response(trigger) for trigger in ledger.triggers.list_triggers(model)]
+    )
 
 
 def trigger_response(trigger: "StoredTrigger") -> TriggerResponse:
-    """What was asked for is not checked once more: another release may have accepted what this one does not."""
+    """The response of a trigger, not validated: another release may have accepted other values."""
     return TriggerResponse.model_construct(
         **trigger.body,
         model=trigger.model,

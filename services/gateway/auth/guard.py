@@ -18,11 +18,11 @@ from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
 from modelyard.services.gateway.auth.permissions import (
-    CHANGES,
+    ALL_MODELS_ONLY,
+    AUDITED,
     DOCUMENTS,
     PROBES,
     VIEWS,
-    WHOLE,
     Permission,
 )
 from modelyard.services.gateway.auth.principal import NOBODY, Principal, current_principal
@@ -40,24 +40,24 @@ READING = frozenset({"GET", "HEAD"})
 
 
 class Unauthenticated(ModelyardError):
-    """No key, or none that is good: always in the same words."""
+    """No valid key; the text never says why."""
 
     status = 401
 
 
 class Forbidden(ModelyardError):
-    """The key is good for other things; names the roles that it would take."""
+    """The key's role lacks the permission; the text names the roles that have it."""
 
     status = 403
 
 
 class Guard:
-    """One for the RSGI app and for Flask."""
+    """Authenticates requests for the RSGI app, and for Flask's views."""
 
     def __init__(self, key_cache: KeyCache, metrics: Metrics, *, public_docs: bool = False) -> None:
         self.key_cache = key_cache
         self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
-        """Those that need no key."""
+        """Endpoints that need no key."""
         self._open_paths = re.compile("(?!)")
         """Their paths; none before there is an application."""
         self._metrics = metrics
@@ -65,14 +65,14 @@ class Guard:
         metrics.keys_age.set_function(lambda: self.key_cache.age_s)
 
     def authenticate(self, method: str, path: str, authorization: Sequence[str], address: str) -> Principal:
-        """The principal. Where no key is needed, a key that comes is checked all the same.
+        """The principal of a request. A key is checked even where none is needed.
 
         Args:
             authorization: the request's ``Authorization`` headers.
 
         Raises:
-            Unauthenticated: no good key.
-            KeysNotRead: nobody can say yet.
+            Unauthenticated: no valid key.
+            KeysNotRead: the keys have not been read yet.
         """
         if not authorization and (method == PREFLIGHT or self._open_paths.fullmatch(path)):
             return NOBODY
@@ -83,8 +83,8 @@ class Guard:
             raise Unauthenticated("expected a valid API key: Authorization: Bearer KEY") from None
 
     def guard(self, app: Flask) -> None:
-        """Puts itself before every view of an application, and before what is no view."""
-        self._open_paths = paths_of(app.url_map, self._open_views)
+        """Authenticates every request of an application, and authorises its views."""
+        self._open_paths = build_path_pattern(app.url_map, self._open_views)
 
         @app.before_request
         def authenticate() -> None:
@@ -118,7 +118,7 @@ def read_key(authorization: Sequence[str]) -> str:
     return found[1]
 
 
-def paths_of(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
+def build_path_pattern(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
     """All paths of some views, with and without a slash at their end; of those with a variable part, what follows."""
     open_rules = [rule for rule in rules.iter_rules() if rule.endpoint in endpoints]
     heads = {(rule.rule.partition("<")[0].rstrip("/"), "/.*" if rule.arguments else "/?") for rule in open_rules}
@@ -126,7 +126,7 @@ def paths_of(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
 
 
 def guard_view(view: Callable[..., Any], needed: Permission) -> Callable[..., Any]:
-    """The view, for those who may; it also stands before the view when another one calls it."""
+    """Wraps a view with authorisation, also where another view calls it."""
 
     @functools.wraps(view)
     def guard(**named: Any) -> Any:
@@ -147,23 +147,23 @@ def authorise(principal: Principal, needed: Permission, model: str | None, versi
     if not principal.may(needed):
         roles = " or ".join(permissions.roles_with(needed))
         raise Forbidden(f"expected a key of role {roles}, which may {needed}; received one of role {principal.role}")
-    if principal.models and needed in WHOLE:
+    if principal.models and needed in ALL_MODELS_ONLY:
         raise Forbidden(f"expected a key for all models, which may {needed}; received one for some of them")
-    if model is not None and not principal.sees(model):
+    if model is not None and not principal.can_see(model):
         raise not_found(model, version)
 
 
 def not_found(model: str, version: Any) -> ModelyardError:
-    """Worded as a view words it for a model that does not exist."""
+    """The error of a view for a model that does not exist, with the same text."""
     if request_ctx.request.path.startswith("/api/"):
         return UnknownName(f"model {model[:64]!r} has no version yet")
     return ServableNotFound(not_found_text(model, version))
 
 
 def log_audit(response: Response) -> Response:
-    """One line for each change, and for each that was not allowed: who, what, and how it ended."""
+    """Logs one line for each change, permitted or not: principal, action and status."""
     request, principal = request_ctx.request, current_principal()
-    changing = VIEWS.get(request.endpoint or "") in CHANGES and request.method not in READING
+    changing = VIEWS.get(request.endpoint or "") in AUDITED and request.method not in READING
     if principal.name and (changing or response.status_code == Forbidden.status):
         action = {"action": request.endpoint, "about": request.view_args, "status": response.status_code}
         log.warning("audit", key=principal.name, prefix=principal.prefix, role=principal.role, **action)

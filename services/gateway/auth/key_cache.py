@@ -1,4 +1,4 @@
-"""All API keys as the ledger had them a moment ago. It authenticates predictions, also while the ledger is away.
+"""A cache of all API keys, renewed every two seconds: it authenticates also while the ledger is away.
 
 A revoked key is refused as soon as the next poll of the ledger ends: within five seconds, as long as it answers.
 """
@@ -15,7 +15,7 @@ import structlog
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.services.gateway.auth.permissions import ROLES
 from modelyard.services.gateway.auth.principal import Principal
-from modelyard.services.keys import FORM, Key, digest
+from modelyard.services.keys import KEY_PATTERN, Key, hash_key
 from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
@@ -25,32 +25,32 @@ POLL_INTERVAL_S = 2.0
 MAX_WAIT_S = 5.0
 """How long a start waits for a ledger that does not answer."""
 MAX_ENDED_S = 30 * 24 * 3600.0
-"""How long it is known of a key that it has ended; then it is as good as never made."""
+"""How long expired and revoked keys are cached; afterwards they are unknown."""
 NO_DIGEST = "0" * 64
 
 
 class KeysNotRead(ModelyardError):
-    """The ledger could not be asked for the keys yet, so nobody can be authenticated."""
+    """The keys could not be read from the ledger yet, so no request can be authenticated."""
 
     status = 503
 
 
 class InvalidKey(Exception):
-    """Not a key that opens anything; says why to us, never to the client."""
+    """No valid key; the text is for the log, never for the client."""
 
 
 @dataclass(frozen=True)
 class CachedKey:
-    """One key, ready to be compared with."""
+    """One key, by its hash."""
 
     digest: str
     principal: Principal
     revoked: bool
     ends_at: float
-    """On this process's monotonic clock: nobody has to set the time right."""
+    """On this process's monotonic clock, which does not depend on the wall clock."""
 
-    def find_fault(self) -> str | None:
-        """Why it opens nothing."""
+    def find_refusal(self) -> str | None:
+        """Why the key is refused: revoked or expired; None if it is valid."""
         if self.revoked:
             return "revoked"
         return "expired" if time.monotonic() >= self.ends_at else None
@@ -69,17 +69,17 @@ class KeyCache:
         self._thread: threading.Thread | None = None
 
     @property
-    def unread(self) -> bool:
-        """Whether the ledger has not been asked successfully yet."""
+    def is_unread(self) -> bool:
+        """Whether the keys have not been read yet."""
         return self._keys is None
 
     @property
     def age_s(self) -> float:
-        """Since the ledger was last asked successfully."""
+        """Seconds since the keys were last read."""
         return time.monotonic() - self._read_at
 
     def start(self) -> None:
-        """Begins to poll, and returns after the first time, or when that takes long; once more does nothing."""
+        """Starts to poll; returns after the first poll, or after ``MAX_WAIT_S``. Idempotent."""
         if self._thread is not None:
             return
         with self._lock:
@@ -89,22 +89,22 @@ class KeyCache:
         self._polled.wait(MAX_WAIT_S)
 
     def find_principal(self, key: str) -> Principal:
-        """Whose key this is. Takes microseconds, and as long for a wrong key as for the right one.
+        """The principal of a key. Takes microseconds, and as long for a wrong key as for the right one.
 
         Raises:
             InvalidKey: malformed, unknown, wrong, revoked, or expired.
-            KeysNotRead: nobody can say yet.
+            KeysNotRead: the keys have not been read yet.
         """
-        formed = FORM.fullmatch(key)
+        formed = KEY_PATTERN.fullmatch(key)
         if formed is None:
             raise InvalidKey("malformed")
         if self._keys is None:
             raise KeysNotRead("API keys cannot be checked yet; try again later")
         held = self._keys.get(formed[1])
-        right = hmac.compare_digest(held.digest if held else NO_DIGEST, digest(key, self._secret))
+        right = hmac.compare_digest(held.digest if held else NO_DIGEST, hash_key(key, self._secret))
         if held is None:
             raise InvalidKey("unknown")
-        if fault := held.find_fault() if right else "wrong":
+        if fault := held.find_refusal() if right else "wrong":
             raise InvalidKey(fault)
         return held.principal
 
@@ -121,7 +121,7 @@ class KeyCache:
 
     def _poll(self) -> None:
         try:
-            keys = self._ledger.keys.all(ended_within_s=MAX_ENDED_S)
+            keys = self._ledger.keys.list_keys(ended_within_s=MAX_ENDED_S)
         except StorageFailed as error:
             self._log_failure(str(error))
         except Exception as error:  # noqa: BLE001  # the outermost boundary of this thread, which has to go on
@@ -133,9 +133,9 @@ class KeyCache:
             self._read_at, self._away = time.monotonic(), False
 
     def _log_failure(self, cause: str) -> None:
-        """Says so once; the keys of before go on."""
+        """Logs a failure once; the keys read before stay valid."""
         if not self._away:
-            log.warning("API keys not read; those of before go on", cause=cause)
+            log.warning("API keys not read; cached ones are used", cause=cause)
         self._away = True
 
     def _cached_key(self, key: Key) -> CachedKey:
@@ -152,4 +152,4 @@ class KeyCache:
 
     def _is_good(self, prefix: str) -> bool:
         held = (self._keys or {}).get(prefix)
-        return held is not None and held.find_fault() is None
+        return held is not None and held.find_refusal() is None

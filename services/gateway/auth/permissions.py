@@ -1,4 +1,4 @@
-"""Who may do what: every view's permission, and every role's. What is not in here cannot be used."""
+"""Permissions of every view and every role. A view that is not in here cannot be used."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,30 +9,30 @@ from modelyard.services.keys import Role
 
 
 class Permission(StrEnum):
-    """What a view lets somebody do, in words that fit after *may*."""
+    """What a view allows, in words that fit after *may*."""
 
-    READ_ABOUT = "read what the gateway is and can"
-    DESCRIBE = "see what models take, and their state"
-    PREDICT = "ask models"
-    TELL = "look up answers, and say what is true of them"
-    LOOK = "look at versions, rollouts, jobs, searches and triggers"
-    MEASURE = "read metrics"
-    TRAIN = "ask for jobs and searches, and end or retry their own"
-    OVERRULE = "end or retry those of others"
-    ROLL_OUT = "decide which version answers, and what starts jobs by itself"
-    GIVE_KEYS = "list, create and revoke keys"
+    READ_SERVICE = "read the gateway's version, routes and API documents"
+    READ_MODELS = "read models' inputs and their state"
+    PREDICT = "request predictions"
+    GIVE_FEEDBACK = "read captured predictions, and send feedback on them"
+    READ = "read versions, rollouts, jobs, searches and triggers"
+    READ_METRICS = "read metrics"
+    TRAIN = "submit jobs and searches, and cancel or retry their own"
+    MANAGE_ALL_JOBS = "cancel or retry those of others"
+    ROLL_OUT = "change rollouts and triggers"
+    MANAGE_KEYS = "list, create and revoke keys"
 
 
-CHANGES = frozenset({Permission.TRAIN, Permission.ROLL_OUT, Permission.GIVE_KEYS})
-"""Those whose use is written down."""
-WHOLE = frozenset({Permission.MEASURE, Permission.GIVE_KEYS})
-"""Those that concern all models at once: not for keys of some models."""
+AUDITED = frozenset({Permission.TRAIN, Permission.ROLL_OUT, Permission.MANAGE_KEYS})
+"""Permissions whose use is recorded in the audit log."""
+ALL_MODELS_ONLY = frozenset({Permission.READ_METRICS, Permission.MANAGE_KEYS})
+"""Permissions that concern all models at once: not for keys of some models."""
 
-_ANYBODY = {Permission.READ_ABOUT, Permission.DESCRIBE}
-_VIEWER = _ANYBODY | {Permission.LOOK, Permission.MEASURE}
-_PREDICTOR = _ANYBODY | {Permission.PREDICT, Permission.TELL}
+_ANYBODY = {Permission.READ_SERVICE, Permission.READ_MODELS}
+_VIEWER = _ANYBODY | {Permission.READ, Permission.READ_METRICS}
+_PREDICTOR = _ANYBODY | {Permission.PREDICT, Permission.GIVE_FEEDBACK}
 _TRAINER = _VIEWER | {Permission.TRAIN}
-_OPERATOR = _TRAINER | _PREDICTOR | {Permission.OVERRULE, Permission.ROLL_OUT}
+_OPERATOR = _TRAINER | _PREDICTOR | {Permission.MANAGE_ALL_JOBS, Permission.ROLL_OUT}
 ROLES: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset(_VIEWER),
     Role.PREDICTOR: frozenset(_PREDICTOR),
@@ -40,43 +40,43 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(_OPERATOR),
     Role.ADMIN: frozenset(Permission),
 }
-"""From the least to the most; a predictor and a viewer, or a trainer, see different things."""
+"""In ascending order, but predictor and viewer, or trainer, have different permissions."""
 
 PROBES = frozenset({"health.live", "health.ready", "v2.live", "v2.ready"})
-"""Views that need no key: whoever restarts or routes around a process has none."""
+"""Views that need no key: supervisors and load balancers have none."""
 DOCUMENTS = frozenset({"openapi.get_document", "docs.show"})
-"""Views that need none where the settings say so."""
+"""Views that need no key with ``MODELYARD_PUBLIC_DOCS``."""
 VIEWS: Mapping[str, Permission] = {
-    "health.list_routes": Permission.READ_ABOUT,
-    "health.get_version": Permission.READ_ABOUT,
-    "v2.server": Permission.READ_ABOUT,
-    "openapi.get_document": Permission.READ_ABOUT,
-    "docs.show": Permission.READ_ABOUT,
-    "tfs.other": Permission.READ_ABOUT,  # refuses, or calls the view that is meant
-    "tfs.status": Permission.DESCRIBE,
-    "tfs.metadata": Permission.DESCRIBE,
-    "v2.metadata": Permission.DESCRIBE,
-    "v2.model_ready": Permission.DESCRIBE,
-    "v2.index": Permission.DESCRIBE,
-    "models.list_models": Permission.DESCRIBE,
-    "models.get_model": Permission.DESCRIBE,
+    "health.list_routes": Permission.READ_SERVICE,
+    "health.get_version": Permission.READ_SERVICE,
+    "v2.server": Permission.READ_SERVICE,
+    "openapi.get_document": Permission.READ_SERVICE,
+    "docs.show": Permission.READ_SERVICE,
+    "tfs.other": Permission.READ_SERVICE,  # refuses, or calls the view that is meant
+    "tfs.status": Permission.READ_MODELS,
+    "tfs.metadata": Permission.READ_MODELS,
+    "v2.metadata": Permission.READ_MODELS,
+    "v2.model_ready": Permission.READ_MODELS,
+    "v2.index": Permission.READ_MODELS,
+    "models.list_models": Permission.READ_MODELS,
+    "models.get_model": Permission.READ_MODELS,
     "predict.predict": Permission.PREDICT,
     "examples.classify": Permission.PREDICT,
     "examples.regress": Permission.PREDICT,
     "v2.infer": Permission.PREDICT,
-    "feedback.record_feedback": Permission.TELL,
-    "feedback.get_origin": Permission.TELL,
-    "rollouts.get_rollout": Permission.LOOK,
-    "rollouts.get_version": Permission.LOOK,
-    "triggers.list_triggers": Permission.LOOK,
-    "triggers.get_drift": Permission.LOOK,
-    "jobs.list_jobs": Permission.LOOK,
-    "jobs.get_job": Permission.LOOK,
-    "jobs.stream_events": Permission.LOOK,
-    "jobs.read_log": Permission.LOOK,
-    "searches.list_searches": Permission.LOOK,
-    "searches.get_search": Permission.LOOK,
-    "health.read_metrics": Permission.MEASURE,
+    "feedback.record_feedback": Permission.GIVE_FEEDBACK,
+    "feedback.get_origin": Permission.GIVE_FEEDBACK,
+    "rollouts.get_rollout": Permission.READ,
+    "rollouts.get_version": Permission.READ,
+    "triggers.list_triggers": Permission.READ,
+    "triggers.get_drift": Permission.READ,
+    "jobs.list_jobs": Permission.READ,
+    "jobs.get_job": Permission.READ,
+    "jobs.stream_events": Permission.READ,
+    "jobs.read_log": Permission.READ,
+    "searches.list_searches": Permission.READ,
+    "searches.get_search": Permission.READ,
+    "health.read_metrics": Permission.READ_METRICS,
     "jobs.submit_job": Permission.TRAIN,
     "jobs.retry_job": Permission.TRAIN,
     "jobs.cancel_job": Permission.TRAIN,
@@ -88,9 +88,9 @@ VIEWS: Mapping[str, Permission] = {
     "triggers.put_trigger": Permission.ROLL_OUT,
     "triggers.remove_trigger": Permission.ROLL_OUT,
     "v2.change": Permission.ROLL_OUT,
-    "keys.list_keys": Permission.GIVE_KEYS,
-    "keys.create_key": Permission.GIVE_KEYS,
-    "keys.revoke_key": Permission.GIVE_KEYS,
+    "keys.list_keys": Permission.MANAGE_KEYS,
+    "keys.create_key": Permission.MANAGE_KEYS,
+    "keys.revoke_key": Permission.MANAGE_KEYS,
 }
 
 
@@ -99,10 +99,10 @@ def roles_with(permission: Permission) -> tuple[Role, ...]:
 
 
 def check(rules: Map) -> None:
-    """Every view has a permission or is a probe, and every permission a view.
+    """Checks that every view has a permission or is a probe, and every permission a view.
 
     Raises:
-        RuntimeError: somebody added a view and did not say who may use it; or the other way round.
+        RuntimeError: a view has no permission, or a permission no view.
     """
     views = {rule.endpoint for rule in rules.iter_rules()}
     if differing := views ^ {*VIEWS, *PROBES}:

@@ -13,7 +13,7 @@ from modelyard.services.gateway.codecs.tensors import (
     INTEGERS,
     check_shape,
     describe,
-    dtype_text,
+    tensorflow_dtype,
     to_numbers,
 )
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
@@ -77,7 +77,7 @@ def parse_values(rows: Iterable[list[str]], spec: TensorSpec) -> Iterable[int | 
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row, 1):
             if not wanted.fullmatch(cell) or len(cell) > 400:  # noqa: PLR2004  # no number needs more
-                expected = f"a {dtype_text(spec.dtype)} number"
+                expected = f"a {tensorflow_dtype(spec.dtype)} number"
                 raise InvalidRequest(f"row {number}, column {column}: expected {expected}, received {describe(cell)}")
             yield convert(cell)
 

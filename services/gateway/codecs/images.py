@@ -1,4 +1,4 @@
-"""Looks at an encoded image without decoding it: format, size and whether its end is there."""
+"""Checks an encoded image without decoding it: format, size and whether it is complete."""
 
 from io import BytesIO
 from typing import Any

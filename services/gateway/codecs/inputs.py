@@ -1,4 +1,4 @@
-"""A decoded request, and the limits of what its inputs hold, whatever form they came in."""
+"""A decoded request, and the checks of its inputs, whatever format they came in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ModelCall:
 def check_inputs(
     inputs: Mapping[str, Array], signature: SignatureSpec, interface: Interface, limits: GatewaySettings
 ) -> None:
-    """Numbers of inputs, and what strings hold; shapes and types have been looked at.
+    """Checks the number of inputs, and what strings hold; shapes and types have been checked before.
 
     Raises:
         InvalidRequest: names the input.
@@ -40,7 +40,7 @@ def check_inputs(
 
 
 def check_contents(name: str, array: Array, interface: Interface, max_batch_pixels: int) -> None:
-    """Strings are of the model's kind of input: texts within its length, or images within its size."""
+    """Checks that strings are of the model's kind of input: texts within its length, or images within its size."""
     pixels = 0
     for index, content in enumerate(array.ravel()):
         if isinstance(interface.input, TextLimits):

@@ -26,7 +26,7 @@ JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlencod
 RAW_TYPES = {"image/png": "image", "image/jpeg": "image", "text/plain": "text"}
 """By content type, the kind of input that it is."""
 
-Form = Literal["row", "column", "labels", "labelled", "csv"]
+ResponseFormat = Literal["row", "column", "labels", "labelled", "csv"]
 """Of the response: TensorFlow Serving's two; a label per row; one label with all scores; lines of numbers or labels."""
 
 
@@ -34,7 +34,7 @@ Form = Literal["row", "column", "labels", "labelled", "csv"]
 class PredictCall(ModelCall):
     """What to run, on what, and the form of the response."""
 
-    form: Form
+    form: ResponseFormat
 
     @property
     def size(self) -> int:
@@ -43,7 +43,7 @@ class PredictCall(ModelCall):
 
 
 def max_body_bytes(headers: Headers, limits: GatewaySettings) -> int:
-    """Largest body of a content type; what the model takes of it is not known yet."""
+    """Largest body of a content type, whatever the model accepts."""
     if RAW_TYPES.get(media_type(headers)) == "image":
         return max(limits.max_image_bytes, limits.max_json_bytes)
     return limits.max_json_bytes
@@ -62,12 +62,12 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
         return decode_json(request, interface, limits)
     if content_type == csv_rows.TYPE and (signature := csv_rows.find_signature(interface)):
         return decode_csv(request, signature, interface, limits)
-    if RAW_TYPES.get(content_type) == input_kind(interface) and (signature := raw_signature(interface)):
+    if RAW_TYPES.get(content_type) == input_kind(interface) and (signature := find_raw_signature(interface)):
         return decode_raw(request, signature, interface, limits)
     check_size(request.body, limits.max_json_bytes)
     if request.body.lstrip()[:1] != b"{":
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {content_type[:80]}")
-    return decode_json(request, interface, limits)  # TensorFlow Serving never looks at the content type
+    return decode_json(request, interface, limits)  # TensorFlow Serving ignores the content type
 
 
 def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall:
@@ -75,14 +75,14 @@ def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySetti
     fast = decode_fast(request.body, interface, limits)
     if fast is not None:
         return PredictCall(
-            signature=DEFAULT_SIGNATURE, inputs=fast, form=choose_row_form(DEFAULT_SIGNATURE, interface, named=named)
+            signature=DEFAULT_SIGNATURE, inputs=fast, form=choose_row_format(DEFAULT_SIGNATURE, interface, named=named)
         )
     parsed = tfs_json.parse(request.body, limits.max_depth)
     signature = tfs_json.find_signature(parsed, interface)
     spec, ours = interface.signatures[signature], interface.input is not None
     form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
     check_inputs(inputs, spec, interface, limits)
-    rows = choose_row_form(signature, interface, named=named) if form == "row" else form
+    rows = choose_row_format(signature, interface, named=named) if form == "row" else form
     return PredictCall(signature=signature, inputs=inputs, form=rows)
 
 
@@ -104,7 +104,7 @@ def decode_csv(request: HttpRequest, signature: str, interface: Interface, limit
     array = csv_rows.decode(request.body, spec, limits.max_instances)
     accepted = parse_accept_header(request.headers.get("accept"), MIMEAccept)
     preferred = accepted.best_match(["application/json", csv_rows.TYPE])
-    rows: Form = "labels" if labels.has_labels(interface, signature) else "row"
+    rows: ResponseFormat = "labels" if labels.has_labels(interface, signature) else "row"
     return PredictCall(
         signature=signature, inputs={spec.name: array}, form="csv" if preferred == csv_rows.TYPE else rows
     )
@@ -128,7 +128,7 @@ def wants_labels(query: Mapping[str, str]) -> bool:
     return wanted == "true"
 
 
-def choose_row_form(signature: str, interface: Interface, *, named: bool) -> Literal["row", "labels"]:
+def choose_row_format(signature: str, interface: Interface, *, named: bool) -> Literal["row", "labels"]:
     if not named:
         return "row"
     labels.require_labels(interface, signature)
@@ -136,11 +136,11 @@ def choose_row_form(signature: str, interface: Interface, *, named: bool) -> Lit
 
 
 def input_kind(interface: Interface) -> str | None:
-    """``image``, ``text`` or ``vector``; None where the manifest does not tell."""
+    """``image``, ``text`` or ``vector``; None without a manifest."""
     return interface.input.kind if interface.input else None
 
 
-def raw_signature(interface: Interface) -> str | None:
+def find_raw_signature(interface: Interface) -> str | None:
     """The signature whose only input is strings; None if there is none, or there are no labels to respond with."""
     for name, signature in interface.signatures.items():
         if interface.labels and [spec.dtype for spec in signature.inputs] == ["string"]:
@@ -150,7 +150,7 @@ def raw_signature(interface: Interface) -> str | None:
 
 def accepted_types(interface: Interface) -> str:
     """Content types that a model takes, as text."""
-    raw = [name for name, kind in RAW_TYPES.items() if kind == input_kind(interface) and raw_signature(interface)]
+    raw = [name for name, kind in RAW_TYPES.items() if kind == input_kind(interface) and find_raw_signature(interface)]
     several = ["multipart/form-data"] if raw else []
     table = [csv_rows.TYPE] if csv_rows.find_signature(interface) else []
     return " or ".join(["application/json", "application/jsonl", *raw, *several, *table])

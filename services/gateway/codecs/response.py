@@ -34,12 +34,12 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     elif call.form == "labels":
         body = {"predictions": labels.label_rows(found, interface)}
     else:
-        body = label_one(found, interface, outputs.version, request_id)
+        body = label_single(found, interface, outputs.version, request_id)
     return JSON_HEADERS, encode_json(body)
 
 
 def select_outputs(outputs: Mapping[str, Array], signature: str, interface: Interface) -> dict[str, Array]:
-    """What the signature returns, checked; of models that are not ours, shapes are theirs to choose."""
+    """The signature's outputs, checked; shapes only of published versions, not of external models."""
     ours = interface.input is not None
     return {spec.name: check_output(spec, outputs, shaped=ours) for spec in interface.signatures[signature].outputs}
 
@@ -51,7 +51,7 @@ def encode_csv(found: Mapping[str, Array], signature: str, interface: Interface)
     return csv_rows.encode(found)
 
 
-def label_one(found: Mapping[str, Array], interface: Interface, version: int, request_id: str) -> dict[str, Any]:
+def label_single(found: Mapping[str, Array], interface: Interface, version: int, request_id: str) -> dict[str, Any]:
     """The response to one raw image or text: the likeliest label and every label's score."""
     label = labels.score_rows(found, interface)[0]
     source = {"data": interface.source, "request_id": request_id}

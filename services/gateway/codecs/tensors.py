@@ -59,7 +59,7 @@ def from_json(spec: TensorSpec, values: Any, *, shaped: bool = True) -> Array:
     check_types(spec, shape, leaves)
     if spec.dtype == "string":
         array = np.empty(len(leaves), dtype=object)
-        array[:] = [string_bytes(leaf, spec.name + index_text(i, shape)) for i, leaf in enumerate(leaves)]
+        array[:] = [string_bytes(leaf, spec.name + format_index(i, shape)) for i, leaf in enumerate(leaves)]
         return array.reshape(shape)
     return to_numbers(spec, shape, leaves)
 
@@ -77,8 +77,8 @@ def flatten(name: str, values: Any) -> tuple[tuple[int, ...], list[Any]]:
         odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
         if odd is not None:
             raise InvalidRequest(
-                f"{name}{index_text(odd, shape)}: expected {size_text(sizes[0])} as in {name}{index_text(0, shape)}, "
-                f"received {size_text(sizes[odd])}"
+                f"{name}{format_index(odd, shape)}: expected {format_size(sizes[0])} as in "
+                f"{name}{format_index(0, shape)}, received {format_size(sizes[odd])}"
             )
         shape = (*shape, len(level[0]))
         level = list(chain.from_iterable(level))
@@ -92,7 +92,7 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
         want in (None, size) for want, size in zip(spec.shape, shape, strict=True)
     )
     if not fits:
-        raise InvalidRequest(f"{spec.name}: expected shape {shape_text(spec.shape)}, received {shape_text(shape)}")
+        raise InvalidRequest(f"{spec.name}: expected shape {format_shape(spec.shape)}, received {format_shape(shape)}")
 
 
 def check_types(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> None:
@@ -101,7 +101,7 @@ def check_types(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> 
         return
     odd = next(i for i, leaf in enumerate(leaves) if type(leaf) not in taken)
     wanted = 'a string or {"b64": "…"}' if spec.dtype == "string" else f"a {spec.dtype} value"
-    raise InvalidRequest(f"{spec.name}{index_text(odd, shape)}: expected {wanted}, received {describe(leaves[odd])}")
+    raise InvalidRequest(f"{spec.name}{format_index(odd, shape)}: expected {wanted}, received {describe(leaves[odd])}")
 
 
 def to_numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> Array:
@@ -114,7 +114,7 @@ def to_numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> A
     if dtype.kind == "f" and not np.isfinite(array).all():
         odd = int(np.flatnonzero(~np.isfinite(array))[0])
         raise InvalidRequest(
-            f"{spec.name}{index_text(odd, shape)}: expected a finite {spec.dtype} value, "
+            f"{spec.name}{format_index(odd, shape)}: expected a finite {spec.dtype} value, "
             f"received {describe(leaves[odd])}"
         )
     return array.reshape(shape)
@@ -173,8 +173,8 @@ def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool
     name = dtype_name(array.dtype)
     if name != spec.dtype or (shaped and spec.shape is not None and len(array.shape) != len(spec.shape)):
         raise InvalidOutput(
-            f"{spec.name}: expected {spec.dtype} {shape_text(spec.shape)} from the model, "
-            f"received {name} {shape_text(array.shape)}"
+            f"{spec.name}: expected {spec.dtype} {format_shape(spec.shape)} from the model, "
+            f"received {name} {format_shape(array.shape)}"
         )
     known_finite = getattr(outputs, "finite", False)
     if array.dtype.kind == "f" and not known_finite and not np.isfinite(array).all():
@@ -184,7 +184,7 @@ def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool
 
 @lru_cache(maxsize=64)
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """A ``TensorSpec``'s name of a type. Kept: numpy composes its own at each call, in 4 us."""
+    """A ``TensorSpec``'s name of a type. Cached: numpy composes its own at each call, in 4 us."""
     return "string" if dtype.kind == "O" else dtype.name
 
 
@@ -196,13 +196,13 @@ def to_json(name: str, array: Array) -> Any:
     if array.dtype != object:
         return array if array.shape else array[()]  # the encoder takes no arrays without a dimension
     binary = name.endswith("_bytes")
-    texts = [{"b64": base64.b64encode(item).decode()} if binary else utf8(name, item) for item in array.ravel()]
+    texts = [{"b64": base64.b64encode(item).decode()} if binary else decode_utf8(name, item) for item in array.ravel()]
     nested = np.empty(len(texts), dtype=object)
     nested[:] = texts
     return nested.reshape(array.shape).tolist()
 
 
-def utf8(name: str, content: bytes) -> str:
+def decode_utf8(name: str, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -212,24 +212,24 @@ def utf8(name: str, content: bytes) -> str:
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def dtype_text(dtype: str) -> str:
+def tensorflow_dtype(dtype: str) -> str:
     """TensorFlow's name of a type: ``float`` for float32, ``bfloat16`` for DT_BFLOAT16."""
     return NAMES.get(dtype, dtype.removeprefix("DT_").lower())
 
 
-def index_text(position: int, shape: tuple[int, ...]) -> str:
+def format_index(position: int, shape: tuple[int, ...]) -> str:
     """``[1][0]``: the place of a flat position in an array of this shape."""
     return "".join(f"[{int(i)}]" for i in np.unravel_index(position, shape)) if shape else ""
 
 
-def shape_text(shape: Iterable[int | None] | None) -> str:
+def format_shape(shape: Iterable[int | None] | None) -> str:
     """``[n,28,28,1]``, with n where any size will do."""
     if shape is None:
         return "of any rank"
     return f"[{','.join('n' if size is None else str(size) for size in shape)}]"
 
 
-def size_text(size: int | None) -> str:
+def format_size(size: int | None) -> str:
     return "a value" if size is None else f"a list of {size}"
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's JSON: row form ``instances`` -> ``predictions``, column form ``inputs`` -> ``outputs``.
+"""TensorFlow Serving's JSON: row format ``instances`` -> ``predictions``, column format ``inputs`` -> ``outputs``.
 
 Format: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``; errors have its texts where it has
 some, with the place added. ``docs/protocols.md`` lists what is different, and why.
@@ -25,7 +25,7 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
-JsonForm = Literal["row", "column"]
+JsonFormat = Literal["row", "column"]
 
 
 # --- from the body ----------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def find_signature(parsed: Mapping[str, Any], interface: Interface) -> str:
 
 def decode_inputs(
     parsed: Mapping[str, Any], signature: SignatureSpec, max_instances: int, *, shaped: bool = True
-) -> tuple[JsonForm, dict[str, Array]]:
+) -> tuple[JsonFormat, dict[str, Array]]:
     """The form of the body, and one array per input.
 
     Args:
@@ -90,7 +90,7 @@ def decode_inputs(
         InvalidRequest: both forms or neither, other names than the signature's, or values that do not fit.
         Unimplemented: the column form of a type that has no JSON form.
     """
-    form = choose_body_form(parsed, max_instances)
+    form = choose_json_format(parsed, max_instances)
     specs = {spec.name: spec for spec in signature.inputs}
     try:
         values = split_rows(parsed["instances"], specs) if form == "row" else split_columns(parsed["inputs"], specs)
@@ -99,7 +99,7 @@ def decode_inputs(
         raise explain_refusal(refused, form, parsed, specs) from None
 
 
-def choose_body_form(parsed: Mapping[str, Any], max_instances: int) -> JsonForm:
+def choose_json_format(parsed: Mapping[str, Any], max_instances: int) -> JsonFormat:
     """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``max_instances`` instances."""
     if "instances" not in parsed:
         if "inputs" not in parsed:
@@ -139,7 +139,7 @@ def split_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any
 
 
 def explain_refusal(
-    refused: InvalidRequest, form: JsonForm, parsed: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+    refused: InvalidRequest, form: JsonFormat, parsed: Mapping[str, Any], specs: Mapping[str, TensorSpec]
 ) -> ModelyardError:
     """TensorFlow Serving's text of an error, then ours, which names the place."""
     try:

@@ -1,6 +1,6 @@
 """What is wrong with the tensors of a body, with TensorFlow Serving's texts, in its order.
 
-Asked only when ``json_form`` has refused a body, and slower: it walks value by value. Finds nothing where only this
+Used only when ``tfs_json`` has refused a body, and slower: it walks value by value. Finds nothing where only this
 gateway is stricter. Source: tensorflow/serving ``util/json_tensor.cc``.
 """
 
@@ -10,15 +10,15 @@ from typing import Any
 import orjson
 
 from modelyard.models.registry.manifest import TensorSpec
-from modelyard.services.gateway.codecs.tensors import FLOATS, INTEGERS, decode_base64, dtype_text
+from modelyard.services.gateway.codecs.tensors import FLOATS, INTEGERS, decode_base64, tensorflow_dtype
 
 SHOWN_CHARS = 80
 INT32 = range(-(2**31), 2**31)
 RANGES = {"int64": range(-(2**63), 2**63), "uint32": range(2**32), "uint64": range(2**64)}
 """What an integer type takes; the smaller ones take what an int32 does, and wrap around."""
 NUMBERS = frozenset({int, float})
-SURE = {"float32": NUMBERS, "float64": NUMBERS, "bool": frozenset({bool}), "string": frozenset({str})}
-"""Types of which any value will do."""
+ANY_VALUE = {"float32": NUMBERS, "float64": NUMBERS, "bool": frozenset({bool}), "string": frozenset({str})}
+"""Types of which every value is valid."""
 KINDS = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
 
@@ -31,7 +31,7 @@ class Fault(Exception):
 
 
 def check_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> None:
-    """Looks for what TensorFlow Serving would refuse in the row form; raises ``Fault``."""
+    """Checks the row format as TensorFlow Serving does; raises ``Fault`` for what it would refuse."""
     if len(specs) > 1 and not isinstance(instances[0], dict):
         raise Fault(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -61,7 +61,7 @@ def check_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> Non
 
 
 def check_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> None:
-    """The same for the column form."""
+    """The same for the column format."""
     if not names_inputs(inputs):
         if len(specs) > 1:
             raise Fault(
@@ -98,7 +98,7 @@ def json_kind(value: Any) -> str:
 
 
 def _element(name: str, value: Any, specs: Mapping[str, TensorSpec], shapes: dict[str, list[int]]) -> None:
-    """One element of the row form: as ``_tensor``, and of the same shape as those before it."""
+    """One element of the row format: as ``_tensor``, and of the same shape as those before it."""
     if name not in specs:
         raise Fault(f"JSON object: does not have named input: {name[:SHOWN_CHARS]}")
     shape, size = _tensor(value, specs[name].dtype)
@@ -136,7 +136,7 @@ def _fill(value: Any, level: int, shape: list[int], dtype: str) -> int:
         raise Fault(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    if level == rank - 1 and set(map(type, value)) <= SURE.get(dtype, frozenset()):
+    if level == rank - 1 and set(map(type, value)) <= ANY_VALUE.get(dtype, frozenset()):
         return len(value)
     return sum(_fill(item, level + 1, shape, dtype) for item in value)
 
@@ -158,10 +158,13 @@ def _check(value: Any, dtype: str) -> None:
     elif isinstance(value, dict):
         fits = False
     else:
-        raise Fault(f"Conversion of JSON Value: {json_text(value)} to type: {dtype_text(dtype)}", unimplemented=True)
+        raise Fault(
+            f"Conversion of JSON Value: {json_text(value)} to type: {tensorflow_dtype(dtype)}", unimplemented=True
+        )
     if not fits:
         raise Fault(
-            f"JSON Value: {json_text(value)} Type: {json_kind(value)} is not of expected type: {dtype_text(dtype)}"
+            f"JSON Value: {json_text(value)} Type: {json_kind(value)} is not of expected type: "
+            f"{tensorflow_dtype(dtype)}"
         )
 
 

@@ -26,7 +26,7 @@ _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[],")))
 
 def decode(body: bytes, interface: Interface, max_rows: int) -> dict[str, Array] | None:
     """The one float32 input of the default signature, shape [rows, *row shape]; None if the body is anything else."""
-    spec = numeric_input(interface, SIGNATURE)
+    spec = find_numeric_input(interface, SIGNATURE)
     if spec is None:
         return None
     head = _HEAD.match(body)
@@ -61,7 +61,7 @@ def decode_lines(lines: Sequence[bytes], spec: TensorSpec) -> Array | None:
     """Rows that stand in a line each, shape [lines, *row shape]; None if any line is anything else.
 
     Args:
-        spec: as ``numeric_input`` found it.
+        spec: as ``find_numeric_input`` found it.
     """
     row = row_shape(spec)
     one = row_structure(row)
@@ -72,11 +72,11 @@ def decode_lines(lines: Sequence[bytes], spec: TensorSpec) -> Array | None:
 
 
 def reshape_rows(values: Array, shape: tuple[int, ...]) -> Array | None:
-    """The values in rows; None if they are not as many: [] looks like [1] without its number."""
+    """The values in rows; None if their number differs: [] has the structure of [1]."""
     return values.reshape(shape) if values.size == math.prod(shape) else None
 
 
-def numeric_input(interface: Interface, signature: str) -> TensorSpec | None:
+def find_numeric_input(interface: Interface, signature: str) -> TensorSpec | None:
     """The only input of a signature, if it is float32 with rows of one known shape."""
     found = interface.signatures.get(signature)
     if found is None or len(found.inputs) != 1 or found.inputs[0].dtype != "float32":
@@ -87,7 +87,7 @@ def numeric_input(interface: Interface, signature: str) -> TensorSpec | None:
 
 def row_shape(spec: TensorSpec) -> tuple[int, ...]:
     assert spec.shape
-    return spec.shape[1:]  # type: ignore[return-value]  # ``numeric_input`` has seen that no size is open
+    return spec.shape[1:]  # type: ignore[return-value]  # ``find_numeric_input`` has seen that no size is open
 
 
 def count_rows(structure: bytes, row: tuple[int, ...], max_rows: int) -> int | None:

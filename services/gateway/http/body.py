@@ -34,13 +34,13 @@ class HttpResponse(NamedTuple):
 
 
 class Readable(Protocol):
-    """Whatever bytes can be read from; an empty result is the end."""
+    """A stream of bytes; an empty result is the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Inflated:
-    """A gzip or deflate stream, inflated no further than it is read: a small one can unfold to gigabytes."""
+    """A gzip or deflate stream, inflated no further than it is read: a small one can expand to gigabytes."""
 
     def __init__(self, stream: Readable, encoding: str) -> None:
         """Raises ``UnsupportedType`` for another encoding."""

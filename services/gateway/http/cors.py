@@ -20,7 +20,7 @@ EXPOSED = "Inference-Header-Content-Length, Retry-After, X-Model-Data, X-Model-V
 
 
 def cors_headers(path: str, origin: str | None, origins: Sequence[str]) -> dict[str, str]:
-    """Headers that tell the browser which page may read the response, and that this depends on the page."""
+    """Headers that name the page which may read the response, and say that this depends on the page."""
     if not origins or not path.lower().startswith(PATHS):
         return {}
     if origin is None or origin not in origins:

@@ -1,4 +1,4 @@
-"""How long a client waits. What is left of it travels with every call: nobody works for someone who has gone."""
+"""Deadlines of requests. The remaining time is sent with every call: no work is done for a client that has gone."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_S = 30.0
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment, and how far away it was at first."""
+    """A time, and the seconds that there were until it at first."""
 
     total_s: float
     ends_at: float
@@ -26,7 +26,7 @@ class Deadline:
         return cls(total_s, time.monotonic() + total_s)
 
     @property
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         return self.ends_at - time.monotonic()
 
     def within(self, total_s: float | None) -> "Deadline":
@@ -35,8 +35,8 @@ class Deadline:
             return self
         return min(self, Deadline.after(total_s), key=lambda deadline: deadline.ends_at)
 
-    def exceeded(self) -> ServingFailed:
-        """What whoever waited that long gets."""
+    def make_error(self) -> ServingFailed:
+        """The error of a request whose deadline has passed."""
         return ServingFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {self.total_s:g} s")
 
 

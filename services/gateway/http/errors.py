@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
-from modelyard.services.keys import without_secrets
+from modelyard.services.keys import mask_keys
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ SHOWN_CHARS = 200
 
 
 class InvalidRequest(ModelyardError):
-    """The request cannot be understood, or does not fit the model."""
+    """The request is malformed, or does not fit the model."""
 
     status = 400
 
@@ -70,19 +70,19 @@ def register_handlers(app: Flask) -> None:
 
 def encode_error(text: str) -> bytes:
     """The body of an error response."""
-    return orjson.dumps({"error": without_secrets(text)})
+    return orjson.dumps({"error": mask_keys(text)})
 
 
 def describe_error(error: ModelyardError) -> tuple[int, str, HeaderList]:
-    """Status, text and headers of an error of ours."""
+    """Status, text and headers of a ``ModelyardError``."""
     headers = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
     if error.status == UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))
-    return error.status, without_secrets(str(error)), headers
+    return error.status, mask_keys(str(error)), headers
 
 
 def render_error(error: Exception, request_id: str) -> tuple[int, HeaderList, bytes]:
-    """Status, headers and body of any error. Of a mistake of ours the client gets an id, the log gets the traceback."""
+    """Status, headers and body of any error. Of an unexpected one the client gets an id, the log gets the traceback."""
     if isinstance(error, ModelyardError):
         status, text, headers = describe_error(error)
     else:

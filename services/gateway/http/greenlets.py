@@ -1,7 +1,7 @@
 """Plain functions that wait without holding a thread.
 
 The views are ordinary Flask functions. In the gateway's process each prediction runs in a greenlet on the event loop's
-thread; where a view waits for the model server, its greenlet gives the thread back until the response is there.
+thread; where a view waits for the model server, its greenlet yields the thread until the response is there.
 (SQLAlchemy's asyncio extension works in the same way: ``sqlalchemy.util.greenlet_spawn``.) In any other thread, waiting
 blocks.
 """
@@ -58,7 +58,7 @@ async def run_in_greenlet(function: Callable[[], Result]) -> Result:
         wanted: Awaitable[Any] = outcome
         try:
             found = await wanted
-        except BaseException as error:  # noqa: BLE001  # handed on to whoever waits, cancellation too
+        except BaseException as error:  # noqa: BLE001  # raised again in the greenlet that waits, cancellation too
             outcome = worker.throw(error)
         else:
             outcome = worker.switch(found)
@@ -70,7 +70,7 @@ class _Greenlet(greenlet.greenlet):
     """One function that may wait."""
 
     def wait(self, work: Awaitable[Result]) -> Result:
-        """Hands ``work`` to whoever runs this, and comes back with its result."""
+        """Switches to the greenlet that runs this one, which awaits ``work``; returns its result."""
         assert self.parent
         result: Result = self.parent.switch(work)
         return result

@@ -1,4 +1,4 @@
-"""What a view takes and answers, said once, at the view: it runs by that, and the OpenAPI document is made of it."""
+"""Descriptions of views: request and response bodies, declared at the view; source of the OpenAPI document."""
 
 import functools
 import types
@@ -20,7 +20,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 JSON = "application/json"
 MAX_BODY_BYTES = 16 * 1024
 MODEL_SERVER_ERRORS = (404, 429, 501, 504)
-"""Those of a view that asks a model server."""
+"""Errors of a view that calls a model server."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,21 +43,21 @@ class Operation:
     """One view."""
 
     summary: str
-    answers: Mapping[int, Contents]
-    takes: Contents = field(default_factory=dict)
+    responses: Mapping[int, Contents]
+    request_bodies: Contents = field(default_factory=dict)
     body_required: bool = True
     parameters: tuple[Parameter, ...] = ()
     """Every operation also takes X-Request-Id."""
     errors: tuple[int, ...] = ()
     """Beside those that any request can have."""
     versioned: bool = False
-    """Whether the response says which version it is of."""
-    located: bool = False
-    """Whether the response says where what was accepted is."""
+    """Whether the response names its version in a header."""
+    has_location: bool = False
+    """Whether the response has a ``Location`` header."""
 
 
-def describe(operation: Operation) -> Callable[[View], View]:
-    """Says what a view takes and answers that reads and writes bodies of its own."""
+def describe_view(operation: Operation) -> Callable[[View], View]:
+    """Describes a view that reads and writes its bodies itself."""
 
     def mark(view: View) -> View:
         view.operation = operation  # type: ignore[attr-defined]  # functions have any attribute
@@ -82,8 +82,8 @@ def json_view(
 
     Args:
         status: of the response, unless the body's class has a ``http_status``.
-        empty_body: what stands for a body that is left out.
-        location: where what was accepted is, with fields of the response's body in braces.
+        empty_body: the body to parse if the request has none.
+        location: the ``Location`` header, with fields of the response's body in braces.
         exclude_unset: leave out what the function has not set.
     """
 
@@ -101,19 +101,19 @@ def json_view(
 
         operation = Operation(
             summary=(function.__doc__ or "").partition("\n")[0],
-            answers={getattr(kind, "http_status", status): {JSON: kind} for kind in kinds_of(function)},
-            takes={JSON: takes} if takes else {},
+            responses={getattr(kind, "http_status", status): {JSON: kind} for kind in list_response_classes(function)},
+            request_bodies={JSON: takes} if takes else {},
             body_required=not empty_body,
             parameters=((CONTENT_ENCODING,) if takes else ()) + parameters,
             errors=((415,) if takes else ()) + errors,
-            located=bool(location),
+            has_location=bool(location),
         )
-        return describe(operation)(view)
+        return describe_view(operation)(view)
 
     return wrap
 
 
-def kinds_of(function: Callable[..., BaseModel]) -> Iterator[type[BaseModel]]:
+def list_response_classes(function: Callable[..., BaseModel]) -> Iterator[type[BaseModel]]:
     """Classes of the bodies that a function returns."""
     returned = function.__annotations__["return"]
     yield from get_args(returned) if isinstance(returned, types.UnionType) else (returned,)

@@ -1,4 +1,4 @@
-"""Rows that are predicted together, and fail alone.
+"""Predicts rows together, so that each fails alone.
 
 Where the model refuses a batch, its halves are run, and theirs, until the rows that it refuses are alone: two calls per
 halving for each bad row, none more for a good batch.
@@ -17,7 +17,7 @@ Rows = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Part:
-    """Neighbouring rows and what became of them."""
+    """Neighbouring rows and their result."""
 
     size: int
     result: dict[str, Array] | ModelyardError

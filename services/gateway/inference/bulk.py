@@ -55,7 +55,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
         InvalidRequest: unknown signature, or labels where there are none. UnsupportedType: unknown encoding.
     """
     request = request_ctx.request
-    headers, interface, deadline = predictions.find_now(servable)
+    headers, interface, deadline = predictions.wait_for_interface(servable)
     named = {"signature_name": request.args["signature_name"]} if "signature_name" in request.args else {}
     labelled, signature = wants_labels(request.args), find_signature(named, interface)
     if labelled:
@@ -124,7 +124,7 @@ class BulkStream:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Starts to read: who waits for ``100 Continue`` gets it now, but never after a response has begun."""
+        """Starts to read: a client that waits for ``100 Continue`` gets it now, never after a response has begun."""
         self._loop = asyncio.get_running_loop()
         self._read_ahead()
         await asyncio.wait(filter(None, [self._reading]), timeout=FIRST_CHUNK_S)
@@ -159,7 +159,7 @@ class BulkStream:
         self._log.info("bulk", **vars(self._progress), whole=whole, s=round(time.monotonic() - self._started, 2))
 
     def _send_batches(self) -> None:
-        """Full batches as long as few are under way; what there is, when none is."""
+        """Sends full batches while fewer than ``MAX_BATCHES`` are under way, and a part of one when none is."""
         max_lines = self._task.max_batch
         while self._lines and len(self._batches) < MAX_BATCHES:
             full = len(self._lines) >= max_lines or self._lines.held_bytes >= AHEAD_BYTES or self._ended
@@ -174,7 +174,7 @@ class BulkStream:
             self._reading = asyncio.create_task(run_in_greenlet(lambda: self._read(CHUNK_BYTES)))
 
     def _take_chunk(self) -> None:
-        """Takes over what was read."""
+        """Splits the chunk that was read into lines."""
         if self._reading is None or not self._reading.done():
             return
         reading, self._reading = self._reading, None

@@ -32,7 +32,7 @@ RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXH
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done with every line."""
+    """How every line of a body is predicted."""
 
     interface: Interface
     signature: str
@@ -66,7 +66,7 @@ async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
         parts = await run_bisected(lambda rows: run(task, rows, deadline), inputs, len(positions))
         places = iter(positions)
         for part in parts:
-            for entry in part_entries(task, part):
+            for entry in encode_part(task, part):
                 results[next(places)] = entry
     encoded = []
     for position, line in enumerate(lines):
@@ -77,7 +77,7 @@ async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
     return BatchResult(b"".join(encoded), len(lines), failed)
 
 
-def part_entries(task: Task, part: Part) -> Sequence[Any]:
+def encode_part(task: Task, part: Part) -> Sequence[Any]:
     """A part's predictions, one per row."""
     if isinstance(part.result, ModelyardError):
         return [part.result] * part.size
@@ -103,7 +103,7 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
             outputs = await task.predictor.predict(task.interface, task.signature, rows, deadline, bulk=True)
             break
         except ServingFailed as failure:
-            if failure.code not in RETRYABLE or deadline.left_s < 2 * RETRY_INTERVAL_S:
+            if failure.code not in RETRYABLE or deadline.remaining_s < 2 * RETRY_INTERVAL_S:
                 raise
         await asyncio.sleep(RETRY_INTERVAL_S)
     results = select_outputs(outputs, task.signature, task.interface)
@@ -125,7 +125,7 @@ def group_lines(
     task: Task, lines: Sequence[Line], results: dict[int, Any]
 ) -> list[tuple[Sequence[int], dict[str, Array]]]:
     """Positions and inputs of the lines that can share a call; what is wrong with the others goes into ``results``."""
-    numeric = tfs_json_fast.numeric_input(task.interface, task.signature)
+    numeric = tfs_json_fast.find_numeric_input(task.interface, task.signature)
     contents = [line.content for line in lines if line.content is not None]
     if numeric and len(contents) == len(lines):
         array = tfs_json_fast.decode_lines(contents, numeric)

@@ -33,7 +33,7 @@ def routes(predictions: Predictions) -> Blueprint:
 
     def decode(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
         """Fills the message from the body; finds the version that predicts, and until when."""
-        _, interface, deadline = predictions.find_now(servable)
+        _, interface, deadline = predictions.wait_for_interface(servable)
         parsed = tfs_json.parse(read_body(request_ctx.request, limits.max_json_bytes), limits.max_depth)
         message.model_spec.signature_name = tfs_json.find_signature(parsed, interface)
         tf_examples.fill_input(message.input, parsed, limits.max_instances)

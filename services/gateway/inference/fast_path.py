@@ -35,7 +35,7 @@ class FastPath:
         form = FORMATS.get(path.verb)
         if form is None or path.rule is None or query or not UNUSUAL.isdisjoint(headers):
             return None
-        if media_type(headers) == MULTIPART or not principal.may_ask(path.model):
+        if media_type(headers) == MULTIPART or not principal.may_predict(path.model):
             return None
         record = RequestRecord(headers["x-request-id"], path.model)
         with self._metrics.in_flight.track_inprogress():

@@ -18,7 +18,7 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.inputs import check_contents
-from modelyard.services.gateway.codecs.request import RAW_TYPES, accepted_types, input_kind, raw_signature
+from modelyard.services.gateway.codecs.request import RAW_TYPES, accepted_types, find_raw_signature, input_kind
 from modelyard.services.gateway.codecs.response import encode_json, select_outputs
 from modelyard.services.gateway.http.body import CHUNK_BYTES, read_body
 from modelyard.services.gateway.http.deadline import Deadline
@@ -57,9 +57,9 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
         InvalidRequest: not a form, no files or too many, or none of them can be used.
         BodyTooLarge: all files together.
     """
-    headers, interface, deadline = predictions.find_now(servable)
+    headers, interface, deadline = predictions.wait_for_interface(servable)
     interface, limits, predictor = interface.pin(), predictions.limits, predictions.predictor
-    signature = raw_signature(interface)
+    signature = find_raw_signature(interface)
     if signature is None or input_kind(interface) not in RAW_TYPES.values():
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {MULTIPART}")
     body = read_body(request_ctx.request, limits.max_tensor_bytes)

@@ -40,7 +40,7 @@ def add_model_views(views: Blueprint, predictions: Predictions) -> None:
     predictor = predictions.predictor
 
     def find(model: str, version: str | None) -> Interface:
-        interface = predictor.interface(parse_servable(model, version))
+        interface = predictor.wait_for_interface(parse_servable(model, version))
         g.record.set_interface(interface)
         return interface
 
@@ -50,7 +50,7 @@ def add_model_views(views: Blueprint, predictions: Predictions) -> None:
     def metadata(model: str, version: str | None = None) -> dict[str, Any]:
         interface = find(model, version)
         name = request.args.get("signature_name")
-        return oip_models.describe_interface(interface, predictor.states(model), name)
+        return oip_models.describe_interface(interface, predictor.get_states(model), name)
 
     def model_ready(model: str, version: str | None = None) -> tuple[dict[str, Any], int]:
         interface = find(model, version)
@@ -84,7 +84,7 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
         ready_only = oip_models.wants_ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
-        visible = [model for model in predictor.models() if current_principal().sees(model)]
+        visible = [model for model in predictor.list_models() if current_principal().can_see(model)]
         return oip_models.list_versions(predictor, visible, ready_only=ready_only)
 
     @views.post("/v2/repository/models/<model:model>/load")

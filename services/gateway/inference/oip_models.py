@@ -57,14 +57,14 @@ def wants_ready_only(body: bytes, max_depth: int) -> bool:
 
 
 def list_versions(predictor: Predictor, models: Iterable[str], *, ready_only: bool) -> list[dict[str, Any]]:
-    """Every version of these models that the model server has heard of; a model without any is not available."""
+    """Every version of these models that the model server knows; a model without any is not available."""
     entries = [entry for model in models for entry in model_entries(predictor, model)]
     return [entry for entry in entries if entry["state"] == READY or not ready_only]
 
 
 def model_entries(predictor: Predictor, model: str) -> list[dict[str, Any]]:
     try:
-        statuses = predictor.status(model)
+        statuses = predictor.get_status(model)
     except ServingFailed as failure:
         if failure.code is not grpc.StatusCode.NOT_FOUND:
             raise

@@ -10,7 +10,7 @@ from modelyard.services.gateway.inference.prediction import TFS, Predictions
 
 
 def routes(predictions: Predictions) -> Blueprint:
-    """The one view that everything else is for."""
+    """The view of ``:predict``."""
     views = Blueprint("predict", __name__)
 
     def predict(model: str, version: int | None = None, label: str | None = None) -> Response:

@@ -44,7 +44,7 @@ OIP = Format(
 
 
 class Predictions:
-    """The one way of a prediction."""
+    """Runs predictions, for the views and the fast path."""
 
     def __init__(self, predictor: Predictor, limits: GatewaySettings) -> None:
         self.predictor = predictor
@@ -56,9 +56,9 @@ class Predictions:
         """Headers and body of the response.
 
         Raises:
-            ModelyardError: as ``find``, the format and ``Predictor.predict`` do.
+            ModelyardError: as ``find_interface``, the format and ``Predictor.predict`` do.
         """
-        interface, deadline = await self.find(servable, request.headers, record)
+        interface, deadline = await self.find_interface(servable, request.headers, record)
         call = form.decode(request, interface, self.limits)
         bulk = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = await self.predictor.predict(
@@ -68,7 +68,9 @@ class Predictions:
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs)
         return form.encode(call, outputs, interface, record.request_id)
 
-    async def find(self, servable: Servable, headers: Headers, record: RequestRecord) -> tuple[Interface, Deadline]:
+    async def find_interface(
+        self, servable: Servable, headers: Headers, record: RequestRecord
+    ) -> tuple[Interface, Deadline]:
         """The version that predicts, and until when.
 
         Raises:
@@ -82,15 +84,15 @@ class Predictions:
 
     def respond(self, form: Format[Call], servable: Servable) -> Response:
         """A view's response: waits for ``run``."""
-        flask_request = request_ctx.request  # itself: looking through Flask's proxy each time is slower
+        flask_request = request_ctx.request  # not Flask's proxy, which is slower at each access
         headers = read_headers(flask_request.environ)
         body = read_body(flask_request, form.max_body_bytes(headers, self.limits))
         work = self.run(form, servable, HttpRequest(headers, body, flask_request.args), g.record)
         response_headers, content = self.predictor.wait_for(work)
         return Response(content, headers=response_headers)
 
-    def find_now(self, servable: Servable) -> tuple[Headers, Interface, Deadline]:
-        """A view's own ``find``: waits for it."""
+    def wait_for_interface(self, servable: Servable) -> tuple[Headers, Interface, Deadline]:
+        """A view's own ``find_interface``: waits for it."""
         headers = read_headers(request_ctx.request.environ)
-        interface, deadline = self.predictor.wait_for(self.find(servable, headers, g.record))
+        interface, deadline = self.predictor.wait_for(self.find_interface(servable, headers, g.record))
         return headers, interface, deadline

@@ -29,17 +29,17 @@ ORIGIN = re.compile(r"https?://")
 
 
 def routes(predictor: Predictor) -> Blueprint:
-    """``GET /v1/models/NAME[/versions/N|/labels/L][/metadata]``, and whatever else begins with ``/v1/``."""
+    """``GET /v1/models/NAME[/versions/N|/labels/L][/metadata]``, and every other path below ``/v1/``."""
     views = Blueprint("tfs", __name__)
 
     def status(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         del label  # as in TensorFlow Serving, which returns every version
-        return {"model_version_status": [status_entry(entry) for entry in predictor.status(model, version)]}
+        return {"model_version_status": [status_entry(entry) for entry in predictor.get_status(model, version)]}
 
     def metadata(model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        interface = predictor.interface(Servable(model, version, label))
+        interface = predictor.wait_for_interface(Servable(model, version, label))
         g.record.set_interface(interface)
-        return signatures_json(predictor.metadata(interface))
+        return signatures_json(predictor.get_metadata(interface))
 
     for path in V1_MODELS:
         views.get(path, provide_automatic_options=False)(status)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: of views that describe themselves, and of ``protocols``, which speaks for the others.
+"""The OpenAPI document: from the views' descriptions, and from ``protocols`` for the inference protocols.
 
-All but ``views`` is loaded by the first who asks for the document.
+All but ``views`` is loaded by the first request for the document.
 """

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the application's own paths and methods, with what each view takes and answers.
+"""The OpenAPI document: the application's paths and methods, with the bodies of each view.
 
 Format: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -42,10 +42,10 @@ HEADERS: Mapping[str, tuple[str, bool, Mapping[str, Any]]] = {
     "WWW-Authenticate": ("How a key is presented.", True, {"const": "Bearer"}),
     "Location": ("Where the job is.", True, {"type": "string"}),
 }
-"""Of responses: what each says, whether it is always there, and its values."""
+"""Headers of responses: description, whether it is always there, and schema."""
 COMMON_ERRORS = (400, 401, 403, 408, 413, 431, 500, 503)
-"""Errors that any request can have: not understood, no good key, too slow, too large, too many headers, ours, or come
-again."""
+"""Errors that any request can have: malformed, unauthenticated, forbidden, too slow, too large, too many headers,
+internal, overloaded."""
 ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     429: ("Retry-After",),
@@ -63,14 +63,14 @@ Schemas = Mapping[Any, Any]
 
 
 def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """The whole document. Raises ``KeyError`` for a view that does not describe itself, and nobody else does."""
+    """The whole document. Raises ``KeyError`` for a view without a description."""
     found = sorted((rule for rule in rules.iter_rules() if rule.endpoint not in PATTERNS), key=lambda rule: rule.rule)
     operations = {rule.endpoint: find_operation(rule.endpoint, views) for rule in found}
     references, schemas = build_schemas(operations.values())
     paths: dict[str, Any] = {}
     for rule in found:
-        path = paths.setdefault(path_of(rule), {"parameters": list(segments_of(rule))})
-        path |= operations_of(rule, operations[rule.endpoint], references)
+        path = paths.setdefault(convert_path(rule), {"parameters": list(build_path_parameters(rule))})
+        path |= build_operations(rule, operations[rule.endpoint], references)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -79,12 +79,12 @@ def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[
             "description": "Predictions, models and training jobs. Every error has one form.",
         },
         "paths": paths,
-        "components": components_of(operations.values(), references) | {"schemas": schemas},
+        "components": build_components(operations.values(), references) | {"schemas": schemas},
     }
 
 
 def find_operation(endpoint: str, views: Mapping[str, Callable[..., Any]]) -> Operation:
-    """What the view says of itself; for the two protocols, what is said of it."""
+    """The description of a view, its own or that in ``protocols``."""
     operation: Operation | None = getattr(views[endpoint], "operation", None)
     return operation or PROTOCOLS[endpoint]
 
@@ -96,13 +96,13 @@ def build_schemas(operations: Iterable[Operation]) -> tuple[Schemas, dict[str, A
     """References to bodies, and what they refer to, by name. A body is either read or written."""
     modes: dict[type[BaseModel], JsonSchemaMode] = {Error: "serialization"}
     for operation in operations:
-        modes |= {body: "serialization" for answer in operation.answers.values() for body in answer.values() if body}
-        modes |= {body: "validation" for body in operation.takes.values() if body}
+        modes |= {body: "serialization" for answer in operation.responses.values() for body in answer.values() if body}
+        modes |= {body: "validation" for body in operation.request_bodies.values() if body}
     references, found = models_json_schema(list(modes.items()), ref_template="#/components/schemas/{model}")
     return {body: reference for (body, _), reference in references.items()}, found["$defs"]
 
 
-def components_of(operations: Iterable[Operation], schemas: Schemas) -> dict[str, Any]:
+def build_components(operations: Iterable[Operation], schemas: Schemas) -> dict[str, Any]:
     """Everything but schemas that operations refer to."""
     operations = tuple(operations)
     parameters = {REQUEST_ID_HEADER} | {parameter for operation in operations for parameter in operation.parameters}
@@ -118,18 +118,20 @@ def components_of(operations: Iterable[Operation], schemas: Schemas) -> dict[str
             for name, (text, required, schema) in HEADERS.items()
         },
         "responses": {
-            f"Error{status}": response(status, {JSON: Error}, ["X-Request-Id", *ERROR_HEADERS.get(status, ())], schemas)
+            f"Error{status}": build_response(
+                status, {JSON: Error}, ["X-Request-Id", *ERROR_HEADERS.get(status, ())], schemas
+            )
             for status in sorted(errors)
         },
     }
 
 
-def content_of(contents: Contents, schemas: Schemas) -> dict[str, Any]:
-    """Schemas by content type; text and bytes have none to speak of."""
-    return {kind: {"schema": schemas[body] if body else raw_schema(kind)} for kind, body in contents.items()}
+def build_content(contents: Contents, schemas: Schemas) -> dict[str, Any]:
+    """Schemas by content type; those of text and bytes are plain strings."""
+    return {kind: {"schema": schemas[body] if body else build_raw_schema(kind)} for kind, body in contents.items()}
 
 
-def raw_schema(kind: str) -> dict[str, Any]:
+def build_raw_schema(kind: str) -> dict[str, Any]:
     if kind == "multipart/form-data":
         file = {"type": "string", "format": "binary"}
         return {"type": "object", "properties": {"file": {"type": "array", "items": file, "minItems": 1}}}
@@ -139,70 +141,73 @@ def raw_schema(kind: str) -> dict[str, Any]:
 # --- paths ------------------------------------------------------------------------------------------------------------
 
 
-def path_of(rule: Rule) -> str:
+def convert_path(rule: Rule) -> str:
     """OpenAPI's form of a path; a slash at its end makes no difference where the rule has one."""
     path = ARGUMENT.sub(r"{\g<name>}", rule.rule)
     return path if path == "/" else path.removesuffix("/")
 
 
-def segments_of(rule: Rule) -> Iterator[dict[str, Any]]:
+def build_path_parameters(rule: Rule) -> Iterator[dict[str, Any]]:
     for kind, name in ARGUMENT.findall(rule.rule):
         yield {"name": name, "in": "path", "required": True, "schema": SEGMENTS[kind or None]}
 
 
-def operations_of(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def build_operations(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
     """By method; HEAD and OPTIONS follow from the others."""
     methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return {method.lower(): operation_of(rule, operation, schemas) for method in sorted(methods)}
+    return {method.lower(): build_operation(rule, operation, schemas) for method in sorted(methods)}
 
 
-def operation_of(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def build_operation(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
     parameters = (REQUEST_ID_HEADER, *operation.parameters)
     found = {
         "operationId": "_".join(re.findall(r"\w+", f"{rule.endpoint} {rule.rule}")),
         "summary": operation.summary,
-        **security_of(rule.endpoint),
+        **build_security(rule.endpoint),
         "tags": [rule.endpoint.partition(".")[0]],
         "parameters": [{"$ref": f"#/components/parameters/{parameter.name}"} for parameter in parameters],
-        "responses": responses_of(operation, schemas),
+        "responses": build_responses(operation, schemas),
     }
-    if operation.takes:
-        found["requestBody"] = {"required": operation.body_required, "content": content_of(operation.takes, schemas)}
+    if operation.request_bodies:
+        found["requestBody"] = {
+            "required": operation.body_required,
+            "content": build_content(operation.request_bodies, schemas),
+        }
     return found
 
 
-def security_of(endpoint: str) -> dict[str, Any]:
-    """Which keys open a view."""
+def build_security(endpoint: str) -> dict[str, Any]:
+    """The security requirement of a view."""
     if endpoint in PROBES:
         return {"security": []}
     return {"security": [{"key": []}], "description": f"Roles: {', '.join(roles_with(VIEWS[endpoint]))}."}
 
 
-def responses_of(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    """By status: the answers, and the errors, which all have one form."""
+def build_responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    """Responses by status: bodies of success, and errors, which all have one schema."""
     headers = ["X-Request-Id", *(("X-Model-Version", "X-Model-Data") if operation.versioned else ())]
-    headers += ["Location"] if operation.located else []
+    headers += ["Location"] if operation.has_location else []
     found: dict[int, Any] = {
         status: {"$ref": f"#/components/responses/Error{status}"} for status in (*COMMON_ERRORS, *operation.errors)
     }
-    for status, contents in operation.answers.items():
+    for status, contents in operation.responses.items():
         if status in found:
-            found[status] = not_ready(status, contents, schemas)
+            found[status] = build_not_ready(status, contents, schemas)
         else:
-            found[status] = response(status, contents, headers, schemas)
+            found[status] = build_response(status, contents, headers, schemas)
     return {str(status): found[status] for status in sorted(found)}
 
 
-def response(status: int, contents: Contents, headers: Iterable[str], schemas: Schemas) -> dict[str, Any]:
-    """One kind of answer."""
+def build_response(status: int, contents: Contents, headers: Iterable[str], schemas: Schemas) -> dict[str, Any]:
+    """One response."""
     found = {
         "description": PHRASES.get(status, "Client Closed Request"),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
     }
-    return found | ({"content": content_of(contents, schemas)} if contents else {})
+    return found | ({"content": build_content(contents, schemas)} if contents else {})
 
 
-def not_ready(status: int, contents: Contents, schemas: Schemas) -> dict[str, Any]:
-    """What a probe says, beside the usual error. It comes again by itself, so nobody tells it when."""
+def build_not_ready(status: int, contents: Contents, schemas: Schemas) -> dict[str, Any]:
+    """The 503 of a probe, beside the usual error; without Retry-After, as probes repeat by themselves."""
     both = {"anyOf": [schemas[contents[JSON]], schemas[Error]]}
-    return response(status, {}, ["X-Request-Id"], schemas) | {"content": {JSON: {"schema": both}}}
+    return build_response(status, {}, ["X-Request-Id"], schemas) | {"content": {JSON: {"schema": both}}}

@@ -1,4 +1,4 @@
-"""What the views of the two inference protocols take and answer. The management API's views say it themselves."""
+"""Descriptions of the inference protocols' views. The management API's views describe themselves."""
 
 from collections.abc import Mapping
 
@@ -19,24 +19,26 @@ TIMEOUT = Parameter("X-Timeout-Ms", "header", "Time limit; 30000 at most.", {"ty
 REQUEST_CLASS = Parameter(
     "X-Request-Class", "header", "Behind everything that is not bulk.", {"enum": ["interactive", "bulk"]}
 )
-ROLLOUT_KEY = Parameter("X-Rollout-Key", "header", "Of who asks: equal keys get the same version.", {"type": "string"})
+ROLLOUT_KEY = Parameter(
+    "X-Rollout-Key", "header", "Identifies the user: equal keys get the same version.", {"type": "string"}
+)
 BINARY_HEADER = Parameter(
     "Inference-Header-Content-Length", "header", "Where JSON ends and binary tensors begin.", {"type": "integer"}
 )
-LABELS = Parameter("labels", "query", "Answer rows with their labels.", {"enum": ["true", "false"]})
+LABELS = Parameter("labels", "query", "Return labels of rows.", {"enum": ["true", "false"]})
 SIGNATURE = Parameter("signature_name", "query", "Another signature than the default one.", {"type": "string"})
 
 
-def json_answer(schema: type[BaseModel], status: int = 200) -> dict[int, Contents]:
+def json_response(schema: type[BaseModel], status: int = 200) -> dict[int, Contents]:
     return {status: {JSON: schema}}
 
 
-def examples(summary: str, schema: type[BaseModel]) -> Operation:
+def examples_operation(summary: str, schema: type[BaseModel]) -> Operation:
     """Classify and regress."""
     return Operation(
         summary,
-        json_answer(schema),
-        takes={JSON: v1.ExamplesRequest},
+        json_response(schema),
+        request_bodies={JSON: v1.ExamplesRequest},
         parameters=(TIMEOUT, ROLLOUT_KEY, CONTENT_ENCODING),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
@@ -46,50 +48,50 @@ def examples(summary: str, schema: type[BaseModel]) -> Operation:
 PROTOCOLS: Mapping[str, Operation] = {
     "predict.predict": Operation(
         "Predict: rows, columns, an image or a text as it is, several files, a table, or any number of lines.",
-        {200: {JSON: v1.PredictAnswer, "text/csv": None} | dict.fromkeys(LINES)},
-        takes={JSON: v1.PredictRequest}
+        {200: {JSON: v1.PredictResponse, "text/csv": None} | dict.fromkeys(LINES)},
+        request_bodies={JSON: v1.PredictRequest}
         | dict.fromkeys(("image/png", "image/jpeg", "text/plain", "text/csv", *LINES))
         | {"multipart/form-data": None},
         parameters=(TIMEOUT, REQUEST_CLASS, ROLLOUT_KEY, CONTENT_ENCODING, LABELS, SIGNATURE),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
     ),
-    "examples.classify": examples("Classify examples.", v1.Classes),
-    "examples.regress": examples("Regress examples.", v1.Values),
-    "tfs.status": Operation("State of versions.", json_answer(v1.ModelStatus), errors=MODEL_SERVER_ERRORS),
+    "examples.classify": examples_operation("Classify examples.", v1.Classes),
+    "examples.regress": examples_operation("Regress examples.", v1.Values),
+    "tfs.status": Operation("State of versions.", json_response(v1.ModelStatus), errors=MODEL_SERVER_ERRORS),
     "tfs.metadata": Operation(
-        "Signatures of a version.", json_answer(v1.ModelMetadata), errors=MODEL_SERVER_ERRORS, versioned=True
+        "Signatures of a version.", json_response(v1.ModelMetadata), errors=MODEL_SERVER_ERRORS, versioned=True
     ),
     "v2.infer": Operation(
         "Infer: tensors in JSON, or in binary behind it.",
-        {200: {JSON: v2.InferAnswer, "application/octet-stream": None}},
-        takes={JSON: v2.InferRequest, "application/octet-stream": None},
+        {200: {JSON: v2.InferResponse, "application/octet-stream": None}},
+        request_bodies={JSON: v2.InferRequest, "application/octet-stream": None},
         parameters=(TIMEOUT, ROLLOUT_KEY, CONTENT_ENCODING, BINARY_HEADER),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
     ),
     "v2.metadata": Operation(
         "Inputs and outputs of a signature.",
-        json_answer(v2.V2Metadata),
+        json_response(v2.V2Metadata),
         parameters=(SIGNATURE,),
         errors=MODEL_SERVER_ERRORS,
         versioned=True,
     ),
     "v2.model_ready": Operation(
         "Whether a version would answer.",
-        json_answer(v2.ModelReady) | json_answer(v2.ModelNotReady, 503),
+        json_response(v2.ModelReady) | json_response(v2.ModelNotReady, 503),
         errors=MODEL_SERVER_ERRORS,
         versioned=True,
     ),
-    "v2.server": Operation("Name and extensions of the server.", json_answer(v2.Server)),
-    "v2.live": Operation("Whether the process answers.", json_answer(v2.Live)),
+    "v2.server": Operation("Name and extensions of the server.", json_response(v2.Server)),
+    "v2.live": Operation("Whether the process answers.", json_response(v2.Live)),
     "v2.ready": Operation(
-        "Whether predictions would be answered.", json_answer(v2.V2Ready) | json_answer(v2.V2NotReady, 503)
+        "Whether predictions would be answered.", json_response(v2.V2Ready) | json_response(v2.V2NotReady, 503)
     ),
     "v2.index": Operation(
         "Every version that the model server has heard of.",
-        json_answer(v2.Index),
-        takes={JSON: v2.IndexRequest},
+        json_response(v2.Index),
+        request_bodies={JSON: v2.IndexRequest},
         body_required=False,
         parameters=(CONTENT_ENCODING,),
         errors=(*MODEL_SERVER_ERRORS, 415),

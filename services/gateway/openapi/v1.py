@@ -1,4 +1,4 @@
-"""Bodies of TensorFlow Serving's REST API and of what stands beside it under ``/v1``, for the OpenAPI document."""
+"""Bodies of TensorFlow Serving's REST API, and of our extensions of it, for the OpenAPI document."""
 
 from typing import Annotated, Any
 
@@ -27,19 +27,19 @@ class PredictRequest(RootModel[Rows | Columns]):
 
 
 class Predictions(Body):
-    """Answer to rows: one entry per input."""
+    """Response to the row format: one entry per input."""
 
     predictions: list[Any]
 
 
 class Outputs(Body):
-    """Answer to columns: the only output, or all by name."""
+    """Response to the column format: the only output, or all by name."""
 
     outputs: Any
 
 
-class Likeliest(Body):
-    """A class and how sure the model is of it."""
+class TopLabel(Body):
+    """The likeliest class, and the scores of all."""
 
     label: str
     class_id: int
@@ -47,8 +47,8 @@ class Likeliest(Body):
     scores: dict[str, float]
 
 
-class Labelled(Likeliest):
-    """Answer to one image or text."""
+class Labelled(TopLabel):
+    """Response to one image or text."""
 
     model: str
     version: int
@@ -56,24 +56,24 @@ class Labelled(Likeliest):
     request_id: str
 
 
-class NamedFile(Likeliest):
-    """Answer to one of several files."""
+class FileLabel(TopLabel):
+    """Label of one of several files."""
 
     file: str
 
 
-class RefusedFile(Error):
-    """Why one of several files has no answer."""
+class FileError(Error):
+    """Error of one of several files."""
 
     file: str
 
 
-class Files(RootModel[list[NamedFile | RefusedFile]]):
-    """Answers to a form, in its order."""
+class Files(RootModel[list[FileLabel | FileError]]):
+    """Labels or errors of a form's files, in order."""
 
 
-class PredictAnswer(RootModel[Predictions | Outputs | Labelled | Files]):
-    """In the form of the request."""
+class PredictResponse(RootModel[Predictions | Outputs | Labelled | Files]):
+    """In the format of the request."""
 
 
 class Base64(Body):
@@ -135,7 +135,7 @@ class ModelStatus(Body):
 
 
 class ModelSpec(Body):
-    """Which version answered."""
+    """The version that the metadata is of."""
 
     name: str
     signature_name: str

@@ -59,7 +59,7 @@ class TensorMetadata(Body):
 
 
 class V2Metadata(Body):
-    """What a signature takes and gives."""
+    """Inputs and outputs of a signature."""
 
     name: str
     versions: list[Digits]
@@ -79,7 +79,7 @@ class InferInput(Body):
 
 
 class InferOutput(Body):
-    """An output that is wanted."""
+    """An output to return."""
 
     name: str
     parameters: dict[str, Any] | None = None
@@ -97,7 +97,7 @@ class InferRequest(Body):
 
 
 class OutputTensor(Body):
-    """An answer; numbers row by row."""
+    """An output; numbers row by row."""
 
     name: str
     datatype: Datatype
@@ -105,8 +105,8 @@ class OutputTensor(Body):
     data: list[Any]
 
 
-class InferAnswer(Body):
-    """Answers in the order asked for."""
+class InferResponse(Body):
+    """Outputs in the requested order."""
 
     model_name: str
     model_version: Digits
@@ -121,7 +121,7 @@ class IndexRequest(Body):
 
 
 class UnloadedModel(Body):
-    """A model that the model server has not heard of."""
+    """A model that the model server does not know."""
 
     name: str
     state: Literal["UNAVAILABLE"]
@@ -129,7 +129,7 @@ class UnloadedModel(Body):
 
 
 class LoadedVersion(Body):
-    """A version that the model server has heard of."""
+    """A version that the model server knows."""
 
     name: str
     version: Digits

@@ -1,6 +1,6 @@
-"""``GET /openapi.json``: every route in OpenAPI 3.1, and ``/docs``: the same to look at and to try, in a browser.
+"""``GET /openapi.json``: every route in OpenAPI 3.1, and ``/docs``: the same in Swagger UI.
 
-What it takes to write the document is loaded by the first who asks.
+The modules that build the document are loaded by its first request.
 """
 
 from functools import cache
@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app
 from flask_swagger_ui import get_swaggerui_blueprint
 from pydantic import RootModel
 
-from modelyard.services.gateway.http.operation import JSON, Operation, describe
+from modelyard.services.gateway.http.operation import JSON, Operation, describe_view
 
 CONTENT_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
@@ -34,7 +34,7 @@ def routes() -> Blueprint:
         return current_app.json.dumps(build_document(current_app.url_map, current_app.view_functions))
 
     @views.get("/openapi.json")
-    @describe(Operation("This document.", {200: {JSON: Document}}))
+    @describe_view(Operation("This document.", {200: {JSON: Document}}))
     def get_document() -> Response:
         return Response(encoded_document(), mimetype=JSON)
 

@@ -16,15 +16,15 @@ MIN_IN_FLIGHT = 128
 """Requests of one model that fill both calls in flight: fewer are never shed because the loop is slow."""
 SMOOTHING = 0.05
 """Weight of the newest interval between two responses."""
-MAX_TURN_S = 0.02
-"""Beyond this the loop is behind; measured: at capacity a turn takes up to 15 ms, at three times the load 30 to 50."""
-TURN_EXPIRES_S = 0.1
-"""A turn as long ago tells nothing of the present one."""
+MAX_ITERATION_S = 0.02
+"""Beyond this the loop lags; measured: at capacity an iteration takes up to 15 ms, at three times the load 30 to 50."""
+ITERATION_EXPIRES_S = 0.1
+"""Age after which a measured iteration is ignored."""
 
 
 @dataclass(eq=False)
 class Load:
-    """What one model has to do."""
+    """The load of one model."""
 
     in_flight: int = 0
     interval_s: float = 0.0
@@ -48,7 +48,7 @@ class Admission:
         return len(self._loads)
 
     def is_full(self, model: str, *, behind: bool = False) -> bool:
-        """Whether there is no room for anything at all. A loop that is ``behind`` gets no more than it needs."""
+        """Whether the limit of requests in flight is reached, which is lower while the loop is ``behind``."""
         load = self._loads.get(model)
         limit = min(MIN_IN_FLIGHT, self._max_in_flight) if behind else self._max_in_flight
         return load is not None and load.in_flight >= limit
@@ -81,27 +81,27 @@ class Admission:
 
 
 class LoopLag:
-    """How long the event loop takes for one turn: when many requests arrive at once, each waits for all before it.
+    """Duration of an iteration of the event loop: when many requests arrive at once, each waits for all before it.
 
-    A turn is measured from a request's arrival to the beginning of the next turn, once per turn, and only while
+    It is measured from a request's arrival to the beginning of the next iteration, once per iteration, and only while
     requests arrive: an idle gateway does nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._turn_s = 0.0
+        self._iteration_s = 0.0
         self._ended_at = 0.0
         self._measuring = False
 
     def is_behind(self) -> bool:
-        """Whether the last turn took too long; to be called for each request."""
+        """Whether the last iteration took too long; to be called for each request."""
         now = self._clock()
         if not self._measuring:
             self._measuring = True
-            asyncio.get_running_loop().call_soon(self._end_turn, now)
-        return self._turn_s > MAX_TURN_S and now - self._ended_at < TURN_EXPIRES_S
+            asyncio.get_running_loop().call_soon(self._end_iteration, now)
+        return self._iteration_s > MAX_ITERATION_S and now - self._ended_at < ITERATION_EXPIRES_S
 
-    def _end_turn(self, began: float) -> None:
+    def _end_iteration(self, began: float) -> None:
         self._measuring = False
         self._ended_at = self._clock()
-        self._turn_s = self._ended_at - began
+        self._iteration_s = self._ended_at - began

@@ -1,8 +1,8 @@
 """The RSGI app: from granian's RSGI (https://github.com/emmett-framework/granian, docs/spec/RSGI.md) to Flask's WSGI.
 
-What only it can do is here: authentication and admission, before the body is read; how long and how large a body may
-be, while it arrives; and where the application runs. Predictions run on the event loop's thread, as greenlets that
-yield while they wait; everything else may block on a disk or a database, and gets a thread.
+It authenticates and admits a request before the body is read, limits the time and size of the body while it arrives,
+and chooses where the application runs. Predictions run on the event loop's thread, as greenlets that yield while they
+wait; everything else may block on a disk or a database, and gets a thread.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, Headers, is_streamed
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.server.admission import Admission, LoopLag
-from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, wsgi_body, wsgi_environ
+from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
 
 FastPath = Callable[[ModelPath, str, Headers, bytes, Principal], Awaitable[HttpResponse | None]]
 """``inference.fast_path.FastPath.respond``: path, query, headers, body and principal of a prediction."""
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
-AT_ONCE_BYTES = 8 * 1024
+SMALL_BODY_BYTES = 8 * 1024
 """Bodies up to this size have arrived with their headers, as a rule."""
 MAX_HEADERS = 64
 MAX_RETRY_AFTER_S = 30
@@ -109,7 +109,7 @@ class RsgiApp:
         if path and self._admission.is_full(
             path.model, behind=self._lag.is_behind()
         ):  # under overload, most of the work
-            raise overloaded(path.model, 1.0, unread=True)
+            raise make_overload_error(path.model, 1.0, unread=True)
         headers = dict(scope.headers.items())
         check_headers(headers)
         headers["x-request-id"] = request_id
@@ -117,7 +117,7 @@ class RsgiApp:
             await self._admit_prediction(path, scope, headers, protocol, principal)
             return
         body = b"" if principal is NOBODY else await self._read(headers, protocol)
-        environ = wsgi_environ(scope, headers) | wsgi_body(body)
+        environ = make_environ(scope, headers) | make_body_environ(body)
         await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
 
     def _authenticate(self, scope: Any, guard: Guard) -> Principal:
@@ -148,7 +148,7 @@ class RsgiApp:
         """Raises ``Refused`` if this model is overloaded."""
         wait_s = self._admission.retry_after_s(model, timeout_s, bulk=bulk)
         if wait_s is not None:
-            raise overloaded(model, wait_s, unread=unread)
+            raise make_overload_error(model, wait_s, unread=unread)
 
     async def _predict(
         self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, body: bytes | None, principal: Principal
@@ -159,8 +159,8 @@ class RsgiApp:
             protocol.response_bytes(*response)
             return
         else:
-            read = wsgi_body(body)
-        await self._respond(wsgi_environ(scope, headers) | read, protocol, in_thread=False)
+            read = make_body_environ(body)
+        await self._respond(make_environ(scope, headers) | read, protocol, in_thread=False)
 
     async def _respond(self, environ: dict[str, Any], protocol: Any, *, in_thread: bool) -> None:
         response = await self._run(lambda: call_wsgi(self._app, environ), in_thread=in_thread)
@@ -210,7 +210,7 @@ class RsgiApp:
     async def _discard(self, scope: Any, protocol: Any) -> None:
         """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
         announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not AT_ONCE_BYTES < int(announced) <= self._max_bytes:
+        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._max_bytes:
             return
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._settings.body_timeout_s):
@@ -253,8 +253,8 @@ class StreamedBody(io.RawIOBase):
                 return b""
 
 
-def overloaded(model: str, wait_s: float, *, unread: bool) -> Refused:
-    """This model has too much to do."""
+def make_overload_error(model: str, wait_s: float, *, unread: bool) -> Refused:
+    """The response of a model that is overloaded."""
     retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
     text = f"{model[:64]} is overloaded; try again later"
     return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
@@ -272,7 +272,7 @@ async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
 
 
 def check_headers(headers: Headers) -> None:
-    """Refuses what could be read in two ways.
+    """Refuses ambiguous headers.
 
     Raises:
         Refused: length and chunks at once (RFC 9112, section 6.1: request smuggling), or too many headers.

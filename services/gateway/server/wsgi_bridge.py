@@ -1,4 +1,4 @@
-"""From a request as granian gives it to PEP 3333's environment, and from the application's response to a whole one."""
+"""Converts granian's requests to PEP 3333's environment, and calls the WSGI application."""
 
 import functools
 import io
@@ -23,7 +23,7 @@ class WsgiResponse:
     close: Callable[[], None]
 
 
-def wsgi_environ(scope: Any, headers: Headers) -> dict[str, Any]:
+def make_environ(scope: Any, headers: Headers) -> dict[str, Any]:
     """PEP 3333's environment of a request, without its body."""
     host, _, port = scope.server.rpartition(":")
     client, _, client_port = scope.client.rpartition(":")
@@ -47,18 +47,18 @@ def wsgi_environ(scope: Any, headers: Headers) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in headers.items():
-        environ[environ_key(name)] = value
+        environ[make_environ_key(name)] = value
     return environ
 
 
 @functools.lru_cache(maxsize=1024)
-def environ_key(header: str) -> str:
+def make_environ_key(header: str) -> str:
     """``HTTP_X_REQUEST_ID`` for ``x-request-id``; two headers have none of the prefix (PEP 3333)."""
     key = header.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-def wsgi_body(body: bytes) -> dict[str, Any]:
+def make_body_environ(body: bytes) -> dict[str, Any]:
     """A body that was read, in the environment."""
     return {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), BODY: body} if body else {}
 

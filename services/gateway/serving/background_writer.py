@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class BackgroundWriter:
-    """Does its work at every interval once it is started, and once more at the end."""
+    """Calls ``work`` at every interval once it is started, and once more at the end."""
 
     def __init__(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
         self._name, self._interval_s, self._work = name, interval_s, work
@@ -14,7 +14,7 @@ class BackgroundWriter:
 
     @property
     def started(self) -> bool:
-        """Whether there was ever something to write."""
+        """Whether the thread was started."""
         return self._thread is not None
 
     def start(self) -> None:

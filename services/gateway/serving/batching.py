@@ -47,7 +47,7 @@ class Outputs(dict[str, Array]):
     """One array per named output, and the version that they come from."""
 
     def __init__(self, arrays: Mapping[str, Array], version: int, *, finite: bool | None = None) -> None:
-        """``finite``: whether every number is; looked at here, once for a whole batch, unless given."""
+        """``finite``: whether every number is; checked here, once for a whole batch, unless given."""
         super().__init__(arrays)
         self.version = version
         self.finite = _is_finite(arrays) if finite is None else finite
@@ -113,7 +113,7 @@ class Batcher:
         pending = PendingRequest(
             inputs, len(next(iter(inputs.values()))), deadline, loop.create_future(), REQUEST_IDS.get()
         )
-        timer = loop.call_later(deadline.left_s, _expire, pending)
+        timer = loop.call_later(deadline.remaining_s, _expire, pending)
         try:
             self._enqueue(pending, target, max_rows or self._max_batch, bulk=bulk)
             return await pending.future
@@ -129,7 +129,7 @@ class Batcher:
         self._schedule_flush(queue)
 
     def _schedule_flush(self, queue: BatchQueue) -> None:
-        """Sends soon: whatever arrives in the same turn of the loop goes along."""
+        """Sends in the loop's next iteration, together with everything that arrives in this one."""
         if queue.has_pending and queue.in_flight < MAX_CALLS_IN_FLIGHT and not queue.flush_scheduled:
             queue.flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush, queue)
@@ -171,7 +171,7 @@ class Batcher:
                 _fail(batch, failure)
             else:  # some row is bad: each request is judged alone, so that the others get their outputs
                 await asyncio.gather(*(self._send(queue, [pending]) for pending in batch if not pending.future.done()))
-        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, whatever it is
+        except Exception as error:  # noqa: BLE001  # every waiting request gets the error
             _fail(batch, error)
 
 
@@ -181,7 +181,7 @@ def _is_finite(arrays: Mapping[str, Array]) -> bool:
 
 def _expire(pending: PendingRequest) -> None:
     if not pending.future.done():
-        pending.future.set_exception(pending.deadline.exceeded())
+        pending.future.set_exception(pending.deadline.make_error())
 
 
 def _fail(batch: Sequence[PendingRequest], error: Exception) -> None:

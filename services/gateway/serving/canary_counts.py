@@ -1,4 +1,4 @@
-"""What is observed while a model has a canary or a shadow: counted here, written into the ledger every few seconds.
+"""Counts outcomes of predictions while a model has a canary or a shadow, and writes them into the ledger.
 
 Predictions never wait for the ledger. Each gateway writes its own sums, so nothing is counted twice; canary
 analysis adds them up.
@@ -17,10 +17,10 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.services.experiment_counts import BOUNDS_S, Role, bucket_name
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.ledger import Ledger
-from modelyard.services.trials import BOUNDS_S, Role, bucket
 
 log = structlog.get_logger()
 
@@ -29,8 +29,8 @@ SERVER_ERROR = 500
 Result = TypeVar("Result")
 
 
-class Key(NamedTuple):
-    """What is counted together."""
+class CountKey(NamedTuple):
+    """An experiment and one of its versions: the key of counts."""
 
     model: str
     role: Role
@@ -46,8 +46,8 @@ class CanaryCounts:
         self._ledger = ledger
         self._gateway = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
         self._lock = threading.Lock()
-        self._counts: dict[Key, Counter[str]] = {}
-        self._changed: set[Key] = set()
+        self._counts: dict[CountKey, Counter[str]] = {}
+        self._changed: set[CountKey] = set()
         self._writer = BackgroundWriter("canary-counts", WRITE_INTERVAL_S, self._write)
 
     async def watch(self, interface: Interface, call: Awaitable[Result]) -> Result:
@@ -56,7 +56,7 @@ class CanaryCounts:
         if canary is None:
             return await call
         role: Role = "canary" if interface.version == canary.version else "stable"
-        key, started = Key(interface.model, role, interface.version, canary.since), time.perf_counter()
+        key, started = CountKey(interface.model, role, interface.version, canary.since), time.perf_counter()
         try:
             result = await call
         except ModelyardError as error:
@@ -64,10 +64,10 @@ class CanaryCounts:
                 self.count(key, answers=1, errors=1)
             raise
         took_s = time.perf_counter() - started
-        self.count(key, answers=1, **{bucket(bisect.bisect_left(BOUNDS_S, took_s)): 1})
+        self.count(key, answers=1, **{bucket_name(bisect.bisect_left(BOUNDS_S, took_s)): 1})
         return result
 
-    def count(self, key: Key, **amounts: float) -> None:
+    def count(self, key: CountKey, **amounts: float) -> None:
         """Adds to what has been counted."""
         with self._lock:
             counts = self._counts.setdefault(key, Counter())
@@ -86,8 +86,8 @@ class CanaryCounts:
             self._changed.clear()
         try:
             for key, counts in changed.items():
-                self._ledger.observations.put(*key, self._gateway, counts)
+                self._ledger.observations.put_counts(*key, self._gateway, counts)
         except StorageFailed as error:
-            log.warning("observations not written; they will be", cause=str(error))
+            log.warning("observations not written; retried later", cause=str(error))
             with self._lock:
                 self._changed |= changed.keys()

@@ -22,7 +22,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
 if TYPE_CHECKING:
-    from modelyard.services.ledger.feedback import Answer
+    from modelyard.services.ledger.feedback import CapturedPrediction
 
 log = structlog.get_logger()
 
@@ -39,12 +39,12 @@ class Capture:
         self._settings, self._metrics, self._ledger = settings, metrics, ledger
         self.models = frozenset(settings.captured_models)
         """Those of which a sample is captured."""
-        self._pending: queue.Queue[Answer] = queue.Queue(MAX_PENDING)
+        self._pending: queue.Queue[CapturedPrediction] = queue.Queue(MAX_PENDING)
         self._writer = BackgroundWriter("capture", WRITE_INTERVAL_S, self._write_and_prune)
         self._pruned_at = 0.0
 
     def sample(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
-        """Captures a request's rows, if its model is one of those and it is drawn."""
+        """Captures a request's rows, if its model is captured and the request is in the sample."""
         if interface.model not in self.models or random.random() >= self._settings.capture_rate:
             return
         for row in captured_rows(request_id, interface, inputs, outputs):
@@ -84,9 +84,9 @@ class Capture:
 
 def captured_rows(
     request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs
-) -> Iterator["Answer"]:
+) -> Iterator["CapturedPrediction"]:
     """Each row with its predicted class or number; none of signatures with several inputs."""
-    from modelyard.services.ledger.feedback import Answer
+    from modelyard.services.ledger.feedback import CapturedPrediction
 
     predictions = read_predictions(outputs)
     if len(inputs) != 1 or predictions is None:
@@ -97,7 +97,7 @@ def captured_rows(
     for index in range(min(len(rows), len(predicted))):
         row, score = rows[index], None if scores is None else float(scores[index])
         text = isinstance(row, bytes)
-        yield Answer(
+        yield CapturedPrediction(
             request_id=request_id,
             row=index,
             model=interface.model,

@@ -22,7 +22,7 @@ PROBE_EVERY_S = 1.0
 
 
 class CircuitBreaker:
-    """Closed: every call may go. Open: one call a second may, and its success closes it."""
+    """Closed: every call is allowed. Open: one call a second is, and its success closes it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class CircuitBreaker:
         self._probe_at: float | None = None
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         return self._probe_at is None
 
     def allows(self) -> bool:
-        """Whether a call may go now; while open, a yes is the probe."""
+        """Whether a call is allowed now; while open, the allowed call is the probe."""
         if self._probe_at is None:
             return True
         if self._clock() < self._probe_at:

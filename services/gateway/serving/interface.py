@@ -1,4 +1,4 @@
-"""How one version is called: all that the gateway needs of it, whoever made it."""
+"""How one version is called: all that the gateway needs to know of it, published or external."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,11 +35,11 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: ImageLimits | TextLimits | VectorLimits | None
-    """Limits of one input, by its kind; None where the manifest does not tell."""
+    """Limits of one input, by its kind; None without a manifest."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index; empty where there are none."""
     source: str | None
-    """``real``, ``sample`` or ``generated`` data; None where the manifest does not tell."""
+    """``real``, ``sample`` or ``generated`` data; None without a manifest."""
     batches: bool
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
     max_batch: int | None = None
@@ -47,7 +47,7 @@ class Interface:
     tracks_latest: bool = False
     """The model server takes its newest version at each call; ``version`` was it when the metadata was read."""
     experiment: Experiment | None = None
-    """Where the rollout chose this version, and has others to compare it with."""
+    """The canary and shadow to compare this version with, if the rollout chose it and has some."""
 
     def pin(self) -> "Interface":
         """This version, for a request that takes several calls: all its responses come from one."""
@@ -55,7 +55,7 @@ class Interface:
 
 
 def published_interface(manifest: Manifest) -> Interface:
-    """A version of ours. Its rows are independent: the pipeline compared them one by one with the trainer's outputs."""
+    """Of a published version. Its rows are independent: the pipeline compared each with the trainer's outputs."""
     return Interface(
         manifest.model,
         manifest.version,
@@ -70,7 +70,7 @@ def published_interface(manifest: Manifest) -> Interface:
 def external_interface(
     reply: get_model_metadata_pb2.GetModelMetadataResponse, *, batches: bool, tracks_latest: bool
 ) -> Interface:
-    """Any other SavedModel, by the model server's metadata."""
+    """Of an external model, by the model server's metadata."""
     found = get_model_metadata_pb2.SignatureDefMap()
     reply.metadata["signature_def"].Unpack(found)
     signatures = {

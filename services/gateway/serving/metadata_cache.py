@@ -28,19 +28,19 @@ class CachedValue(Generic[Value]):
     at: float
     value: Value
 
-    def younger_than(self, seconds: float) -> bool:
+    def is_younger_than(self, seconds: float) -> bool:
         return time.monotonic() - self.at <= seconds
 
 
 @dataclass(frozen=True)
 class MetadataRequest(Generic[Value]):
-    """Sent once, whoever waits for it."""
+    """A request in flight, which all that wait for its key share."""
 
     sent_at: float
     task: "asyncio.Task[Value]"
 
     async def wait_briefly(self) -> bool:
-        """Whether the response is there before the wait for a new value ends."""
+        """Waits up to ``REFRESH_WAIT_S``; whether the response has arrived."""
         timeout_s = self.sent_at + REFRESH_WAIT_S - time.monotonic()
         if not self.task.done() and timeout_s > 0:
             await asyncio.wait((self.task,), timeout=timeout_s)
@@ -55,12 +55,12 @@ class MetadataCache(Generic[Value]):
         self._requests: dict[Hashable, MetadataRequest[Value]] = {}
 
     def get_fresh(self, key: Hashable) -> Value | None:
-        """The value of a second ago, if there is one; nothing is sent."""
+        """The cached value, if it is fresh; nothing is sent."""
         cached = self._values.get(key)
-        return cached.value if cached is not None and cached.younger_than(FRESH_S) else None
+        return cached.value if cached is not None and cached.is_younger_than(FRESH_S) else None
 
     async def get(self, key: Hashable, fetch: Callable[[], Awaitable[Value]]) -> Value:
-        """The value of a second ago, what ``fetch`` returns now, or the last value if the server does not respond.
+        """A fresh cached value, what ``fetch`` returns now, or the last value if the server does not respond.
 
         Raises:
             ServingFailed: with the server's code; if it does not respond, only where there is no value.
@@ -69,7 +69,7 @@ class MetadataCache(Generic[Value]):
             return fresh
         cached = self._values.get(key)
         request = self._requests.get(key) or self._send(key, fetch)
-        if cached is None or not cached.younger_than(STALE_S):
+        if cached is None or not cached.is_younger_than(STALE_S):
             return await asyncio.shield(request.task)
         if not await request.wait_briefly():
             return cached.value
@@ -93,5 +93,5 @@ class MetadataCache(Generic[Value]):
         del self._requests[key]
         if task.cancelled() or task.exception() is not None:
             return
-        self._values = {old: cached for old, cached in self._values.items() if cached.younger_than(STALE_S)}
+        self._values = {old: cached for old, cached in self._values.items() if cached.is_younger_than(STALE_S)}
         self._values[key] = CachedValue(time.monotonic(), task.result())

@@ -31,14 +31,14 @@ log = structlog.get_logger()
 
 MAX_TEXT_CHARS = 1024
 _GRAPH_NOISE = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", re.DOTALL)
-"""Names of graph nodes in TensorFlow's messages: of no use to a client, and not theirs to know."""
+"""Names of graph nodes in TensorFlow's messages, which clients must not see."""
 
 
 class ModelServerClient:
     """Every call raises ``ServingFailed`` with the server's code, and a text fit for the public."""
 
     def __init__(self, servers: Replicas, status_timeout_s: float, is_wanted: Callable[[Target], bool]) -> None:
-        """``is_wanted``: whether the servers should have a target; if they do not, they have just started."""
+        """``is_wanted``: whether the servers are configured to serve a target; one that lacks it has just started."""
         self._replicas = servers
         self._status_timeout_s = status_timeout_s
         self._is_wanted = is_wanted
@@ -88,7 +88,7 @@ class ModelServerClient:
 
     def is_closed(self, model: str) -> bool:
         """Whether the model's circuit is closed: its calls are made."""
-        return model not in self._breakers or self._breakers[model].closed
+        return model not in self._breakers or self._breakers[model].is_closed
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -109,14 +109,14 @@ class ModelServerClient:
         return response
 
     def _record(self, model: str, breaker: CircuitBreaker, *, responded: bool) -> None:
-        was_closed = breaker.closed
+        was_closed = breaker.is_closed
         breaker.record(responded=responded)
-        if breaker.closed is not was_closed:
-            write = log.info if breaker.closed else log.warning
-            write("circuit breaker closed" if breaker.closed else "circuit breaker opened", model=model)
+        if breaker.is_closed is not was_closed:
+            write = log.info if breaker.is_closed else log.warning
+            write("circuit breaker closed" if breaker.is_closed else "circuit breaker opened", model=model)
 
     def _require_loaded(self, target: Target, failure: ServingFailed) -> None:
-        """A server that does not know what it is configured to serve has just started: not 404, but later."""
+        """Raises UNAVAILABLE, not NOT_FOUND, if the server is configured to serve the target: it has just started."""
         if failure.code is grpc.StatusCode.NOT_FOUND and self._is_wanted(target):
             what = target.model if target.version is None else f"version {target.version} of {target.model}"
             text = f"{what} is being loaded; try again in a moment"
@@ -126,11 +126,11 @@ class ModelServerClient:
         try:
             return await self._replicas.call(method, request, deadline)
         except ServingFailed as failure:
-            raise ServingFailed(failure.code, public_text(failure)) from None
+            raise ServingFailed(failure.code, make_public_text(failure)) from None
 
 
-def public_text(failure: ServingFailed) -> str:
-    """What a client may read: the server's own text about a bad request, but nothing from its inside."""
+def make_public_text(failure: ServingFailed) -> str:
+    """The text for the client: the server's own about a bad request, but no internals."""
     if failure.code is grpc.StatusCode.UNAVAILABLE:
         return "the model server is not available; try again in a moment"
     if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -1,4 +1,4 @@
-"""What is served: which version predicts, and the calls to it. Safe for many threads.
+"""Finds the version that predicts, and calls it. Safe for many threads.
 
 Coroutines run on the event loop; plain methods may be called anywhere, and wait (``http/greenlets.py``).
 """
@@ -34,7 +34,7 @@ from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.replicas import Replicas
 from modelyard.services.gateway.serving.response_cache import ResponseCache
-from modelyard.services.gateway.serving.row_independence import Key, RowIndependence
+from modelyard.services.gateway.serving.row_independence import CheckedSignature, RowIndependence
 from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
     PublishedVersions,
@@ -65,7 +65,7 @@ class Predictor:
         self._external_interfaces: MetadataCache[Interface] = MetadataCache()
         self.canary_counts = CanaryCounts(ledger)
         self.capture = Capture(settings, metrics, ledger)
-        self.shadow_traffic = ShadowTraffic(self._versions.interface, self._predict, self.canary_counts)
+        self.shadow_traffic = ShadowTraffic(self._versions.get_interface, self._predict, self.canary_counts)
 
     # --- which version ---
 
@@ -86,16 +86,16 @@ class Predictor:
         """
         return self._known_interface(servable, key) or await self._fetch_interface(servable, deadline)
 
-    def interface(self, servable: Servable) -> Interface:
+    def wait_for_interface(self, servable: Servable) -> Interface:
         """As ``find_interface``."""
         return self._known_interface(servable, None) or self.wait_for(self._fetch_interface(servable, None))
 
     def _known_interface(self, servable: Servable, key: str | None) -> Interface | None:
-        """From the store, or fresh from the model server; None where it has to be called."""
+        """From the store, or fresh from the metadata cache; None if the model server has to be called."""
         model, version, label = servable
-        rollout = self._versions.rollout(model)
+        rollout = self._versions.get_rollout(model)
         number = resolve_version(rollout, model, version, label, key)
-        known = None if number is None else self._versions.interface(model, number)
+        known = None if number is None else self._versions.get_interface(model, number)
         if rollout is None:
             return known or self._external_interfaces.get_fresh(servable)
         if known is None:
@@ -104,15 +104,15 @@ class Predictor:
 
     async def _fetch_interface(self, servable: Servable, deadline: Deadline | None) -> Interface:
         try:
-            async with asyncio.timeout(deadline.left_s if deadline else None):
+            async with asyncio.timeout(deadline.remaining_s if deadline else None):
                 return await self._external_interfaces.get(servable, lambda: self._call_for_interface(servable))
         except TimeoutError:
             assert deadline
-            raise deadline.exceeded() from None
+            raise deadline.make_error() from None
         except ServingFailed as failure:
             if failure.code is not grpc.StatusCode.NOT_FOUND:
                 raise
-        stable = servable.version is None and servable.model in self._versions.models()
+        stable = servable.version is None and servable.model in self._versions.list_models()
         hint = "; no version of it is stable yet" if stable else ""
         raise ServableNotFound(f"{not_found_text(servable.model, servable.version)}{hint}")
 
@@ -127,13 +127,13 @@ class Predictor:
         always = self._settings.batch_external_models == "always"
         return external_interface(reply, batches=always, tracks_latest=newest is not None)
 
-    def rollout(self, model: str) -> Rollout:
+    def get_rollout(self, model: str) -> Rollout:
         """The model's rollout; an empty one where the model server alone decides."""
-        return self._versions.rollout(model) or Rollout()
+        return self._versions.get_rollout(model) or Rollout()
 
-    def models(self) -> tuple[str, ...]:
+    def list_models(self) -> tuple[str, ...]:
         """Models with a version in the store, and those that only the model servers know."""
-        return tuple(dict.fromkeys((*self._versions.models(), *self._settings.external_models)))
+        return tuple(dict.fromkeys((*self._versions.list_models(), *self._settings.external_models)))
 
     # --- calls ---
 
@@ -166,7 +166,7 @@ class Predictor:
     async def _predict(
         self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline, *, bulk: bool
     ) -> Outputs:
-        target = target_of(interface, signature)
+        target = make_target(interface, signature)
         key = self._cache.key(target, inputs)
         cached = self._cache.get(key, interface.model) if key else None
         if cached is not None:
@@ -183,7 +183,7 @@ class Predictor:
         """In one call with other requests, where that changes no output."""
         if not may_share(interface.signatures[target.signature], inputs):
             return await self._model_server.predict(target, inputs, deadline)
-        key = Key(interface.model, interface.version, target.signature)
+        key = CheckedSignature(interface.model, interface.version, target.signature)
         if interface.batches or self._independence.is_proven(key):
             return await self.batcher.run(target, inputs, deadline, max_rows=interface.max_batch, bulk=bulk)
         outputs = await self._model_server.predict(target, inputs, deadline)
@@ -210,20 +210,20 @@ class Predictor:
         return regression_pb2.RegressionResponse.FromString(reply)
 
     async def _run_examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> bytes:
-        target = target_of(interface, request.model_spec.signature_name)
+        target = make_target(interface, request.model_spec.signature_name)
         call = self._model_server.run_examples(method, target, request, deadline)
         return await (self.canary_counts.watch(interface, call) if interface.experiment else call)
 
     # --- state ---
 
-    def status(self, model: str, version: int | None = None) -> tuple[VersionStatus, ...]:
+    def get_status(self, model: str, version: int | None = None) -> tuple[VersionStatus, ...]:
         """State of every version on the server, or of one; raises ``ServingFailed``."""
         return self.wait_for(self._model_server.get_status(model, version))
 
-    def states(self, model: str) -> dict[int, str]:
+    def get_states(self, model: str) -> dict[int, str]:
         """State by version; empty if the server does not know the model."""
         try:
-            return {entry.version: entry.state for entry in self.status(model)}
+            return {entry.version: entry.state for entry in self.get_status(model)}
         except ServingFailed as failure:
             if failure.code is grpc.StatusCode.NOT_FOUND:
                 return {}
@@ -232,9 +232,9 @@ class Predictor:
     def is_ready(self, interface: Interface) -> bool:
         """Whether this version can predict now."""
         model = interface.model
-        return self._model_server.is_closed(model) and self.states(model).get(interface.version) == "AVAILABLE"
+        return self._model_server.is_closed(model) and self.get_states(model).get(interface.version) == "AVAILABLE"
 
-    def metadata(self, interface: Interface) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    def get_metadata(self, interface: Interface) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The version's signatures as the server sees them; raises ``ServingFailed``."""
         return self.wait_for(self._model_server.get_metadata(interface.model, interface.version, None))
 
@@ -253,10 +253,10 @@ class Predictor:
         """Whether the model servers are configured to serve this."""
         if target.version is None:
             return target.model in self._settings.external_models
-        return target.version in self.rollout(target.model).loaded
+        return target.version in self.get_rollout(target.model).loaded
 
 
-def target_of(interface: Interface, signature: str) -> Target:
+def make_target(interface: Interface, signature: str) -> Target:
     return Target(interface.model, None if interface.tracks_latest else interface.version, signature)
 
 

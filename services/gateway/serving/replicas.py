@@ -60,7 +60,7 @@ class Replicas:
         try:
             return await self._send(replica, method, request, deadline)
         except ServingFailed as failure:
-            late = deadline.left_s < MIN_RETRY_SHARE * deadline.total_s
+            late = deadline.remaining_s < MIN_RETRY_SHARE * deadline.total_s
             if failure.code is not grpc.StatusCode.UNAVAILABLE or late:
                 raise
             if self._is_avoided(self._choose()) and not self._budget.try_spend():
@@ -80,9 +80,9 @@ class Replicas:
         return replica.avoid_until > self._clock()
 
     async def _send(self, replica: "Replica", method: str, request: bytes, deadline: Deadline) -> bytes:
-        left_s = deadline.left_s - RETURN_MARGIN_S
+        left_s = deadline.remaining_s - RETURN_MARGIN_S
         if left_s <= 0:
-            raise deadline.exceeded()
+            raise deadline.make_error()
         try:
             return await replica.call(method, request, left_s)
         except ServingFailed as failure:

@@ -1,4 +1,4 @@
-"""Cached responses, for models that are set for it: same version, same inputs, same outputs.
+"""Cached responses of the models in ``MODELYARD_CACHED_MODELS``: same version, same inputs, same outputs.
 
 Keyed by what the model would see, so one image gives one entry whether it came as JSON or in binary form. Bounded by
 memory: the least recently used are evicted first. A failed call is never cached.
@@ -15,7 +15,7 @@ from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching import Outputs, Target
 
 OVERHEAD_BYTES = 500
-"""About what the objects around the numbers of one response take."""
+"""Estimated bytes of the objects around the numbers of one response."""
 
 
 class ResponseCache:
@@ -39,7 +39,7 @@ class ResponseCache:
         return cached
 
     def put(self, key: bytes, outputs: Outputs) -> None:
-        """Caches outputs, unless they are larger than everything there is room for."""
+        """Caches outputs, unless they are larger than the cache."""
         with self._lock:
             if estimate_bytes(outputs) <= self._outputs.maxsize:
                 self._outputs[key] = Outputs(copy_arrays(outputs), outputs.version, finite=outputs.finite)

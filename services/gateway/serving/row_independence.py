@@ -1,6 +1,6 @@
-"""Whether the rows of a SavedModel without a manifest are independent, so that requests may share a run.
+"""Checks whether the rows of an external model are independent, so that requests may share a run.
 
-Found out by trying: after its first predictions, a row is run again beside a probe row. If its outputs are as they were
+After its first predictions, a row is run again beside a probe row. If its outputs are as they were
 alone, three times, requests share runs from then on; one difference, and they never do. Rows that depend on their
 neighbours (a softmax over the batch, normalisation by its mean) and models that draw random numbers are caught so.
 """
@@ -26,8 +26,8 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-5
 TIMEOUT_S = 10.0
 
 
-class Key(NamedTuple):
-    """What is checked, one version at a time."""
+class CheckedSignature(NamedTuple):
+    """A signature of one version, which is checked by itself."""
 
     model: str
     version: int
@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 class RowIndependence:
-    """What is known of each version. Runs on the event loop's thread: no locks."""
+    """Checks and verdicts by version. Runs on the event loop's thread: no locks."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -43,18 +43,18 @@ class RowIndependence:
         self._verdicts: dict[Hashable, bool] = {}
         self._checks: set[asyncio.Task[None]] = set()
 
-    def is_proven(self, key: Key) -> bool:
+    def is_proven(self, key: CheckedSignature) -> bool:
         """Whether rows were found to be independent."""
         return self._verdicts.get(key, False)
 
-    def check(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
+    def check(self, key: CheckedSignature, target: Target, inputs: Inputs, alone: Outputs) -> None:
         """Checks with what was just predicted, if the verdict is open; no request waits for it."""
         if key not in self._verdicts and not self._checks:
             check = asyncio.get_running_loop().create_task(self._check(key, target, inputs, alone))
             self._checks.add(check)
             check.add_done_callback(self._checks.discard)
 
-    async def _check(self, key: Key, target: Target, inputs: Inputs, alone: Outputs) -> None:
+    async def _check(self, key: CheckedSignature, target: Target, inputs: Inputs, alone: Outputs) -> None:
         try:
             with_probe = await self._call(target, append_probe_row(inputs), Deadline.after(TIMEOUT_S))
         except ModelyardError as error:  # a probe row that the model does not take proves nothing

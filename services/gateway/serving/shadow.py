@@ -14,7 +14,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.canary_counts import CanaryCounts, Key
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts, CountKey
 from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
 
 DELAY_S = 0.02
@@ -22,8 +22,8 @@ DELAY_S = 0.02
 MAX_PENDING = 32
 """Calls that wait or are under way; those beyond are left out, and counted."""
 TIMEOUT_S = 5.0
-NOTICEABLE = 1e-3
-"""Relative difference of numbers that is a disagreement."""
+RELATIVE_TOLERANCE = 1e-3
+"""Maximum relative difference of numbers that counts as agreement."""
 
 Inputs = Mapping[str, Array]
 Predict = Callable[..., Coroutine[Any, Any, Outputs]]
@@ -50,7 +50,7 @@ class ShadowTraffic:
             or (experiment.canary and experiment.canary.version == interface.version)
         ):
             return
-        key = Key(interface.model, "shadow", experiment.shadow.version, experiment.shadow.since)
+        key = CountKey(interface.model, "shadow", experiment.shadow.version, experiment.shadow.since)
         if len(self._tasks) >= MAX_PENDING:
             self._counts.count(key, left_out=1)
             return
@@ -58,7 +58,7 @@ class ShadowTraffic:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compare(self, key: Key, signature: str, inputs: Inputs, outputs: Outputs) -> None:
+    async def _compare(self, key: CountKey, signature: str, inputs: Inputs, outputs: Outputs) -> None:
         await asyncio.sleep(DELAY_S)
         shadow = self._find(key.model, key.version)
         try:
@@ -75,7 +75,7 @@ class Incomparable(ModelyardError):
 
 
 def compare_outputs(stable: Mapping[str, Array], shadow: Mapping[str, Array]) -> dict[str, float]:
-    """Rows, those on which both disagree, and how far the scores are apart, added up.
+    """Counts of rows and of disagreements, and the sums of the differences of scores.
 
     Classes disagree if they differ; their score is the probability of the stable version's class. Other numbers
     disagree if they differ by more than a thousandth; their score is the number.
@@ -93,7 +93,7 @@ def compare_outputs(stable: Mapping[str, Array], shadow: Mapping[str, Array]) ->
         return sum_differences(disagree, np.abs(mine - other))
     shifts = np.stack([np.abs(ours[name] - theirs[name]).reshape(len(ours[name]), -1).max(axis=1) for name in ours])
     scale = np.stack([np.abs(ours[name]).reshape(len(ours[name]), -1).max(axis=1) for name in ours])
-    return sum_differences((shifts > NOTICEABLE * np.maximum(scale, 1)).any(axis=0), shifts.max(axis=0))
+    return sum_differences((shifts > RELATIVE_TOLERANCE * np.maximum(scale, 1)).any(axis=0), shifts.max(axis=0))
 
 
 def numeric_outputs(outputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -29,7 +29,7 @@ def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key:
     """The version that predicts: the pinned one, the labelled one, or the stable one or its canary, if there is one.
 
     Args:
-        key: of the client: the same key gets the same version as long as its canary's share does not fall.
+        key: the client's: the same key gets the same version as long as the canary's share does not fall.
 
     Raises:
         InvalidRequest: no version bears the label; with TensorFlow Serving's text.
@@ -64,7 +64,7 @@ def resolve_version(
 
 
 def draw_share(version: int, key: str | None) -> float:
-    """A number in 0..1: of the key, another one for each canary; or by chance."""
+    """A number in 0..1: from the key and the canary's version, or random without a key."""
     if key is None:
         return random.random()
     digest = hashlib.blake2b(f"{version}:{key}".encode(), digest_size=7).digest()
@@ -88,11 +88,11 @@ class PublishedVersions:
         self._rollouts: dict[str, CachedRollout] = {}
         self._interfaces: dict[tuple[str, int], tuple[float, Interface]] = {}
 
-    def models(self) -> tuple[str, ...]:
+    def list_models(self) -> tuple[str, ...]:
         """Models with at least one version in the store."""
         return tuple(model for model in self._store.models() if self._store.versions(model))
 
-    def rollout(self, model: str) -> Rollout | None:
+    def get_rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
         cached = self._rollouts.get(model)
         try:
@@ -105,7 +105,7 @@ class PublishedVersions:
             cached = self._rollouts[model] = CachedRollout(path, stamp, read_rollout(self._store, model))
         return cached.rollout
 
-    def interface(self, model: str, version: int) -> Interface | None:
+    def get_interface(self, model: str, version: int) -> Interface | None:
         """A published version's interface; None where there is no manifest."""
         read_at, cached = self._interfaces.get((model, version), (0.0, None))
         if time.monotonic() - read_at < PLAN_FRESH_S:
@@ -121,14 +121,14 @@ class PublishedVersions:
 
 
 def with_experiment(interface: Interface, rollout: Rollout) -> Interface:
-    """With the canary and the shadow that it is to be compared with, if there are any."""
+    """The interface with the canary and the shadow that it is compared with, if there are any."""
     if rollout.canary is None and rollout.shadow is None:
         return interface
     return replace(interface, experiment=Experiment(rollout.canary, rollout.shadow))
 
 
 def newest_ready_version(model: str, statuses: tuple[VersionStatus, ...]) -> int:
-    """What TensorFlow Serving gives to a client that names no version.
+    """The version that TensorFlow Serving uses for a request that names none.
 
     Raises:
         ServingFailed: UNAVAILABLE while versions are loading, else NOT_FOUND.

@@ -1,4 +1,4 @@
-"""The database's own clock: leases are judged by one clock, however wrong that of a worker's machine is."""
+"""The database's clock: leases use this one clock, however wrong that of a worker's machine is."""
 
 from datetime import datetime
 from typing import Any
@@ -7,13 +7,13 @@ from sqlalchemy import literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from modelyard.services.ledger.sql.column_types import Moment
+from modelyard.services.ledger.sql.column_types import UtcDateTime
 
 
 class now(FunctionElement[datetime]):  # noqa: N801  # reads as SQL's own functions do
-    """The moment in which the statement runs, UTC; ``now(-60)`` is a minute before."""
+    """The time at which the statement runs, UTC; ``now(-60)`` is a minute before."""
 
-    type = Moment()
+    type = UtcDateTime()
     inherit_cache = True
 
     def __init__(self, plus_s: float = 0.0) -> None:

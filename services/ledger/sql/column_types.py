@@ -1,4 +1,4 @@
-"""Types of columns that databases return in other forms than they were given."""
+"""Column types whose values databases do not return as they were given."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -6,8 +6,8 @@ from enum import StrEnum
 from sqlalchemy import DateTime, String, TypeDecorator
 
 
-class Moment(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite drops the zone of what is stored; PostgreSQL's driver gives it another name."""
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC. SQLite drops the zone of what is stored; PostgreSQL's driver gives it another name."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -19,8 +19,8 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class Word(TypeDecorator[StrEnum]):
-    """One of an enumeration's words."""
+class EnumText(TypeDecorator[StrEnum]):
+    """A ``StrEnum``, stored as text."""
 
     impl = String
     cache_ok = True

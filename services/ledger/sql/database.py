@@ -1,4 +1,4 @@
-"""The ledger's database: opened when it is first asked, its tables made or migrated then."""
+"""The ledger's database: opened at the first use, which creates or migrates its tables."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from modelyard.services.ledger.sql.engine import open_engine, storage_errors
 from modelyard.services.ledger.sql.tables import Table
 
 
-def changes(session: Session, statement: Update | Delete) -> bool:
-    """Carries out an UPDATE or DELETE; whether there was a row for it."""
+def execute_change(session: Session, statement: Update | Delete) -> bool:
+    """Executes an UPDATE or DELETE; whether it changed a row."""
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # its result is a CursorResult
 
 
-def added(session: Session, *rows: Table) -> bool:
-    """Adds rows; False, and nothing happens, if one of their keys is there, perhaps since this moment."""
+def insert_if_absent(session: Session, *rows: Table) -> bool:
+    """Inserts rows; False, and nothing happens, if one of their keys exists, perhaps from a concurrent transaction."""
     try:
         with session.begin_nested():
             session.add_all(rows)
@@ -36,16 +36,16 @@ class Database:
         self._prepared = False
 
     def prepare(self) -> None:
-        """Sees to it that the tables are there; SQLite's are made, or brought up to date.
+        """Checks that the tables exist; SQLite's are created or migrated.
 
         Raises:
             StorageFailed: the database cannot be reached or written, is another release's, or was never migrated.
         """
-        self._have_tables(schema.prepare)
+        self._ensure_tables(schema.prepare)
 
     def migrate(self) -> None:
-        """Makes the tables, or brings those of an older release up to date. Raises ``StorageFailed``."""
-        self._have_tables(schema.migrate)
+        """Creates the tables, or migrates those of an older release. Raises ``StorageFailed``."""
+        self._ensure_tables(schema.migrate)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -58,7 +58,7 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _have_tables(self, how: Callable[[Engine], None]) -> None:
+    def _ensure_tables(self, how: Callable[[Engine], None]) -> None:
         database = self._engine.url.database
         with storage_errors():
             if self._engine.dialect.name == "sqlite" and database:

@@ -1,4 +1,4 @@
-"""How the ledger's database is opened."""
+"""Opens the ledger's database."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BUSY_TIMEOUT_S = 5
 
 
 def open_engine(url: str) -> Engine:
-    """Of SQLite or PostgreSQL; connects to nothing yet."""
+    """An engine of SQLite or PostgreSQL; it does not connect yet."""
     if make_url(url).get_backend_name() != "sqlite":
         from modelyard.services.ledger.sql import postgresql  # its driver takes a while to load
 
@@ -65,7 +65,7 @@ def _is_busy(error: BaseException) -> bool:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Says in one line what the database said."""
+    """Turns errors of the database into ``StorageFailed`` with one line of text."""
     try:
         yield
     except (SQLAlchemyError, OSError) as error:

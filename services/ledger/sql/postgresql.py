@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: none of them waits for ever."""
+"""Connections to PostgreSQL, with timeouts for everything."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ PARAMETERS = {
     "keepalives_idle": 10,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    # A lock that nobody gives back must not hold a request for ever.
+    # A lock that is never released must not block a request for ever.
     "options": "-c timezone=UTC -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
 }
 """libpq's (PostgreSQL 15, 34.1.2)."""
-ANSWER_S = 20.0
-"""For one statement: longer than it waits for a lock. What is read in pieces has it for each piece."""
+RESPONSE_TIMEOUT_S = 20.0
+"""Timeout of one statement: longer than it waits for a lock. A result in chunks has it for each chunk."""
 
 Result = TypeVar("Result")
 
@@ -31,17 +31,17 @@ Result = TypeVar("Result")
 class Connection(psycopg.Connection[Any]):
     """Leaves a server that hangs: its kernel goes on to say that all is well, so TCP notices nothing."""
 
-    answer_s: float | None = ANSWER_S
+    response_timeout_s: float | None = RESPONSE_TIMEOUT_S
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Raises ``psycopg.OperationalError``, too, where the server does not answer in time; then this is closed."""
         try:
-            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+            return super().wait(gen, interval, self.response_timeout_s if timeout is None else timeout)
         except psycopg.OperationalError as error:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self.close()  # what the server has done is not known; it takes back what was not committed
-            raise psycopg.OperationalError(f"no answer within {self.answer_s:g} s") from error
+            raise psycopg.OperationalError(f"no answer within {self.response_timeout_s:g} s") from error
 
 
 def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> Connection:
@@ -50,13 +50,13 @@ def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> Con
 
 
 @contextmanager
-def patient(connection: sqlalchemy.Connection, lock_s: float) -> Iterator[None]:
-    """Statements in this block may take as long as they take, and wait longer for a lock."""
+def extended_timeouts(connection: sqlalchemy.Connection, lock_s: float) -> Iterator[None]:
+    """Statements in this block have no timeout, and wait ``lock_s`` for a lock."""
     ours = connection.connection.driver_connection
     assert isinstance(ours, Connection)
-    usual, ours.answer_s = ours.answer_s, None
+    usual, ours.response_timeout_s = ours.response_timeout_s, None
     connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{lock_s:g}s'"))
     try:
         yield
     finally:
-        ours.answer_s = usual
+        ours.response_timeout_s = usual

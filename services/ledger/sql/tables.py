@@ -21,20 +21,20 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from modelyard.services.ledger.job import Job
-from modelyard.services.ledger.sql.column_types import Moment, Word
+from modelyard.services.ledger.sql.column_types import EnumText, UtcDateTime
 
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
 """64 bits: a version can be a moment in ms, and rows are counted for years. SQLite's integers grow by themselves."""
 
 
 class Table(DeclarativeBase):
-    """What all of them share."""
+    """Base class of the tables."""
 
     type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's form
         dict[str, Any]: JSON,
         list[str]: JSON,
         list[int]: JSON,
-        datetime: Moment,
+        datetime: UtcDateTime,
     }
 
 
@@ -51,13 +51,13 @@ def job_columns() -> Iterator[Column[Any]]:
 def column_type(kind: Any) -> Any:
     """SQL's for a type of Python's."""
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return Word(kind)
+        return EnumText(kind)
     if get_origin(kind) is Literal:
         return String
-    return {str: String, int: Integer, float: Double, bool: Boolean, datetime: Moment}.get(kind, JSON)
+    return {str: String, int: Integer, float: Double, bool: Boolean, datetime: UtcDateTime}.get(kind, JSON)
 
 
-JOBS = SqlTable("jobs", Table.metadata, *job_columns(), Column("lease_until", Moment))
+JOBS = SqlTable("jobs", Table.metadata, *job_columns(), Column("lease_until", UtcDateTime))
 """All jobs, as they are now: the fields of ``Job``, and until when a running one is held."""
 
 
@@ -74,19 +74,19 @@ class EventRow(Table):
 
 
 class SubmissionRow(Table):
-    """What a client's key stands for, as long as it is remembered."""
+    """An idempotency key and its job."""
 
     __tablename__ = "submissions"
 
     key: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str]
-    """SHA-256 of what was asked for."""
+    """SHA-256 of the request."""
     job_id: Mapped[str]
     at: Mapped[datetime] = mapped_column(index=True)
 
 
 class LogRow(Table):
-    """Some of what a job's processes wrote; ids grow over all jobs."""
+    """A part of the output of a job's processes; ids grow over all jobs."""
 
     __tablename__ = "logs"
 
@@ -96,7 +96,7 @@ class LogRow(Table):
 
 
 class WorkerRow(Table):
-    """A worker, as long as it says that it is there."""
+    """A registered worker."""
 
     __tablename__ = "workers"
 
@@ -106,7 +106,7 @@ class WorkerRow(Table):
 
 
 class ObservationRow(Table):
-    """What one gateway has counted of one role in an experiment."""
+    """Counts of one gateway for one role in an experiment."""
 
     __tablename__ = "observations"
 
@@ -121,7 +121,7 @@ class ObservationRow(Table):
 
 
 class VerdictRow(Table):
-    """How far the analysis of a canary has got; ``revision`` lets one of several write."""
+    """State of a canary's analysis; ``revision`` lets one of several schedulers write."""
 
     __tablename__ = "verdicts"
 
@@ -131,8 +131,8 @@ class VerdictRow(Table):
     state: Mapped[dict[str, Any]]
 
 
-class AnswerRow(Table):
-    """One row of a request with what a version answered, where such are kept."""
+class CapturedRow(Table):
+    """A captured prediction: one row of a request, and the version's output."""
 
     __tablename__ = "answers"
     __table_args__ = (UniqueConstraint("request_id", "row"),)
@@ -154,7 +154,7 @@ class AnswerRow(Table):
 
 
 class FeedbackRow(Table):
-    """What somebody said is true of an answer."""
+    """Feedback: the truth about a captured prediction."""
 
     __tablename__ = "feedback"
     __table_args__ = (UniqueConstraint("request_id", "row"),)
@@ -171,7 +171,7 @@ class FeedbackRow(Table):
 
 
 class TriggerRow(Table):
-    """What starts a job by itself; ``revision`` counts changes and firings."""
+    """A trigger; ``revision`` counts changes and firings."""
 
     __tablename__ = "triggers"
 
@@ -185,7 +185,7 @@ class TriggerRow(Table):
 
 
 class DriftRow(Table):
-    """How far what a version is asked and answers has moved from what it was measured on."""
+    """Drift of a version's inputs and outputs from those of its evaluation."""
 
     __tablename__ = "drift"
 

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass
 class QueuedCall:
-    """One call, its outcome, and the event that the caller waits for."""
+    """One call, its outcome, and the event that its thread waits for."""
 
     feeds: Feeds
     rows: int
@@ -114,7 +114,7 @@ class SignatureQueue:
         """Runs a batch; cancelled calls are left out."""
         try:
             self._process(calls)
-        except Exception as error:  # the outermost boundary of a batch: its callers get the error, its thread goes on
+        except Exception as error:  # the outermost boundary of a batch: its calls get the error, its thread goes on
             log.exception("batch_failed")
             for call in calls:
                 if not call.done.is_set():

@@ -66,7 +66,7 @@ class ServerCore:
 
     def _set_aspired(self, *, retry_failed: bool) -> None:
         aspired = {name: find_candidates(entry) for name, entry in self._models.items()}
-        self._reconciler.aspire(aspired, retry_failed=retry_failed)
+        self._reconciler.set_aspired(aspired, retry_failed=retry_failed)
 
     def _check_labels(self, entry: ModelEntry) -> None:
         """A model that does not serve yet may name versions that are about to load."""

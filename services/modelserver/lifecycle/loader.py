@@ -28,7 +28,7 @@ from modelyard.services.modelserver.settings import Settings
 
 LOADING_NICENESS = 10
 """A tenth of a normal thread's share where both compete; a load of 0.2 s then takes about 2 s on a busy machine."""
-CALLERS_THREAD = -1
+CALLING_THREAD = -1
 """``RunOptions.inter_op_thread_pool``: run every operation in the thread that calls."""
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ def start_runtime(intra_op_threads: int, inter_op_threads: int) -> Runtime:
         inter_op_parallelism_threads=inter_op_threads or 1,
         gpu_options=config_pb2.GPUOptions(allow_growth=True),  # a trainer may need the rest of the GPU's memory
     )
-    options = config_pb2.RunOptions(inter_op_thread_pool=0 if inter_op_threads else CALLERS_THREAD)
+    options = config_pb2.RunOptions(inter_op_thread_pool=0 if inter_op_threads else CALLING_THREAD)
     runtime = Runtime(TensorFlowC(library_path()), config.SerializeToString(), options.SerializeToString())
     gc.collect()
     gc.freeze()

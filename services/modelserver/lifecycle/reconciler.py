@@ -1,7 +1,7 @@
 """The load thread: loads and unloads versions until the wanted ones serve, one load at a time.
 
-``aspire()`` may be called from any thread at any time, also during a load; the thread reads the newest wanted versions
-after every step. Predictions of other versions continue throughout.
+``set_aspired()`` may be called from any thread at any time, also during a load; the thread reads the newest wanted
+versions after every step. Predictions of other versions continue throughout.
 """
 
 import threading
@@ -45,14 +45,14 @@ class Reconciler:
         self._idle: deque[tuple[Key, Servable]] = deque()
         self._stopping = False
 
-    def aspire(self, aspired: Aspired, *, retry_failed: bool) -> None:
+    def set_aspired(self, aspired: Aspired, *, retry_failed: bool) -> None:
         """Sets the wanted versions. With ``retry_failed``, failed versions get all their tries again."""
         with self._changed:
             if aspired == self._aspired and not retry_failed:
                 return
             self._aspired = aspired
-            kept = {} if retry_failed else self._attempts
-            self._attempts = {key: kept[key] for key in kept if key[1] in aspired.get(key[0], {})}
+            previous = {} if retry_failed else self._attempts
+            self._attempts = {key: previous[key] for key in previous if key[1] in aspired.get(key[0], {})}
             self._mark_started()
             self._changed.notify_all()
 
@@ -62,7 +62,7 @@ class Reconciler:
             while not self._is_settled(names):
                 if self._stopping or not is_wanted():
                     return False
-                self._changed.wait(0.1)  # checks the caller's deadline in between
+                self._changed.wait(0.1)  # checks the call's deadline in between
             return True
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Replays recorded requests through a version before it answers, so that no caller pays for its first runs.
+"""Replays recorded requests through a version before it answers, so that no client waits for its first runs.
 
 Rules as in tensorflow/serving ``servables/tensorflow/saved_model_warmup_util.cc``: a missing file is fine; a file that
 cannot be read, more than 1000 records or a failing request fails the load.

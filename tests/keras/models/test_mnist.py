@@ -105,7 +105,7 @@ def test_checksum_is_that_of_an_idx_file() -> None:
     from hashlib import md5
 
     content = b"\0\0\x08\x02" + b"\0\0\0\x01" + b"\0\0\0\x03" + b"\x07\x08\x09"
-    assert mnist.idx_md5(np.array([[7, 8, 9]], np.uint8)) == md5(content).hexdigest()
+    assert mnist.hash_idx(np.array([[7, 8, 9]], np.uint8)) == md5(content).hexdigest()
 
 
 @real
@@ -158,10 +158,10 @@ def test_sample_is_drawn_like_mnist(sample: Splits) -> None:
 
 def test_enlarging_keeps_what_is_even_and_what_is_symmetric() -> None:
     """The resize invents neither a gradient nor an offset."""
-    even = mnist.like_mnist(np.full((1, 8, 8), 16.0))[0, 4:24, 4:24]
+    even = mnist.resize_like_mnist(np.full((1, 8, 8), 16.0))[0, 4:24, 4:24]
     assert (even == 255).all()
     ramp = np.tile(np.arange(8.0), (1, 8, 1))
-    forth, back = mnist.like_mnist(ramp)[0], mnist.like_mnist(ramp[..., ::-1])[0]
+    forth, back = mnist.resize_like_mnist(ramp)[0], mnist.resize_like_mnist(ramp[..., ::-1])[0]
     np.testing.assert_array_equal(forth, back[:, ::-1])
 
 
@@ -181,7 +181,7 @@ class Fixed:
 
 def moved(x: Array, *draws: float, shift: float = 2, rotation: float = 90, scale: float = 0.5) -> Array:
     generator: np.random.Generator = Fixed(*draws)  # type: ignore[assignment]  # has the one method that is used
-    return mnist_cnn.move(x, generator, shift=shift, rotation=rotation, scale=scale)
+    return mnist_cnn.transform_images(x, generator, shift=shift, rotation=rotation, scale=scale)
 
 
 def test_images_that_are_not_moved_stay_the_same(sample: Splits) -> None:
@@ -213,7 +213,9 @@ def test_images_grow_about_their_centre() -> None:
 def test_random_movement_stays_in_range_and_depends_on_the_generator_alone(sample: Splits) -> None:
     """Values 0..255, float32; the same randomness gives the same images, each image its own."""
     x = np.repeat(sample.test.x[:1], 50, axis=0)
-    first, second = (mnist_cnn.move(x, np.random.default_rng(1), shift=8, rotation=45, scale=0.5) for _ in range(2))
+    first, second = (
+        mnist_cnn.transform_images(x, np.random.default_rng(1), shift=8, rotation=45, scale=0.5) for _ in range(2)
+    )
     assert first.dtype == np.float32
     assert 0 <= first.min() <= first.max() <= 255
     np.testing.assert_array_equal(first, second)
@@ -223,7 +225,7 @@ def test_random_movement_stays_in_range_and_depends_on_the_generator_alone(sampl
 def test_shift_moves_each_image_by_whole_pixels_in_every_direction(sample: Splits) -> None:
     """Nine places are possible with one pixel, and all occur."""
     x = np.repeat(sample.test.x[:1], 200, axis=0)
-    found = mnist_cnn.shift(x, np.random.default_rng(0), pixels=1)
+    found = mnist_cnn.shift_images(x, np.random.default_rng(0), pixels=1)
     allowed = {
         np.roll(x[0], step, axis=(0, 1)).tobytes() for step in np.ndindex(3, 3) for step in [np.subtract(step, 1)]
     }

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from modelyard.models.errors import UnknownName
-from modelyard.services.keys import FORM, Key, KeyRequest, Role, TooManyKeys, digest, without_secrets
+from modelyard.services.keys import KEY_PATTERN, Key, KeyRequest, Role, TooManyKeys, hash_key, mask_keys
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
@@ -36,13 +36,13 @@ def test_a_key_holds_256_random_bits_and_the_ledger_holds_none_of_them(keys: Key
     key, shown = create(keys)
     mark, prefix, secret = shown.split("_", 2)
     assert (mark, prefix, len(secret)) == ("myd", key.prefix, 43)
-    assert FORM.fullmatch(shown)
+    assert KEY_PATTERN.fullmatch(shown)
     assert len({create(keys, name)[1] for name in "abcdef"}) == 6
     engine = open_engine(ledger_url)
     with engine.connect() as connection:
         assert secret not in str(connection.execute(text("SELECT * FROM keys")).all())
     engine.dispose()
-    assert key.digest == digest(shown, SECRET) != digest(shown, SECRET[::-1])
+    assert key.digest == hash_key(shown, SECRET) != hash_key(shown, SECRET[::-1])
 
 
 def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> None:
@@ -54,7 +54,7 @@ def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> Non
     create(keys, "bob")
     keys.revoke(old.prefix)
     newest, _ = create(keys)
-    assert {key.prefix: key.state for key in keys.all() if key.name == "ann"} == {
+    assert {key.prefix: key.state for key in keys.list_keys() if key.name == "ann"} == {
         newest.prefix: "active",
         new.prefix: "active",
         old.prefix: "revoked",
@@ -75,13 +75,13 @@ def test_of_many_who_create_at_once_two_do(ledger_url: str) -> None:
 
     with closing(Ledger(ledger_url)) as ledger:
         keys = ledger.keys
-        assert keys.all() == ()
+        assert keys.list_keys() == ()
         racers = [threading.Thread(target=race) for _ in range(6)]
         for racer in racers:
             racer.start()
         for racer in racers:
             racer.join()
-        assert (len(keys.all()), len(failures)) == (2, 4)
+        assert (len(keys.list_keys()), len(failures)) == (2, 4)
 
 
 def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> None:
@@ -90,9 +90,9 @@ def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> No
     create(keys)
     assert (key.state, round(key.left_s)) == ("active", 2 * 24 * 3600)
     expire(ledger_url, shown)
-    assert {found.prefix: found.state for found in keys.all()}[key.prefix] == "expired"
-    assert key.prefix not in {found.prefix for found in keys.all(ended_within_s=30)}
-    assert key.prefix in {found.prefix for found in keys.all(ended_within_s=3600)}
+    assert {found.prefix: found.state for found in keys.list_keys()}[key.prefix] == "expired"
+    assert key.prefix not in {found.prefix for found in keys.list_keys(ended_within_s=30)}
+    assert key.prefix in {found.prefix for found in keys.list_keys(ended_within_s=3600)}
     create(keys)
 
 
@@ -131,7 +131,7 @@ def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 )
 def test_no_key_can_be_read_in_a_text(text: str, shown: str) -> None:
     """Nor what is left of one that was cut off."""
-    assert without_secrets(text) == shown
+    assert mask_keys(text) == shown
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -149,10 +149,10 @@ def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) 
     made = modelyard("keys", "create", "ann", "--role", "predictor", "--model", "neuron", "--days", "30", **said)
     assert made.returncode == 0, made.stderr
     text = made.stdout.removesuffix("\n")
-    assert FORM.fullmatch(text)
-    (key,) = keys.all()
+    assert KEY_PATTERN.fullmatch(text)
+    (key,) = keys.list_keys()
     assert (key.digest, key.name, key.role, key.models) == (
-        digest(text, SECRET),
+        hash_key(text, SECRET),
         "ann",
         "predictor",
         ("neuron",),
@@ -160,7 +160,7 @@ def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) 
     listed = modelyard("keys", "list", **said)
     assert (key.prefix in listed.stdout, text in listed.stdout + made.stderr) == (True, False)
     assert modelyard("keys", "revoke", key.prefix, **said).returncode == 0
-    assert keys.all()[0].state == "revoked"
+    assert keys.list_keys()[0].state == "revoked"
 
 
 @pytest.mark.parametrize(

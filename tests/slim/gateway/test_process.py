@@ -152,7 +152,7 @@ def test_passwords_are_masked() -> None:
     """In what is logged at start."""
     shown = GatewaySettings.load(
         broker_url="redis://:hunter2@host/0", ledger_url="postgresql://u:hunter2@host/db"
-    ).shown()
+    ).mask_secrets()
     assert "hunter2" not in str(shown)
 
 

@@ -12,7 +12,13 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import AlreadyRecorded, Answer, Feedback, UnknownAnswer, limited
+from modelyard.services.ledger.feedback import (
+    AlreadyRecorded,
+    CapturedPrediction,
+    Feedback,
+    UnknownPrediction,
+    limit_shares,
+)
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
 NOW = datetime.now(UTC)
@@ -49,7 +55,7 @@ def test_an_image_is_captured_as_it_came_with_its_prediction(
         f"/v1/models/{DIGITS}:predict", data=picture, content_type="image/png", headers={"X-Request-Id": "one"}
     )
     flush_captures(app)
-    kept = feedback.answer("one")
+    kept = feedback.get_prediction("one")
     assert (kept.model, kept.version, kept.input, kept.dtype) == (DIGITS, 1, "image_bytes", "bytes")
     assert kept.content == picture
     assert (kept.predicted, kept.score) == (answer.json["class_id"], pytest.approx(answer.json["score"]))
@@ -72,7 +78,7 @@ def test_rows_are_captured_one_by_one_in_both_protocols(
     """With their numbers."""
     answer = client.post(path, json=body)
     flush_captures(app)
-    kept = [feedback.answer(answer.headers["X-Request-Id"], row) for row in (0, 1)]
+    kept = [feedback.get_prediction(answer.headers["X-Request-Id"], row) for row in (0, 1)]
     assert [float(np.frombuffer(each.content, each.dtype).reshape(each.shape)[0]) for each in kept] == [3, 5]
     assert [each.predicted for each in kept] == [3 / 2 + 2, 5 / 2 + 2]
 
@@ -97,12 +103,12 @@ def test_a_rate_of_nothing_keeps_nothing(
     answer = app.test_client().post(f"/v1/models/{HALF_PLUS}:predict", json={"instances": [[3.0]]})
     app.extensions["predictor"].close()
     assert (answer.status_code, len(server.calls), filled.models()[0]) == (200, 1, DIGITS)
-    with pytest.raises(UnknownAnswer):
-        feedback.answer(answer.headers["X-Request-Id"])
+    with pytest.raises(UnknownPrediction):
+        feedback.get_prediction(answer.headers["X-Request-Id"])
 
 
-def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> Answer:
-    return Answer(
+def answer_of(number: int, *, at: datetime = NOW, version: int = 1) -> CapturedPrediction:
+    return CapturedPrediction(
         f"id-{number}", 0, HALF_PLUS, version, "vectors", "float32", (1,), np.float32(number).tobytes(), 1.0, None, at
     )
 
@@ -116,8 +122,8 @@ def test_old_captured_predictions_and_those_beyond_a_size_are_deleted(feedback: 
 
 def is_captured(feedback: Feedback, number: int) -> bool:
     try:
-        feedback.answer(f"id-{number}")
-    except UnknownAnswer:
+        feedback.get_prediction(f"id-{number}")
+    except UnknownPrediction:
         return False
     return True
 
@@ -126,7 +132,7 @@ def test_an_id_stands_for_the_first_prediction_that_had_it(feedback: Feedback) -
     """Callers choose ids, and may choose one twice."""
     feedback.capture([answer_of(1)])
     feedback.capture([replace(answer_of(2), request_id="id-1")])
-    assert feedback.answer("id-1") == answer_of(1)
+    assert feedback.get_prediction("id-1") == answer_of(1)
 
 
 # --- what is true -----------------------------------------------------------------------------------------------------
@@ -141,7 +147,7 @@ def test_a_label_tells_whether_the_prediction_was_right(
     flush_captures(app)
     response = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "label": label})
     assert (response.status_code, response.json) == (201, {"model": DIGITS, "version": 1, "right": right})
-    assert feedback.mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
+    assert feedback.count_mistakes(DIGITS, NOW - timedelta(days=1)) == {1: (1, 0 if right else 1)}
 
 
 def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, feedback: Feedback) -> None:
@@ -152,8 +158,8 @@ def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, fe
         "/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "row": 1, "value": 4.25}
     )
     assert response.json == {"model": HALF_PLUS, "version": 2, "right": None}
-    assert feedback.mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
-    (example,) = feedback.examples(HALF_PLUS, 10)
+    assert feedback.count_mistakes(HALF_PLUS, NOW - timedelta(days=1)) == {}
+    (example,) = feedback.list_examples(HALF_PLUS, 10)
     assert (example.truth, example.client) == (4.25, "127.0.0.1")
 
 
@@ -165,8 +171,8 @@ def test_a_number_is_neither_right_nor_wrong(app: Flask, client: FlaskClient, fe
         ({"value": 1.0}, 400, "label: received 1.0, allowed"),
         ({}, 400, "expected one of label and value"),
         ({"label": 1, "value": 1.0}, 400, "expected one of label and value"),
-        ({"label": 1, "row": 7}, 404, "row 7, was kept"),
-        ({"label": 1, "request_id": "another"}, 404, "no answer 'another'"),
+        ({"label": 1, "row": 7}, 404, "row 7, was captured"),
+        ({"label": 1, "request_id": "another"}, 404, "no prediction 'another'"),
         ({"label": 1, "request_id": ""}, 400, "field 'request_id'"),
         ({"label": 1, "url": "x"}, 400, "field 'url'"),
     ],
@@ -215,29 +221,31 @@ def test_examples_have_the_newest_label_of_each_input(feedback: Feedback) -> Non
     for number in range(5):
         again = replace(answer_of(number), content=np.float32(number % 4).tobytes())
         feedback.capture([again])
-        feedback.record(again, float(number), right=None, client="ann")
-    assert [example.truth for example in feedback.examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
-    assert [example.truth for example in feedback.examples(HALF_PLUS, 2)] == [3, 4]
-    assert feedback.examples(HALF_PLUS, 10, until=NOW) == ()
+        feedback.record_truth(again, float(number), right=None, client="ann")
+    assert [example.truth for example in feedback.list_examples(HALF_PLUS, 10)] == [1, 2, 3, 4]
+    assert [example.truth for example in feedback.list_examples(HALF_PLUS, 2)] == [3, 4]
+    assert feedback.list_examples(HALF_PLUS, 10, until=NOW) == ()
     assert feedback.count(HALF_PLUS) == 5
     assert feedback.count(HALF_PLUS, datetime.now(UTC)) == 0
     with pytest.raises(AlreadyRecorded):
-        feedback.record(again, 1.0, right=None, client="bob")
+        feedback.record_truth(again, 1.0, right=None, client="bob")
 
 
 def test_no_client_says_more_than_a_share(feedback: Feedback) -> None:
     """The first labels that they sent are stored."""
     for number in range(10):
         feedback.capture([answer_of(number)])
-        feedback.record(answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}")
-    kept = [example.truth for example in limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=0)]
+        feedback.record_truth(
+            answer_of(number), float(number), right=None, client="ann" if number < 8 else f"c{number}"
+        )
+    kept = [example.truth for example in limit_shares(feedback.list_examples(HALF_PLUS, 100), share=0.3, free=0)]
     assert kept == [0, 1, 2, 8, 9]
-    assert len(list(limited(feedback.examples(HALF_PLUS, 100), share=0.3, free=7))) == 9
+    assert len(list(limit_shares(feedback.list_examples(HALF_PLUS, 100), share=0.3, free=7))) == 9
 
 
 def test_mistakes_count_from_the_trials_beginning(feedback: Feedback) -> None:
     """An answer of before, and feedback on it, say nothing of the trial."""
     for number, at in enumerate((NOW - timedelta(hours=2), NOW)):
         feedback.capture([answer_of(number, at=at, version=3)])
-        feedback.record(answer_of(number, version=3), 1.0, right=False, client="ann")
-    assert feedback.mistakes(HALF_PLUS, NOW - timedelta(hours=1)) == {3: (1, 1)}
+        feedback.record_truth(answer_of(number, version=3), 1.0, right=False, client="ann")
+    assert feedback.count_mistakes(HALF_PLUS, NOW - timedelta(hours=1)) == {3: (1, 1)}

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.engine import open_engine
-from modelyard.services.ledger.sql.postgresql import Connection, patient
+from modelyard.services.ledger.sql.postgresql import Connection, extended_timeouts
 from tests.support.postgres import Postgres
 
 TIMEOUT_TEXT = "no answer within 0.5 s"
@@ -31,7 +31,7 @@ def shorten_timeout(transaction: Transaction) -> Connection:
     """Its connection, from now on with a shorter timeout."""
     found = transaction.connection.driver_connection
     assert isinstance(found, Connection)
-    found.answer_s = 0.5
+    found.response_timeout_s = 0.5
     return found
 
 
@@ -73,7 +73,7 @@ def test_who_migrates_may_take_longer(postgres_server: Postgres) -> None:
     engine = open_engine(postgres_server.new_database())
     with engine.connect() as connection:
         shorten_timeout(connection)
-        with connection.begin(), patient(connection, 120):
+        with connection.begin(), extended_timeouts(connection, 120):
             connection.execute(SLOW)
         with pytest.raises(OperationalError, match=TIMEOUT_TEXT), connection.begin():
             connection.execute(SLOW)

@@ -76,11 +76,11 @@ def test_a_running_job_is_free_only_when_its_lease_has_run_out(ledger: Ledger) -
     job = accept(ledger)
     held = claim(ledger, job)
     assert ledger.jobs.claim(job.id, "host-2") is None
-    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.list_lost() == ()
     assert ledger.jobs.renew(held, lease_s=-1)
-    assert [lost.id for lost in ledger.jobs.lost()] == [job.id]
+    assert [lost.id for lost in ledger.jobs.list_lost()] == [job.id]
     assert claim(ledger, job, "host-2").worker == "host-2"
-    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.list_lost() == ()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=10), timedelta(minutes=-10)])
@@ -98,12 +98,12 @@ def test_a_worker_with_a_wrong_clock_takes_and_loses_no_job(
 
     monkeypatch.setattr("modelyard.services.ledger.jobs.datetime", Wrong)
     assert ledger.jobs.claim(held.id, "host-2") is None
-    assert ledger.jobs.lost() == ()
-    assert ledger.workers.queues() == {"train.gpu"}
+    assert ledger.jobs.list_lost() == ()
+    assert ledger.workers.list_queues() == {"train.gpu"}
     mine = claim(ledger, accept(ledger), "host-2")
     assert ledger.jobs.renew(mine)
     monkeypatch.undo()
-    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.list_lost() == ()
     assert ledger.jobs.claim(mine.id, "host-1") is None
 
 
@@ -113,10 +113,10 @@ def test_whoever_lost_the_lease_changes_nothing_any_more(ledger: Ledger) -> None
     old = claim(ledger, job, lease_s=-1)
     new = claim(ledger, job, "host-2")
     assert not ledger.jobs.renew(old)
-    ledger.jobs.report(old, {"stage": "old"}, milestone=True)
+    ledger.jobs.record_progress(old, {"stage": "old"}, milestone=True)
     assert not ledger.jobs.finish(old, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.get(job.id) == new
-    assert "old" not in [event.body.get("stage") for event in ledger.jobs.events(job.id)]
+    assert "old" not in [event.body.get("stage") for event in ledger.jobs.list_events(job.id)]
 
 
 def test_a_stopping_worker_requeues_its_jobs_and_no_others(ledger: Ledger) -> None:
@@ -133,7 +133,7 @@ def test_a_holder_requeues_its_job_with_a_reason(ledger: Ledger) -> None:
     job = claim(ledger, accept(ledger))
     assert ledger.jobs.requeue(job, "out of memory", lost=True)
     assert not ledger.jobs.requeue(job, "again", lost=True)
-    assert dict(ledger.jobs.events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
+    assert dict(ledger.jobs.list_events(job.id)[-1].body) == {"state": State.QUEUED, "reason": "out of memory"}
     second = claim(ledger, job, "host-2")
     assert not ledger.jobs.requeue(job, "an older attempt", lost=True)
     assert ledger.jobs.get(job.id) == second
@@ -221,9 +221,9 @@ def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
     ledger.workers.register("gpu-1", ["train.gpu", "train.gpu.2"])
     ledger.workers.register("cpu-1", ["train.cpu"])
     ledger.workers.register("cpu-1", ["train.cpu"])
-    assert ledger.workers.queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
+    assert ledger.workers.list_queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
     ledger.workers.unregister("gpu-1")
-    assert ledger.workers.queues() == {"train.cpu"}
+    assert ledger.workers.list_queues() == {"train.cpu"}
 
 
 def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
@@ -231,7 +231,7 @@ def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) ->
     job = claim(ledger, accept(ledger), lease_s=-1)
     assert not ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.begin_publishing(job)
-    assert [lost.id for lost in ledger.jobs.lost()] == [job.id]
+    assert [lost.id for lost in ledger.jobs.list_lost()] == [job.id]
     again = claim(ledger, job, "host-2")
     assert (again.state, again.attempts) == (State.RUNNING, 2)
     assert not ledger.jobs.begin_publishing(job)
@@ -250,7 +250,7 @@ def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger
     assert not ledger.jobs.begin_publishing(running)
     assert not ledger.jobs.renew(running)
     assert not ledger.jobs.finish(running, State.FAILED, {"reason": "killed"})
-    assert ledger.jobs.lost() == ()
+    assert ledger.jobs.list_lost() == ()
 
 
 def test_a_job_that_is_published_or_has_ended_is_not_cancelled(ledger: Ledger) -> None:
@@ -286,12 +286,14 @@ def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
 def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None:
     """The latest progress is always readable; the events are states and milestones in order."""
     job = claim(ledger, accept(ledger))
-    ledger.jobs.report(job, {"stage": "train", "step": 1}, milestone=False)
-    ledger.jobs.report(job, {"stage": "train", "step": 2}, milestone=True)
+    ledger.jobs.record_progress(job, {"stage": "train", "step": 1}, milestone=False)
+    ledger.jobs.record_progress(job, {"stage": "train", "step": 2}, milestone=True)
     ledger.jobs.begin_publishing(job)
     ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
     assert ledger.jobs.get(job.id).progress == {"stage": "train", "step": 2}
-    recorded = [(event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.events(job.id)]
+    recorded = [
+        (event.kind, event.body.get("state") or event.body.get("step")) for event in ledger.jobs.list_events(job.id)
+    ]
     expected = [
         ("state", "queued"),
         ("state", "running"),
@@ -300,7 +302,7 @@ def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None
         ("state", "succeeded"),
     ]
     assert recorded == expected
-    assert ledger.jobs.events(job.id, after=ledger.jobs.events(job.id)[-1].id) == ()
+    assert ledger.jobs.list_events(job.id, after=ledger.jobs.list_events(job.id)[-1].id) == ()
 
 
 def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:

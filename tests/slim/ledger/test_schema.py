@@ -72,7 +72,7 @@ def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -
     ledger.prepare()
     job = ledger.jobs.get("job-1")
     assert (job.by, job.state, job.priority, job.devices, job.budget_s) == ("ann", State.QUEUED, "normal", "auto", None)
-    assert [event.id for event in ledger.jobs.events("job-1")] == [7]
+    assert [event.id for event in ledger.jobs.list_events("job-1")] == [7]
     claimed = ledger.jobs.claim("job-1", "host")
     assert claimed
     assert ledger.jobs.finish(claimed, State.FAILED, {})
@@ -111,7 +111,7 @@ def test_the_tables_of_a_newer_release_are_left_alone(empty_url: str) -> None:
             with pytest.raises(StorageFailed, match="revision 9999, made by a newer release"):
                 use()
     with engine.connect() as connection:
-        assert schema.revision(connection) == "9999"
+        assert schema.read_revision(connection) == "9999"
 
 
 def test_processes_do_not_migrate_a_database_that_others_share(postgres_server: Postgres) -> None:
@@ -156,8 +156,8 @@ def test_versions_may_have_sixteen_digits(ledger_url: str) -> None:
     version, since = 2**53 - 1, datetime.now(UTC)
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.observations
-        found.put("m", "canary", version, since, "gateway", {"answers": 1})
-        assert found.sums("m", since) == {"canary": {"answers": 1}}
+        found.put_counts("m", "canary", version, since, "gateway", {"answers": 1})
+        assert found.sum_counts("m", since) == {"canary": {"answers": 1}}
 
 
 def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
@@ -165,9 +165,9 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
     since, won = datetime.now(UTC), []
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.observations
-        assert run_at_once(*4 * [lambda: won.append(found.save_verdict("m", since, 0, {"by": "one of us"}))]) == []
+        assert run_at_once(*4 * [lambda: won.append(found.save_analysis("m", since, 0, {"by": "one of us"}))]) == []
         assert sorted(won) == [False, False, False, True]
-        assert found.verdict("m", since) == (1, {"by": "one of us"})
+        assert found.read_analysis("m", since) == (1, {"by": "one of us"})
 
 
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
@@ -175,7 +175,7 @@ def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.triggers
         assert run_at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []
-        (kept,) = found.all("m")
+        (kept,) = found.list_triggers("m")
         assert kept.revision == 4
 
 

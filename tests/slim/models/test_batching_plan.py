@@ -79,10 +79,10 @@ def test_the_gateway_keeps_to_a_plan(client: FlaskClient, filled: Store, server:
 def test_a_running_gateway_takes_a_plan_up_by_itself(client: FlaskClient, filled: Store) -> None:
     """Within a second or so."""
     predictor = client.application.extensions["predictor"]
-    assert predictor.interface(Servable(HALF_PLUS)).max_batch is None
+    assert predictor.wait_for_interface(Servable(HALF_PLUS)).max_batch is None
     write_plan(filled, HALF_PLUS, plan(2, 2))
     deadline = time.monotonic() + 60
-    while predictor.interface(Servable(HALF_PLUS)).max_batch != 2:
+    while predictor.wait_for_interface(Servable(HALF_PLUS)).max_batch != 2:
         assert time.monotonic() < deadline
 
 

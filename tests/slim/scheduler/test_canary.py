@@ -7,8 +7,9 @@ import pytest
 
 from modelyard.models.registry.rollout import Canary, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.services.experiment_counts import BOUNDS_S, bucket_name
 from modelyard.services.ledger import Ledger
-from modelyard.services.scheduler.canary_analysis import BY, judge_canaries
+from modelyard.services.scheduler.canary_analysis import BY, analyse_canaries
 from modelyard.services.scheduler.canary_evidence import (
     MIN_STABLE_ANSWERS,
     Decision,
@@ -17,8 +18,7 @@ from modelyard.services.scheduler.canary_evidence import (
     decide,
     update_experiment,
 )
-from modelyard.services.scheduler.e_process import FEWER, MORE, Block, update, weight
-from modelyard.services.trials import BOUNDS_S, bucket
+from modelyard.services.scheduler.e_process import FEWER, MORE, Block, combine_evidence, update_evidence
 from tests.support.fakes import HALF_PLUS
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_evidence_has_a_mean_of_one_at_most_where_the_null_is_true(
         bad_of_canary, bad_of_stable = other / null, (1 - other) / (1 - null)
         mean = (1 + ratio * rate * (bad_of_canary - 1)) ** canary * (1 + rate * (bad_of_stable - 1)) ** stable
         assert mean <= 1 + 1e-9
-        one_bad = update((0.0,), Block(stable, 0, canary, 1), ratio, (step,))
+        one_bad = update_evidence((0.0,), Block(stable, 0, canary, 1), ratio, (step,))
         assert one_bad == pytest.approx((np.log(bad_of_canary),))
 
 
@@ -52,8 +52,8 @@ def test_repeated_checks_rarely_give_a_false_positive() -> None:
         weights = []
         for _ in range(100):
             bad = generator.binomial(450, 0.05), generator.binomial(50, 0.05)
-            logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
-            weights.append(weight(logs))
+            logs = update_evidence(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+            weights.append(combine_evidence(logs))
         reached += max(weights) >= 20
     assert reached / runs < 0.05
 
@@ -64,19 +64,19 @@ def test_evidence_grows_where_the_canary_is_worse() -> None:
     logs: tuple[float, ...] = ()
     for _ in range(20):
         bad = generator.binomial(450, 0.05), generator.binomial(50, 0.15)
-        logs = update(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
-    assert weight(logs) > 1000
+        logs = update_evidence(logs, Block(450, bad[0], 50, bad[1]), 1.0, MORE)
+    assert combine_evidence(logs) > 1000
 
 
 @pytest.mark.parametrize("block", [Block(0, 0, 10, 10), Block(10, 10, 0, 0), Block(0, 0, 0, 0)])
 def test_with_one_side_only_nothing_is_learned(block: Block) -> None:
     """A comparison needs two."""
-    assert weight(update((), block, 1.0, MORE)) == 1.0
+    assert combine_evidence(update_evidence((), block, 1.0, MORE)) == 1.0
 
 
 def test_overwhelming_evidence_is_a_number() -> None:
     """Not an overflow."""
-    assert 1e290 < weight(update((), Block(10**6, 0, 10**6, 10**6), 1.0, MORE)) < float("inf")
+    assert 1e290 < combine_evidence(update_evidence((), Block(10**6, 0, 10**6, 10**6), 1.0, MORE)) < float("inf")
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_overwhelming_evidence_is_a_number() -> None:
 
 def sums(answers: int, *, errors: int = 0, slow: int = 0, labelled: int = 0, mistakes: int = 0) -> Sums:
     """Answers within 10 ms, but for the slow ones, which take half a second."""
-    counts = {"answers": answers, "errors": errors, bucket(3): answers - errors - slow, bucket(8): slow}
+    counts = {"answers": answers, "errors": errors, bucket_name(3): answers - errors - slow, bucket_name(8): slow}
     return Sums.of(counts, labelled, mistakes)
 
 
@@ -178,33 +178,33 @@ def canary(filled: Store) -> Canary:
 def observe(ledger: Ledger, canary: Canary, gateway: str, stable: Sums, tried: Sums) -> None:
     for role, version, side in (("stable", 1, stable), ("canary", 2, tried)):
         counts = {"answers": side.answers, "errors": side.errors}
-        counts |= {bucket(index): count for index, count in enumerate(side.within)}
-        ledger.observations.put(HALF_PLUS, role, version, canary.since, gateway, counts)  # type: ignore[arg-type]  # a role
+        counts |= {bucket_name(index): count for index, count in enumerate(side.within)}
+        ledger.observations.put_counts(HALF_PLUS, role, version, canary.since, gateway, counts)  # type: ignore[arg-type]  # a role
 
 
 def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The history has the reason, the numbers and who decided; nothing is decided twice."""
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(50), sums(5))
-        judge_canaries(filled, ledger)
+        analyse_canaries(filled, ledger)
     assert read_rollout(filled, HALF_PLUS).canary == canary
     for gateway in ("one", "two"):
         observe(ledger, canary, gateway, sums(300), sums(30, errors=10))
-    judge_canaries(filled, ledger)
+    analyse_canaries(filled, ledger)
     now = read_rollout(filled, HALF_PLUS)
     assert (now.stable, now.canary) == (1, None)
     last = now.history[-1]
     assert (last.action, last.version, last.by) == ("end canary", 2, BY)
     assert last.detail["canary"] == {"answers": 60, "errors": 20, "labelled": 0, "mistakes": 0, "slow": 0}
     assert last.detail["evidence"]["errors"] >= 100
-    judge_canaries(filled, ledger)
+    analyse_canaries(filled, ledger)
     assert read_rollout(filled, HALF_PLUS) == now
 
 
 def test_a_canary_with_enough_predictions_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
     observe(ledger, canary, "one", sums(90_000), sums(10_000))
-    judge_canaries(filled, ledger)
+    analyse_canaries(filled, ledger)
     now = read_rollout(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
@@ -215,14 +215,14 @@ def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledg
     ours = canary.model_copy(update={"judged": False})
     change_rollout(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
     observe(ledger, canary, "one", sums(1000), sums(1000, errors=1000))
-    judge_canaries(filled, ledger)
+    analyse_canaries(filled, ledger)
     assert read_rollout(filled, HALF_PLUS).canary == ours
 
 
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
     """The other one's check has no effect."""
-    assert ledger.observations.save_verdict(HALF_PLUS, NOW, 0, {"experiment": {}})
-    revision, _ = ledger.observations.verdict(HALF_PLUS, NOW)
-    assert ledger.observations.save_verdict(HALF_PLUS, NOW, revision, {"by": "first"})
-    assert not ledger.observations.save_verdict(HALF_PLUS, NOW, revision, {"by": "second"})
-    assert ledger.observations.verdict(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})
+    assert ledger.observations.save_analysis(HALF_PLUS, NOW, 0, {"experiment": {}})
+    revision, _ = ledger.observations.read_analysis(HALF_PLUS, NOW)
+    assert ledger.observations.save_analysis(HALF_PLUS, NOW, revision, {"by": "first"})
+    assert not ledger.observations.save_analysis(HALF_PLUS, NOW, revision, {"by": "second"})
+    assert ledger.observations.read_analysis(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})

@@ -13,8 +13,8 @@ from modelyard.models.registry.reference import MAX_FEATURES, Histogram, Referen
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.feedback import Answer
-from modelyard.services.scheduler.drift import MIN_ANSWERS, check_drift, shift, shifts
+from modelyard.services.ledger.feedback import CapturedPrediction
+from modelyard.services.scheduler.drift import MIN_ANSWERS, check_drift, measure_shift, measure_shifts
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 
 NOW = datetime.now(UTC)
@@ -61,13 +61,15 @@ def test_features_need_no_model() -> None:
 def test_the_index_is_that_of_the_books() -> None:
     """Half and half that has become one to three: 0.25 ln 1.5 - 0.25 ln 0.5 = 0.2747; equal shares: nothing."""
     half = Histogram(edges=(0.0,), counts=(100_000, 100_000))
-    assert shift(half, (50_000, 150_000)).psi == pytest.approx(0.2747, abs=1e-3)
-    assert shift(half, (500, 500)).psi == pytest.approx(0, abs=1e-3)
-    assert shift(half, (0, 100)).psi < 10
+    assert measure_shift(half, (50_000, 150_000)).psi == pytest.approx(0.2747, abs=1e-3)
+    assert measure_shift(half, (500, 500)).psi == pytest.approx(0, abs=1e-3)
+    assert measure_shift(half, (0, 100)).psi < 10
 
 
-def answer(number: int, content: bytes, dtype: str, shape: tuple[int, ...], predicted: float, model: str) -> Answer:
-    return Answer(f"id-{number}", 0, model, 1, "x", dtype, shape, content, predicted, None, NOW)
+def answer(
+    number: int, content: bytes, dtype: str, shape: tuple[int, ...], predicted: float, model: str
+) -> CapturedPrediction:
+    return CapturedPrediction(f"id-{number}", 0, model, 1, "x", dtype, shape, content, predicted, None, NOW)
 
 
 @pytest.fixture
@@ -82,9 +84,11 @@ def refer(store: Store, model: str, version: int, found: Reference) -> None:
     path.write_text(found.model_dump_json())
 
 
-def vectors(numbers: np.ndarray, version: int = 2) -> list[Answer]:  # type: ignore[type-arg]  # of numbers
+def vectors(numbers: np.ndarray, version: int = 2) -> list[CapturedPrediction]:  # type: ignore[type-arg]  # of numbers
     return [
-        Answer(f"{version}-{i}", 0, HALF_PLUS, version, "x", "float32", (1,), np.float32(x).tobytes(), x / 2, None, NOW)
+        CapturedPrediction(
+            f"{version}-{i}", 0, HALF_PLUS, version, "x", "float32", (1,), np.float32(x).tobytes(), x / 2, None, NOW
+        )
         for i, x in enumerate(numbers)
     ]
 
@@ -121,13 +125,13 @@ def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> N
     dark = [np.full((28, 28, 1), 10 + k % 3, np.uint8) for k in range(300)]
     outputs = {"class_id": np.ones(300, int), "score": np.ones(300)}
     known = build_reference("binary", ("dark", "light"), dark, outputs)
-    found = shifts(known, pictures, filled.manifest(DIGITS, 1))
+    found = measure_shifts(known, pictures, filled.manifest(DIGITS, 1))
     assert found["input brightness"].psi > 1
     assert found["answer class"].psi < 0.01
-    assert shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
+    assert measure_shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
     texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
     binary_reference = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
-    assert shifts(binary_reference, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
+    assert measure_shifts(binary_reference, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 
 def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledger) -> None:
@@ -136,4 +140,4 @@ def test_a_version_without_a_reference_is_left_alone(filled: Store, ledger: Ledg
     check_drift(filled, ledger)
     (filled.path(HALF_PLUS, 2) / reference.FILE).write_text("{")
     check_drift(filled, ledger)
-    assert ledger.observations.drift() == ()
+    assert ledger.observations.list_drift() == ()

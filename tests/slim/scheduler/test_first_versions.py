@@ -73,30 +73,30 @@ def list_jobs(ledger: Ledger) -> list[tuple[str, str, State]]:
 def test_a_model_without_a_version_gets_one_job(first: FirstVersions, ledger: Ledger) -> None:
     """However often it is checked."""
     for _ in range(3):
-        first.ask_all()
+        first.submit_missing()
     assert list_jobs(ledger) == [(HALF_PLUS, BY, State.QUEUED)]
 
 
 def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledger: Ledger, queue: Celery) -> None:
     """The second one gets the first one's job, even after that has begun and ended."""
-    first.ask_all()
+    first.submit_missing()
     (job,) = ledger.jobs.find()
     ledger.jobs.cancel(job.id, "somebody")
-    FirstVersions(store, ledger, queue, [HALF_PLUS]).ask_all()
+    FirstVersions(store, ledger, queue, [HALF_PLUS]).submit_missing()
     assert list_jobs(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
 
 
 def test_a_model_with_a_stable_version_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:
     """Also after a restart with an empty ledger."""
     publish(store, HALF_PLUS)
-    first.ask_all()
+    first.submit_missing()
     assert list_jobs(ledger) == []
 
 
 def test_a_job_that_somebody_submitted_is_enough(first: FirstVersions, ledger: Ledger, queue: Celery) -> None:
     """Theirs is on its way."""
     theirs = jobs.submit(ledger, queue, JobRequest(model=HALF_PLUS), "somebody")
-    first.ask_all()
+    first.submit_missing()
     assert [job.id for job in ledger.jobs.find()] == [theirs.id]
 
 
@@ -109,10 +109,10 @@ def test_without_a_trainer_that_knows_the_model_no_job_is_submitted(
     catalogue.unlink()
     if written:
         catalogue.write_text(written.model_dump_json())
-    first.ask_all()
+    first.submit_missing()
     assert list_jobs(ledger) == []
     catalogue.write_text(catalog_of(HALF_PLUS).model_dump_json())
-    first.ask_all()
+    first.submit_missing()
     assert len(list_jobs(ledger)) == 1
 
 
@@ -121,6 +121,6 @@ def test_a_lasting_condition_is_logged_once(first: FirstVersions, store: Store) 
     (store.root / FILE).unlink()
     with structlog.testing.capture_logs() as lines:
         for _ in range(2):
-            first.ask_all()
+            first.submit_missing()
     waits = "waits: no trainer has announced its models yet; try again in a few seconds"
     assert [line["state"] for line in lines] == [waits]

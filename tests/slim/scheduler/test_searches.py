@@ -14,8 +14,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, KeyReused, Ledger, State
 from modelyard.services.ledger.searches import FAILED, SUCCEEDED, Tried
-from modelyard.services.scheduler.searches import survivors, verdict
-from modelyard.services.searches import Plan, SearchRequest, plan, value_of
+from modelyard.services.scheduler.searches import choose_survivors, read_outcome
+from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
 
@@ -62,18 +62,18 @@ def test_each_rung_keeps_a_third_for_three_times_as_long(
     trials: int, epochs: int, expected: list[tuple[int, int]]
 ) -> None:
     """Down to one, which gets about what the recipe says; at least one epoch for all."""
-    found = plan(search_request(trials=trials, overrides={"epochs": epochs}), KNOWN)
+    found = make_plan(search_request(trials=trials, overrides={"epochs": epochs}), KNOWN)
     assert [(rung.trials, rung.epochs) for rung in found.rungs] == expected
 
 
 def test_steps_that_a_recipe_wants_at_least_grow_alike() -> None:
     """Else the first rung would cost as much as the last."""
-    assert [rung.min_steps for rung in plan(search_request(), KNOWN).rungs] == [44, 133, 400]
+    assert [rung.min_steps for rung in make_plan(search_request(), KNOWN).rungs] == [44, 133, 400]
 
 
 def test_only_the_last_rung_publishes_and_it_is_promoted_only_on_request() -> None:
     """The others measure on the validation split, at low priority."""
-    quiet, loud = plan(search_request(), KNOWN), plan(search_request(promote_best=True), KNOWN)
+    quiet, loud = make_plan(search_request(), KNOWN), make_plan(search_request(promote_best=True), KNOWN)
     assert [quiet.job(rung, 3).rollout for rung in range(3)] == ["none", "none", "manual"]
     assert [loud.job(rung, 3).rollout for rung in range(3)] == ["none", "none", "stable"]
     assert quiet.job(0, 3).priority == "low"
@@ -82,11 +82,15 @@ def test_only_the_last_rung_publishes_and_it_is_promoted_only_on_request() -> No
 
 def test_what_is_fixed_is_not_searched() -> None:
     """An override, or all keys but those that are named."""
-    assert set(plan(search_request(overrides={"batch_size": 8}), KNOWN).values[0]) == {"learning_rate"}
-    assert set(plan(search_request(keys=["batch_size"]), KNOWN).values[0]) == {"batch_size"}
-    assert plan(search_request(), KNOWN) == plan(search_request(), KNOWN) != plan(search_request(seed=1), KNOWN)
+    assert set(make_plan(search_request(overrides={"batch_size": 8}), KNOWN).values[0]) == {"learning_rate"}
+    assert set(make_plan(search_request(keys=["batch_size"]), KNOWN).values[0]) == {"batch_size"}
+    assert (
+        make_plan(search_request(), KNOWN)
+        == make_plan(search_request(), KNOWN)
+        != make_plan(search_request(seed=1), KNOWN)
+    )
     with pytest.raises(InvalidRecipe, match="field 'overrides': nothing is left to search"):
-        plan(search_request(overrides={"batch_size": 8}, keys=["batch_size"]), KNOWN)
+        make_plan(search_request(overrides={"batch_size": 8}, keys=["batch_size"]), KNOWN)
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -120,28 +124,31 @@ def test_the_best_go_on_and_of_equals_the_first(ledger: Ledger) -> None:
         measured_result(0.99, None),
     ]
     jobs = [(trial, finish_job(ledger, result)) for trial, result in enumerate(values)]
-    found = plan(search_request(), KNOWN)
-    assert survivors(found, 1, jobs) == [1, 3, 0]
-    assert survivors(found, 2, jobs) == [1]
-    assert survivors(found, 1, [jobs[2], jobs[4]]) == []
+    found = make_plan(search_request(), KNOWN)
+    assert choose_survivors(found, 1, jobs) == [1, 3, 0]
+    assert choose_survivors(found, 2, jobs) == [1]
+    assert choose_survivors(found, 1, [jobs[2], jobs[4]]) == []
 
 
 def test_trials_are_compared_by_the_validation_split_never_by_the_test_split() -> None:
     """Of a version that was published both are known."""
     published = {"state": "published", "metrics": {"r2": 0.1, "loss": 0.0}, "validation": {"r2": 0.7, "loss": 0.2}}
-    assert value_of(plan(search_request(), KNOWN), published) == 0.7
-    assert value_of(plan(search_request(), KNOWN), {"state": "rejected", "metrics": {"r2": 0.9, "loss": 0.1}}) is None
+    assert read_metric(make_plan(search_request(), KNOWN), published) == 0.7
+    assert (
+        read_metric(make_plan(search_request(), KNOWN), {"state": "rejected", "metrics": {"r2": 0.9, "loss": 0.1}})
+        is None
+    )
 
 
 def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
     """Or fails with what became of its last job."""
-    found = plan(search_request(), KNOWN)
+    found = make_plan(search_request(), KNOWN)
     published = {"state": "published", "version": 4, "validation": {"r2": 0.7, "loss": 0.2}}
-    assert verdict(found, 2, finish_job(ledger, published)) == (
+    assert read_outcome(found, 2, finish_job(ledger, published)) == (
         SUCCEEDED,
         "trial 2 is the best with r2 0.7000 on the validation split: version 4",
     )
-    state, reason = verdict(found, 2, finish_job(ledger, {"reason": "r2 0.5 is below the floor"}))
+    state, reason = read_outcome(found, 2, finish_job(ledger, {"reason": "r2 0.5 is below the floor"}))
     assert (state, "below the floor" in reason) == (FAILED, True)
 
 
@@ -151,18 +158,18 @@ def test_a_search_succeeds_with_a_version(ledger: Ledger) -> None:
 def test_of_two_who_take_a_step_one_does(ledger: Ledger) -> None:
     """And none after the search has ended."""
     searches = ledger.searches
-    search = searches.add("search-1", HALF_PLUS, "t", plan(search_request(), KNOWN).model_dump(mode="json"))
+    search = searches.add("search-1", HALF_PLUS, "t", make_plan(search_request(), KNOWN).model_dump(mode="json"))
     assert searches.begin_rung(search, [Tried(0, "job-1")])
     assert not searches.begin_rung(search, [Tried(0, "job-2")])
     now = searches.get("search-1")
     assert now.rungs == ((Tried(0, "job-1"),),)
-    assert Plan.model_validate(now.plan) == plan(search_request(), KNOWN)
+    assert Plan.model_validate(now.plan) == make_plan(search_request(), KNOWN)
     assert searches.end(now, SUCCEEDED, "r")
     ended = searches.get("search-1")
     assert not searches.begin_rung(ended, [])
     assert (ended.state, ended.reason, ended.finished_at is not None) == (SUCCEEDED, "r", True)
     with pytest.raises(KeyReused):
-        searches.add("search-1", HALF_PLUS, "t", plan(search_request(seed=1), KNOWN).model_dump(mode="json"))
+        searches.add("search-1", HALF_PLUS, "t", make_plan(search_request(seed=1), KNOWN).model_dump(mode="json"))
 
 
 # --- the gateway ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.services.cli.reference.settings_page import PROCESSES
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.settings import InvalidSettings, Settings, masked
+from modelyard.services.settings import InvalidSettings, Settings, mask_password
 from modelyard.services.trainer.settings import TrainerSettings
 
 
@@ -25,10 +25,10 @@ def test_a_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch)
 
 def test_passwords_in_urls_are_masked() -> None:
     """What is logged at the start shows everything but them."""
-    shown = TrainerSettings.load(broker_url="redis://user:hunter2@host:6379/0").shown()
+    shown = TrainerSettings.load(broker_url="redis://user:hunter2@host:6379/0").mask_secrets()
     assert shown["broker_url"] == "redis://user:***@host:6379/0"
     assert "hunter2" not in str(shown)
-    assert masked("plain text") == "plain text"
+    assert mask_password("plain text") == "plain text"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_passwords_come_from_files_and_are_never_printed(secrets: Path, monkeypa
     settings = TrainerSettings.load()
     assert settings.ledger == "postgresql+psycopg://modelyard:p%40ss%2Fword@postgres:5432/modelyard"
     assert settings.broker == "redis://:hunter2@redis:6379/0"
-    said = f"{settings!r} {settings.shown()}"
+    said = f"{settings!r} {settings.mask_secrets()}"
     assert "p@ss" not in said
     assert "hunter2" not in said
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs.tensors import index_text, shape_text
+from modelyard.services.gateway.codecs.tensors import format_index, format_shape
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 DATATYPES = {
@@ -47,7 +47,7 @@ def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
 
     Args:
         spec: of a type in ``DATATYPES``.
-        shape: as the client gave it, already found to fit the spec.
+        shape: the client's; checked against the spec before.
 
     Raises:
         InvalidRequest: more or fewer bytes than the shape takes, a BOOL that is neither 0 nor 1, a number not finite.
@@ -58,7 +58,8 @@ def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
     expected = math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         raise InvalidRequest(
-            f"{spec.name}: expected {expected} bytes for {datatype(spec)} {shape_text(shape)}, received {len(content)}"
+            f"{spec.name}: expected {expected} bytes for {datatype(spec)} {format_shape(shape)}, "
+            f"received {len(content)}"
         )
     array = np.frombuffer(content, np.uint8 if spec.dtype == "bool" else dtype) if expected else np.empty(0, dtype)
     check_values(spec.name, shape, array, spec.dtype)
@@ -79,7 +80,7 @@ def check_values(name: str, shape: Shape, flat: Array, dtype: str) -> None:
         return
     if odd.any():
         first = int(odd.argmax())
-        raise InvalidRequest(f"{name}{index_text(first, shape)}: expected {wanted}, received {flat[first]}")
+        raise InvalidRequest(f"{name}{format_index(first, shape)}: expected {wanted}, received {flat[first]}")
 
 
 def decode_strings(name: str, shape: Shape, content: memoryview) -> Array:
@@ -87,7 +88,7 @@ def decode_strings(name: str, shape: Shape, content: memoryview) -> Array:
     count, end = math.prod(shape), 0
     if count * LENGTH.size > len(content):  # before an array of that size is made
         raise InvalidRequest(
-            f"{name}: expected at least {count * LENGTH.size} bytes for BYTES {shape_text(shape)}, "
+            f"{name}: expected at least {count * LENGTH.size} bytes for BYTES {format_shape(shape)}, "
             f"received {len(content)}"
         )
     array = np.empty(count, dtype=object)
@@ -97,7 +98,7 @@ def decode_strings(name: str, shape: Shape, content: memoryview) -> Array:
         if end > len(content):
             missing = f"{end - len(content)} bytes too few"
             raise InvalidRequest(
-                f"{name}{index_text(index, shape)}: expected a length and as many bytes, received {missing}"
+                f"{name}{format_index(index, shape)}: expected a length and as many bytes, received {missing}"
             )
         array[index] = bytes(content[start:end])
     if end != len(content):
@@ -113,7 +114,7 @@ def decode_single(spec: TensorSpec, body: bytes) -> Array:
     """
     if spec.dtype == "string":
         if any(size not in (None, 1) for size in spec.shape or ()):
-            raise InvalidRequest(f"{spec.name}: expected {shape_text(spec.shape)}, received a body for one element")
+            raise InvalidRequest(f"{spec.name}: expected {format_shape(spec.shape)}, received a body for one element")
         array = np.empty(1, dtype=object)
         array[0] = body
         return array.reshape((1,) * len(spec.shape or (1,)) if spec.shape != () else ())
@@ -125,7 +126,7 @@ def deduce_shape(spec: TensorSpec, size: int) -> Shape:
     open_sizes = (spec.shape or ()).count(None)
     if spec.shape is None or open_sizes > 1:
         raise InvalidRequest(
-            f"{spec.name}: expected a JSON header with its shape, as {shape_text(spec.shape)} does not follow from "
+            f"{spec.name}: expected a JSON header with its shape, as {format_shape(spec.shape)} does not follow from "
             f"{size} bytes"
         )
     row = math.prod(known for known in spec.shape if known is not None) * np.dtype(spec.dtype).itemsize
@@ -133,7 +134,7 @@ def deduce_shape(spec: TensorSpec, size: int) -> Shape:
     if rest or (not open_sizes and rows != 1):
         wanted = f"a multiple of {row}" if open_sizes else f"{row}"
         raise InvalidRequest(
-            f"{spec.name}: expected {wanted} bytes for {datatype(spec)} {shape_text(spec.shape)}, received {size}"
+            f"{spec.name}: expected {wanted} bytes for {datatype(spec)} {format_shape(spec.shape)}, received {size}"
         )
     return tuple(rows if known is None else known for known in spec.shape)
 

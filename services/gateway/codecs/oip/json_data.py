@@ -16,8 +16,8 @@ from modelyard.services.gateway.codecs.tensors import (
     check_types,
     describe,
     flatten,
-    index_text,
-    shape_text,
+    format_index,
+    format_shape,
     to_numbers,
 )
 from modelyard.services.gateway.http.errors import InvalidRequest
@@ -27,8 +27,8 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
     """The tensor that ``data`` holds; strings become an object array of ``bytes``.
 
     Args:
-        spec: of a type in ``v2_binary.DATATYPES``.
-        shape: as the client gave it, already found to fit the spec.
+        spec: of a type in ``binary.DATATYPES``.
+        shape: the client's; checked against the spec before.
 
     Raises:
         InvalidRequest: ragged lists, another number of values than the shape takes, a value of another type.
@@ -43,8 +43,8 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
     found, leaves = flatten(spec.name, data)
     allowed = dict.fromkeys((shape, (math.prod(shape),)))
     if found not in allowed:
-        wanted = " or ".join(map(shape_text, allowed))
-        raise InvalidRequest(f"{spec.name}: expected data of shape {wanted}, received {shape_text(found)}")
+        wanted = " or ".join(map(format_shape, allowed))
+        raise InvalidRequest(f"{spec.name}: expected data of shape {wanted}, received {format_shape(found)}")
     if spec.dtype == "string":
         return decode_texts(spec, shape, leaves)
     check_types(spec, shape, leaves)
@@ -55,7 +55,7 @@ def decode_texts(spec: TensorSpec, shape: Shape, leaves: list[Any]) -> Array:
     odd = next((i for i, leaf in enumerate(leaves) if type(leaf) is not str), None)
     if odd is not None:
         raise InvalidRequest(
-            f"{spec.name}{index_text(odd, shape)}: expected a string, received {describe(leaves[odd])}; "
+            f"{spec.name}{format_index(odd, shape)}: expected a string, received {describe(leaves[odd])}; "
             "what is not text can be sent as binary data"
         )
     array = np.empty(len(leaves), dtype=object)

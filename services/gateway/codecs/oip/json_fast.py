@@ -25,7 +25,7 @@ _DATA = re.compile(rb'"data"\s*:\s*(?=\[)')
 _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[],")))
 _BETWEEN = b" \t\r\n,"
 MAX_VALUES = 250_000
-"""Beyond this, patterns to compare with would be large."""
+"""Maximum of values: with more, patterns to compare with would be large."""
 PLACEHOLDER = secrets.token_hex(8)
 """Nothing that a client could have written."""
 MIN_BYTES = 1024
@@ -34,21 +34,21 @@ MIN_BYTES = 1024
 
 @dataclass(frozen=True)
 class RawData:
-    """JSON text that is a list, probably of numbers; not yet looked at."""
+    """JSON text that is a list, probably of numbers; not parsed yet."""
 
     text: bytes
 
 
 @dataclass(frozen=True)
-class CutBody:
-    """A body with a placeholder for its only ``data``, and the text of that."""
+class SplitBody:
+    """A body whose only ``data`` is replaced by a placeholder, and the text of ``data``."""
 
     rest: bytes
     data: RawData
 
 
-def cut_data(body: bytes) -> CutBody | None:
-    """Takes the data out, up to where an object ends or a string begins; among numbers there is neither.
+def split_body(body: bytes) -> SplitBody | None:
+    """Takes ``data`` out of a body, up to where an object ends or a string begins; among numbers there is neither.
 
     None where this does not pay, or there is not exactly one ``data``.
     """
@@ -58,11 +58,11 @@ def cut_data(body: bytes) -> CutBody | None:
     start, end = found.end(), body.find(b"}", found.end())
     quote = body.find(b'"', start, end)
     text = body[start : end if quote < 0 else quote].rstrip(_BETWEEN)
-    return CutBody(body[:start] + b'"' + PLACEHOLDER.encode() + b'"' + body[start + len(text) :], RawData(text))
+    return SplitBody(body[:start] + b'"' + PLACEHOLDER.encode() + b'"' + body[start + len(text) :], RawData(text))
 
 
-def restore_data(cut: CutBody, inputs: Any) -> bool:
-    """Puts the data where it stood, if that was in the only input."""
+def restore_data(cut: SplitBody, inputs: Any) -> bool:
+    """Puts ``data`` back into the only input; False if it stood elsewhere."""
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         return False
     if inputs[0].get("data") != PLACEHOLDER:

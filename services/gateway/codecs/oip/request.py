@@ -117,7 +117,7 @@ def decode_parts(head: bytes, tail: memoryview, interface: Interface, limits: Ga
 
 def parse_head(head: bytes, max_depth: int) -> dict[str, Any]:
     """The JSON as Python's values, but for the data of a lone input, which may stay ``json_fast.RawData``."""
-    cut = json_fast.cut_data(head)
+    cut = json_fast.split_body(head)
     if cut is not None:
         with contextlib.suppress(InvalidRequest):  # then the whole body shows what is wrong
             body = parse(cut.rest, max_depth, KEYS)

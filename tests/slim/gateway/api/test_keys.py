@@ -14,7 +14,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger, State
-from modelyard.services.searches import SearchRequest, plan
+from modelyard.services.searches import SearchRequest, make_plan
 from tests.slim.conftest import open_app
 from tests.slim.scheduler.test_searches import KNOWN
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
@@ -190,7 +190,7 @@ def test_a_search_is_its_owners(client: FlaskClient, ledger: Path) -> None:
     """Readable by whoever may read its model, cancelled by its owner or by an operator."""
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         for name, model in (("s1", MINE), ("s2", MINE), ("s3", FOREIGN)):
-            planned = plan(SearchRequest(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
+            planned = make_plan(SearchRequest(model=model, trials=4), KNOWN.model_copy(update={"name": model}))
             found.searches.add(name, model, "bob", planned.model_dump(mode="json"))
     ann = bearer_header(key_for(ledger, Role.TRAINER, MINE, name="ann"))
     bob = bearer_header(key_for(ledger, Role.TRAINER, MINE, name="bob"))
@@ -241,7 +241,7 @@ def test_predictions_of_another_model_are_404(
         for name, truth in (("foreign", {"label": 1}), ("mine", {"value": 1.0}))
     ]
     assert statuses == [404, 201]
-    examples = app.extensions["ledger"].feedback.examples(MINE, limit=10)
+    examples = app.extensions["ledger"].feedback.list_examples(MINE, limit=10)
     assert [example.client for example in examples] == ["predictor"]
 
 

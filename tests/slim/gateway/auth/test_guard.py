@@ -83,12 +83,12 @@ def test_every_route_allows_exactly_the_roles_that_it_declares(
 def test_the_roles_are_what_their_names_say() -> None:
     """Written out once more, by what would hurt."""
     may = {role: {permission.name for permission in ROLES[role]} for role in Role}
-    about = {"READ_ABOUT", "DESCRIBE"}
-    assert may[Role.VIEWER] == about | {"LOOK", "MEASURE"}
-    assert may[Role.PREDICTOR] == about | {"PREDICT", "TELL"}
+    about = {"READ_SERVICE", "READ_MODELS"}
+    assert may[Role.VIEWER] == about | {"READ", "READ_METRICS"}
+    assert may[Role.PREDICTOR] == about | {"PREDICT", "GIVE_FEEDBACK"}
     assert may[Role.TRAINER] == may[Role.VIEWER] | {"TRAIN"}
-    assert may[Role.OPERATOR] == may[Role.TRAINER] | may[Role.PREDICTOR] | {"OVERRULE", "ROLL_OUT"}
-    assert may[Role.ADMIN] == may[Role.OPERATOR] | {"GIVE_KEYS"}
+    assert may[Role.OPERATOR] == may[Role.TRAINER] | may[Role.PREDICTOR] | {"MANAGE_ALL_JOBS", "ROLL_OUT"}
+    assert may[Role.ADMIN] == may[Role.OPERATOR] | {"MANAGE_KEYS"}
 
 
 def test_a_view_without_a_declared_permission_stops_the_start(app: Flask) -> None:
@@ -259,5 +259,5 @@ def test_strict_headers_are_on_every_response(client: FlaskClient, keys: Mapping
 
 def test_permissions_say_what_views_do() -> None:
     """Each has one at least, and every role is more than nothing."""
-    assert set(VIEWS.values()) | {Permission.OVERRULE} == set(Permission)
+    assert set(VIEWS.values()) | {Permission.MANAGE_ALL_JOBS} == set(Permission)
     assert not PROBES & VIEWS.keys()

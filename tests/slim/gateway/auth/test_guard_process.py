@@ -235,7 +235,7 @@ def test_known_keys_go_on_while_the_ledger_is_away(
     one, other = (key_for(ledger, Role.PREDICTOR, name=name) for name in ("one", "other"))
     wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(other)).status_code == 200)
     change(ledger, "ALTER TABLE keys RENAME TO away")
-    while "API keys not read; those of before go on" not in process.stderr.readline():
+    while "API keys not read; cached ones are used" not in process.stderr.readline():
         pass
     for key in (one, other):
         assert client.post(PREDICT, content=BODY, headers=bearer_header(key)).json() == GOOD

@@ -146,13 +146,13 @@ def test_any_saved_model_predicts_lines(client: FlaskClient, server: FakeModelSe
     ):
         tensors.dtype, tensors.tensor_shape.unknown_rank = 1, True
     server.signatures = signatures
-    server.loaded.add(("foreign", 7))
-    answer = bulk(client, "foreign", b"1\n[1, 2]\n3\n[[4]]")
+    server.loaded.add(("external", 7))
+    answer = bulk(client, "external", b"1\n[1, 2]\n3\n[[4]]")
     assert parse_lines(answer) == [7.5, [7.5, 8.0], 8.5, [[9.0]]]
     assert answer.headers["X-Model-Version"] == "7"
     assert {call.model_spec.version.value for call in server.calls} == {7}
     server.calls.clear()
-    assert parse_lines(bulk(client, "foreign", b"[1]\n" * 128)) == [[7.5]] * 128
+    assert parse_lines(bulk(client, "external", b"[1]\n" * 128)) == [[7.5]] * 128
     assert len(server.calls) < 8
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from modelyard.services.gateway.server.admission import MAX_TURN_S, TURN_EXPIRES_S, LoopLag
+from modelyard.services.gateway.server.admission import ITERATION_EXPIRES_S, MAX_ITERATION_S, LoopLag
 
 
 class Clock:
@@ -24,7 +24,7 @@ def test_is_behind_after_a_long_turn_until_a_short_one() -> None:
     async def turns() -> list[bool]:
         clock = Clock()
         pace = LoopLag(clock)
-        return [await turn(pace, clock, took) for took in (0.001, 2 * MAX_TURN_S, 0.001, 0.001)]
+        return [await turn(pace, clock, took) for took in (0.001, 2 * MAX_ITERATION_S, 0.001, 0.001)]
 
     assert asyncio.run(turns()) == [False, False, True, False]
 
@@ -33,8 +33,8 @@ def test_forgets_a_long_turn_when_nothing_came_for_a_while() -> None:
     async def turns() -> bool:
         clock = Clock()
         pace = LoopLag(clock)
-        await turn(pace, clock, 2 * MAX_TURN_S)
-        clock.now += TURN_EXPIRES_S
+        await turn(pace, clock, 2 * MAX_ITERATION_S)
+        clock.now += ITERATION_EXPIRES_S
         return pace.is_behind()
 
     assert not asyncio.run(turns())
@@ -48,7 +48,7 @@ def test_measures_each_turn_once() -> None:
         pace = LoopLag(clock)
         for _ in range(3):
             pace.is_behind()
-            clock.now += MAX_TURN_S / 2
+            clock.now += MAX_ITERATION_S / 2
         await asyncio.sleep(0)
         return pace.is_behind()
 

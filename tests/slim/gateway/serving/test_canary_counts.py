@@ -128,7 +128,7 @@ def test_predictions_failures_and_times_are_counted_where_the_rollout_chose_the_
     begin(filled, 0)
     version_of(client)
     app.extensions["predictor"].canary_counts.close()
-    found = observations.sums(HALF_PLUS, NOW)
+    found = observations.sum_counts(HALF_PLUS, NOW)
     assert (found["canary"]["answers"], found["canary"]["errors"]) == (6, 1)
     assert sum(count for name, count in found["canary"].items() if name.startswith("within_")) == 5
     assert (found["stable"]["answers"], found["stable"]["errors"]) == (1, 0)
@@ -151,7 +151,7 @@ def shadow_of(store: Store, model: str, version: int) -> None:
 
 
 def observed(observations: Observations, model: str) -> dict[str, float]:
-    return dict(observations.sums(model, NOW).get("shadow", {}))
+    return dict(observations.sum_counts(model, NOW).get("shadow", {}))
 
 
 def test_a_shadow_gets_a_copy_of_the_request_and_is_compared(

@@ -40,7 +40,7 @@ def test_it_opens_after_five_failures_in_a_row(breaker: CircuitBreaker) -> None:
     fail(breaker, MAX_CONSECUTIVE - 1)
     assert breaker.allows()
     fail(breaker, 1)
-    assert not breaker.closed
+    assert not breaker.is_closed
     assert not breaker.allows()
 
 
@@ -49,10 +49,10 @@ def test_it_opens_when_most_of_many_calls_fail(breaker: CircuitBreaker) -> None:
     for calls in range(3, MIN_CALLS, 3):
         breaker.record(responded=True)
         fail(breaker, 2)
-        assert breaker.closed, calls
+        assert breaker.is_closed, calls
     breaker.record(responded=True)
     fail(breaker, 2)
-    assert not breaker.closed
+    assert not breaker.is_closed
 
 
 def test_old_failures_are_forgotten(breaker: CircuitBreaker, clock: Clock) -> None:
@@ -80,9 +80,9 @@ def test_a_successful_probe_closes_it(breaker: CircuitBreaker, clock: Clock) -> 
     clock.now += PROBE_EVERY_S
     assert breaker.allows()
     breaker.record(responded=True)
-    assert breaker.closed
+    assert breaker.is_closed
     fail(breaker, MAX_CONSECUTIVE - 1)
-    assert breaker.closed
+    assert breaker.is_closed
 
 
 def test_a_failed_probe_keeps_it_open(breaker: CircuitBreaker, clock: Clock) -> None:

@@ -13,13 +13,13 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.serving.batching import Inputs, Outputs, Target
 from modelyard.services.gateway.serving.row_independence import (
     REQUIRED_CHECKS,
-    Key,
+    CheckedSignature,
     RowIndependence,
     append_probe_row,
 )
 
 TARGET = Target("m", 1, "serving_default")
-KEY = Key("m", 1, "serving_default")
+KEY = CheckedSignature("m", 1, "serving_default")
 
 
 def trained(function: Callable[[Array], Array], rows: Array, times: int) -> bool:
