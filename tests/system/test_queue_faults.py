@@ -1,9 +1,11 @@
 """Queue and disk fail while jobs run and wait, on real Redis, workers and ledger: none is lost or done twice."""
 
 import resource
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -14,7 +16,7 @@ from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
 from tests.support.serving import START_S, WAIT_S, Running, running
-from tests.support.shop import TRAINED_S, Shop, child_of, standing_still
+from tests.support.shop import TRAINED_S, Shop, child_of, opened, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
@@ -100,10 +102,19 @@ def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(
     assert shop.await_end(shop.submit(UNKNOWN)).result["reason"].startswith("unknown model")
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[Shop, Running]]:
+    """A queue and one worker for tests that take the disk of its training processes alone."""
+    home = tmp_path_factory.mktemp("steady")
+    shutil.copytree(known, home / "store")
+    with opened(home) as shop:
+        yield shop, shop.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
+
+
 @pytest.mark.parametrize("stage", ["train", "export"])
-def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, stage: str) -> None:
+def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(steady: tuple[Shop, Running], stage: str) -> None:
     """In training and in the export's own process; the limit on file sizes fails writes where a full disk would."""
-    worker = shop.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
+    shop, worker = steady
     job = shop.submit("neuron")
     child = child_of(worker)
     wait_until(lambda: stage == "train" or shop.has_reached(job, stage), TRAINED_S, f"stage {stage}")
@@ -115,6 +126,7 @@ def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(shop: Shop, sta
     assert ended.result["reason"].startswith("storage: "), ended.result
     assert published_jobs(shop) == []
     wait_until(lambda: not shop.left(job), WAIT_S, "no folder is left")
+    wait_until(lambda: worker.child_named(TITLE) is None, WAIT_S, "the end of the training process")
 
 
 # --- many jobs --------------------------------------------------------------------------------------------------------
