@@ -43,6 +43,19 @@ def server(filled: Store) -> Iterator[FakeModelServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared_store(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What a gateway serves that several tests share."""
+    return Store(shutil.copytree(template, tmp_path_factory.mktemp("shared") / "store"))
+
+
+@pytest.fixture(scope="module")
+def shared_server(shared_store: Store) -> Iterator[FakeModelServer]:
+    """That gateway's model server: its calls are those of all tests before, too."""
+    with FakeModelServer(shared_store) as running:
+        yield running
+
+
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
     return GatewaySettings(store=filled.root, serving=(server.address,))

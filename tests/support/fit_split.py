@@ -21,6 +21,8 @@ from modelyard.pipeline.forkserver import ForkServer
 COUNT = 2
 XLA_PATIENCE_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 """XLA ends the process when one device waits 40 s for the other, as it may beside other processes."""
+FAST_COMPILATION_FLAG = "--xla_backend_optimization_level=0"
+"""A test computes for seconds, and XLA would take longer than that for code as fast as it can be."""
 BOTH: Mapping[str, Any] = {"devices": COUNT}
 MODEL = "mnist_mlp"
 SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
@@ -71,7 +73,9 @@ def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
     overrides = {"devices": COUNT, "backend": current_backend()}
     job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
     outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
-    return {"state": outcome.state, "environment": outcome.manifest.environment.model_dump()}  # type: ignore[union-attr]
+    manifest = outcome.manifest  # type: ignore[union-attr]
+    found = {"environment": manifest.environment.model_dump(), "backend": manifest.recipe.values["backend"]}
+    return found | {"state": outcome.state}
 
 
 def save_outputs(folder: Path, _: ForkServer) -> None:
@@ -111,7 +115,8 @@ STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
 def main(name: str, folder: str, *steps: str) -> None:
     """In a fork of the fork server if it computes with TensorFlow, else in a new process."""
     with ForkServer(fork=name == DEFAULT) as forks:  # first of all: what has computed must not be forked
-        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT} {XLA_PATIENCE_FLAG}"
+        flags = (f"--xla_force_host_platform_device_count={COUNT}", XLA_PATIENCE_FLAG, FAST_COMPILATION_FLAG)
+        os.environ["XLA_FLAGS"] = " ".join(flags)
         use_backend(parse_backend(name))
         split_processor()
         print(json.dumps({step: STEPS[step](Path(folder), forks) for step in steps}))  # noqa: T201  # the test reads it

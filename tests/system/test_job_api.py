@@ -60,9 +60,9 @@ class JobApi:
             server.wait(WAIT_S)
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[JobApi]:
-    store = tmp_path / "store"
+@contextmanager
+def open_api(home: Path) -> Iterator[JobApi]:
+    store = home / "store"
     store.mkdir()
     known = TrainableModel(
         name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
@@ -72,15 +72,28 @@ def api(tmp_path: Path) -> Iterator[JobApi]:
     settings = {
         "MODELYARD_PORT": str(port),
         "MODELYARD_STORE": str(store),
-        "MODELYARD_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-        "MODELYARD_BROKER_URL": redis_server.make_broker_url(tmp_path / "redis.sock"),
+        "MODELYARD_LEDGER_URL": f"sqlite:///{home}/ledger.db",
+        "MODELYARD_BROKER_URL": redis_server.make_broker_url(home / "redis.sock"),
     }
     with (
-        running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
+        running(home / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as http,
     ):
-        found = JobApi(tmp_path, http, gateway)
+        found = JobApi(home, http, gateway)
         wait_until(lambda: "listening" in gateway.printed, START_S, "the gateway")
+        yield found
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[JobApi]:
+    with open_api(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def refusing_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
+    """Without Redis: for all tests of what is refused before it is asked for."""
+    with open_api(tmp_path_factory.mktemp("refusing")) as found:
         yield found
 
 
@@ -127,12 +140,12 @@ def test_a_submission_that_was_refused_may_come_again(api: JobApi) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\tin it"])
-def test_a_key_that_is_none_is_refused(api: JobApi, key: str) -> None:
+def test_a_key_that_is_none_is_refused(refusing_api: JobApi, key: str) -> None:
     """400 with what is expected; nothing is accepted."""
-    answer = api.submit(key=key)
+    answer = refusing_api.submit(key=key)
     assert answer.status_code == 400
     assert "Idempotency-Key: expected" in answer.json()["error"]
-    assert api.jobs() == []
+    assert refusing_api.jobs() == []
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------------
@@ -217,9 +230,9 @@ def test_a_list_is_filtered_and_paged(api: JobApi) -> None:
         ("before=job-0000", 404, "unknown job"),
     ],
 )
-def test_a_list_that_cannot_be_is_refused(api: JobApi, query: str, status: int, text: str) -> None:
+def test_a_list_that_cannot_be_is_refused(refusing_api: JobApi, query: str, status: int, text: str) -> None:
     """With the parameter, and what it may be."""
-    answer = api.http.get(f"/api/jobs?{query}")
+    answer = refusing_api.http.get(f"/api/jobs?{query}")
     assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.json()
 
 
@@ -234,11 +247,11 @@ def test_a_list_that_cannot_be_is_refused(api: JobApi, query: str, status: int, 
         ({"rollout": "now"}, "field 'rollout'"),
     ],
 )
-def test_an_invalid_job_is_refused_by_the_gateway(api: JobApi, asked: dict[str, Any], text: str) -> None:
+def test_an_invalid_job_is_refused_by_the_gateway(refusing_api: JobApi, asked: dict[str, Any], text: str) -> None:
     """400 with the field and what it may be; nothing is accepted."""
-    answer = api.submit(JOB_BODY | asked)
+    answer = refusing_api.submit(JOB_BODY | asked)
     assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.json()
-    assert api.jobs() == []
+    assert refusing_api.jobs() == []
 
 
 def test_a_log_is_text(api: JobApi) -> None:

@@ -1,9 +1,11 @@
 """Queue and disk fail while jobs run and wait, on real Redis, workers and ledger: none is lost or done twice."""
 
 import resource
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -12,9 +14,9 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
+from tests.support.cluster import TRAINED_S, TrainingCluster, child_of, opened, standing_still
 from tests.support.ports import free_port
 from tests.support.serving import START_S, WAIT_S, Running, running
-from tests.support.training import TRAINED_S, TrainingCluster, child_of, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
@@ -100,10 +102,24 @@ def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(
     assert cluster.await_end(cluster.submit(UNKNOWN)).result["reason"].startswith("unknown model")
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[TrainingCluster, Running]]:
+    """A queue and one worker for tests that take the disk of its training processes alone."""
+    home = tmp_path_factory.mktemp("steady")
+    shutil.copytree(known, home / "store")
+    with opened(home) as cluster:
+        yield (
+            cluster,
+            cluster.worker("one", PYTHONDONTWRITEBYTECODE="1"),
+        )  # half a file of it would stay, for all others
+
+
 @pytest.mark.parametrize("stage", ["train", "export"])
-def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(cluster: TrainingCluster, stage: str) -> None:
+def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(
+    steady: tuple[TrainingCluster, Running], stage: str
+) -> None:
     """In training and in the export's own process; the limit on file sizes fails writes where a full disk would."""
-    worker = cluster.worker("one", PYTHONDONTWRITEBYTECODE="1")  # half a file of it would stay, for all others
+    cluster, worker = steady
     job = cluster.submit("neuron")
     child = child_of(worker)
     wait_until(lambda: stage == "train" or cluster.has_reached(job, stage), TRAINED_S, f"stage {stage}")
@@ -115,6 +131,7 @@ def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(cluster: Traini
     assert ended.result["reason"].startswith("storage: "), ended.result
     assert published_jobs(cluster) == []
     wait_until(lambda: not cluster.left(job), WAIT_S, "no folder is left")
+    wait_until(lambda: worker.child_named(TITLE) is None, WAIT_S, "the end of the training process")
 
 
 # --- many jobs --------------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class Installed:
 
 def plain() -> dict[str, str]:
     """The variables of a user who has set none of ours, nor Python's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "PYTHON"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "PYTHON"))}
+    return kept | {"COLUMNS": "200"}  # no sentence is wrapped
 
 
 @pytest.fixture(scope="module")

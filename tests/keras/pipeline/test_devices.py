@@ -22,6 +22,7 @@ from modelyard.pipeline.devices import Devices, PaddedBatches, choose_devices, p
 from modelyard.pipeline.errors import DevicesMissing
 from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.stages.publish import describe_environment, hash_weights
+from tests.support.fit_split import FAST_COMPILATION_FLAG
 
 GPUS = ["gpu:0", "gpu:1", "gpu:2"]
 SPLIT = ["cpu:0", "cpu:1"]
@@ -140,17 +141,19 @@ class Steps:
 @pytest.fixture(scope="module")
 def on_jax(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
     """All that one process on JAX computes: to start one takes longer than any step."""
-    return fit(Steps("jax", tmp_path_factory.mktemp("jax"), forks), "averaged", "averaged by two", "answers")
+    steps = Steps("jax", tmp_path_factory.mktemp("jax"), forks)
+    return fit(steps, "averaged", "averaged by two", "answers", "published")
 
 
 @pytest.fixture(scope="module")
 def on_tensorflow(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> dict[str, Any]:
-    return fit(Steps("tensorflow", tmp_path_factory.mktemp("tensorflow"), forks))
+    steps = Steps("tensorflow", tmp_path_factory.mktemp("tensorflow"), forks)
+    return fit(steps) | steps.run("published")
 
 
 def fit(steps: Steps, *more: str) -> dict[str, Any]:
-    """The last step in another process."""
-    return {"folder": steps.folder} | steps.run("one", "two", "cut", *more) | steps.run("resumed")
+    """What was cut off is resumed in another process."""
+    return {"name": steps.name, "folder": steps.folder} | steps.run("one", "two", "cut", *more) | steps.run("resumed")
 
 
 @pytest.fixture(params=["tensorflow", "jax"])
@@ -184,12 +187,12 @@ def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "jax"])
-def test_a_model_trained_on_two_devices_passes_its_gate(name: Backend, tmp_path: Path, forks: ForkServer) -> None:
+def test_a_model_trained_on_two_devices_passes_its_gate(fitted: dict[str, Any]) -> None:
     """The whole job: the record names backend and devices of the training, not of the export."""
-    found = Steps(name, tmp_path, forks).run("published")["published"]
-    assert found["state"] == "published"
+    found, name = fitted["published"], fitted["name"]
+    assert (found["state"], found["backend"]) == ("published", name)
     assert (found["environment"]["backend"], found["environment"]["device"]) == (name, "cpu:2")
+    assert bool(found["environment"]["jax"]) == (name == "jax")
 
 
 def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
@@ -212,13 +215,12 @@ def test_custom_layers_give_equal_outputs_on_tensorflow_and_jax(on_jax: dict[str
         np.testing.assert_allclose(answered, state["said"], atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["mnist_cnn", "sentiment_lstm"])
-def test_the_zoo_trains_on_jax(model: str, tmp_path: Path) -> None:
+def test_the_zoo_trains_on_jax(tmp_path: Path) -> None:
     """`quick` on the sample passes the gate; the export equals the model and holds nothing of JAX.
 
-    `mnist_mlp` is trained on two devices above.
+    `mnist_mlp` and `mnist_cnn` are trained on two devices above.
     """
-    manifest = publish(tmp_path, model, "--set", "backend=jax")
+    manifest = publish(tmp_path, "sentiment_lstm", "--set", "backend=jax", XLA_FLAGS=FAST_COMPILATION_FLAG)
     assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
     assert manifest["environment"]["jax"]
     assert manifest["recipe"]["values"]["backend"] == "jax"

@@ -33,21 +33,46 @@ PLANTED = "myd_0123456789ab_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
 VIA_VIEW = {"Origin": "http://elsewhere"}
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def gateway_settings(filled: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]:
-    """Settings of a gateway with keys."""
+def settings_with_keys(store: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]:
     return {
-        "store": filled.root,
+        "store": store.root,
         "serving": server.address,
         "ledger_url": f"sqlite:///{ledger}",
         "broker_url": "redis://127.0.0.1:1/0",
         "key_secret": KEY_SECRET,
     }
+
+
+@pytest.fixture(scope="module")
+def shared_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger") / "ledger.db"
+
+
+@pytest.fixture(scope="module")
+def client(shared_store: Store, shared_server: FakeModelServer, shared_ledger: Path) -> Iterator[httpx.Client]:
+    """Of a gateway for all tests that neither stop it nor read its log nor take its ledger away."""
+    with gateway(**settings_with_keys(shared_store, shared_server, shared_ledger)) as (_, found):
+        yield found
+
+
+@pytest.fixture
+def ledger(shared_ledger: Path) -> Iterator[Path]:
+    """That gateway's; a test's keys end with it."""
+    yield shared_ledger
+    with closing(Ledger(f"sqlite:///{shared_ledger}")) as found:
+        for key in found.keys.all(ended_within_s=0):
+            found.keys.revoke(key.prefix)
+
+
+@pytest.fixture
+def own_ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def gateway_settings(filled: Store, server: FakeModelServer, own_ledger: Path) -> dict[str, Any]:
+    """Settings of a gateway with keys, of one test."""
+    return settings_with_keys(filled, server, own_ledger)
 
 
 @pytest.fixture
@@ -56,22 +81,17 @@ def running(gateway_settings: Mapping[str, Any]) -> Iterator[tuple[subprocess.Po
         yield found
 
 
-@pytest.fixture
-def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
-    return running[1]
-
-
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_others_reach_takes_a_secret(gateway_settings: dict[str, Any], ledger: Path) -> None:
+def test_an_address_that_others_reach_takes_a_secret(gateway_settings: dict[str, Any], own_ledger: Path) -> None:
     """Without one the gateway does not start, and says in one line what to do; with one it requires keys there."""
     with held_port() as port:
         refused = refusal(host="0.0.0.0", port=port)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("MODELYARD_HOST: ")
     assert "MODELYARD_KEY_SECRET" in refused.stderr
-    key = key_for(ledger, Role.PREDICTOR)
+    key = key_for(own_ledger, Role.PREDICTOR)
     with gateway(**gateway_settings, host="0.0.0.0") as (_, client):
         assert client.post(PREDICT, content=BODY).status_code == 401
         wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(key)).status_code == 200)
@@ -113,14 +133,17 @@ def exchange(client: httpx.Client, raw: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "multipart/form-data; boundary=x"])
-def test_nothing_of_a_body_is_read_for_who_has_no_key(client: httpx.Client, server: FakeModelServer, kind: str) -> None:
+def test_nothing_of_a_body_is_read_for_who_has_no_key(
+    client: httpx.Client, shared_server: FakeModelServer, kind: str
+) -> None:
     """The answer is there before the body is: whatever its form, and wherever it goes."""
+    before = len(shared_server.calls)
     for length in (100, 10_000_000):
         assert statuses(exchange(client, head(f"Content-Type: {kind}", length=length))) == [401]
     chunked = head(f"Content-Type: {kind}", "Transfer-Encoding: chunked", length=None)
     assert statuses(exchange(client, chunked)) == [401]
     assert statuses(exchange(client, head(length=10_000).replace(PREDICT.encode(), b"/api/jobs"))) == [401]
-    assert server.calls == []
+    assert shared_server.calls[before:] == []
 
 
 def test_a_refused_request_with_a_large_body_gets_its_response(client: httpx.Client) -> None:
@@ -227,20 +250,20 @@ def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path)
 
 
 def test_known_keys_go_on_while_the_ledger_is_away(
-    running: tuple[subprocess.Popen[str], httpx.Client], ledger: Path
+    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
 ) -> None:
     """Predictions do not notice; the log says so once; what was revoked meanwhile is refused when it is back."""
     process, client = running
     assert process.stderr
-    one, other = (key_for(ledger, Role.PREDICTOR, name=name) for name in ("one", "other"))
+    one, other = (key_for(own_ledger, Role.PREDICTOR, name=name) for name in ("one", "other"))
     wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(other)).status_code == 200)
-    change(ledger, "ALTER TABLE keys RENAME TO away")
+    change(own_ledger, "ALTER TABLE keys RENAME TO away")
     while "API keys not read; cached ones are used" not in process.stderr.readline():
         pass
     for key in (one, other):
         assert client.post(PREDICT, content=BODY, headers=bearer_header(key)).json() == GOOD
-    change(ledger, f"UPDATE away SET revoked_at = created_at WHERE prefix = '{prefix_of(other)}'")
-    change(ledger, "ALTER TABLE away RENAME TO keys")
+    change(own_ledger, f"UPDATE away SET revoked_at = created_at WHERE prefix = '{prefix_of(other)}'")
+    change(own_ledger, "ALTER TABLE away RENAME TO keys")
     wait_until(lambda: client.post(PREDICT, content=BODY, headers=bearer_header(other)).status_code == 401)
     assert client.post(PREDICT, content=BODY, headers=bearer_header(one)).json() == GOOD
     said_again = [line for line in stop_and_read(process) if "API keys not read" in line]
@@ -265,11 +288,11 @@ def stop_and_read(process: subprocess.Popen[str]) -> list[str]:
 
 
 def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
-    running: tuple[subprocess.Popen[str], httpx.Client], ledger: Path
+    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
 ) -> None:
     """Path, query, headers, body, name of a model; one that opens the guard, too."""
     process, client = running
-    key = key_for(ledger, Role.ADMIN)
+    key = key_for(own_ledger, Role.ADMIN)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     answers = []
     for planted in (PLANTED, key):
@@ -311,11 +334,11 @@ def send_key_everywhere(client: httpx.Client, planted: str, headers: Mapping[str
 
 
 def test_the_log_says_who_did_what_and_who_might_not(
-    running: tuple[subprocess.Popen[str], httpx.Client], ledger: Path
+    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
 ) -> None:
     """The key's name in every request's line; one more for each change and each that was not allowed."""
     process, client = running
-    viewer, admin = key_for(ledger, Role.VIEWER, name="vera"), key_for(ledger, Role.ADMIN, name="ada")
+    viewer, admin = key_for(own_ledger, Role.VIEWER, name="vera"), key_for(own_ledger, Role.ADMIN, name="ada")
     wait_until(lambda: client.get("/version", headers=bearer_header(admin)).status_code == 200)
     rollback = f"/api/models/{HALF_PLUS}:rollback"
     for key in (viewer, admin):

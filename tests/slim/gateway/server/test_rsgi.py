@@ -4,6 +4,7 @@ import contextlib
 import re
 import resource
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,20 @@ from tests.support.fakes import HALF_PLUS, FakeModelServer
 BODY = b'{"instances": [[1.0]]}'
 GOOD = {"predictions": [[2.5]]}
 STALLED = 1_200
+
+
+@pytest.fixture(scope="module")
+def running(
+    shared_store: Store, shared_server: FakeModelServer
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A gateway for all tests that neither configure it nor measure it."""
+    with gateway(store=shared_store.root, serving=shared_server.address) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
+    return running[1]
 
 
 def head(*lines: str, length: int | None = len(BODY)) -> bytes:
@@ -89,23 +104,26 @@ def statuses(answer: bytes) -> list[int]:
     ],
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(
-    filled: Store, server: FakeModelServer, raw: bytes
+    client: httpx.Client, shared_server: FakeModelServer, raw: bytes
 ) -> None:
     """Request smuggling (RFC 9112, section 11.2): never a second answer, never a prediction."""
-    with gateway(store=filled.root, serving=server.address) as (_, client):
-        found = statuses(exchange(client, raw, half_close=True))
-        assert found in ([400], [])
-        assert server.calls == []
-        assert client.post(PREDICT, content=BODY).json() == GOOD
+    before = len(shared_server.calls)
+    found = statuses(exchange(client, raw, half_close=True))
+    assert found in ([400], [])
+    assert shared_server.calls[before:] == []
+    assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_a_body_shorter_than_announced_is_no_prediction(filled: Store, server: FakeModelServer) -> None:
+def test_a_body_shorter_than_announced_is_no_prediction(
+    running: tuple[subprocess.Popen[str], httpx.Client], shared_server: FakeModelServer
+) -> None:
     """The client disconnected; nothing reaches the model, and the process goes on."""
-    with gateway(store=filled.root, serving=server.address) as (process, client):
-        assert 200 not in statuses(exchange(client, head(length=100) + BODY, half_close=True))
-        assert server.calls == []
-        assert client.post(PREDICT, content=BODY).json() == GOOD
-        assert process.poll() is None
+    process, client = running
+    before = len(shared_server.calls)
+    assert 200 not in statuses(exchange(client, head(length=100) + BODY, half_close=True))
+    assert shared_server.calls[before:] == []
+    assert client.post(PREDICT, content=BODY).json() == GOOD
+    assert process.poll() is None
 
 
 def test_a_body_that_stalls_is_408_and_the_connection_closed(filled: Store, server: FakeModelServer) -> None:
@@ -151,14 +169,13 @@ def test_endless_bodies_are_cut_off_and_memory_stays(filled: Store, server: Fake
         assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_too_many_headers_and_too_long_ones_are_refused(filled: Store, server: FakeModelServer) -> None:
+def test_too_many_headers_and_too_long_ones_are_refused(client: httpx.Client) -> None:
     """431, or the connection is closed before anything is made of them."""
-    with gateway(store=filled.root, serving=server.address) as (_, client):
-        many = exchange(client, head(*(f"X-{n}: y" for n in range(90))) + BODY)
-        long = exchange(client, head("X-Long: " + "y" * 1_000_000) + BODY)
-        assert statuses(many) == [431]
-        assert statuses(long) in ([431], [])
-        assert client.post(PREDICT, content=BODY).json() == GOOD
+    many = exchange(client, head(*(f"X-{n}: y" for n in range(90))) + BODY)
+    long = exchange(client, head("X-Long: " + "y" * 1_000_000) + BODY)
+    assert statuses(many) == [431]
+    assert statuses(long) in ([431], [])
+    assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
 def test_requests_over_the_limit_are_shed_before_their_body_is_read(filled: Store, server: FakeModelServer) -> None:
@@ -202,18 +219,16 @@ def full_gateway(client: httpx.Client, server: FakeModelServer) -> Iterator[None
         thread.join()
 
 
-def test_pipelined_requests_get_responses_in_order(filled: Store, server: FakeModelServer) -> None:
+def test_pipelined_requests_get_responses_in_order(client: httpx.Client) -> None:
     """Three in one packet."""
-    with gateway(store=filled.root, serving=server.address) as (_, client):
-        bodies = [b'{"instances": [[%d.0]]}' % number for number in (0, 2, 4)]
-        answer = exchange(client, b"".join(head(length=len(body)) + body for body in bodies), answers=3)
+    bodies = [b'{"instances": [[%d.0]]}' % number for number in (0, 2, 4)]
+    answer = exchange(client, b"".join(head(length=len(body)) + body for body in bodies), answers=3)
     assert re.findall(rb'"predictions":\[\[(.*?)\]\]', answer) == [b"2.0", b"3.0", b"4.0"]
 
 
-def test_as_many_files_may_be_open_as_the_system_allows(filled: Store, server: FakeModelServer) -> None:
+def test_as_many_files_may_be_open_as_the_system_allows(running: tuple[subprocess.Popen[str], httpx.Client]) -> None:
     """Connections are files."""
-    with gateway(store=filled.root, serving=server.address) as (process, _):
-        soft, hard = psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    soft, hard = psutil.Process(running[0].pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard
 
 
