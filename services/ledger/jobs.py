@@ -6,11 +6,11 @@ compare-and-set on its state and its lease, by the database's clock. SQLite (WAL
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
@@ -29,14 +29,12 @@ from modelyard.services.ledger.job import (
     TooLate,
 )
 from modelyard.services.ledger.sql.clock import now
-from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
-from modelyard.services.ledger.sql.tables import JOBS, EventRow, SubmissionRow
+from modelyard.services.ledger.sql.database import Database, execute_change
+from modelyard.services.ledger.sql.tables import JOBS, EventRow
+from modelyard.services.ledger.submissions import delete_submission, store_submission
 
 MAX_ATTEMPTS = 20
 """Attempts of any kind, also those that are not counted as losses: of a stopped worker, or lost while publishing."""
-KEY_LIFETIME = timedelta(hours=24)
-"""How long a submission's key is stored."""
-
 
 JOB = JOBS.c
 COLUMNS = [JOB[name] for name in Job.model_fields]
@@ -61,7 +59,7 @@ class Jobs:
         """Accepts a job, in state QUEUED.
 
         Args:
-            submission: if one of this key was accepted within ``KEY_LIFETIME``, its job is returned, as it is now.
+            submission: if one of this key was accepted within a day, its job is returned, as it is now.
 
         Raises:
             KeyReused: that one was another request.
@@ -69,7 +67,7 @@ class Jobs:
         own = {"id": f"job-{secrets.token_hex(8)}", "created_at": datetime.now(UTC)}
         job = Job(**vars(request), **own, devices=devices, retry_of=retry_of, group=group, by=by)
         with self._session() as session:
-            if submission and (earlier := _remember(session, submission, job.id)):
+            if submission and (earlier := store_submission(session, submission, job.id)):
                 if earlier.digest != submission.digest:
                     raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
                 return next(_all(session, select(*COLUMNS).where(JOB.id == earlier.job_id)))
@@ -80,7 +78,7 @@ class Jobs:
     def delete_submission(self, submission: Submission) -> None:
         """Frees a submission's key: its job was not accepted after all."""
         with self._session() as session:
-            session.execute(delete(SubmissionRow).where(SubmissionRow.key == submission.key))
+            delete_submission(session, submission)
 
     def get(self, job_id: str, models: Collection[str] | None = None, by: str | None = None) -> Job:
         """One job.
@@ -270,20 +268,12 @@ class Jobs:
 
 
 def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
-    """Jobs of rows; nothing is checked once more: an older release may have allowed what this one does not."""
+    """Jobs of rows, not validated: an older release may have accepted other values."""
     return (Job.model_construct(**row) for row in session.execute(query).mappings())
 
 
-def _remember(session: Session, submission: Submission, job_id: str) -> SubmissionRow | None:
-    """Stores a submission's key with its job; returns the earlier row if the key exists."""
-    moment = datetime.now(UTC)
-    session.execute(delete(SubmissionRow).where(SubmissionRow.at < moment - KEY_LIFETIME))
-    row = SubmissionRow(key=submission.key, digest=submission.digest, job_id=job_id, at=moment)
-    return None if insert_if_absent(session, row) else session.get_one(SubmissionRow, submission.key)
-
-
 def _held(job: Job) -> ColumnElement[bool]:
-    """Under way, and by this very attempt."""
+    """Whether the job runs, or is being published, in this attempt."""
     return and_(JOB.id == job.id, JOB.state.in_(UNDER_WAY), JOB.attempts == job.attempts)
 
 
