@@ -26,7 +26,7 @@ SECRET_BYTES, PREFIX_BYTES = 32, 6
 DAYS, MAX_DAYS = 365, 3650
 MAX_ACTIVE = 2
 """Keys of one name at the same time: the old and the new one, during a rotation."""
-_SECRETS = re.compile(rf"({KEY_PREFIX}[0-9a-f]{{12}}_)[A-Za-z0-9_-]+")
+_SECRETS = re.compile(rf"({KEY_PREFIX}[0-9a-f]{{12}}_)[a-z0-9_-]+", re.IGNORECASE)  # a method, say, is upper-cased
 
 
 class Role(StrEnum):
@@ -103,4 +103,4 @@ def hash_key(key: str, secret: bytes) -> str:
 
 def mask_keys(text: str) -> str:
     """A text with the secrets of all keys in it masked; cheap where there is none."""
-    return _SECRETS.sub(r"\1***", text) if KEY_PREFIX in text else text
+    return _SECRETS.sub(r"\1***", text) if KEY_PREFIX in text.lower() else text

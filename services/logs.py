@@ -139,7 +139,7 @@ def _line(_: object, __: str, event: structlog.typing.EventDict) -> bytes:
 
 def _clean(lines: bytes) -> bytes:
     """Masks API keys in paths, names and texts."""
-    return mask_keys(lines.decode()).encode() if _MARK in lines else lines
+    return mask_keys(lines.decode()).encode() if _MARK in lines.lower() else lines
 
 
 def _shown(_: object, __: str, line: Any) -> str:

@@ -126,6 +126,7 @@ def test_a_key_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
         ("plain", "plain"),
         ("unknown model 'myd_0123456789ab_abc-_'", "unknown model 'myd_0123456789ab_***'"),
         ("myd_0123456789ab_x myd_0123456789ab_y", "myd_0123456789ab_*** myd_0123456789ab_***"),
+        ("MYD_0123456789AB_ABC", "MYD_0123456789AB_***"),
         ("myd_short_x", "myd_short_x"),
     ],
 )

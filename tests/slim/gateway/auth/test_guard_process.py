@@ -60,7 +60,7 @@ def ledger(shared_ledger: Path) -> Iterator[Path]:
     """That gateway's; a test's keys end with it."""
     yield shared_ledger
     with closing(Ledger(f"sqlite:///{shared_ledger}")) as found:
-        for key in found.keys.all(ended_within_s=0):
+        for key in found.keys.list_keys(ended_within_s=0):
             found.keys.revoke(key.prefix)
 
 
