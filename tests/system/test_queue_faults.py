@@ -14,9 +14,9 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
-from tests.support.cluster import TRAINED_S, TrainingCluster, child_of, opened, standing_still
 from tests.support.ports import free_port
 from tests.support.serving import START_S, WAIT_S, Running, running
+from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
@@ -107,7 +107,7 @@ def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tu
     """A queue and one worker for tests that take the disk of its training processes alone."""
     home = tmp_path_factory.mktemp("steady")
     shutil.copytree(known, home / "store")
-    with opened(home) as cluster:
+    with open_cluster(home) as cluster:
         yield (
             cluster,
             cluster.worker("one", PYTHONDONTWRITEBYTECODE="1"),
