@@ -17,7 +17,7 @@ from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.body import HttpRequest, check_charset, check_size
 from modelyard.services.gateway.http.errors import InvalidRequest, UnsupportedType
-from modelyard.services.gateway.http.headers import Headers, media_type
+from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
@@ -42,9 +42,9 @@ class PredictCall(ModelCall):
         return max((len(array) for array in self.inputs.values() if array.shape), default=1)
 
 
-def max_body_bytes(headers: Headers, limits: GatewaySettings) -> int:
+def max_body_bytes(_: Headers, media_type: str, limits: GatewaySettings) -> int:
     """Largest body of a content type, whatever the model accepts."""
-    if RAW_TYPES.get(media_type(headers)) == "image":
+    if RAW_TYPES.get(media_type) == "image":
         return max(limits.max_image_bytes, limits.max_json_bytes)
     return limits.max_json_bytes
 
@@ -57,7 +57,7 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
         BodyTooLarge, UnsupportedType: before anything is parsed.
         Unimplemented: JSON for a type that has no such form.
     """
-    content_type = media_type(request.headers)
+    content_type = request.media_type
     if content_type in JSON_TYPES:
         return decode_json(request, interface, limits)
     if content_type == csv_rows.TYPE and (signature := csv_rows.find_signature(interface)):

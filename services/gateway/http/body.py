@@ -21,6 +21,8 @@ class HttpRequest(NamedTuple):
     """What codecs need of a request."""
 
     headers: Headers
+    media_type: str
+    """Of the body; found once for all who ask for it."""
     body: bytes
     query: Mapping[str, str] = MappingProxyType({})
 

@@ -32,10 +32,6 @@ def media_parameters(headers: Headers) -> dict[str, str]:
     return parse_options_header(headers.get("content-type", ""))[1]
 
 
-def is_streamed(headers: Headers) -> bool:
-    return media_type(headers) in STREAMED
-
-
 @lru_cache(maxsize=128)
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()

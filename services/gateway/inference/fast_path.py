@@ -10,7 +10,7 @@ from modelyard.services.gateway.access_log import RequestRecord, record_response
 from modelyard.services.gateway.auth.principal import Principal
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse, check_size
 from modelyard.services.gateway.http.errors import render_error
-from modelyard.services.gateway.http.headers import CLASS_HEADER, MULTIPART, HeaderList, Headers, media_type
+from modelyard.services.gateway.http.headers import CLASS_HEADER, MULTIPART, HeaderList
 from modelyard.services.gateway.http.paths import ModelPath
 from modelyard.services.gateway.inference.prediction import OIP, TFS, Format, Predictions
 from modelyard.services.gateway.metrics import Metrics
@@ -29,17 +29,17 @@ class FastPath:
         self._metrics = metrics
 
     async def respond(
-        self, path: ModelPath, query: str, headers: Headers, body: bytes, principal: Principal
+        self, path: ModelPath, query: str, request: HttpRequest, principal: Principal
     ) -> HttpResponse | None:
         """The response to one request; None leaves it to the view, which finds everything as it was."""
         form = FORMATS.get(path.verb)
-        if form is None or path.rule is None or query or not UNUSUAL.isdisjoint(headers):
+        if form is None or path.rule is None or query or not UNUSUAL.isdisjoint(request.headers):
             return None
-        if media_type(headers) == MULTIPART or not principal.may_predict(path.model):
+        if request.media_type == MULTIPART or not principal.may_predict(path.model):
             return None
-        record = RequestRecord(headers["x-request-id"], path.model)
+        record = RequestRecord(request.headers["x-request-id"], path.model)
         with self._metrics.in_flight.track_inprogress():
-            status, found, content = await self._run(form, path, HttpRequest(headers, body), record)
+            status, found, content = await self._run(form, path, request, record)
         record_response(record, self._metrics, "POST", path.rule, status, principal.name)
         length = ("content-length", str(len(content)))
         return HttpResponse(status, [*found, length, *response_headers(record)], content)
@@ -48,7 +48,8 @@ class FastPath:
         self, form: Format[Any], path: ModelPath, request: HttpRequest, record: RequestRecord
     ) -> tuple[int, HeaderList, bytes]:
         try:
-            check_size(request.body, form.max_body_bytes(request.headers, self._predictions.limits))
+            limits = self._predictions.limits
+            check_size(request.body, form.max_body_bytes(request.headers, request.media_type, limits))
             servable = path.servable()
             record.version = servable.version
             return 200, *await self._predictions.run(form, servable, request, record)

@@ -14,7 +14,14 @@ from modelyard.services.gateway.codecs.oip import request as oip_request
 from modelyard.services.gateway.codecs.oip import response as oip_response
 from modelyard.services.gateway.http.body import HttpRequest, read_body
 from modelyard.services.gateway.http.deadline import Deadline, parse_deadline
-from modelyard.services.gateway.http.headers import CLASS_HEADER, KEY_HEADER, HeaderList, Headers, read_headers
+from modelyard.services.gateway.http.headers import (
+    CLASS_HEADER,
+    KEY_HEADER,
+    HeaderList,
+    Headers,
+    media_type,
+    read_headers,
+)
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
@@ -28,7 +35,8 @@ Call = TypeVar("Call", bound=ModelCall)
 class Format(Generic[Call]):
     """How one protocol writes requests and responses."""
 
-    max_body_bytes: Callable[[Headers, GatewaySettings], int]
+    max_body_bytes: Callable[[Headers, str, GatewaySettings], int]
+    """By headers and media type."""
     decode: Callable[[HttpRequest, Interface, GatewaySettings], Call]
     encode: Callable[[Call, Outputs, Interface, str], tuple[HeaderList, bytes]]
 
@@ -86,8 +94,9 @@ class Predictions:
         """A view's response: waits for ``run``."""
         flask_request = request_ctx.request  # not Flask's proxy, which is slower at each access
         headers = read_headers(flask_request.environ)
-        body = read_body(flask_request, form.max_body_bytes(headers, self.limits))
-        work = self.run(form, servable, HttpRequest(headers, body, flask_request.args), g.record)
+        kind = media_type(headers)
+        body = read_body(flask_request, form.max_body_bytes(headers, kind, self.limits))
+        work = self.run(form, servable, HttpRequest(headers, kind, body, flask_request.args), g.record)
         response_headers, content = self.predictor.wait_for(work)
         return Response(content, headers=response_headers)
 

@@ -22,19 +22,19 @@ from modelyard.services.gateway import access_log
 from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Principal
-from modelyard.services.gateway.http.body import HttpResponse
+from modelyard.services.gateway.http.body import HttpRequest, HttpResponse
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
 from modelyard.services.gateway.http.errors import RETRY_AFTER_S, InvalidRequest, describe_error, encode_error
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
-from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, Headers, is_streamed
+from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.server.admission import Admission, LoopLag
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
 
-FastPath = Callable[[ModelPath, str, Headers, bytes, Principal], Awaitable[HttpResponse | None]]
-"""``inference.fast_path.FastPath.respond``: path, query, headers, body and principal of a prediction."""
+FastPath = Callable[[ModelPath, str, HttpRequest, Principal], Awaitable[HttpResponse | None]]
+"""``inference.fast_path.FastPath.respond``: path, query, request and principal of a prediction."""
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
 SMALL_BODY_BYTES = 8 * 1024
@@ -133,14 +133,15 @@ class RsgiApp:
         self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, principal: Principal
     ) -> None:
         """Capacity is checked before the body is read, and once it is there."""
-        timeout_s, streamed = self._timeout_s(headers), is_streamed(headers)
+        timeout_s, kind = self._timeout_s(headers), media_type(headers)
+        streamed = kind in STREAMED
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
         self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
-        body = None if streamed else await self._read(headers, protocol)
+        request = None if streamed else HttpRequest(headers, kind, await self._read(headers, protocol))
         self._check_capacity(path.model, timeout_s, bulk=bulk)
         self._admission.start(path.model)
         try:
-            await self._predict(path, scope, headers, protocol, body, principal)
+            await self._predict(path, scope, headers, protocol, request, principal)
         finally:
             self._admission.finish(path.model)
 
@@ -151,15 +152,21 @@ class RsgiApp:
             raise make_overload_error(model, wait_s, unread=unread)
 
     async def _predict(
-        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, body: bytes | None, principal: Principal
+        self,
+        path: ModelPath,
+        scope: Any,
+        headers: Headers,
+        protocol: Any,
+        request: HttpRequest | None,
+        principal: Principal,
     ) -> None:
-        if body is None:
+        if request is None:
             read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}
-        elif response := await self._fast_path(path, scope.query_string, headers, body, principal):
+        elif response := await self._fast_path(path, scope.query_string, request, principal):
             protocol.response_bytes(*response)
             return
         else:
-            read = make_body_environ(body)
+            read = make_body_environ(request.body)
         await self._respond(make_environ(scope, headers) | read, protocol, in_thread=False)
 
     async def _respond(self, environ: dict[str, Any], protocol: Any, *, in_thread: bool) -> None:

@@ -63,7 +63,7 @@ class InferCall(ModelCall):
 # --- the body ---------------------------------------------------------------------------------------------------------
 
 
-def max_body_bytes(headers: Headers, limits: GatewaySettings) -> int:
+def max_body_bytes(headers: Headers, _: str, limits: GatewaySettings) -> int:
     """What a body may hold: JSON alone, or tensors, too."""
     return limits.max_tensor_bytes if HEADER.lower() in headers else limits.max_json_bytes
 

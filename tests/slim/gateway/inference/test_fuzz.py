@@ -15,6 +15,7 @@ from modelyard.models.tfserving.messages import input_pb2
 from modelyard.services.gateway.codecs import csv_rows, request, tf_examples, tfs_json, tfs_json_errors
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.http.body import HttpRequest
+from modelyard.services.gateway.http.headers import media_type
 from modelyard.services.gateway.inference import bulk_batch, multipart
 from modelyard.services.gateway.inference.bulk_lines import Line, Lines
 from modelyard.services.gateway.serving.interface import Interface, published_interface
@@ -66,7 +67,7 @@ line_bodies = st.lists(
 def outcome(body: bytes, content_type: str, version: Interface) -> PredictCall | ModelyardError:
     headers = {"content-type": content_type} if content_type else {}
     try:
-        return request.decode(HttpRequest(headers, body), version, LIMITS)
+        return request.decode(HttpRequest(headers, media_type(headers), body), version, LIMITS)
     except ModelyardError as refused:
         return refused
 

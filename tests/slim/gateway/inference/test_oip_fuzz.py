@@ -15,6 +15,7 @@ from modelyard.services.gateway.codecs.oip import binary, json_data, json_fast
 from modelyard.services.gateway.codecs.oip import request as oip_request
 from modelyard.services.gateway.codecs.oip.request import HEADER, InferCall
 from modelyard.services.gateway.http.body import HttpRequest
+from modelyard.services.gateway.http.headers import media_type
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS
@@ -135,7 +136,7 @@ lengths = st.one_of(st.none(), st.just("exact"), st.integers(-1, 60).map(str), s
 def outcome(head: bytes, tail: bytes, length: str | None, interface: Interface) -> InferCall | ModelyardError:
     headers = {} if length is None else {HEADER.lower(): str(len(head)) if length == "exact" else length}
     try:
-        return oip_request.decode(HttpRequest(headers, head + tail), interface, LIMITS)
+        return oip_request.decode(HttpRequest(headers, media_type(headers), head + tail), interface, LIMITS)
     except ModelyardError as refused:
         return refused
 
