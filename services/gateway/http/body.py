@@ -106,9 +106,8 @@ def _read_stream(request: Request, max_bytes: int) -> bytes:
     announced = request.content_length
     if announced is not None and announced > max_bytes:
         raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, received {announced}")
-    request.max_content_length = (
-        max_bytes + 1
-    )  # Werkzeug returns a longer stream cut off at its limit, without an error
+    # Werkzeug returns a longer stream cut off at its limit, without an error.
+    request.max_content_length = max_bytes + 1
     body = request.get_data(cache=False)
     if len(body) > max_bytes:
         raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, received more")

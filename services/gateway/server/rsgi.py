@@ -106,9 +106,8 @@ class RsgiApp:
     async def _admit(self, scope: Any, request_id: str, protocol: Any) -> None:
         principal = self._authenticate(scope, self._guard) if self._guard else EVERYBODY
         path = match_prediction(scope.path) if scope.method == "POST" else None
-        if path and self._admission.is_full(
-            path.model, behind=self._lag.is_behind()
-        ):  # under overload, most of the work
+        # Under overload, this is most of the work.
+        if path and self._admission.is_full(path.model, behind=self._lag.is_behind()):
             raise make_overload_error(path.model, 1.0, unread=True)
         headers = dict(scope.headers.items())
         check_headers(headers)
