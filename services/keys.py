@@ -101,6 +101,11 @@ def hash_key(key: str, secret: bytes) -> str:
     return hmac.digest(secret, key.encode(), "sha256").hex()
 
 
+def may_hold_key(text: str) -> bool:
+    """Whether a text may hold a key, in whatever case."""
+    return KEY_PREFIX in text.lower()
+
+
 def mask_keys(text: str) -> str:
     """A text with the secrets of all keys in it masked; cheap where there is none."""
-    return _SECRETS.sub(r"\1***", text) if KEY_PREFIX in text.lower() else text
+    return _SECRETS.sub(r"\1***", text) if may_hold_key(text) else text

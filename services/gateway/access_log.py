@@ -76,7 +76,7 @@ def watch_requests(app: Flask, metrics: Metrics) -> None:
 
 def choose_request_id(given: str) -> str:
     """The client's id if it is harmless in logs and headers, else a new one; an API key has the form of one."""
-    return given if REQUEST_ID.fullmatch(given) and keys.KEY_PREFIX not in given else os.urandom(8).hex()
+    return given if REQUEST_ID.fullmatch(given) and not keys.may_hold_key(given) else os.urandom(8).hex()
 
 
 def response_headers(record: RequestRecord) -> HeaderList:

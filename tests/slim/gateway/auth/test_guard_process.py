@@ -295,13 +295,13 @@ def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
     key = key_for(own_ledger, Role.ADMIN)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     answers = []
-    for planted in (PLANTED, key):
+    for planted in (PLANTED, PLANTED.upper(), key):
         for headers in ({}, bearer_header(PLANTED), bearer_header(key), bearer_header(key) | VIA_VIEW):
             answers += send_key_everywhere(client, planted, headers)
     answers.append(client.get("/metrics", headers=bearer_header(key)))
     arguments = psutil.Process(process.pid).cmdline()
     lines = stop_and_read(process)
-    for planted in (PLANTED, key):
+    for planted in (PLANTED, PLANTED.upper(), key):
         secret = planted.split("_", 2)[2][:8]
         assert [line for line in lines if secret in line] == []
         assert [answer.text for answer in answers if secret in answer.text] == []
