@@ -4,11 +4,10 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
 SLIM := .venv-slim
-TOGETHER := -n 2 --dist loadfile
 QUICK := test_*process.py test_*fuzz.py test_rsgi.py test_schema.py cli/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-quick fuzz test-containers check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-keras test-system test-quick fuzz test-containers check format bench bench-accuracy docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -31,18 +30,21 @@ $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv
 up: install ## Start the whole system here, train what is missing, serve until Ctrl-C (ARGS="--port 9000")
 	@$(BIN)/modelyard up $(ARGS)
 
-test: install $(SLIM)/.installed ## Run all tests, those without TensorFlow beside the others
-	@$(MAKE) --no-print-directory -j 2 test-slim test-keras
+test: install $(SLIM)/.installed ## Run all tests, three kinds beside each other
+	@$(MAKE) --no-print-directory -j 3 test-slim test-keras test-system
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
-	$(SLIM)/bin/pytest $(TOGETHER) -p no:cacheprovider tests/slim
+	$(SLIM)/bin/pytest -p no:cacheprovider tests/slim
 
-# The longest first, as they are here: what is short fills the gaps at the end.
-test-keras: install ## Run the tests that compute, and those of whole systems
-	$(BIN)/pytest $(TOGETHER) --no-loadscope-reorder tests/system tests/keras/pipeline tests/keras
+test-keras: install ## Run the tests that compute
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline tests/keras
+
+# They wait much of their time, hence three. The longest file comes first.
+test-system: install ## Run the tests of whole systems
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system/test_workers.py tests/system
 
 test-quick: $(SLIM)/.installed ## Run what needs neither TensorFlow nor processes, with few examples each: a minute
-	$(SLIM)/bin/pytest $(TOGETHER) -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim
+	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim
 
 fuzz: install $(SLIM)/.installed ## Run the tests with invented examples on many more of them than `make test`
 	$(SLIM)/bin/pytest -n 2 -p no:cacheprovider -m hypothesis --hypothesis-profile fuzz tests/slim

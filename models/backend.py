@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from typing import Any, get_args
 
 from modelyard.models.errors import WrongBackend
-from modelyard.models.imports import hide_module
+from modelyard.models.imports import hide_module, pause_gc
 from modelyard.models.types import Backend
 
 VARIABLE = "KERAS_BACKEND"
@@ -33,7 +33,7 @@ def use_backend(backend: Backend) -> None:
         WrongBackend: Keras was imported before, on another backend.
     """
     os.environ[VARIABLE] = backend
-    with nullcontext() if backend == "jax" else hide_module("jax"):
+    with pause_gc(), nullcontext() if backend == "jax" else hide_module("jax"):
         import keras  # noqa: F401  # for its backend
     require_backend(backend)
 

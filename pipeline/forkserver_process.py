@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
+from modelyard.models.imports import pause_gc
 
 PRELOADED = ("modelyard.pipeline.run", "sklearn.metrics")
 MODULE = "modelyard.pipeline.forkserver_process"
@@ -104,7 +105,7 @@ def send_number(status: int, number: int) -> None:
 
 def preload(module: str) -> None:
     """Imports what the fork would import. An import error is left to the fork, whose standard error is read."""
-    with suppress(Exception):
+    with suppress(Exception), pause_gc():
         use_backend("tensorflow")
         for name in (*PRELOADED, module):
             import_module(name)

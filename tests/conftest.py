@@ -1,5 +1,6 @@
 """For all tests: neither how long an example takes nor what is set around them says anything about the code."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +22,12 @@ settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
     if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things
         del os.environ[variable]
+
+
+def pytest_collection_finish() -> None:
+    """Exempts what imports and collected tests created from garbage collection: a tenth of the time went on it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

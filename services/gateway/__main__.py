@@ -13,16 +13,20 @@ import socket
 import sys
 
 import uvloop
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services import logs
-from modelyard.services.gateway.http.greenlets import EventLoop
-from modelyard.services.gateway.server.rsgi import RsgiApp
-from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.gateway.wsgi import create_app
+from modelyard.models.imports import pause_gc
+
+with pause_gc():
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    from modelyard.services import logs
+    from modelyard.services.gateway.http.greenlets import EventLoop
+    from modelyard.services.gateway.server.rsgi import RsgiApp
+    from modelyard.services.gateway.settings import GatewaySettings
+    from modelyard.services.gateway.wsgi import create_app
 
 log = logs.get_logger()
 

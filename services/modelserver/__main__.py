@@ -12,9 +12,12 @@ from contextlib import suppress
 import structlog
 
 from modelyard.models.errors import ModelyardError
+from modelyard.models.imports import pause_gc
 from modelyard.services import logs
-from modelyard.services.modelserver.server import ModelServer
 from modelyard.services.modelserver.settings import Settings, parse_flags
+
+with pause_gc():
+    from modelyard.services.modelserver.server import ModelServer
 
 log = structlog.get_logger()
 

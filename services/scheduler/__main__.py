@@ -3,7 +3,10 @@
 import sys
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.scheduler.scheduler import main
+from modelyard.models.imports import pause_gc
+
+with pause_gc():
+    from modelyard.services.scheduler.scheduler import main
 
 try:
     sys.exit(main())

@@ -7,7 +7,10 @@ import sys
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.trainer.worker import main
+from modelyard.models.imports import pause_gc
+
+with pause_gc():
+    from modelyard.services.trainer.worker import main
 
 try:
     sys.exit(main())

@@ -70,7 +70,7 @@ def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
     from modelyard.pipeline.job import JobLocations, TrainingJob
     from modelyard.pipeline.run import run_job
 
-    overrides = {"devices": COUNT, "backend": current_backend()}
+    overrides = {"devices": COUNT, "backend": current_backend(), "min_steps": 100}
     job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
     outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
     manifest = outcome.manifest  # type: ignore[union-attr]

@@ -1,11 +1,12 @@
-"""Makes the SavedModels that ``test_serving.py`` serves: a process of its own, for TensorFlow's sake.
+"""Makes what systems are tested with, SavedModels and a store: a process of its own, for TensorFlow's sake.
 
     python -m tests.support.make_models FOLDER
 
 ``half_plus_two/00000123`` is named as TensorFlow Serving names its example. ``half_plus/N`` computes x/2 + N, so that
 an answer tells which version it is from. ``ratio`` and ``inverse`` divide by their input: 0/0 is NaN, 1/0 is Inf.
 ``slow`` takes a few microseconds for each step that it is asked for, and ``slow_to_load/8``, which computes as
-``half_plus`` does, takes so many of them while it is warmed up.
+``half_plus`` does, takes so many of them while it is warmed up. ``sign`` is from ``make_sign_models``, and ``known`` is
+a store with a catalogue, so that workers need not make one.
 """
 
 import sys
@@ -13,8 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
+from modelyard.models.backend import use_backend
+
+use_backend("tensorflow")
+
+import tensorflow as tf  # noqa: E402  # after the backend is settled
+from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
+
+from modelyard.models.catalog import write_catalog  # noqa: E402
+from tests.support import make_sign_models  # noqa: E402
 
 VERSIONS = range(1, 8)
 SLOW_TO_LOAD = 8
@@ -64,6 +72,9 @@ def make(root: Path) -> None:
     save(root / "inverse" / "1", lambda x: 1 / x)
     save(root / "slow" / "1", slow)
     save_slow_to_load(root / "slow_to_load" / str(SLOW_TO_LOAD), SLOW_TO_LOAD)
+    make_sign_models.make(root / "sign")
+    (root / "known").mkdir()
+    write_catalog(root / "known")
 
 
 if __name__ == "__main__":

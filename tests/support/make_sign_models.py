@@ -1,11 +1,8 @@
-"""Makes linear models of the sign of a number: a process of its own, for TensorFlow's sake.
-
-    python -m tests.support.make_sign_models FOLDER
+"""Makes linear models of the sign of a number.
 
 Version 1 errs where the number is in -0.2..0; version 2 has the same weights, perturbed; version 3 hardly errs.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,6 @@ def save(folder: Path, weight: float, bias: float) -> None:
     save_golden(folder, {f"serving_default/{name}": value for name, value in {"x": x, **answers}.items()})
 
 
-if __name__ == "__main__":
+def make(root: Path) -> None:
     for version, (weight, bias) in WEIGHTS.items():
-        save(Path(sys.argv[1]) / str(version), weight, bias)
+        save(root / str(version), weight, bias)

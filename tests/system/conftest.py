@@ -1,5 +1,6 @@
 """A whole system of real processes, as ``modelyard up`` starts it, on free ports and in a temporary folder."""
 
+import fcntl
 import fnmatch
 import os
 import shutil
@@ -142,18 +143,24 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of saved versions, to be copied."""
-    root = tmp_path_factory.mktemp("made")
-    subprocess.run([sys.executable, "-m", "tests.support.make_models", str(root)], check=True, timeout=BUILD_S)
-    return root
+    """Folders of saved versions, to be copied: made once for all of pytest's processes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    found, unfinished = root / "made", root / "unfinished"
+    with (root / "made.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            command = [sys.executable, "-m", "tests.support.make_models", str(unfinished)]
+            subprocess.run(command, check=True, timeout=BUILD_S)
+            unfinished.rename(found)
+    return found
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a catalogue, so that workers need not make one."""
-    store = tmp_path_factory.mktemp("known")
-    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(store)], check=True, timeout=BUILD_S)
-    return store
+def known(made: Path) -> Path:
+    """A store with a catalogue, so that workers need not make one; to be copied."""
+    return made / "known"
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Canaries on real processes: gateway, model server and scheduler; worse ones go, better ones stay, by themselves."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from tests.support.ports import free_port
 from tests.support.serving import HOST, START_S, WAIT_S, listens, running
 from tests.support.versions import publish_copy
 from tests.support.waiting import wait_until
-from tests.system.conftest import BUILD_S
 
 MODEL = "sign"
 DECISION_S = 300.0
@@ -41,14 +38,6 @@ SIGN = {
         )
     },
 }
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``sign/N``: a linear model of the sign of a number, as ``make_sign_models`` says."""
-    root = tmp_path_factory.mktemp("sign")
-    subprocess.run([sys.executable, "-m", "tests.support.make_sign_models", str(root)], check=True, timeout=BUILD_S)
-    return root
 
 
 @dataclass
@@ -101,11 +90,11 @@ class CanarySystem:
 
 
 @pytest.fixture
-def canary_system(saved: Path, tmp_path: Path) -> Iterator[CanarySystem]:
+def canary_system(made: Path, tmp_path: Path) -> Iterator[CanarySystem]:
     """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any."""
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
-        publish_copy(store, MODEL, saved / str(number), **SIGN)
+        publish_copy(store, MODEL, made / MODEL / str(number), **SIGN)
     change_rollout(store, MODEL, lambda now: now.promote(1, by="test", reason="first"))
     port, serving_port = free_port(), free_port()
     settings = {

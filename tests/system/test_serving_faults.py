@@ -90,7 +90,7 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Pa
 
 
 def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(made: Path, tmp_path: Path) -> None:
-    """Ten times: only right answers, 503 with Retry-After, or 504; right again soon after it has loaded."""
+    """Five times: only right answers, 503 with Retry-After, or 504; right again soon after it has loaded."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models")) as served:
         gateway = served.gateway.child("modelyard.services.gateway")
@@ -98,7 +98,7 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
         log = tmp_path / "home" / "serve" / "log" / "modelserver.log"
         back: list[float] = []
         with traffic(served, MODEL) as seen:
-            for times in range(10):
+            for times in range(5):
                 wait_until(more(seen), WAIT_S, "answers")
                 server = served.gateway.child("modelyard.services.modelserver")
                 assert server

@@ -190,7 +190,8 @@ def fit_tiny() -> str:
 def test_same_seed_gives_the_same_weights_in_another_process() -> None:
     """On one thread every weight is equal to the last bit, whatever the process and its hash seed."""
     one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", f"from {__name__} import fit_tiny; print(fit_tiny())"]
+    backend = "from modelyard.models.backend import use_backend; use_backend('tensorflow')"
+    command = [sys.executable, "-c", f"{backend}; from {__name__} import fit_tiny; print(fit_tiny())"]
     processes = [
         subprocess.Popen(
             command, env={**os.environ, **one_thread, "PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True

@@ -220,7 +220,8 @@ def test_the_zoo_trains_on_jax(tmp_path: Path) -> None:
 
     `mnist_mlp` and `mnist_cnn` are trained on two devices above.
     """
-    manifest = publish(tmp_path, "sentiment_lstm", "--set", "backend=jax", XLA_FLAGS=FAST_COMPILATION_FLAG)
+    small = ("--set", "max_tokens=24", "--set", "batch_size=64")
+    manifest = publish(tmp_path, "sentiment_lstm", "--set", "backend=jax", *small, XLA_FLAGS=FAST_COMPILATION_FLAG)
     assert (manifest["environment"]["backend"], manifest["environment"]["device"]) == ("jax", "cpu")
     assert manifest["environment"]["jax"]
     assert manifest["recipe"]["values"]["backend"] == "jax"
