@@ -19,7 +19,7 @@ from modelyard.services.gateway.auth.key_cache import KeyCache
 from modelyard.services.gateway.http.cors import allow_origins
 from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
-from modelyard.services.gateway.http.paths import CONVERTERS
+from modelyard.services.gateway.http.paths import CONVERTERS, MatchingRule
 from modelyard.services.gateway.inference import classify, oip, predict, tfs_status
 from modelyard.services.gateway.inference.fast_path import FastPath
 from modelyard.services.gateway.inference.prediction import Predictions
@@ -61,6 +61,7 @@ def create_app(
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)
+    app.url_rule_class = MatchingRule
     app.url_map.converters |= CONVERTERS
     app.url_map.merge_slashes = False  # an odd path is unknown, not redirected
     watch_requests(app, metrics)

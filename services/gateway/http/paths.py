@@ -4,9 +4,10 @@ As in TensorFlow Serving (``model_servers/http_rest_api_util.cc``), a colon ends
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 
@@ -119,3 +120,14 @@ class Rest(BaseConverter):
 
 
 CONVERTERS: dict[str, type[BaseConverter]] = {"model": Name, "label": Name, "version": VersionNumber, "rest": Rest}
+
+
+class MatchingRule(Rule):
+    """Matches paths, and builds none: Werkzeug would compile two functions for each rule, half of what an app takes."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: ARG002  # Werkzeug's
+        return _build_nothing
+
+
+def _build_nothing(rule: Rule, **_: object) -> tuple[str, str]:
+    raise NotImplementedError(f"no address is built from the rule {rule.rule}")
