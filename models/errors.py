@@ -37,4 +37,10 @@ class DataUnavailable(ModelyardError):
 
 
 class StorageFailed(ModelyardError):
-    """The model store, the data folder or the ledger cannot be written or read."""
+    """The model store, the data folder or the ledger cannot be written or read at present."""
+
+    status = 503
+
+
+class Superseded(ModelyardError):
+    """A later attempt of the job has taken over: this one may publish nothing any more."""

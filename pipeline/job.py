@@ -1,7 +1,7 @@
 """A job's request, its locations, and its outcomes. Slim: no Keras, no TensorFlow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ class TrainingJob:
     """Who or what requested it, for the decision record."""
     job: str | None = None
     """Its id, if it comes from the queue. An id is published once, however often it is started."""
+    attempt: int = 1
+    """Which attempt of the job this is."""
     name: str = "job"
     """Name of its temporary folders."""
     feedback: Path | None = None
@@ -73,6 +75,20 @@ class Published:
     manifest: Manifest
     promotion: Promotion
     state: Literal["published"] = "published"
+
+
+def describe_published(published: Published) -> dict[str, Any]:
+    """As plain values, for the ledger."""
+    manifest = published.manifest
+    return {
+        "state": published.state,
+        "version": manifest.version,
+        "metrics": manifest.metrics,
+        "validation": dict(manifest.training.validation),
+        "data": manifest.data.model_dump(),
+        "verdict": manifest.verdict.model_dump(),
+        "promotion": asdict(published.promotion),
+    }
 
 
 @dataclass(frozen=True)

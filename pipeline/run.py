@@ -3,7 +3,6 @@
 ``run_job`` takes plain values and callbacks; it knows neither queue nor database.
 """
 
-import contextlib
 import json
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from modelyard.models.catalog import load_spec, resolve_recipe
-from modelyard.models.errors import CorruptData, StorageFailed
+from modelyard.models.errors import StorageFailed
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
@@ -41,14 +40,15 @@ def run_job(
     locations: JobLocations,
     forks: ForkServer,
     report: Report,
-    before_publishing: Callable[[], None] = lambda: None,
+    require_permission: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Trains a model, and publishes and promotes it if the gate accepts it.
 
     Args:
         forks: where export and evaluation run.
         report: called with progress. It may raise ``Cancelled``, and so may the next.
-        before_publishing: called last; afterwards the version goes into the store.
+        require_permission: called before the version goes into the store, and before it gets a role: an attempt that
+            stood still meanwhile may have lost the job.
 
     Raises:
         ModelyardError: any expected failure; no partial version is left, and serving versions are not touched.
@@ -59,8 +59,8 @@ def run_job(
     devices = prepare_devices(recipe)
     store = Store(locations.store)
     store.prepare()
-    if job.job and (published := find_published(store, spec.name, job.job)):
-        before_publishing()  # it may be promoted now, and the ledger records that the job is published
+    if job.job and (published := store.find_version_of(spec.name, job.job)):
+        require_permission()  # the ledger records that the job is published
         return roll_out(published, store, job, locations, report)
     data = load_dataset(spec.dataset, job.data, locations.data, report)
     if job.feedback:
@@ -70,7 +70,7 @@ def run_job(
         start = find_start_version(store, spec.name, recipe, checkpoints)
         trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start)
         if job.rollout == "none":
-            before_publishing()
+            require_permission()
             return Measured(trained.validation)
         export(spec, job.recipe, recipe, trained, data.splits.test, staged, forks, report)
         champion = find_champion(store, spec.name)
@@ -91,7 +91,7 @@ def run_job(
         if not verdict.accepted:
             return Rejected(verdict, evaluations.challenger.metrics)
         baseline = measure_baseline(spec, data, locations.work / "baselines", report)
-        before_publishing()
+        require_permission()
         report(Progress("publish", message="sealing the version"))
         manifest = publish(
             store,
@@ -106,7 +106,9 @@ def run_job(
             verdict=verdict,
             environment=describe_environment(devices.label),
             job=job.job,
+            attempt=job.attempt,
         )
+    require_permission()
     return roll_out(manifest, store, job, locations, report)
 
 
@@ -121,15 +123,6 @@ def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> 
 def choose_checkpoint_folder(job: TrainingJob, locations: JobLocations, data: LoadedDataset, work: Path) -> Path:
     """Folder for checkpoints: shared by all attempts of a job that see the same data; else of this run alone."""
     return locations.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
-
-
-def find_published(store: Store, model: str, job: str) -> Manifest | None:
-    """The version that an earlier attempt of this job published before it was lost."""
-    for number in reversed(store.versions(model)):
-        with contextlib.suppress(CorruptData):  # another version's damage does not concern this job
-            if (manifest := store.manifest(model, number)).job == job:
-                return manifest
-    return None
 
 
 def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobLocations, report: Report) -> Published:

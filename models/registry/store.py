@@ -13,16 +13,22 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelyard.models.errors import CorruptData, StorageFailed, UnknownName
+from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.manifest import Manifest
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 STAGING = ".staging-"
+FENCE = ".fence-"
+"""With a job's id: file of the first attempt that may publish. It stays: who stood still may go on at any time."""
+LOCK_TIMEOUT_S = 30.0
+"""A lock is held for milliseconds: whoever holds one for longer stands still, and must not stop all others."""
+LOCK_POLL_S = 0.01
 
 
 class Store:
@@ -96,6 +102,14 @@ class Store:
         except ValueError as error:
             raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
 
+    def find_version_of(self, model: str, job: str) -> Manifest | None:
+        """The version that a job published."""
+        for number in reversed(self.versions(model)):
+            with suppress(CorruptData, UnknownName):  # another version's damage does not concern this job
+                if (found := self.manifest(model, number)).job == job:
+                    return found
+        return None
+
     def verify(self, model: str, version: int) -> Manifest:
         """Recomputes every checksum of a version.
 
@@ -123,38 +137,85 @@ class Store:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def publish(self, staged: Path, seal: Callable[[int, dict[str, str]], Manifest]) -> Manifest:
+    def publish(
+        self,
+        staged: Path,
+        seal: Callable[[int, dict[str, str]], Manifest],
+        job: str | None = None,
+        attempt: int = 1,
+    ) -> Manifest:
         """Gives a staged folder the next free number, atomically.
 
         Args:
             staged: a folder from ``staging()`` that holds the complete version but its manifest.
             seal: makes the manifest from the number and the checksums of all files.
+            job: whose version it is, of which ``attempt``.
+
+        Raises:
+            Superseded: ``supersede`` was called for this attempt.
+            StorageFailed: the store cannot be written.
         """
         folder = staged.parent
         files = checksums(staged)
-        number = self._next_number(folder)
-        while True:
-            sealed = seal(number, files)
-            replace_file(staged / manifests.FILE, sealed.model_dump_json(indent=1).encode())
-            flush_tree(staged)
-            if rename_no_replace(staged, folder / str(number)):
-                flush(folder)
-                return sealed
-            number += 1
+        flush_tree(staged)
+        with self.lock(f"publish-{folder.name}"):
+            if job and attempt < self._first_valid_attempt(folder, job):
+                raise Superseded(f"another attempt of {job} has taken over")
+            number = self._next_number(folder)
+            while True:
+                sealed = seal(number, files)
+                replace_file(staged / manifests.FILE, sealed.model_dump_json(indent=1).encode())
+                if rename_no_replace(staged, folder / str(number)):
+                    flush(folder)
+                    return sealed
+                number += 1
+
+    def supersede(self, model: str, job: str, attempt: int) -> None:
+        """Forbids the attempts of a job before ``attempt`` to publish: what ``find_version_of`` then finds is final.
+
+        An attempt may have the ledger's permission, stand still, and go on when another one has been started.
+
+        Raises:
+            StorageFailed: the store cannot be written, or an earlier attempt stands still in the middle of its rename.
+        """
+        with self.lock(f"publish-{model}"):
+            replace_file(self.folder(model) / f"{FENCE}{job}", str(attempt).encode())
+
+    @staticmethod
+    def _first_valid_attempt(folder: Path, job: str) -> int:
+        try:
+            return int((folder / f"{FENCE}{job}").read_bytes())
+        except FileNotFoundError:
+            return 0
 
     @contextmanager
     def lock(self, name: str = "pointers") -> Iterator[None]:
         """Held by one process at a time; it ends with the process.
 
         ``pointers`` is held while rollout.json and models.config are read, changed and written back.
+
+        Raises:
+            StorageFailed: another process holds it, and stands still.
         """
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
         with (self.root / f".{name}.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not try_lock(file.fileno()):
+                if time.monotonic() > deadline:
+                    raise StorageFailed(f"the store's lock {name!r} is held by a process that stands still")
+                time.sleep(LOCK_POLL_S)
             yield
 
     @staticmethod
     def _next_number(folder: Path) -> int:
         return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+
+
+def try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -51,10 +51,12 @@ def publish(
     verdict: Verdict,
     environment: Environment,
     job: str | None,
+    attempt: int,
 ) -> Manifest:
     """Writes ``evaluation.json`` and ``reference.json``, then the manifest, then claims the next number.
 
     Raises:
+        Superseded: another attempt of the job has taken over; no version appears.
         StorageFailed: the store cannot be written; no version appears.
     """
     (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
@@ -101,7 +103,7 @@ def publish(
             files=files,
         )
 
-    return store.publish(staged, seal)
+    return store.publish(staged, seal, job, attempt)
 
 
 def make_input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:

@@ -3,6 +3,7 @@
 from modelyard.services.ledger.job import (
     FINAL,
     LEASE_S,
+    MAX_ATTEMPTS,
     MAX_BUDGET_S,
     MAX_LOSSES,
     MOVES,
@@ -25,6 +26,7 @@ from modelyard.services.ledger.ledger import Ledger
 __all__ = [
     "FINAL",
     "LEASE_S",
+    "MAX_ATTEMPTS",
     "MAX_BUDGET_S",
     "MAX_LOSSES",
     "MOVES",

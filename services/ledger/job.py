@@ -29,9 +29,9 @@ FINAL = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELLE
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
     State.RUNNING: frozenset({State.QUEUED, State.RUNNING, State.PUBLISHING, *FINAL} - {State.SUCCEEDED}),
-    State.PUBLISHING: frozenset({State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED}),
+    State.PUBLISHING: frozenset({State.RUNNING, State.PUBLISHING, State.SUCCEEDED, State.FAILED}),
 }
-"""From a state to those that may follow. A job whose lease has run out is RUNNING again with the next attempt."""
+"""From a state to those that may follow. A job whose lease has run out keeps its state with the next attempt."""
 UNDER_WAY = (State.RUNNING, State.PUBLISHING)
 OPEN = (State.QUEUED, *UNDER_WAY)
 """All that are not final."""
@@ -39,6 +39,8 @@ LEASE_S = 60.0
 """A running job whose worker has not renewed its lease for this long has lost it."""
 MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
+MAX_ATTEMPTS = 20
+"""Attempts of any kind, also those that are not counted as losses: of a stopped worker."""
 MAX_BUDGET_S = 11 * 3600
 """Maximum time that a job may run; the broker waits longer before it delivers a message again."""
 

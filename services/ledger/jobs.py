@@ -17,6 +17,7 @@ from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.job import (
     FINAL,
     LEASE_S,
+    MAX_ATTEMPTS,
     MAX_LOSSES,
     MOVES,
     UNDER_WAY,
@@ -32,9 +33,6 @@ from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, execute_change
 from modelyard.services.ledger.sql.tables import JOBS, EventRow
 from modelyard.services.ledger.submissions import delete_submission, store_submission
-
-MAX_ATTEMPTS = 20
-"""Attempts of any kind, also those that are not counted as losses: of a stopped worker, or lost while publishing."""
 
 JOB = JOBS.c
 COLUMNS = [JOB[name] for name in Job.model_fields]
@@ -151,13 +149,17 @@ class Jobs:
             return tuple(Event(row.id, row.at, row.kind, row.body) for row in session.scalars(query))
 
     def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
-        """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED)."""
+        """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED).
+
+        Of an attempt that was lost while PUBLISHING, the version may be in the store: the next one begins in this
+        state, looks, and says what it found (``finish``, ``resume_training``). Until then no limit ends the job.
+        """
         current = self.get(job_id)
         if current.state in FINAL:
             return None
-        # Nobody released it. A version lost while publishing may be in the store: the next attempt has to check.
-        losses = current.losses + (current.state is State.RUNNING)
-        if losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS:
+        publishing = current.state is State.PUBLISHING
+        losses = current.losses + (current.state is State.RUNNING)  # nobody released it
+        if not publishing and (losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS):
             lost = f"its process or its worker was lost {losses} times"
             reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
             self._move(job_id, State.FAILED, _lost(), **_end({"reason": reason}))
@@ -165,8 +167,8 @@ class Jobs:
         free = and_(or_(JOB.state == State.QUEUED, _lost()), JOB.attempts == current.attempts)
         started = self._move(
             job_id,
-            State.RUNNING,
-            free,
+            State.PUBLISHING if publishing else State.RUNNING,
+            and_(free, JOB.state == current.state),
             started_at=datetime.now(UTC),
             attempts=current.attempts + 1,
             losses=losses,
@@ -200,7 +202,11 @@ class Jobs:
 
     def begin_publishing(self, job: Job) -> bool:
         """Lets the holder publish. True: the job cannot be cancelled any more; False: it is not its job any more."""
-        return self._move(job.id, State.PUBLISHING, _held(job))
+        return self._move(job.id, State.PUBLISHING, and_(_held(job), JOB.state == State.RUNNING)) or self.is_held(job)
+
+    def resume_training(self, job: Job) -> Job | None:
+        """Lets an attempt that began as PUBLISHING train, as there is no version; None: it is not its job any more."""
+        return self.get(job.id) if self._move(job.id, State.RUNNING, _held(job)) else None
 
     def cancel(self, job_id: str, by: str) -> Job:
         """Cancels a queued or running job; its worker finds that it does not hold it any more. Idempotent.
@@ -216,7 +222,7 @@ class Jobs:
         return job
 
     def requeue(self, job: Job, reason: str, *, lost: bool) -> bool:
-        """Requeues a job that its holder cannot end: any worker may start it at once.
+        """Requeues a job that its holder cannot end: any worker may start it at once. PUBLISHING stays so (``claim``).
 
         Args:
             lost: whether the attempt counts as lost.
@@ -225,7 +231,10 @@ class Jobs:
             False, and nothing happens, if it is not its holder's any more.
         """
         freed = {"losses": job.losses + lost, "spent_s": _spent(job), "worker": None, "lease_until": None}
-        return self._move(job.id, State.QUEUED, _held(job), detail={"reason": reason}, **freed)
+        return any(
+            self._move(job.id, target, and_(_held(job), JOB.state == source), detail={"reason": reason}, **freed)
+            for source, target in ((State.RUNNING, State.QUEUED), (State.PUBLISHING, State.PUBLISHING))
+        )
 
     def release(self, worker: str) -> tuple[Job, ...]:
         """Requeues the jobs that a stopping worker still runs; returns them, oldest first."""

@@ -20,7 +20,7 @@ from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.forkserver_process import set_process_title
-from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob
+from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob, describe_published
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
 
@@ -47,8 +47,8 @@ class ParentConnection:
         if self._cancelled.is_set():
             raise Cancelled
 
-    def await_publish_permission(self) -> None:
-        """Returns when the parent allows publishing; raises ``Cancelled`` if it does not."""
+    def require_permission(self) -> None:
+        """Returns when the parent allows publishing, or the promotion; raises ``Cancelled`` if it does not."""
         self.send_message({"request": "publish"})
         if self._commands.get() != PUBLISH:
             raise Cancelled
@@ -78,7 +78,7 @@ def main(*arguments: str) -> None:
 
 def send_outcome(connection: ParentConnection, forks: ForkServer) -> None:
     try:
-        outcome = run_request(connection.request, forks, connection.report, connection.await_publish_permission)
+        outcome = run_request(connection.request, forks, connection.report, connection.require_permission)
         connection.send_message(outcome)
     except ModelyardError as error:
         connection.send_message({"error": str(error)})
@@ -90,7 +90,7 @@ def run_request(
     request: Mapping[str, Any],
     forks: ForkServer,
     report: Callable[[Progress], None],
-    before_publishing: Callable[[], None],
+    require_permission: Callable[[], None],
 ) -> dict[str, Any]:
     """Runs the job. Returns its version, metrics, verdict and promotion as plain values."""
     use_backend(request["backend"])
@@ -105,7 +105,7 @@ def run_request(
         ),
         forks,
         report,
-        before_publishing,
+        require_permission,
     )
     if isinstance(outcome, Measured):
         return {"state": "measured", "metrics": dict(outcome.metrics)}
@@ -116,16 +116,7 @@ def run_request(
             "metrics": dict(outcome.metrics),
             "verdict": outcome.verdict.model_dump(),
         }
-    manifest = outcome.manifest
-    return {
-        "state": "published",
-        "version": manifest.version,
-        "metrics": manifest.metrics,
-        "validation": dict(manifest.training.validation),
-        "data": manifest.data.model_dump(),
-        "verdict": manifest.verdict.model_dump(),
-        "promotion": asdict(outcome.promotion),
-    }
+    return describe_published(outcome)
 
 
 if __name__ == "__main__":

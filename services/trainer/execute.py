@@ -6,9 +6,11 @@ from typing import Any
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
+from modelyard.models.registry.store import Store
 from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.job import Promotion, Published, describe_published
 from modelyard.pipeline.progress import Progress
-from modelyard.services.ledger import FINAL, MAX_LOSSES, Job, Ledger, State
+from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer.lease import Lease, call_ledger
 from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess, remove_folders
 from modelyard.services.trainer.settings import TrainerSettings
@@ -25,12 +27,45 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings,
     claimed = 0
     while job := call_ledger(ledger.jobs.claim, job_id, worker, settings.lease_s):
         claimed += 1
-        run_attempt(job, ledger, settings, forks)
+        try:
+            if wanted := find_published(job, ledger, settings):
+                run_attempt(wanted, ledger, settings, forks)
+        except StoreFailed as error:
+            call_ledger(ledger.jobs.requeue, job, str(error), lost=False)
+            log.warning("job requeued", cause=str(error), attempt=job.attempts)
+            return
     ended = call_ledger(ledger.jobs.get, job_id)
     log.info("job released" if claimed else "job not claimed", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
         remove_folders(settings, f"{job_id}.*")  # of lost workers too
         shutil.rmtree(settings.locations().checkpoints(job_id), ignore_errors=True)
+
+
+class StoreFailed(Exception):
+    """Whether the job has a version cannot be found out at present."""
+
+
+def find_published(job: Job, ledger: Ledger, settings: TrainerSettings) -> Job | None:
+    """Looks for the version of an attempt that was lost while publishing. Returns the job as it goes on, None if not.
+
+    With a version it stays PUBLISHING, and gives it its role; without one it trains.
+
+    Raises:
+        StoreFailed: the store cannot be read or written.
+    """
+    if job.state is not State.PUBLISHING:
+        return job
+    store = Store(settings.store)
+    try:
+        store.supersede(job.model, job.id, job.attempts)
+    except StorageFailed as error:
+        raise StoreFailed(str(error)) from error
+    if store.find_version_of(job.model, job.id) is None:
+        return call_ledger(ledger.jobs.resume_training, job)
+    if job.attempts < MAX_ATTEMPTS:
+        return job
+    end_job(job, ledger, settings, f"it was lost in {job.attempts} attempts")
+    return None
 
 
 def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
@@ -39,7 +74,7 @@ def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: Fork
     try:
         child = TrainingProcess(job, settings, ledger, forks)
     except ModelyardError as error:
-        fail_job(job, ledger, str(error))
+        end_job(job, ledger, settings, str(error))
         return
     lease = Lease(ledger, job, settings.lease_s, stop=child.stop)
     try:
@@ -47,11 +82,11 @@ def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: Fork
             outcome = child.await_outcome(ProgressRecorder(ledger, job), lease.may_publish)
     except (ModelyardError, ChildFailed) as error:
         if lease.timed_out:
-            fail_job(job, ledger, f"timeout: its time budget of {job.budget_s:g} s is used up")
+            end_job(job, ledger, settings, f"timeout: its time budget of {job.budget_s:g} s is used up")
         elif not isinstance(error, ChildKilled):
-            fail_job(job, ledger, str(error))
+            end_job(job, ledger, settings, str(error))
         elif job.losses + 1 >= MAX_LOSSES and not lease.publishing:
-            fail_job(job, ledger, f"{error}, in attempt {job.attempts}")
+            end_job(job, ledger, settings, f"{error}, in attempt {job.attempts}")
         elif call_ledger(ledger.jobs.requeue, job, str(error), lost=not lease.publishing):
             log.warning("job requeued", cause=str(error), attempt=job.attempts)
     else:
@@ -60,10 +95,15 @@ def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: Fork
         call_ledger(ledger.jobs.finish, job, state, outcome)
 
 
-def fail_job(job: Job, ledger: Ledger, reason: str) -> None:
-    """Records the failure, unless this worker has lost the job."""
-    if call_ledger(ledger.jobs.finish, job, State.FAILED, {"reason": reason}):
-        log.warning("job failed", cause=reason)
+def end_job(job: Job, ledger: Ledger, settings: TrainerSettings, reason: str) -> None:
+    """Records the failure, unless this worker has lost the job; a job with a version has succeeded without its role."""
+    published = Store(settings.store).find_version_of(job.model, job.id)
+    if published:
+        state, result = State.SUCCEEDED, describe_published(Published(published, Promotion(False, reason)))
+    else:
+        state, result = State.FAILED, {"reason": reason}
+    if call_ledger(ledger.jobs.finish, job, state, result):
+        log.warning("job failed" if state is State.FAILED else "version not promoted", cause=reason)
     else:
         log.info("job stopped: it is no longer this worker's", state=ledger.jobs.get(job.id).state)
 

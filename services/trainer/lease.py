@@ -10,7 +10,7 @@ import structlog
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from modelyard.models.errors import StorageFailed
-from modelyard.services.ledger import Job, Ledger
+from modelyard.services.ledger import Job, Ledger, State
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class Lease:
         self._ledger, self._job, self._lease_s, self._stop = ledger, job, lease_s, stop
         self._ends_at = time.monotonic() + job.budget_s - job.spent_s if job.budget_s is not None else None
         self._lock = threading.Lock()
-        self._publishing = False
+        self._publishing = job.state is State.PUBLISHING
         self._timed_out = False
         self._exited = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lease", daemon=True)
@@ -63,7 +63,10 @@ class Lease:
         return self._publishing
 
     def may_publish(self) -> bool:
-        """Asks the ledger for permission; once given, neither cancelling nor the budget ends the job."""
+        """Asks the ledger for permission; once given, neither cancelling nor the budget ends the job.
+
+        It is asked again before the promotion: a worker that stood still meanwhile does not hold the job any more.
+        """
         with self._lock:
             self._publishing = not self._timed_out and call_ledger(self._ledger.jobs.begin_publishing, self._job)
             return self._publishing

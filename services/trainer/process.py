@@ -171,6 +171,7 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
             "rollout": job.rollout,
             "by": f"job {job.id} of {job.by}",
             "job": job.id,
+            "attempt": job.attempts,
             "name": name,
             "feedback": str(feedback) if feedback else None,
         },

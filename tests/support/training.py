@@ -69,10 +69,16 @@ class TrainingCluster:
         return started
 
     def submit(
-        self, model: str = "mnist_mlp", *, budget_s: float | None = None, priority: Any = "normal", **overrides: Any
+        self,
+        model: str = "mnist_mlp",
+        *,
+        budget_s: float | None = None,
+        priority: Any = "normal",
+        rollout: Any = "manual",
+        **overrides: Any,
     ) -> Job:
         asked = JobRequest(
-            model=model, data="sample", rollout="manual", overrides=overrides, budget_s=budget_s, priority=priority
+            model=model, data="sample", rollout=rollout, overrides=overrides, budget_s=budget_s, priority=priority
         )
         return jobs.submit(self.ledger, self.queue, asked, by="test")
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed, UnknownName
-from modelyard.services.ledger import FINAL, MOVES, Job, JobRequest, Ledger, State, TooLate
-from modelyard.services.ledger.jobs import MAX_ATTEMPTS
+from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, MOVES, Job, JobRequest, Ledger, State, TooLate
 from modelyard.services.ledger.logs import LOG_CHARS
 from tests.support.repository import ROOT
 
@@ -233,8 +232,49 @@ def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) ->
     assert ledger.jobs.begin_publishing(job)
     assert [lost.id for lost in ledger.jobs.list_lost()] == [job.id]
     again = claim(ledger, job, "host-2")
-    assert (again.state, again.attempts) == (State.RUNNING, 2)
+    assert (again.state, again.attempts, again.losses) == (State.PUBLISHING, 2, 0)
     assert not ledger.jobs.begin_publishing(job)
+    assert ledger.jobs.begin_publishing(again)
+
+
+def lose_while_publishing(ledger: Ledger, losses: int) -> Job:
+    """A job that was lost so often before its last attempt, which was lost with the permission to publish."""
+    job = claim(ledger, accept(ledger), lease_s=-1)
+    for _ in range(losses):
+        job = claim(ledger, job, lease_s=-1)
+    assert ledger.jobs.begin_publishing(job)
+    return job
+
+
+def test_no_loss_ends_a_job_that_may_be_published(ledger: Ledger) -> None:
+    """Neither the third one nor the thirtieth, until an attempt has looked for the version."""
+    job = lose_while_publishing(ledger, MAX_LOSSES - 1)
+    for _ in range(MAX_ATTEMPTS + 10):
+        job = claim(ledger, job, lease_s=-1)
+        assert (job.state, job.losses) == (State.PUBLISHING, MAX_LOSSES - 1)
+    assert ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
+
+
+def test_an_attempt_that_found_no_version_trains_and_its_loss_counts(ledger: Ledger) -> None:
+    """After it, limits end the job again; who no longer holds it resumes nothing."""
+    lost = lose_while_publishing(ledger, MAX_LOSSES - 1)
+    job = claim(ledger, lost, lease_s=-1)
+    assert ledger.jobs.resume_training(lost) is None
+    resumed = ledger.jobs.resume_training(job)
+    assert resumed
+    assert resumed.state is State.RUNNING
+    assert ledger.jobs.claim(job.id, WORKER) is None
+    assert ledger.jobs.get(job.id).state is State.FAILED
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_requeued_job_that_may_be_published_stays_so(ledger: Ledger, lost: bool) -> None:
+    """Its process was killed, or its worker stopped: any worker may look for the version at once."""
+    job = claim(ledger, accept(ledger))
+    assert ledger.jobs.begin_publishing(job)
+    assert ledger.jobs.requeue(job, "killed", lost=False) if lost else ledger.jobs.release(WORKER)
+    assert [free.id for free in ledger.jobs.list_lost()] == [job.id]
+    assert claim(ledger, job, "host-2").state is State.PUBLISHING
 
 
 def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.models.errors import CorruptData, StorageFailed, UnknownName
+from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry import store as stores
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store, rename_no_replace
 from tests.support.versions import seal_as
@@ -128,3 +129,49 @@ def test_manifest_survives_the_way_through_json(store: Store) -> None:
     publish_one(store.root)
     found = store.manifest(MODEL, 1)
     assert Manifest.model_validate_json(found.model_dump_json()) == found
+
+
+JOB = "job-0123456789abcdef"
+
+
+def publish_attempt(store: Store, attempt: int) -> int:
+    with store.staging(MODEL) as staged:
+        return store.publish(staged, seal_as(MODEL, job=JOB), JOB, attempt).version
+
+
+def test_a_superseded_attempt_publishes_nothing(store: Store) -> None:
+    """Nor does one before it; the one that superseded it, and later ones, may; other jobs are not concerned."""
+    store.supersede(MODEL, JOB, 3)
+    for attempt in (1, 2):
+        with pytest.raises(Superseded, match=f"another attempt of {JOB} has taken over"):
+            publish_attempt(store, attempt)
+    assert store.versions(MODEL) == ()
+    assert publish_attempt(store, 3) == 1
+    found = store.find_version_of(MODEL, JOB)
+    assert found
+    assert found.version == 1
+    assert publish_one(store.root) == 2
+
+
+def test_a_lock_that_is_held_for_good_is_an_error_and_no_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder stands still: the error names the lock; when it is gone, the lock is free."""
+    monkeypatch.setattr(stores, "LOCK_TIMEOUT_S", 0.05)
+    with store.lock("publish-half_plus"):
+        for forbidden in (lambda: store.supersede(MODEL, JOB, 2), lambda: publish_attempt(store, 1)):
+            with pytest.raises(StorageFailed, match="'publish-half_plus' is held by a process that stands still"):
+                forbidden()
+        assert Store(store.root).versions(MODEL) == ()
+        with store.lock("pointers"):
+            pass
+    assert publish_attempt(store, 1) == 1
+
+
+def test_another_versions_damage_hides_no_version_of_a_job(store: Store) -> None:
+    """A manifest that cannot be read is of no job."""
+    publish_attempt(store, 1)
+    damaged = publish_one(store.root)
+    (store.path(MODEL, damaged) / manifests.FILE).write_text("{")
+    found = store.find_version_of(MODEL, JOB)
+    assert found
+    assert found.version == 1
+    assert store.find_version_of(MODEL, "job-of-nobody") is None
