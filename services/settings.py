@@ -4,6 +4,7 @@ Secrets come from files, one for each, as container engines mount them: ``/run/s
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -39,6 +40,14 @@ Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
 """A secret without the line's end. An empty file is an error, not a missing secret."""
 
 
+_PASSWORD = re.compile(r"([a-z0-9.+-]+://[^:/@]*):.*@", re.IGNORECASE | re.DOTALL)
+"""Up to the last ``@``: a password that was not percent-encoded may hold any."""
+SOCKET_SCHEME = "redis+socket"
+BROKER_SCHEMES = ("redis", "rediss", SOCKET_SCHEME)
+BROKER_FORMS = "redis://HOST:PORT/N, rediss://HOST:PORT/N or redis+socket:///PATH"
+HOW_PASSWORDS = "a password with / ? # or @ is percent-encoded, or put into MODELYARD_BROKER_PASSWORD"
+
+
 class InvalidSettings(ModelyardError):
     """A setting is missing or out of range; names it."""
 
@@ -69,12 +78,28 @@ class Settings(BaseSettings):
         return {name: mask_password(str(value)) for name, value in self}
 
 
+def check_broker_url(url: str) -> str:
+    """Raises ``ValueError`` unless kombu would read the URL as it is meant; the text has nothing of it."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in BROKER_SCHEMES and parts.port != 0
+    except ValueError:  # a port that is no number, as of a password with a slash
+        known = False
+    if not known or bool(parts.hostname) is (parts.scheme == SOCKET_SCHEME):
+        raise ValueError(f"expected {BROKER_FORMS}; {HOW_PASSWORDS}")
+    if parts.fragment or "@" in f"{parts.path}{parts.query}" or "@" in (parts.password or ""):
+        raise ValueError(HOW_PASSWORDS)
+    return url
+
+
 class ServiceSettings(Settings):
     """Settings that gateway, trainer and scheduler share."""
 
     ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
     ledger_password: Secret | None = Field(None, description="Password of the ledger's user, if not in its URL.")
-    broker_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False)
+    broker_url: Annotated[str, AfterValidator(check_broker_url)] = Field(
+        "redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False
+    )
     broker_password: Secret | None = Field(None, description="Password of the broker's user, if not in its URL.")
     log_level: str = Field("info", description="Lowest level that is logged: debug, info, warning or error.")
 
@@ -145,7 +170,4 @@ def with_password(url: str, password: SecretStr | None) -> str:
 
 def mask_password(value: str) -> str:
     """A URL without its password; anything else as it is."""
-    parts = urlsplit(value)
-    if not parts.password:
-        return value
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    return _PASSWORD.sub(r"\1:***@", value)

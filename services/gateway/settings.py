@@ -71,8 +71,8 @@ class GatewaySettings(KeySettings):
     max_files: int = Field(10, ge=1, description="Largest number of files in one multipart form.")
     cors_origins: Annotated[Addresses, NoDecode] = Field(
         (),
-        description="Origins whose pages may call predictions, such as https://app.example.org, separated by commas; "
-        "others may not, and there is no way to name them all.",
+        description="Origins whose pages may predict and send feedback, such as https://app.example.org, separated by "
+        "commas; others may not, and there is no way to name them all.",
     )
     max_batch_pixels: int = Field(
         64_000_000,

@@ -13,7 +13,8 @@ from modelyard.services.gateway.http.headers import HeaderList, Headers, media_p
 
 BODY = "modelyard.body"
 """Where the RSGI app leaves a body's bytes in the WSGI environment, so that they are not copied through a stream."""
-ENCODINGS = ("gzip", "deflate")
+ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+"""By the names that clients use, in lower case (RFC 9110, section 8.4.1)."""
 CHUNK_BYTES = 64 * 1024
 
 
@@ -45,9 +46,6 @@ class Inflated:
     """A gzip or deflate stream, inflated no further than it is read: a small one can expand to gigabytes."""
 
     def __init__(self, stream: Readable, encoding: str) -> None:
-        """Raises ``UnsupportedType`` for another encoding."""
-        if encoding not in ENCODINGS:
-            raise UnsupportedType(f"expected Content-Encoding gzip or deflate, received {encoding[:80]}")
         self._stream = stream
         self._encoding = encoding
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header; RFC 9110, section 8.4.1
@@ -70,7 +68,22 @@ class Inflated:
 
 def open_stream(stream: Readable, encoding: str | None) -> Readable:
     """A body that is read while it arrives; raises ``UnsupportedType`` for an encoding that is not known."""
-    return Inflated(stream, encoding) if encoding else stream
+    found = parse_encoding(encoding)
+    return Inflated(stream, found) if found else stream
+
+
+def parse_encoding(header: str | None) -> str | None:
+    """``gzip`` or ``deflate``, in whatever case it is written; None for a plain body, as ``identity`` says too.
+
+    Raises:
+        UnsupportedType: another encoding, or several.
+    """
+    named = [name for part in (header or "").split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if not named:
+        return None
+    if len(named) > 1 or named[0] not in ENCODINGS:
+        raise UnsupportedType(f"expected Content-Encoding gzip, deflate or identity, received {(header or '')[:80]}")
+    return ENCODINGS[named[0]]
 
 
 def read_body(request: Request, max_bytes: int) -> bytes:
@@ -85,7 +98,7 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     if body is None:
         body = _read_stream(request, max_bytes)
     check_size(body, max_bytes)
-    encoding = request.environ.get("HTTP_CONTENT_ENCODING")
+    encoding = parse_encoding(request.environ.get("HTTP_CONTENT_ENCODING"))
     return _inflate(body, encoding, max_bytes) if encoding else body
 
 

@@ -1,17 +1,17 @@
-"""Lets pages of named origins call predictions (https://fetch.spec.whatwg.org, "CORS protocol"). Off unless set.
+"""Lets pages of named origins predict and send feedback: https://fetch.spec.whatwg.org, "CORS protocol".
 
-Never ``*``: the gateway stands on a machine's loopback, where any page that is open in a browser there can reach it.
+Off unless set. Never ``*``: the gateway stands on a machine's loopback, where any page in a browser there can reach it.
 """
 
 from collections.abc import Sequence
 
 from flask import Flask, Response, request
 
-PATHS = ("/v1/", "/v2/")
+PATHS = ("/v1/", "/v2/", "/api/feedback")
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
-    "Inference-Header-Content-Length, X-Request-Id, X-Timeout-Ms",
+    "Inference-Header-Content-Length, X-Request-Class, X-Request-Id, X-Rollout-Key, X-Timeout-Ms",
     "Access-Control-Max-Age": "600",
 }
 """Of the response to a browser's preflight request."""

@@ -35,7 +35,7 @@ class Parameter:
     """JSON Schema of its values."""
 
 
-CONTENT_ENCODING = Parameter("Content-Encoding", "header", "Of the body.", {"enum": ["gzip", "deflate"]})
+CONTENT_ENCODING = Parameter("Content-Encoding", "header", "Of the body.", {"enum": ["gzip", "deflate", "identity"]})
 
 
 @dataclass(frozen=True)

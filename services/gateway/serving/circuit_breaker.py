@@ -22,18 +22,28 @@ PROBE_EVERY_S = 1.0
 
 
 class CircuitBreaker:
-    """Closed: every call is allowed. Open: one call a second is, and its success closes it."""
+    """Closed: every call is allowed. Open: one call a second is, and its success closes it.
+
+    It is half open while its server is known to be there, as ``reached`` says: a call would be tried.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._recent: deque[tuple[float, bool]] = deque()
         self._failures = 0
         self._consecutive = 0
+        self._impatient = 0
         self._probe_at: float | None = None
+        self._reached = False
 
     @property
     def is_closed(self) -> bool:
         return self._probe_at is None
+
+    @property
+    def is_open(self) -> bool:
+        """Neither closed nor half open."""
+        return not self.is_closed and not self._reached
 
     def allows(self) -> bool:
         """Whether a call is allowed now; while open, the allowed call is the probe."""
@@ -48,11 +58,27 @@ class CircuitBreaker:
         """How a call ended. Any response counts as one, an error about bad input too."""
         if responded and self._probe_at is not None:
             self.__init__(self._clock)  # type: ignore[misc]  # closed again: as new
+        self._reached = False
+        self._impatient = 0 if responded else self._impatient
         self._add(responded)
         self._consecutive = 0 if responded else self._consecutive + 1
         share = self._failures / len(self._recent)
         if self._consecutive >= MAX_CONSECUTIVE or (len(self._recent) >= MIN_CALLS and share > MAX_FAILURE_SHARE):
-            self._probe_at = self._probe_at or self._clock() + PROBE_EVERY_S
+            self.open()
+
+    def record_impatient(self) -> bool:
+        """A call that its client's own deadline ended; whether so many did in a row that the server has to be asked."""
+        self._impatient += 1
+        return self._impatient >= MAX_CONSECUTIVE
+
+    def reached(self) -> None:
+        """The server answered a question about the model."""
+        self._impatient = 0
+        self._reached = True
+
+    def open(self) -> None:
+        self._reached = False
+        self._probe_at = self._probe_at or self._clock() + PROBE_EVERY_S
 
     def _add(self, responded: bool) -> None:
         now = self._clock()

@@ -1,5 +1,6 @@
 """Calls to the model servers, in their own messages. Runs on the event loop's thread: no locks."""
 
+import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -24,8 +25,9 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Outputs, Target
-from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, CircuitBreaker
+from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, PROBE_EVERY_S, CircuitBreaker
 from modelyard.services.gateway.serving.replicas import SERVER_ERROR, Replicas
+from modelyard.services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
 
@@ -37,11 +39,14 @@ _GRAPH_NOISE = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", re.DOTALL)
 class ModelServerClient:
     """Every call raises ``ServingFailed`` with the server's code, and a text fit for the public."""
 
-    def __init__(self, servers: Replicas, status_timeout_s: float, is_wanted: Callable[[Target], bool]) -> None:
+    def __init__(self, servers: Replicas, settings: GatewaySettings, is_wanted: Callable[[Target], bool]) -> None:
         """``is_wanted``: whether the servers are configured to serve a target; one that lacks it has just started."""
         self._replicas = servers
-        self._status_timeout_s = status_timeout_s
+        self._status_timeout_s = settings.status_timeout_s
+        self._predict_timeout_s = settings.predict_timeout_s
         self._is_wanted = is_wanted
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        """By model: asks the servers about it, as its calls get no response."""
         self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
 
     async def predict(self, target: Target, inputs: Mapping[str, Array], deadline: Deadline) -> Outputs:
@@ -86,12 +91,14 @@ class ModelServerClient:
         response = await self._call(replicas.METADATA, request.SerializeToString(), deadline)
         return get_model_metadata_pb2.GetModelMetadataResponse.FromString(response)
 
-    def is_closed(self, model: str) -> bool:
-        """Whether the model's circuit is closed: its calls are made."""
-        return model not in self._breakers or self._breakers[model].is_closed
+    def is_open(self, model: str) -> bool:
+        """Whether the model's circuit is open: no call is made, but for one a second."""
+        return model in self._breakers and self._breakers[model].is_open
 
     async def close(self) -> None:
         """Closes the connections."""
+        for check in self._checks.values():
+            check.cancel()
         await self._replicas.close()
 
     async def _infer(self, method: str, target: Target, request: bytes, deadline: Deadline) -> bytes:
@@ -102,18 +109,56 @@ class ModelServerClient:
         try:
             response = await self._call(method, request, deadline)
         except ServingFailed as failure:
-            self._record(target.model, breaker, responded=failure.code not in NO_RESPONSE)
+            self._record_failure(target.model, breaker, failure.code, deadline)
             self._require_loaded(target, failure)
             raise
         self._record(target.model, breaker, responded=True)
         return response
 
+    def _record_failure(self, model: str, breaker: CircuitBreaker, code: grpc.StatusCode, deadline: Deadline) -> None:
+        """A deadline that the client chose, shorter than ours, is no sign that the server fails: it is asked first."""
+        impatient = code is grpc.StatusCode.DEADLINE_EXCEEDED and deadline.total_s < self._predict_timeout_s
+        if not impatient:
+            self._record(model, breaker, responded=code not in NO_RESPONSE)
+        elif breaker.record_impatient() and breaker.is_closed:
+            self._check(model, breaker)
+
     def _record(self, model: str, breaker: CircuitBreaker, *, responded: bool) -> None:
         was_closed = breaker.is_closed
         breaker.record(responded=responded)
-        if breaker.is_closed is not was_closed:
-            write = log.info if breaker.is_closed else log.warning
-            write("circuit breaker closed" if breaker.is_closed else "circuit breaker opened", model=model)
+        if breaker.is_closed and not was_closed:
+            log.info("circuit breaker closed", model=model)
+        elif was_closed and not breaker.is_closed:
+            log.warning("circuit breaker opened", model=model)
+            self._check(model, breaker)
+
+    def _check(self, model: str, breaker: CircuitBreaker) -> None:
+        """Starts to ask the servers about the model, unless that goes on already."""
+        if model not in self._checks:
+            self._checks[model] = asyncio.create_task(self._ask_until_reached(model, breaker))
+            self._checks[model].add_done_callback(lambda _: self._checks.pop(model))
+
+    async def _ask_until_reached(self, model: str, breaker: CircuitBreaker) -> None:
+        """Once a second until the circuit is closed: no answer opens it, and any answer makes it half open.
+
+        So it closes again, and the gateway is ready, also where nobody sends predictions to one that is not.
+        """
+        while True:
+            if await self._responds(model):
+                breaker.reached()
+            elif breaker.is_closed:
+                breaker.open()
+                log.warning("circuit breaker opened", model=model)
+            if breaker.is_closed:
+                return
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def _responds(self, model: str) -> bool:
+        try:
+            await self.get_status(model, None)
+        except ServingFailed as failure:
+            return failure.code not in NO_RESPONSE
+        return True
 
     def _require_loaded(self, target: Target, failure: ServingFailed) -> None:
         """Raises UNAVAILABLE, not NOT_FOUND, if the server is configured to serve the target: it has just started."""

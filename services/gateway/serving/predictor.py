@@ -56,9 +56,7 @@ class Predictor:
         self._metrics = metrics
         self._loop = loop
         self._versions = PublishedVersions(Store(settings.store))
-        self._model_server = ModelServerClient(
-            Replicas(settings.serving, metrics), settings.status_timeout_s, self._is_wanted
-        )
+        self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._is_wanted)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
         self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
@@ -232,7 +230,7 @@ class Predictor:
     def is_ready(self, interface: Interface) -> bool:
         """Whether this version can predict now."""
         model = interface.model
-        return self._model_server.is_closed(model) and self.get_states(model).get(interface.version) == "AVAILABLE"
+        return not self._model_server.is_open(model) and self.get_states(model).get(interface.version) == "AVAILABLE"
 
     def get_metadata(self, interface: Interface) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The version's signatures as the server sees them; raises ``ServingFailed``."""

@@ -31,6 +31,51 @@ def test_passwords_in_urls_are_masked() -> None:
     assert mask_password("plain text") == "plain text"
 
 
+@pytest.mark.parametrize("password", ["a@b", "a/b@", "a#b", "a?b:c@d", "@", ":"])
+def test_passwords_that_are_not_encoded_are_masked_too(password: str) -> None:
+    """Up to the last @, of whatever kind of URL."""
+    for url in ("redis://user:{}@host:6379/0", "postgresql+psycopg://user:{}@host/ledger", "REDISS://:{}@host"):
+        assert mask_password(url.format(password)) == url.format("***")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:a/b@host:6379/0",
+        "redis://:a#b@host:6379/0",
+        "redis://:a@b@host:6379/0",
+        "redis://:a?b@host:6379/0",
+        "redis://host:port/0",
+        "redis://host:99999/0",
+        "redis:///0",
+        "redis+socket://host/path",
+        "http://host:6379/0",
+        "host:6379",
+        "",
+    ],
+)
+def test_a_broker_url_that_means_something_else_is_refused_at_the_start(url: str) -> None:
+    """With the way out, and without the URL: it may hold a password."""
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_BROKER_URL: .*percent-encoded") as refused:
+        TrainerSettings.load(broker_url=url)
+    assert not url or url not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:a%2Fb%40@host:6379/0",
+        "rediss://host/1",
+        "redis+socket:///run/redis.sock",
+        "redis+socket://:p@/r.sock",
+        "redis://[::1]:6379/0",
+    ],
+)
+def test_broker_urls_of_every_form_are_accepted(url: str) -> None:
+    """A password is percent-encoded."""
+    assert TrainerSettings.load(broker_url=url).broker == url
+
+
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MODELYARD_SECRETS_DIR", str(tmp_path))

@@ -168,10 +168,11 @@ def test_a_cors_preflight_request_needs_no_key(server: FakeModelServer, settings
     """Browsers send none with it; they learn that they may send one. No view is run."""
     with open_app(settings.model_copy(update={"cors_origins": ("http://page",)})) as app:
         client, headers = app.test_client(), {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
-        for path in (f"/v1/models/{HALF_PLUS}:predict", f"/v2/models/{HALF_PLUS}/infer"):
+        for path in (f"/v1/models/{HALF_PLUS}:predict", f"/v2/models/{HALF_PLUS}/infer", "/api/feedback"):
             answer = client.options(path, headers=headers)
             assert answer.status_code == 200
-            assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+            allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+            assert {"Authorization", "X-Rollout-Key", "X-Request-Class"} <= set(allowed)
         assert {client.options(path_of(rule)).status_code for rule in app.url_map.iter_rules()} <= {200, 400}
         assert not server.calls
 

@@ -113,10 +113,22 @@ def test_json_by_another_name_is_still_json(client: FlaskClient, content_type: s
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)], ids=["gzip", "deflate"]
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("identity, gzip", gzip.compress),
+        ("Deflate", zlib.compress),
+        ("identity", bytes),
+        ("Identity", bytes),
+        ("", bytes),
+    ],
 )
-def test_compressed_bodies_are_inflated(client: FlaskClient, encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    """As TensorFlow Serving does for gzip."""
+def test_bodies_are_inflated_in_every_encoding(
+    client: FlaskClient, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """As TensorFlow Serving does for gzip; a name's case does not matter, and `identity` is no encoding."""
     body = pack(orjson.dumps({"instances": ROW}))
     answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, headers={"Content-Encoding": encoding})
     assert (answer.status_code, answer.json) == (200, {"predictions": [[2.5]]})
@@ -125,12 +137,13 @@ def test_compressed_bodies_are_inflated(client: FlaskClient, encoding: str, pack
 @pytest.mark.parametrize(
     ("encoding", "body", "status", "text"),
     [
-        ("br", b"x", 415, "expected Content-Encoding gzip or deflate, received br"),
+        ("br", b"x", 415, "expected Content-Encoding gzip, deflate or identity, received br"),
+        ("gzip, gzip", b"x", 415, "received gzip, gzip"),
         ("gzip", b"not gzip at all", 400, "expected a gzip body"),
         ("gzip", gzip.compress(b"{}" * 100)[:20], 400, "breaks off"),
         ("gzip", gzip.compress(b" " * 100_000_000), 413, "unfolds to more"),
     ],
-    ids=["unknown", "damaged", "short", "bomb"],
+    ids=["unknown", "twice", "damaged", "short", "bomb"],
 )
 def test_other_damaged_and_exploding_encodings_are_refused(
     client: FlaskClient, encoding: str, body: bytes, status: int, text: str

@@ -92,3 +92,28 @@ def test_a_failed_probe_keeps_it_open(breaker: CircuitBreaker, clock: Clock) -> 
     assert breaker.allows()
     fail(breaker, 1)
     assert not breaker.allows()
+
+
+def test_deadlines_of_clients_never_open_it(breaker: CircuitBreaker) -> None:
+    """Five in a row say that the server has to be asked; a response between them starts the count again."""
+    assert [breaker.record_impatient() for _ in range(MAX_CONSECUTIVE)] == [False] * (MAX_CONSECUTIVE - 1) + [True]
+    assert breaker.is_closed
+    breaker.record(responded=True)
+    assert not breaker.record_impatient()
+    breaker.open()
+    assert breaker.is_open
+
+
+def test_half_open_it_would_try_a_call(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Its server was reached: it is not open, yet takes one call a second; a failure opens it, a success closes it."""
+    fail(breaker, MAX_CONSECUTIVE)
+    assert breaker.is_open
+    breaker.reached()
+    assert (breaker.is_open, breaker.is_closed, breaker.allows()) == (False, False, False)
+    clock.now += PROBE_EVERY_S
+    assert breaker.allows()
+    fail(breaker, 1)
+    assert breaker.is_open
+    breaker.reached()
+    breaker.record(responded=True)
+    assert breaker.is_closed

@@ -14,10 +14,13 @@ from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
+from modelyard.services.gateway.serving.circuit_breaker import MAX_CONSECUTIVE
 from modelyard.services.gateway.serving.replicas import AVOID_S, MIN_RETRIES, Replicas
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
+from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded
+from tests.support.waiting import wait_until
 
 PREDICT = f"/v1/models/{HALF_PLUS}:predict"
 BODY = {"instances": [[1.0]]}
@@ -204,3 +207,51 @@ def test_a_server_that_has_yet_to_load_the_stable_version_is_503(client: FlaskCl
     answer = client.post(PREDICT, json=BODY)
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     assert "version 2 of half_plus is being loaded" in answer.json["error"]
+
+
+# --- the circuit breaker ----------------------------------------------------------------------------------------------
+
+HURRIED = {"X-Timeout-Ms": "1"}
+
+
+@pytest.mark.parametrize("timeout_ms", ["1", "30", "200"])
+def test_deadlines_of_some_clients_close_nothing_to_the_others(
+    client: FlaskClient, server: FakeModelServer, timeout_ms: str
+) -> None:
+    """However many have a deadline that the model cannot meet: the server is asked, answers, and nothing opens."""
+    server.release.clear()
+    for _ in range(3 * MAX_CONSECUTIVE):
+        assert client.post(PREDICT, json=BODY, headers={"X-Timeout-Ms": timeout_ms}).status_code == 504
+    server.release.set()
+    answer = client.post(PREDICT, json=BODY)
+    assert (answer.status_code, answer.json) == (200, {"predictions": [[2.5]]})
+    assert client.get("/readyz").status_code == 200
+
+
+def test_deadlines_of_clients_open_the_circuit_of_a_server_that_answers_nothing(
+    filled: Store, server: FakeModelServer
+) -> None:
+    """It does not even answer questions about the model; when it does again, nobody has to predict to make it ready."""
+    settings = GatewaySettings(store=filled.root, serving=(server.address,), status_timeout_s=0.2)
+    with open_app(settings) as app:
+        client = app.test_client()
+        server.release.clear()
+        server.talks.clear()
+        wait_until(lambda: "does not answer at present" in client.post(PREDICT, json=BODY, headers=HURRIED).text)
+        assert client.get("/readyz").status_code == 503
+        server.release.set()
+        server.talks.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        wait_until(lambda: client.post(PREDICT, json=BODY).status_code == 200)
+
+
+def test_an_open_circuit_becomes_ready_without_a_prediction(client: FlaskClient, server: FakeModelServer) -> None:
+    """A balancer that follows readiness sends none until then."""
+    server.fail_next(grpc.StatusCode.UNAVAILABLE, times=2 * MAX_CONSECUTIVE)
+    for _ in range(MAX_CONSECUTIVE):
+        assert client.post(PREDICT, json=BODY).status_code == 503
+    server.failures.clear()
+    calls = len(server.calls)
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    assert len(server.calls) == calls
+    wait_until(lambda: client.post(PREDICT, json=BODY).status_code == 200)
