@@ -8,13 +8,12 @@ wait; everything else may block on a disk or a database, and gets a thread.
 import asyncio
 import contextlib
 import contextvars
-import io
-import math
-import random
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]  # not exported
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
@@ -25,33 +24,27 @@ from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Princip
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
-from modelyard.services.gateway.http.errors import RETRY_AFTER_S, InvalidRequest, describe_error, encode_error
+from modelyard.services.gateway.http.errors import (
+    InvalidRequest,
+    describe_error,
+    encode_error,
+    render_error,
+)
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.server.admission import Admission, LoopLag
+from modelyard.services.gateway.server.refused import Refused, check_headers, make_overload_error
+from modelyard.services.gateway.server.rsgi_body import BodyReader, StreamedBody
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
+
+log = logs.get_logger()
 
 FastPath = Callable[[ModelPath, str, HttpRequest, Principal], Awaitable[HttpResponse | None]]
 """``inference.fast_path.FastPath.respond``: path, query, request and principal of a prediction."""
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
-SMALL_BODY_BYTES = 8 * 1024
-"""Bodies up to this size have arrived with their headers, as a rule."""
-MAX_HEADERS = 64
-MAX_RETRY_AFTER_S = 30
-
-
-class Refused(Exception):
-    """A response without the application."""
-
-    def __init__(self, status: int, text: str, *, unread: bool = False, **headers: str) -> None:
-        """``unread``: the client may still be sending the body."""
-        super().__init__(text)
-        self.status = status
-        self.unread = unread
-        self.headers = headers
 
 
 class RsgiApp:
@@ -72,7 +65,9 @@ class RsgiApp:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._max_bytes = max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes)
+        self._bodies = BodyReader(
+            max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes), settings.body_timeout_s
+        )
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """One request: a task, with a context of its own."""
@@ -83,16 +78,30 @@ class RsgiApp:
         try:
             await self._admit(scope, request_id, protocol)
         except Refused as refused:
-            found = access_log.response_headers(RequestRecord(request_id))
-            cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
-            headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
-            protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
-            if refused.unread:
-                await self._discard(scope, protocol)
+            await self._refuse(refused, scope, request_id, protocol)
+        except ProtocolClosed:
+            log.info("client gone before its response")
+        except Exception as error:  # noqa: BLE001  # the outermost boundary: granian would respond without a body
+            status, headers, body = render_error(error, request_id)
+            with contextlib.suppress(ProtocolClosed, ProtocolError):  # a part of the response was sent
+                protocol.response_bytes(
+                    status, [*headers, *access_log.response_headers(RequestRecord(request_id))], body
+                )
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+
+    async def _refuse(self, refused: Refused, scope: Any, request_id: str, protocol: Any) -> None:
+        """Responds. Refused bodies are logged; the guard logs its own, and overload would fill the log."""
+        found = access_log.response_headers(RequestRecord(request_id))
+        cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
+        headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
+        protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
+        if refused.unread:
+            await self._bodies.discard(scope, protocol)
+        else:
+            log.info("request refused", status=refused.status, method=scope.method, cause=str(refused))
 
     async def wait_until_idle(self, timeout_s: float) -> bool:
         """Returns when no request is in flight; False if that takes longer."""
@@ -115,7 +124,7 @@ class RsgiApp:
         if path:
             await self._admit_prediction(path, scope, headers, protocol, principal)
             return
-        body = b"" if principal is NOBODY else await self._read(headers, protocol)
+        body = b"" if principal is NOBODY else await self._bodies.read(headers, protocol)
         environ = make_environ(scope, headers) | make_body_environ(body)
         await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
 
@@ -136,7 +145,7 @@ class RsgiApp:
         streamed = kind in STREAMED
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
         self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
-        request = None if streamed else HttpRequest(headers, kind, await self._read(headers, protocol))
+        request = None if streamed else HttpRequest(headers, kind, await self._bodies.read(headers, protocol))
         self._check_capacity(path.model, timeout_s, bulk=bulk)
         self._admission.start(path.model)
         try:
@@ -190,100 +199,9 @@ class RsgiApp:
             return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, function)
         return await run_in_greenlet(function)
 
-    async def _read(self, headers: Headers, protocol: Any) -> bytes:
-        """The whole body, within size and time; a client that stalls holds no thread.
-
-        Raises:
-            Refused: 413, 408, or 400 where the connection broke off.
-        """
-        if "content-length" not in headers and "transfer-encoding" not in headers:
-            return b""
-        announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._max_bytes:
-            raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
-        try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                body: bytes = await (protocol() if announced else read_chunks(self._max_bytes, protocol))
-        except TimeoutError:
-            limit = f"{self._settings.body_timeout_s:g} s"
-            raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
-        if announced and len(body) != int(announced):
-            raise Refused(
-                400, f"expected {announced[:20]} bytes as announced, received {len(body)}", connection="close"
-            )
-        return body
-
-    async def _discard(self, scope: Any, protocol: Any) -> None:
-        """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
-        announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._max_bytes:
-            return
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                async for _ in protocol:
-                    pass
-
     def _timeout_s(self, headers: Headers) -> float:
         """The client's, as far as admission is concerned; its error is reported later."""
         try:
             return parse_timeout_s(headers, self._settings.predict_timeout_s)
         except InvalidRequest:
             return self._settings.predict_timeout_s
-
-
-class StreamedBody(io.RawIOBase):
-    """A body that is read while it arrives, by a view that runs on the loop."""
-
-    def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
-        self._chunks = aiter(protocol)
-        self._loop = loop
-        self._timeout_s = timeout_s
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
-        if not self._rest:
-            self._rest = self._loop.wait_for(self._next())
-        count = min(len(buffer), len(self._rest))
-        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
-        return count
-
-    async def _next(self) -> bytes:
-        async with asyncio.timeout(self._timeout_s):
-            try:
-                return bytes(await anext(self._chunks))
-            except StopAsyncIteration:
-                return b""
-
-
-def make_overload_error(model: str, wait_s: float, *, unread: bool) -> Refused:
-    """The response of a model that is overloaded."""
-    retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
-    text = f"{model[:64]} is overloaded; try again later"
-    return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
-
-
-async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
-    """The body; raises ``Refused`` as soon as it is too large."""
-    chunks, size = [], 0
-    async for chunk in protocol:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
-            raise Refused(413, f"expected a body of at most {max_bytes} bytes, received more", connection="close")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def check_headers(headers: Headers) -> None:
-    """Refuses ambiguous headers.
-
-    Raises:
-        Refused: length and chunks at once (RFC 9112, section 6.1: request smuggling), or too many headers.
-    """
-    if "transfer-encoding" in headers and "content-length" in headers:
-        raise Refused(400, "expected Content-Length or Transfer-Encoding, received both", connection="close")
-    if len(headers) > MAX_HEADERS:
-        raise Refused(431, f"expected at most {MAX_HEADERS} headers", connection="close")

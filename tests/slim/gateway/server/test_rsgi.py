@@ -114,13 +114,17 @@ def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(
     assert client.post(PREDICT, content=BODY).json() == GOOD
 
 
-def test_a_body_shorter_than_announced_is_no_prediction(
-    running: tuple[subprocess.Popen[str], httpx.Client], shared_server: FakeModelServer
+@pytest.mark.parametrize("path", [PREDICT, "/api/jobs", "/api/feedback", "/no/such/route"])
+def test_a_body_shorter_than_announced_is_400(
+    running: tuple[subprocess.Popen[str], httpx.Client], shared_server: FakeModelServer, path: str
 ) -> None:
-    """The client disconnected; nothing reaches the model, and the process goes on."""
+    """The client half closed its connection; nothing reaches the model, and the process goes on."""
     process, client = running
     before = len(shared_server.calls)
-    assert 200 not in statuses(exchange(client, head(length=100) + BODY, half_close=True))
+    answer = exchange(client, head(length=69).replace(PREDICT.encode(), path.encode()) + BODY[:19], half_close=True)
+    assert statuses(answer) == [400]
+    assert b"expected 69 bytes as announced; the connection was closed before" in answer
+    assert b"x-request-id: " in answer
     assert shared_server.calls[before:] == []
     assert client.post(PREDICT, content=BODY).json() == GOOD
     assert process.poll() is None

@@ -1,0 +1,40 @@
+"""Responses without the application, and what they are for: ambiguous headers, overload."""
+
+import math
+import random
+
+from modelyard.services.gateway.http.errors import RETRY_AFTER_S
+from modelyard.services.gateway.http.headers import Headers
+
+MAX_HEADERS = 64
+MAX_RETRY_AFTER_S = 30
+
+
+class Refused(Exception):
+    """A response without the application."""
+
+    def __init__(self, status: int, text: str, *, unread: bool = False, **headers: str) -> None:
+        """``unread``: the client may still be sending the body."""
+        super().__init__(text)
+        self.status = status
+        self.unread = unread
+        self.headers = headers
+
+
+def make_overload_error(model: str, wait_s: float, *, unread: bool) -> Refused:
+    """The response of a model that is overloaded."""
+    retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
+    text = f"{model[:64]} is overloaded; try again later"
+    return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
+
+
+def check_headers(headers: Headers) -> None:
+    """Refuses ambiguous headers.
+
+    Raises:
+        Refused: length and chunks at once (RFC 9112, section 6.1: request smuggling), or too many headers.
+    """
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise Refused(400, "expected Content-Length or Transfer-Encoding, received both", connection="close")
+    if len(headers) > MAX_HEADERS:
+        raise Refused(431, f"expected at most {MAX_HEADERS} headers", connection="close")

@@ -1,0 +1,98 @@
+"""Bodies as granian hands them over: whole, within size and time, or chunk by chunk."""
+
+import asyncio
+import contextlib
+import io
+from typing import Any
+
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is meant for applications, and not exported
+
+from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.http.headers import Headers
+from modelyard.services.gateway.server.refused import Refused
+
+SMALL_BODY_BYTES = 8 * 1024
+"""Bodies up to this size have arrived with their headers, as a rule."""
+
+
+class BodyReader:
+    """Reads whole bodies."""
+
+    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def read(self, headers: Headers, protocol: Any) -> bytes:
+        """The whole body, within size and time; a client that stalls holds no thread.
+
+        Raises:
+            Refused: 413, 408, or 400 where the connection broke off.
+        """
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            return b""
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._max_bytes:
+            raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body: bytes = await (protocol() if announced else read_chunks(self._max_bytes, protocol))
+        except ProtocolClosed:
+            whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
+            raise Refused(400, f"expected {whole}; the connection was closed before", connection="close") from None
+        except TimeoutError:
+            limit = f"{self._timeout_s:g} s"
+            raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
+        if announced and len(body) != int(announced):
+            raise Refused(
+                400, f"expected {announced[:20]} bytes as announced, received {len(body)}", connection="close"
+            )
+        return body
+
+    async def discard(self, scope: Any, protocol: Any) -> None:
+        """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
+        announced = scope.headers.get("content-length") or ""
+        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._max_bytes:
+            return
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._timeout_s):
+                async for _ in protocol:
+                    pass
+
+
+class StreamedBody(io.RawIOBase):
+    """A body that is read while it arrives, by a view that runs on the loop."""
+
+    def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
+        self._chunks = aiter(protocol)
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
+        if not self._rest:
+            self._rest = self._loop.wait_for(self._next())
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+    async def _next(self) -> bytes:
+        async with asyncio.timeout(self._timeout_s):
+            try:
+                return bytes(await anext(self._chunks))
+            except StopAsyncIteration:
+                return b""
+
+
+async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
+    """The body; raises ``Refused`` as soon as it is too large."""
+    chunks, size = [], 0
+    async for chunk in protocol:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            raise Refused(413, f"expected a body of at most {max_bytes} bytes, received more", connection="close")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
