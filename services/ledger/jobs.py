@@ -115,14 +115,9 @@ class Jobs:
             UnknownName: there is no such job.
         """
         query = select(*COLUMNS).order_by(JOB.created_at.desc(), JOB.id.desc()).limit(limit)
-        if model is not None:
-            query = query.where(JOB.model == model)
-        if models is not None:
-            query = query.where(JOB.model.in_(models))
-        if group is not None:
-            query = query.where(JOB.group == group)
-        if states is not None:
-            query = query.where(JOB.state.in_(states))
+        exact, among = ((JOB.model, model), (JOB.group, group)), ((JOB.model, models), (JOB.state, states))
+        query = query.where(*(column == value for column, value in exact if value is not None))
+        query = query.where(*(column.in_(values) for column, values in among if values is not None))
         if before is not None:
             newer = self.get(before, models)
             query = query.where(tuple_(JOB.created_at, JOB.id) < (newer.created_at, newer.id))
