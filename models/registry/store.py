@@ -103,8 +103,8 @@ class Store:
             raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
 
     def find_version_of(self, model: str, job: str) -> Manifest | None:
-        """The version that a job published."""
-        for number in reversed(self.versions(model)):
+        """The version that a job published; a name that no model can have has none."""
+        for number in reversed(self.versions(model)) if NAME.fullmatch(model) else ():
             with suppress(CorruptData, UnknownName):  # another version's damage does not concern this job
                 if (found := self.manifest(model, number)).job == job:
                     return found
@@ -195,10 +195,14 @@ class Store:
         ``pointers`` is held while rollout.json and models.config are read, changed and written back.
 
         Raises:
-            StorageFailed: another process holds it, and stands still.
+            StorageFailed: the store cannot be written, or another process holds it, and stands still.
         """
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        with (self.root / f".{name}.lock").open("a") as file:
+        try:
+            file = (self.root / f".{name}.lock").open("a")
+        except OSError as error:
+            raise StorageFailed(f"model store {self.root} is not writable: {error.strerror}") from error
+        with file:
             while not try_lock(file.fileno()):
                 if time.monotonic() > deadline:
                     raise StorageFailed(f"the store's lock {name!r} is held by a process that stands still")

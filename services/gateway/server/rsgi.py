@@ -24,12 +24,7 @@ from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Princip
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
-from modelyard.services.gateway.http.errors import (
-    InvalidRequest,
-    describe_error,
-    encode_error,
-    render_error,
-)
+from modelyard.services.gateway.http.errors import InvalidRequest, describe_error, encode_error, render_error
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction

@@ -175,3 +175,17 @@ def test_another_versions_damage_hides_no_version_of_a_job(store: Store) -> None
     assert found
     assert found.version == 1
     assert store.find_version_of(MODEL, "job-of-nobody") is None
+
+
+@pytest.mark.parametrize("model", ["No-Model", "../half_plus", "", "a" * 65])
+def test_a_name_that_no_model_can_have_has_no_version_of_a_job(store: Store, model: str) -> None:
+    """A job of such a name fails by its own reason."""
+    assert store.find_version_of(model, JOB) is None
+
+
+@pytest.mark.parametrize("name", ["pointers", "publish-half_plus"])
+def test_a_lock_in_a_store_that_is_gone_is_a_storage_error(store: Store, name: str) -> None:
+    """As any other write."""
+    store.root.rmdir()
+    with pytest.raises(StorageFailed, match="is not writable: No such file or directory"), store.lock(name):
+        pass
