@@ -1,6 +1,5 @@
 """The ledger: states change by compare-and-set, along allowed moves only."""
 
-import contextlib
 import re
 import threading
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -9,23 +8,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed, UnknownName
-from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, MOVES, Job, JobRequest, Ledger, State, TooLate
-from modelyard.services.ledger.logs import LOG_CHARS
+from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MOVES, Job, Ledger, State
+from tests.support.jobs import WORKER, accept, claim
 from tests.support.repository import ROOT
-
-WORKER = "host-1"
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Ledger:
-    ledger = Ledger(ledger_url)
-    ledger.prepare()
-    return ledger
-
-
-def accept(ledger: Ledger, model: str = "mnist_cnn") -> Job:
-    overrides = {"epochs": 2}
-    return ledger.jobs.add(JobRequest(model=model, overrides=overrides), by="test")
 
 
 def test_an_accepted_job_is_queued_and_can_be_read_back(ledger: Ledger) -> None:
@@ -42,12 +27,6 @@ def test_a_claim_starts_the_job_and_counts_the_attempt(ledger: Ledger) -> None:
     assert (claimed.state, claimed.attempts) == (State.RUNNING, 1)
     assert claimed.started_at is not None
     assert claimed.started_at.tzinfo is not None
-
-
-def claim(ledger: Ledger, job: Job, worker: str = WORKER, lease_s: float = 60) -> Job:
-    claimed = ledger.jobs.claim(job.id, worker, lease_s)
-    assert claimed is not None
-    return claimed
 
 
 def test_of_many_claims_at_once_one_wins(ledger: Ledger) -> None:
@@ -201,126 +180,6 @@ def test_the_time_that_attempts_run_is_added_up(ledger: Ledger) -> None:
 
 def seconds_since(moment: datetime) -> float:
     return (datetime.now(UTC) - moment).total_seconds()
-
-
-def test_a_log_keeps_the_newest(ledger: Ledger) -> None:
-    """In order, of all attempts, up to a size; a single text that is longer is cut."""
-    job, other = accept(ledger), accept(ledger)
-    ledger.logs.write(other.id, "other")
-    for number in range(10):
-        ledger.logs.write(job.id, f"{number}" * (LOG_CHARS // 4))
-    assert ledger.logs.read(job.id) == "".join(f"{number}" * (LOG_CHARS // 4) for number in (6, 7, 8, 9))
-    ledger.logs.write(job.id, "x" * LOG_CHARS + "end")
-    assert ledger.logs.read(job.id) == "x" * (LOG_CHARS - 3) + "end"
-    assert ledger.logs.read(other.id) == "other"
-
-
-def test_queues_are_those_of_workers_that_are_there(ledger: Ledger) -> None:
-    """Until they say goodbye."""
-    ledger.workers.register("gpu-1", ["train.gpu", "train.gpu.2"])
-    ledger.workers.register("cpu-1", ["train.cpu"])
-    ledger.workers.register("cpu-1", ["train.cpu"])
-    assert ledger.workers.list_queues() == {"train.gpu", "train.gpu.2", "train.cpu"}
-    ledger.workers.unregister("gpu-1")
-    assert ledger.workers.list_queues() == {"train.cpu"}
-
-
-def test_a_version_is_published_only_by_way_of_the_permission(ledger: Ledger) -> None:
-    """Success without the permission is no transition; the holder gets it, and may lose its worker after."""
-    job = claim(ledger, accept(ledger), lease_s=-1)
-    assert not ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
-    assert ledger.jobs.begin_publishing(job)
-    assert [lost.id for lost in ledger.jobs.list_lost()] == [job.id]
-    again = claim(ledger, job, "host-2")
-    assert (again.state, again.attempts, again.losses) == (State.PUBLISHING, 2, 0)
-    assert not ledger.jobs.begin_publishing(job)
-    assert ledger.jobs.begin_publishing(again)
-
-
-def lose_while_publishing(ledger: Ledger, losses: int) -> Job:
-    """A job that was lost so often before its last attempt, which was lost with the permission to publish."""
-    job = claim(ledger, accept(ledger), lease_s=-1)
-    for _ in range(losses):
-        job = claim(ledger, job, lease_s=-1)
-    assert ledger.jobs.begin_publishing(job)
-    return job
-
-
-def test_no_loss_ends_a_job_that_may_be_published(ledger: Ledger) -> None:
-    """Neither the third one nor the thirtieth, until an attempt has looked for the version."""
-    job = lose_while_publishing(ledger, MAX_LOSSES - 1)
-    for _ in range(MAX_ATTEMPTS + 10):
-        job = claim(ledger, job, lease_s=-1)
-        assert (job.state, job.losses) == (State.PUBLISHING, MAX_LOSSES - 1)
-    assert ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
-
-
-def test_an_attempt_that_found_no_version_trains_and_its_loss_counts(ledger: Ledger) -> None:
-    """After it, limits end the job again; who no longer holds it resumes nothing."""
-    lost = lose_while_publishing(ledger, MAX_LOSSES - 1)
-    job = claim(ledger, lost, lease_s=-1)
-    assert ledger.jobs.resume_training(lost) is None
-    resumed = ledger.jobs.resume_training(job)
-    assert resumed
-    assert resumed.state is State.RUNNING
-    assert ledger.jobs.claim(job.id, WORKER) is None
-    assert ledger.jobs.get(job.id).state is State.FAILED
-
-
-@pytest.mark.parametrize("lost", [True, False])
-def test_a_requeued_job_that_may_be_published_stays_so(ledger: Ledger, lost: bool) -> None:
-    """Its process was killed, or its worker stopped: any worker may look for the version at once."""
-    job = claim(ledger, accept(ledger))
-    assert ledger.jobs.begin_publishing(job)
-    assert ledger.jobs.requeue(job, "killed", lost=False) if lost else ledger.jobs.release(WORKER)
-    assert [free.id for free in ledger.jobs.list_lost()] == [job.id]
-    assert claim(ledger, job, "host-2").state is State.PUBLISHING
-
-
-def test_a_waiting_and_a_running_job_can_be_cancelled_and_stay_so(ledger: Ledger) -> None:
-    """Who runs it holds it no more: it may not publish, and cannot end it otherwise. Cancelling again does nothing."""
-    waiting, running = accept(ledger), claim(ledger, accept(ledger))
-    assert ledger.jobs.is_held(running)
-    for job in (waiting, running):
-        cancelled = ledger.jobs.cancel(job.id, "ann")
-        assert (cancelled.state, cancelled.result) == (State.CANCELLED, {"reason": "cancelled by ann"})
-        assert ledger.jobs.cancel(job.id, "bob") == cancelled
-        assert ledger.jobs.claim(job.id, WORKER) is None
-    assert not ledger.jobs.is_held(running)
-    assert not ledger.jobs.begin_publishing(running)
-    assert not ledger.jobs.renew(running)
-    assert not ledger.jobs.finish(running, State.FAILED, {"reason": "killed"})
-    assert ledger.jobs.list_lost() == ()
-
-
-def test_a_job_that_is_published_or_has_ended_is_not_cancelled(ledger: Ledger) -> None:
-    """The error says what became of it."""
-    job = claim(ledger, accept(ledger))
-    ledger.jobs.begin_publishing(job)
-    with pytest.raises(TooLate, match="is being published; roll its version back"):
-        ledger.jobs.cancel(job.id, "ann")
-    ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
-    with pytest.raises(TooLate, match="has succeeded"):
-        ledger.jobs.cancel(job.id, "ann")
-
-
-def test_of_cancelling_and_publishing_at_once_one_wins(ledger: Ledger) -> None:
-    """Twenty races: the job is cancelled and may not publish, or is published and cannot be cancelled."""
-    for _ in range(20):
-        job, barrier = claim(ledger, accept(ledger)), threading.Barrier(2)
-        allowed: list[bool] = []
-
-        def publish(job: Job = job, barrier: threading.Barrier = barrier, allowed: list[bool] = allowed) -> None:
-            barrier.wait()
-            allowed.append(ledger.jobs.begin_publishing(job))
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        barrier.wait()
-        with contextlib.suppress(TooLate):
-            ledger.jobs.cancel(job.id, "ann")
-        thread.join()
-        assert ledger.jobs.get(job.id).state is (State.PUBLISHING if allowed == [True] else State.CANCELLED)
 
 
 def test_progress_is_stored_and_milestones_become_events(ledger: Ledger) -> None:
