@@ -17,8 +17,8 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.spec import Baseline, ModelSpec
+from modelyard.models.storage_errors import translate_storage_errors
 from modelyard.pipeline.devices import prepare_devices
-from modelyard.pipeline.errors import translate_storage_errors
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress, Report

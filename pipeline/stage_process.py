@@ -10,7 +10,8 @@ from dataclasses import replace
 import orjson
 
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.pipeline.errors import StageFailed, find_storage_error
+from modelyard.models.storage_errors import find_storage_error
+from modelyard.pipeline.errors import StageFailed
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report, Stage
 

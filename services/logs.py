@@ -6,11 +6,12 @@ The line of each request bypasses structlog, by ``write_soon``, at a fifth of th
 
 import asyncio
 import functools
+import io
 import logging
 import sys
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
@@ -28,6 +29,44 @@ REQUEST_IDS: ContextVar[tuple[str, ...]] = ContextVar("request_ids", default=())
 SECRET_WORDS = ("password", "secret", "token", "api_key")
 
 
+class LogStream(io.RawIOBase):
+    """Standard error, whose own errors are nobody's: what cannot be written is dropped, and its lines are counted.
+
+    A log's disk may be full, its reader or its terminal gone; no request and no job fails for that.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        """``stream`` is a binary file, or what buffers one."""
+        self._stream: IO[bytes] = getattr(stream, "raw", stream)  # a buffer would keep what failed, and try it again at the end
+        self._at_line_start = True
+        self.dropped_lines = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, data: Any) -> int:
+        """Takes all of it, always. A line that was cut off is ended before the next one."""
+        left = memoryview(data).cast("B")
+        if self._at_line_start or self._try_write(b"\n"):
+            while left and (written := self._try_write(left)):
+                left = left[written:]
+        self.dropped_lines += bytes(left).count(b"\n")
+        self._at_line_start = not left
+        return len(data)
+
+    def _try_write(self, data: memoryview | bytes) -> int:
+        try:
+            return self._stream.write(data) or 0
+        except (OSError, ValueError):  # ValueError: it was closed
+            return 0
+
+
 def configure(process: str, level: str = "info") -> None:
     """Sends structlog's and the standard library's records to stderr in one form, each marked with ``process``."""
     shared: list[structlog.typing.Processor] = [
@@ -39,11 +78,13 @@ def configure(process: str, level: str = "info") -> None:
         structlog.processors.StackInfoRenderer(),
         _mask_secrets,
     ]
-    if sys.stderr.isatty():
+    stream = LogStream(sys.stderr.buffer)
+    text = io.TextIOWrapper(io.BufferedWriter(stream), "utf-8", "backslashreplace", write_through=True)
+    if stream.isatty():
         structlog.configure(
             processors=[*shared, structlog.dev.ConsoleRenderer(), _shown],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            logger_factory=structlog.PrintLoggerFactory(text),
             cache_logger_on_first_use=True,
         )
         rendered: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(), _shown]
@@ -51,17 +92,18 @@ def configure(process: str, level: str = "info") -> None:
         structlog.configure(
             processors=[*shared, structlog.processors.format_exc_info, _line],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),
             cache_logger_on_first_use=True,
         )
         rendered = [structlog.processors.format_exc_info, _text]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(text)
     tidy = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[tidy, *rendered]))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    _soon.process = None if sys.stderr.isatty() or root.level > logging.INFO else process
+    _soon.process = None if stream.isatty() or root.level > logging.INFO else process
+    _soon.stream = stream
 
 
 def bind_request(*request_ids: str) -> None:
@@ -93,6 +135,7 @@ class _Soon:
     def __init__(self) -> None:
         self.process: str | None = None
         """None until ``configure`` chose JSON lines."""
+        self.stream: LogStream
         self._lines: list[bytes] = []
         self._second = 0
         self._stamp = ""
@@ -112,8 +155,7 @@ class _Soon:
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
-        sys.stderr.buffer.write(_clean(b"\n".join([*lines, b""])))
-        sys.stderr.buffer.flush()
+        self.stream.write(_clean(b"\n".join([*lines, b""])))
 
 
 _soon = _Soon()

@@ -65,6 +65,6 @@ def read_plans(store: Store, model: str) -> BatchingPlans:
 
 def write_plan(store: Store, model: str, plan: BatchingPlan) -> None:
     """Writes a plan, in place of an older one for the same version."""
-    with store.lock():
+    with store.change_pointers():
         plans = BatchingPlans(plans={**read_plans(store, model).plans, plan.version: plan})
         replace_file(store.folder(model) / FILE, plans.model_dump_json(indent=1).encode())

@@ -244,7 +244,7 @@ def read_rollout(store: Store, model: str) -> Rollout:
 
 def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout]) -> Rollout:
     """Reads, edits and writes a rollout under the store's lock, then renders the model server's configuration."""
-    with store.lock():
+    with store.change_pointers():
         changed = edit(read_rollout(store, model))
         replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
         write_config(store)

@@ -6,29 +6,28 @@ last, everything is flushed, and one rename that refuses to replace gives it its
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry.locks import hold_lock
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.reserve import fill_reserve, release_reserve
+from modelyard.models.storage_errors import make_storage_error, translate_storage_errors
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 STAGING = ".staging-"
 FENCE = ".fence-"
 """With a job's id: file of the first attempt that may publish. It stays: who stood still may go on at any time."""
-LOCK_TIMEOUT_S = 30.0
-"""A lock is held for milliseconds: whoever holds one for longer stands still, and must not stop all others."""
-LOCK_POLL_S = 0.01
+RESERVE = ".reserve"
 
 
 class Store:
@@ -48,6 +47,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
+            fill_reserve(self.root / RESERVE)
         except OSError as error:
             raise StorageFailed(
                 f"model store {self.root} is not writable: {error.strerror}; it must belong to user {os.getuid()}"
@@ -131,7 +131,7 @@ class Store:
         try:
             staged.mkdir(parents=True)
         except OSError as error:
-            raise StorageFailed(f"model store {self.root} is not writable: {error.strerror}") from error
+            raise make_storage_error(error) from error
         try:
             yield staged
         finally:
@@ -190,36 +190,27 @@ class Store:
 
     @contextmanager
     def lock(self, name: str = "pointers") -> Iterator[None]:
-        """Held by one process at a time; it ends with the process.
-
-        ``pointers`` is held while rollout.json and models.config are read, changed and written back.
+        """Held by one process at a time; it ends with the process. ``pointers`` is held by ``change_pointers``.
 
         Raises:
             StorageFailed: the store cannot be written, or another process holds it, and stands still.
         """
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        try:
-            file = (self.root / f".{name}.lock").open("a")
-        except OSError as error:
-            raise StorageFailed(f"model store {self.root} is not writable: {error.strerror}") from error
-        with file:
-            while not try_lock(file.fileno()):
-                if time.monotonic() > deadline:
-                    raise StorageFailed(f"the store's lock {name!r} is held by a process that stands still")
-                time.sleep(LOCK_POLL_S)
+        with hold_lock(self.root / f".{name}.lock"):
+            yield
+
+    @contextmanager
+    def change_pointers(self) -> Iterator[None]:
+        """Held while rollout.json and models.config are read, changed and written back, also on a full disk.
+
+        Raises:
+            StorageFailed: as ``lock``; or the disk does not let the block read or write.
+        """
+        with self.lock(), translate_storage_errors(), release_reserve(self.root / RESERVE):
             yield
 
     @staticmethod
     def _next_number(folder: Path) -> int:
         return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
-
-
-def try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -235,18 +226,18 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file atomically: readers see the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        flush(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise StorageFailed(f"cannot write {path.name} to the model store: {error.strerror}") from error
-    flush(path.parent)
+        raise StorageFailed(f"storage: {path.name}: {error.strerror}") from error
 
 
 def flush(path: Path) -> None:
@@ -283,7 +274,7 @@ def rename_no_replace(source: Path, target: Path) -> bool:
     code = ctypes.get_errno()
     if code in (errno.EEXIST, errno.ENOTEMPTY):
         return False
-    raise StorageFailed(f"cannot publish into the model store: {os.strerror(code)}")
+    raise make_storage_error(OSError(code, os.strerror(code), os.fspath(target)))
 
 
 def first_line(error: Exception) -> str:

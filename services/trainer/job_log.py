@@ -12,6 +12,7 @@ from typing import IO
 import structlog
 
 from modelyard.models.errors import StorageFailed
+from modelyard.services.logs import LogStream
 
 log = structlog.get_logger()
 
@@ -51,8 +52,7 @@ class JobLog:
             return b""
         chunk = os.read(self._pipe.fileno(), CHUNK)
         if sys.__stderr__:  # Celery replaces sys.stderr
-            sys.__stderr__.buffer.write(chunk)
-            sys.__stderr__.buffer.flush()
+            LogStream(sys.__stderr__.buffer).write(chunk)
         return chunk or None
 
     def _write_text(self, text: str) -> None:

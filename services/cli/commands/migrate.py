@@ -15,7 +15,7 @@ def migrate() -> None:
     settings = SchedulerSettings.load()
     store = Store(settings.store)
     store.prepare()
-    with store.lock():
+    with store.change_pointers():
         rollout.write_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate()

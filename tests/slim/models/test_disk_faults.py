@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed
-from modelyard.pipeline.errors import STORAGE_ERRNOS, StageFailed, translate_storage_errors
+from modelyard.models.storage_errors import STORAGE_ERRNOS, translate_storage_errors
+from modelyard.pipeline.errors import StageFailed
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.stage_process import make_stage_error
 from modelyard.services.ledger import JobRequest, Ledger
