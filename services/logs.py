@@ -37,7 +37,7 @@ class LogStream(io.RawIOBase):
 
     def __init__(self, stream: Any) -> None:
         """``stream`` is a binary file, or what buffers one."""
-        self._stream: IO[bytes] = getattr(stream, "raw", stream)  # a buffer would keep what failed, and try it again at the end
+        self._stream: IO[bytes] = getattr(stream, "raw", stream)  # a buffer would keep what failed, and try it again
         self._at_line_start = True
         self.dropped_lines = 0
 

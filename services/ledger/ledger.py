@@ -90,6 +90,10 @@ class Ledger:
         """Creates or migrates the tables; raises ``StorageFailed``."""
         self._database.migrate()
 
+    def end_stopped_writer(self) -> None:
+        """Kills the process that keeps all others from writing, if it stands still; to be called every few seconds."""
+        self._database.end_stopped_writer()
+
     def close(self) -> None:
         """Closes its connections, if it was ever used."""
         with self._lock:

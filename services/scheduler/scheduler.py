@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 TICK_S = 0.1
 HEARTBEAT_S = 5.0
+STOPPED_WRITER_S = 2.0
 
 
 def main() -> int:
@@ -50,6 +51,7 @@ def main() -> int:
         run_periodically(
             ended,
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
+            (STOPPED_WRITER_S, "stopped writer", ledger.end_stopped_writer),
             (settings.first_s, "first versions", first.submit_missing),
             (settings.judge_s, "canaries", lambda: analyse_canaries(store, ledger)),
             (settings.drift_s, "drift", lambda: check_drift(store, ledger)),

@@ -107,6 +107,7 @@ def recover_jobs(
     def run_recovery() -> None:
         while True:
             try:
+                ledger.end_stopped_writer()
                 ledger.workers.register(name, queues)
                 if lost := broker.resend_lost(ledger, app):
                     log.warning("lost jobs resent", jobs=lost)

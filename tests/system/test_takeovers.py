@@ -1,8 +1,9 @@
 """Workers that stand still and go on after another has taken over: one version, and no job failed with one."""
 
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import psutil
 import pytest
@@ -18,16 +19,25 @@ MODEL = "neuron"
 SHORT_LEASE_S = 6.0
 
 
-def halt(worker: Running, cleanup: ExitStack) -> ExitStack:
+@contextmanager
+def no_writer(cluster: TrainingCluster) -> Iterator[None]:
+    """No process is in the middle of a transaction: one that stood still there would be killed."""
+    with closing(sqlite3.connect(cluster.home / "ledger.db", timeout=WAIT_S, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def halt(cluster: TrainingCluster, worker: Running, cleanup: ExitStack) -> ExitStack:
     """Stops all processes of a worker, as if its machine stood still; they go on when what it returns is closed."""
     going_on = cleanup.enter_context(ExitStack())
     main = psutil.Process(worker.process.pid)
     family = [child_of(worker), *main.children(recursive=True), main]
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.suspend()
-            going_on.callback(process.resume)
-    wait_until(lambda: all(map(is_halted, family)), WAIT_S, "all of them stand still")
+    with no_writer(cluster):
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+                going_on.callback(process.resume)
+        wait_until(lambda: all(map(is_halted, family)), WAIT_S, "all of them stand still")
     return going_on
 
 
@@ -57,7 +67,7 @@ def test_a_worker_that_stands_still_before_its_rename_publishes_nothing_when_it_
     with store.lock(f"publish-{MODEL}"):
         job = cluster.submit(MODEL)
         wait_until(lambda: is_publishing(cluster, job), TRAINED_S, "the permission")
-        halted = halt(first, cleanup)
+        halted = halt(cluster, first, cleanup)
     second = cluster.worker("second")
     ended = cluster.await_end(job)
     assert (ended.state, ended.attempts, ended.losses) == (State.SUCCEEDED, 2, 0), ended.result
@@ -83,7 +93,7 @@ def test_a_version_whose_worker_stands_still_before_its_promotion_is_promoted_by
     first.process.send_signal(signal.SIGCONT)
     with store.lock():
         wait_until(lambda: store.versions(MODEL), TRAINED_S, "the version")
-        halted = halt(first, cleanup)
+        halted = halt(cluster, first, cleanup)
     cluster.worker("second")
     ended = cluster.await_end(job)
     assert (ended.state, ended.result["version"]) == (State.SUCCEEDED, 1), ended.result

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.services.ledger.sql import schema
 from modelyard.services.ledger.sql.engine import open_engine, storage_errors
+from modelyard.services.ledger.sql.stopped_writer import StoppedWriterWatch
 from modelyard.services.ledger.sql.tables import Table
 
 
@@ -33,6 +34,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
+        file = self._engine.dialect.name == "sqlite" and self._engine.url.database
+        self._writers = StoppedWriterWatch(Path(file)) if file else None
         self._prepared = False
 
     def prepare(self) -> None:
@@ -54,6 +57,11 @@ class Database:
             self.prepare()
         with storage_errors(), Session(self._engine) as session, session.begin():
             yield session
+
+    def end_stopped_writer(self) -> None:
+        """Kills the process that keeps all others from writing, if it stands still; to be called every few seconds."""
+        if self._writers:
+            self._writers.check()
 
     def close(self) -> None:
         self._engine.dispose()

@@ -18,8 +18,8 @@ PARAMETERS = {
     "keepalives_idle": 10,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    # A lock that is never released must not block a request for ever.
-    "options": "-c timezone=UTC -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
+    # A lock must not block a request for ever, nor a process that stands still in a transaction all others.
+    "options": "-c timezone=UTC -c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000",
 }
 """libpq's (PostgreSQL 15, 34.1.2)."""
 RESPONSE_TIMEOUT_S = 20.0

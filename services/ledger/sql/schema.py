@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from modelyard.models.errors import StorageFailed
-from modelyard.services.ledger.sql.engine import BUSY_TIMEOUT_S
+from modelyard.services.ledger.sql.sqlite import BUSY_TIMEOUT_S
 
 HEAD = "0010"
 """The newest file in ``migrations/versions``."""
