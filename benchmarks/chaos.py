@@ -3,10 +3,11 @@
 Redis, model server, gateway and two trainers, each in processes of its own, in a temporary folder. Numbers are asked of
 the model ``neuron`` all the time, and every answer is compared with ``w x + b`` of the version in its
 ``X-Model-Version``; training jobs are submitted all the time. Meanwhile processes are killed, told to stop or made to
-stand still, in an order and at moments that follow from the seed. Then nothing is killed any more, and all jobs that
-were accepted must end. Prints a table, and appends one JSON line to ``benchmarks/results/chaos.jsonl``. Exit status 1
-if a job was lost, published twice or published and denied, or an answer was wrong, missing, or an error that none of
-the promises allows.
+stand still, and the disk is full for seconds (where a file system may be mounted), in an order and at moments that
+follow from the seed. Then nothing is broken any more, and all jobs that were accepted must end. Prints a table, and
+appends one JSON line to ``benchmarks/results/chaos.jsonl``. Exit status 1 if a job was lost, published twice or
+published and denied, a roll-back was refused, or an answer was wrong, missing, or an error that none of the promises
+allows.
 """
 
 import argparse
@@ -18,19 +19,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos_page import BAD, render_table
-from benchmarks.faults import CHILD, QUEUE, SERVER, TOLD, WORKER, Fault, Faults
+from benchmarks.faults import CHILD, HALTED, QUEUE, SERVER, TOLD, WORKER, Fault, Faults
 from benchmarks.generator import Generator
 from benchmarks.linear_oracle import MODEL, Predictions
 from benchmarks.page import replace_section
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
+from benchmarks.small_disk import small_disk
 from benchmarks.submissions import Submissions
 from benchmarks.whole import Whole, whole
 from modelyard.models.errors import CorruptData
@@ -41,6 +43,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 TRAINERS = 2
 CONNECTIONS = 64
 POLL_INTERVAL_S = 1.0
+POSSIBLE = (200, 409)
+"""Statuses of a roll-back: done, or there is no version to go back to."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,11 @@ class Seen:
     ended: float
 
 
-def run(system: Whole, options: argparse.Namespace) -> Seen:
+def run(system: Whole, options: argparse.Namespace, *, can_fill_disk: bool) -> Seen:
     """Faults for so many minutes, then the rest of the jobs in peace."""
     predictions = Predictions(system.local.port, system.local.store.root, random.Random(options.seed))
     generator = Generator(system.local.port, CONNECTIONS, predictions.next, predictions.judge)
-    submissions, faults = Submissions(system), Faults(system, options.seed)
+    submissions, faults = Submissions(system), Faults(system, options.seed, can_fill_disk=can_fill_disk)
     began = time.perf_counter()
     with run_predictions(generator, options.rate):
         submissions.start()
@@ -100,6 +104,8 @@ def summarize_run(system: Whole, seen: Seen) -> dict[str, Any]:
         **count_jobs(system, seen.submissions),
         **count_responses(seen),
         "times_s": measure_times(system, seen),
+        "rollbacks_on_a_full_disk": dict(Counter(map(str, seen.faults.rollbacks))),
+        "rollbacks_failed": sum(status not in POSSIBLE for status in seen.faults.rollbacks),
         "not_done": seen.faults.trouble,
     }
 
@@ -163,7 +169,7 @@ def measure_times(system: Whole, seen: Seen) -> dict[str, Any]:
     """From each fault to the end of its effect, in s: how many there were, the median and the longest."""
     started = {
         kind: [time_restart(system.ledger, fault) for fault in seen.faults.done if fault.kind == kind]
-        for kind in (CHILD, WORKER, TOLD)
+        for kind in (CHILD, WORKER, TOLD, HALTED)
     }
     lost = [fault for fault in seen.faults.done if fault.kind == WORKER and fault.job]
     killed = [fault for fault in seen.faults.done if fault.kind == QUEUE]
@@ -174,6 +180,7 @@ def measure_times(system: Whole, seen: Seen) -> dict[str, Any]:
         "worker killed -> its job waits for who is free": summarize_s(time_resend(system, fault) for fault in lost),
         "worker killed -> its job was taken over": summarize_s(start for start, _ in started[WORKER]),
         "worker told to stop -> its job was taken over": summarize_s(start for start, _ in started[TOLD]),
+        "worker stood still -> its job was taken over, or went on": summarize_s(start for start, _ in started[HALTED]),
         "Redis killed -> both workers are connected again": summarize_s(
             time_reconnection(system, fault) for fault in killed
         ),
@@ -247,8 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args(arguments)
     measured_on = machine()
-    with tempfile.TemporaryDirectory() as name, whole(Path(name) / "home", MODEL, TRAINERS, say=print) as system:
-        result = summarize_run(system, run(system, options))
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "home"
+        can_fill_disk = stack.enter_context(small_disk(home))
+        system = stack.enter_context(whole(home, MODEL, TRAINERS, say=print))
+        result = summarize_run(system, run(system, options, can_fill_disk=can_fill_disk))
     with RESULTS.open("a") as results:
         results.write(json.dumps({"machine": measured_on, "options": vars(options), **result}) + "\n")
     text = render_table(result, options)

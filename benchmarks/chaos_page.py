@@ -15,6 +15,7 @@ BAD = (
     "other_answers",
     "without_answer",
     "submissions_other",
+    "rollbacks_failed",
 )
 """What must be 0."""
 
@@ -31,6 +32,7 @@ def render_table(result: dict[str, Any], options: argparse.Namespace) -> str:
             "submissions refused with 503 / other errors",
             format_counts(result, ("submissions_refused", "submissions_other")),
         ),
+        ("roll-backs on a full disk, by status", format_statuses(result["rollbacks_on_a_full_disk"])),
         ("versions published / damaged", format_counts(result, ("versions", "versions_damaged"))),
         ("predictions right / wrong", format_counts(result, ("right", "wrong"))),
         ("503 with Retry-After / 504", format_counts(result, ("refused_503", "late_504"))),
@@ -42,6 +44,10 @@ def render_table(result: dict[str, Any], options: argparse.Namespace) -> str:
         middle, longest = value.get("p50", ""), value.get("max", "")
         lines.append(f"| {name.replace('->', '→')} | {value['count']} | {middle} | {longest} |")
     return "\n".join(lines)
+
+
+def format_statuses(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} x {status}" for status, count in sorted(counts.items())) or "none"
 
 
 def format_counts(result: dict[str, Any], names: Sequence[str]) -> str:
