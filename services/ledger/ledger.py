@@ -4,6 +4,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modelyard.services.ledger.audit import Audit
     from modelyard.services.ledger.feedback import Feedback
     from modelyard.services.ledger.jobs import Jobs
     from modelyard.services.ledger.keys import Keys
@@ -81,6 +82,13 @@ class Ledger:
         from modelyard.services.ledger.searches import Searches
 
         return Searches(self._database)
+
+    @property
+    def audit(self) -> "Audit":
+        """The audit trail."""
+        from modelyard.services.ledger.audit import Audit
+
+        return Audit(self._database)
 
     def prepare(self) -> None:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""

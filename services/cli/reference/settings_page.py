@@ -1,5 +1,7 @@
 """The page of settings."""
 
+from collections.abc import Mapping
+
 from modelyard.services.cli.settings import ClientSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
@@ -37,4 +39,6 @@ def section(title: str, settings: type[Settings]) -> str:
 
 
 def format_default(default: object) -> str:
+    if isinstance(default, Mapping):
+        return ",".join(f"{name}={value:g}" for name, value in default.items())
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
