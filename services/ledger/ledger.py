@@ -1,6 +1,8 @@
 """The ledger: every record that outlives a process, in one database."""
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -94,9 +96,14 @@ class Ledger:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""
         self._database.prepare()
 
-    def migrate(self) -> None:
-        """Creates or migrates the tables; raises ``StorageFailed``."""
+    def migrate(self, passwords: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Creates or migrates the tables; raises ``StorageFailed``.
+
+        Args:
+            passwords: of PostgreSQL's roles for the processes, by role; those named are made, or changed.
+        """
         self._database.migrate()
+        self._database.make_roles(passwords)
 
     def close(self) -> None:
         """Closes its connections, if it was ever used."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from modelyard.services.cli.settings import ClientSettings
+from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import Settings
@@ -12,6 +12,7 @@ PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
     ("Gateway", GatewaySettings),
     ("Trainer", TrainerSettings),
     ("Scheduler", SchedulerSettings),
+    ("Migration", MigrationSettings),
     ("Command line", ClientSettings),
 )
 
