@@ -12,7 +12,7 @@ from modelyard.models.catalog import Catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.services import broker
 from modelyard.services.broker import QueueUnavailable
-from modelyard.services.ledger import Job, JobRequest, Ledger, State, Submission
+from modelyard.services.ledger import SYSTEM, Job, JobRequest, Ledger, Origin, State, Submission
 
 
 class NoTrainer(ModelyardError):
@@ -38,6 +38,7 @@ def accept(
     key: str | None = None,
     retry_of: str | None = None,
     group: str | None = None,
+    origin: Origin = SYSTEM,
 ) -> Job:
     """Checks a request against the catalog, and submits it.
 
@@ -52,7 +53,7 @@ def accept(
     trainable = require_catalog(known).find(request.model)
     trainable.check_recipe(request.recipe, request.overrides)
     devices = str(trainable.recipe_value(request.recipe, request.overrides, "devices") or "auto")
-    return submit(ledger, queue, request, by, devices=devices, key=key, retry_of=retry_of, group=group)
+    return submit(ledger, queue, request, by, devices=devices, key=key, retry_of=retry_of, group=group, origin=origin)
 
 
 def submit(
@@ -65,6 +66,7 @@ def submit(
     key: str | None = None,
     retry_of: str | None = None,
     group: str | None = None,
+    origin: Origin = SYSTEM,
 ) -> Job:
     """Accepts a job: first the ledger, then the broker.
 
@@ -74,13 +76,16 @@ def submit(
             message is sent once more: the first request may not have got so far, and one too many does no harm.
         retry_of: the id of the job that this one tries again.
         group: the search that it belongs to.
+        origin: for the audit trail.
 
     Raises:
         QueueUnavailable: the broker did not take it; the ledger says so too, so it will never run.
         KeyReused: the key came with another job within a day.
     """
     submission = Submission(key, hash_request(request, retry_of)) if key is not None else None
-    job = ledger.jobs.add(request, by=by, devices=devices, retry_of=retry_of, group=group, submission=submission)
+    job = ledger.jobs.add(
+        request, by=by, devices=devices, retry_of=retry_of, group=group, submission=submission, origin=origin
+    )
     if job.state is not State.QUEUED:
         return job
     try:

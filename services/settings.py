@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,7 +43,10 @@ Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
 _PASSWORD = re.compile(r"([a-z0-9.+-]+://[^:/@]*):.*@", re.IGNORECASE | re.DOTALL)
 """Up to the last ``@``: a password that was not percent-encoded may hold any."""
 SOCKET_SCHEME = "redis+socket"
-BROKER_SCHEMES = ("redis", "rediss", SOCKET_SCHEME)
+TLS_SCHEME = "rediss"
+BROKER_SCHEMES = ("redis", TLS_SCHEME, SOCKET_SCHEME)
+CERTIFICATE, CERTIFICATE_CHECKS = "ssl_cert_reqs", ("required", "optional", "none")
+"""kombu's: whether a broker's certificate is checked."""
 BROKER_FORMS = "redis://HOST:PORT/N, rediss://HOST:PORT/N or redis+socket:///PATH"
 HOW_PASSWORDS = "a password with / ? # or @ is percent-encoded, or put into MODELYARD_BROKER_PASSWORD"
 
@@ -79,7 +82,7 @@ class Settings(BaseSettings):
 
 
 def check_broker_url(url: str) -> str:
-    """Raises ``ValueError`` unless kombu would read the URL as it is meant; the text has nothing of it."""
+    """The URL, if kombu would read it as it is meant; else raises ``ValueError``, whose text has nothing of it."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in BROKER_SCHEMES and parts.port != 0
@@ -89,6 +92,21 @@ def check_broker_url(url: str) -> str:
         raise ValueError(f"expected {BROKER_FORMS}; {HOW_PASSWORDS}")
     if parts.fragment or "@" in f"{parts.path}{parts.query}" or "@" in (parts.password or ""):
         raise ValueError(HOW_PASSWORDS)
+    return require_certificate(url) if parts.scheme == TLS_SCHEME else url
+
+
+def require_certificate(url: str) -> str:
+    """A URL with TLS that says how the server's certificate is checked: kombu would accept any if it does not.
+
+    Raises:
+        ValueError: it says something that kombu would not understand, and take for no check at all.
+    """
+    parts = urlsplit(url)
+    said = dict(parse_qsl(parts.query, keep_blank_values=True)).get(CERTIFICATE)
+    if said is None:
+        return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"{CERTIFICATE}=required"]))))
+    if said not in CERTIFICATE_CHECKS:
+        raise ValueError(f"{CERTIFICATE}: expected {', '.join(CERTIFICATE_CHECKS)}, received {said[:20]!r}")
     return url
 
 

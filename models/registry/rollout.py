@@ -11,12 +11,15 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from modelyard.models.errors import CorruptData, ModelyardError
+from modelyard.models.registry import history
+from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import Store, first_line, replace_file
+from modelyard.models.storage_errors import translate_storage_errors
 
 FILE = "rollout.json"
 CONFIG = "models.config"
-HISTORY_FILE = "history.jsonl"
+HISTORY_FILE = history.FILE
 MAX_HISTORY = 200
 """Changes that ``rollout.json`` holds; the history file has all."""
 
@@ -54,17 +57,6 @@ class Shadow(FrozenModel):
 
 
 Experiment = TypeVar("Experiment", Canary, Shadow)
-
-
-class Change(FrozenModel):
-    """One line of a model's history."""
-
-    at: datetime
-    action: str
-    version: int
-    by: str
-    reason: str
-    detail: dict[str, Any] = Field(default_factory=dict)
 
 
 class Rollout(FrozenModel):
@@ -123,7 +115,7 @@ class Rollout(FrozenModel):
                     stables.pop()
         return stables[-2] if stables[-1:] == [self.stable] and len(stables) > 1 else None
 
-    def rollback(self, *, by: str, reason: str) -> "Rollout":
+    def rollback(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Makes the previous version stable again, at once: it is loaded. The stable of until now stays loaded.
 
         A canary ends: it was compared with a version that does not answer any more.
@@ -138,7 +130,7 @@ class Rollout(FrozenModel):
         assert self.stable is not None
         keep = tuple(sorted({*self.keep, self.stable} - {version}))
         experiments = {"canary": None, "shadow": self.shadow and _restart(self.shadow)}
-        detail = {"from": self.stable}
+        detail = {"from": self.stable, **(detail or {})}
         return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **experiments)
 
     def start_canary(self, canary: Canary, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
@@ -248,31 +240,22 @@ def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout])
         changed = edit(read_rollout(store, model))
         replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
         write_config(store)
-        _append_history(store, model, changed)
+        history.append_missing(store.folder(model) / HISTORY_FILE, changed.history)
         return changed
 
 
 def read_history(store: Store, model: str) -> tuple[Change, ...]:
-    """Every change ever made to a model's rollout, the oldest first."""
-    try:
-        lines = (store.folder(model) / HISTORY_FILE).read_bytes().splitlines()
-    except FileNotFoundError:
-        return read_rollout(store, model).history
-    written = tuple(Change.model_validate_json(line) for line in lines)
-    return (*written, *_changes_after(read_rollout(store, model).history, written))
+    """Every change ever made to a model's rollout, the oldest first. Raises ``CorruptData``."""
+    written = history.parse_lines(history.read_lines(store.folder(model) / HISTORY_FILE))
+    return (*written, *history.find_missing(read_rollout(store, model).history, written))
 
 
-def _append_history(store: Store, model: str, changed: Rollout) -> None:
-    """Appends missing changes: also those that an interrupted process did not append."""
+def complete_history(store: Store, model: str) -> list[bytes]:
+    """A model's history, with the lines that an interrupted process did not append. Raises ``StorageFailed``."""
     path = store.folder(model) / HISTORY_FILE
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    missing = _changes_after(changed.history, tuple(map(Change.model_validate_json, lines[-1:])))
-    with path.open("ab") as file:
-        file.writelines(change.model_dump_json().encode() + b"\n" for change in missing)
-
-
-def _changes_after(changes: tuple[Change, ...], written: tuple[Change, ...]) -> tuple[Change, ...]:
-    return tuple(change for change in changes if not written or change.at > written[-1].at)
+    with store.lock(), translate_storage_errors():
+        history.append_missing(path, read_rollout(store, model).history)
+        return history.read_lines(path)
 
 
 def write_config(store: Store) -> None:

@@ -1,8 +1,11 @@
-"""Settings of the command line, where it calls a gateway."""
+"""Settings of the command line: where it calls a gateway, and where it migrates."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import Field
 
-from modelyard.services.settings import Secret, Settings
+from modelyard.services.settings import HOME, Secret, ServiceSettings, Settings
 
 
 class ClientSettings(Settings):
@@ -14,3 +17,26 @@ class ClientSettings(Settings):
     def headers(self) -> dict[str, str]:
         """Headers of every request."""
         return {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
+
+
+class MigrationSettings(ServiceSettings):
+    """Settings of `modelyard migrate`, whose ledger user owns the tables."""
+
+    store: Path = Field(HOME / "store", description="Folder of the model store, which is made.")
+    gateway_ledger_password: Secret | None = Field(
+        None, description="Password of the role `modelyard_gateway`, which is made in PostgreSQL if it is set."
+    )
+    scheduler_ledger_password: Secret | None = Field(None, description="Likewise of `modelyard_scheduler`.")
+    trainer_ledger_password: Secret | None = Field(
+        None, description="Likewise of `modelyard_trainer`, which sees no keys and changes only how jobs go."
+    )
+
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        """Those that are set, by role."""
+        found = {
+            "modelyard_gateway": self.gateway_ledger_password,
+            "modelyard_scheduler": self.scheduler_ledger_password,
+            "modelyard_trainer": self.trainer_ledger_password,
+        }
+        return {role: password.get_secret_value() for role, password in found.items() if password}

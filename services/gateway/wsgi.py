@@ -11,9 +11,10 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
-from modelyard.services.gateway.api import feedback, health, jobs, keys, models, rollouts, searches, triggers
+from modelyard.services.gateway.api import audit, feedback, health, jobs, keys, models, rollouts, searches, triggers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.auth import permissions
+from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.key_cache import KeyCache
 from modelyard.services.gateway.http.cors import allow_origins
@@ -79,6 +80,7 @@ def create_app(
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))
+    app.register_blueprint(audit.routes(ledger))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
     permissions.check(app.url_map)
@@ -91,7 +93,9 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) ->
     """None where there are no keys: then every request is authorised."""
     if settings.key_secret is None:
         return None
-    return Guard(KeyCache(ledger, settings.key_bytes), metrics, public_docs=settings.public_docs)
+    denials = Denials(ledger)
+    key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write)
+    return Guard(key_cache, denials, metrics, public_docs=settings.public_docs)
 
 
 def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":

@@ -1,5 +1,6 @@
 """The ledger: the durable record of jobs, feedback, keys and decisions, apart from the broker. No Keras in here."""
 
+from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin, Outcome, StoredEntry
 from modelyard.services.ledger.job import (
     FINAL,
     LEASE_S,
@@ -31,15 +32,21 @@ __all__ = [
     "MAX_LOSSES",
     "MOVES",
     "OPEN",
+    "SYSTEM",
     "UNDER_WAY",
+    "Entry",
     "Event",
     "Job",
     "JobOptions",
     "JobRequest",
     "KeyReused",
+    "Kind",
     "Ledger",
+    "Origin",
+    "Outcome",
     "Priority",
     "State",
+    "StoredEntry",
     "Submission",
     "TooLate",
     "TrainOptions",

@@ -5,15 +5,16 @@ compare-and-set on its state and its lease, by the database's clock. SQLite (WAL
 """
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
 from modelyard.services.ledger.job import (
     FINAL,
     LEASE_S,
@@ -31,11 +32,12 @@ from modelyard.services.ledger.job import (
 )
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, execute_change
+from modelyard.services.ledger.sql.job_rows import COLUMNS, JOB, has_no_lease, is_held_by, read_jobs, spent_s
 from modelyard.services.ledger.sql.tables import JOBS, EventRow
 from modelyard.services.ledger.submissions import delete_submission, store_submission
+from modelyard.services.ledger.trail import append_entry, describe_submission, describe_version
 
-JOB = JOBS.c
-COLUMNS = [JOB[name] for name in Job.model_fields]
+NO_LEASE: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
 class Jobs:
@@ -53,6 +55,7 @@ class Jobs:
         retry_of: str | None = None,
         group: str | None = None,
         submission: Submission | None = None,
+        origin: Origin = SYSTEM,
     ) -> Job:
         """Accepts a job, in state QUEUED.
 
@@ -68,9 +71,10 @@ class Jobs:
             if submission and (earlier := store_submission(session, submission, job.id)):
                 if earlier.digest != submission.digest:
                     raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
-                return next(_all(session, select(*COLUMNS).where(JOB.id == earlier.job_id)))
+                return next(read_jobs(session, select(*COLUMNS).where(JOB.id == earlier.job_id)))
             session.execute(insert(JOBS).values(vars(job)))
             _record(session, job.id, "state", {"state": job.state})
+            append_entry(session, describe_submission(job, origin))
             return job
 
     def delete_submission(self, submission: Submission) -> None:
@@ -89,7 +93,7 @@ class Jobs:
             UnknownName: there is no such job, or it is not one of these.
         """
         with self._session() as session:
-            job = next(_all(session, select(*COLUMNS).where(JOB.id == job_id)), None)
+            job = next(read_jobs(session, select(*COLUMNS).where(JOB.id == job_id)), None)
             foreign = job and ((models is not None and job.model not in models) or (by is not None and job.by != by))
             if job is None or foreign:
                 raise UnknownName(f"unknown job {job_id[:64]!r}")
@@ -122,7 +126,7 @@ class Jobs:
             newer = self.get(before, models)
             query = query.where(tuple_(JOB.created_at, JOB.id) < (newer.created_at, newer.id))
         with self._session() as session:
-            return tuple(_all(session, query))
+            return tuple(read_jobs(session, query))
 
     def count_by_author(self, author: str, since: datetime) -> int:
         """Number of jobs that an author has submitted; what follows a colon in ``by`` is the reason."""
@@ -135,7 +139,7 @@ class Jobs:
         """Queued jobs, the oldest first."""
         query = select(*COLUMNS).where(JOB.state == State.QUEUED).order_by(JOB.created_at, JOB.id).limit(limit)
         with self._session() as session:
-            return tuple(_all(session, query))
+            return tuple(read_jobs(session, query))
 
     def list_events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
         """A job's events in order, from the event after ``after``."""
@@ -157,9 +161,9 @@ class Jobs:
         if not publishing and (losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS):
             lost = f"its process or its worker was lost {losses} times"
             reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
-            self._move(job_id, State.FAILED, _lost(), **_end({"reason": reason}))
+            self._move(job_id, State.FAILED, has_no_lease(), **_end({"reason": reason}))
             return None
-        free = and_(or_(JOB.state == State.QUEUED, _lost()), JOB.attempts == current.attempts)
+        free = and_(or_(JOB.state == State.QUEUED, has_no_lease()), JOB.attempts == current.attempts)
         started = self._move(
             job_id,
             State.PUBLISHING if publishing else State.RUNNING,
@@ -176,40 +180,44 @@ class Jobs:
     def renew(self, job: Job, lease_s: float = LEASE_S) -> bool:
         """Renews the lease of a running job; False if it is not this attempt's any more."""
         with self._session() as session:
-            held = update(JOBS).where(_held(job)).values(lease_until=now(lease_s), spent_s=_spent(job))
+            held = update(JOBS).where(is_held_by(job)).values(lease_until=now(lease_s), spent_s=spent_s(job))
             return execute_change(session, held)
 
     def record_progress(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
         """Stores the latest progress of a running job; a milestone becomes an event too."""
         with self._session() as session:
-            written = execute_change(session, update(JOBS).where(_held(job)).values(progress=dict(progress)))
+            written = execute_change(session, update(JOBS).where(is_held_by(job)).values(progress=dict(progress)))
             if milestone and written:
                 _record(session, job.id, "progress", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""
-        return self._move(job.id, state, JOB.attempts == job.attempts, **_end(result))
+        entry = describe_version(job, result) if result.get("version") else None
+        return self._move(job.id, state, JOB.attempts == job.attempts, entry=entry, **_end(result))
 
     def is_held(self, job: Job) -> bool:
         """Whether the job is still this attempt's: not cancelled, not taken over."""
         with self._session() as session:
-            return session.scalar(select(JOB.id).where(_held(job))) is not None
+            return session.scalar(select(JOB.id).where(is_held_by(job))) is not None
 
     def begin_publishing(self, job: Job) -> bool:
         """Lets the holder publish. True: the job cannot be cancelled any more; False: it is not its job any more."""
-        return self._move(job.id, State.PUBLISHING, and_(_held(job), JOB.state == State.RUNNING)) or self.is_held(job)
+        ours = and_(is_held_by(job), JOB.state == State.RUNNING)
+        return self._move(job.id, State.PUBLISHING, ours) or self.is_held(job)
 
     def resume_training(self, job: Job) -> Job | None:
         """Lets an attempt that began as PUBLISHING train, as there is no version; None: it is not its job any more."""
-        return self.get(job.id) if self._move(job.id, State.RUNNING, _held(job)) else None
+        return self.get(job.id) if self._move(job.id, State.RUNNING, is_held_by(job)) else None
 
-    def cancel(self, job_id: str, by: str) -> Job:
+    def cancel(self, job_id: str, by: str, origin: Origin = SYSTEM) -> Job:
         """Cancels a queued or running job; its worker finds that it does not hold it any more. Idempotent.
 
         Raises:
             TooLate: it has ended otherwise, or is being published.
         """
-        ended = self._move(job_id, State.CANCELLED, true(), **_end({"reason": f"cancelled by {by}"}))
+        job = self.get(job_id)
+        entry = Entry(Kind.JOB, "cancel", by, origin, model=job.model, subject=job_id)
+        ended = self._move(job_id, State.CANCELLED, true(), entry=entry, **_end({"reason": f"cancelled by {by}"}))
         job = self.get(job_id)
         if not ended and job.state is not State.CANCELLED:
             now = "is being published; roll its version back" if job.state is State.PUBLISHING else f"has {job.state}"
@@ -225,9 +233,14 @@ class Jobs:
         Returns:
             False, and nothing happens, if it is not its holder's any more.
         """
-        freed = {"losses": job.losses + lost, "spent_s": _spent(job), "worker": None, "lease_until": None}
+        freed: dict[str, Any] = {
+            "losses": job.losses + lost,
+            "spent_s": spent_s(job),
+            "worker": None,
+            "lease_until": None,
+        }
         return any(
-            self._move(job.id, target, and_(_held(job), JOB.state == source), detail={"reason": reason}, **freed)
+            self._move(job.id, target, and_(is_held_by(job), JOB.state == source), detail={"reason": reason}, **freed)
             for source, target in ((State.RUNNING, State.QUEUED), (State.PUBLISHING, State.PUBLISHING))
         )
 
@@ -241,13 +254,13 @@ class Jobs:
         theirs = and_(JOB.state.in_(UNDER_WAY), JOB.worker == worker)
         query = select(*COLUMNS).where(theirs).order_by(JOB.created_at)
         with self._session() as session:
-            return tuple(_all(session, query))
+            return tuple(read_jobs(session, query))
 
     def list_lost(self) -> tuple[Job, ...]:
         """Running jobs whose lease has run out, oldest first."""
-        query = select(*COLUMNS).where(JOB.state.in_(UNDER_WAY), _lost()).order_by(JOB.created_at)
+        query = select(*COLUMNS).where(JOB.state.in_(UNDER_WAY), has_no_lease()).order_by(JOB.created_at)
         with self._session() as session:
-            return tuple(_all(session, query))
+            return tuple(read_jobs(session, query))
 
     def _move(
         self,
@@ -255,12 +268,14 @@ class Jobs:
         target: State,
         condition: ColumnElement[bool],
         detail: Mapping[str, Any] = MappingProxyType({}),
+        entry: Entry | None = None,
         **values: Any,
     ) -> bool:
         """Compare-and-set of the state: True for exactly one of several processes, and only along ``MOVES``.
 
         Args:
             detail: recorded in the event, as a result is.
+            entry: for the audit trail.
         """
         sources = [source for source, targets in MOVES.items() if target in targets]
         allowed = and_(JOB.id == job_id, JOB.state.in_(sources), condition)
@@ -268,32 +283,13 @@ class Jobs:
             moved = execute_change(session, update(JOBS).where(allowed).values(state=target, **values))
             if moved:
                 _record(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
+            if moved and entry:
+                append_entry(session, entry)
             return moved
 
 
-def _all(session: Session, query: Select[Any]) -> Iterator[Job]:
-    """Jobs of rows, not validated: an older release may have accepted other values."""
-    return (Job.model_construct(**row) for row in session.execute(query).mappings())
-
-
-def _held(job: Job) -> ColumnElement[bool]:
-    """Whether the job runs, or is being published, in this attempt."""
-    return and_(JOB.id == job.id, JOB.state.in_(UNDER_WAY), JOB.attempts == job.attempts)
-
-
-def _lost() -> ColumnElement[bool]:
-    """Whether no lease holds the job."""
-    return or_(JOB.lease_until.is_(None), JOB.lease_until < now())
-
-
-def _spent(job: Job) -> float:
-    """Seconds that a running job has run, with the attempts before."""
-    assert job.started_at
-    return job.spent_s + (datetime.now(UTC) - job.started_at).total_seconds()
-
-
 def _end(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {"result": dict(result), "finished_at": datetime.now(UTC), "worker": None, "lease_until": None}
+    return {"result": dict(result), "finished_at": datetime.now(UTC)} | NO_LEASE
 
 
 def _record(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:

@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 from modelyard.models.errors import UnknownName
 from modelyard.services import keys
 from modelyard.services.keys import MAX_ACTIVE, Key, KeyRequest, Role, TooManyKeys
+from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
 from modelyard.services.ledger.sql.clock import now
-from modelyard.services.ledger.sql.database import Database
+from modelyard.services.ledger.sql.database import Database, execute_change
 from modelyard.services.ledger.sql.tables import KeyRow
+from modelyard.services.ledger.trail import append_entry
 
 
 class Keys:
@@ -19,7 +21,7 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def create(self, request: KeyRequest, by: str, secret: bytes) -> tuple[Key, str]:
+    def create(self, request: KeyRequest, by: str, secret: bytes, origin: Origin = SYSTEM) -> tuple[Key, str]:
         """A new key, and its text, which is not stored.
 
         Args:
@@ -46,6 +48,8 @@ class Keys:
             session.add(row)
             session.flush()  # SQLite lets one writer in, from here on: what is counted now stays
             _check_count(session, request.name)
+            detail = request.model_dump(mode="json")
+            append_entry(session, Entry(Kind.KEY, "create", by, origin, subject=prefix, detail=detail))
             return _key(row, created_at), shown_once
 
     def list_keys(self, ended_within_s: float | None = None) -> tuple[Key, ...]:
@@ -57,14 +61,17 @@ class Keys:
         with self._session() as session:
             return tuple(_key(row, at) for row, at in session.execute(query))
 
-    def revoke(self, prefix: str) -> Key:
+    def revoke(self, prefix: str, by: str, origin: Origin = SYSTEM) -> Key:
         """Revokes a key; one that was revoked before stays as it is. Raises ``UnknownName``."""
         theirs = (KeyRow.prefix == prefix, KeyRow.revoked_at.is_(None))
         with self._session() as session:
-            session.execute(update(KeyRow).where(*theirs).values(revoked_at=now()))
+            revoked = execute_change(session, update(KeyRow).where(*theirs).values(revoked_at=now()))
             row = session.get(KeyRow, prefix)
             if row is None:
                 raise UnknownName(f"unknown key {prefix[:12]!r}")
+            if revoked:
+                detail = {"name": row.name, "role": row.role}
+                append_entry(session, Entry(Kind.KEY, "revoke", by, origin, subject=prefix, detail=detail))
             return _key(row, _time(session))
 
 

@@ -1,9 +1,12 @@
 """The ledger: every record that outlives a process, in one database."""
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modelyard.services.ledger.audit import Audit
     from modelyard.services.ledger.feedback import Feedback
     from modelyard.services.ledger.jobs import Jobs
     from modelyard.services.ledger.keys import Keys
@@ -82,13 +85,25 @@ class Ledger:
 
         return Searches(self._database)
 
+    @property
+    def audit(self) -> "Audit":
+        """The audit trail."""
+        from modelyard.services.ledger.audit import Audit
+
+        return Audit(self._database)
+
     def prepare(self) -> None:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""
         self._database.prepare()
 
-    def migrate(self) -> None:
-        """Creates or migrates the tables; raises ``StorageFailed``."""
+    def migrate(self, passwords: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Creates or migrates the tables; raises ``StorageFailed``.
+
+        Args:
+            passwords: of PostgreSQL's roles for the processes, by role; those named are made, or changed.
+        """
         self._database.migrate()
+        self._database.make_roles(passwords)
 
     def end_stopped_writer(self) -> None:
         """Kills the process that keeps all others from writing, if it stands still; to be called every few seconds."""

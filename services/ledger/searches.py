@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import select, update
 
 from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
 from modelyard.services.ledger.job import KeyReused
 from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import SearchRow
+from modelyard.services.ledger.trail import append_entry
 
 RUNNING, SUCCEEDED, FAILED, CANCELLED = "running", "succeeded", "failed", "cancelled"
 
@@ -49,7 +51,7 @@ class Searches:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def add(self, search_id: str, model: str, by: str, plan: Mapping[str, Any]) -> Search:
+    def add(self, search_id: str, model: str, by: str, plan: Mapping[str, Any], origin: Origin = SYSTEM) -> Search:
         """Accepts a search; one that is there under this id is returned as it is now.
 
         Raises:
@@ -67,6 +69,8 @@ class Searches:
         )
         with self._session() as session:
             if insert_if_absent(session, row):
+                entry = Entry(Kind.SEARCH, "submit", by, origin, model=model, subject=search_id, detail=plan["asked"])
+                append_entry(session, entry)
                 return _search(row)
             earlier = session.get_one(SearchRow, search_id)
             if earlier.plan["asked"] != plan["asked"]:
@@ -102,7 +106,14 @@ class Searches:
         """Ends a search; False if another scheduler took a step before, or it has ended."""
         return self._step(search, state, search.rungs, reason)
 
-    def _step(self, search: Search, state: str, rungs: Sequence[Sequence[Tried]], reason: str) -> bool:
+    def cancel(self, search: Search, by: str, origin: Origin = SYSTEM) -> bool:
+        """As ``end``, for a person."""
+        entry = Entry(Kind.SEARCH, "cancel", by, origin, model=search.model, subject=search.id)
+        return self._step(search, CANCELLED, search.rungs, f"cancelled by {by}", entry)
+
+    def _step(
+        self, search: Search, state: str, rungs: Sequence[Sequence[Tried]], reason: str, entry: Entry | None = None
+    ) -> bool:
         ours = (SearchRow.id == search.id, SearchRow.revision == search.revision, SearchRow.state == RUNNING)
         values = {
             "state": state,
@@ -111,7 +122,10 @@ class Searches:
             "finished_at": None if state == RUNNING else datetime.now(UTC),
         }
         with self._session() as session:
-            return execute_change(session, update(SearchRow).where(*ours).values(**values))
+            changed = execute_change(session, update(SearchRow).where(*ours).values(**values))
+            if changed and entry:
+                append_entry(session, entry)
+            return changed
 
 
 def _search(row: SearchRow) -> Search:

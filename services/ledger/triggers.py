@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from modelyard.models.errors import UnknownName
+from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
 from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
 from modelyard.services.ledger.sql.tables import TriggerRow
+from modelyard.services.ledger.trail import append_entry
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,15 @@ class Triggers:
     def __init__(self, database: Database) -> None:
         self._session = database.session
 
-    def put(self, model: str, name: str, body: Mapping[str, Any]) -> StoredTrigger:
+    def put(self, model: str, name: str, body: Mapping[str, Any], by: str, origin: Origin = SYSTEM) -> StoredTrigger:
         """Sets or replaces a trigger; the time of its last firing stays."""
         with self._session() as session:
             moment = datetime.now(UTC)
-            first = TriggerRow(model=model, name=name, body=dict(body), revision=1, since=moment)
-            if insert_if_absent(session, first):
-                return _trigger(first)
-            row = session.get_one(TriggerRow, (model, name), with_for_update=True)
-            row.body, row.revision, row.since = dict(body), row.revision + 1, moment
+            row = TriggerRow(model=model, name=name, body=dict(body), revision=1, since=moment)
+            if not insert_if_absent(session, row):
+                row = session.get_one(TriggerRow, (model, name), with_for_update=True)
+                row.body, row.revision, row.since = dict(body), row.revision + 1, moment
+            append_entry(session, Entry(Kind.TRIGGER, "set", by, origin, model=model, subject=name, detail=body))
             return _trigger(row)
 
     def list_triggers(self, model: str | None = None) -> tuple[StoredTrigger, ...]:
@@ -54,12 +56,13 @@ class Triggers:
         with self._session() as session:
             return tuple(map(_trigger, session.scalars(query)))
 
-    def remove(self, model: str, name: str) -> None:
+    def remove(self, model: str, name: str, by: str, origin: Origin = SYSTEM) -> None:
         """Raises ``UnknownName``."""
         with self._session() as session:
             theirs = (TriggerRow.model == model, TriggerRow.name == name)
             if not execute_change(session, delete(TriggerRow).where(*theirs)):
                 raise UnknownName(f"{model[:64]} has no trigger {name[:64]!r}")
+            append_entry(session, Entry(Kind.TRIGGER, "remove", by, origin, model=model, subject=name))
 
     def record_firing(self, trigger: StoredTrigger, job_id: str) -> bool:
         """Records a firing; False if another scheduler did before, or the trigger was changed."""

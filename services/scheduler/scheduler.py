@@ -12,6 +12,7 @@ import structlog
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
+from modelyard.services.audit import Histories
 from modelyard.services.ledger import Ledger
 from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 TICK_S = 0.1
 HEARTBEAT_S = 5.0
 STOPPED_WRITER_S = 2.0
+PRUNE_S = 3600.0
 
 
 def main() -> int:
@@ -47,6 +49,7 @@ def main() -> int:
         watch = TriggerSchedule(store, ledger, queue)
         searcher = SearchSteps(store, ledger, queue)
         first = FirstVersions(store, ledger, queue, settings.first_models)
+        histories = Histories(store, ledger)
         log.info("running")
         run_periodically(
             ended,
@@ -57,8 +60,16 @@ def main() -> int:
             (settings.drift_s, "drift", lambda: check_drift(store, ledger)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),
             (settings.search_s, "searches", searcher.step_all),
+            (settings.history_s, "histories", histories.record_all),
+            (PRUNE_S, "audit retention", lambda: prune_audit(ledger, settings)),
         )
     return 0
+
+
+def prune_audit(ledger: Ledger, settings: SchedulerSettings) -> None:
+    """Deletes what the audit trail need not keep any more; raises ``StorageFailed``."""
+    if deleted := ledger.audit.prune(settings.audit_days):
+        log.info("audit entries deleted", counts=deleted)
 
 
 def run_periodically(ended: threading.Event, *duties: tuple[float, str, Callable[[], None]]) -> None:

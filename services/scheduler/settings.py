@@ -1,12 +1,39 @@
 """Settings of the scheduler."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from modelyard.services.ledger import Kind
 from modelyard.services.settings import HOME, Addresses, ServiceSettings
+
+YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
+AUDIT_DAYS: Mapping[Kind, float] = {
+    Kind.JOB: YEAR,
+    Kind.SEARCH: YEAR,
+    Kind.TRIGGER: YEAR,
+    Kind.ROLLOUT: TEN_YEARS,
+    Kind.VERSION: TEN_YEARS,
+    Kind.KEY: TEN_YEARS,
+    Kind.DENIED: QUARTER,
+    Kind.AUDIT: TEN_YEARS,
+}
+
+
+def parse_audit_days(value: object) -> object:
+    """``job=365,denied=90`` over the defaults. Raises ``ValueError``."""
+    if not isinstance(value, str):
+        return value
+    found = dict(AUDIT_DAYS)
+    for part in filter(None, map(str.strip, value.split(","))):
+        kind, _, days = part.partition("=")
+        if kind not in list(Kind) or not days.isdecimal() or int(days) < 1:
+            raise ValueError(f"expected KIND=DAYS, of {', '.join(Kind)}; received {part!r}")
+        found[Kind(kind)] = float(days)
+    return found
 
 
 class SchedulerSettings(ServiceSettings):
@@ -23,4 +50,12 @@ class SchedulerSettings(ServiceSettings):
         "separated by commas.",
     )
     first_s: float = Field(5.0, gt=0, le=3600, description="Seconds between two checks of them.")
+    history_s: float = Field(
+        5.0, gt=0, le=3600, description="Seconds between two checks of rollouts' histories for the audit trail."
+    )
+    audit_days: Annotated[Mapping[Kind, float], NoDecode, BeforeValidator(parse_audit_days)] = Field(
+        AUDIT_DAYS,
+        description="Days that entries of the audit trail are kept, by kind, such as job=365,denied=90; those not "
+        "named keep their default.",
+    )
     search_s: float = Field(2.0, gt=0, le=3600, description="Seconds between two checks of searches.")

@@ -20,6 +20,8 @@ from tests.support.ports import free_port
 FIRST_VERSIONS_S = 1200.0
 MARK = "pl4nted"
 """Part of every secret of the test: it must turn up nowhere."""
+ROLES = ("gateway", "scheduler", "trainer")
+SECRETS = ("ledger_password", *(f"{role}_ledger_password" for role in ROLES), "broker_password", "key_secret", "key")
 
 
 @dataclass
@@ -63,10 +65,9 @@ class System:
         return is_ok(self.url + path, **self._headers)
 
     def make_key(self) -> None:
-        """As docs/deploy.md has it: the first one comes from the trainer's container, into the file that it reads."""
-        create = ("modelyard", "keys", "create", "ops", "--role", "admin")
-        text = wait_for("a key", lambda: self.engine.exec("trainer", *create, check=False), 180)
-        self.key = text.decode().strip()
+        """As docs/deploy.md has it: the first one comes from the operator's container, into the file that it reads."""
+        create = ("keys", "create", "ops", "--role", "admin")
+        self.key = wait_for("a key", lambda: self.engine.cli(*create, check=False), 180).strip()
         (self.engine.secrets / "modelyard_key").write_text(self.key)
 
 
@@ -82,7 +83,7 @@ def engine_name() -> str:
 def engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A project of its own, with secrets that only it has."""
     folder = tmp_path_factory.mktemp("secrets")
-    for name in ("ledger_password", "broker_password", "key_secret", "key"):
+    for name in SECRETS:
         path = folder / f"modelyard_{name}"
         path.write_text("" if name == "key" else f"{MARK}-{secrets.token_hex(24)}\n")
         path.chmod(0o444 if name != "key" else 0o644)

@@ -48,6 +48,43 @@ def test_a_container_has_nothing_that_it_does_not_need(system: System, service: 
     assert system.engine.run("exec", system.engine.container(service), "python", "-c", code, check=False).returncode
 
 
+MOUNTED = {
+    "gateway": {"ledger_password", "broker_password", "key_secret"},
+    "scheduler": {"ledger_password", "broker_password"},
+    "trainer": {"ledger_password", "broker_password"},
+}
+
+
+@pytest.mark.parametrize("service", MOUNTED)
+def test_a_container_finds_the_secrets_that_it_needs_and_no_other(system: System, service: str) -> None:
+    """The trainer runs the code of models: it finds no key, nor the secret of keys, nor the owner's password."""
+    code = "import pathlib; print(*(path.name for path in pathlib.Path('/run/secrets').iterdir()))"
+    found = system.engine.exec(service, "python", "-c", code).decode().split()
+    assert {name.removeprefix("modelyard_") for name in found} == MOUNTED[service]
+    read = "import pathlib; print(pathlib.Path('/run/secrets/modelyard_ledger_password').read_text())"
+    owner = (system.engine.secrets / "modelyard_ledger_password").read_text().strip()
+    assert system.engine.exec(service, "python", "-c", read).decode().strip() != owner
+
+
+def test_the_trainer_sees_no_keys_in_the_ledger(system: System) -> None:
+    """Whatever code it runs: the database refuses it."""
+    code = (
+        "from modelyard.services.ledger import Ledger; from modelyard.services.trainer.settings import TrainerSettings;"
+        "Ledger(TrainerSettings.load().ledger).keys.list_keys()"
+    )
+    done = system.engine.run("exec", system.engine.container("trainer"), "python", "-c", code, check=False)
+    assert b"permission denied for table keys" in done.stderr + done.stdout
+
+
+def test_the_trail_is_whole_and_tells_who_did_what(system: System) -> None:
+    """In the operator's container: the first key, the first jobs and versions, what was promoted."""
+    printed = system.engine.cli("verify")
+    assert "audit key" in printed
+    assert "history mnist_cnn" in printed
+    kinds = {entry["kind"] for entry in system.get("/api/audit?limit=500").json()["entries"]}
+    assert {"key", "job", "version", "rollout"} <= kinds
+
+
 def test_the_model_server_cannot_write_to_the_store(system: System) -> None:
     """It is mounted for reading."""
     code = "import pathlib; pathlib.Path('/store/x').touch()"

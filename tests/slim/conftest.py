@@ -58,7 +58,8 @@ def shared_server(shared_store: Store) -> Iterator[FakeModelServer]:
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
-    return GatewaySettings(store=filled.root, serving=(server.address,))
+    ledger_url = f"sqlite:///{filled.root.parent}/ledger.db"  # made at its first use
+    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
 @pytest.fixture

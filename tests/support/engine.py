@@ -73,9 +73,10 @@ class Engine:
         interactive = ("-i",) if given is not None else ()
         return self.run("exec", *interactive, self.container(service), *command, given=given, check=check).stdout
 
-    def cli(self, *arguments: str) -> str:
-        """The operators' tool, where docs/deploy.md says that it is."""
-        return self.exec("trainer", "modelyard", *arguments).decode()
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        """What the operators' tool writes on its standard output, in the container that docs/deploy.md names."""
+        run = (*self._compose, "--profile", "operator", "run", "--rm", "-T", "operator")
+        return self._call([*run, *arguments], None, check=check).stdout.decode()
 
     def logs(self, service: str) -> str:
         done = self.run("logs", self.container(service), check=False)
@@ -131,6 +132,8 @@ class Engine:
     @property
     def _environment(self) -> dict[str, str]:
         ours = {"MODELYARD_SECRETS": str(self.secrets), "MODELYARD_PORT": str(self.port), "MODELYARD_DRAIN_WAIT_S": "1"}
+        # An engine refuses a limit above what the machine has.
+        ours["MODELYARD_SERVING_CPUS"] = f"{min(3.0, os.cpu_count() or 1)}"
         # Images in OCI's format have no health checks: that is Docker's.
         return {**os.environ, **ours, "BUILDAH_FORMAT": "docker", "COMPOSE": " ".join(self._compose)}
 

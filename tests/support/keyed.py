@@ -38,7 +38,7 @@ def expire(ledger_url: str, key: str) -> None:
 
 def revoke(ledger: Path, key: str) -> None:
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
-        found.keys.revoke(prefix_of(key))
+        found.keys.revoke(prefix_of(key), "test")
 
 
 def until_ended(condition: Callable[[], bool], age_s: Callable[[], float], polls: int = 2) -> None:

@@ -186,7 +186,7 @@ def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System
 def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: System, images: list[Any]) -> None:
     """kill -9 of Redis: no prediction fails; a submission meanwhile is 503, never a false 202; then jobs work again."""
     with traffic(system, images) as seen:
-        redis = system.find("redis-server")
+        redis = system.find("-server", "unixsocket")
         assert redis
         redis.send_signal(signal.SIGSTOP)  # does not answer, and is not restarted yet
         refused = system.submit(model="neuron")

@@ -48,7 +48,7 @@ def watch(tmp_path: Path) -> Iterator[TriggerSchedule]:
 
 
 def put(watch: TriggerSchedule, **body: Any) -> StoredTrigger:
-    return watch.ledger.triggers.put(MODEL, "t", body)
+    return watch.ledger.triggers.put(MODEL, "t", body, "test")
 
 
 def reasons(watch: TriggerSchedule, after: timedelta = timedelta(), at: datetime | None = None) -> list[str]:

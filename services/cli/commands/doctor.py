@@ -62,9 +62,12 @@ def check_packages() -> Iterator[Finding]:
 
 def check_redis() -> Finding:
     try:
-        return Finding("ok", f"redis-server at {redis_server.find_server()}")
+        found = redis_server.find_server()
     except ModelyardError as error:
         return Finding("bad", "no redis-server", str(error))
+    if found.warning:
+        return Finding("note", found.warning, redis_server.INSTALL)
+    return Finding("ok", str(found))
 
 
 def check_disk(home: Path) -> Finding:

@@ -3,7 +3,6 @@
 It runs where the ledger and the secret of the keys can be read, as in the gateway's container.
 """
 
-import socket
 from contextlib import closing
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output
+from modelyard.services.cli.options import name_author
 from modelyard.services.keys import DAYS, MAX_DAYS, KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
@@ -37,7 +37,7 @@ def create(
     request, settings = parse_key(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
     with closing(Ledger(settings.ledger)) as ledger:
-        key, text = ledger.keys.create(request, f"cli on {socket.gethostname()}", secret)
+        key, text = ledger.keys.create(request, name_author(), secret)
     output.console.print(text, markup=False, soft_wrap=True)
     models = ", ".join(key.models) or "all models"
     output.errors.print(
@@ -69,7 +69,7 @@ def revoke(
 ) -> None:
     """Revoke a key: every gateway refuses it within five seconds."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
-        key = ledger.keys.revoke(prefix)
+        key = ledger.keys.revoke(prefix, name_author())
     output.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
 
 

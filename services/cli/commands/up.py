@@ -121,12 +121,15 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
     environment = local.environment(redis_server.make_broker_url(broker), f"unix:{socket_path}")
     queue_files = (local.home / "redis").resolve()
     queue_files.mkdir(parents=True, exist_ok=True)
+    redis = redis_server.find_server()
+    if redis.warning:
+        output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
     rollout.write_config(local.store)
     client = Client(local.url)
     return [
         Service(
             "redis",
-            redis_server.build_command(redis_server.find_server(), broker, queue_files),
+            redis_server.build_command(redis, broker, queue_files),
             ready=lambda: redis_server.is_answering(broker),
         ),
         launch.make_model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),

@@ -1,6 +1,8 @@
 """The page of settings."""
 
-from modelyard.services.cli.settings import ClientSettings
+from collections.abc import Mapping
+
+from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import Settings
@@ -10,6 +12,7 @@ PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
     ("Gateway", GatewaySettings),
     ("Trainer", TrainerSettings),
     ("Scheduler", SchedulerSettings),
+    ("Migration", MigrationSettings),
     ("Command line", ClientSettings),
 )
 
@@ -37,4 +40,6 @@ def section(title: str, settings: type[Settings]) -> str:
 
 
 def format_default(default: object) -> str:
+    if isinstance(default, Mapping):
+        return ",".join(f"{name}={value:g}" for name, value in default.items())
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -13,7 +13,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
-from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
+from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
@@ -174,7 +174,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     @json_view(errors=(404, 409))
     def cancel_job(job_id: str) -> JobResponse:
         """Cancel a job that is queued or runs."""
-        return job_response(ledger.jobs.cancel(find_own_job(ledger, job_id).id, current_author()))
+        return job_response(ledger.jobs.cancel(find_own_job(ledger, job_id).id, current_author(), current_origin()))
 
     return views
 
@@ -187,7 +187,8 @@ def accept_job(
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
     known = principal.filter_catalog(read_catalog(store.root))
-    return jobs.accept(known, ledger, queue(), body, current_author(), key=principal.scope_key(key), retry_of=retry_of)
+    scoped, by = principal.scope_key(key), current_author()
+    return jobs.accept(known, ledger, queue(), body, by, key=scoped, retry_of=retry_of, origin=current_origin())
 
 
 def find_own_job(ledger: Ledger, job_id: str) -> Job:

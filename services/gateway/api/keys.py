@@ -7,7 +7,7 @@ import structlog
 from flask import Blueprint
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.gateway.auth.principal import current_author
+from modelyard.services.gateway.auth.principal import current_author, current_origin
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
@@ -66,7 +66,7 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
         if settings.key_secret is None:
             raise NoAuthentication("API keys are not used here: set MODELYARD_KEY_SECRET first")
         by = current_author()
-        key, text = ledger.keys.create(body, by, settings.key_bytes)
+        key, text = ledger.keys.create(body, by, settings.key_bytes, current_origin())
         created = KeyResponse.model_validate(key)
         log.warning("key created", created=created.model_dump(), by=by)
         return CreatedKey(**vars(created), key=text)
@@ -75,8 +75,9 @@ def routes(settings: GatewaySettings, ledger: Ledger) -> Blueprint:
     @json_view(errors=(404,))
     def revoke_key(prefix: str) -> KeyResponse:
         """Revoke an API key, in every gateway within five seconds."""
-        key = KeyResponse.model_validate(ledger.keys.revoke(prefix))
-        log.warning("key revoked", revoked=key.model_dump(), by=current_author())
+        by = current_author()
+        key = KeyResponse.model_validate(ledger.keys.revoke(prefix, by, current_origin()))
+        log.warning("key revoked", revoked=key.model_dump(), by=by)
         return key
 
     return views

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from flask import Blueprint
+from flask import Blueprint, g
 
 from modelyard.models.errors import StorageFailed
 from modelyard.models.registry import rollout
+from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     DataRecord,
@@ -21,17 +22,23 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.retention import read_record
-from modelyard.models.registry.rollout import Change, Rollout
+from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Task
 from modelyard.services.gateway.api import rollout_changes
 from modelyard.services.gateway.api.models import RolloutState
-from modelyard.services.gateway.api.rollout_changes import NO_REASON, PromotionRequest, RollbackRequest, RolloutRequest
-from modelyard.services.gateway.auth.principal import current_author
+from modelyard.services.gateway.api.rollout_changes import (
+    NO_REASON,
+    ForcibleRequest,
+    PromotionRequest,
+    RollbackRequest,
+    RolloutRequest,
+)
+from modelyard.services.gateway.auth.principal import current_author, current_origin
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.ledger import Ledger
+from modelyard.services.ledger import Entry, Kind, Ledger, Outcome
 
 log = structlog.get_logger()
 
@@ -96,8 +103,8 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def roll_back(model: str, body: RollbackRequest) -> RolloutHistory:
         """Make the previous stable version stable again, at once."""
         store.require_versions(model)
-        by, reason = current_author(), body.reason or NO_REASON
-        changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
+        by, reason, detail = current_author(), body.reason or NO_REASON, {"request_id": g.request_id}
+        changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason, detail=detail))
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return build_rollout_history(changed)
 
@@ -106,6 +113,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def promote(model: str, body: PromotionRequest) -> RolloutHistory:
         """Make a version stable, once every model server gives its golden answers."""
         store.require_versions(model)
+        record_request(ledger, "promote", model, body, body.version)
         rollout_changes.promote(store, settings.serving, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
@@ -114,10 +122,27 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
     def change_rollout(model: str, body: RolloutRequest) -> RolloutHistory:
         """Give versions roles, or end them: a canary's share, a shadow, labels."""
         store.require_versions(model)
+        if any(rollout_changes.list_new_roles(body)):  # what only ends roles needs no ledger, as a rollback
+            record_request(ledger, "change", model, body)
         rollout_changes.change_roles(store, settings.serving, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
     return views
+
+
+def record_request(
+    ledger: Ledger, action: str, model: str, request: ForcibleRequest, version: int | None = None
+) -> None:
+    """Records what is requested before it is done; what was done follows from the rollout's history.
+
+    Raises:
+        StorageFailed: the ledger is away, and nothing may be changed.
+    """
+    detail = request.model_dump(mode="json", exclude_unset=True, exclude={"version"})
+    by, origin, requested = current_author(), current_origin(), Outcome.REQUESTED
+    ledger.audit.record(
+        Entry(Kind.ROLLOUT, action, by, origin, model=model, version=version, detail=detail, outcome=requested)
+    )
 
 
 def read_observations(ledger: Ledger, model: str, rollout: Rollout) -> dict[str, Any] | None:

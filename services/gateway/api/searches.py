@@ -12,7 +12,7 @@ from flask import Blueprint, request
 from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import IDEMPOTENCY_KEY_HEADER, MAX_BODY_BYTES, parse_idempotency_key
-from modelyard.services.gateway.auth.principal import current_author, current_owner, current_principal
+from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Job, Ledger, TooLate
@@ -119,7 +119,8 @@ def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search"
     known = require_catalog(principal.filter_catalog(read_catalog(store.root)))
     planned = make_plan(body, known.find(body.model))
     number = choose_id(principal.scope_key(key))
-    return ledger.searches.add(number, body.model, current_author(), planned.model_dump(mode="json"))
+    plan = planned.model_dump(mode="json")
+    return ledger.searches.add(number, body.model, current_author(), plan, current_origin())
 
 
 def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
@@ -130,12 +131,12 @@ def cancel_search(ledger: Ledger, search_id: str, by: str) -> "Search":
     """
     from modelyard.services.ledger.searches import CANCELLED
 
-    scope, owner = current_principal().visible_models, current_owner()
+    scope, owner, origin = current_principal().visible_models, current_owner(), current_origin()
     while not (search := ledger.searches.get(search_id, scope, owner)).finished_at:
-        ledger.searches.end(search, CANCELLED, f"cancelled by {by}")
+        ledger.searches.cancel(search, by, origin)
     for job in find_jobs(ledger, search_id) if search.state == CANCELLED else ():
         with suppress(TooLate):
-            ledger.jobs.cancel(job.id, by)
+            ledger.jobs.cancel(job.id, by, origin)
     return search
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.auth.principal import current_principal
+from modelyard.services.gateway.auth.principal import current_author, current_origin, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Ledger
@@ -77,13 +77,14 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     def put_trigger(model: str, name: str, body: TriggerRequest) -> TriggerResponse:
         """Set a trigger: a schedule, enough feedback, drift, or quality below a floor."""
         check_job(store, model, body)
-        return trigger_response(ledger.triggers.put(model, name, body.model_dump(exclude_defaults=True)))
+        trigger, by = body.model_dump(exclude_defaults=True), current_author()
+        return trigger_response(ledger.triggers.put(model, name, trigger, by, current_origin()))
 
     @views.delete("/api/models/<model>/triggers/<label:name>")
     @json_view(exclude_unset=True, errors=(404,))
     def remove_trigger(model: str, name: str) -> TriggerList:
         """Remove a trigger."""
-        ledger.triggers.remove(model, name)
+        ledger.triggers.remove(model, name, current_author(), current_origin())
         return trigger_list(ledger, model)
 
     return views

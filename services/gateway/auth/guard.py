@@ -16,6 +16,7 @@ from werkzeug.routing import Map
 
 from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
+from modelyard.services.gateway.auth.denials import Attempt, Denials
 from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
 from modelyard.services.gateway.auth.permissions import (
     ALL_MODELS_ONLY,
@@ -54,8 +55,8 @@ class Forbidden(ModelyardError):
 class Guard:
     """Authenticates requests for the RSGI app, and for Flask's views."""
 
-    def __init__(self, key_cache: KeyCache, metrics: Metrics, *, public_docs: bool = False) -> None:
-        self.key_cache = key_cache
+    def __init__(self, key_cache: KeyCache, denials: Denials, metrics: Metrics, *, public_docs: bool = False) -> None:
+        self.key_cache, self.denials = key_cache, denials
         self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
         """Endpoints that need no key."""
         self._open_paths = re.compile("(?!)")
@@ -95,17 +96,46 @@ class Guard:
             address = request.remote_addr or ""
             g.principal = self.authenticate(request.method, request.path, authorization, address)
 
-        app.after_request(log_audit)
+        app.after_request(self._record)
         for endpoint in VIEWS.keys() - self._open_views:
             app.view_functions[endpoint] = guard_view(app.view_functions[endpoint], VIEWS[endpoint])
 
     def _log_failure(self, reason: str, address: str) -> None:
         """Counts it, and writes one line a second for each reason."""
         self._metrics.refused_keys.labels(reason).inc()
+        self.denials.add(Attempt("authenticate", f"401 {reason}", address=address))
         moment = time.monotonic()
         if moment - self._logged_at.get(reason, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
             self._logged_at[reason] = moment
             log.warning("authentication failed", reason=reason, address=address)
+
+    def _record(self, response: Response) -> Response:
+        """Logs each change, permitted or not; what was denied goes into the audit trail."""
+        request, principal, status = request_ctx.request, current_principal(), response.status_code
+        changing = VIEWS.get(request.endpoint or "") in AUDITED and request.method not in READING
+        denied = status == Forbidden.status or "denied" in g or (changing and status == UnknownName.status)
+        if principal.name and (changing or status == Forbidden.status):
+            action = {"action": request.endpoint, "about": request.view_args, "status": status}
+            log.warning("audit", key=principal.name, prefix=principal.prefix, role=principal.role, **action)
+        if principal.name and denied:
+            self.denials.add(describe_attempt(principal, status))
+        return response
+
+
+def describe_attempt(principal: Principal, status: int) -> Attempt:
+    """This request, which is denied. A change of what does not exist, or is not theirs, is denied as 404."""
+    named = dict(request_ctx.request.view_args or {})
+    model = named.pop("model", None)
+    return Attempt(
+        action=request_ctx.request.endpoint or "",
+        reason=str(status),
+        by=principal.name,
+        prefix=principal.prefix,
+        role=principal.role or "",
+        model=model,
+        request_id=g.get("request_id", ""),
+        subject=" ".join(map(str, named.values())) or None,
+    )
 
 
 def read_key(authorization: Sequence[str]) -> str:
@@ -150,6 +180,7 @@ def authorise(principal: Principal, needed: Permission, model: str | None, versi
     if principal.models and needed in ALL_MODELS_ONLY:
         raise Forbidden(f"expected a key for all models, which may {needed}; received one for some of them")
     if model is not None and not principal.can_see(model):
+        g.denied = True
         raise not_found(model, version)
 
 
@@ -158,13 +189,3 @@ def not_found(model: str, version: Any) -> ModelyardError:
     if request_ctx.request.path.startswith("/api/"):
         return UnknownName(f"model {model[:64]!r} has no version yet")
     return ServableNotFound(not_found_text(model, version))
-
-
-def log_audit(response: Response) -> Response:
-    """Logs one line for each change, permitted or not: principal, action and status."""
-    request, principal = request_ctx.request, current_principal()
-    changing = VIEWS.get(request.endpoint or "") in AUDITED and request.method not in READING
-    if principal.name and (changing or response.status_code == Forbidden.status):
-        action = {"action": request.endpoint, "about": request.view_args, "status": response.status_code}
-        log.warning("audit", key=principal.name, prefix=principal.prefix, role=principal.role, **action)
-    return response

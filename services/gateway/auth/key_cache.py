@@ -6,7 +6,7 @@ A revoked key is refused as soon as the next poll of the ledger ends: within fiv
 import hmac
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,8 +59,9 @@ class CachedKey:
 class KeyCache:
     """A snapshot of the keys, and the thread that renews it."""
 
-    def __init__(self, ledger: Ledger, secret: bytes) -> None:
-        self._ledger, self._secret = ledger, secret
+    def __init__(self, ledger: Ledger, secret: bytes, after_poll: Callable[[], None] = lambda: None) -> None:
+        """``after_poll``: what else this thread does with the ledger."""
+        self._ledger, self._secret, self._after_poll = ledger, secret, after_poll
         self._keys: Mapping[str, CachedKey] | None = None
         self._read_at = time.monotonic()
         self._away = False
@@ -117,7 +118,9 @@ class KeyCache:
         while not self._ended.is_set():
             self._poll()
             self._polled.set()
+            self._after_poll()
             self._ended.wait(POLL_INTERVAL_S)
+        self._after_poll()
 
     def _poll(self) -> None:
         try:

@@ -21,17 +21,18 @@ class Permission(StrEnum):
     MANAGE_ALL_JOBS = "cancel or retry those of others"
     ROLL_OUT = "change rollouts and triggers"
     MANAGE_KEYS = "list, create and revoke keys"
+    READ_AUDIT = "read the audit trail"
 
 
 AUDITED = frozenset({Permission.TRAIN, Permission.ROLL_OUT, Permission.MANAGE_KEYS})
 """Permissions whose use is recorded in the audit log."""
-ALL_MODELS_ONLY = frozenset({Permission.READ_METRICS, Permission.MANAGE_KEYS})
+ALL_MODELS_ONLY = frozenset({Permission.READ_METRICS, Permission.MANAGE_KEYS, Permission.READ_AUDIT})
 """Permissions that concern all models at once: not for keys of some models."""
 
 _ANYBODY = {Permission.READ_SERVICE, Permission.READ_MODELS}
 _VIEWER = _ANYBODY | {Permission.READ, Permission.READ_METRICS}
 _PREDICTOR = _ANYBODY | {Permission.PREDICT, Permission.GIVE_FEEDBACK}
-_TRAINER = _VIEWER | {Permission.TRAIN}
+_TRAINER = _VIEWER | {Permission.TRAIN, Permission.PREDICT}  # who trains a version must be able to try it
 _OPERATOR = _TRAINER | _PREDICTOR | {Permission.MANAGE_ALL_JOBS, Permission.ROLL_OUT}
 ROLES: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset(_VIEWER),
@@ -88,6 +89,7 @@ VIEWS: Mapping[str, Permission] = {
     "triggers.put_trigger": Permission.ROLL_OUT,
     "triggers.remove_trigger": Permission.ROLL_OUT,
     "v2.change": Permission.ROLL_OUT,
+    "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
     "keys.revoke_key": Permission.MANAGE_KEYS,

@@ -8,6 +8,7 @@ from flask import g, request
 from modelyard.models.catalog import Catalog
 from modelyard.services.gateway.auth.permissions import ROLES, Permission
 from modelyard.services.keys import Role
+from modelyard.services.ledger import Origin
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ def current_principal() -> Principal:
 def current_author() -> str:
     """The author of this request, for records: the key's name, or an address without keys."""
     return current_principal().name or f"http {request.remote_addr}"
+
+
+def current_origin() -> Origin:
+    """Where this request comes from, for the audit trail."""
+    principal = current_principal()
+    return Origin(principal.prefix, principal.role or "" if principal.name else "", g.get("request_id", ""))
 
 
 def current_owner() -> str | None:

@@ -1,6 +1,6 @@
 """The ledger's database: opened at the first use, which creates or migrates its tables."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,13 @@ class Database:
     def migrate(self) -> None:
         """Creates the tables, or migrates those of an older release. Raises ``StorageFailed``."""
         self._ensure_tables(schema.migrate)
+
+    def make_roles(self, passwords: Mapping[str, str]) -> None:
+        """Creates roles for the processes, each with its password and privileges. Raises ``StorageFailed``."""
+        from modelyard.services.ledger.sql.roles import make_roles  # only who migrates does
+
+        with storage_errors():
+            make_roles(self._engine, passwords)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

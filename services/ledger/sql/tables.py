@@ -24,6 +24,7 @@ from modelyard.services.ledger.job import Job
 from modelyard.services.ledger.sql.column_types import EnumText, UtcDateTime
 
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
+WideOrNone = Annotated[int | None, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
 """64 bits: a version can be a moment in ms, and rows are counted for years. SQLite's integers grow by themselves."""
 
 
@@ -227,3 +228,41 @@ class KeyRow(Table):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditRow(Table):
+    """One entry of the audit trail: never changed, and deleted by retention only."""
+
+    __tablename__ = "audit"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=False)
+    """Within its kind, without gaps."""
+    at: Mapped[datetime] = mapped_column(index=True)
+    action: Mapped[str]
+    outcome: Mapped[str] = mapped_column(String(16))
+    by: Mapped[str]
+    prefix: Mapped[str]
+    role: Mapped[str]
+    request_id: Mapped[str]
+    model: Mapped[str | None] = mapped_column(index=True)
+    version: Mapped[WideOrNone]
+    subject: Mapped[str | None]
+    detail: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    """Hash of the entry before."""
+
+
+class ChainRow(Table):
+    """How far a chain of hashes goes: of one kind of the audit trail, or of one model's history."""
+
+    __tablename__ = "chains"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[Wide]
+    digest: Mapped[str] = mapped_column(String(64))
+    """Hash of the last entry."""
+    removed: Mapped[Wide]
+    """Number of entries that retention has deleted, the oldest."""
+    anchor: Mapped[str] = mapped_column(String(64))
+    """Hash of the last one of them."""

@@ -52,7 +52,7 @@ def test_a_name_has_two_keys_while_one_takes_the_others_place(keys: Keys) -> Non
     with pytest.raises(TooManyKeys, match="ann has 2 active keys already; revoke one first"):
         create(keys)
     create(keys, "bob")
-    keys.revoke(old.prefix)
+    keys.revoke(old.prefix, "test")
     newest, _ = create(keys)
     assert {key.prefix: key.state for key in keys.list_keys() if key.name == "ann"} == {
         newest.prefix: "active",
@@ -99,11 +99,11 @@ def test_a_key_expires_by_the_databases_clock(keys: Keys, ledger_url: str) -> No
 def test_revoking_again_changes_nothing(keys: Keys) -> None:
     """It stays when it was first; an unknown prefix is an error."""
     key, _ = create(keys)
-    first = keys.revoke(key.prefix)
+    first = keys.revoke(key.prefix, "test")
     assert first.state == "revoked"
-    assert keys.revoke(key.prefix).revoked_at == first.revoked_at
+    assert keys.revoke(key.prefix, "test").revoked_at == first.revoked_at
     with pytest.raises(UnknownName, match="unknown key 'f00'"):
-        keys.revoke("f00")
+        keys.revoke("f00", "test")
 
 
 @pytest.mark.parametrize(

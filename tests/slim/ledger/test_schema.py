@@ -174,7 +174,7 @@ def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:
     """Both calls succeed."""
     with closing(Ledger(ledger_url)) as ledger:
         found = ledger.triggers
-        assert run_at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"})]) == []
+        assert run_at_once(*4 * [lambda: found.put("m", "t", {"cron": "0 3 * * *"}, "test")]) == []
         (kept,) = found.list_triggers("m")
         assert kept.revision == 4
 

@@ -1,5 +1,6 @@
 """The compose files, as a parser of the specification reads them, and what they promise."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,11 +9,16 @@ from typing import Any
 import pytest
 import yaml
 from compose_spec import PyCompose
+from sqlalchemy import make_url
 
+from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.ledger.sql.roles import ROLES
 from modelyard.services.modelserver.batching.parameters import read_parameters
-from modelyard.services.modelserver.settings import Settings, parse_flags
+from modelyard.services.modelserver.settings import Settings as ModelServerSettings
+from modelyard.services.modelserver.settings import parse_flags
 from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.settings import Settings
 from modelyard.services.trainer.settings import TrainerSettings
 from tests.support.repository import ROOT
 
@@ -26,11 +32,22 @@ TENSORFLOW_SERVING = {
     if not line.startswith("#")
 }
 
+KINDS: dict[str, type[Settings]] = {
+    "gateway": GatewaySettings,
+    "scheduler": SchedulerSettings,
+    "trainer": TrainerSettings,
+    "migrate": MigrationSettings,
+    "operator": ClientSettings,
+}
+MACHINE_CPUS = 4
+"""Of the machine that docs/deploy.md asks for: an engine refuses a limit above what there is."""
+
 NETWORKS = {
     "postgres": {"control"},
     "redis": {"control"},
     "migrate": {"control"},
     "scheduler": {"control"},
+    "operator": {"control"},
     "trainer": {"control", "serving"},
     "modelserver": {"serving"},
     "gateway": {"edge", "control", "serving"},
@@ -81,13 +98,14 @@ def test_networks_separate_services_that_need_not_connect(services: dict[str, An
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_service_is_hardened_and_limited(services: dict[str, Any], name: str) -> None:
-    """Read-only, without capabilities or new privileges, with a limit on memory and processes, and started again."""
+    """Read-only, without capabilities or new privileges; limits of memory, processors, processes; started again."""
     service = services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert {"mem_limit", "pids_limit", "tmpfs", "logging"} <= set(service)
-    assert service["restart"] == ("on-failure" if name == "migrate" else "unless-stopped")
+    assert 0 < float(service["cpus"]) <= MACHINE_CPUS
+    assert service["restart"] == {"migrate": "on-failure", "operator": "no"}.get(name, "unless-stopped")
     assert "privileged" not in service
 
 
@@ -95,19 +113,93 @@ def test_secrets_are_files_and_nothing_else(services: dict[str, Any]) -> None:
     """None is in a variable or in a URL."""
     declared = read(MAIN)["secrets"]
     for name, service in services.items():
-        assert set(service.get("secrets", ())) <= set(declared), name
+        assert set(mounted(service).values()) <= set(declared), name
         for variable, value in (service.get("environment") or {}).items():
             assert "PASSWORD" not in variable or variable.endswith("_FILE")
             assert "@" not in str(value) or ":" not in str(value).partition("//")[2].partition("@")[0]
     assert all(set(secret) == {"file"} for secret in declared.values())
 
 
+SECRETS = {
+    "postgres": {"ledger_password": "ledger_password"},
+    "redis": {"broker_password": "broker_password"},
+    "migrate": {
+        "ledger_password": "ledger_password",
+        "gateway_ledger_password": "gateway_ledger_password",
+        "scheduler_ledger_password": "scheduler_ledger_password",
+        "trainer_ledger_password": "trainer_ledger_password",
+    },
+    "modelserver": {},
+    "gateway": {
+        "ledger_password": "gateway_ledger_password",
+        "broker_password": "broker_password",
+        "key_secret": "key_secret",
+    },
+    "scheduler": {"ledger_password": "scheduler_ledger_password", "broker_password": "broker_password"},
+    "trainer": {"ledger_password": "trainer_ledger_password", "broker_password": "broker_password"},
+    "operator": {"ledger_password": "gateway_ledger_password", "key_secret": "key_secret", "key": "key"},
+}
+"""Files in each container, and the secrets that they hold."""
+
+
+def mounted(service: dict[str, Any]) -> dict[str, str]:
+    """Secrets of a service by the names of their files."""
+    given = (
+        ({"source": each, "target": each} if isinstance(each, str) else each) for each in service.get("secrets", ())
+    )
+    return {each["target"]: each["source"] for each in given}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_container_can_read_the_secrets_that_it_needs_and_no_other(services: dict[str, Any], name: str) -> None:
+    """The trainer runs the code of models: neither the secret of the keys, nor a key, nor a role that sees them."""
+    expected = {f"modelyard_{target}": f"modelyard_{source}" for target, source in SECRETS[name].items()}
+    assert mounted(services[name]) == expected
+
+
+@pytest.mark.parametrize("name", ["gateway", "scheduler", "trainer", "operator"])
+def test_each_process_has_a_role_of_its_own_in_the_database(services: dict[str, Any], name: str) -> None:
+    """One that `modelyard migrate` makes, with the password of that role; nobody is the tables' owner."""
+    role = make_url(services[name]["environment"]["MODELYARD_LEDGER_URL"]).username
+    assert role == {"operator": "modelyard_gateway"}.get(name, f"modelyard_{name}")
+    assert role in ROLES
+    assert mounted(services[name])["modelyard_ledger_password"] == f"{role}_ledger_password"
+
+
+def test_roles_get_their_passwords_from_secrets_of_the_migration(services: dict[str, Any]) -> None:
+    """One for each role."""
+    names = {secret.removeprefix("modelyard_") for secret in mounted(services["migrate"])}
+    assert names - {"ledger_password"} == {f"{role.removeprefix('modelyard_')}_ledger_password" for role in ROLES}
+    settings = MigrationSettings(**dict.fromkeys(names, "secret"))
+    assert set(settings.passwords) == set(ROLES)
+
+
+def test_every_process_that_stays_up_has_a_health_check(services: dict[str, Any]) -> None:
+    """In the compose file: an image in OCI's format has none. Those of our own are the ones of their images."""
+    checked = {name for name, service in services.items() if "healthcheck" in service}
+    (serving,) = read(SERVING)["services"].values()
+    assert checked == set(services) - {"migrate", "operator", "modelserver"}
+    assert "healthcheck" in serving
+    for name in ("gateway", "trainer"):
+        image = (ROOT / "deploy" / name / "Dockerfile").read_text()
+        test = services[name]["healthcheck"]["test"]
+        assert f"CMD {json.dumps(test[1:])}" in image, name
+
+
+def test_operators_have_a_container_of_their_own(services: dict[str, Any]) -> None:
+    """It runs only while somebody uses it, and is not in what `up` starts."""
+    operator = services["operator"]
+    assert (operator["profiles"], operator["entrypoint"]) == (["operator"], ["modelyard"])
+    assert "ports" not in operator
+    assert "depends_on" not in operator
+
+
 def test_settings_of_containers_are_settings_of_processes(services: dict[str, Any]) -> None:
     """A variable that nobody reads is a mistake."""
-    for name, kind in (("gateway", GatewaySettings), ("scheduler", SchedulerSettings), ("trainer", TrainerSettings)):
+    for name, kind in KINDS.items():
         for variable in services[name]["environment"]:
             field = variable.removeprefix("MODELYARD_").lower()
-            known = {*GatewaySettings.model_fields, *kind.model_fields, "url"}
+            known = {*GatewaySettings.model_fields, *kind.model_fields} | ({"url"} if name == "operator" else set())
             assert field in known, (name, variable)
 
 
@@ -157,7 +249,8 @@ def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
         name: value for name, value in theirs.items() if name in ours
     }
     assert isinstance(
-        parse_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]), Settings
+        parse_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]),
+        ModelServerSettings,
     )
 
 

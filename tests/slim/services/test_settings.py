@@ -65,7 +65,7 @@ def test_a_broker_url_that_means_something_else_is_refused_at_the_start(url: str
     "url",
     [
         "redis://:a%2Fb%40@host:6379/0",
-        "rediss://host/1",
+        "rediss://host/1?ssl_cert_reqs=none",
         "redis+socket:///run/redis.sock",
         "redis+socket://:p@/r.sock",
         "redis://[::1]:6379/0",
@@ -74,6 +74,29 @@ def test_a_broker_url_that_means_something_else_is_refused_at_the_start(url: str
 def test_broker_urls_of_every_form_are_accepted(url: str) -> None:
     """A password is percent-encoded."""
     assert TrainerSettings.load(broker_url=url).broker == url
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ("rediss://host/1", "rediss://host/1?ssl_cert_reqs=required"),
+        ("rediss://:p%40@host:6380/1?", "rediss://:p%40@host:6380/1?ssl_cert_reqs=required"),
+        ("rediss://host/1?ssl_ca_certs=/ca.pem", "rediss://host/1?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"),
+        ("rediss://host/1?ssl_cert_reqs=optional", "rediss://host/1?ssl_cert_reqs=optional"),
+        ("REDISS://host/1", "rediss://host/1?ssl_cert_reqs=required"),
+    ],
+)
+def test_a_broker_with_tls_needs_a_valid_certificate_unless_it_says_otherwise(given: str, means: str) -> None:
+    """kombu would accept any. The password comes from its file as before."""
+    assert TrainerSettings.load(broker_url=given).broker == means
+    assert "ssl_cert_reqs=" in TrainerSettings.load(broker_url=given, broker_password="s").broker
+
+
+@pytest.mark.parametrize("said", ["", "yes", "CERT_REQUIRED", "None", "required&ssl_cert_reqs=no"])
+def test_a_check_of_certificates_that_would_be_none_is_refused(said: str) -> None:
+    """kombu takes what it does not know for no check."""
+    with pytest.raises(InvalidSettings, match="ssl_cert_reqs: expected required, optional, none"):
+        TrainerSettings.load(broker_url=f"rediss://host/1?ssl_cert_reqs={said}")
 
 
 @pytest.fixture

@@ -86,9 +86,9 @@ def test_the_roles_are_what_their_names_say() -> None:
     about = {"READ_SERVICE", "READ_MODELS"}
     assert may[Role.VIEWER] == about | {"READ", "READ_METRICS"}
     assert may[Role.PREDICTOR] == about | {"PREDICT", "GIVE_FEEDBACK"}
-    assert may[Role.TRAINER] == may[Role.VIEWER] | {"TRAIN"}
+    assert may[Role.TRAINER] == may[Role.VIEWER] | {"TRAIN", "PREDICT"}
     assert may[Role.OPERATOR] == may[Role.TRAINER] | may[Role.PREDICTOR] | {"MANAGE_ALL_JOBS", "ROLL_OUT"}
-    assert may[Role.ADMIN] == may[Role.OPERATOR] | {"MANAGE_KEYS"}
+    assert may[Role.ADMIN] == may[Role.OPERATOR] | {"MANAGE_KEYS", "READ_AUDIT"}
 
 
 def test_a_view_without_a_declared_permission_stops_the_start(app: Flask) -> None:

@@ -61,7 +61,7 @@ def ledger(shared_ledger: Path) -> Iterator[Path]:
     yield shared_ledger
     with closing(Ledger(f"sqlite:///{shared_ledger}")) as found:
         for key in found.keys.list_keys(ended_within_s=0):
-            found.keys.revoke(key.prefix)
+            found.keys.revoke(key.prefix, "test")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
+    *("audit", "examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
     *("rollouts", "searches", "tfs", "triggers", "v2"),
 )
 CASES = 6

@@ -1,0 +1,77 @@
+"""``modelyard audit`` and ``modelyard verify``: the audit trail, and whether it and rollouts' histories are whole."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from modelyard.models.registry.store import Store
+from modelyard.services import audit as trail
+from modelyard.services.cli import output
+from modelyard.services.cli.client import Client
+from modelyard.services.cli.options import DEFAULT_URL, Url, name_author
+from modelyard.services.ledger import Kind, Ledger, Outcome
+from modelyard.services.scheduler.settings import SchedulerSettings
+
+NO_REASON = "accepted by an operator"
+
+
+def audit(
+    *,
+    kind: Annotated[Kind | None, typer.Option(help="Only entries of this kind.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only entries with this outcome.")] = None,
+    by: Annotated[str | None, typer.Option(help="Only what this key, person or part of the system did.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only this action, such as promote.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only about this model.")] = None,
+    version: Annotated[int | None, typer.Option(help="Only about this version.", min=1)] = None,
+    subject: Annotated[str | None, typer.Option(help="Only about this job, search, trigger or key.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only entries of this time or later.", metavar="TIME")] = None,
+    until: Annotated[str | None, typer.Option(help="Only entries before this time.", metavar="TIME")] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of entries.", min=1, max=500)] = 50,
+    before: Annotated[str | None, typer.Option(help="Only entries behind this one.", metavar="ENTRY")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print entries as JSON, with all their fields.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List who did what, the newest first."""
+    plain = {"by": by, "action": action, "model": model, "version": version, "subject": subject, "limit": limit}
+    chosen = {"kind": kind, "outcome": outcome, "since": since, "until": until, "before": before}
+    found = Client(url).get("/api/audit", **plain, **chosen)
+    if json:
+        output.console.print_json(data=found)
+        return
+    rows = [describe_entry(entry) for entry in found["entries"]]
+    output.print_table("entry", "at (UTC)", "by", "action", "outcome", "about", "detail", rows=rows)
+    if found["next"]:
+        output.console.print(f"more with --before {found['next']}", markup=False)
+
+
+def describe_entry(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    """The cells of one entry."""
+    about = [str(entry[name]) for name in ("model", "version", "subject") if entry[name] is not None]
+    detail = entry["detail"].get("reason") or ""
+    at = entry["at"][:19].replace("T", " ")
+    return entry["id"], at, entry["by"] or "-", entry["action"], entry["outcome"], " ".join(about), detail
+
+
+def verify(
+    *,
+    accept: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Accept this model's history as it is now; the trail says so.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = NO_REASON,
+) -> None:
+    """Check that nothing in the audit trail and the rollouts' histories was changed, removed or reordered.
+
+    Runs where the ledger and the model store are.
+    """
+    settings = SchedulerSettings.load()
+    store = Store(settings.store)
+    with closing(Ledger(settings.ledger)) as ledger:
+        if accept is not None:
+            trail.accept_history(store, ledger, accept, name_author(), reason)
+        found = list(trail.verify(store, ledger))
+    rows = [(each.name, each.head.count, each.head.digest[:16], each.fault or "whole") for each in found]
+    output.print_table("chain", "entries", "last hash", "", rows=rows)
+    if any(each.fault for each in found):
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""Attempts without permission, on their way into the audit trail.
+
+No request waits for the ledger because of them: a thread writes them every few seconds, equal ones as one entry with
+their number, so that a flood of them cannot fill the trail.
+"""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+import structlog
+
+from modelyard.models.errors import StorageFailed
+from modelyard.services.ledger import Entry, Kind, Ledger, Origin, Outcome
+
+log = structlog.get_logger()
+
+MAX_DISTINCT = 100
+"""Kinds of attempts that are told apart between two writes; the rest of them is one entry."""
+MAX_TEXT_CHARS = 128
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Who tried what, without permission."""
+
+    action: str
+    reason: str
+    """``401`` and why, ``403``, ``404``."""
+    by: str = ""
+    """Name of the key; empty where none was valid."""
+    prefix: str = ""
+    role: str = ""
+    model: str | None = None
+    address: str = ""
+    request_id: str = field(default="", compare=False)
+    """Of the first of equal ones."""
+    subject: str | None = field(default=None, compare=False)
+
+
+OTHERS = Attempt("other attempts", "too many different ones")
+
+
+class Denials:
+    """Attempts that are not in the trail yet. Safe for many threads."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._pending: Counter[Attempt] = Counter()
+
+    def add(self, attempt: Attempt, count: int = 1) -> None:
+        """Takes microseconds."""
+        with self._lock:
+            known = attempt in self._pending or len(self._pending) < MAX_DISTINCT
+            self._pending[attempt if known else OTHERS] += count
+
+    def write(self) -> None:
+        """Writes all; what the ledger does not take is tried again the next time."""
+        with self._lock:
+            pending, self._pending = self._pending, Counter()
+        if not pending:
+            return
+        try:
+            self._ledger.audit.record(*(make_entry(attempt, count) for attempt, count in pending.items()))
+        except StorageFailed as error:
+            log.warning("denied attempts not written; retried later", cause=str(error))
+            for attempt, count in pending.items():
+                self.add(attempt, count)
+
+
+def make_entry(attempt: Attempt, count: int) -> Entry:
+    """The entry of the trail for attempts that are equal."""
+    detail = {"reason": attempt.reason, "count": count} | ({"address": attempt.address} if attempt.address else {})
+    return Entry(
+        Kind.DENIED,
+        attempt.action,
+        attempt.by,
+        Origin(attempt.prefix, attempt.role, attempt.request_id),
+        model=attempt.model and attempt.model[:MAX_TEXT_CHARS],
+        subject=attempt.subject and attempt.subject[:MAX_TEXT_CHARS],
+        detail=detail,
+        outcome=Outcome.DENIED,
+    )
