@@ -42,7 +42,10 @@ class PortTaken(ModelyardError):
 
 
 class ModelServer:
-    """One server. ``start()`` binds the port before it loads TensorFlow, and answers status calls from then on."""
+    """One server. ``start()`` binds the port before it loads TensorFlow, and answers status calls from then on.
+
+    Where TensorFlow Serving's port is closed, until the configured models are loaded, this one says UNAVAILABLE.
+    """
 
     def __init__(
         self,
@@ -54,12 +57,15 @@ class ModelServer:
         self._on_failure = on_failure
         self._start_loader = start_loader
         self._stopping = threading.Event()
-        registry = Registry()
+        self._registry = registry = Registry()
         self._reconciler = Reconciler(
             registry, settings.max_num_load_retries, settings.load_retry_interval_micros / 1_000_000
         )
         self._core = ServerCore(
-            registry, self._reconciler, early_labels=settings.allow_version_labels_for_unavailable_models
+            registry,
+            self._reconciler,
+            early_labels=settings.allow_version_labels_for_unavailable_models,
+            quiet_s=settings.file_system_poll_wait_seconds,
         )
         self._config = ConfigFile(settings.model_config_file, self._core.apply) if settings.model_config_file else None
         self._health = Health()
@@ -137,6 +143,7 @@ class ModelServer:
 
     def _become_ready(self) -> None:
         if self._core.wait_until_settled(is_wanted=lambda: not self._stopping.is_set()):
+            self._registry.finish_start()
             self._health.set_status(Status.SERVING)
             log.info("ready")
 

@@ -67,7 +67,11 @@ class Settings(BaseModel):
     grpc_max_threads: int = Field(
         4 * (os.cpu_count() or 1), ge=1, description="Predictions that run at once; the others wait in order."
     )
-    enable_model_warmup: bool = Field(default=True, description="Replay assets.extra/tf_serving_warmup_requests.")
+    enable_model_warmup: bool = Field(
+        default=True,
+        description="Replay assets.extra/tf_serving_warmup_requests before a version answers; without any, run it once "
+        "on zeros.",
+    )
     num_request_iterations_for_warmup: int = Field(
         0, ge=0, description="Replay each of these requests so many times; 0 is once."
     )
