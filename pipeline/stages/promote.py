@@ -21,6 +21,8 @@ from modelyard.pipeline.progress import Progress, Report
 LOAD_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.2
 CALL_TIMEOUT_S = 10.0
+OLD_ERROR_S = 10.0
+"""How long an error that a model server reported before is not taken for its answer to the new configuration."""
 CANARY_PERCENT = 10.0
 """Share of the requests for the canary that a job starts."""
 
@@ -102,10 +104,13 @@ def _give_role(
         change_rollout(store, model, lambda now: edit(now, reason, {**detail}))
         return Promotion(True, reason)
     report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
-    change_rollout(store, model, lambda now: now.preload(version))
     clients = [ServingClient(address) for address in serving]
+    old_errors = {client: find_error(client, model, version) for client in clients}
+    change_rollout(store, model, lambda now: now.preload(version))
     try:
-        worst = max(_parity_when_available(client, store, manifest, deadline_s) for client in clients)
+        worst = max(
+            _parity_when_available(client, store, manifest, deadline_s, old_errors[client]) for client in clients
+        )
         reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail, "parity": worst}))
     except (VersionNotServed, ServingFailed, InvalidChange) as error:
@@ -124,10 +129,12 @@ class VersionNotServed(Exception):
     """A model server did not load the version, or its answers differ from training's."""
 
 
-def _parity_when_available(client: ServingClient, store: Store, manifest: Manifest, deadline_s: float) -> float:
+def _parity_when_available(
+    client: ServingClient, store: Store, manifest: Manifest, deadline_s: float, old_error: str
+) -> float:
     deadline = time.monotonic() + deadline_s
     while True:
-        wait_until_available(client, manifest.model, manifest.version, deadline_s)
+        wait_until_available(client, manifest.model, manifest.version, deadline_s, old_error)
         try:
             difference = measure_parity(client, store, manifest)
             break
@@ -141,15 +148,38 @@ def _parity_when_available(client: ServingClient, store: Store, manifest: Manife
     return difference
 
 
-def wait_until_available(client: ServingClient, model: str, version: int, deadline_s: float) -> None:
+def find_error(client: ServingClient, model: str, version: int) -> str:
+    """Why an earlier try to load the version failed; empty if none did, or the server does not answer."""
+    try:
+        _state(client, model, version)
+    except VersionNotServed as error:
+        return str(error)
+    except ServingFailed:
+        return ""
+    return ""
+
+
+def wait_until_available(
+    client: ServingClient, model: str, version: int, deadline_s: float, old_error: str = ""
+) -> None:
     """Returns when the server reports AVAILABLE.
+
+    Args:
+        old_error: what it said before it was told to load the version: until it has heard of that, it says so again.
 
     Raises:
         VersionNotServed: the load failed, or took longer than ``deadline_s``.
     """
-    deadline = time.monotonic() + deadline_s
+    started = time.monotonic()
+    deadline = started + deadline_s
     while True:
-        state = _state(client, model, version)
+        try:
+            state = _state(client, model, version)
+            old_error = ""
+        except VersionNotServed as error:
+            if str(error) != old_error or time.monotonic() > min(started + OLD_ERROR_S, deadline):
+                raise
+            state = "END"
         if state == "AVAILABLE":
             return
         if time.monotonic() > deadline:
