@@ -77,6 +77,7 @@ class Rollout(FrozenModel):
     """Versions by custom label, beside ``stable``, ``canary`` and ``shadow``."""
     keep: tuple[int, ...] = ()
     """Versions that are loaded and answer no unpinned request: the previous stable, and those about to be promoted."""
+    fallback: Annotated[bool, Field(description="Whether the version before answers while this one is damaged.")] = True
     history: tuple[Change, ...] = ()
 
     @property

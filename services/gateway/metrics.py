@@ -76,6 +76,12 @@ class Metrics:
             ("model", "version", "series"),
             registry=self.registry,
         )
+        self.failed_versions = Gauge(
+            "modelyard_gateway_failed_versions",
+            "1 for each version that should answer and cannot be loaded, such as one that is damaged on disk.",
+            ("model", "version"),
+            registry=self.registry,
+        )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
             "Failed calls to the model server, by gRPC code; a retried call counts twice.",

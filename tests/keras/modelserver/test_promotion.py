@@ -8,24 +8,16 @@ import numpy as np
 import pytest
 
 from modelyard.models.registry import rollout
-from modelyard.models.registry.manifest import Manifest, SignatureSpec, TensorSpec
+from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store as ModelStore
 from modelyard.pipeline.golden import save_golden
 from modelyard.pipeline.job import Promotion
 from modelyard.pipeline.stages.promote import promote
 from tests.support.modelserver import Serve, Served, Store, X, saved, serve, store
-from tests.support.versions import seal_as
+from tests.support.versions import ROWS, seal_as
 
 __all__ = ["saved", "serve", "store"]  # fixtures
-
-ROWS = (None, 3)
-SIGNATURES = {
-    "serving_default": SignatureSpec(
-        inputs=(TensorSpec(name="x", dtype="float32", shape=ROWS),),
-        outputs=(TensorSpec(name="y", dtype="float32", shape=ROWS),),
-    )
-}
 
 
 def publish(store: ModelStore, saved: Path, model: str = "m") -> Manifest:
@@ -33,9 +25,10 @@ def publish(store: ModelStore, saved: Path, model: str = "m") -> Manifest:
     with store.staging(model) as staged:
         shutil.copytree(saved, staged, dirs_exist_ok=True)
         (staged / "assets.extra").mkdir()
-        golden = {"serving_default/x": X, "serving_default/y": X / 2 + int(saved.name)}
-        save_golden(staged, golden)
-        return store.publish(staged, seal_as(model, signatures=SIGNATURES))
+        number = int(saved.name)
+        golden = {"x": X, "y": X / 2 + number, "version": np.array(number)}
+        save_golden(staged, {f"serving_default/{name}": array for name, array in golden.items()})
+        return store.publish(staged, seal_as(model, signatures=ROWS))
 
 
 def make_stable(store: ModelStore, served: Served, manifest: Manifest) -> Promotion:
