@@ -189,7 +189,8 @@ def test_readiness_and_metrics_name_what_is_damaged_while_others_answer(
     expected = f"half_plus version 2 is damaged on disk: DATA_LOSS: {CAUSE}; version 1 answers in its place"
     assert (answer.status_code, answer.json) == (200, {"ready": True, "details": [expected]})
     assert 'modelyard_gateway_failed_versions{model="half_plus",version="2"} 1.0' in client.get("/metrics").text
-    assert client.get("/v2/health/ready").status_code == 200
+    for path, status in (("health", 200), (f"models/{HALF_PLUS}", 200), (f"models/{HALF_PLUS}/versions/2", 503)):
+        assert client.get(f"/v2/{path}/ready").status_code == status
     mend(server)
     wait_until(lambda: client.get("/readyz").json == {"ready": True})
     assert not re.search("^modelyard_gateway_failed_versions{", client.get("/metrics").text, re.MULTILINE)
