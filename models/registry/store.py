@@ -189,7 +189,7 @@ class Store:
             return 0
 
     @contextmanager
-    def lock(self, name: str = "pointers") -> Iterator[None]:
+    def lock(self, name: str = "pointers", timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Held by one process at a time; it ends with the process.
 
         ``pointers`` is held while rollout.json and models.config are read, changed and written back.
@@ -197,7 +197,7 @@ class Store:
         Raises:
             StorageFailed: the store cannot be written, or another process holds it, and stands still.
         """
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         try:
             file = (self.root / f".{name}.lock").open("a")
         except OSError as error:

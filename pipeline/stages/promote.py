@@ -10,6 +10,7 @@ import grpc
 
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import Canary, InvalidChange, Rollout, change_rollout
+from modelyard.models.registry.serving_config import find_obstacle, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
@@ -100,6 +101,9 @@ def _give_role(
 ) -> Promotion:
     model, version = manifest.model, manifest.version
     if not serving:
+        if damage := find_obstacle(store, model, version):
+            change_rollout(store, model, lambda now: now.reject(version, by=by, reason=damage, detail={**detail}))
+            return Promotion(False, damage)
         reason = "no model server was given, so its answers were not compared"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail}))
         return Promotion(True, reason)
@@ -108,6 +112,7 @@ def _give_role(
     old_errors = {client: find_error(client, model, version) for client in clients}
     change_rollout(store, model, lambda now: now.preload(version))
     try:
+        _require_whole(store, model, version)
         worst = max(
             _parity_when_available(client, store, manifest, deadline_s, old_errors[client]) for client in clients
         )
@@ -127,6 +132,13 @@ def _give_role(
 
 class VersionNotServed(Exception):
     """A model server did not load the version, or its answers differ from training's."""
+
+
+def _require_whole(store: Store, model: str, version: int) -> None:
+    """Raises ``VersionNotServed`` if the version was left out of the configuration: its files were checked for that."""
+    for each in read_left_out(store).versions:
+        if (each.model, each.version) == (model, version):
+            raise VersionNotServed(each.reason)
 
 
 def _parity_when_available(

@@ -14,6 +14,12 @@ class SchedulerSettings(ServiceSettings):
 
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
+    config_s: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Seconds between two checks of models.config: what was damaged enters it again when it is whole.",
+    )
     judge_s: float = Field(2.0, gt=0, le=600, description="Seconds between two analyses of a canary.")
     drift_s: float = Field(60.0, gt=0, le=86_400, description="Seconds between two measurements of drift.")
     trigger_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two checks of triggers.")

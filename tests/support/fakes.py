@@ -75,10 +75,22 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def publish(store: Store, model: str, *, stable: bool = True, **fields: Any) -> int:
-    """A version without a graph, as the fake server needs none; ``fields`` go into its manifest."""
+def publish(
+    store: Store,
+    model: str,
+    *,
+    stable: bool = True,
+    prepare: Callable[[Path], object] = lambda _: None,
+    **fields: Any,
+) -> int:
+    """A version without a graph, as the fake server needs none; ``fields`` go into its manifest.
+
+    ``prepare`` puts further files into it.
+    """
     with store.staging(model) as staged:
         (staged / "saved_model.pb").write_bytes(b"no graph")
+        (staged / "assets.extra").mkdir()
+        prepare(staged)
         version = store.publish(staged, seal_as(model, **{**KINDS.get(model, {}), **fields})).version
     if stable:
         change_rollout(store, model, lambda found: found.promote(version, by="test", reason="published"))

@@ -8,7 +8,8 @@ from typing import Any
 
 from modelyard.models.errors import CorruptData, ModelyardError
 from modelyard.models.registry import rollout
-from modelyard.models.registry.rollout import read_rollout, render_config
+from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.serving_set import render_config
 from modelyard.models.registry.store import NAME, Store
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")

@@ -104,6 +104,7 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, readiness: Re
     def read_metrics() -> Response:
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
+        metrics.set_left_out(predictor.list_left_out())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")

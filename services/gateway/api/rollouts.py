@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry import rollout
+from modelyard.models.registry import rollout, serving_set
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     DataRecord,
@@ -97,7 +97,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Make the previous stable version stable again, at once."""
         store.require_versions(model)
         by, reason = current_author(), body.reason or NO_REASON
-        changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason))
+        changed = serving_set.roll_back(store, model, by=by, reason=reason)
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return build_rollout_history(changed)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.serving_config import LeftOutVersion
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import (
     BEING_LOADED,
@@ -147,6 +148,10 @@ class Predictor:
     def list_models(self) -> tuple[str, ...]:
         """Models with a version in the store, and those that only the model servers know."""
         return tuple(dict.fromkeys((*self._versions.list_models(), *self._settings.external_models)))
+
+    def list_left_out(self) -> tuple[LeftOutVersion, ...]:
+        """Versions that have a role, and that model servers are not told to load."""
+        return self._versions.list_left_out()
 
     # --- calls ---
 

@@ -16,6 +16,7 @@ from modelyard.models.errors import CorruptData, UnknownName
 from modelyard.models.registry import rollout as rollouts
 from modelyard.models.registry.batching_plan import read_plans
 from modelyard.models.registry.rollout import Rollout, read_rollout
+from modelyard.models.registry.serving_config import LeftOutVersion, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import BEING_LOADED, ServingFailed, VersionStatus
 from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound, not_found_text
@@ -104,6 +105,10 @@ class PublishedVersions:
     def list_models(self) -> tuple[str, ...]:
         """Models with at least one version in the store."""
         return tuple(model for model in self._store.models() if self._store.versions(model))
+
+    def list_left_out(self) -> tuple[LeftOutVersion, ...]:
+        """Versions with a role that are damaged or gone, as whoever rendered ``models.config`` last found."""
+        return read_left_out(self._store).versions
 
     def get_rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
