@@ -82,6 +82,11 @@ class Settings(BaseModel):
     enable_serialization_as_tensor_content: bool = Field(
         default=False, description="Return Predict's tensors as bytes, which cost less than lists of values."
     )
+    strict: bool = Field(
+        default=False,
+        description="Fail where TensorFlow Serving does: end with status 255 if a model cannot be loaded at the start, "
+        "open no port before all are, and stop reloading after a model without versions. For tests. (ours)",
+    )
     drain_timeout_seconds: float = Field(
         20, ge=0, description="Maximum seconds for calls in flight to finish after SIGTERM. (ours)"
     )

@@ -18,6 +18,9 @@ log = structlog.get_logger()
 class ServerCore:
     """Holds the configured models, and has the reconciler load them."""
 
+    checks_first_labels = False
+    """Whether a model that does not serve yet may name only versions that are available."""
+
     def __init__(
         self, registry: Registry, reconciler: Reconciler, *, early_labels: bool = False, quiet_s: float = 0.0
     ) -> None:
@@ -86,7 +89,7 @@ class ServerCore:
         bound = self._registry.labels(entry.name)
         for label, version in entry.labels.items():
             early = self._early_labels and bound.get(label, version) == version
-            if available and version not in available and not early:
+            if (available or self.checks_first_labels) and version not in available and not early:
                 raise Refused(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {entry.name}, "

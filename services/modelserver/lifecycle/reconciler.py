@@ -80,6 +80,11 @@ class Reconciler:
                 self._changed.wait(0.1)  # checks the call's deadline in between
             return True
 
+    def list_given_up(self) -> frozenset[Key]:
+        """Versions that are wanted and not tried again: all tries have failed."""
+        with self._changed:
+            return frozenset(key for key, attempt in self._attempts.items() if attempt.retry_at == float("inf"))
+
     def stop(self) -> None:
         """Ends ``run()`` after its present step. Loaded versions keep serving."""
         with self._changed:

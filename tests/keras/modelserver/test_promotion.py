@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store as ModelStore
 from modelyard.pipeline.golden import save_golden
 from modelyard.pipeline.job import Promotion
@@ -57,7 +57,7 @@ def test_a_version_that_failed_once_is_promoted_when_its_files_are_whole_again(
     models = ModelStore(store.root)
     models.prepare()
     first, second = publish(models, store.saved[1]), publish(models, store.saved[2])
-    rollout.write_config(models)
+    prepare_config(models)
     served = serve(max_num_load_retries=0, model_config_file_poll_wait_seconds=0.5)
     assert make_stable(models, served, first).promoted
     folder, whole = models.path("m", 2), store.root.parent / "whole"

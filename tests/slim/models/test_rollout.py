@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import (

@@ -1,7 +1,6 @@
 """``models.config``: nothing in it ends TensorFlow Serving or stops its polling, and labels follow the rollouts."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -285,4 +284,4 @@ def test_such_a_label_moves_by_itself_when_its_time_has_passed(store: Store) -> 
     began = time.time()
     wait_until(lambda: refresh_config(store).labels == (), 10 * UNBOUND_S, "the label is bound")
     assert labels(store) == {"stable": 3}
-    assert os.stat(store.root / CONFIG).st_mtime - began > UNBOUND_S / 2
+    assert (store.root / CONFIG).stat().st_mtime - began > UNBOUND_S / 2
