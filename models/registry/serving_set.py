@@ -10,15 +10,21 @@ from modelyard.models.registry.store import Store
 
 
 def prepare_config(store: Store) -> LeftOut:
-    """Before model servers start: drops what nobody wants any more, checks every file, and renders ``models.config``.
+    """Before model servers start: drops what nobody wants any more, then ``check_config``."""
+    for model in store.models():
+        release_abandoned(store, model)
+    return check_config(store)
 
-    Takes seconds for gigabytes; the store's lock is held only at the end. Returns what is left out.
+
+def check_config(store: Store) -> LeftOut:
+    """Checks every file of the wanted versions, and renders ``models.config``.
+
+    Takes seconds for gigabytes; the store's lock is held only at the end. Returns what is left out. A model server that
+    runs unloads what is damaged on disk, though it may answer from memory.
 
     Raises:
         StorageFailed: the store cannot be written.
     """
-    for model in store.models():
-        release_abandoned(store, model)
     damage = serving_config.find_all_damage(store, read_wanted(store))
     with store.lock():
         return serving_config.write(store, read_wanted(store), damage)

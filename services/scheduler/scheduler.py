@@ -47,7 +47,7 @@ def main() -> int:
         watch = TriggerSchedule(store, ledger, queue)
         searcher = SearchSteps(store, ledger, queue)
         first = FirstVersions(store, ledger, queue, settings.first_models)
-        config = ServingConfig(store)
+        config = ServingConfig(store, settings.serving)
         log.info("running")
         run_periodically(
             ended,

@@ -14,6 +14,11 @@ class SchedulerSettings(ServiceSettings):
 
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
+    serving: Annotated[Addresses, NoDecode] = Field(
+        ("127.0.0.1:8500",),
+        description="Addresses of every model server, separated by commas: while none can be reached, versions are "
+        "checked again, as one that is damaged keeps TensorFlow Serving from starting.",
+    )
     config_s: float = Field(
         10.0,
         gt=0,
