@@ -241,6 +241,8 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
             wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
             wait_until(more(seen, 40), WAIT_S, "answers of version 1")
             assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
+            change(lambda now: now.preload(2))
+            served.await_state(MODEL, 2, "AVAILABLE")
             forth = time.monotonic()
             change(lambda now: now.promote(2, by="test", reason="it was good"))
             assert predict_zero(served) == ("2", [2.0])
