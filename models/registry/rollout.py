@@ -14,7 +14,7 @@ from pydantic import Field
 from modelyard.models.errors import CorruptData, ModelyardError
 from modelyard.models.registry import serving_config
 from modelyard.models.registry.manifest import FrozenModel
-from modelyard.models.registry.serving_config import Entry
+from modelyard.models.registry.serving_config import NOTHING, Entry
 from modelyard.models.registry.store import Store, first_line, replace_file
 
 FILE = "rollout.json"
@@ -103,9 +103,7 @@ class Rollout(FrozenModel):
         return self.model_copy(update={"keep": tuple(sorted({*self.keep, version}))})
 
     def promote(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Makes a version stable; the previous stable stays loaded if it is lower, everything older is unloaded.
-
-        A model server gives a request that names no version to the highest that it has loaded.
+        """Makes a version stable; the previous stable stays loaded if it is lower, everything else kept is unloaded.
 
         A canary or shadow of the same version ends; any other one starts again, as it is compared with another stable.
         """
@@ -297,6 +295,6 @@ def read_wanted(store: Store) -> dict[str, Entry]:
         try:
             wanted[model] = read_rollout(store, model).entry
         except CorruptData as error:
-            present = serving_config.read_entries(store).get(model, Entry(()))
+            present = serving_config.read_entries(store).get(model, NOTHING)
             wanted[model] = replace(present, fault=str(error))
     return wanted

@@ -43,6 +43,9 @@ class Entry:
     """Why the entry is that of before: its rollout cannot be read."""
 
 
+NOTHING = Entry(())
+
+
 class LeftOutVersion(FrozenModel):
     """A version, or with None a model, whose entry could not be written as its rollout wants it."""
 
@@ -95,14 +98,19 @@ def read_left_out(store: Store) -> LeftOut:
         return LeftOut()
 
 
+def escape(text: str) -> str:
+    """A string between double quotes of the text format."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
 def _render_entry(base_path: Path, entry: Entry) -> str:
     versions = " ".join(f"versions: {number}" for number in entry.versions)
     labels = "".join(
-        f' version_labels {{ key: "{label}" value: {version} }}' for label, version in sorted(entry.labels.items())
+        f' version_labels {{ key: "{escape(label)}" value: {version} }}'
+        for label, version in sorted(entry.labels.items())
     )
-    path = str(base_path).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return (
-        f'  config {{ name: "{base_path.name}" base_path: "{path}" model_platform: "tensorflow" '
+        f'  config {{ name: "{base_path.name}" base_path: "{escape(str(base_path))}" model_platform: "tensorflow" '
         f"model_version_policy {{ specific {{ {versions} }} }}{labels} }}\n"
     )
 
@@ -136,15 +144,11 @@ def find_all_damage(store: Store, wanted: Mapping[str, Entry]) -> dict[Key, str]
 
 
 def find_obstacle(store: Store, model: str, version: int) -> str:
-    """As ``find_damage``; a version that the file has was checked when it entered, and is not read again."""
-    if _is_configured(store, read_entries(store), model, version):
+    """As ``find_damage``; a version that the file has was checked when it entered, and need only be there."""
+    configured = version in read_entries(store).get(model, NOTHING).versions
+    if configured and (store.path(model, version) / manifests.FILE).exists():
         return ""
     return find_damage(store, model, version)
-
-
-def _is_configured(store: Store, present: Mapping[str, Entry], model: str, version: int) -> bool:
-    entry = present.get(model)
-    return entry is not None and version in entry.versions and (store.path(model, version) / manifests.FILE).exists()
 
 
 def _stamp(folder: Path) -> str:
@@ -187,7 +191,7 @@ def compose(store: Store, wanted: Mapping[str, Entry], damage: Mapping[Key, str]
         check.note_fault(model, entry)
         versions = check.select_whole(model, entry)
         since = {each.label: each.since for each in before.labels if each.model == model}
-        bound, waiting = bind_labels(entry.labels, versions, present.get(model, Entry(())), since, now)
+        bound, waiting = bind_labels(entry.labels, versions, present.get(model, NOTHING), since, now)
         labels += [LeftOutLabel(model=model, label=label, since=moment) for label, moment in waiting.items()]
         if versions:
             entries[model] = Entry(versions, bound)
@@ -247,8 +251,8 @@ class _Check:
     def _find_damage(self, model: str, version: int) -> str:
         if (model, version) in self._damage:
             return self._damage[model, version]
-        if _is_configured(self._store, self._present, model, version):
-            return ""
+        if version in self._present.get(model, NOTHING).versions:
+            return ""  # checked when it entered; a folder that is away for a moment must unload nothing
         known = self._before.get((model, version))
         if known and known.files == _stamp(self._store.path(model, version)):
             return known.reason

@@ -1,6 +1,7 @@
 """The set of versions that model servers load, over time: at a start, every few seconds, and at a rollback. Slim."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from modelyard.models.errors import CorruptData, StorageFailed
 from modelyard.models.registry import serving_config
@@ -31,15 +32,32 @@ def check_config(store: Store) -> LeftOut:
 
 
 def refresh_config(store: Store) -> LeftOut:
-    """Renders again: what was left out enters when it is whole. Only what the file does not have yet is checked."""
+    """Renders again: what was left out enters when it is whole. Only what the file does not have yet is checked.
+
+    Nothing is taken out because its folder is away: model servers that have it loaded go on answering from memory.
+
+    Raises:
+        StorageFailed: the store cannot be written.
+    """
     with store.lock():
-        return serving_config.write(store, read_wanted(store))
+        present, wanted = serving_config.read_entries(store), read_wanted(store)
+        if not wanted:
+            return serving_config.read_left_out(store)
+        return serving_config.write(store, {**present, **wanted})
 
 
-def render_config(store: Store) -> str:
-    """``models.config`` as ``refresh_config`` would write it."""
-    entries, _ = serving_config.compose(store, read_wanted(store), {})
-    return serving_config.render(store, entries)
+def is_current(store: Store) -> bool:
+    """Whether ``models.config`` has the versions that the rollouts want; labels may wait."""
+    try:
+        text = (store.root / serving_config.CONFIG).read_text()
+    except OSError:
+        return False
+    present, (entries, _) = serving_config.read_entries(store), serving_config.compose(store, read_wanted(store), {})
+    labelled = {
+        model: replace(entry, labels=present.get(model, serving_config.NOTHING).labels)
+        for model, entry in entries.items()
+    }
+    return text == serving_config.render(store, labelled)
 
 
 def roll_back(store: Store, model: str, *, by: str, reason: str) -> Rollout:

@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.models.errors import CorruptData, ModelyardError
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import read_rollout
-from modelyard.models.registry.serving_set import render_config
+from modelyard.models.registry.serving_set import is_current
 from modelyard.models.registry.store import NAME, Store
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
@@ -127,12 +127,9 @@ def judge_path(path: Path) -> str:
 
 def is_live_store(models_dir: Path, found: Iterable[str]) -> bool:
     """Whether the folder is a Modelyard store with a rollout of each model: then its own configuration is used."""
-    config, store = models_dir / rollout.CONFIG, Store(models_dir)
+    store = Store(models_dir)
     ours = all(NAME.fullmatch(name) and read_rollout(store, name).loaded for name in found)
-    try:
-        return ours and config.exists() and config.read_text() == render_config(store)
-    except CorruptData:
-        return False
+    return ours and is_current(store)
 
 
 def render_models(models_dir: Path, found: Mapping[str, Path]) -> str:

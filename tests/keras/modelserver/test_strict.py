@@ -18,6 +18,7 @@ from modelyard.models.registry import store as registry_store
 from modelyard.models.registry.rollout import Canary, Rollout, change_rollout
 from modelyard.models.registry.serving_config import CONFIG
 from modelyard.models.registry.serving_set import prepare_config, refresh_config, roll_back
+from modelyard.models.tfserving.messages import get_model_metadata_pb2
 from modelyard.services.modelserver.lifecycle import warmup
 from modelyard.services.modelserver.lifecycle.strict import StartFailed
 from tests.support.faults import Events, events, garble, truncate_variables
@@ -63,6 +64,14 @@ def break_warmup(folder: Path) -> None:
 def version_of(served: Served, model: str = "m", label: str = "") -> int:
     """The version that answers a call without a number."""
     reply = served.prediction.Predict(request(model, x=X, label=label), timeout=TIMEOUT_S)
+    return int(reply.model_spec.version.value)
+
+
+def described_version(served: Served, model: str = "m", label: str = "") -> int:
+    """The version whose metadata such a call gets."""
+    message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    message.model_spec.CopyFrom(request(model, label=label).model_spec)
+    reply = served.prediction.GetModelMetadata(message, timeout=TIMEOUT_S)
     return int(reply.model_spec.version.value)
 
 
@@ -230,9 +239,11 @@ def test_an_unknown_label_is_refused_in_their_words(store: Store, strict: Serve,
         (label, grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"),
         ("gone", grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 7)"),
     ):
-        with pytest.raises(grpc.RpcError) as refused:
-            version_of(served, label=name)
-        assert (refused.value.code(), refused.value.details()) == (code, text)
+        for ask in (version_of, described_version):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(served, label=name)
+            assert (refused.value.code(), refused.value.details()) == (code, text)
+    assert described_version(served, label="stable") == 1
 
 
 # --- what we render ---------------------------------------------------------------------------------------------------

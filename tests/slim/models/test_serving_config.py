@@ -1,76 +1,35 @@
-"""``models.config``: nothing in it ends TensorFlow Serving or stops its polling, and labels follow the rollouts."""
+"""``models.config``: nothing in it ends TensorFlow Serving, or stops its polling."""
 
-import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.protobuf import text_format
 
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry import rollout as rollouts
-from modelyard.models.registry.rollout import Canary, NoPreviousVersion, Rollout, change_rollout, read_rollout
-from modelyard.models.registry.serving_config import CONFIG, LEFT_OUT, UNBOUND_S, read_left_out
+from modelyard.models.registry.retention import find_removable, remove_version
+from modelyard.models.registry.rollout import InvalidChange, NoPreviousVersion, change_rollout, read_rollout
+from modelyard.models.registry.serving_config import CONFIG, LEFT_OUT
 from modelyard.models.registry.serving_set import prepare_config, refresh_config, roll_back
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.messages import model_server_config_pb2
 from tests.support.fakes import publish
-from tests.support.waiting import wait_until
+from tests.support.serving_config import (
+    MODEL,
+    OTHER,
+    canary,
+    labels,
+    left_out,
+    promote,
+    publish_loaded,
+    read_config,
+    store,
+    versions,
+)
 
-MODEL, OTHER = "half_plus", "other"
+__all__ = ["store"]  # a fixture
+
 GRAPH = "saved_model.pb"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Versions 1 and 2 of one model, 2 is stable; version 1 of another."""
-    store = Store(tmp_path / "store")
-    store.prepare()
-    for model in (MODEL, MODEL, OTHER):
-        publish_loaded(store, model)
-    return store
-
-
-def publish_loaded(store: Store, model: str) -> int:
-    """A new version that becomes stable as it usually does: loaded first."""
-    version = publish(store, model, stable=False)
-    change_rollout(store, model, lambda now: now.preload(version))
-    change_rollout(store, model, promote(version))
-    return version
-
-
-def read_config(store: Store) -> dict[str, Any]:
-    """The entries as TensorFlow Serving parses them, by model."""
-    text = (store.root / CONFIG).read_text()
-    parsed = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    return {entry.name: entry for entry in parsed.model_config_list.config}
-
-
-def versions(store: Store) -> dict[str, list[int]]:
-    return {name: list(entry.model_version_policy.specific.versions) for name, entry in read_config(store).items()}
-
-
-def labels(store: Store, model: str = MODEL) -> dict[str, int]:
-    return dict(read_config(store)[model].version_labels)
-
-
-def left_out(store: Store) -> dict[tuple[str, int | None], str]:
-    return {(each.model, each.version): each.reason for each in read_left_out(store).versions}
-
-
-def promote(version: int) -> Callable[[Rollout], Rollout]:
-    return lambda now: now.promote(version, by="t", reason="r")
-
-
-def canary(version: int) -> Callable[[Rollout], Rollout]:
-    started = Canary.model_validate({"version": version, "percent": 10, "since": "2026-11-01T00:00:00Z"})
-    return lambda now: now.start_canary(started, by="t", reason="r")
-
-
-# --- which versions ---------------------------------------------------------------------------------------------------
 
 
 def test_the_configuration_has_the_loaded_versions_and_their_labels(store: Store) -> None:
@@ -160,6 +119,9 @@ def test_where_no_wanted_version_is_whole_an_earlier_stable_one_is_loaded(store:
     change_a_byte(store.path(MODEL, 2))
     prepare_config(store)
     assert (versions(store)[MODEL], labels(store)) == ([1], {})
+    assert 1 not in [each.version for each in find_removable(store, MODEL, keep=1)]
+    with pytest.raises(InvalidChange, match="version 1 is loaded in the place of a damaged one"):
+        remove_version(store, MODEL, 1, by="gc", reason="old")
 
 
 def test_what_is_whole_again_enters_by_itself_with_its_label(store: Store) -> None:
@@ -195,6 +157,24 @@ def test_damage_of_a_loaded_version_unloads_nothing_until_the_next_start(store: 
     assert versions(store)[MODEL] == [1, 2]
 
 
+def test_a_folder_that_is_away_unloads_nothing_until_the_next_start(store: Store) -> None:
+    """A version, a model, or all of them, as when a volume is not mounted: what is loaded answers from memory."""
+    before = (store.root / CONFIG).read_text()
+    store.path(MODEL, 2).rename(store.root / ".version")
+    refresh_config(store)
+    store.folder(OTHER).rename(store.root / ".other")
+    refresh_config(store)
+    store.folder(MODEL).rename(store.root / ".model")
+    refresh_config(store)
+    assert (store.root / CONFIG).read_text() == before
+    (store.root / CONFIG).unlink()
+    refresh_config(store)
+    assert not (store.root / CONFIG).exists()
+    (store.root / ".model").rename(store.folder(MODEL))
+    prepare_config(store)
+    assert versions(store) == {MODEL: [1]}
+
+
 def test_nobody_rolls_back_to_a_damaged_version(store: Store) -> None:
     """No model server has it loaded: the stable version stays, and the error says why."""
     change_a_byte(store.path(MODEL, 1))
@@ -213,75 +193,3 @@ def test_a_damaged_rollout_keeps_its_entry_and_stops_no_other_model(store: Store
     prepare_config(store)
     assert versions(store)[MODEL] == [1]
     assert "rollout of half_plus is damaged" in left_out(store)[MODEL, None]
-
-
-# --- an unpinned call gets the stable version ------------------------------------------------------------------------
-
-
-def test_after_a_rollback_no_higher_version_is_loaded(store: Store) -> None:
-    """A call that names no version gets the highest; so it gets the stable one, as by its label."""
-    assert labels(store) == {"stable": 2}
-    roll_back(store, MODEL, by="t", reason="r")
-    assert (versions(store)[MODEL], labels(store)) == ([1], {"stable": 1})
-
-
-def test_a_promotion_of_an_older_version_unloads_the_newer_one(store: Store) -> None:
-    """The same; to go forth again is another promotion."""
-    change_rollout(store, MODEL, promote(1))
-    assert (versions(store)[MODEL], labels(store)) == ([1], {"stable": 1})
-
-
-def test_a_start_unloads_what_a_lost_promotion_or_an_earlier_release_left_loaded(store: Store) -> None:
-    """A version that nobody promoted, or that was rolled back from; never while a promotion is going on."""
-    third = publish(store, MODEL, stable=False)
-    change_rollout(store, MODEL, lambda now: now.preload(third))
-    with store.lock(f"promote-{MODEL}"):
-        prepare_config(store)
-    assert versions(store)[MODEL] == [1, 2, 3]
-    prepare_config(store)
-    assert versions(store)[MODEL] == [1, 2]
-    path = store.folder(MODEL) / rollouts.FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), "stable": 1, "keep": [2]}))
-    prepare_config(store)
-    assert versions(store)[MODEL] == [1]
-
-
-# --- labels that TensorFlow Serving would refuse ----------------------------------------------------------------------
-
-
-def test_a_label_moves_at_once_to_a_version_that_was_loaded_before(store: Store) -> None:
-    """The usual promotion, a rollback, and another canary."""
-    for version in (3, 4):
-        publish(store, MODEL, stable=False)
-        change_rollout(store, MODEL, lambda now, version=version: now.preload(version))
-        change_rollout(store, MODEL, canary(version))
-        assert labels(store) == {"stable": 2, "canary": version}
-    change_rollout(store, MODEL, promote(4))
-    assert labels(store) == {"stable": 4}
-    roll_back(store, MODEL, by="t", reason="r")
-    assert labels(store) == {"stable": 2}
-
-
-def test_a_label_of_a_version_not_loaded_yet_is_taken_away_before_it_moves(store: Store) -> None:
-    """Moved at once, TensorFlow Serving would refuse the whole file, and every later one, until it is restarted."""
-    publish(store, MODEL)
-    assert (versions(store)[MODEL], labels(store)) == ([2, 3], {})
-    publish(store, MODEL)
-    assert (versions(store)[MODEL], labels(store)) == ([3, 4], {})
-    path = store.root / LEFT_OUT
-    written = json.loads(path.read_text())
-    assert [each["label"] for each in written["labels"]] == ["stable"]
-    written["labels"][0]["since"] -= UNBOUND_S
-    path.write_text(json.dumps(written))
-    refresh_config(store)
-    assert labels(store) == {"stable": 4}
-    assert read_left_out(store).labels == ()
-
-
-def test_such_a_label_moves_by_itself_when_its_time_has_passed(store: Store) -> None:
-    """As the scheduler renders the file every few seconds."""
-    publish(store, MODEL)
-    began = time.time()
-    wait_until(lambda: refresh_config(store).labels == (), 10 * UNBOUND_S, "the label is bound")
-    assert labels(store) == {"stable": 3}
-    assert (store.root / CONFIG).stat().st_mtime - began > UNBOUND_S / 2
