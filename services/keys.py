@@ -21,7 +21,7 @@ KEY_PATTERN = re.compile(r"myd_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 KEY_PREFIX = "myd_"
 NAME = "^[a-z0-9][a-z0-9._-]{0,63}$"
 """Name of a key's owner. No colon and no space: it must not resemble the authors that the system uses itself."""
-MODEL = r"^[^/:\s]{1,128}$"
+MODEL = r"^[^/:\s]{1,255}$"
 SECRET_BYTES, PREFIX_BYTES = 32, 6
 DAYS, MAX_DAYS = 365, 3650
 MAX_ACTIVE = 2

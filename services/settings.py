@@ -21,11 +21,12 @@ SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 MIN_KEY_SECRET_CHARS = 32
 
 
-def _split(value: object) -> object:
+def split_list(value: object) -> object:
+    """The parts of a text between its commas; any other value as it is."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 """``host:port`` pairs, separated by commas in the environment (mark the field ``NoDecode``)."""
 
 

@@ -15,13 +15,13 @@ LOCK_POLL_S = 0.01
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
+def hold_lock(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Held by one process at a time.
 
     Raises:
         StorageFailed: the file cannot be opened, or another process holds it, and stands still.
     """
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     try:
         file = path.open("a")
     except OSError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.rollout import InvalidChange, change_rollout, read_rollout
+from modelyard.models.registry.serving_config import NOTHING, read_entries
 from modelyard.models.registry.store import Store
 
 RECORDS = "records"
@@ -26,7 +27,8 @@ class RemovableVersion:
 
 def find_removable(store: Store, model: str, keep: int) -> tuple[RemovableVersion, ...]:
     """Versions that have no role and are not among the newest ``keep`` (at least one), ascending."""
-    versions, loaded = store.versions(model), read_rollout(store, model).loaded
+    versions = store.versions(model)
+    loaded = {*read_rollout(store, model).loaded, *_configured(store, model)}
     old = versions[: -max(1, keep)]
     return tuple(
         RemovableVersion(model, number, measure_size(store, model, number)) for number in old if number not in loaded
@@ -45,12 +47,18 @@ def remove_version(store: Store, model: str, version: int, by: str, reason: str)
         record = store.manifest(model, version).model_dump_json(indent=1)
         if version == store.versions(model)[-1]:
             raise InvalidChange(f"version {version} is the newest of {model}: its number must not be used again")
+        if version in _configured(store, model) and version not in read_rollout(store, model).loaded:
+            raise InvalidChange(f"version {version} is loaded in the place of a damaged one")
         change_rollout(store, model, lambda now: now.remove(version, by=by, reason=reason))
         records = store.folder(model) / RECORDS
         records.mkdir(exist_ok=True)
         (records / f"{version}.json").write_text(record)
         trash = folder.rename(folder.with_name(f"{TRASH}{version}"))
     shutil.rmtree(trash)
+
+
+def _configured(store: Store, model: str) -> tuple[int, ...]:
+    return read_entries(store).get(model, NOTHING).versions
 
 
 def clear_trash(store: Store, model: str) -> None:

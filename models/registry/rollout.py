@@ -5,20 +5,22 @@ atomic replacement under the store's lock, so a rollback is one file write. Slim
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from modelyard.models.errors import CorruptData, ModelyardError
-from modelyard.models.registry import history
+from modelyard.models.registry import history, serving_config
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
+from modelyard.models.registry.serving_config import NOTHING, Entry
 from modelyard.models.registry.store import Store, first_line, replace_file
 from modelyard.models.storage_errors import translate_storage_errors
 
 FILE = "rollout.json"
-CONFIG = "models.config"
+CONFIG = serving_config.CONFIG
 HISTORY_FILE = history.FILE
 MAX_HISTORY = 200
 """Changes that ``rollout.json`` holds; the history file has all."""
@@ -69,6 +71,7 @@ class Rollout(FrozenModel):
     """Versions by custom label, beside ``stable``, ``canary`` and ``shadow``."""
     keep: tuple[int, ...] = ()
     """Versions that are loaded and answer no unpinned request: the previous stable, and those about to be promoted."""
+    fallback: Annotated[bool, Field(description="Whether the version before answers while this one is damaged.")] = True
     history: tuple[Change, ...] = ()
 
     @property
@@ -91,11 +94,11 @@ class Rollout(FrozenModel):
         return self.model_copy(update={"keep": tuple(sorted({*self.keep, version}))})
 
     def promote(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Makes a version stable; the previous stable stays loaded, everything older is unloaded.
+        """Makes a version stable; the previous stable stays loaded if it is lower, everything else kept is unloaded.
 
         A canary or shadow of the same version ends; any other one starts again, as it is compared with another stable.
         """
-        previous = () if self.stable in (None, version) else (self.stable,)
+        previous = (self.stable,) if self.stable is not None and self.stable < version else ()
         canary, shadow = self.canary, self.shadow
         update = {
             "canary": None if not canary or canary.version == version else _restart(canary),
@@ -116,9 +119,10 @@ class Rollout(FrozenModel):
         return stables[-2] if stables[-1:] == [self.stable] and len(stables) > 1 else None
 
     def rollback(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
-        """Makes the previous version stable again, at once: it is loaded. The stable of until now stays loaded.
+        """Makes the previous version stable again, at once: it is loaded. The stable of until now is unloaded.
 
-        A canary ends: it was compared with a version that does not answer any more.
+        Model servers would give it, as the higher number, to whoever names no version. A canary ends: it was compared
+        with a version that does not answer any more.
 
         Raises:
             NoPreviousVersion: no version was stable before, or it is not loaded any more.
@@ -128,7 +132,8 @@ class Rollout(FrozenModel):
             loaded = f"version {version} is not loaded any more; promote it" if version else "none answered before"
             raise NoPreviousVersion(f"version {self.stable} stays: {loaded}")
         assert self.stable is not None
-        keep = tuple(sorted({*self.keep, self.stable} - {version}))
+        lower = {self.stable} if self.stable < version else set()
+        keep = tuple(sorted({*self.keep, *lower} - {version}))
         experiments = {"canary": None, "shadow": self.shadow and _restart(self.shadow)}
         detail = {"from": self.stable, **(detail or {})}
         return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **experiments)
@@ -204,6 +209,13 @@ class Rollout(FrozenModel):
             raise InvalidChange(f"version {version} has a role")
         return self._changed("remove", version, by, reason, None)
 
+    @property
+    def entry(self) -> Entry:
+        """What the model server's configuration should have of it."""
+        stables = (change.version for change in reversed(self.history) if change.action in ("promote", "rollback"))
+        reserves = dict.fromkeys(number for number in stables if number < (self.stable or 0))
+        return Entry(self.loaded, self.all_labels, tuple(reserves))
+
     def _kept_without(self, version: int) -> tuple[int, ...]:
         """``keep`` without a version that gets a role; the previous stable stays in it."""
         return tuple(number for number in self.keep if number != version or number == self.previous)
@@ -239,7 +251,7 @@ def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout])
     with store.change_pointers():
         changed = edit(read_rollout(store, model))
         replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
-        write_config(store)
+        serving_config.write(store, read_wanted(store))
         history.append_missing(store.folder(model) / HISTORY_FILE, changed.history)
         return changed
 
@@ -258,25 +270,13 @@ def complete_history(store: Store, model: str) -> list[bytes]:
         return history.read_lines(path)
 
 
-def write_config(store: Store) -> None:
-    """Renders ``models.config`` from all rollouts."""
-    replace_file(store.root / CONFIG, render_config(store).encode())
-
-
-def render_config(store: Store) -> str:
-    """TensorFlow Serving's ``ModelServerConfig`` in text format, with specific versions only.
-
-    A model without a loaded version is left out: its base path would make the server unload, or wait for, everything.
-    Labels are left out too: the server validates them before it has loaded the versions they name, and the gateway
-    resolves them itself.
-    """
-    entries = []
+def read_wanted(store: Store) -> dict[str, Entry]:
+    """What the rollouts want loaded, by model; of one whose rollout is damaged, what the configuration has."""
+    wanted = {}
     for model in store.models():
-        loaded = read_rollout(store, model).loaded
-        if loaded:
-            versions = " ".join(f"versions: {number}" for number in loaded)
-            entries.append(
-                f'  config {{ name: "{model}" base_path: "{store.folder(model).resolve()}" '
-                f'model_platform: "tensorflow" model_version_policy {{ specific {{ {versions} }} }} }}\n'
-            )
-    return "model_config_list {\n" + "".join(entries) + "}\n"
+        try:
+            wanted[model] = read_rollout(store, model).entry
+        except CorruptData as error:
+            present = serving_config.read_entries(store).get(model, NOTHING)
+            wanted[model] = replace(present, fault=str(error))
+    return wanted

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
-from modelyard.models.registry.locks import hold_lock
+from modelyard.models.registry.locks import LOCK_TIMEOUT_S, hold_lock
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.reserve import fill_reserve, release_reserve
 from modelyard.models.storage_errors import make_storage_error, translate_storage_errors
@@ -189,13 +189,13 @@ class Store:
             return 0
 
     @contextmanager
-    def lock(self, name: str = "pointers") -> Iterator[None]:
+    def lock(self, name: str = "pointers", timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Held by one process at a time; it ends with the process. ``pointers`` is held by ``change_pointers``.
 
         Raises:
             StorageFailed: the store cannot be written, or another process holds it, and stands still.
         """
-        with hold_lock(self.root / f".{name}.lock"):
+        with hold_lock(self.root / f".{name}.lock", timeout_s):
             yield
 
     @contextmanager

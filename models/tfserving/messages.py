@@ -56,6 +56,7 @@ with _without_runtime():
     from tensorflow_serving.config import model_server_config_pb2
 
 __all__ = [
+    "BEING_LOADED",
     "CHANNEL_OPTIONS",
     "HTTP_STATUS",
     "ServingFailed",
@@ -260,6 +261,10 @@ def read_statuses(reply: get_model_status_pb2.GetModelStatusResponse) -> tuple[V
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
+BEING_LOADED = "is being loaded; try again in a moment"
+"""Ends the text of UNAVAILABLE where a server is there, and has yet to load what was asked for."""
+
+
 class ServingFailed(ModelyardError):
     """The model server refused a call or is not reachable; has gRPC's code and, as ``status``, the HTTP status."""
 
@@ -267,3 +272,8 @@ class ServingFailed(ModelyardError):
         super().__init__(message)
         self.code = code
         self.status = HTTP_STATUS.get(code, 500)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether our model server is there, and loads what was asked for."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and str(self).endswith(BEING_LOADED)

@@ -10,6 +10,7 @@ import grpc
 
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import Canary, InvalidChange, Rollout, change_rollout
+from modelyard.models.registry.serving_config import find_obstacle, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
@@ -21,6 +22,8 @@ from modelyard.pipeline.progress import Progress, Report
 LOAD_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.2
 CALL_TIMEOUT_S = 10.0
+OLD_ERROR_S = 10.0
+"""How long an error that a model server reported before is not taken for its answer to the new configuration."""
 CANARY_PERCENT = 10.0
 """Share of the requests for the canary that a job starts."""
 
@@ -98,14 +101,21 @@ def _give_role(
 ) -> Promotion:
     model, version = manifest.model, manifest.version
     if not serving:
+        if damage := find_obstacle(store, model, version):
+            change_rollout(store, model, lambda now: now.reject(version, by=by, reason=damage, detail={**detail}))
+            return Promotion(False, damage)
         reason = "no model server was given, so its answers were not compared"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail}))
         return Promotion(True, reason)
     report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
-    change_rollout(store, model, lambda now: now.preload(version))
     clients = [ServingClient(address) for address in serving]
+    old_errors = {client: find_error(client, model, version) for client in clients}
+    change_rollout(store, model, lambda now: now.preload(version))
     try:
-        worst = max(_parity_when_available(client, store, manifest, deadline_s) for client in clients)
+        _require_whole(store, model, version)
+        worst = max(
+            _parity_when_available(client, store, manifest, deadline_s, old_errors[client]) for client in clients
+        )
         reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail, "parity": worst}))
     except (VersionNotServed, ServingFailed, InvalidChange) as error:
@@ -124,10 +134,19 @@ class VersionNotServed(Exception):
     """A model server did not load the version, or its answers differ from training's."""
 
 
-def _parity_when_available(client: ServingClient, store: Store, manifest: Manifest, deadline_s: float) -> float:
+def _require_whole(store: Store, model: str, version: int) -> None:
+    """Raises ``VersionNotServed`` if the version was left out of the configuration: its files were checked for that."""
+    for each in read_left_out(store).versions:
+        if (each.model, each.version) == (model, version):
+            raise VersionNotServed(each.reason)
+
+
+def _parity_when_available(
+    client: ServingClient, store: Store, manifest: Manifest, deadline_s: float, old_error: str
+) -> float:
     deadline = time.monotonic() + deadline_s
     while True:
-        wait_until_available(client, manifest.model, manifest.version, deadline_s)
+        wait_until_available(client, manifest.model, manifest.version, deadline_s, old_error)
         try:
             difference = measure_parity(client, store, manifest)
             break
@@ -141,15 +160,38 @@ def _parity_when_available(client: ServingClient, store: Store, manifest: Manife
     return difference
 
 
-def wait_until_available(client: ServingClient, model: str, version: int, deadline_s: float) -> None:
+def find_error(client: ServingClient, model: str, version: int) -> str:
+    """Why an earlier try to load the version failed; empty if none did, or the server does not answer."""
+    try:
+        _state(client, model, version)
+    except VersionNotServed as error:
+        return str(error)
+    except ServingFailed:
+        return ""
+    return ""
+
+
+def wait_until_available(
+    client: ServingClient, model: str, version: int, deadline_s: float, old_error: str = ""
+) -> None:
     """Returns when the server reports AVAILABLE.
+
+    Args:
+        old_error: what it said before it was told to load the version: until it has heard of that, it says so again.
 
     Raises:
         VersionNotServed: the load failed, or took longer than ``deadline_s``.
     """
-    deadline = time.monotonic() + deadline_s
+    started = time.monotonic()
+    deadline = started + deadline_s
     while True:
-        state = _state(client, model, version)
+        try:
+            state = _state(client, model, version)
+            old_error = ""
+        except VersionNotServed as error:
+            if str(error) != old_error or time.monotonic() > min(started + OLD_ERROR_S, deadline):
+                raise
+            state = "END"
         if state == "AVAILABLE":
             return
         if time.monotonic() > deadline:

@@ -1,11 +1,15 @@
 """Output of the command line: tables and progress bars."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from modelyard.models.registry.serving_config import LeftOutVersion
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -20,6 +24,14 @@ def print_table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
     for number, row in enumerate(cells):
         line = "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         console.print(line, style="" if number else "bold", markup=False, soft_wrap=True)
+
+
+def report_left_out(versions: "Iterable[LeftOutVersion]") -> None:
+    """Prints versions that model servers are not told to load, and why."""
+    for each in versions:
+        what = f"{each.model} version {each.version}" if each.version else each.model
+        reason = escape(each.reason)
+        errors.print(f"[yellow]warning:[/yellow] {what} is left out of models.config: {reason}", soft_wrap=True)
 
 
 def format_dataset(data: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 if TYPE_CHECKING:
+    from modelyard.models.registry.serving_config import LeftOutVersion
     from modelyard.services.ledger.observations import Drift
 
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -76,6 +77,19 @@ class Metrics:
             ("model", "version", "series"),
             registry=self.registry,
         )
+        self.failed_versions = Gauge(
+            "modelyard_gateway_failed_versions",
+            "1 for each version that should answer and cannot be loaded, such as one that is damaged on disk.",
+            ("model", "version"),
+            registry=self.registry,
+        )
+        self.left_out = Gauge(
+            "modelyard_left_out_versions",
+            "Versions that model servers are not told to load, because their files are damaged or gone; of a damaged "
+            "rollout the version is empty.",
+            ("model", "version"),
+            registry=self.registry,
+        )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
             "Failed calls to the model server, by gRPC code; a retried call counts twice.",
@@ -103,6 +117,12 @@ class Metrics:
         for drift in drifts:
             for name, shift in drift.shifts.items():
                 self.drift.labels(drift.model, drift.version, name).set(shift["psi"] or 0.0)
+
+    def set_left_out(self, versions: "Iterable[LeftOutVersion]") -> None:
+        """Sets the versions that are left out of the model servers' configuration, and clears earlier ones."""
+        self.left_out.clear()
+        for each in versions:
+            self.left_out.labels(each.model, each.version or "").set(1)
 
     def count_predictions(self, model: str, version: int, rows: int) -> None:
         """Counts the rows that a version predicted."""

@@ -5,13 +5,25 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+import orjson
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from modelyard.services.settings import HOME, Addresses, KeySettings
+from modelyard.services.settings import HOME, Addresses, KeySettings, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
+
+
+def _split_names(value: object) -> object:
+    """Commas separate names, unless the value is a list in JSON: names may have commas and spaces."""
+    if not isinstance(value, str) or not value.strip().startswith("["):
+        return split_list(value)
+    return tuple(orjson.loads(value))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+"""Names of models, separated by commas or as a list in JSON (mark the field ``NoDecode``)."""
 
 
 class GatewaySettings(KeySettings):
@@ -54,8 +66,10 @@ class GatewaySettings(KeySettings):
         le=60,
         description="Seconds from SIGTERM, when /readyz turns 503, to the end of listening; 5 behind a load balancer.",
     )
-    external_models: Annotated[Addresses, NoDecode] = Field(
-        (), description="Models that the model servers host beside those of the store, separated by commas."
+    external_models: Annotated[Names, NoDecode] = Field(
+        (),
+        description="Models that the model servers host beside those of the store, separated by commas, or as a list "
+        "in JSON.",
     )
     predict_timeout_s: float = Field(
         5.0, gt=0, le=30, description="Time for a prediction, unless the client sends X-Timeout-Ms, up to 30000."

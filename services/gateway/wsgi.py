@@ -53,7 +53,7 @@ def create_app(
     predictor = Predictor(settings, metrics, loop, ledger)
     predictions = Predictions(predictor, settings)
     guard = create_guard(settings, metrics, ledger)
-    reasons = health.Readiness(predictor, draining, guard).reasons
+    readiness = health.Readiness(predictor, draining, guard)
 
     app = Flask(__name__, static_folder=None)
     app.extensions["predictor"] = predictor
@@ -71,12 +71,12 @@ def create_app(
     app.register_blueprint(predict.routes(predictions))
     app.register_blueprint(classify.routes(predictions))
     app.register_blueprint(tfs_status.routes(predictor))
-    app.register_blueprint(oip.routes(predictions, reasons))
+    app.register_blueprint(oip.routes(predictions, readiness.reasons))
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger))
-    app.register_blueprint(health.routes(predictor, metrics, ledger, reasons))
+    app.register_blueprint(health.routes(predictor, metrics, ledger, readiness))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))

@@ -5,7 +5,8 @@ version folders, and takes flags of the same names, so that ``tensorflow/serving
 around it. TensorFlow's own C++ loader and session do the work, called from Python. Not built: TLS, the REST port,
 request logging, the splitting of large batches.
 
-Deliberate differences, all so that models keep answering:
+Deliberate differences, all so that models keep answering; ``--strict`` (``lifecycle/strict.py``) takes those of starts
+and reloads away, so that tests show what TensorFlow Serving would do:
 
 - a missing base path, an empty one or an empty ``specific {}`` never unloads what is serving (TF Serving unloads it,
   and one missing base path stops the polling of every model);

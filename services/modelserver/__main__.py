@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     signals = _listen()
     server = ModelServer(settings, on_failure=lambda: signals.put(FAILED))
     try:
-        server.start()
+        server.start(is_wanted=signals.empty)
     except ModelyardError as error:
         log.error("start_failed", cause=str(error))  # noqa: TRY400 - one line: the cause and the way out
         return error.exit_code

@@ -22,6 +22,7 @@ from modelyard.services.modelserver.lifecycle.core import ServerCore
 from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load, Reconciler
 from modelyard.services.modelserver.lifecycle.registry import Registry
+from modelyard.services.modelserver.lifecycle.strict import StartFailed, StrictCore
 from modelyard.services.modelserver.lifecycle.watcher import ConfigFile, run_periodically
 from modelyard.services.modelserver.settings import Settings
 
@@ -42,7 +43,10 @@ class PortTaken(ModelyardError):
 
 
 class ModelServer:
-    """One server. ``start()`` binds the port before it loads TensorFlow, and answers status calls from then on."""
+    """One server. ``start()`` binds the port before it loads TensorFlow, and answers status calls from then on.
+
+    Where TensorFlow Serving's port is closed, until the configured models are loaded, this one says UNAVAILABLE.
+    """
 
     def __init__(
         self,
@@ -54,12 +58,18 @@ class ModelServer:
         self._on_failure = on_failure
         self._start_loader = start_loader
         self._stopping = threading.Event()
-        registry = Registry()
+        self._registry = registry = Registry()
         self._reconciler = Reconciler(
             registry, settings.max_num_load_retries, settings.load_retry_interval_micros / 1_000_000
         )
-        self._core = ServerCore(
-            registry, self._reconciler, early_labels=settings.allow_version_labels_for_unavailable_models
+        early_labels = settings.allow_version_labels_for_unavailable_models
+        self._strict = (
+            StrictCore(registry, self._reconciler, self._stopping, early_labels=early_labels)
+            if settings.strict
+            else None
+        )
+        self._core = self._strict or ServerCore(
+            registry, self._reconciler, early_labels=early_labels, quiet_s=settings.file_system_poll_wait_seconds
         )
         self._config = ConfigFile(settings.model_config_file, self._core.apply) if settings.model_config_file else None
         self._health = Health()
@@ -78,23 +88,46 @@ class ModelServer:
             health_pb2_grpc.add_HealthServicer_to_server(manage(self._health), server)
         return server
 
-    def start(self) -> int:
+    def start(self, is_wanted: Callable[[], bool] = lambda: True) -> int:
         """Listens, and starts to load; returns the port.
+
+        A strict server loads first, and then listens; 0 if ``is_wanted`` said no before.
 
         Raises:
             PortTaken: the address is in use or is not this machine's.
+            StartFailed: a strict server did not start, for whatever reason.
             ModelyardError: the configuration cannot be read or parsed.
         """
+        if self._strict is not None:
+            return self._start_strictly(self._strict, is_wanted)
         port = self._bind()
         self._configure()
+        self._serve(port)
+        _start_thread("load", self._load)
+        self._poll(self._core.rescan, self._settings.file_system_poll_wait_seconds)
+        return port
+
+    def _start_strictly(self, core: StrictCore, is_wanted: Callable[[], bool]) -> int:
+        try:
+            self._configure()
+            _start_thread("load", self._load)
+            self._poll(core.rescan, self._settings.file_system_poll_wait_seconds)
+            if not core.wait_until_started(is_wanted):
+                return 0
+            port = self._bind()
+        except ModelyardError as error:
+            self._stopping.set()
+            self._reconciler.stop()
+            raise StartFailed(f"Failed to start server. Error: {error}") from error
+        self._serve(port)
+        return port
+
+    def _serve(self, port: int) -> None:
         self._grpc.start()
         log.info("listening", address=self._settings.bind_address, port=port)
-        _start_thread("load", self._load)
         _start_thread("ready", self._become_ready)
         if self._config is not None:
             self._poll(self._config.poll, self._settings.model_config_file_poll_wait_seconds)
-        self._poll(self._core.rescan, self._settings.file_system_poll_wait_seconds)
-        return port
 
     def stop(self, grace_s: float) -> threading.Event:
         """Reports NOT_SERVING and accepts no new call. Sets the event when calls in flight have ended or time is up."""
@@ -137,6 +170,7 @@ class ModelServer:
 
     def _become_ready(self) -> None:
         if self._core.wait_until_settled(is_wanted=lambda: not self._stopping.is_set()):
+            self._registry.finish_start()
             self._health.set_status(Status.SERVING)
             log.info("ready")
 

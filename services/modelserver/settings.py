@@ -67,7 +67,11 @@ class Settings(BaseModel):
     grpc_max_threads: int = Field(
         4 * (os.cpu_count() or 1), ge=1, description="Predictions that run at once; the others wait in order."
     )
-    enable_model_warmup: bool = Field(default=True, description="Replay assets.extra/tf_serving_warmup_requests.")
+    enable_model_warmup: bool = Field(
+        default=True,
+        description="Replay assets.extra/tf_serving_warmup_requests before a version answers; without any, run it once "
+        "on zeros.",
+    )
     num_request_iterations_for_warmup: int = Field(
         0, ge=0, description="Replay each of these requests so many times; 0 is once."
     )
@@ -77,6 +81,11 @@ class Settings(BaseModel):
     )
     enable_serialization_as_tensor_content: bool = Field(
         default=False, description="Return Predict's tensors as bytes, which cost less than lists of values."
+    )
+    strict: bool = Field(
+        default=False,
+        description="Fail where TensorFlow Serving does: end with status 255 if a model cannot be loaded at the start, "
+        "open no port before all are, and stop reloading after a model without versions. For tests. (ours)",
     )
     drain_timeout_seconds: float = Field(
         20, ge=0, description="Maximum seconds for calls in flight to finish after SIGTERM. (ours)"

@@ -18,6 +18,7 @@ from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
 from modelyard.services.scheduler.first_versions import FirstVersions
 from modelyard.services.scheduler.searches import SearchSteps
+from modelyard.services.scheduler.serving_config import ServingConfig
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.scheduler.triggers import TriggerSchedule
 
@@ -50,12 +51,14 @@ def main() -> int:
         searcher = SearchSteps(store, ledger, queue)
         first = FirstVersions(store, ledger, queue, settings.first_models)
         histories = Histories(store, ledger)
+        config = ServingConfig(store, settings.serving)
         log.info("running")
         run_periodically(
             ended,
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
             (STOPPED_WRITER_S, "stopped writer", ledger.end_stopped_writer),
             (settings.first_s, "first versions", first.submit_missing),
+            (settings.config_s, "configuration", config.refresh),
             (settings.judge_s, "canaries", lambda: analyse_canaries(store, ledger)),
             (settings.drift_s, "drift", lambda: check_drift(store, ledger)),
             (settings.trigger_s, "triggers", lambda: watch.fire_due(datetime.now(UTC))),

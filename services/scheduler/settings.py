@@ -41,6 +41,17 @@ class SchedulerSettings(ServiceSettings):
 
     store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
+    serving: Annotated[Addresses, NoDecode] = Field(
+        ("127.0.0.1:8500",),
+        description="Addresses of every model server, separated by commas: while none can be reached, versions are "
+        "checked again, as one that is damaged keeps TensorFlow Serving from starting.",
+    )
+    config_s: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Seconds between two checks of models.config: what was damaged enters it again when it is whole.",
+    )
     judge_s: float = Field(2.0, gt=0, le=600, description="Seconds between two analyses of a canary.")
     drift_s: float = Field(60.0, gt=0, le=86_400, description="Seconds between two measurements of drift.")
     trigger_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two checks of triggers.")

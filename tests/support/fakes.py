@@ -75,10 +75,22 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def publish(store: Store, model: str, *, stable: bool = True, **fields: Any) -> int:
-    """A version without a graph, as the fake server needs none; ``fields`` go into its manifest."""
+def publish(
+    store: Store,
+    model: str,
+    *,
+    stable: bool = True,
+    prepare: Callable[[Path], object] = lambda _: None,
+    **fields: Any,
+) -> int:
+    """A version without a graph, as the fake server needs none; ``fields`` go into its manifest.
+
+    ``prepare`` puts further files into it.
+    """
     with store.staging(model) as staged:
         (staged / "saved_model.pb").write_bytes(b"no graph")
+        (staged / "assets.extra").mkdir()
+        prepare(staged)
         version = store.publish(staged, seal_as(model, **{**KINDS.get(model, {}), **fields})).version
     if stable:
         change_rollout(store, model, lambda found: found.promote(version, by="test", reason="published"))
@@ -133,6 +145,9 @@ class FakeModelServer(
 
     def __init__(self, store: Store) -> None:
         self.loaded = {(model, version) for model in store.models() for version in store.versions(model)}
+        self.unloadable: dict[tuple[str, int], tuple[int, str]] = {}
+        """Versions that it tried to load and could not, with code (``tensorflow.error.Code``) and text."""
+        self.loading: set[tuple[str, int]] = set()
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         """What the next predictions fail with, one each."""
         self.outputs: dict[str, Array] | None = None
@@ -209,13 +224,20 @@ class FakeModelServer(
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         self.talks.wait()
-        model, version = self._find(request, context)
-        versions = [version] if request.model_spec.HasField("version") else self._versions(model)
+        name, states = request.model_spec.name, get_model_status_pb2.ModelVersionStatus.State
+        known = dict.fromkeys(self.loaded, ("AVAILABLE", (0, "")))
+        known |= dict.fromkeys(self.loading, ("LOADING", (0, "")))
+        known |= {key: ("END", failure) for key, failure in self.unloadable.items()}
+        if not any(model == name for model, _ in known):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+        if request.model_spec.HasField("version"):
+            self._find(request, context)
+            known = {(name, request.model_spec.version.value): ("AVAILABLE", (0, ""))}
         reply = get_model_status_pb2.GetModelStatusResponse()
-        for number in versions:
-            reply.model_version_status.add(
-                version=number, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE
-            ).status.SetInParent()
+        for (model, number), (state, (code, text)) in sorted(known.items()):
+            if model == name:
+                entry = reply.model_version_status.add(version=number, state=states.Value(state))
+                entry.status.error_code, entry.status.error_message = code, text
         return reply
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
@@ -240,6 +262,8 @@ class FakeModelServer(
 
     def _find(self, request: Any, context: Any) -> tuple[str, int]:
         spec = request.model_spec
+        if any(model == spec.name for model, _ in self.loading) and not self._versions(spec.name):
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"model {spec.name} is being loaded; try again in a moment")
         if not self._versions(spec.name):
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         version = spec.version.value if spec.HasField("version") else self._versions(spec.name)[-1]

@@ -54,6 +54,16 @@ SCALARS = {
     )
 }
 """``signatures`` of a model that makes a number of each number."""
+ROWS = {
+    "serving_default": SignatureSpec(
+        inputs=(TensorSpec(name="x", dtype="float32", shape=(None, 3)),),
+        outputs=(
+            TensorSpec(name="version", dtype="int64", shape=()),
+            TensorSpec(name="y", dtype="float32", shape=(None, 3)),
+        ),
+    )
+}
+"""``signatures`` of a model that makes a row of each row of three numbers, and says its version."""
 
 
 def publish_copy(store: Store, model: str, saved: Path, **fields: Any) -> None:

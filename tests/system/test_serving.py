@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -32,6 +33,8 @@ from tests.support.serving import (
 from tests.support.versions import publish_copy
 from tests.support.waiting import wait_until
 
+ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)
+
 
 @pytest.fixture(scope="module")
 def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -43,6 +46,9 @@ def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     put(made / MODEL / "1", models / MODEL / "1")
     put(made / MODEL / "1", models / "broken" / "1")
     (models / "broken" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    for name in (*ODD_NAMES, "two:parts"):
+        put(made / MODEL / "2", models / name / "1")
+    (models / "empty").mkdir()
     with modelyard_serve(root / "home", "--models-dir", str(models)) as served:
         yield served
 
@@ -73,6 +79,18 @@ def test_a_broken_model_is_reported_with_its_reason_and_the_others_serve(mixed: 
     assert reason[:40] in row
     assert mixed.predict("broken", [1.0]).status_code in (404, 503)
     assert mixed.predict("half_plus_two", [1.0]).json() == {"predictions": [2.5]}
+
+
+def test_models_of_any_name_answer_and_what_is_skipped_is_listed(mixed: Served) -> None:
+    """Percent-encoded, in either protocol; each folder that is not served has its reason."""
+    for name in ODD_NAMES:
+        encoded = quote(name, safe="")
+        assert mixed.predict(encoded, [1.0]).json() == {"predictions": [2.5]}
+        answer = mixed.post(f"/v2/models/{encoded}/infer", json={"inputs": [fp32([1.0])]})
+        assert answer.json()["outputs"][0]["data"] == [2.5]
+        assert f"{encoded}:predict" in mixed.gateway.printed
+    assert "two:parts   a colon ends a model's name in an address" in mixed.gateway.printed
+    assert "empty       it has no numbered folder with a saved_model.pb" in mixed.gateway.printed
 
 
 @pytest.mark.parametrize(("model", "number"), [("inverse", 0.0), ("ratio", 0.0)])
@@ -223,6 +241,8 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
             wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
             wait_until(more(seen, 40), WAIT_S, "answers of version 1")
             assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
+            change(lambda now: now.preload(2))
+            served.await_state(MODEL, 2, "AVAILABLE")
             forth = time.monotonic()
             change(lambda now: now.promote(2, by="test", reason="it was good"))
             assert predict_zero(served) == ("2", [2.0])

@@ -16,7 +16,8 @@ import httpx
 from modelyard.models import backend
 from modelyard.models.catalog import list_models
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.rollout import read_wanted
+from modelyard.models.registry.serving_config import Entry, find_damage
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.settings import ClientSettings
@@ -25,6 +26,7 @@ REQUIRED_PACKAGES = ("flask", "celery", "redis", "tensorflow-serving-api", "kera
 MIN_FREE_GB = 5.0
 INSTALL = "pip install 'modelyard[local]', or `make install` in a checkout"
 START = "modelyard up"
+RESTORE = "restore the file from a backup, or train a new version; the next start leaves it out until then"
 DATA_FILES = ("mnist.npz", "aclImdb_v1.tar.gz")
 
 
@@ -79,7 +81,7 @@ def check_disk(home: Path) -> Finding:
 
 
 def check_store(home: Path) -> Iterator[Finding]:
-    """Checks that the store is writable and every stable version complete."""
+    """Checks that the store is writable and every version with a role complete."""
     found = Store(home / "store")
     if not found.root.exists():
         yield Finding("note", f"no model store at {found.root} yet", START)
@@ -87,13 +89,24 @@ def check_store(home: Path) -> Iterator[Finding]:
     try:
         found.prepare()
         yield Finding("ok", f"model store {found.root} is writable")
-        for model in found.models():
-            stable = read_rollout(found, model).stable
-            if stable is not None:
-                manifest = found.verify(model, stable)
-                yield Finding("ok", f"{model} version {stable} is complete ({manifest.data.name})")
     except ModelyardError as error:
-        yield Finding("bad", str(error), "restore the file from a backup, or train a new version")
+        yield Finding("bad", str(error))
+        return
+    for model, entry in read_wanted(found).items():
+        yield from check_versions(found, model, entry)
+
+
+def check_versions(store: Store, model: str, entry: Entry) -> Iterator[Finding]:
+    """Checks the files of every version that model servers are to load: damage of one would end TensorFlow Serving."""
+    if entry.fault:
+        yield Finding("bad", entry.fault, RESTORE)
+    for version in entry.versions:
+        damage = find_damage(store, model, version)
+        if damage:
+            yield Finding("bad", damage, RESTORE)
+        else:
+            data = store.manifest(model, version).data.name
+            yield Finding("ok", f"{model} version {version} is complete ({data})")
 
 
 def check_data(folder: Path) -> Iterator[Finding]:

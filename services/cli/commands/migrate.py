@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from modelyard.models.registry import rollout
+from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
 from modelyard.services.cli import output
 from modelyard.services.cli.settings import MigrationSettings
@@ -11,12 +11,12 @@ from modelyard.services.settings import mask_password
 
 
 def migrate() -> None:
-    """Create or upgrade the ledger's tables, its roles, and the store; once, before a release's processes start."""
+    """Create or upgrade the ledger's tables and roles, and the store; before each start, as it checks files."""
     settings = MigrationSettings.load()
     store = Store(settings.store)
     store.prepare()
-    with store.change_pointers():
-        rollout.write_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
+    left_out = prepare_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
+    output.report_left_out(left_out.versions)
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate(settings.passwords)
     output.console.print(

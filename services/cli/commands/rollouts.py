@@ -43,6 +43,12 @@ def rollout(
     label: Annotated[
         list[str] | None, typer.Option(help="NAME=VERSION; NAME= removes the label; may be repeated.")
     ] = None,
+    fallback: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether the version before answers while the stable one cannot be loaded.", show_default=False
+        ),
+    ] = None,
     reason: Reason = "",
     force: Force = False,
     url: Url = DEFAULT_URL,
@@ -56,6 +62,8 @@ def rollout(
         request["shadow"] = shadow or None
     if label:
         request["labels"] = parse_labels(label)
+    if fallback is not None:
+        request["fallback"] = fallback
     if request:
         client.post(f"/api/models/{model}/rollout", request | {"reason": reason, "force": force})
     found = client.get(f"/api/models/{model}/rollout")
@@ -121,5 +129,7 @@ def print_roles(model: str, found: dict[str, Any]) -> None:
     if shadow := found["shadow"]:
         roles.append(f"shadow: version {shadow['version']}")
     roles += [f"label {name}: version {version}" for name, version in found["labels"].items()]
+    if not found["fallback"]:
+        roles.append("no fallback")
     loaded = ", ".join(map(str, found["keep"]))
     output.console.print(f"{model}: {'; '.join(roles)}" + (f"; also loaded: {loaded}" if loaded else ""), markup=False)

@@ -13,6 +13,8 @@ from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import rollout
 from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.serving_config import read_left_out
+from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
 from modelyard.services import gpus
 from modelyard.services.cli import output
@@ -85,8 +87,9 @@ def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> Non
             start_all(local, supervisor, models)
             client = Client(local.url)
             train_missing(local, client, models, recipe, data)
-            wait_until_serving(local, client, models)
-            print_summary(local, models, time.monotonic() - started)
+            whole = list_loadable(local.store, models)
+            wait_until_serving(local, client, whole)
+            print_summary(local, whole, time.monotonic() - started)
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
     redis = redis_server.find_server()
     if redis.warning:
         output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
-    rollout.write_config(local.store)
+    output.report_left_out(prepare_config(local.store).versions)
     client = Client(local.url)
     return [
         Service(
@@ -186,6 +189,12 @@ def find_unfinished(client: Client) -> dict[str, str]:
     """Ids of jobs that an earlier start left in the queue, by model."""
     jobs = client.get("/api/jobs")["jobs"]
     return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
+
+
+def list_loadable(store: Store, models: Sequence[str]) -> list[str]:
+    """Models without those whose stable version is damaged: `up` has said so, and nobody loads it."""
+    left_out = {(each.model, each.version) for each in read_left_out(store).versions}
+    return [model for model in models if (model, read_rollout(store, model).stable) not in left_out]
 
 
 def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]) -> None:

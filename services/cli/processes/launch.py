@@ -64,6 +64,7 @@ def make_model_server(client: Client, port: int, config: Path, socket_path: Path
         f"--port={port}",
         f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=1",
+        "--allow_version_labels_for_unavailable_models",
         f"--grpc_socket_path={socket_path}",
         "--enable_serialization_as_tensor_content",
     ]

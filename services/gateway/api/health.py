@@ -8,14 +8,12 @@ from flask import Blueprint, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
-from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.api.model_readiness import Report, read_report
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.auth.principal import current_principal
-from modelyard.services.gateway.http.errors import ServableNotFound
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, describe_view, json_view
-from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.ledger import Ledger
@@ -28,9 +26,10 @@ class Alive(Body):
 
 
 class Ready(Body):
-    """Predictions would be answered."""
+    """Predictions would be answered; ``details`` say what is wrong all the same, if anything is."""
 
     ready: Literal[True]
+    details: list[str] = Field([], min_length=1)
 
 
 class NotReady(Body):
@@ -63,19 +62,26 @@ class Readiness:
         self._predictor, self._draining, self._guard = predictor, draining, guard
 
     def reasons(self) -> list[str]:
-        """Why the process is not ready; empty if it is. Models are named only to principals that may see them."""
+        """Why the process is not ready; empty if it is."""
+        return self.read().reasons
+
+    def read(self) -> Report:
+        """Why the process is not ready, or what is wrong although it is.
+
+        Models are named only to principals that may see them.
+        """
         if self._draining():
-            return ["shutting down"]
+            return Report(["shutting down"], [])
         if self._guard and self._guard.key_cache.is_unread:
-            return ["API keys have not been read from the ledger yet"]
-        found, principal = find_obstacles(self._predictor), current_principal()
-        if found and (principal.visible_models is not None or not principal.may(Permission.READ_MODELS)):
-            return ["shown with an API key for all models"]
+            return Report(["API keys have not been read from the ledger yet"], [])
+        found, principal = read_report(self._predictor), current_principal()
+        if principal.visible_models is not None or not principal.may(Permission.READ_MODELS):
+            return Report(*(lines and ["shown with an API key for all models"] for lines in found))
         return found
 
 
-def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Callable[[], list[str]]) -> Blueprint:
-    """Probes and metrics. ``not_ready``: why no prediction would be answered."""
+def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, readiness: Readiness) -> Blueprint:
+    """Probes and metrics."""
     views = Blueprint("health", __name__)
 
     @views.get("/healthz")
@@ -85,17 +91,20 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
         return Alive(live=True)  # depends on nothing: a restart would not help what is missing
 
     @views.get("/readyz")
-    @json_view()
+    @json_view(exclude_unset=True)
     def ready() -> Ready | NotReady:
         """Whether predictions would be answered."""
-        reasons = not_ready()
-        return NotReady(ready=False, reasons=reasons) if reasons else Ready(ready=True)
+        reasons, details = readiness.read()
+        if reasons:
+            return NotReady(ready=False, reasons=reasons)
+        return Ready(ready=True, details=details) if details else Ready(ready=True)
 
     @views.get("/metrics")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
+        metrics.set_left_out(predictor.list_left_out())
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
@@ -113,23 +122,6 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
         return Routes(routes=[f"{method} {path}" for method, path in found if method])
 
     return views
-
-
-def find_obstacles(predictor: Predictor) -> list[str]:
-    """Why no prediction can be answered; empty if at least one model's stable version can."""
-    found = []
-    for model in predictor.list_models():
-        try:
-            interface = predictor.wait_for_interface(Servable(model))
-            if predictor.is_ready(interface):
-                return []
-            state = predictor.get_states(model).get(interface.version, "not loaded")
-            found.append(f"{model} version {interface.version} is {state}")
-        except ServableNotFound as error:
-            found.append(str(error))
-        except ModelyardError as error:
-            return [*found, str(error)]
-    return found or ["no model has a stable version yet"]
 
 
 def choose_method(methods: set[str] | None) -> str:

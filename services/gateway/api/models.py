@@ -89,6 +89,7 @@ class RolloutState(Body):
     shadow: Shadow | None
     labels: dict[str, int]
     keep: tuple[int, ...]
+    fallback: bool
 
 
 class ModelRecord(Body):

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Self
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from modelyard.models.registry.history import Change
 from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
-from modelyard.models.registry.rollout import Canary, Rollout, Shadow, change_rollout, read_rollout
+from modelyard.models.registry.rollout import MAX_HISTORY, Canary, Rollout, Shadow, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.keys import mask_keys
@@ -70,11 +71,15 @@ class CanaryRequest(BaseModel):
 
 
 class RolloutRequest(ForcibleRequest):
-    """Roles of versions: what is left out stays as it is, null ends it."""
+    """Roles of versions: what is left out stays as it is, null ends it.
+
+    ``fallback``: whether the version before answers while the stable one cannot be loaded.
+    """
 
     canary: CanaryRequest | None = None
     shadow: Number | None = None
     labels: dict[Label, Number | None] = Field({}, max_length=16)
+    fallback: bool | None = None
 
     @field_validator("labels")
     @classmethod
@@ -98,6 +103,8 @@ def change_roles(store: Store, serving: Sequence[str], model: str, request: Roll
     reason = request.reason or NO_REASON
     for end in list_ended_roles(request):
         change_rollout(store, model, partial(end, by=by, reason=reason))
+    if request.fallback is not None:
+        change_rollout(store, model, partial(set_fallback, allowed=request.fallback, by=by, reason=reason))
     for version, role in list_new_roles(request):
         assign_role(store, serving, model, version, request, by, role)
 
@@ -126,6 +133,15 @@ def assign_role(
     if not done.promoted:
         raise NotPromoted(f"version {version} was not promoted: {done.reason}")
     log.warning("rollout changed", model=model, version=version, by=by, forced=bool(objection))
+
+
+def set_fallback(now: Rollout, *, allowed: bool, by: str, reason: str) -> Rollout:
+    """Whether the version before answers while the stable one cannot be loaded; no change is none in the history."""
+    if now.fallback == allowed:
+        return now
+    action = "allow fallback" if allowed else "forbid fallback"
+    change = Change(at=datetime.now(UTC), action=action, version=now.stable or 0, by=by, reason=reason)
+    return now.model_copy(update={"fallback": allowed, "history": (*now.history, change)[-MAX_HISTORY:]})
 
 
 def list_ended_roles(request: RolloutRequest) -> Iterator[Callable[..., Rollout]]:

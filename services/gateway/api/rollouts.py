@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, g
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry import rollout
+from modelyard.models.registry import rollout, serving_set
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import (
     BaselineRecord,
@@ -104,7 +104,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Make the previous stable version stable again, at once."""
         store.require_versions(model)
         by, reason, detail = current_author(), body.reason or NO_REASON, {"request_id": g.request_id}
-        changed = rollout.change_rollout(store, model, lambda now: now.rollback(by=by, reason=reason, detail=detail))
+        changed = serving_set.roll_back(store, model, by=by, reason=reason, detail=detail)
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return build_rollout_history(changed)
 

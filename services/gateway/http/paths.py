@@ -11,7 +11,7 @@ from werkzeug.routing import BaseConverter, Rule
 
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 
-NAME = "[^/:]{1,128}"
+NAME = "[^/:]{1,255}"
 """A model or a label, whether it exists or not."""
 MAX_DIGITS = 18
 """So many surely fit 64 bits."""

@@ -16,6 +16,7 @@ from modelyard.services.gateway.http.body import read_body
 from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
 from modelyard.services.gateway.inference import oip_models
 from modelyard.services.gateway.inference.prediction import OIP, Predictions
+from modelyard.services.gateway.serving.failed_versions import VersionFailed
 from modelyard.services.gateway.serving.interface import Interface
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
@@ -53,7 +54,10 @@ def add_model_views(views: Blueprint, predictions: Predictions) -> None:
         return oip_models.describe_interface(interface, predictor.get_states(model), name)
 
     def model_ready(model: str, version: str | None = None) -> tuple[dict[str, Any], int]:
-        interface = find(model, version)
+        try:
+            interface = find(model, version)
+        except VersionFailed as failure:
+            return {"name": model, "ready": False, "error": str(failure)}, 503
         if predictor.is_ready(interface):
             return {"name": model, "ready": True}, 200
         return {"name": model, "ready": False, "error": f"version {interface.version} of {model} is not ready"}, 503

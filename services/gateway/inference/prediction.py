@@ -24,6 +24,7 @@ from modelyard.services.gateway.http.headers import (
 )
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.failed_versions import VersionFailed
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
@@ -63,9 +64,19 @@ class Predictions:
     ) -> tuple[HeaderList, bytes]:
         """Headers and body of the response.
 
+        A request that finds out that its version is damaged is run again, if another version may answer it.
+
         Raises:
             ModelyardError: as ``find_interface``, the format and ``Predictor.predict`` do.
         """
+        try:
+            return await self._run(form, servable, request, record)
+        except VersionFailed:
+            return await self._run(form, servable, request, record)
+
+    async def _run(
+        self, form: Format[Call], servable: Servable, request: HttpRequest, record: RequestRecord
+    ) -> tuple[HeaderList, bytes]:
         interface, deadline = await self.find_interface(servable, request.headers, record)
         call = form.decode(request, interface, self.limits)
         bulk = request.headers.get(CLASS_HEADER) == "bulk"

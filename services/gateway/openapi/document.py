@@ -22,7 +22,7 @@ from modelyard.services.gateway.openapi.protocols import PROTOCOLS
 PATTERNS = frozenset({"tfs.other", "docs.show"})
 """Endpoints that are no path of their own: TensorFlow Serving's in other cases and its refusals; files of ``/docs``."""
 ARGUMENT = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
-NAME = {"type": "string", "pattern": "^[^/:]{1,128}$"}
+NAME = {"type": "string", "pattern": "^[^/:]{1,255}$"}
 SEGMENTS: Mapping[str | None, Mapping[str, Any]] = {
     "model": NAME,
     "label": NAME,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import grpc
 import numpy as np
 
+from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
@@ -29,6 +30,7 @@ UNRELATED_TO_ROWS = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DATA_LOSS,
     }
 )
 """Failures that no single row can be the cause of."""
@@ -208,3 +210,14 @@ def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
             own = {name: array[start:end] for name, array in outputs.items()}
             pending.future.set_result(Outputs(own, outputs.version, finite=outputs.finite or None))
         start = end
+
+
+def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
+    """Whether each row of these inputs has its own row in every output, as far as shapes tell."""
+    per_row = all(spec.shape and spec.shape[0] is None for spec in (*signature.inputs, *signature.outputs))
+    sizes = {array.shape[:1] for array in inputs.values()}
+    return per_row and len(sizes) == 1 and () not in sizes
+
+
+def count_rows(inputs: Mapping[str, Array]) -> int:
+    return max((len(array) for array in inputs.values() if array.shape), default=1)

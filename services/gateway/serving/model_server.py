@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -39,12 +39,17 @@ _GRAPH_NOISE = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:[^\]]*\]", re.DOTALL)
 class ModelServerClient:
     """Every call raises ``ServingFailed`` with the server's code, and a text fit for the public."""
 
-    def __init__(self, servers: Replicas, settings: GatewaySettings, is_wanted: Callable[[Target], bool]) -> None:
-        """``is_wanted``: whether the servers are configured to serve a target; one that lacks it has just started."""
+    def __init__(
+        self,
+        servers: Replicas,
+        settings: GatewaySettings,
+        explain: Callable[[Target, ServingFailed], Awaitable[ServingFailed]],
+    ) -> None:
+        """``explain``: the failure to raise in place of NOT_FOUND."""
         self._replicas = servers
         self._status_timeout_s = settings.status_timeout_s
         self._predict_timeout_s = settings.predict_timeout_s
-        self._is_wanted = is_wanted
+        self._explain = explain
         self._checks: dict[str, asyncio.Task[None]] = {}
         """By model: asks the servers about it, as its calls get no response."""
         self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
@@ -76,6 +81,17 @@ class ModelServerClient:
         request = make_status_request(model, version).SerializeToString()
         response = await self._call(replicas.STATUS, request, Deadline.after(self._status_timeout_s))
         return read_statuses(get_model_status_pb2.GetModelStatusResponse.FromString(response))
+
+    async def get_every_status(self, model: str) -> list[VersionStatus]:
+        """State of every version in every server that answers; raises ``ServingFailed`` if none does."""
+        request = make_status_request(model, None).SerializeToString()
+        said = await self._replicas.call_each(replicas.STATUS, request, Deadline.after(self._status_timeout_s))
+        failures = [answer for answer in said if isinstance(answer, ServingFailed)]
+        if len(failures) == len(said) and not any(failure.code is grpc.StatusCode.NOT_FOUND for failure in failures):
+            raise ServingFailed(failures[0].code, make_public_text(failures[0]))
+        parse = get_model_status_pb2.GetModelStatusResponse.FromString
+        replies = [parse(answer) for answer in said if isinstance(answer, bytes)]
+        return [status for reply in replies for status in read_statuses(reply)]
 
     async def get_metadata(
         self, model: str, version: int | None, label: str | None
@@ -109,17 +125,19 @@ class ModelServerClient:
         try:
             response = await self._call(method, request, deadline)
         except ServingFailed as failure:
-            self._record_failure(target.model, breaker, failure.code, deadline)
-            self._require_loaded(target, failure)
+            self._record_failure(target.model, breaker, failure, deadline)
+            if failure.code is grpc.StatusCode.NOT_FOUND:
+                raise await self._explain(target, failure) from failure
             raise
         self._record(target.model, breaker, responded=True)
         return response
 
-    def _record_failure(self, model: str, breaker: CircuitBreaker, code: grpc.StatusCode, deadline: Deadline) -> None:
+    def _record_failure(self, model: str, breaker: CircuitBreaker, failure: ServingFailed, deadline: Deadline) -> None:
         """A deadline that the client chose, shorter than ours, is no sign that the server fails: it is asked first."""
+        code = failure.code
         impatient = code is grpc.StatusCode.DEADLINE_EXCEEDED and deadline.total_s < self._predict_timeout_s
         if not impatient:
-            self._record(model, breaker, responded=code not in NO_RESPONSE)
+            self._record(model, breaker, responded=failure.is_loading or code not in NO_RESPONSE)
         elif breaker.record_impatient() and breaker.is_closed:
             self._check(model, breaker)
 
@@ -160,13 +178,6 @@ class ModelServerClient:
             return failure.code not in NO_RESPONSE
         return True
 
-    def _require_loaded(self, target: Target, failure: ServingFailed) -> None:
-        """Raises UNAVAILABLE, not NOT_FOUND, if the server is configured to serve the target: it has just started."""
-        if failure.code is grpc.StatusCode.NOT_FOUND and self._is_wanted(target):
-            what = target.model if target.version is None else f"version {target.version} of {target.model}"
-            text = f"{what} is being loaded; try again in a moment"
-            raise ServingFailed(grpc.StatusCode.UNAVAILABLE, text) from failure
-
     async def _call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
         try:
             return await self._replicas.call(method, request, deadline)
@@ -176,6 +187,8 @@ class ModelServerClient:
 
 def make_public_text(failure: ServingFailed) -> str:
     """The text for the client: the server's own about a bad request, but no internals."""
+    if failure.is_loading:
+        return str(failure)
     if failure.code is grpc.StatusCode.UNAVAILABLE:
         return "the model server is not available; try again in a moment"
     if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -5,14 +5,16 @@ Coroutines run on the event loop; plain methods may be called anywhere, and wait
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
 
-from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.registry.rollout import Rollout
+from modelyard.models.registry.serving_config import LeftOutVersion
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import (
+    BEING_LOADED,
     ServingFailed,
     VersionStatus,
     classification_pb2,
@@ -26,9 +28,10 @@ from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
-from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target
+from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.serving.capture import Capture
+from modelyard.services.gateway.serving.failed_versions import FailedVersions
 from modelyard.services.gateway.serving.interface import Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
@@ -39,12 +42,15 @@ from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
     PublishedVersions,
     newest_ready_version,
+    read_interface,
+    replace_failed,
     resolve_version,
     with_experiment,
 )
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
+BEST_STATES = ("AVAILABLE", "LOADING", "START", "UNLOADING", "END", "UNKNOWN")
 Result = TypeVar("Result")
 
 
@@ -55,8 +61,10 @@ class Predictor:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
-        self._versions = PublishedVersions(Store(settings.store))
-        self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._is_wanted)
+        store = Store(settings.store)
+        self._versions = PublishedVersions(store)
+        self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._explain_missing)
+        self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
         self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
@@ -80,12 +88,17 @@ class Predictor:
         Raises:
             ServableNotFound: unknown model or version, or none is stable.
             InvalidRequest: unknown label.
+            VersionFailed: the version cannot be loaded, nor any that may answer in its place.
             ServingFailed: the model server was called, and failed or took too long.
         """
+        if self.failed_versions:
+            await self.failed_versions.refresh(servable.model)
         return self._known_interface(servable, key) or await self._fetch_interface(servable, deadline)
 
     def wait_for_interface(self, servable: Servable) -> Interface:
         """As ``find_interface``."""
+        if self.failed_versions:
+            self.wait_for(self.failed_versions.refresh(servable.model))
         return self._known_interface(servable, None) or self.wait_for(self._fetch_interface(servable, None))
 
     def _known_interface(self, servable: Servable, key: str | None) -> Interface | None:
@@ -93,11 +106,12 @@ class Predictor:
         model, version, label = servable
         rollout = self._versions.get_rollout(model)
         number = resolve_version(rollout, model, version, label, key)
-        known = None if number is None else self._versions.get_interface(model, number)
-        if rollout is None:
+        if rollout is None or number is None:
+            known = None if number is None else self._versions.get_interface(model, number)
             return known or self._external_interfaces.get_fresh(servable)
+        known = read_interface(self._versions, self.failed_versions, rollout, model, number)
         if known is None:
-            raise ServableNotFound(not_found_text(model, version))
+            return replace_failed(self._versions, self.failed_versions, rollout, servable, number)
         return with_experiment(known, rollout) if version is None and label is None else known
 
     async def _fetch_interface(self, servable: Servable, deadline: Deadline | None) -> Interface:
@@ -110,9 +124,11 @@ class Predictor:
         except ServingFailed as failure:
             if failure.code is not grpc.StatusCode.NOT_FOUND:
                 raise
+            said = str(failure)
         stable = servable.version is None and servable.model in self._versions.list_models()
         hint = "; no version of it is stable yet" if stable else ""
-        raise ServableNotFound(f"{not_found_text(servable.model, servable.version)}{hint}")
+        text = not_found_text(servable.model, servable.version)
+        raise ServableNotFound(f"{said if said.startswith(text) else text}{hint}")
 
     async def _call_for_interface(self, servable: Servable) -> Interface:
         """The interface of a model without a manifest; of its newest ready version, if none is named."""
@@ -132,6 +148,10 @@ class Predictor:
     def list_models(self) -> tuple[str, ...]:
         """Models with a version in the store, and those that only the model servers know."""
         return tuple(dict.fromkeys((*self._versions.list_models(), *self._settings.external_models)))
+
+    def list_left_out(self) -> tuple[LeftOutVersion, ...]:
+        """Versions that have a role, and that model servers are not told to load."""
+        return self._versions.list_left_out()
 
     # --- calls ---
 
@@ -219,18 +239,24 @@ class Predictor:
         return self.wait_for(self._model_server.get_status(model, version))
 
     def get_states(self, model: str) -> dict[int, str]:
-        """State by version; empty if the server does not know the model."""
-        try:
-            return {entry.version: entry.state for entry in self.get_status(model)}
-        except ServingFailed as failure:
-            if failure.code is grpc.StatusCode.NOT_FOUND:
-                return {}
-            raise
+        """The best state of each version in any model server; empty if none knows the model.
+
+        Raises:
+            ServingFailed: no model server answers.
+        """
+        found: dict[int, str] = {}
+        for entry in self.wait_for(self._model_server.get_every_status(model)):
+            found[entry.version] = min(found.get(entry.version, entry.state), entry.state, key=BEST_STATES.index)
+        return found
+
+    def is_cut_off(self, model: str) -> bool:
+        """Whether the model's circuit is open: no call of it is made at present."""
+        return self._model_server.is_open(model)
 
     def is_ready(self, interface: Interface) -> bool:
         """Whether this version can predict now."""
         model = interface.model
-        return not self._model_server.is_open(model) and self.get_states(model).get(interface.version) == "AVAILABLE"
+        return not self.is_cut_off(model) and self.get_states(model).get(interface.version) == "AVAILABLE"
 
     def get_metadata(self, interface: Interface) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The version's signatures as the server sees them; raises ``ServingFailed``."""
@@ -244,8 +270,20 @@ class Predictor:
         """Writes what is pending, and closes the connections."""
         self.canary_counts.close()
         self.capture.close()
+        self.wait_for(self.failed_versions.close())
         self.wait_for(self._model_server.close())
         self._loop.close()
+
+    async def _explain_missing(self, target: Target, failure: ServingFailed) -> ServingFailed:
+        """In place of NOT_FOUND, of a target that is to be served: it is damaged, or its server has just started."""
+        if not self._is_wanted(target):
+            return failure
+        if target.version is not None:
+            with suppress(ServingFailed):  # the server is away again: then it starts
+                if failed := await self.failed_versions.check(target.model, target.version):
+                    return failed.make_error()
+        what = target.model if target.version is None else f"version {target.version} of {target.model}"
+        return ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{what} {BEING_LOADED}")
 
     def _is_wanted(self, target: Target) -> bool:
         """Whether the model servers are configured to serve this."""
@@ -256,14 +294,3 @@ class Predictor:
 
 def make_target(interface: Interface, signature: str) -> Target:
     return Target(interface.model, None if interface.tracks_latest else interface.version, signature)
-
-
-def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
-    """Whether each row of these inputs has its own row in every output, as far as shapes tell."""
-    per_row = all(spec.shape and spec.shape[0] is None for spec in (*signature.inputs, *signature.outputs))
-    sizes = {array.shape[:1] for array in inputs.values()}
-    return per_row and len(sizes) == 1 and () not in sizes
-
-
-def count_rows(inputs: Mapping[str, Array]) -> int:
-    return max((len(array) for array in inputs.values() if array.shape), default=1)

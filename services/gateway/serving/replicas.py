@@ -69,6 +69,17 @@ class Replicas:
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
         return await self._send(self._choose(), method, request, deadline)
 
+    async def call_each(self, method: str, request: bytes, deadline: Deadline) -> list[bytes | ServingFailed]:
+        """What every replica says, one by one: its response, or its failure."""
+
+        async def ask(replica: "Replica") -> bytes | ServingFailed:
+            try:
+                return await replica.call(method, request, max(deadline.remaining_s - RETURN_MARGIN_S, 0.001))
+            except ServingFailed as failure:
+                return failure
+
+        return list(await asyncio.gather(*map(ask, self._replicas)))
+
     async def close(self) -> None:
         for replica in self._replicas:
             await replica.close()

@@ -12,13 +12,16 @@ from typing import NamedTuple
 
 import grpc
 
-from modelyard.models.errors import UnknownName
+from modelyard.models.errors import CorruptData, UnknownName
 from modelyard.models.registry import rollout as rollouts
 from modelyard.models.registry.batching_plan import read_plans
 from modelyard.models.registry.rollout import Rollout, read_rollout
+from modelyard.models.registry.serving_config import LeftOutVersion, read_left_out
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.messages import ServingFailed, VersionStatus
+from modelyard.models.tfserving.messages import BEING_LOADED, ServingFailed, VersionStatus
 from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound, not_found_text
+from modelyard.services.gateway.http.paths import Servable
+from modelyard.services.gateway.serving.failed_versions import FailedVersion, FailedVersions
 from modelyard.services.gateway.serving.interface import Experiment, Interface, published_interface
 
 PLAN_FRESH_S = 1.0
@@ -44,6 +47,17 @@ def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key:
     if canary and 100 * draw_share(canary.version, key) < canary.percent:
         return canary.version
     return rollout.stable
+
+
+def list_replacements(rollout: Rollout, version: int) -> tuple[int, ...]:
+    """Versions that answer requests which name none, in order, if this one cannot be loaded; each is loaded.
+
+    The stable one in place of its canary; in place of the stable one the version before, as after a rollback, unless
+    the rollout forbids it.
+    """
+    stable = () if rollout.stable in (None, version) else (rollout.stable,)
+    before = rollout.previous if rollout.fallback else None
+    return (*stable, *(() if before is None or before not in rollout.loaded else (before,)))
 
 
 def resolve_version(
@@ -92,6 +106,10 @@ class PublishedVersions:
         """Models with at least one version in the store."""
         return tuple(model for model in self._store.models() if self._store.versions(model))
 
+    def list_left_out(self) -> tuple[LeftOutVersion, ...]:
+        """Versions with a role that are damaged or gone, as whoever rendered ``models.config`` last found."""
+        return read_left_out(self._store).versions
+
     def get_rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
         cached = self._rollouts.get(model)
@@ -127,6 +145,38 @@ def with_experiment(interface: Interface, rollout: Rollout) -> Interface:
     return replace(interface, experiment=Experiment(rollout.canary, rollout.shadow))
 
 
+def read_interface(
+    versions: PublishedVersions, failed: FailedVersions, rollout: Rollout, model: str, number: int
+) -> Interface | None:
+    """A version's interface; None if there is no such version, or if it cannot answer, which ``failed`` then knows."""
+    if failed and failed.get(model, number):
+        return None
+    try:
+        found, cause = versions.get_interface(model, number), "it is not in the store any more"
+    except CorruptData as error:
+        found, cause = None, str(error)
+    if found is None and number in rollout.loaded:
+        failed.note(FailedVersion(model, number, "DATA_LOSS", cause))
+    return found
+
+
+def replace_failed(
+    versions: PublishedVersions, failed: FailedVersions, rollout: Rollout, servable: Servable, number: int
+) -> Interface:
+    """What answers in the place of a version that cannot, for a request that names none; without experiments.
+
+    Raises:
+        VersionFailed: nothing does.
+        ServableNotFound: there never was such a version.
+    """
+    if servable.version is None and servable.label is None:
+        for other in list_replacements(rollout, number):
+            if found := read_interface(versions, failed, rollout, servable.model, other):
+                return found
+    known = failed.get(servable.model, number)
+    raise known.make_error() if known else ServableNotFound(not_found_text(servable.model, servable.version))
+
+
 def newest_ready_version(model: str, statuses: tuple[VersionStatus, ...]) -> int:
     """The version that TensorFlow Serving uses for a request that names none.
 
@@ -137,5 +187,7 @@ def newest_ready_version(model: str, statuses: tuple[VersionStatus, ...]) -> int
     if ready:
         return max(ready)
     if any(entry.state in ("START", "LOADING") for entry in statuses):
-        raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{model} is being loaded; try again in a moment")
-    raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found_text(model, None))
+        raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{model} {BEING_LOADED}")
+    failed = [entry for entry in statuses if entry.error_code != "OK"]
+    why = f"; version {failed[-1].version} cannot be loaded: {failed[-1].error_code}" if failed else ""
+    raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found_text(model, None) + why)

@@ -1,7 +1,7 @@
 """The present configuration, from the file or from a reload call. Named after TF Serving's ServerCore."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 import structlog
@@ -10,7 +10,7 @@ from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.lifecycle.config import ModelEntry, ModelSet
 from modelyard.services.modelserver.lifecycle.reconciler import Reconciler
 from modelyard.services.modelserver.lifecycle.registry import Registry, State
-from modelyard.services.modelserver.lifecycle.source import find_candidates
+from modelyard.services.modelserver.lifecycle.source import Candidates, find_candidates
 
 log = structlog.get_logger()
 
@@ -18,13 +18,25 @@ log = structlog.get_logger()
 class ServerCore:
     """Holds the configured models, and has the reconciler load them."""
 
-    def __init__(self, registry: Registry, reconciler: Reconciler, *, early_labels: bool = False) -> None:
-        """``early_labels``: a label that is new, or stays where it is, may name a version that is not AVAILABLE."""
+    checks_first_labels = False
+    """Whether a model that does not serve yet may name only versions that are available."""
+
+    def __init__(
+        self, registry: Registry, reconciler: Reconciler, *, early_labels: bool = False, quiet_s: float = 0.0
+    ) -> None:
+        """Holds no models yet.
+
+        Args:
+            early_labels: a label that is new, or stays where it is, may name a version that is not AVAILABLE.
+            quiet_s: seconds for which a new folder must not change before it is loaded: the interval of ``rescan``.
+        """
         self._registry = registry
         self._early_labels = early_labels
         self._reconciler = reconciler
         self._applying = threading.Lock()
         self._models: ModelSet = {}
+        self._quiet_s = quiet_s
+        self._candidates: Mapping[str, Candidates] = {}
 
     def apply(self, models: ModelSet) -> None:
         """Replaces the configured models: models left out are unloaded, new versions start to load.
@@ -65,8 +77,11 @@ class ServerCore:
             raise Refused(grpc.StatusCode.UNKNOWN, message)
 
     def _set_aspired(self, *, retry_failed: bool) -> None:
-        aspired = {name: find_candidates(entry) for name, entry in self._models.items()}
-        self._reconciler.set_aspired(aspired, retry_failed=retry_failed)
+        last = self._candidates
+        self._candidates = {
+            name: find_candidates(entry, last.get(name, {}), self._quiet_s) for name, entry in self._models.items()
+        }
+        self._reconciler.set_aspired(self._candidates, retry_failed=retry_failed)
 
     def _check_labels(self, entry: ModelEntry) -> None:
         """A model that does not serve yet may name versions that are about to load."""
@@ -74,7 +89,7 @@ class ServerCore:
         bound = self._registry.labels(entry.name)
         for label, version in entry.labels.items():
             early = self._early_labels and bound.get(label, version) == version
-            if available and version not in available and not early:
+            if (available or self.checks_first_labels) and version not in available and not early:
                 raise Refused(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {entry.name}, "

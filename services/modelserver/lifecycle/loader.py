@@ -20,6 +20,7 @@ from modelyard.services.modelserver.batching.batched_run import add_batching
 from modelyard.services.modelserver.batching.parameters import PER_MODEL_FILE, BatchingParameters, read_parameters
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
 from modelyard.services.modelserver.lifecycle import tfrecord, warmup
+from modelyard.services.modelserver.lifecycle.first_run import run_once
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.saved_model import Runtime, load_saved_model
 from modelyard.services.modelserver.runtime.servable import Servable
@@ -119,10 +120,15 @@ def make_batching(settings: Settings) -> Callable[[Servable, Path], Servable]:
 
 
 def _warm_up(servable: Servable, folder: Path, settings: Settings) -> None:
-    recorded = folder / warmup.FILE
-    if settings.enable_model_warmup and recorded.exists():
-        times = settings.num_request_iterations_for_warmup or 1
-        warmup.warm_up(servable, tfrecord.read_records(recorded), settings.request_options, times)
+    """Has it answer before it replaces another version: its recorded requests, or else one run."""
+    if not settings.enable_model_warmup:
+        return
+    recorded, times = folder / warmup.FILE, settings.num_request_iterations_for_warmup or 1
+    replayed = 0
+    if recorded.exists():
+        replayed = warmup.warm_up(servable, tfrecord.read_records(recorded), settings.request_options, times)
+    if not replayed:
+        run_once(servable)
 
 
 def verify_manifest(folder: Path) -> None:

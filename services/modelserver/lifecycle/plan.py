@@ -50,38 +50,49 @@ def choose_load(aspired: Aspired, states: States, attempts: Attempts, now: float
 
     def urgency(key: Key) -> tuple[bool, bool, int]:
         name, number = key
-        answers = any(state.state == State.AVAILABLE for state in states.get(name, {}).values())
-        return key in attempts, answers, -sorted(aspired[name]).index(number)
+        return key in attempts, _answers(states.get(name, {})), -sorted(aspired[name]).index(number)
 
     return min(due, key=urgency, default=None)
 
 
 def find_retry_time(aspired: Aspired, attempts: Attempts) -> float | None:
     """Time when the next retry is due; None if there is none."""
-    times = [attempt.retry_at for (name, number), attempt in attempts.items() if number in aspired.get(name, {})]
+    times = [attempt.retry_at for key, attempt in attempts.items() if _is_settled(aspired, key)]
     return min((time for time in times if time != float("inf")), default=None)
 
 
 def is_settled(aspired: Aspired, states: States, attempts: Attempts) -> bool:
-    """Whether every wanted version is AVAILABLE or has failed."""
+    """Whether every wanted version is AVAILABLE or has failed; one that is being copied, if another one answers."""
     return all(
-        _is(states.get(name, {}), number, State.AVAILABLE) or (name, number) in attempts
+        _is(states.get(name, {}), number, State.AVAILABLE)
+        or (name, number) in attempts
+        or (not candidate.settled and _answers(states.get(name, {})))
         for name, versions in aspired.items()
-        for number in versions
+        for number, candidate in versions.items()
     )
 
 
 def _loadable(aspired: Aspired, states: States) -> Iterator[Key]:
     for name, versions in aspired.items():
         known = states.get(name, {})
-        for number in versions:
-            if number not in known or known[number].state in (State.START, State.END):
+        for number, candidate in versions.items():
+            waits = number not in known or known[number].state in (State.START, State.END)
+            if waits and candidate.settled:
                 yield name, number
 
 
 def _due(aspired: Aspired, attempt: Attempt, key: Key, now: float) -> bool:
     name, number = key
     return now >= attempt.retry_at or aspired[name][number] != attempt.candidate
+
+
+def _is_settled(aspired: Aspired, key: Key) -> bool:
+    candidate = aspired.get(key[0], {}).get(key[1])
+    return candidate is not None and candidate.settled
+
+
+def _answers(versions: Mapping[int, VersionState]) -> bool:
+    return any(state.state == State.AVAILABLE for state in versions.values())
 
 
 def _is(versions: Mapping[int, VersionState], number: int, state: int) -> bool:

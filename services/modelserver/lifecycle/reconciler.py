@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import structlog
 
 from modelyard.services.modelserver.errors import Refused, wrap_error
@@ -23,13 +24,27 @@ from modelyard.services.modelserver.lifecycle.plan import (
     is_settled,
 )
 from modelyard.services.modelserver.lifecycle.registry import Registry, ServedVersion, State, VersionState
-from modelyard.services.modelserver.lifecycle.source import Candidate
+from modelyard.services.modelserver.lifecycle.source import Candidate, stamp_files
 from modelyard.services.modelserver.runtime.servable import Servable
 
 Load = Callable[[Path], Servable]
 """Loads a version folder; raises ``Refused`` with the cause if it cannot."""
 
 log = structlog.get_logger()
+
+
+def load_unchanged(folder: Path, load: Load) -> Servable:
+    """Loads a folder whose files stay as they are meanwhile.
+
+    Raises:
+        Refused: ABORTED, somebody wrote them: parts of two states may have been read; or the loader's own.
+    """
+    before = stamp_files(folder)
+    servable = load(folder)
+    if stamp_files(folder) != before:
+        servable.close()
+        raise Refused(grpc.StatusCode.ABORTED, "its files changed while it was loaded")
+    return servable
 
 
 class Reconciler:
@@ -64,6 +79,11 @@ class Reconciler:
                     return False
                 self._changed.wait(0.1)  # checks the call's deadline in between
             return True
+
+    def list_given_up(self) -> frozenset[Key]:
+        """Versions that are wanted and not tried again: all tries have failed."""
+        with self._changed:
+            return frozenset(key for key, attempt in self._attempts.items() if attempt.retry_at == float("inf"))
 
     def stop(self) -> None:
         """Ends ``run()`` after its present step. Loaded versions keep serving."""
@@ -121,23 +141,30 @@ class Reconciler:
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _mark_started(self) -> None:
-        """Sets wanted versions that wait for their first load to START; those no longer wanted, from START to END."""
+        """Sets wanted versions that wait for a load to START; those no longer wanted, from START to END.
+
+        An error of before says nothing about files that have changed, nor about a version that is wanted anew.
+        """
         states = self._registry.states
         for name, versions in self._aspired.items():
-            for number in versions:
+            for number, candidate in versions.items():
                 known = states.get(name, {}).get(number)
-                if known is None or known == VersionState(State.END):
+                if known is None or (known.state == State.END and self._is_new((name, number), candidate)):
                     self._registry.set_state(name, number, VersionState(State.START))
         for name, known_versions in states.items():
             for number, state in known_versions.items():
                 if state.state == State.START and number not in self._aspired.get(name, {}):
                     self._registry.set_state(name, number, VersionState(State.END))
 
+    def _is_new(self, key: Key, candidate: Candidate) -> bool:
+        attempt = self._attempts.get(key)
+        return attempt is None or attempt.candidate.files != candidate.files
+
     def _load(self, key: Key, candidate: Candidate, load: Load) -> None:
         name, number = key
         started = time.monotonic()
         try:
-            servable = load(candidate.path)
+            servable = load_unchanged(candidate.path, load)
         except Exception as error:  # noqa: BLE001 - the outermost boundary of a load: it ends only this try
             self._fail(key, candidate, error)
             return

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import grpc
 from tensorflow_serving.apis import model_pb2
 
-from modelyard.models.tfserving.messages import get_model_status_pb2
+from modelyard.models.tfserving.messages import BEING_LOADED, get_model_status_pb2
 from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.runtime.servable import Servable
 
@@ -79,6 +79,7 @@ class Registry:
         self._writing = threading.Lock()
         self._models: Mapping[str, ServedModel] = {}
         self._states: Mapping[str, Mapping[int, VersionState]] = {}
+        self._is_starting = True
 
     # --- reading: no lock -------------------------------------------------------------------------------------------
 
@@ -87,7 +88,8 @@ class Registry:
         """The version that a request names, kept loaded until the block ends.
 
         Raises:
-            Refused: NOT_FOUND, or INVALID_ARGUMENT for an unknown label or a request without a name.
+            Refused: NOT_FOUND; UNAVAILABLE while it is being loaded, and for any other until ``finish_start``;
+                INVALID_ARGUMENT for an unknown label or a request without a name.
         """
         version = self._find(spec)
         while not version.acquire():  # retired a moment ago: the snapshot has already changed
@@ -116,15 +118,32 @@ class Registry:
         choice = spec.WhichOneof("version_choice")
         if choice is None:
             if not model.versions:
-                raise Refused(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+                raise self._missing(spec.name, self._states.get(spec.name, {}), f"Latest({spec.name})")
             return model.versions[max(model.versions)]
         number = spec.version.value if choice == "version" else _labelled(model, spec.version_label)
         if number not in model.versions:
-            message = f"Servable not found for request: Specific({spec.name}, {number})"
-            raise Refused(grpc.StatusCode.NOT_FOUND, message)
+            known = self._states.get(spec.name, {})
+            asked = {number: known[number]} if number in known else {}
+            raise self._missing(spec.name, asked, f"Specific({spec.name}, {number})")
         return model.versions[number]
 
+    def _missing(self, name: str, asked: Mapping[int, VersionState], request: str) -> Refused:
+        """UNAVAILABLE for what may come in a moment: clients retry that, but not NOT_FOUND.
+
+        TensorFlow Serving opens its port when its models are loaded. Its own tests take the text of NOT_FOUND, for any
+        model at all, to say that (``model_servers/test_util/tensorflow_model_server_test_base.py``).
+        """
+        if any(state.state in (State.START, State.LOADING) for state in asked.values()):
+            return Refused(grpc.StatusCode.UNAVAILABLE, f"model {name} {BEING_LOADED}")
+        if self._is_starting:
+            return Refused(grpc.StatusCode.UNAVAILABLE, f"the server has just started; what it serves {BEING_LOADED}")
+        return Refused(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request}")
+
     # --- writing ----------------------------------------------------------------------------------------------------
+
+    def finish_start(self) -> None:
+        """The configured models were loaded, or failed: from now on, what is not there is NOT_FOUND."""
+        self._is_starting = False
 
     def set_state(self, name: str, number: int, state: VersionState) -> None:
         """Sets the state of a version."""

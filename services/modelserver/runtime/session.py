@@ -75,6 +75,13 @@ class Session:
                     self._c.DeleteTensor(pointer)
             self._c.DeleteStatus(status)
 
+    def operation_types(self) -> frozenset[str]:
+        """Types of the operations in the graph, those inside functions aside."""
+        position, found = ctypes.c_size_t(0), set()
+        while operation := self._c.GraphNextOperation(self._graph, ctypes.byref(position)):
+            found.add(self._c.OperationOpType(operation).decode())
+        return frozenset(found)
+
     def close(self) -> None:
         """Frees the graph and its variables."""
         status = self._c.NewStatus()

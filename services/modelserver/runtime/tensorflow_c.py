@@ -67,6 +67,8 @@ class TensorFlowC:
         self.StringGetSize = _declare(quick, "TF_StringGetSize", c_size_t, c_void_p)
         self.NewGraph = _declare(quick, "TF_NewGraph", c_void_p)
         self.GraphOperationByName = _declare(quick, "TF_GraphOperationByName", c_void_p, c_void_p, c_char_p)
+        self.GraphNextOperation = _declare(quick, "TF_GraphNextOperation", c_void_p, c_void_p, POINTER(c_size_t))
+        self.OperationOpType = _declare(quick, "TF_OperationOpType", c_char_p, c_void_p)
         self.OperationNumOutputs = _declare(quick, "TF_OperationNumOutputs", c_int, c_void_p)
         self.NewBuffer = _declare(quick, "TF_NewBuffer", POINTER(Buffer))
         self.NewBufferFromString = _declare(quick, "TF_NewBufferFromString", POINTER(Buffer), c_char_p, c_size_t)

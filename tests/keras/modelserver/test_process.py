@@ -72,9 +72,10 @@ def test_sigterm_lets_all_calls_in_flight_finish(store: Store, start: Callable[.
     watched = served.health_stub.Watch(health_pb2.HealthCheckRequest())
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
 
+    before = served.runs(1)
     message = request(signature="slow", steps=np.array(20_000, np.int32))
     calls = [served.prediction.Predict.future(message, timeout=LONG_S) for _ in range(50)]
-    eventually(lambda: served.runs(1) == len(calls), "all calls in flight")
+    eventually(lambda: served.runs(1) == before + len(calls), "all calls in flight")
     server.process.send_signal(signal.SIGTERM)
     with futures.ThreadPoolExecutor(1) as pool:
         changed = pool.submit(next, watched)
@@ -93,9 +94,10 @@ def test_second_sigterm_ends_at_once_what_the_first_would_wait_for(store: Store,
     store.configure(store.entry("m"), store.entry("n"))
     server = start(f"--drain_timeout_seconds={LONG_S}")
     eventually(lambda: server.served.health() == "SERVING", "ready")
+    before = server.served.runs(1)
     message = request(signature="slow", steps=np.array(2_000_000_000, np.int32))
     call = server.served.prediction.Predict.future(message, timeout=LONG_S)
-    eventually(lambda: server.served.runs(1) == 1, "in flight")
+    eventually(lambda: server.served.runs(1) == before + 1, "in flight")
     server.process.send_signal(signal.SIGTERM)
     eventually(lambda: bool(server.events("draining")), "draining")
     assert server.process.poll() is None

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from modelyard.services.cli.client import Client, Refused, TryLater
-from modelyard.services.cli.commands.serve import wait_for_model, wait_until_loaded
+from modelyard.services.cli.client import Client, TryLater
+from modelyard.services.cli.commands.serve import choose_example, describe_versions, wait_for_model, wait_until_loaded
 
 Response = tuple[int, object]
 TIMED_OUT: Response = (504, {"error": "the model server did not answer in time"})
@@ -57,8 +57,11 @@ def test_a_server_without_a_status_ends_the_start_with_its_reason() -> None:
         wait_for_model(client, "m", deadline=time.monotonic())
 
 
-def test_any_other_refusal_ends_the_start_at_once() -> None:
-    """A model that the server does not know will not come."""
+def test_a_model_that_the_server_does_not_know_holds_up_no_other() -> None:
+    """It has no versions, which is what is shown of it."""
     unknown = (404, {"error": "Servable not found"})
-    with gateway(unknown, version("AVAILABLE")) as client, pytest.raises(Refused, match="not found"):
-        wait_until_loaded(client, ["m"])
+    with gateway(unknown, version("AVAILABLE")) as client:
+        found = wait_until_loaded(client, ["missing", 'say "hi"?'])
+    assert describe_versions(found["missing"]) == "no version was found"
+    assert describe_versions(found['say "hi"?']) == "1"
+    assert choose_example(found) == 'say "hi"?'

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
 
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry import rollout
@@ -21,7 +20,6 @@ from modelyard.models.registry.rollout import (
     read_rollout,
 )
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.messages import model_server_config_pb2
 
 MODEL = "half_plus"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -68,7 +66,7 @@ def promoted(*versions: int) -> Rollout:
 def test_a_rollback_goes_back_at_once_and_never_forth() -> None:
     """The version before is loaded and answers; a second call finds it not loaded, and does not go forth again."""
     back = promoted(1, 2, 3).rollback(by="ann", reason="wrong labels")
-    assert (back.stable, back.keep) == (2, (3,))
+    assert (back.stable, back.loaded) == (2, (2,))
     assert back.history[-1].detail == {"from": 3}
     with pytest.raises(NoPreviousVersion, match="version 2 stays: version 1 is not loaded any more; promote it"):
         back.rollback(by="bob", reason="did it already")
@@ -77,7 +75,7 @@ def test_a_rollback_goes_back_at_once_and_never_forth() -> None:
 def test_a_rollback_leaves_a_version_that_is_being_loaded_alone() -> None:
     """It goes to the previous stable version, not to the preloaded one, which can still be promoted."""
     back = promoted(1, 2).preload(3).rollback(by="t", reason="r")
-    assert (back.stable, back.loaded) == (1, (1, 2, 3))
+    assert (back.stable, back.loaded) == (1, (1, 3))
     forth = back.promote(3, by="t", reason="r")
     assert (forth.stable, forth.previous) == (3, 1)
     assert forth.rollback(by="t", reason="r").stable == 1
@@ -90,6 +88,16 @@ def test_after_a_rollback_and_another_promotion_what_was_bad_is_not_gone_back_to
     )
     assert found.previous == 2
     assert found.rollback(by="t", reason="r").previous == 1
+
+
+def test_the_stable_version_is_the_highest_that_is_kept() -> None:
+    """A model server gives unpinned calls the highest: after a rollback, and when an older version is promoted."""
+    older = promoted(1, 2, 4).promote(3, by="t", reason="older")
+    assert (older.stable, older.loaded) == (3, (3,))
+    with pytest.raises(NoPreviousVersion, match="version 3 stays: version 4 is not loaded any more; promote it"):
+        older.rollback(by="t", reason="r")
+    forth = promoted(1, 2).rollback(by="t", reason="r").preload(2).promote(2, by="t", reason="mended")
+    assert (forth.stable, forth.loaded) == (2, (1, 2))
 
 
 @pytest.mark.parametrize("versions", [(), (1,), (1, 1)])
@@ -164,25 +172,6 @@ def test_a_shadow_and_a_label_keep_their_version_loaded_until_they_end() -> None
         named.end_shadow(by="t", reason="r")
     with pytest.raises(InvalidChange, match="labelled 'green'"):
         named.unlabel("green", by="t", reason="r")
-
-
-def test_changes_are_written_and_the_configuration_parses(store: Store) -> None:
-    """After a change, ``models.config`` is a valid ModelServerConfig with exactly the loaded versions."""
-    change_rollout(store, MODEL, lambda now: now.promote(1, by="t", reason="r"))
-    change_rollout(store, MODEL, lambda now: now.preload(2))
-    assert read_rollout(store, MODEL).loaded == (1, 2)
-    parsed = text_format.Parse((store.root / rollout.CONFIG).read_text(), model_server_config_pb2.ModelServerConfig())
-    (config,) = parsed.model_config_list.config
-    assert (config.name, config.model_platform) == (MODEL, "tensorflow")
-    assert config.base_path == str(store.folder(MODEL).resolve())
-    assert list(config.model_version_policy.specific.versions) == [1, 2]
-
-
-def test_a_model_without_versions_is_left_out_of_the_configuration(store: Store) -> None:
-    """An entry without versions would unload, or wait for, everything."""
-    rollout.write_config(store)
-    parsed = text_format.Parse((store.root / rollout.CONFIG).read_text(), model_server_config_pb2.ModelServerConfig())
-    assert not parsed.model_config_list.config
 
 
 def test_an_unknown_model_has_an_empty_rollout(store: Store) -> None:

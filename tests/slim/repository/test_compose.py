@@ -46,7 +46,7 @@ NETWORKS = {
     "postgres": {"control"},
     "redis": {"control"},
     "migrate": {"control"},
-    "scheduler": {"control"},
+    "scheduler": {"control", "serving"},
     "operator": {"control"},
     "trainer": {"control", "serving"},
     "modelserver": {"serving"},
@@ -238,6 +238,15 @@ def test_every_flag_has_its_reason() -> None:
         while lines[above].strip().startswith("- --") and "#" not in lines[above]:
             above -= 1
         assert "#" in lines[above], lines[number]
+
+
+def test_labels_of_versions_not_loaded_yet_do_not_keep_a_model_server_from_starting() -> None:
+    """models.config has labels, and they are read before anything is loaded: the flag is needed, and does for ours."""
+    image = (ROOT / "deploy/modelserver/Dockerfile").read_text()
+    name = "allow_version_labels_for_unavailable_models"
+    for found in (flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")):
+        assert found[name] == "true"
+    assert f'"--{name}"]' in image
 
 
 def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:

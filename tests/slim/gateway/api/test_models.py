@@ -81,7 +81,8 @@ def test_a_model_has_its_versions_and_their_state(client: FlaskClient, server: F
     server.loaded.discard((HALF_PLUS, 1))
     answer = client.get(f"/api/models/{HALF_PLUS}")
     assert answer.json is not None
-    assert answer.json["rollout"] == {"stable": 2, "canary": None, "shadow": None, "labels": {}, "keep": [1]}
+    rollout = {"stable": 2, "canary": None, "shadow": None, "labels": {}, "keep": [1], "fallback": True}
+    assert answer.json["rollout"] == rollout
     assert [(version["version"], version["state"]) for version in answer.json["versions"]] == [
         (1, "not loaded"),
         (2, "AVAILABLE"),

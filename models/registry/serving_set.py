@@ -1,0 +1,92 @@
+"""The set of versions that model servers load, over time: at a start, every few seconds, and at a rollback. Slim."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from modelyard.models.errors import CorruptData, StorageFailed
+from modelyard.models.registry import serving_config
+from modelyard.models.registry.rollout import NoPreviousVersion, Rollout, change_rollout, read_rollout, read_wanted
+from modelyard.models.registry.serving_config import LeftOut
+from modelyard.models.registry.store import Store
+
+
+def prepare_config(store: Store) -> LeftOut:
+    """Before model servers start: drops what nobody wants any more, then ``check_config``."""
+    for model in store.models():
+        release_abandoned(store, model)
+    return check_config(store)
+
+
+def check_config(store: Store) -> LeftOut:
+    """Checks every file of the wanted versions, and renders ``models.config``.
+
+    Takes seconds for gigabytes; the store's lock is held only at the end. Returns what is left out. A model server that
+    runs unloads what is damaged on disk, though it may answer from memory.
+
+    Raises:
+        StorageFailed: the store cannot be written.
+    """
+    damage = serving_config.find_all_damage(store, read_wanted(store))
+    with store.lock():
+        return serving_config.write(store, read_wanted(store), damage)
+
+
+def refresh_config(store: Store) -> LeftOut:
+    """Renders again: what was left out enters when it is whole. Only what the file does not have yet is checked.
+
+    Nothing is taken out because its folder is away: model servers that have it loaded go on answering from memory.
+
+    Raises:
+        StorageFailed: the store cannot be written.
+    """
+    with store.lock():
+        present, wanted = serving_config.read_entries(store), read_wanted(store)
+        if not wanted:
+            return serving_config.read_left_out(store)
+        return serving_config.write(store, {**present, **wanted})
+
+
+def is_current(store: Store) -> bool:
+    """Whether ``models.config`` has the versions that the rollouts want; labels may wait."""
+    try:
+        text = (store.root / serving_config.CONFIG).read_text()
+    except OSError:
+        return False
+    present, (entries, _) = serving_config.read_entries(store), serving_config.compose(store, read_wanted(store), {})
+    labelled = {
+        model: replace(entry, labels=present.get(model, serving_config.NOTHING).labels)
+        for model, entry in entries.items()
+    }
+    return text == serving_config.render(store, labelled)
+
+
+def roll_back(store: Store, model: str, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> Rollout:
+    """Makes the previous version stable again.
+
+    Raises:
+        NoPreviousVersion: as ``Rollout.rollback``; or it is damaged, so that model servers may not have loaded it.
+    """
+
+    def edit(now: Rollout) -> Rollout:
+        changed = now.rollback(by=by, reason=reason, detail=detail)
+        obstacle = serving_config.find_obstacle(store, model, changed.stable or 0)
+        if obstacle:
+            raise NoPreviousVersion(f"version {now.stable} stays: {obstacle}")
+        return changed
+
+    return change_rollout(store, model, edit)
+
+
+def release_abandoned(store: Store, model: str) -> None:
+    """Unloads what a promotion that was cut off left loaded; nothing while a promotion is going on."""
+    with suppress(StorageFailed, CorruptData), store.lock(f"promote-{model}", timeout_s=0):
+        if _without_abandoned(now := read_rollout(store, model)) != now:
+            change_rollout(store, model, _without_abandoned)
+
+
+def _without_abandoned(now: Rollout) -> Rollout:
+    """``keep`` has the previous stable version only, and only if it is lower."""
+    stable, previous = now.stable or 0, now.previous
+    keep = tuple(number for number in now.keep if number < stable and previous in (None, number))
+    return now.model_copy(update={"keep": keep})
