@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.ledger import MAX_BUDGET_S, Job, Ledger, Priority
+from modelyard.services.queues import choose_queue
 
 TASK = "modelyard.train"
-CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
 STARTED_PRIORITY = 0
 """Priority of jobs that were started before and lost: they continue before anything new is begun."""
 PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 1, Priority.NORMAL: 5, Priority.LOW: 9}
@@ -45,25 +45,6 @@ def send(queue: Celery, job: Job, served: Collection[str], connection: Any = Non
 def queue_and_priority(job: Job, served: Collection[str]) -> tuple[str, int]:
     """Name of the queue that a job's message waits in, and its priority there."""
     return choose_queue(job.devices, served), STARTED_PRIORITY if job.attempts else PRIORITIES[job.priority]
-
-
-def choose_queue(devices: str, served: Collection[str]) -> str:
-    """Name of the queue for ``devices``; auto takes a GPU's if some worker has one."""
-    if devices == "auto":
-        return GPU_QUEUE if GPU_QUEUE in served else CPU_QUEUE
-    if devices == "cpu":
-        return CPU_QUEUE
-    return gpu_queue_name(1 if devices == "gpu" else int(devices))
-
-
-def gpu_queue_name(count: int) -> str:
-    """Name of the queue of jobs that train on so many GPUs of one host."""
-    return GPU_QUEUE if count == 1 else f"{GPU_QUEUE}.{count}"
-
-
-def list_worker_queues(gpus: int) -> tuple[str, ...]:
-    """Queues that a worker with so many GPUs takes jobs from; without any, the CPU's."""
-    return tuple(gpu_queue_name(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
 
 
 def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:

@@ -163,6 +163,7 @@ def train(
     job = client.submit(request | order)
     if not wait:
         output.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
+        jobs.print_wait(job)
         return
     from modelyard.services.cli.commands.jobs import exit_with_outcome
     from modelyard.services.cli.follow import follow_jobs

@@ -45,8 +45,9 @@ def make_progress_bars() -> Progress:
 
 def describe_job(job: Mapping[str, Any]) -> tuple[str, str]:
     """The state or stage of a job, and a note."""
-    if job["state"] not in ("running", "publishing") or not job["progress"]:
-        reason = job["result"].get("reason") or ""
+    waits_for = job.get("waits_for")
+    if waits_for or job["state"] not in ("running", "publishing") or not job["progress"]:
+        reason = waits_for or job["result"].get("reason") or ""
         return job["state"], str(reason)
     return describe_progress(job["progress"])
 

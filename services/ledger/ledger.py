@@ -1,6 +1,7 @@
 """The ledger: every record that outlives a process, in one database."""
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class Ledger:
         from modelyard.services.ledger.searches import Searches
 
         return Searches(self._database)
+
+    def exists(self) -> bool:
+        """False for a file of SQLite that is not there yet: nothing was ever written."""
+        scheme, _, path = self._url.partition(":///")
+        return scheme != "sqlite" or Path(path).exists()
 
     def prepare(self) -> None:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""

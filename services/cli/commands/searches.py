@@ -7,6 +7,7 @@ import typer
 
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
+from modelyard.services.cli.commands.jobs import print_wait
 from modelyard.services.cli.options import DEFAULT_URL, Url
 
 app = typer.Typer(help="List searches, the newest first; show or cancel one.")
@@ -41,6 +42,7 @@ def cancel(search: SearchId, *, url: Url = DEFAULT_URL) -> None:
 def submit_search(client: Client, request: dict[str, Any], *, wait: bool) -> None:
     """Submits a search; with ``wait``, prints rungs as they start, and ends with 0 if the search succeeded, else 1."""
     search = client.post("/api/searches", request)
+    print_wait(search)
     if not wait:
         output.console.print(f"{search['id']} {search['state']}; see `modelyard searches show {search['id']}`")
         return
@@ -59,6 +61,7 @@ def submit_search(client: Client, request: dict[str, Any], *, wait: bool) -> Non
 def print_search(search: dict[str, Any]) -> None:
     """The trials and their results."""
     output.console.print(f"{search['model']}: {search['state']} {search['reason']}", markup=False, soft_wrap=True)
+    print_wait(search)
     rows = [
         (
             number,

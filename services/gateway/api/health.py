@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.auth.principal import current_principal
@@ -28,9 +29,10 @@ class Alive(Body):
 
 
 class Ready(Body):
-    """Predictions would be answered."""
+    """Predictions would be answered; ``details``: what else is wrong."""
 
     ready: Literal[True]
+    details: list[str] = []
 
 
 class NotReady(Body):
@@ -40,6 +42,7 @@ class NotReady(Body):
 
     ready: Literal[False]
     reasons: list[str] = Field(min_length=1)
+    details: list[str] = []
 
 
 class Release(Body):
@@ -68,13 +71,19 @@ class Readiness:
             return ["shutting down"]
         if self._guard and self._guard.key_cache.is_unread:
             return ["API keys have not been read from the ledger yet"]
-        found, principal = find_obstacles(self._predictor), current_principal()
-        if found and (principal.visible_models is not None or not principal.may(Permission.READ_MODELS)):
-            return ["shown with an API key for all models"]
-        return found
+        found = find_obstacles(self._predictor)
+        return ["shown with an API key for all models"] if found and not may_for_all(Permission.READ_MODELS) else found
 
 
-def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Callable[[], list[str]]) -> Blueprint:
+def may_for_all(permission: Permission) -> bool:
+    """Whether the principal has a permission for all models."""
+    principal = current_principal()
+    return principal.visible_models is None and principal.may(permission)
+
+
+def routes(
+    predictor: Predictor, metrics: Metrics, ledger: Ledger, queue: QueueWatch, not_ready: Callable[[], list[str]]
+) -> Blueprint:
     """Probes and metrics. ``not_ready``: why no prediction would be answered."""
     views = Blueprint("health", __name__)
 
@@ -85,17 +94,20 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
         return Alive(live=True)  # depends on nothing: a restart would not help what is missing
 
     @views.get("/readyz")
-    @json_view()
+    @json_view(exclude_unset=True)
     def ready() -> Ready | NotReady:
         """Whether predictions would be answered."""
-        reasons = not_ready()
-        return NotReady(ready=False, reasons=reasons) if reasons else Ready(ready=True)
+        reasons, state = not_ready(), queue.read() if may_for_all(Permission.READ) else None
+        details = {"details": found} if state and (found := list(state.describe())) else {}
+        return NotReady(ready=False, reasons=reasons, **details) if reasons else Ready(ready=True, **details)
 
     @views.get("/metrics")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
+        state = queue.read()
+        metrics.set_queue((state.workers, state.waiting, state.without_worker) if state else None)
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
