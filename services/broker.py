@@ -85,7 +85,16 @@ def list_waiting(connection: Any, queue: str, priority: int) -> set[str]:
     """Ids of the jobs whose messages wait in a queue with this priority: kombu has a list for each."""
     channel = connection.default_channel
     name = channel._q_for_pri(queue, priority)  # noqa: SLF001  # there is no public name for it
-    return {json.loads(message)["headers"]["id"] for message in channel.client.lrange(name, 0, -1)}
+    return {job_id for message in channel.client.lrange(name, 0, -1) if (job_id := read_job_id(message))}
+
+
+def read_job_id(message: bytes) -> str | None:
+    """The job of a message; None of an entry that is none, which the next worker drops."""
+    try:
+        found = json.loads(message)["headers"]["id"]
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def make_sender(broker_url: str) -> Celery:
@@ -100,14 +109,17 @@ def make_consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIME
         visibility_timeout_s: seconds after which the message of a job that has not ended is delivered again. If that
             is too early, the claim refuses it.
     """
-    app = _app(broker_url, {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True})
+    from modelyard.services.redis_transport import Amqp  # a gateway only sends
+
+    options = {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True}
+    app = _app(broker_url, options, amqp=Amqp)
     app.conf.visibility_timeout = visibility_timeout_s
     app.conf.broker_transport_options["visibility_timeout"] = visibility_timeout_s
     return app
 
 
-def _app(broker_url: str, options: dict[str, Any]) -> Celery:
-    app = Celery("modelyard", broker=broker_url, set_as_current=False)
+def _app(broker_url: str, options: dict[str, Any], **parts: type) -> Celery:
+    app = Celery("modelyard", broker=broker_url, set_as_current=False, **parts)
     app.conf.update(SETTINGS, broker_transport_options=TRANSPORT | options)
     return app
 

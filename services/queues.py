@@ -16,7 +16,7 @@ def choose_queue(devices: str, served: Collection[str]) -> str:
         return GPU_QUEUE if GPU_QUEUE in served else CPU_QUEUE
     if devices == "cpu":
         return CPU_QUEUE
-    return gpu_queue_name(1 if devices == "gpu" else int(devices))
+    return gpu_queue_name(1 if devices == "gpu" else int(float(devices)))  # an older release kept 2.0 as it came
 
 
 def gpu_queue_name(count: int) -> str:

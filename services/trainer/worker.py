@@ -114,6 +114,8 @@ def recover_jobs(
                     heartbeat.beat(settings.heartbeat)
             except ModelyardError as error:
                 log.warning("recovery failed", cause=str(error))
+            except Exception:
+                log.exception("recovery failed")  # the outermost boundary of this thread, which has to go on
             if ended.wait(RECOVERY_INTERVAL_S):
                 return
 
