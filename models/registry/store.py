@@ -20,7 +20,7 @@ from pathlib import Path
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import Manifest, parse_version
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 STAGING = ".staging-"
@@ -64,8 +64,8 @@ class Store:
         folder = self.folder(model)
         if not folder.is_dir():
             return ()
-        numbers = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-        return tuple(sorted(number for number in numbers if (folder / str(number) / manifests.FILE).exists()))
+        found = {parse_version(path.name) for path in folder.iterdir()}
+        return tuple(sorted(number for number in found if number and (folder / str(number) / manifests.FILE).exists()))
 
     def require_versions(self, model: str) -> tuple[int, ...]:
         """As ``versions``; raises ``UnknownName`` if there is none."""
@@ -92,13 +92,15 @@ class Store:
 
         Raises:
             UnknownName: there is no such version.
-            CorruptData: its manifest cannot be parsed.
+            CorruptData: its manifest cannot be read or parsed.
         """
         path = self.path(model, version) / manifests.FILE
         try:
             return Manifest.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UnknownName(f"model {model!r} has no version {version}") from None
+        except OSError as error:
+            raise CorruptData(f"manifest of {model} version {version} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
 
@@ -211,7 +213,11 @@ class Store:
 
     @staticmethod
     def _next_number(folder: Path) -> int:
-        return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+        """Above all that there are."""
+        number = max((parse_version(path.name) or 0 for path in folder.iterdir()), default=0) + 1
+        if number > manifests.MAX_VERSION:
+            raise StorageFailed(f"{folder.name} has no number left above {number - 1}: remove what has that name")
+        return number
 
 
 def try_lock(descriptor: int) -> bool:

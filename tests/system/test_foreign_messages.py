@@ -36,7 +36,10 @@ def message(body: Any, **headers: Any) -> bytes:
 JOB = [["job-0000000000000000"], {}, {}]
 """Of no job: the task itself refuses it."""
 DAMAGED = [
-    *(message(body) for body in ("!!!", "", {}, [[], {}, {}], [[7], {}, {}], [["x", "y"], {}, {}], [["x"], {"y": 1}, {}])),
+    *(
+        message(body)
+        for body in ("!!!", "", {}, [[], {}, {}], [[7], {}, {}], [["x", "y"], {}, {}], [["x"], {"y": 1}, {}])
+    ),
     message(JOB, task="os.system"),
     message(JOB, task=["modelyard.train"]),
     message(JOB, id=None),

@@ -47,5 +47,3 @@ def test_the_doctor_names_the_missing_trainer(api: JobApi) -> None:
     api.submit()
     (finding,) = [found for found in check_gateway(str(api.http.base_url)) if NO_TRAINER in found.message]
     assert (finding.level, "modelyard up" in finding.remedy) == ("bad", True)
-
-

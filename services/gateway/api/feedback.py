@@ -21,7 +21,7 @@ MAX_ID = 64
 class FeedbackRequest(BaseModel):
     """The truth about one row of an earlier request: a label, by name or number, or a value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     request_id: str = Field(min_length=1, max_length=MAX_ID)
     row: int = Field(0, ge=0, le=10_000)

@@ -214,6 +214,8 @@ def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:
     for name in query:
         if name not in known:
             raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
+        if name != "state" and len(query.getlist(name)) > 1:
+            raise InvalidJob(f"{name}: expected once, received {len(query.getlist(name))} times")
     for state in query.getlist("state"):
         if state not in list(State):
             raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(State)}")

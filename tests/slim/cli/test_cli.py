@@ -54,6 +54,8 @@ def test_a_set_without_a_value_is_refused() -> None:
     assert parse_overrides(["epochs=3", "note=a=b"]) == {"epochs": "3", "note": "a=b"}
     with pytest.raises(InvalidRecipe, match="expects key=value, received 'epochs'"):
         parse_overrides(["epochs"])
+    with pytest.raises(InvalidRecipe, match="expects a key once, received epochs=3 and epochs=4"):
+        parse_overrides(["epochs=3", "epochs=4"])
 
 
 def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_a_gateway_that_only_predicts_opens_no_ledger(filled: Store, server: Fak
 
 
 @pytest.mark.parametrize(
-    ("value", "devices"), [(None, "auto"), ("gpu", "gpu"), (4, "4"), (4.0, "4"), ("4", "4"), ("2.0", "2"), ("1e1", "10")]
+    ("value", "devices"),
+    [(None, "auto"), ("gpu", "gpu"), (4, "4"), (4.0, "4"), ("4", "4"), ("2.0", "2"), ("1e1", "10")],
 )
 def test_a_number_of_gpus_has_one_form(value: Any, devices: str) -> None:
     """JSON takes 4.0 for a whole number, and so do a recipe's constraints; a queue's name must not hold it."""
