@@ -77,7 +77,7 @@ def create_app(
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
-    app.register_blueprint(feedback.routes(store, ledger))
+    app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, reasons))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))

@@ -1,5 +1,6 @@
 """``/api/models/NAME/triggers`` and ``/drift``: conditions that start jobs, and the drift that one of them reads."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class ShiftResponse(Body):
 
 
 class DriftResponse(Body):
-    """Drift of the stable version's inputs and outputs from those of its evaluation."""
+    """Drift of the stable version's inputs and outputs from those of its evaluation, the largest first."""
 
     model: str
     version: int | None
@@ -72,7 +73,8 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
         if not is_known(store, model):
             raise UnknownName(f"unknown model {model[:64]!r}")
         for drift in ledger.observations.list_drift(model):
-            return DriftResponse.model_validate(drift)
+            largest_first = sorted(drift.shifts.items(), key=lambda named: -(named[1]["psi"] or 0.0))
+            return DriftResponse.model_validate(replace(drift, shifts=dict(largest_first)))
         return DriftResponse(model=model, version=None, answers=0, shifts={}, at=None)
 
     @views.put("/api/models/<model>/triggers/<label:name>")
