@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from celery.app.amqp import AMQP
-from kombu import Connection as KombuConnection
+from kombu import connection as kombu_connection
 from kombu.transport import redis
 
 log = structlog.get_logger()
@@ -23,14 +23,14 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 """What kombu's JSON raises: beside the syntax it reads values with a ``__type__``."""
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no type information
+class Channel(redis.Channel):
     """Drops entries that are no JSON."""
 
     def _brpop_read(self, **options: Any) -> Any:
         """Called when Redis has an entry for the worker, or none in time (then it raises ``queue.Empty``)."""
         self.connection.is_delivering = False
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu is partly typed
         except UNREADABLE as error:
             if self.connection.is_delivering:
                 raise
@@ -38,7 +38,7 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no type informa
             return True
 
 
-class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no type information
+class Transport(redis.Transport):
     """Drops entries of the queues of jobs that are no job's message. Celery's own queues are none of these."""
 
     Channel = Channel
@@ -50,7 +50,7 @@ class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no type inf
         if queue.startswith(QUEUES) and not is_job_message(message):
             log.error("message dropped", queue=queue, cause="not a job's", begins=repr(message)[:SHOWN_CHARS])
             return
-        super()._deliver(message, queue)
+        super()._deliver(message, queue)  # type: ignore[no-untyped-call]  # likewise
 
 
 def is_job_message(message: Any) -> bool:
@@ -65,7 +65,7 @@ def is_job_message(message: Any) -> bool:
         return False
 
 
-class Connection(KombuConnection):  # type: ignore[misc]  # kombu has no type information
+class Connection(kombu_connection.Connection):
     """A connection through ``Transport``, whatever the scheme of its URL."""
 
     def get_transport_cls(self) -> type[Transport]:

@@ -1,8 +1,8 @@
 """Histograms of inputs and answers of a version's evaluation: the reference that drift is measured against.
 
 Slim. Features are numbers of one input that need no model: of an image its brightness, contrast and inked share, of a
-text its characters and words. Of a vector they are each of its numbers, as long as these are few enough; of a longer one
-the means of equal parts; of either the mean, the spread, the smallest and the largest number.
+text its characters and words, of a vector each of its numbers, or the means of equal parts where they are too many, and
+their mean, spread, smallest and largest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

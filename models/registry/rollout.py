@@ -4,6 +4,7 @@
 atomic replacement under the store's lock, so a rollback is one file write. Slim.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -289,11 +290,11 @@ def render_config(store: Store) -> str:
     """
     entries = []
     for model in store.models():
-        loaded = read_rollout(store, model).loaded
-        if loaded:
+        if loaded := read_rollout(store, model).loaded:
             versions = " ".join(f"versions: {number}" for number in loaded)
+            path = json.dumps(str(store.folder(model).resolve()), ensure_ascii=False)  # text format quotes as JSON does
             entries.append(
-                f'  config {{ name: "{model}" base_path: "{store.folder(model).resolve()}" '
+                f'  config {{ name: "{model}" base_path: {path} '
                 f'model_platform: "tensorflow" model_version_policy {{ specific {{ {versions} }} }} }}\n'
             )
     return "model_config_list {\n" + "".join(entries) + "}\n"

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from modelyard.services.ledger.feedback import Feedback
@@ -86,7 +87,7 @@ class Ledger:
     def exists(self) -> bool:
         """False for a file of SQLite that is not there yet: nothing was ever written."""
         scheme, _, path = self._url.partition(":///")
-        return scheme != "sqlite" or Path(path).exists()
+        return scheme != "sqlite" or Path(unquote(path)).exists()
 
     def prepare(self) -> None:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""

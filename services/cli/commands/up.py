@@ -22,6 +22,7 @@ from modelyard.services.cli.follow import follow_jobs
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.settings import make_sqlite_url
 
 LOCAL_DRAIN_S = "2"
 POLL_INTERVAL_S = 0.5
@@ -56,13 +57,14 @@ class LocalSystem:
     def environment(self, broker: str, serving: str) -> dict[str, str]:
         """Settings of every process, as variables."""
         return {
+            "MODELYARD_HOME": str(self.home),
             "MODELYARD_HOST": LOOPBACK,
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_STORE": str(self.store.root),
             "MODELYARD_DATA_DIR": str(self.data_dir),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
             "MODELYARD_SERVING": serving,
-            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home / 'ledger.db'}",
+            "MODELYARD_LEDGER_URL": make_sqlite_url(self.home),
             "MODELYARD_BROKER_URL": broker,
             "MODELYARD_CONCURRENCY": str(self.workers),
             "MODELYARD_DRAIN_S": LOCAL_DRAIN_S,

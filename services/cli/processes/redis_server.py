@@ -10,6 +10,8 @@ from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError
 
+CONFIG = "redis.conf"
+
 
 class NoRedis(ModelyardError):
     """There is no redis-server to start."""
@@ -33,12 +35,15 @@ def find_server() -> Path:
 
 
 def build_command(server: Path, socket: Path, data: Path) -> list[str]:
-    """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted."""
+    """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted.
+
+    Its options are written to a file in ``data``: of an argument with a space, Redis 6 makes two, and Redis 7 one.
+    """
     options = {
         "port": "0",
-        "unixsocket": str(socket),
+        "unixsocket": quote(socket),
         "unixsocketperm": "600",
-        "dir": str(data),
+        "dir": quote(data.resolve()),
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "86400 1",
@@ -47,8 +52,15 @@ def build_command(server: Path, socket: Path, data: Path) -> list[str]:
         "daemonize": "no",
         "loglevel": "notice",
     }
-    # "save" takes its two numbers as separate words, as in redis.conf.
-    return [str(server), *(word for name, value in options.items() for word in (f"--{name}", *value.split(" ")))]
+    config = data.resolve() / CONFIG
+    config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    return [str(server), str(config)]
+
+
+def quote(path: Path) -> str:
+    """A path as one word of redis.conf."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def is_answering(socket: Path) -> bool:

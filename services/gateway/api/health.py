@@ -32,7 +32,7 @@ class Ready(Body):
     """Predictions would be answered; ``details``: what else is wrong."""
 
     ready: Literal[True]
-    details: list[str] = []
+    details: list[str] = Field([])
 
 
 class NotReady(Body):
@@ -42,7 +42,7 @@ class NotReady(Body):
 
     ready: Literal[False]
     reasons: list[str] = Field(min_length=1)
-    details: list[str] = []
+    details: list[str] = Field([])
 
 
 class Release(Body):

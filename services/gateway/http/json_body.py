@@ -42,7 +42,7 @@ def parse_json_body(kind: type[Kind], body: bytes) -> Kind:
 
 
 def check_unambiguous(body: bytes) -> None:
-    """Raises ``InvalidRequest`` for what parsers take in different ways: names given twice, numbers that are not finite.
+    """Raises ``InvalidRequest`` for what parsers read in different ways: names given twice, and infinite numbers.
 
     RFC 8259, section 4: of two equal names, some parsers take the first, some the last. ``NaN`` and ``Infinity`` are in
     no grammar of JSON, and 1e999 is infinite in most programs.

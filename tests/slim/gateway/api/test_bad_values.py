@@ -1,6 +1,6 @@
 """Bodies of control requests that programs would read in different ways, and names of nothing: refused, not guessed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,8 +154,8 @@ def a_manifest_of_garbage(path: Path) -> None:
     [(a_file, 404), (an_empty_folder, 404), (a_folder_whose_manifest_is_a_folder, 500), (a_manifest_of_garbage, 500)],
 )
 def test_what_is_only_named_like_a_version_cannot_be_promoted(
-    client: FlaskClient, filled: Store, make, status: int
-) -> None:  # type: ignore[no-untyped-def]  # one of the above
+    client: FlaskClient, filled: Store, make: Callable[[Path], None], status: int
+) -> None:
     """What is no version is unknown; one that is damaged says so: never an opaque error."""
     make(filled.path(HALF_PLUS, 7))
     requests = {f"POST {MODEL}:promote": '{"version": 7}', f"POST {MODEL}/rollout": '{"canary": {"version": 7}}'}

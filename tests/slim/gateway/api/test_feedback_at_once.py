@@ -45,7 +45,7 @@ def test_feedback_on_the_answer_of_another_gateway_waits_until_that_one_has_writ
         assert client.post("/api/feedback", json={"request_id": "one", "value": 1.0}).status_code == 201
 
 
-def test_only_a_few_requests_wait_for_what_nobody_knows(client: FlaskClient, app: Flask) -> None:
+def test_only_a_few_requests_wait_for_what_nobody_knows(app: Flask) -> None:
     """Threads are few, and probes need them: who comes while enough others wait is told to come again."""
 
     def ask(number: int) -> int:
