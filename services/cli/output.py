@@ -1,6 +1,7 @@
 """Output of the command line: tables and progress bars."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -11,6 +12,16 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
+
+
+@contextmanager
+def doubt_on_interrupt(command: str) -> Iterator[None]:
+    """On Ctrl-C while something is submitted, says that it may have been, and which command shows it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(f"\nit may have been submitted: `{command}` shows it", markup=False)
+        raise
 
 
 def print_table(*columns: str, rows: Iterable[Iterable[object]]) -> None:

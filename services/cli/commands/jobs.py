@@ -57,10 +57,9 @@ def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
 @app.command("follow")
 def follow_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     """Show a job's progress until it ends. Exit status: 0, 1 (failed or cancelled) or 3 (rejected)."""
-    from modelyard.services.cli.follow import follow_jobs
+    from modelyard.services.cli.follow import follow_one
 
-    (ended,) = follow_jobs(Client(url), [job])
-    exit_with_outcome(ended)
+    exit_with_outcome(follow_one(Client(url), job))
 
 
 @app.command()

@@ -173,7 +173,8 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
         return
     waiting = find_unfinished(client)
     ids = [
-        waiting.get(model) or client.submit({"model": model, "recipe": recipe, "data": data})["id"] for model in missing
+        waiting.get(model) or client.submit_patiently({"model": model, "recipe": recipe, "data": data})["id"]
+        for model in missing
     ]
     for job in follow_jobs(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
@@ -183,7 +184,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
 
 def find_unfinished(client: Client) -> dict[str, str]:
     """Ids of jobs that an earlier start left in the queue, by model."""
-    jobs = client.get("/api/jobs")["jobs"]
+    jobs = client.get_patiently("/api/jobs")["jobs"]
     return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
 
 
@@ -197,7 +198,9 @@ def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]
     with output.console.status("loading"):
         for model in models:
             stable = read_rollout(local.store, model).stable
-            while (state := client.get(f"/api/models/{model}")["versions"]) and not is_available(state, stable):
+            while (state := client.get_patiently(f"/api/models/{model}")["versions"]) and not is_available(
+                state, stable
+            ):
                 if time.monotonic() > deadline:
                     raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
                 time.sleep(POLL_INTERVAL_S)
