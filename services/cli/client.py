@@ -65,7 +65,7 @@ class Client:
         self._call("DELETE", path)
 
     def get_patiently(self, path: str, patience_s: float = PATIENCE_S) -> Any:
-        """As ``get``, from a gateway that may be restarted meanwhile: what may pass is an error after ``patience_s``."""
+        """As ``get``, of a gateway that may be restarted meanwhile: what may pass is an error after ``patience_s``."""
         return self._retry(patience_s, lambda: self.get(path))
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:

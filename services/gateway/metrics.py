@@ -90,7 +90,7 @@ class Metrics:
         )
         self.jobs_without_worker = Gauge(
             "modelyard_jobs_without_worker",
-            "Those of them that no live worker can take.",
+            "Waiting jobs that no live worker can take.",
             ("devices",),
             registry=self.registry,
         )

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -108,6 +109,15 @@ def test_the_socket_folder_is_private_and_short_enough(tmp_path: Path) -> None:
         assert len(str(folder / "redis.sock")) < 108
     assert near.is_relative_to(tmp_path)
     far.rmdir()
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20", "me@home", "a,b", "a?b", "a#b", "é"])
+def test_sockets_lie_where_every_url_can_name_them(tmp_path: Path, name: str) -> None:
+    """Whatever the folder of all other files is called."""
+    folder = launch.make_private_folder(tmp_path / name)
+    assert re.fullmatch("[a-z0-9/_-]+", str(folder))
+    assert folder == launch.make_private_folder(tmp_path / name)
+    folder.rmdir()
 
 
 # --- supervisor -------------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def start(tmp_path: Path, *arguments: str, python: tuple[str, ...] = ()) -> tupl
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file), errors
 
 
-@pytest.mark.parametrize("command", [("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",)])
+@pytest.mark.parametrize(
+    "command", [("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",)]
+)
 @pytest.mark.parametrize("module", ["typer", "pydantic", "modelyard.models.registry.store"])
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str
@@ -51,7 +53,11 @@ def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
     ("arguments", "name", "ways"),
     [
         (("train", "neuron", "--wait"), f"job {JOB['id']}", (f"jobs follow {JOB['id']}", f"jobs cancel {JOB['id']}")),
-        (("jobs", "follow", str(JOB["id"])), f"job {JOB['id']}", (f"jobs follow {JOB['id']}", f"jobs cancel {JOB['id']}")),
+        (
+            ("jobs", "follow", str(JOB["id"])),
+            f"job {JOB['id']}",
+            (f"jobs follow {JOB['id']}", f"jobs cancel {JOB['id']}"),
+        ),
         (
             ("train", "neuron", "--search", "3", "--wait"),
             f"search {SEARCH['id']}",
@@ -92,9 +98,11 @@ def restart(gateway: FakeGateway) -> None:
 def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> None:
     """The job goes on all the same."""
     client = Client("http://127.0.0.1:9")
-    with pytest.raises(GatewayUnreachable, match="no gateway answers at .*; job job-1 goes on; `modelyard"):
-        with say_what_goes_on("job", "job-1", "`modelyard jobs follow job-1` follows it"):
-            client.get_patiently("/api/jobs/job-1", patience_s=0.1)
+    with (
+        pytest.raises(GatewayUnreachable, match=r"no gateway answers at .*; job job-1 goes on; `modelyard"),
+        say_what_goes_on("job", "job-1", "`modelyard jobs follow job-1` follows it"),
+    ):
+        client.get_patiently("/api/jobs/job-1", patience_s=0.1)
     with pytest.raises(typer.Exit), say_what_goes_on("job", "job-1", ""):
         raise KeyboardInterrupt
 
