@@ -8,6 +8,7 @@ schema.
 import hashlib
 import importlib
 import json
+import math
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -124,12 +125,19 @@ def _fits(value: Any, constraints: Mapping[str, Any]) -> bool:
     """Whether a value, or the JSON value of a command line's text, matches a JSON schema."""
     import jsonschema  # 5 MB, only for processes that accept jobs
 
-    parsed = value
+    candidates = [value]
     if isinstance(value, str):
-        with suppress(ValueError):
-            parsed = json.loads(value)
+        with suppress(ValueError, RecursionError):
+            candidates.append(json.loads(value))
+            if isinstance(candidates[1], str):  # a text in quotes is not what they enclose
+                del candidates[1]
     validator = jsonschema.Draft202012Validator(constraints)
-    return validator.is_valid(value) or validator.is_valid(parsed)
+    return any(_is_finite(candidate) and validator.is_valid(candidate) for candidate in candidates)
+
+
+def _is_finite(value: Any) -> bool:
+    """JSON Schema's bounds let NaN through: no comparison with it is true."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def describe_constraints(constraints: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ ModelInput = ImageInput | TextInput | VectorInput
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def recipe(cls: type) -> type:
     """Class decorator: a frozen, keyword-only dataclass whose fields are validated and reject unknown names."""
-    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
 
 
 @recipe

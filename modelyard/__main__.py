@@ -1,6 +1,6 @@
 """``python -m modelyard``: the ``modelyard`` command."""
 
-from modelyard.services.cli.main import main
+from modelyard.services.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -24,6 +24,8 @@ from modelyard.pipeline.job import (
 )
 from modelyard.pipeline.progress import Progress
 
+HOME = Path(os.environ.get("MODELYARD_HOME") or ".modelyard")
+
 
 def print_progress(progress: Progress) -> None:
     """Prints one line per report to standard error."""
@@ -41,9 +43,9 @@ def main(
     rollout: Annotated[
         RolloutTarget, typer.Option(help="stable: promote the version; manual: only publish it")
     ] = "stable",
-    store: Annotated[Path, typer.Option(envvar="MODELYARD_STORE")] = Path(".modelyard/store"),
-    data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = Path(".modelyard/data"),
-    work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = Path(".modelyard/work"),
+    store: Annotated[Path, typer.Option(envvar="MODELYARD_STORE")] = HOME / "store",
+    data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = HOME / "data",
+    work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = HOME / "work",
     serving: Annotated[list[str] | None, typer.Option(help="host:port of a model server; may be repeated")] = None,
 ) -> None:
     """Train, export, evaluate, gate and publish one version of MODEL."""

@@ -118,9 +118,14 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
     """``["epochs=3"]`` -> ``{"epochs": "3"}``.
 
     Raises:
-        InvalidRecipe: an entry without ``=``.
+        InvalidRecipe: an entry without ``=``, or a second one of the same key.
     """
+    found: dict[str, str] = {}
     for pair in pairs:
-        if "=" not in pair:
+        key, sign, value = pair.partition("=")
+        if not sign:
             raise InvalidRecipe(f"--set expects key=value, received {pair!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
+        if key in found:
+            raise InvalidRecipe(f"--set expects a key once, received {key}={found[key]} and {pair}")
+        found[key] = value
+    return found

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.ledger import MAX_BUDGET_S, Job, Ledger, Priority
+from modelyard.services.queues import choose_queue
 
 TASK = "modelyard.train"
-CPU_QUEUE, GPU_QUEUE = "train.cpu", "train.gpu"
 STARTED_PRIORITY = 0
 """Priority of jobs that were started before and lost: they continue before anything new is begun."""
 PRIORITIES: Mapping[Priority, int] = {Priority.HIGH: 1, Priority.NORMAL: 5, Priority.LOW: 9}
@@ -45,25 +45,6 @@ def send(queue: Celery, job: Job, served: Collection[str], connection: Any = Non
 def queue_and_priority(job: Job, served: Collection[str]) -> tuple[str, int]:
     """Name of the queue that a job's message waits in, and its priority there."""
     return choose_queue(job.devices, served), STARTED_PRIORITY if job.attempts else PRIORITIES[job.priority]
-
-
-def choose_queue(devices: str, served: Collection[str]) -> str:
-    """Name of the queue for ``devices``; auto takes a GPU's if some worker has one."""
-    if devices == "auto":
-        return GPU_QUEUE if GPU_QUEUE in served else CPU_QUEUE
-    if devices == "cpu":
-        return CPU_QUEUE
-    return gpu_queue_name(1 if devices == "gpu" else int(devices))
-
-
-def gpu_queue_name(count: int) -> str:
-    """Name of the queue of jobs that train on so many GPUs of one host."""
-    return GPU_QUEUE if count == 1 else f"{GPU_QUEUE}.{count}"
-
-
-def list_worker_queues(gpus: int) -> tuple[str, ...]:
-    """Queues that a worker with so many GPUs takes jobs from; without any, the CPU's."""
-    return tuple(gpu_queue_name(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
 
 
 def resend_lost(ledger: Ledger, queue: Celery) -> list[str]:
@@ -104,7 +85,16 @@ def list_waiting(connection: Any, queue: str, priority: int) -> set[str]:
     """Ids of the jobs whose messages wait in a queue with this priority: kombu has a list for each."""
     channel = connection.default_channel
     name = channel._q_for_pri(queue, priority)  # noqa: SLF001  # there is no public name for it
-    return {json.loads(message)["headers"]["id"] for message in channel.client.lrange(name, 0, -1)}
+    return {job_id for message in channel.client.lrange(name, 0, -1) if (job_id := read_job_id(message))}
+
+
+def read_job_id(message: bytes) -> str | None:
+    """The job of a message; None of an entry that is none, which the next worker drops."""
+    try:
+        found = json.loads(message)["headers"]["id"]
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def make_sender(broker_url: str) -> Celery:
@@ -119,14 +109,17 @@ def make_consumer(broker_url: str, visibility_timeout_s: float = VISIBILITY_TIME
         visibility_timeout_s: seconds after which the message of a job that has not ended is delivered again. If that
             is too early, the claim refuses it.
     """
-    app = _app(broker_url, {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True})
+    from modelyard.services.redis_transport import Amqp  # a gateway only sends
+
+    options = {"socket_timeout": 30, "socket_connect_timeout": 5, "retry_on_timeout": True}
+    app = _app(broker_url, options, amqp=Amqp)
     app.conf.visibility_timeout = visibility_timeout_s
     app.conf.broker_transport_options["visibility_timeout"] = visibility_timeout_s
     return app
 
 
-def _app(broker_url: str, options: dict[str, Any]) -> Celery:
-    app = Celery("modelyard", broker=broker_url, set_as_current=False)
+def _app(broker_url: str, options: dict[str, Any], **parts: type) -> Celery:
+    app = Celery("modelyard", broker=broker_url, set_as_current=False, **parts)
     app.conf.update(SETTINGS, broker_transport_options=TRANSPORT | options)
     return app
 

@@ -52,8 +52,15 @@ def accept(
     """
     trainable = require_catalog(known).find(request.model)
     trainable.check_recipe(request.recipe, request.overrides)
-    devices = str(trainable.recipe_value(request.recipe, request.overrides, "devices") or "auto")
+    devices = find_devices(trainable.recipe_value(request.recipe, request.overrides, "devices"))
     return submit(ledger, queue, request, by, devices=devices, key=key, retry_of=retry_of, group=group, origin=origin)
+
+
+def find_devices(value: str | float | None) -> str:
+    """Devices of a recipe, in the one form that queues know: ``4`` for 4.0, which JSON takes for a whole number."""
+    if value is None or value in ("auto", "cpu", "gpu"):
+        return str(value or "auto")
+    return str(int(float(value)))
 
 
 def submit(

@@ -5,6 +5,7 @@ Secrets come from files, one for each, as container engines mount them: ``/run/s
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -82,6 +83,16 @@ class Settings(BaseSettings):
         return {name: mask_password(str(value)) for name, value in self}
 
 
+def make_sqlite_url(home: Path) -> str:
+    """SQLAlchemy's URL of the ledger in a folder whose name may have any character."""
+    return f"sqlite:///{quote(str(home / 'ledger.db'))}"
+
+
+def below_home(name: str) -> Callable[[dict[str, Any]], Path]:
+    """The default of a setting: a folder in ``home``."""
+    return lambda known: known["home"] / name
+
+
 def check_broker_url(url: str) -> str:
     """The URL, if kombu would read it as it is meant; else raises ``ValueError``, whose text has nothing of it."""
     try:
@@ -114,7 +125,14 @@ def require_certificate(url: str) -> str:
 class ServiceSettings(Settings):
     """Settings that gateway, trainer and scheduler share."""
 
-    ledger_url: str = Field(f"sqlite:///{HOME}/ledger.db", description="SQLAlchemy URL of the ledger.", repr=False)
+    home: Annotated[Path, BeforeValidator(lambda given: given or HOME)] = Field(
+        HOME, description="Folder of all files that have no setting of their own."
+    )
+    ledger_url: str = Field(
+        default_factory=lambda known: make_sqlite_url(known["home"]),
+        description="SQLAlchemy URL of the ledger.",
+        repr=False,
+    )
     ledger_password: Secret | None = Field(None, description="Password of the ledger's user, if not in its URL.")
     broker_url: Annotated[str, AfterValidator(check_broker_url)] = Field(
         "redis://127.0.0.1:6379/0", description="URL of the Redis broker.", repr=False

@@ -11,7 +11,7 @@ from modelyard.services.ledger import JobOptions
 class Quality(BaseModel):
     """Falls below a floor: share of right answers of the stable version, over its newest answers with feedback."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     floor: float = Field(gt=0, lt=1)
     of: int = Field(200, ge=10, le=100_000)
@@ -20,7 +20,7 @@ class Quality(BaseModel):
 class Trigger(BaseModel):
     """When to train a model, and how. One of ``cron``, ``feedback``, ``quality`` and ``psi`` says when."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     cron: str | None = Field(None, max_length=200)
     """Five fields, in UTC."""

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from modelyard.models.types import Source, Task
 
 FILE = "assets.extra/manifest.json"
+MAX_VERSION = 2**53 - 1
+"""JSON's largest exact whole number. Model servers go on to 2**63 - 1; what is above ours is no version of a store."""
 
 
 class FrozenModel(BaseModel):
@@ -166,3 +168,11 @@ class Manifest(FrozenModel):
     """The job that produced it; None if it did not come from the queue."""
     files: dict[str, str]
     """SHA-256 of every other file of the version, by relative path."""
+
+
+def parse_version(name: str) -> int | None:
+    """The version that a folder's name stands for, as model servers read it: leading zeros count for nothing."""
+    digits = name.lstrip("0")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= len(str(MAX_VERSION))):
+        return None
+    return number if (number := int(digits)) <= MAX_VERSION else None

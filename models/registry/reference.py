@@ -1,7 +1,8 @@
 """Histograms of inputs and answers of a version's evaluation: the reference that drift is measured against.
 
 Slim. Features are numbers of one input that need no model: of an image its brightness, contrast and inked share, of a
-text its characters and words, of a vector each of its numbers.
+text its characters and words, of a vector each of its numbers, or the means of equal parts where they are too many, and
+their mean, spread, smallest and largest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,12 @@ from modelyard.models.types import Array, Task
 
 FILE = "assets.extra/reference.json"
 BINS = 10
-MAX_FEATURES = 16
-"""Numbers of a vector that have a histogram; further ones have none."""
+MAX_NUMBERS = 256
+"""Numbers of a vector that have a histogram each; a longer vector has as many parts."""
+PRECISION = 1e-6
+"""Relative distance of numbers that are taken for one: training's may have 64 bits where a request's have 32."""
+SMALLEST_MARGIN = 1e-12
+"""The same, absolute, for numbers around zero."""
 INK_THRESHOLD = 128
 """Pixels above it count as inked."""
 
@@ -71,13 +76,39 @@ def extract_features(x: Any) -> dict[str, float]:
     values = np.asarray(x, np.float64)
     if values.ndim > 1:
         return {"brightness": values.mean(), "contrast": values.std(), "inked": float((values > INK_THRESHOLD).mean())}
-    return {f"number {index}": float(value) for index, value in enumerate(values[:MAX_FEATURES])}
+    return _vector_features(values.reshape(-1))
+
+
+def _vector_features(values: Array) -> dict[str, float]:
+    if len(values) <= MAX_NUMBERS:
+        found = {f"number {index}": float(value) for index, value in enumerate(values)}
+    else:
+        bounds = np.linspace(0, len(values), MAX_NUMBERS + 1).astype(int)
+        means = np.add.reduceat(values, bounds[:-1]) / np.diff(bounds)
+        found = {
+            f"numbers {first} to {end - 1}": float(mean)
+            for first, end, mean in zip(bounds[:-1], bounds[1:], means, strict=True)
+        }
+    if len(values) > 1:
+        found |= {"mean": values.mean(), "spread": values.std(), "smallest": values.min(), "largest": values.max()}
+    return found
 
 
 def quantile_histogram(values: Array) -> Histogram:
-    """A histogram whose bins hold about equally many values."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
-    return count_histogram(tuple(edges.tolist()), values)
+    """A histogram whose bins hold about equally many values.
+
+    A value that more than a bin's share of them have gets a bin of its own. Its lower edge alone would put it together
+    with all that is larger: of a constant, nothing that rises could be seen.
+    """
+    finite = np.asarray(values, np.float64)[np.isfinite(values)]
+    if not len(finite):
+        return count_histogram((), values)
+    inner = np.unique(np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]))
+    margins = np.maximum(np.abs(inner) * PRECISION, SMALLEST_MARGIN)
+    shares = np.array([(np.abs(finite - edge) <= margin).mean() for edge, margin in zip(inner, margins, strict=True)])
+    common = shares > 1 / BINS
+    edges = np.concatenate([inner[~common], (inner - margins)[common], (inner + margins)[common]])
+    return count_histogram(tuple(np.unique(edges).tolist()), values)
 
 
 def count_histogram(edges: tuple[float, ...], values: Array) -> Histogram:

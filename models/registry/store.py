@@ -19,7 +19,7 @@ from pathlib import Path
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.locks import LOCK_TIMEOUT_S, hold_lock
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import Manifest, parse_version
 from modelyard.models.registry.reserve import fill_reserve, release_reserve
 from modelyard.models.storage_errors import make_storage_error, translate_storage_errors
 
@@ -33,8 +33,9 @@ RESERVE = ".reserve"
 class Store:
     """The model store. Safe for several processes: numbers are claimed by the file system, pointers under a lock."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.root = root
+        self._lock_timeout_s = lock_timeout_s
 
     def prepare(self) -> None:
         """Creates the folder and proves that it can be written.
@@ -64,8 +65,8 @@ class Store:
         folder = self.folder(model)
         if not folder.is_dir():
             return ()
-        numbers = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-        return tuple(sorted(number for number in numbers if (folder / str(number) / manifests.FILE).exists()))
+        found = {parse_version(path.name) for path in folder.iterdir()}
+        return tuple(sorted(number for number in found if number and (folder / str(number) / manifests.FILE).exists()))
 
     def require_versions(self, model: str) -> tuple[int, ...]:
         """As ``versions``; raises ``UnknownName`` if there is none."""
@@ -92,13 +93,15 @@ class Store:
 
         Raises:
             UnknownName: there is no such version.
-            CorruptData: its manifest cannot be parsed.
+            CorruptData: its manifest cannot be read or parsed.
         """
         path = self.path(model, version) / manifests.FILE
         try:
             return Manifest.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UnknownName(f"model {model!r} has no version {version}") from None
+        except OSError as error:
+            raise CorruptData(f"manifest of {model} version {version} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
 
@@ -189,13 +192,13 @@ class Store:
             return 0
 
     @contextmanager
-    def lock(self, name: str = "pointers", timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    def lock(self, name: str = "pointers", timeout_s: float | None = None) -> Iterator[None]:
         """Held by one process at a time; it ends with the process. ``pointers`` is held by ``change_pointers``.
 
         Raises:
             StorageFailed: the store cannot be written, or another process holds it, and stands still.
         """
-        with hold_lock(self.root / f".{name}.lock", timeout_s):
+        with hold_lock(self.root / f".{name}.lock", self._lock_timeout_s if timeout_s is None else timeout_s):
             yield
 
     @contextmanager
@@ -210,7 +213,11 @@ class Store:
 
     @staticmethod
     def _next_number(folder: Path) -> int:
-        return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+        """Above all that there are."""
+        number = max((parse_version(path.name) or 0 for path in folder.iterdir()), default=0) + 1
+        if number > manifests.MAX_VERSION:
+            raise StorageFailed(f"{folder.name} has no number left above {number - 1}: remove what has that name")
+        return number
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -35,6 +35,10 @@ from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
 
 EVALUATION = "assets.extra/evaluation.json"
 EXAMPLE_CHARS = 200
+CHECKOUT = Path(__file__).resolve().parents[2]
+CODE_FOLDERS = ("models", "pipeline", "services")
+DIRTY = "-dirty"
+"""As git writes it."""
 
 
 def publish(
@@ -179,15 +183,23 @@ def describe_environment(device: str) -> Environment:
     )
 
 
-def read_code_revision() -> str:
-    """The package version, with the git revision where there is a checkout."""
+def read_code_revision(folder: Path = CHECKOUT) -> str:
+    """The package version, with the git revision where there is a checkout.
+
+    It is dirty if files have changed, and if code was never added, as a new zoo file that the version was made of.
+    """
     release = importlib.metadata.version("modelyard")
-    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return release
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        revision = run_git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        added = run_git(folder, "ls-files", "--others", "--exclude=__pycache__/", "--", *CODE_FOLDERS)
     except (OSError, subprocess.SubprocessError):
         return release
-    return f"{release}+g{described.stdout.strip()}"
+    return f"{release}+g{revision.removesuffix(DIRTY)}{DIRTY if added or revision.endswith(DIRTY) else ''}"
+
+
+def run_git(folder: Path, *arguments: str) -> str:
+    """What git prints; raises ``subprocess.SubprocessError``."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

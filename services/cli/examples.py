@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,11 +33,11 @@ def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     target = f"{url}/v1/models/{manifest.model}:predict"
     if manifest.input.kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")
-        return f"curl -s -H 'Content-Type: image/png' --data-binary @{picture} {target}"
+        return f"curl -s -H 'Content-Type: image/png' --data-binary @{shlex.quote(str(picture))} {target}"
     if manifest.input.kind == "text":
-        return f"curl -s -H 'Content-Type: text/plain' -d '{REVIEW}' {target}"
+        return f"curl -s -H 'Content-Type: text/plain' -d {shlex.quote(REVIEW)} {target}"
     body = json.dumps({"instances": [manifest.example]})
-    return f"curl -s -H 'Content-Type: application/json' -d '{body}' {target}"
+    return f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(body)} {target}"
 
 
 def write_png(manifest: Manifest, path: Path) -> Path:

@@ -1,23 +1,27 @@
 """Follows jobs until they end, with a progress bar for each."""
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
+from modelyard.services.cli.client import Client, GatewayUnreachable, TryLater
 
 POLL_INTERVAL_S = 0.5
 
 
 def follow_jobs(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Draws a bar per job until all have ended; returns the ended jobs."""
+    """Draws a bar per job until all have ended; returns the ended jobs. It outlives a restart of the gateway."""
     with output.make_progress_bars() as bars:
-        first = [client.get(f"/api/jobs/{job_id}") for job_id in ids]
+        first = [client.get_patiently(f"/api/jobs/{job_id}") for job_id in ids]
         tasks = [bars.add_task("", total=1.0, model=job["model"], stage="", note="") for job in first]
         printed: set[str] = set()
         while True:
-            jobs = [client.get(f"/api/jobs/{job_id}") for job_id in ids]
+            jobs = [client.get_patiently(f"/api/jobs/{job_id}") for job_id in ids]
             for task, job in zip(tasks, jobs, strict=True):
                 stage, note = output.describe_job(job)
                 bars.update(task, completed=output.estimate_share(job), stage=stage, note=note)
@@ -37,3 +41,30 @@ def print_stage_once(printed: set[str], job: Mapping[str, Any], stage: str) -> N
         if line not in printed:
             printed.add(line)
             output.console.print(line, style="yellow" if "sample" in line else "", markup=False)
+
+
+@contextmanager
+def say_what_goes_on(what: str, name: str, commands: str) -> Iterator[None]:
+    """On Ctrl-C, and when the gateway is gone for good, says that what was submitted goes on, and ends the command.
+
+    Args:
+        what: ``job`` or ``search``.
+        name: its id.
+        commands: the sub-commands that follow and cancel it, as text.
+    """
+    hint = f"{what} {name} goes on; {commands}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.errors.print(f"\n{hint}", markup=False, soft_wrap=True)
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except (GatewayUnreachable, TryLater) as error:
+        raise type(error)(f"{error}; {hint}") from error
+
+
+def follow_one(client: Client, job_id: str) -> dict[str, Any]:
+    """Draws the bar of a job that a command waits for; returns it when it has ended. Ctrl-C leaves it alone."""
+    commands = f"`modelyard jobs follow {job_id}` follows it, `modelyard jobs cancel {job_id}` ends it"
+    with say_what_goes_on("job", job_id, commands):
+        (ended,) = follow_jobs(client, [job_id])
+    return ended

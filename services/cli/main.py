@@ -161,15 +161,16 @@ def train(
         )
         return
     order = {"rollout": rollout, "priority": priority, "budget_s": budget, "with_feedback": with_feedback}
-    job = client.submit(request | order)
+    with output.doubt_on_interrupt("modelyard jobs"):
+        job = client.submit(request | order)
     if not wait:
         output.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
+        jobs.print_wait(job)
         return
     from modelyard.services.cli.commands.jobs import exit_with_outcome
-    from modelyard.services.cli.follow import follow_jobs
+    from modelyard.services.cli.follow import follow_one
 
-    (ended,) = follow_jobs(client, [job["id"]])
-    exit_with_outcome(ended)
+    exit_with_outcome(follow_one(client, job["id"]))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Output of the command line: tables and progress bars."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
@@ -15,6 +16,16 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
+
+
+@contextmanager
+def doubt_on_interrupt(command: str) -> Iterator[None]:
+    """On Ctrl-C while something is submitted, says that it may have been, and which command shows it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(f"\nit may have been submitted: `{command}` shows it", markup=False)
+        raise
 
 
 def print_table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
@@ -57,8 +68,9 @@ def make_progress_bars() -> Progress:
 
 def describe_job(job: Mapping[str, Any]) -> tuple[str, str]:
     """The state or stage of a job, and a note."""
-    if job["state"] not in ("running", "publishing") or not job["progress"]:
-        reason = job["result"].get("reason") or ""
+    waits_for = job.get("waits_for")
+    if waits_for or job["state"] not in ("running", "publishing") or not job["progress"]:
+        reason = waits_for or job["result"].get("reason") or ""
         return job["state"], str(reason)
     return describe_progress(job["progress"])
 

@@ -1,6 +1,6 @@
 """Every metric of the gateway, each with its meaning. Label values are bounded: routes as declared, never raw paths."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -90,6 +90,24 @@ class Metrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self.workers = Gauge(
+            "modelyard_workers",
+            "Live workers that take jobs of a queue; none are shown where nobody trains.",
+            ("queue",),
+            registry=self.registry,
+        )
+        self.waiting_jobs = Gauge(
+            "modelyard_waiting_jobs",
+            "Jobs that no worker runs, by the devices to train on.",
+            ("devices",),
+            registry=self.registry,
+        )
+        self.jobs_without_worker = Gauge(
+            "modelyard_jobs_without_worker",
+            "Waiting jobs that no live worker can take.",
+            ("devices",),
+            registry=self.registry,
+        )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
             "Failed calls to the model server, by gRPC code; a retried call counts twice.",
@@ -123,6 +141,15 @@ class Metrics:
         self.left_out.clear()
         for each in versions:
             self.left_out.labels(each.model, each.version or "").set(1)
+
+    def set_queue(self, numbers: tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int]] | None) -> None:
+        """Sets workers by queue, waiting jobs by devices, and those without a worker; clears earlier values."""
+        gauges = (self.workers, self.waiting_jobs, self.jobs_without_worker)
+        for gauge in gauges:
+            gauge.clear()
+        for gauge, found, usual in zip(gauges, numbers or (), ("train.cpu", "auto", "auto"), strict=False):
+            for name, number in (found or {usual: 0}).items():
+                gauge.labels(name).set(number)
 
     def count_predictions(self, model: str, version: int, rows: int) -> None:
         """Counts the rows that a version predicted."""

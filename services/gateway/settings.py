@@ -9,7 +9,7 @@ import orjson
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from modelyard.services.settings import HOME, Addresses, KeySettings, split_list
+from modelyard.services.settings import Addresses, KeySettings, below_home, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
@@ -36,7 +36,9 @@ class GatewaySettings(KeySettings):
     threads: int = Field(
         8, ge=1, le=512, description="Largest number of requests in progress that are not predictions."
     )
-    store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
+    store: Path = Field(
+        default_factory=below_home("store"), description="Folder of the model store; only rollouts are written."
+    )
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
         min_length=1,

@@ -13,6 +13,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import audit, feedback, health, jobs, keys, models, rollouts, searches, triggers
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -54,11 +55,13 @@ def create_app(
     predictions = Predictions(predictor, settings)
     guard = create_guard(settings, metrics, ledger)
     readiness = health.Readiness(predictor, draining, guard)
+    queue_watch = QueueWatch(store, ledger)
 
     app = Flask(__name__, static_folder=None)
     app.extensions["predictor"] = predictor
     app.extensions["guard"] = guard
     app.extensions["ledger"] = ledger
+    app.extensions["queue_watch"] = queue_watch
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)
@@ -75,8 +78,8 @@ def create_app(
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
-    app.register_blueprint(feedback.routes(store, ledger))
-    app.register_blueprint(health.routes(predictor, metrics, ledger, readiness))
+    app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
+    app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
     app.register_blueprint(searches.routes(store, ledger))
     app.register_blueprint(keys.routes(settings, ledger))

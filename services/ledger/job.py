@@ -62,7 +62,7 @@ class TrainTarget(BaseModel):
 class TrainOptions(BaseModel):
     """How to train, in a job or in each of a search."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipe: str = Field("quick", max_length=64)
     overrides: dict[str, str | int | float | bool | list[int]] = Field({}, max_length=64)

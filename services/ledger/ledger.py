@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from modelyard.services.ledger.audit import Audit
@@ -91,6 +93,11 @@ class Ledger:
         from modelyard.services.ledger.audit import Audit
 
         return Audit(self._database)
+
+    def exists(self) -> bool:
+        """False for a file of SQLite that is not there yet: nothing was ever written."""
+        scheme, _, path = self._url.partition(":///")
+        return scheme != "sqlite" or Path(unquote(path)).exists()
 
     def prepare(self) -> None:
         """Checks that the tables are there, as the first call would; raises ``StorageFailed``."""

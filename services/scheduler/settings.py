@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from modelyard.services.ledger import Kind
-from modelyard.services.settings import HOME, Addresses, ServiceSettings
+from modelyard.services.settings import Addresses, ServiceSettings, below_home
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
 AUDIT_DAYS: Mapping[Kind, float] = {
@@ -39,7 +39,9 @@ def parse_audit_days(value: object) -> object:
 class SchedulerSettings(ServiceSettings):
     """Settings of the scheduler."""
 
-    store: Path = Field(HOME / "store", description="Folder of the model store; only rollouts are written.")
+    store: Path = Field(
+        default_factory=below_home("store"), description="Folder of the model store; only rollouts are written."
+    )
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",),

@@ -1,5 +1,6 @@
 """Checks every trigger, and submits a job where one is due. Any number may run at once: a firing is one job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +20,8 @@ from modelyard.services.triggers import Quality, Trigger, next_firing_time
 log = structlog.get_logger()
 
 WEEK = timedelta(days=7)
+SIGNIFICANCE = 0.01
+"""Probability that a drift trigger fires though nothing has moved; a vector has up to 260 histograms, and some vary."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class TriggerSchedule:
     def _drift_reason(self, model: str, max_psi: float) -> str:
         stable = read_rollout(self.store, model).stable
         for drift in self.ledger.observations.list_drift(model):
-            psi, name = max(((moved["psi"] or 0.0, name) for name, moved in drift.shifts.items()), default=(0.0, ""))
+            significant = {
+                name: moved for name, moved in drift.shifts.items() if is_significant(moved, len(drift.shifts))
+            }
+            psi, name = max(((moved["psi"] or 0.0, name) for name, moved in significant.items()), default=(0.0, ""))
             if drift.version == stable and psi > max_psi:
                 return f"{name} has moved: population stability index {psi:.3f} over {drift.answers} answers"
         return ""
@@ -98,6 +104,12 @@ class TriggerSchedule:
             return
         if self.ledger.triggers.record_firing(stored, job.id):
             log.info("trigger fired", model=stored.model, trigger=stored.name, reason=reason, job=job.id)
+
+
+def is_significant(moved: Mapping[str, float | None], count: int) -> bool:
+    """Whether a shift is more than chance, as one of so many that were looked at (Bonferroni); True where unknown."""
+    p_value = moved.get("p_value")
+    return p_value is None or p_value * count < SIGNIFICANCE
 
 
 def trigger_author(stored: StoredTrigger) -> str:

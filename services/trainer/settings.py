@@ -9,16 +9,16 @@ from pydantic_settings import NoDecode
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
-from modelyard.services.settings import HOME, Addresses, ServiceSettings
+from modelyard.services.settings import Addresses, ServiceSettings, below_home
 
 
 class TrainerSettings(ServiceSettings):
     """Settings of the Celery worker."""
 
-    store: Path = Field(HOME / "store", description="Folder of the model store.")
-    data_dir: Path = Field(HOME / "data", description="Folder of the datasets.")
+    store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")
+    data_dir: Path = Field(default_factory=below_home("data"), description="Folder of the datasets.")
     work_dir: Path = Field(
-        HOME / "work",
+        default_factory=below_home("work"),
         description="Folder for temporary files and checkpoints; workers that share it resume jobs of others.",
     )
     serving: Annotated[Addresses, NoDecode] = Field(

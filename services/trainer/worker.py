@@ -17,7 +17,7 @@ from modelyard.models.catalog import read_catalog, source_digest
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.services import broker, heartbeat, logs
+from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
@@ -99,7 +99,7 @@ def publish_catalog(settings: TrainerSettings, forks: ForkServer) -> None:
 
 @contextmanager
 def recover_jobs(
-    settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, queues: Sequence[str], loop: LoopLiveness
+    settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, served: Sequence[str], loop: LoopLiveness
 ) -> Iterator[None]:
     """Registers this worker and resends lost jobs, at an interval; at the end requeues the jobs that it still runs."""
     ended = threading.Event()
@@ -108,13 +108,15 @@ def recover_jobs(
         while True:
             try:
                 ledger.end_stopped_writer()
-                ledger.workers.register(name, queues)
+                ledger.workers.register(name, served)
                 if lost := broker.resend_lost(ledger, app):
                     log.warning("lost jobs resent", jobs=lost)
                 if is_worker_alive(loop, ledger, name):
                     heartbeat.beat(settings.heartbeat)
             except ModelyardError as error:
                 log.warning("recovery failed", cause=str(error))
+            except Exception:
+                log.exception("recovery failed")  # the outermost boundary of this thread, which has to go on
             if ended.wait(RECOVERY_INTERVAL_S):
                 return
 
@@ -153,19 +155,19 @@ def main() -> int:
         except ModelyardError as error:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code
-        queues = broker.list_worker_queues(settings.gpu_count())
+        served = queues.list_worker_queues(settings.gpu_count())
         loop = LoopLiveness()
-        with recover_jobs(settings, ledger, app, name, queues, loop), loop.watch_loop():
-            run_worker(settings, app, queues)
+        with recover_jobs(settings, ledger, app, name, served, loop), loop.watch_loop():
+            run_worker(settings, app, served)
     return 0
 
 
-def run_worker(settings: TrainerSettings, app: Celery, queues: Sequence[str]) -> None:
+def run_worker(settings: TrainerSettings, app: Celery, served: Sequence[str]) -> None:
     """Runs Celery's own loop."""
     app.worker_main(
         [
             "worker",
-            f"--queues={','.join(queues)}",
+            f"--queues={','.join(served)}",
             f"--concurrency={settings.concurrency}",
             f"--loglevel={settings.log_level}",
             "--without-gossip",

@@ -76,6 +76,7 @@ def open_app(settings: GatewaySettings) -> Iterator[Flask]:
     app.extensions["predictor"].close()
     if app.extensions["guard"]:
         app.extensions["guard"].key_cache.close()
+    app.extensions["queue_watch"].close()
     app.extensions["ledger"].close()
 
 

@@ -9,13 +9,13 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from modelyard.services import broker, jobs
+from modelyard.services import broker, jobs, queues
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, Priority, State
 from tests.support.serving import WAIT_S
 from tests.support.waiting import wait_until
 
-WAITING = f"{broker.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"
+WAITING = f"{queues.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"
 """Redis's list of those of usual priority."""
 
 
@@ -82,7 +82,7 @@ def test_a_lost_message_is_missed_though_others_wait(ledger: Ledger, queue: Cele
     assert broker.resend_lost(ledger, queue) == []
     with queue.connection_for_read() as connection:
         channel = connection.default_channel
-        order = [channel.basic_get(broker.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(3)]
+        order = [channel.basic_get(queues.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(3)]
     assert order == [*(job.id for job in others), lost.id]
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_was_started_before_goes_on_before_anything_new(ledger: Ledge
     assert broker.resend_lost(ledger, queue) == [started.id]
     with queue.connection_for_read() as connection:
         channel = connection.default_channel
-        order = [channel.basic_get(broker.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(6)]
+        order = [channel.basic_get(queues.CPU_QUEUE, no_ack=True).headers["id"] for _ in range(6)]
     assert order == [started.id, urgent.id, started.id, *(job.id for job in usual)]
 
 
@@ -130,14 +130,14 @@ def test_an_ended_job_is_never_sent_again(ledger: Ledger, queue: Celery, socket:
 )
 def test_a_job_waits_where_what_it_is_to_be_trained_on_is(devices: str, served: list[str], queue_name: str) -> None:
     """Automatic: on a GPU, if some worker has one."""
-    assert broker.choose_queue(devices, served) == queue_name
+    assert queues.choose_queue(devices, served) == queue_name
 
 
 def test_a_worker_takes_jobs_that_its_gpus_are_enough_for() -> None:
     """Without GPUs, those of the CPU."""
-    assert broker.list_worker_queues(0) == ("train.cpu",)
-    assert broker.list_worker_queues(1) == ("train.gpu",)
-    assert broker.list_worker_queues(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
+    assert queues.list_worker_queues(0) == ("train.cpu",)
+    assert queues.list_worker_queues(1) == ("train.gpu",)
+    assert queues.list_worker_queues(3) == ("train.gpu", "train.gpu.2", "train.gpu.3")
 
 
 def test_a_waiting_job_follows_the_workers_that_are_there(ledger: Ledger, queue: Celery) -> None:
@@ -156,7 +156,7 @@ def waiting(queue: Celery) -> dict[str, int]:
     with queue.connection_for_write() as connection:
         usual = broker.PRIORITIES[Priority.NORMAL]
         return {
-            name: len(broker.list_waiting(connection, name, usual)) for name in (broker.GPU_QUEUE, broker.CPU_QUEUE)
+            name: len(broker.list_waiting(connection, name, usual)) for name in (queues.GPU_QUEUE, queues.CPU_QUEUE)
         }
 
 

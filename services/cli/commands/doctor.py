@@ -143,14 +143,26 @@ def check_gateway(url: str) -> Iterator[Finding]:
             yield Finding("ok", "the gateway is ready")
         else:
             yield Finding(
-                "bad", f"the gateway is not ready: {ready.text.strip()}", "see .modelyard/log/modelserver.log"
+                "bad",
+                f"the gateway is not ready: {'; '.join(read_list(ready, 'reasons')) or ready.text.strip()}",
+                "see .modelyard/log/modelserver.log",
             )
+        for detail in read_list(ready, "details"):
+            yield Finding("bad", detail, "start one: `modelyard up`, or `docker compose up -d trainer`")
     for name, port in (("model server", 8500),):
         if can_connect(urlsplit(url).hostname or "127.0.0.1", port):
             yield Finding("ok", f"port {port} ({name}) is open")
         else:
             yield Finding("note", f"nothing listens on port {port} ({name})", START)
     yield list_trainable()
+
+
+def read_list(ready: httpx.Response, name: str) -> list[str]:
+    """A list of texts in the body of ``/readyz``; empty where it has none."""
+    try:
+        return [str(text) for text in ready.json().get(name, [])]
+    except (ValueError, AttributeError):
+        return []
 
 
 def can_connect(host: str, port: int) -> bool:

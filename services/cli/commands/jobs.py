@@ -49,6 +49,7 @@ def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     output.console.print(
         f"{found['model']} {found['recipe']}, submitted by {found['by']}: {found['state']}", markup=False
     )
+    print_wait(found)
     rows = [(entry["at"][:19].replace("T", " "), *describe_event(entry)) for entry in found["events"]]
     output.print_table("at (UTC)", "", "", rows=rows)
 
@@ -56,10 +57,9 @@ def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
 @app.command("follow")
 def follow_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     """Show a job's progress until it ends. Exit status: 0, 1 (failed or cancelled) or 3 (rejected)."""
-    from modelyard.services.cli.follow import follow_jobs
+    from modelyard.services.cli.follow import follow_one
 
-    (ended,) = follow_jobs(Client(url), [job])
-    exit_with_outcome(ended)
+    exit_with_outcome(follow_one(Client(url), job))
 
 
 @app.command()
@@ -74,12 +74,19 @@ def retry(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     """Run a job that has ended again, as a new job."""
     found = Client(url).post(f"/api/jobs/{job}:retry")
     output.console.print(f"{found['id']} {found['state']}", markup=False)
+    print_wait(found)
 
 
 @app.command()
 def log(job: JobId, *, url: Url = DEFAULT_URL) -> None:
     """Print the output of a job's processes."""
     sys.stdout.write(Client(url).text(f"/api/jobs/{job}/log"))
+
+
+def print_wait(found: dict[str, Any]) -> None:
+    """Prints the worker that a job or search lacks, if it lacks one."""
+    if found.get("waits_for"):
+        output.errors.print(f"waits: {found['waits_for']}", style="yellow", markup=False, soft_wrap=True)
 
 
 def describe_event(entry: dict[str, Any]) -> tuple[str, str]:

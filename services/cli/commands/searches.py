@@ -7,6 +7,7 @@ import typer
 
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
+from modelyard.services.cli.commands.jobs import print_wait
 from modelyard.services.cli.options import DEFAULT_URL, Url
 
 app = typer.Typer(help="List searches, the newest first; show or cancel one.")
@@ -40,25 +41,39 @@ def cancel(search: SearchId, *, url: Url = DEFAULT_URL) -> None:
 
 def submit_search(client: Client, request: dict[str, Any], *, wait: bool) -> None:
     """Submits a search; with ``wait``, prints rungs as they start, and ends with 0 if the search succeeded, else 1."""
-    search = client.post("/api/searches", request)
+    with output.doubt_on_interrupt("modelyard searches"):
+        search = client.post("/api/searches", request)
+    print_wait(search)
     if not wait:
         output.console.print(f"{search['id']} {search['state']}; see `modelyard searches show {search['id']}`")
         return
-    started = 0
-    while not search["finished_at"]:
-        time.sleep(POLL_INTERVAL_S)
-        search = client.get(f"/api/searches/{search['id']}")
-        for rung in [rung for rung in search["rungs"] if rung["tried"]][started:]:
-            output.console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
-            started += 1
+    from modelyard.services.cli.follow import say_what_goes_on
+
+    number = search["id"]
+    commands = f"`modelyard searches show {number}` shows it, `modelyard searches cancel {number}` ends it"
+    with say_what_goes_on("search", number, commands):
+        search = follow_search(client, search)
     print_search(search)
     if search["state"] != "succeeded":
         raise typer.Exit(1)
 
 
+def follow_search(client: Client, search: dict[str, Any]) -> dict[str, Any]:
+    """Prints the rungs of a search as they start; returns it when it has ended."""
+    started = 0
+    while not search["finished_at"]:
+        time.sleep(POLL_INTERVAL_S)
+        search = client.get_patiently(f"/api/searches/{search['id']}")
+        for rung in [rung for rung in search["rungs"] if rung["tried"]][started:]:
+            output.console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
+            started += 1
+    return search
+
+
 def print_search(search: dict[str, Any]) -> None:
     """The trials and their results."""
     output.console.print(f"{search['model']}: {search['state']} {search['reason']}", markup=False, soft_wrap=True)
+    print_wait(search)
     rows = [
         (
             number,

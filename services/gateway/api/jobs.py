@@ -17,6 +17,7 @@ from modelyard.services.gateway.auth.principal import current_author, current_or
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
+from modelyard.services.queues import Workers, explain_wait
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -65,12 +66,16 @@ class NotEnded(ModelyardError):
 
 
 class JobResponse(Job):
-    """A training job; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress."""
+    """A training job; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress.
+
+    ``waits_for`` says which worker it lacks; null if one runs it, one can take it, or it has ended.
+    """
 
     stage: str | None
     epoch: int | None
     metrics: dict[str, Any]
     version: int | None
+    waits_for: str | None
 
 
 class JobEvent(Body):
@@ -109,7 +114,8 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
     )
     def submit_job(body: JobRequest) -> JobResponse:
         """Submit a training job."""
-        return job_response(accept_job(store, ledger, queue, body))
+        workers = ledger.workers.list_alive()  # before: a job that was accepted must not be answered with an error
+        return job_response(accept_job(store, ledger, queue, body), workers)
 
     @views.get("/api/jobs")
     @json_view(parameters=FILTERS, errors=(404,))
@@ -118,14 +124,16 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         filters = parse_filters(request.args)
         limit = filters["limit"]
         jobs = ledger.jobs.find(**filters | {"limit": limit + 1}, models=current_principal().visible_models)
-        page = [job_response(job) for job in jobs[:limit]]
+        workers = list_workers(ledger, *jobs)
+        page = [job_response(job, workers) for job in jobs[:limit]]
         return JobPage.model_construct(jobs=page, next=page[-1].id if len(jobs) > limit else None)
 
     @views.get("/api/jobs/<job_id>")
     @json_view(errors=(404,))
     def get_job(job_id: str) -> JobWithEvents:
         """A job and its events."""
-        job = job_response(ledger.jobs.get(job_id, current_principal().visible_models))
+        found = ledger.jobs.get(job_id, current_principal().visible_models)
+        job = job_response(found, list_workers(ledger, found))
         events = [JobEvent.model_validate(event) for event in ledger.jobs.list_events(job_id)]
         return JobWithEvents.model_construct(**vars(job), events=events)
 
@@ -168,13 +176,15 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         if not ended.finished_at:
             raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
         again = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
-        return job_response(accept_job(store, ledger, queue, again, retry_of=job_id))
+        workers = ledger.workers.list_alive()
+        return job_response(accept_job(store, ledger, queue, again, retry_of=job_id), workers)
 
     @views.post("/api/jobs/<job_id>:cancel")
     @json_view(errors=(404, 409))
     def cancel_job(job_id: str) -> JobResponse:
         """Cancel a job that is queued or runs."""
-        return job_response(ledger.jobs.cancel(find_own_job(ledger, job_id).id, current_author(), current_origin()))
+        cancelled = ledger.jobs.cancel(find_own_job(ledger, job_id).id, current_author(), current_origin())
+        return job_response(cancelled, {})
 
     return views
 
@@ -206,6 +216,8 @@ def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:
     for name in query:
         if name not in known:
             raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
+        if name != "state" and len(query.getlist(name)) > 1:
+            raise InvalidJob(f"{name}: expected once, received {len(query.getlist(name))} times")
     for state in query.getlist("state"):
         if state not in list(State):
             raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(State)}")
@@ -234,7 +246,12 @@ def parse_event_id(received: str | None) -> int:
     return int(received)
 
 
-def job_response(job: Job) -> JobResponse:
+def list_workers(ledger: Ledger, *jobs: Job) -> Workers:
+    """Live workers, if any of these jobs may wait for one."""
+    return ledger.workers.list_alive() if any(job.finished_at is None for job in jobs) else {}
+
+
+def job_response(job: Job, workers: Workers) -> JobResponse:
     """The response of a job, not validated: an older release may have accepted other values."""
     progress: Mapping[str, Any] = job.progress
     return JobResponse.model_construct(
@@ -243,4 +260,5 @@ def job_response(job: Job) -> JobResponse:
         epoch=progress.get("epoch"),
         metrics=job.result.get("metrics") or progress.get("metrics") or {},
         version=job.result.get("version"),
+        waits_for=explain_wait(job, workers),
     )

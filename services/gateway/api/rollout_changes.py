@@ -62,7 +62,7 @@ class PromotionRequest(ForcibleRequest):
 class CanaryRequest(BaseModel):
     """The canary's version, and its share of the requests that name none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Number
     percent: float = Field(10.0, ge=0, le=100)

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from modelyard.services.gateway.auth.principal import current_author, current_or
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Job, Ledger, TooLate
+from modelyard.services.queues import NO_TRAINER, explain_wait
 from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class BestTrial(TrialResponse):
 
 
 class SearchResponse(Body):
-    """A search and its state."""
+    """A search and its state; ``waits_for``: the worker that its jobs lack, null if they lack none."""
 
     id: str
     model: str
@@ -62,6 +64,7 @@ class SearchResponse(Body):
     values: list[dict[str, Any]]
     rungs: list[RungResponse]
     jobs: dict[str, int]
+    waits_for: str | None
     best: BestTrial | None
     created_at: datetime
     finished_at: datetime | None
@@ -167,10 +170,19 @@ def search_response(search: "Search", ledger: Ledger) -> SearchResponse:
         values=list(plan.values),
         rungs=[RungResponse(**vars(rung), tried=tried) for rung, tried in zip(plan.rungs, begun, strict=True)],
         jobs=Counter(job.state.value for job in jobs.values()),
+        waits_for=None if search.finished_at else explain_waits(ledger, jobs.values()),
         best=BestTrial(**vars(best), values=plan.values[best.trial]) if best else None,
         created_at=search.created_at,
         finished_at=search.finished_at,
     )
+
+
+def explain_waits(ledger: Ledger, jobs: Iterable[Job]) -> str | None:
+    """The worker that one of the jobs lacks; before there are any, whether there is a trainer at all."""
+    workers, begun = ledger.workers.list_alive(), [job for job in jobs if not job.finished_at]
+    if not begun:
+        return None if workers else NO_TRAINER
+    return next((text for job in begun if (text := explain_wait(job, workers))), None)
 
 
 def trial_response(plan: Plan, trial: int, job: Job) -> TrialResponse:

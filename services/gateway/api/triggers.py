@@ -1,11 +1,13 @@
 """``/api/models/NAME/triggers`` and ``/drift``: conditions that start jobs, and the drift that one of them reads."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flask import Blueprint
 
 from modelyard.models.catalog import read_catalog
+from modelyard.models.errors import UnknownName
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth.principal import current_author, current_origin, current_principal
 from modelyard.services.gateway.http.json_body import Body
@@ -45,7 +47,7 @@ class ShiftResponse(Body):
 
 
 class DriftResponse(Body):
-    """Drift of the stable version's inputs and outputs from those of its evaluation."""
+    """Drift of the stable version's inputs and outputs from those of its evaluation, the largest first."""
 
     model: str
     version: int | None
@@ -62,14 +64,17 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     @json_view(exclude_unset=True, errors=(404,))
     def list_triggers(model: str) -> TriggerList:
         """List a model's triggers."""
-        return trigger_list(ledger, model)
+        return trigger_list(ledger, model) if is_known(store, model) else require_triggers(ledger, model)
 
     @views.get("/api/models/<model>/drift")
     @json_view(errors=(404,))
     def get_drift(model: str) -> DriftResponse:
         """Read the drift of a model's inputs and outputs."""
+        if not is_known(store, model):
+            raise UnknownName(f"unknown model {model[:64]!r}")
         for drift in ledger.observations.list_drift(model):
-            return DriftResponse.model_validate(drift)
+            largest_first = sorted(drift.shifts.items(), key=lambda named: -(named[1]["psi"] or 0.0))
+            return DriftResponse.model_validate(replace(drift, shifts=dict(largest_first)))
         return DriftResponse(model=model, version=None, answers=0, shifts={}, at=None)
 
     @views.put("/api/models/<model>/triggers/<label:name>")
@@ -96,6 +101,22 @@ def check_job(store: Store, model: str, trigger: Trigger) -> None:
 
     known = require_catalog(current_principal().filter_catalog(read_catalog(store.root)))
     known.find(model).check_recipe(trigger.job.recipe, trigger.job.overrides)
+
+
+def is_known(store: Store, model: str) -> bool:
+    """Whether a model has versions or can be trained; raises ``UnknownName`` for what can be no model's name."""
+    if store.versions(model):
+        return True
+    known = read_catalog(store.root)
+    return known is not None and model in known.trainable
+
+
+def require_triggers(ledger: Ledger, model: str) -> TriggerList:
+    """Triggers that were set for a model which is gone since; raises ``UnknownName`` if there are none."""
+    found = trigger_list(ledger, model)
+    if not found.triggers:
+        raise UnknownName(f"unknown model {model[:64]!r}")
+    return found
 
 
 def trigger_list(ledger: Ledger, model: str) -> TriggerList:

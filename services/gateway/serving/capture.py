@@ -5,6 +5,7 @@ Requests wait for nothing: a thread writes what was captured. What would not fit
 
 import queue
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 MAX_PENDING = 1000
 MAX_WRITE = 200
-WRITE_INTERVAL_S = 1.0
+WRITE_INTERVAL_S = 0.25
 PRUNE_INTERVAL_S = 60.0
 
 
@@ -41,6 +42,7 @@ class Capture:
         """Those of which a sample is captured."""
         self._pending: queue.Queue[CapturedPrediction] = queue.Queue(MAX_PENDING)
         self._writer = BackgroundWriter("capture", WRITE_INTERVAL_S, self._write_and_prune)
+        self._writing = threading.Lock()
         self._pruned_at = 0.0
 
     def sample(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
@@ -55,6 +57,10 @@ class Capture:
                 return
         self._writer.start()
 
+    def flush(self) -> None:
+        """Returns when all that was captured until now is written, or was dropped."""
+        self._write()
+
     def close(self) -> None:
         """Writes what is pending."""
         self._writer.close()
@@ -66,13 +72,16 @@ class Capture:
             self._prune()
 
     def _write(self) -> None:
-        while not self._pending.empty():
-            rows = [self._pending.get() for _ in range(min(MAX_WRITE, self._pending.qsize()))]
-            try:
-                self._ledger.feedback.capture(rows)
-            except StorageFailed as error:
-                self._metrics.capture_dropped.inc(len(rows))
-                log.warning("captured predictions not written", count=len(rows), cause=str(error))
+        with self._writing:
+            while not self._pending.empty():
+                self._store([self._pending.get() for _ in range(min(MAX_WRITE, self._pending.qsize()))])
+
+    def _store(self, rows: "list[CapturedPrediction]") -> None:
+        try:
+            self._ledger.feedback.capture(rows)
+        except StorageFailed as error:
+            self._metrics.capture_dropped.inc(len(rows))
+            log.warning("captured predictions not written", count=len(rows), cause=str(error))
 
     def _prune(self) -> None:
         oldest = datetime.now(UTC) - timedelta(days=self._settings.capture_days)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def test_a_set_without_a_value_is_refused() -> None:
     assert parse_overrides(["epochs=3", "note=a=b"]) == {"epochs": "3", "note": "a=b"}
     with pytest.raises(InvalidRecipe, match="expects key=value, received 'epochs'"):
         parse_overrides(["epochs"])
+    with pytest.raises(InvalidRecipe, match="expects a key once, received epochs=3 and epochs=4"):
+        parse_overrides(["epochs=3", "epochs=4"])
 
 
 def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:
@@ -106,6 +109,15 @@ def test_the_socket_folder_is_private_and_short_enough(tmp_path: Path) -> None:
         assert len(str(folder / "redis.sock")) < 108
     assert near.is_relative_to(tmp_path)
     far.rmdir()
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20", "me@home", "a,b", "a?b", "a#b", "é"])
+def test_sockets_lie_where_every_url_can_name_them(tmp_path: Path, name: str) -> None:
+    """Whatever the folder of all other files is called."""
+    folder = launch.make_private_folder(tmp_path / name)
+    assert re.fullmatch("[a-z0-9/_-]+", str(folder))
+    assert folder == launch.make_private_folder(tmp_path / name)
+    folder.rmdir()
 
 
 # --- supervisor -------------------------------------------------------------------------------------------------------

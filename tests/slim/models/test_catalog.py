@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from modelyard.models import catalog
 from modelyard.models.backend import parse_backend
-from modelyard.models.catalog import Catalog, list_models, read_catalog, source_digest
+from modelyard.models.catalog import Catalog, TrainableModel, list_models, read_catalog, source_digest
 from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.spec import Recipe
 
@@ -113,3 +113,19 @@ def test_the_digest_follows_the_source() -> None:
     """Stable between calls, so that a trainer describes an unchanged zoo once."""
     assert source_digest() == source_digest()
     assert len(source_digest()) == 64
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "nan", "NaN", "-Infinity", "1e999", '"0.5"', "[" * 100_000]
+)
+def test_a_number_must_be_finite_however_it_is_written(value: object) -> None:
+    """Bounds let NaN through, as no comparison with it is true; text in quotes is no number either."""
+    rate = {"type": "number", "exclusiveMinimum": 0}
+    fields = {
+        "rate": {"default": 1, "constraints": rate},
+        "devices": {"default": 1, "constraints": CONSTRAINTS["devices"]},
+    }
+    known = KNOWN.find("mnist_cnn").model_dump() | {"recipes": {"quick": fields}}
+    for key in fields:
+        with pytest.raises(InvalidRecipe, match=f"recipe key '{key}'"):
+            TrainableModel.model_validate(known).check_recipe("quick", {key: value})

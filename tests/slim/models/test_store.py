@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
-from modelyard.models.registry import locks
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store, rename_no_replace
@@ -64,6 +63,33 @@ def test_a_number_taken_by_a_foreign_folder_is_skipped(store: Store) -> None:
     (store.folder(MODEL) / "7").mkdir(parents=True)
     assert publish_one(store.root) == 8
     assert store.versions(MODEL) == (8,)
+
+
+@pytest.mark.parametrize("name", ["1" * 20, str(2**53), "9" * 18, "٣", "²", "1e3", "-5", "+9"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_name_that_is_no_version_number_does_not_count(store: Store, name: str, kind: str) -> None:
+    """The next number would be one that no model server can load, or that no request can name."""
+    (store.folder(MODEL) / name).mkdir(parents=True)
+    if kind == "file":
+        (store.folder(MODEL) / name).rmdir()
+        (store.folder(MODEL) / name).write_text("")
+    assert [publish_one(store.root) for _ in range(2)] == [1, 2]
+    assert store.versions(MODEL) == (1, 2)
+
+
+def test_a_number_with_leading_zeros_is_taken(store: Store) -> None:
+    """Model servers read 007 as 7: two folders would be one version."""
+    (store.folder(MODEL) / "007").mkdir(parents=True)
+    assert publish_one(store.root) == 8
+
+
+def test_without_a_number_left_a_publication_says_what_to_remove(store: Store) -> None:
+    """The largest number there is, is taken."""
+    (store.folder(MODEL) / str(2**53 - 1)).mkdir(parents=True)
+    with pytest.raises(
+        StorageFailed, match=f"half_plus has no number left above {2**53 - 1}: remove what has that name"
+    ):
+        publish_one(store.root)
 
 
 def test_a_failed_publication_leaves_nothing_behind(store: Store) -> None:
@@ -154,11 +180,11 @@ def test_a_superseded_attempt_publishes_nothing(store: Store) -> None:
     assert publish_one(store.root) == 2
 
 
-def test_a_lock_that_is_held_for_good_is_an_error_and_no_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_held_for_good_is_an_error_and_no_wait(store: Store) -> None:
     """Its holder stands still: the error names the lock; when it is gone, the lock is free."""
-    monkeypatch.setattr(locks, "LOCK_TIMEOUT_S", 0.05)
+    hasty = Store(store.root, lock_timeout_s=0.05)
     with store.lock("publish-half_plus"):
-        for forbidden in (lambda: store.supersede(MODEL, JOB, 2), lambda: publish_attempt(store, 1)):
+        for forbidden in (lambda: hasty.supersede(MODEL, JOB, 2), lambda: publish_attempt(hasty, 1)):
             with pytest.raises(
                 StorageFailed, match=r"storage: \.publish-half_plus\.lock is held by a process that stands still"
             ):

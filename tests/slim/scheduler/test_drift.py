@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,16 +10,26 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from modelyard.models.registry import reference
-from modelyard.models.registry.reference import MAX_FEATURES, Histogram, Reference, build_reference, extract_features
+from modelyard.models.registry.reference import (
+    MAX_NUMBERS,
+    Histogram,
+    Reference,
+    build_reference,
+    extract_features,
+    quantile_histogram,
+)
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.scheduler.drift import MIN_ANSWERS, check_drift, measure_shift, measure_shifts
+from modelyard.services.scheduler.triggers import is_significant
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
+from tests.support.versions import seal_as
 
 NOW = datetime.now(UTC)
 GENERATOR = np.random.default_rng(0)
+HALF_PLUS_MANIFEST = seal_as(HALF_PLUS)(1, {})
 
 
 # --- the reference ----------------------------------------------------------------------------------------------------
@@ -40,10 +51,32 @@ def test_classes_have_a_bin_each() -> None:
     assert set(found.histograms) == {"input characters", "input words", "answer class", "answer score"}
 
 
-def test_a_value_that_never_changes_is_one_bin_and_a_bit() -> None:
-    """A constant is no error."""
-    found = build_reference("regression", (), [np.array([3.0])] * 5, {"value": np.full(5, 7.0)})
-    assert sum(found.histograms["answer value"].counts) == 5
+@pytest.mark.parametrize("constant", [3.0, 0.0, -0.1, 1e9])
+def test_a_value_that_never_changes_has_a_bin_of_its_own(constant: float) -> None:
+    """In whichever precision it comes again; what is smaller or larger has another one."""
+    found = build_reference("regression", (), [np.array([constant])] * 5, {"value": np.full(5, 7.0)})
+    histogram = found.histograms["input number 0"]
+    assert histogram.counts == (0, 5, 0)
+    assert histogram.count(np.array([np.float32(constant), constant - 1e4, constant + 1e4])) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("trained", "live"),
+    [
+        ([5.0] * 1000, np.linspace(13, 16, 300)),
+        ([5.0] * 1000, np.linspace(4.99, 4.999, 300)),
+        ([0.0] * 1000, np.ones(300)),
+        ([0.0] * 950 + [1.0] * 50, np.ones(300)),
+        ([0.0] * 500 + [1.0] * 500, np.full(300, 0.5)),
+        ([7.0] * 850 + list(np.linspace(8, 9, 150)), np.linspace(7.1, 7.9, 300)),
+        ([float("nan")] * 10 + [5.0] * 990, np.full(300, 6.0)),
+    ],
+)
+def test_what_was_constant_or_nearly_so_in_training_and_moves_is_an_alarm(trained: list[float], live: Any) -> None:
+    """Above the 0.25 that is worth a new model; and none while it stays as it was."""
+    histogram = build_reference("regression", (), [], {"value": np.array(trained)}).histograms["answer value"]
+    assert measure_shift(histogram, histogram.count(live)).psi > 1
+    assert measure_shift(histogram, histogram.count(GENERATOR.choice(trained, 300).astype(np.float32))).psi < 0.1
 
 
 def test_features_need_no_model() -> None:
@@ -52,7 +85,37 @@ def test_features_need_no_model() -> None:
     image[:2] = 255
     assert extract_features(image) == {"brightness": 127.5, "contrast": 127.5, "inked": 0.5}
     assert extract_features("two words") == {"characters": 9, "words": 2}
-    assert len(extract_features(np.zeros(50, np.float32))) == MAX_FEATURES
+    assert extract_features(np.array(2.0)) == extract_features(np.array([2.0])) == {"number 0": 2.0}
+    summary = {"mean": 1.5, "spread": 0.5, "smallest": 1.0, "largest": 2.0}
+    assert extract_features(np.array([2.0, 1.0], np.float32)) == {"number 0": 2.0, "number 1": 1.0, **summary}
+
+
+@pytest.mark.parametrize(("size", "moved"), [(17, 16), (256, 255), (257, 256), (3000, 2999), (3000, 17)])
+def test_every_number_of_a_vector_is_watched(size: int, moved: int) -> None:
+    """Whichever it is: by itself in a vector of up to 256 numbers, else in a part of it; their count has a bound."""
+    trained, live = GENERATOR.normal(0, 1, (400, size)), GENERATOR.normal(0, 1, (300, size))
+    live[:, moved] += 4 * (1 + size // MAX_NUMBERS)
+    known = build_reference("regression", (), trained, {"value": np.zeros(400)})
+    assert len(known.histograms) <= MAX_NUMBERS + 5
+    answers = [
+        CapturedPrediction(f"{i}", 0, HALF_PLUS, 1, "x", "float32", (size,), np.float32(x).tobytes(), 0.0, None, NOW)
+        for i, x in enumerate(live)
+    ]
+    found = measure_shifts(known, answers, HALF_PLUS_MANIFEST)
+    (largest,) = [name for name, shift in found.items() if shift.psi > 1 and name.startswith("input number")]
+    first, _, last = largest.removeprefix("input numbers ").removeprefix("input number ").partition(" to ")
+    assert int(first) <= moved <= int(last or first)
+
+
+def test_a_summary_moves_where_all_numbers_move_a_little() -> None:
+    """Each alone is nothing to speak of."""
+    trained, live = GENERATOR.normal(0, 1, (2000, 100)), GENERATOR.normal(0.15, 1, (1000, 100))
+    columns = [[extract_features(x) for x in rows] for rows in (trained, live)]
+    means, seen = (np.array([row["mean"] for row in rows]) for rows in columns)
+    histogram = quantile_histogram(means)
+    assert measure_shift(histogram, histogram.count(seen)).psi > 0.5
+    one = quantile_histogram(trained[:, 0])
+    assert measure_shift(one, one.count(live[:, 0])).psi < 0.1
 
 
 # --- shifts -----------------------------------------------------------------------------------------------------------
@@ -115,6 +178,14 @@ def test_a_shift_of_inputs_is_measured_and_in_the_api_and_the_metrics(
     assert min(moved[name]["psi"] for name in ("input number 0", "answer value")) > 0.25
     line = f'modelyard_drift_psi{{model="{HALF_PLUS}",series="input number 0",version="2"}}'
     assert line in client.get("/metrics").text
+
+
+def test_of_many_histograms_chance_moves_some_and_starts_no_job() -> None:
+    """A trigger asks for more evidence the more is looked at; without scipy nothing is known of chance."""
+    assert not is_significant({"psi": 0.3, "p_value": 0.001}, count=260)
+    assert is_significant({"psi": 0.3, "p_value": 0.001}, count=2)
+    assert is_significant({"psi": 0.3, "p_value": 1e-9}, count=260)
+    assert is_significant({"psi": 0.3, "p_value": None}, count=260)
 
 
 def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> None:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from modelyard.services.cli.reference.settings_page import PROCESSES
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.settings import InvalidSettings, Settings, mask_password
+from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.settings import InvalidSettings, KeySettings, ServiceSettings, Settings, mask_password
 from modelyard.services.trainer.settings import TrainerSettings
 
 
@@ -138,3 +140,22 @@ def test_every_setting_is_described_and_has_a_default(settings: type[Settings]) 
     """An empty environment is enough to start."""
     assert [name for name, field in settings.model_fields.items() if not field.description] == []
     settings.load()
+
+
+@pytest.mark.parametrize("settings", [GatewaySettings, TrainerSettings, SchedulerSettings, KeySettings])
+def test_every_process_finds_its_files_in_the_home_folder(
+    settings: type[ServiceSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless a setting of its own says otherwise; without the variable, or an empty one, in the working directory."""
+    assert settings.load().ledger == "sqlite:///.modelyard/ledger.db"
+    monkeypatch.setenv("MODELYARD_HOME", "")
+    assert settings.load().ledger == "sqlite:///.modelyard/ledger.db"
+    home = tmp_path / "a b%?"
+    monkeypatch.setenv("MODELYARD_HOME", str(home))
+    found = settings.load()
+    assert make_url(found.ledger).database == str(home / "ledger.db")
+    folders = {"store": "store", "data_dir": "data", "work_dir": "work"}
+    for name, folder in folders.items():
+        assert getattr(found, name, home / folder) == home / folder
+    monkeypatch.setenv("MODELYARD_LEDGER_URL", "sqlite:///other.db")
+    assert settings.load().ledger == "sqlite:///other.db"

@@ -1,0 +1,116 @@
+"""Ctrl-C: at any moment of a command, one line or none, never a traceback; and what goes on without the command."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from modelyard.services.cli.client import Client, GatewayUnreachable
+from modelyard.services.cli.entry import INTERRUPTED
+from modelyard.services.cli.follow import follow_one, say_what_goes_on
+from tests.support.fake_gateway import JOB, SEARCH, FakeGateway
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    with FakeGateway() as running:
+        yield running
+
+
+def start(tmp_path: Path, *arguments: str, python: tuple[str, ...] = ()) -> tuple[subprocess.Popen[bytes], Path]:
+    """A command, and the file that it prints its errors to."""
+    errors = tmp_path / "errors"
+    with errors.open("wb") as file:
+        command = [sys.executable, *python, "-m", "modelyard", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file), errors
+
+
+@pytest.mark.parametrize(
+    "command", [("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",)]
+)
+@pytest.mark.parametrize("module", ["typer", "pydantic", "modelyard.models.registry.store"])
+def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str
+) -> None:
+    """The second that Python takes to import everything is when people notice that they meant another command."""
+    monkeypatch.chdir(tmp_path)
+    process, errors = start(tmp_path, *command, python=("-X", "importtime"))
+    wait_until(lambda: f" {module}\n" in errors.read_text() or process.poll() is not None, what="the import")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == INTERRUPTED
+    printed = [line for line in errors.read_text().splitlines() if not line.startswith("import time:")]
+    assert "Traceback" not in "".join(printed)
+    assert len(printed) <= 2, printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "ways"),
+    [
+        (("train", "neuron", "--wait"), f"job {JOB['id']}", (f"jobs follow {JOB['id']}", f"jobs cancel {JOB['id']}")),
+        (
+            ("jobs", "follow", str(JOB["id"])),
+            f"job {JOB['id']}",
+            (f"jobs follow {JOB['id']}", f"jobs cancel {JOB['id']}"),
+        ),
+        (
+            ("train", "neuron", "--search", "3", "--wait"),
+            f"search {SEARCH['id']}",
+            (f"searches show {SEARCH['id']}", f"searches cancel {SEARCH['id']}"),
+        ),
+    ],
+)
+def test_ctrl_c_on_a_command_that_waits_says_what_goes_on(
+    tmp_path: Path, gateway: FakeGateway, arguments: tuple[str, ...], name: str, ways: tuple[str, ...]
+) -> None:
+    """Its id, how to follow it and how to end it; it is not cancelled."""
+    process, errors = start(tmp_path, *arguments, "--url", gateway.url)
+    wait_until(lambda: len(gateway.asked) > 2 or process.poll() is not None, what="the polls")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == INTERRUPTED
+    printed = errors.read_text()
+    assert f"{name} goes on" in printed
+    assert all(f"`modelyard {way}`" in printed for way in ways)
+    assert "Traceback" not in printed
+    assert not any("cancel" in asked for asked in gateway.asked)
+
+
+def test_a_gateway_that_is_started_again_goes_unnoticed(gateway: FakeGateway) -> None:
+    """A rolling upgrade does not end a command that waits."""
+    ended = threading.Thread(target=lambda: restart(gateway))
+    ended.start()
+    assert follow_one(Client(gateway.url), str(JOB["id"]))["result"] == {"version": 7}
+    ended.join()
+
+
+def restart(gateway: FakeGateway) -> None:
+    wait_until(lambda: len(gateway.asked) > 2, what="the polls")
+    gateway.stop()
+    gateway.end("succeeded", version=7)
+    gateway.start()
+
+
+def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> None:
+    """The job goes on all the same."""
+    client = Client("http://127.0.0.1:9")
+    with (
+        pytest.raises(GatewayUnreachable, match=r"no gateway answers at .*; job job-1 goes on; `modelyard"),
+        say_what_goes_on("job", "job-1", "`modelyard jobs follow job-1` follows it"),
+    ):
+        client.get_patiently("/api/jobs/job-1", patience_s=0.1)
+    with pytest.raises(typer.Exit), say_what_goes_on("job", "job-1", ""):
+        raise KeyboardInterrupt
+
+
+def test_a_submission_that_is_repeated_is_one_job(gateway: FakeGateway) -> None:
+    """The gateway that took it may have ended before it answered: the same key says that it is the same one."""
+    gateway.failures = 2
+    assert Client(gateway.url).submit_patiently({"model": "neuron"})["id"] == JOB["id"]
+    assert len(gateway.keys) == 3
+    assert len(set(gateway.keys)) == 1
+    assert gateway.keys[0]
