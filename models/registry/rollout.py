@@ -277,6 +277,5 @@ def read_wanted(store: Store) -> dict[str, Entry]:
         try:
             wanted[model] = read_rollout(store, model).entry
         except CorruptData as error:
-            present = serving_config.read_entries(store).get(model, NOTHING)
-            wanted[model] = replace(present, fault=str(error))
+            wanted[model] = replace(serving_config.read_entries(store).get(model, NOTHING), fault=str(error))
     return wanted

@@ -229,7 +229,7 @@ class FakeModelServer(
         known |= dict.fromkeys(self.loading, ("LOADING", (0, "")))
         known |= {key: ("END", failure) for key, failure in self.unloadable.items()}
         if not any(model == name for model, _ in known):
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({name})")
         if request.model_spec.HasField("version"):
             self._find(request, context)
             known = {(name, request.model_spec.version.value): ("AVAILABLE", (0, ""))}

@@ -4,14 +4,14 @@ import fcntl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelyard.models.catalog import read_catalog
-from modelyard.models.errors import ModelyardError
+from modelyard.models.errors import CorruptData, ModelyardError, UnknownName
 from modelyard.models.registry import rollout
+from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.serving_config import read_left_out
 from modelyard.models.registry.serving_set import prepare_config
@@ -201,7 +201,7 @@ def list_loadable(store: Store, models: Sequence[str]) -> list[str]:
 
 
 def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]) -> None:
-    """Returns when the model server has every stable version loaded.
+    """Returns when the model server has every stable version loaded, or has failed to: the others serve all the same.
 
     Raises:
         NotServing: it did not load one in time.
@@ -209,37 +209,56 @@ def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]
     deadline = time.monotonic() + START_DEADLINE_S
     with output.console.status("loading"):
         for model in models:
-            stable = read_rollout(local.store, model).stable
-            while (state := client.get_patiently(f"/api/models/{model}")["versions"]) and not is_available(
-                state, stable
-            ):
-                if time.monotonic() > deadline:
-                    raise NotServing(f"{model} version {stable} is not served; see {local.home}/log/modelserver.log")
-                time.sleep(POLL_INTERVAL_S)
+            if not wait_for_version(client, model, read_rollout(local.store, model).stable, deadline):
+                text = f"{model}: its stable version cannot be loaded; see {local.url}/readyz"
+                output.errors.print(text, style="yellow", markup=False)
 
 
-def is_available(versions: Sequence[Mapping[str, Any]], stable: int | None) -> bool:
-    return any(entry["version"] == stable and entry["state"] == "AVAILABLE" for entry in versions)
+def wait_for_version(client: Client, model: str, stable: int | None, deadline: float) -> bool:
+    """Whether the stable version answers; False once it has failed to load, or another answers in its place.
+
+    Raises:
+        NotServing: neither before the deadline, of ``time.monotonic()``.
+    """
+    while True:
+        answers = client.responds_ok(f"/v2/models/{model}/ready")  # first: the next one says by which version
+        versions = client.get_patiently(f"/api/models/{model}")["versions"]
+        state = next((entry["state"] for entry in versions if entry["version"] == stable), "not loaded")
+        if state == "AVAILABLE" or not versions:
+            return True
+        if state == "END" or answers:
+            return False
+        if time.monotonic() > deadline:
+            raise NotServing(f"{model} version {stable} is not served ({state}); see log/modelserver.log")
+        time.sleep(POLL_INTERVAL_S)
 
 
 def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> None:
     """Prints the models, example commands, and how to stop."""
-    rows = []
-    for model in models:
-        stable = read_rollout(local.store, model).stable
-        manifest = local.store.manifest(model, stable or 0)
-        rows.append(
-            (
-                model,
-                manifest.version,
-                output.format_metric(manifest.verdict.metric, manifest.verdict.value),
-                output.format_dataset(manifest.data.model_dump()),
-                f"{local.url}/v1/models/{model}:predict",
-            )
+    manifests = read_manifests(local.store, models)
+    rows = [
+        (
+            manifest.model,
+            manifest.version,
+            output.format_metric(manifest.verdict.metric, manifest.verdict.value),
+            output.format_dataset(manifest.data.model_dump()),
+            f"{local.url}/v1/models/{manifest.model}:predict",
         )
+        for manifest in manifests
+    ]
     output.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
     output.print_table("model", "version", "test", "dataset", "url", rows=rows)
     output.console.print("\ntry:\n")
-    for line in make_curl_lines(local.store, local.home, local.url, models):
+    readable = [manifest.model for manifest in manifests]
+    for line in make_curl_lines(local.store, local.home, local.url, readable):
         output.console.print(f"  {line}", soft_wrap=True, markup=False)
     output.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)
+
+
+def read_manifests(store: Store, models: Sequence[str]) -> list[Manifest]:
+    """Manifests of the stable versions; one that cannot be read has been reported."""
+    found = []
+    for model in models:
+        with suppress(CorruptData, UnknownName):
+            found.append(store.manifest(model, read_rollout(store, model).stable or 0))
+    return found

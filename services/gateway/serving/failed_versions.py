@@ -118,8 +118,11 @@ class FailedVersions:
                 self._start(key)
 
     async def close(self) -> None:
-        for check in self._checks.values():
+        """Ends the checks in progress."""
+        checks = list(self._checks.values())
+        for check in checks:
             check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
 
     def _start(self, key: Key) -> "asyncio.Task[None]":
         if key not in self._checks:

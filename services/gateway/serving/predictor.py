@@ -31,7 +31,7 @@ from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.serving.capture import Capture
-from modelyard.services.gateway.serving.failed_versions import FailedVersions
+from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed
 from modelyard.services.gateway.serving.interface import Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
@@ -275,9 +275,12 @@ class Predictor:
         self._loop.close()
 
     async def _explain_missing(self, target: Target, failure: ServingFailed) -> ServingFailed:
-        """In place of NOT_FOUND, of a target that is to be served: it is damaged, or its server has just started."""
+        """In place of NOT_FOUND: the target is damaged, or its server has just started, or has just unloaded it.
+
+        It unloads what is rolled back from; a request that chose it by the rollout of before is run again.
+        """
         if not self._is_wanted(target):
-            return failure
+            return VersionFailed(failure.code, str(failure)) if target.version is not None else failure
         if target.version is not None:
             with suppress(ServingFailed):  # the server is away again: then it starts
                 if failed := await self.failed_versions.check(target.model, target.version):

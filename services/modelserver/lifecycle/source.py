@@ -80,8 +80,19 @@ def list_version_folders(base_path: Path) -> Mapping[int, Path]:
 
 
 def stamp_files(folder: Path) -> tuple[FileStamp, ...]:
-    """Stamps of every file below a folder; empty for a missing folder. Files that vanish meanwhile are left out."""
-    return tuple(sorted(found for parent, _, names in os.walk(folder) for found in _stamps(Path(parent), names)))
+    """Stamps of every file below a folder; empty for a missing folder. Files that vanish meanwhile are left out.
+
+    Links to files are followed, and so are links to folders, but for links inside those.
+    """
+    return tuple(sorted(found for parent, names in _walk(folder) for found in _stamps(Path(parent), names)))
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    for parent, folders, names in os.walk(folder):
+        yield parent, names
+        for name in folders:
+            if (linked := Path(parent, name)).is_symlink():
+                yield from ((inner, files) for inner, _, files in os.walk(linked))
 
 
 def _stamps(parent: Path, names: Iterable[str]) -> Iterator[FileStamp]:

@@ -85,6 +85,22 @@ def test_a_version_that_was_damaged_is_loaded_once_its_files_are_whole(serving: 
     serving.await_state(2, "AVAILABLE")
 
 
+def test_variables_behind_a_link_are_waited_for_too(serving: Served, store: Store) -> None:
+    """As where large files are kept elsewhere: what a link leads to is a part of the version."""
+    elsewhere = store.root.parent / "elsewhere"
+    elsewhere.mkdir()
+
+    def link(folder: Path) -> None:
+        shutil.rmtree(folder / "variables")
+        (folder / "variables").symlink_to(elsewhere)
+
+    store.put("m", 2, link)
+    serving.await_state(2, "END")
+    copy((Path(INDEX).name, Path(DATA).name), store.saved[2] / "variables", elsewhere)
+    serving.await_state(2, "AVAILABLE")
+    np.testing.assert_array_equal(serving.predict(2), X / 2 + 2)
+
+
 def without_variables_or_saver(folder: Path) -> None:
     """As of a writer that does not say what it restores."""
     shutil.rmtree(folder / "variables")

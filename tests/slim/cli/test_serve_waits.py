@@ -1,4 +1,4 @@
-"""``modelyard serve`` waits for a model server that has much to do while it loads."""
+"""``modelyard serve`` and ``up`` wait for a model server that has much to do while it loads, but not for ever."""
 
 import json
 import threading
@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from modelyard.services.cli.client import Client, TryLater
+from modelyard.services.cli.commands import up
 from modelyard.services.cli.commands.serve import choose_example, describe_versions, wait_for_model, wait_until_loaded
+from tests.support.waiting import TIMEOUT_S
 
 Response = tuple[int, object]
 TIMED_OUT: Response = (504, {"error": "the model server did not answer in time"})
@@ -65,3 +67,34 @@ def test_a_model_that_the_server_does_not_know_holds_up_no_other() -> None:
     assert describe_versions(found["missing"]) == "no version was found"
     assert describe_versions(found['say "hi"?']) == "1"
     assert choose_example(found) == 'say "hi"?'
+
+
+def listed(state: str) -> Response:
+    return 200, {"versions": [{"version": 1, "state": "AVAILABLE"}, {"version": 2, "state": state}]}
+
+
+NOT_READY: Response = (503, {"ready": False})
+READY: Response = (200, {"ready": True})
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ((NOT_READY, listed("LOADING"), NOT_READY, listed("AVAILABLE")), True),
+        ((NOT_READY, listed("LOADING"), READY, listed("AVAILABLE")), True),
+        ((NOT_READY, listed("LOADING"), NOT_READY, listed("END")), False),
+        ((READY, listed("not loaded")), False),
+    ],
+)
+def test_up_does_not_wait_for_a_stable_version_that_cannot_be_loaded(
+    answers: tuple[Response, ...], expected: bool
+) -> None:
+    """It has failed, or another one answers in its place: the other models are of use all the same."""
+    with gateway(*answers) as client:
+        assert up.wait_for_version(client, "m", 2, deadline=time.monotonic() + TIMEOUT_S) is expected
+
+
+def test_up_gives_up_on_a_version_that_is_never_loaded() -> None:
+    """With its state."""
+    with gateway(NOT_READY, listed("LOADING")) as client, pytest.raises(up.NotServing, match="LOADING"):
+        up.wait_for_version(client, "m", 2, deadline=time.monotonic())

@@ -18,8 +18,9 @@ from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Pe
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from tests.slim.conftest import open_app
-from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, prefix_of, revoke
+from tests.support.waiting import wait_until
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
 """Parts of paths by their converter."""
@@ -191,6 +192,12 @@ def test_probes_name_models_to_keys_for_all_of_them_only(
         assert "shown with an API key for all models" in str(plain.json[field])
         assert plain.json == narrow.json
         assert (HALF_PLUS in plain.text, HALF_PLUS in keyed.text) == (False, True)
+    server.loaded |= {(HALF_PLUS, 1), (DIGITS, 1), (REVIEWS, 1)}
+    server.unloadable[HALF_PLUS, 2] = (15, "checksum mismatch")
+    hint = {"ready": True, "details": ["shown with an API key for all models"]}
+    assert client.get("/readyz").json == hint
+    viewer = bearer_header(keys[Role.VIEWER])
+    wait_until(lambda: "half_plus version 2 is damaged" in client.get("/readyz", headers=viewer).text)
 
 
 def test_the_documents_can_be_opened_to_browsers(settings: GatewaySettings) -> None:
