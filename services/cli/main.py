@@ -163,9 +163,9 @@ def train(
     order = {"rollout": rollout, "priority": priority, "budget_s": budget, "with_feedback": with_feedback}
     with output.doubt_on_interrupt("modelyard jobs"):
         job = client.submit(request | order)
+    jobs.print_wait(job)
     if not wait:
         output.console.print(f"{job['id']} {job['state']}; see `modelyard jobs`")
-        jobs.print_wait(job)
         return
     from modelyard.services.cli.commands.jobs import exit_with_outcome
     from modelyard.services.cli.follow import follow_one

@@ -55,14 +55,18 @@ class QueueWatch:
 
     def read(self) -> QueueState | None:
         """The last snapshot; None where nobody trains, or the ledger cannot be read."""
-        with self._lock:
-            if self._thread is None:
-                if not (self._catalog.exists() and self._ledger.exists()):
-                    return None
-                self._thread = threading.Thread(target=self._run, name="queue state", daemon=True)
-                self._thread.start()
-        self._polled.wait(MAX_WAIT_S)
+        if self._start():
+            self._polled.wait(MAX_WAIT_S)
         return self._state
+
+    def _start(self) -> bool:
+        """Starts the thread, if it is not running and there is something to read; True if it did."""
+        with self._lock:
+            if self._thread is not None or not (self._catalog.exists() and self._ledger.exists()):
+                return False
+            self._thread = threading.Thread(target=self._run, name="queue state", daemon=True)
+            self._thread.start()
+            return True
 
     def close(self) -> None:
         """Ends the thread."""
