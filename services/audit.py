@@ -20,6 +20,7 @@ from modelyard.models.registry.history import (
     read_lines,
     write_anew,
 )
+from modelyard.models.registry.rollout import FILE as ROLLOUT_FILE
 from modelyard.models.registry.rollout import HISTORY_FILE, complete_history
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import Entry, Kind, Ledger, Origin
@@ -43,6 +44,8 @@ class Histories:
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store, self._ledger = store, ledger
         self._logged: dict[str, str] = {}
+        self._recorded: dict[str, tuple[int, ...]] = {}
+        """The files of each model, as they were when all of them was recorded."""
 
     def record_all(self) -> None:
         """Records the changes of each model's rollout since the last time; a broken history is logged once.
@@ -51,10 +54,20 @@ class Histories:
             StorageFailed: the ledger or the store is away.
         """
         for model in self._store.models():
+            before = self._read_state(model)
+            if self._recorded.get(model) == before:
+                continue
             try:
                 record_history(self._store, self._ledger, model)
+                self._recorded[model] = before
             except CorruptData as error:
                 self._log_fault(model, str(error))
+
+    def _read_state(self, model: str) -> tuple[int, ...]:
+        """Inodes, sizes and times of a model's rollout and its history: a file that is replaced has another inode."""
+        found = [self._store.folder(model) / name for name in (ROLLOUT_FILE, HISTORY_FILE)]
+        states = [path.stat() for path in found if path.exists()]
+        return tuple(number for state in states for number in (state.st_ino, state.st_size, state.st_mtime_ns))
 
     def _log_fault(self, model: str, cause: str) -> None:
         if self._logged.get(model) != cause:

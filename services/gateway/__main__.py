@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 
 import uvloop
 
@@ -31,6 +32,7 @@ with pause_gc():
 log = logs.get_logger()
 
 DRAIN_S = 20
+CLOSE_S = 2
 HEADER_TIMEOUT_MS = 10_000
 BACKLOG = 1024
 MAX_CONNECTIONS = 20_000
@@ -75,6 +77,10 @@ class Lifecycle:
         server.stop()  # type: ignore[no-untyped-call]  # granian's own annotation is missing
         await asyncio.wait([serving], timeout=DRAIN_S)
         await rsgi.wait_until_idle(DRAIN_S)
+        if guard:
+            closing = threading.Thread(target=guard.close, daemon=True)  # a ledger that hangs must not hold the end up
+            closing.start()
+            await asyncio.to_thread(closing.join, CLOSE_S)
 
 
 def listen(rsgi: RsgiApp, settings: GatewaySettings) -> Server:

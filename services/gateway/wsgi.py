@@ -97,7 +97,7 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) ->
     if settings.key_secret is None:
         return None
     denials = Denials(ledger)
-    key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write)
+    key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write_due)
     return Guard(key_cache, denials, metrics, public_docs=settings.public_docs)
 
 

@@ -138,3 +138,6 @@ def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:
     assert b"nightly" in modelyard(system, "triggers", "list", "neuron").stdout
     assert b"is never due" in modelyard(system, "triggers", "set", "neuron", "t", "--cron", "0 0 30 2 *").stderr
     assert modelyard(system, "triggers", "remove", "neuron", "nightly").returncode == 0
+    told = modelyard(system, "audit", "--kind", "trigger", "--subject", "nightly").stdout.decode().splitlines()
+    assert [" set " in line for line in told[1:]] == [False, True], told
+    assert all("http 127.0.0.1" in line and "neuron nightly" in line for line in told[1:]), told

@@ -1,10 +1,11 @@
 """Attempts without permission, on their way into the audit trail.
 
-No request waits for the ledger because of them: a thread writes them every few seconds, equal ones as one entry with
+No request waits for the ledger because of them: a thread writes them every ten seconds, equal ones as one entry with
 their number, so that a flood of them cannot fill the trail.
 """
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -15,8 +16,10 @@ from modelyard.services.ledger import Entry, Kind, Ledger, Origin, Outcome
 
 log = structlog.get_logger()
 
-MAX_DISTINCT = 100
-"""Kinds of attempts that are told apart between two writes; the rest of them is one entry."""
+MAX_DISTINCT = 50
+"""Attempts that are told apart between two writes; the rest of them is one entry."""
+WRITE_INTERVAL_S = 10.0
+"""With the number above, no flood of attempts adds more than a few entries a second."""
 MAX_TEXT_CHARS = 128
 
 
@@ -48,6 +51,7 @@ class Denials:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._pending: Counter[Attempt] = Counter()
+        self._written_at = -WRITE_INTERVAL_S
 
     def add(self, attempt: Attempt, count: int = 1) -> None:
         """Takes microseconds."""
@@ -55,8 +59,14 @@ class Denials:
             known = attempt in self._pending or len(self._pending) < MAX_DISTINCT
             self._pending[attempt if known else OTHERS] += count
 
+    def write_due(self) -> None:
+        """Writes all, if the last time is long enough ago."""
+        if time.monotonic() - self._written_at >= WRITE_INTERVAL_S:
+            self.write()
+
     def write(self) -> None:
         """Writes all; what the ledger does not take is tried again the next time."""
+        self._written_at = time.monotonic()
         with self._lock:
             pending, self._pending = self._pending, Counter()
         if not pending:

@@ -100,6 +100,11 @@ class Guard:
         for endpoint in VIEWS.keys() - self._open_views:
             app.view_functions[endpoint] = guard_view(app.view_functions[endpoint], VIEWS[endpoint])
 
+    def close(self) -> None:
+        """Ends its thread, and writes the denied attempts that are not in the trail yet."""
+        self.key_cache.close()
+        self.denials.write()
+
     def _log_failure(self, reason: str, address: str) -> None:
         """Counts it, and writes one line a second for each reason."""
         self._metrics.refused_keys.labels(reason).inc()

@@ -120,7 +120,6 @@ class KeyCache:
             self._polled.set()
             self._after_poll()
             self._ended.wait(POLL_INTERVAL_S)
-        self._after_poll()
 
     def _poll(self) -> None:
         try:

@@ -153,7 +153,7 @@ def test_a_flood_of_denied_attempts_is_few_entries(
         call("digits", "GET", f"/api/models/made_up_{number}/rollout")
         client.get("/api/jobs")
     found = entries(kind="denied")
-    assert len(found) == 101
+    assert len(found) == 51
     assert sum(entry["detail"]["count"] for entry in found) == 300
     assert {entry["action"]: entry["detail"]["count"] for entry in found}["authenticate"] == 150
 
@@ -185,28 +185,28 @@ def test_pages_follow_each_other(call: Callable[..., Any]) -> None:
     assert seen == [f"key-{number}" for number in range(6, 0, -1)]
 
 
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        (
-            {"kind": "jobs"},
-            "kind: received 'jobs', allowed: job, search, trigger, rollout, version, key, denied, audit",
-        ),
-        ({"outcome": "failed"}, "outcome: received 'failed', allowed: done, requested, denied"),
-        ({"who": "ann"}, "unknown parameter 'who'; there are kind, outcome, by"),
-        ({"limit": "0"}, "limit: received '0', allowed: 1 to 500"),
-        ({"limit": "501"}, "limit: received '501', allowed: 1 to 500"),
-        ({"version": "x"}, "version: received 'x', allowed: 1 to"),
-        ({"since": "yesterday"}, "since: expected a time such as 2026-11-29T12:00:00Z, received 'yesterday'"),
-        ({"before": "key"}, "before: expected the id of an entry, such as job-12, received 'key'"),
-        ({"model": "a\x00b"}, "model: received 'a\\x00b', expected 1 to 256 printable characters"),
-        ({"by": ["a", "b"]}, "by: expected once, received 2 times"),
-    ],
-)
-def test_a_wrong_filter_is_refused_with_what_it_may_be(call: Callable[..., Any], query: Any, text: str) -> None:
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (
+        {"kind": "jobs"},
+        "kind: received 'jobs', allowed: job, search, trigger, rollout, version, key, denied, audit",
+    ),
+    ({"outcome": "failed"}, "outcome: received 'failed', allowed: done, requested, denied"),
+    ({"who": "ann"}, "unknown parameter 'who'; there are kind, outcome, by"),
+    ({"limit": "0"}, "limit: received '0', allowed: 1 to 500"),
+    ({"limit": "501"}, "limit: received '501', allowed: 1 to 500"),
+    ({"version": "x"}, "version: received 'x', allowed: 1 to"),
+    ({"since": "yesterday"}, "since: expected a time such as 2026-11-29T12:00:00Z, received 'yesterday'"),
+    ({"before": "key"}, "before: expected the id of an entry, such as job-12, received 'key'"),
+    ({"model": "a\x00b"}, "model: received 'a\\x00b', expected 1 to 256 printable characters"),
+    ({"by": ["a", "b"]}, "by: expected once, received 2 times"),
+]
+
+
+def test_a_wrong_filter_is_refused_with_what_it_may_be(call: Callable[..., Any]) -> None:
     """400; an entry that there is not is 404."""
-    answer = call("ada", "GET", "/api/audit", query_string=query)
-    assert (answer.status_code, answer.json["error"][: len(text)]) == (400, text)
+    for query, text in WRONG:
+        answer = call("ada", "GET", "/api/audit", query_string=query)
+        assert (answer.status_code, answer.json["error"][: len(text)]) == (400, text)
     missing = call("ada", "GET", "/api/audit", query_string={"before": "job-7"})
     assert (missing.status_code, missing.json["error"]) == (404, "unknown entry job-7")
 

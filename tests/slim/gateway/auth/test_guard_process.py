@@ -359,6 +359,9 @@ def test_the_log_says_who_did_what_and_who_might_not(
     by_route = {line["route"]: line.get("key") for line in lines_of_event(lines, "request") if line["status"] != 403}
     assert by_route["/v1/models/<model:model>:predict"] == "ada"
     assert [line["reason"] for line in lines_of_event(lines, "authentication failed")].count("none") == 1
+    with closing(Ledger(f"sqlite:///{own_ledger}")) as ledger:  # what it had not written yet, it wrote when it stopped
+        denied = [(entry.by, entry.action) for entry in ledger.audit.find(filters={"kind": "denied"})]
+    assert {("vera", "rollouts.roll_back"), ("", "authenticate")} <= set(denied)
 
 
 def lines_of_event(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
