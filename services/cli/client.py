@@ -11,7 +11,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.cli.settings import ClientSettings
 
 TIMEOUT_S = 35.0
-PATIENCE_S, RETRY_S = 60.0, 0.5
+MAX_RETRY_S, RETRY_S = 60.0, 0.5
 """How long a command that has begun waits for a gateway that went away, and how often it tries."""
 RETRY_LATER_STATUSES = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
@@ -64,18 +64,18 @@ class Client:
         """Raises ``GatewayUnreachable`` or ``Refused``."""
         self._call("DELETE", path)
 
-    def get_patiently(self, path: str, patience_s: float = PATIENCE_S) -> Any:
-        """As ``get``, of a gateway that may be restarted meanwhile: what may pass is an error after ``patience_s``."""
-        return self._retry(patience_s, lambda: self.get(path))
+    def get_with_retries(self, path: str, retry_s: float = MAX_RETRY_S) -> Any:
+        """As ``get``, of a gateway that may be restarted meanwhile: what may pass is an error after ``retry_s``."""
+        return self._retry(retry_s, lambda: self.get(path))
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
         return self.post("/api/jobs", job)
 
-    def submit_patiently(self, job: dict[str, Any], patience_s: float = PATIENCE_S) -> dict[str, Any]:
-        """As ``submit``, with the patience of ``get_patiently``; it is one job, however often it is sent."""
+    def submit_with_retries(self, job: dict[str, Any], retry_s: float = MAX_RETRY_S) -> dict[str, Any]:
+        """As ``submit``, with the retries of ``get_with_retries``; it is one job, however often it is sent."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         found: dict[str, Any] = self._retry(
-            patience_s, lambda: self._call("POST", "/api/jobs", json=job, headers=headers).json()
+            retry_s, lambda: self._call("POST", "/api/jobs", json=job, headers=headers).json()
         )
         return found
 
@@ -110,11 +110,11 @@ class Client:
         return status == httpx.codes.NOT_FOUND
 
     @staticmethod
-    def _retry(patience_s: float, call: Callable[[], Any]) -> Any:
+    def _retry(retry_s: float, call: Callable[[], Any]) -> Any:
         from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed  # only for what waits
 
         retry = retry_if_exception_type((GatewayUnreachable, TryLater))
-        return Retrying(retry=retry, stop=stop_after_delay(patience_s), wait=wait_fixed(RETRY_S), reraise=True)(call)
+        return Retrying(retry=retry, stop=stop_after_delay(retry_s), wait=wait_fixed(RETRY_S), reraise=True)(call)
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -17,11 +17,11 @@ POLL_INTERVAL_S = 0.5
 def follow_jobs(client: Client, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Draws a bar per job until all have ended; returns the ended jobs. It outlives a restart of the gateway."""
     with output.make_progress_bars() as bars:
-        first = [client.get_patiently(f"/api/jobs/{job_id}") for job_id in ids]
+        first = [client.get_with_retries(f"/api/jobs/{job_id}") for job_id in ids]
         tasks = [bars.add_task("", total=1.0, model=job["model"], stage="", note="") for job in first]
         printed: set[str] = set()
         while True:
-            jobs = [client.get_patiently(f"/api/jobs/{job_id}") for job_id in ids]
+            jobs = [client.get_with_retries(f"/api/jobs/{job_id}") for job_id in ids]
             for task, job in zip(tasks, jobs, strict=True):
                 stage, note = output.describe_job(job)
                 bars.update(task, completed=output.estimate_share(job), stage=stage, note=note)

@@ -63,7 +63,7 @@ def follow_search(client: Client, search: dict[str, Any]) -> dict[str, Any]:
     started = 0
     while not search["finished_at"]:
         time.sleep(POLL_INTERVAL_S)
-        search = client.get_patiently(f"/api/searches/{search['id']}")
+        search = client.get_with_retries(f"/api/searches/{search['id']}")
         for rung in [rung for rung in search["rungs"] if rung["tried"]][started:]:
             output.console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
             started += 1

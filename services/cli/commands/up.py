@@ -179,7 +179,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
         return
     waiting = find_unfinished(client)
     ids = [
-        waiting.get(model) or client.submit_patiently({"model": model, "recipe": recipe, "data": data})["id"]
+        waiting.get(model) or client.submit_with_retries({"model": model, "recipe": recipe, "data": data})["id"]
         for model in missing
     ]
     for job in follow_jobs(client, ids):
@@ -190,7 +190,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
 
 def find_unfinished(client: Client) -> dict[str, str]:
     """Ids of jobs that an earlier start left in the queue, by model."""
-    jobs = client.get_patiently("/api/jobs")["jobs"]
+    jobs = client.get_with_retries("/api/jobs")["jobs"]
     return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
 
 
@@ -222,7 +222,7 @@ def wait_for_version(client: Client, model: str, stable: int | None, deadline: f
     """
     while True:
         answers = client.responds_ok(f"/v2/models/{model}/ready")  # first: the next one says by which version
-        versions = client.get_patiently(f"/api/models/{model}")["versions"]
+        versions = client.get_with_retries(f"/api/models/{model}")["versions"]
         state = next((entry["state"] for entry in versions if entry["version"] == stable), "not loaded")
         if state == "AVAILABLE" or not versions:
             return True

@@ -102,7 +102,7 @@ def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> Non
         pytest.raises(GatewayUnreachable, match=r"no gateway answers at .*; job job-1 goes on; `modelyard"),
         say_what_goes_on("job", "job-1", "`modelyard jobs follow job-1` follows it"),
     ):
-        client.get_patiently("/api/jobs/job-1", patience_s=0.1)
+        client.get_with_retries("/api/jobs/job-1", retry_s=0.1)
     with pytest.raises(typer.Exit), say_what_goes_on("job", "job-1", ""):
         raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> Non
 def test_a_submission_that_is_repeated_is_one_job(gateway: FakeGateway) -> None:
     """The gateway that took it may have ended before it answered: the same key says that it is the same one."""
     gateway.failures = 2
-    assert Client(gateway.url).submit_patiently({"model": "neuron"})["id"] == JOB["id"]
+    assert Client(gateway.url).submit_with_retries({"model": "neuron"})["id"] == JOB["id"]
     assert len(gateway.keys) == 3
     assert len(set(gateway.keys)) == 1
     assert gateway.keys[0]
