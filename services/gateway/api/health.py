@@ -92,6 +92,7 @@ def routes(predictor: Predictor, metrics: Metrics, ledger: Ledger, not_ready: Ca
         return NotReady(ready=False, reasons=reasons) if reasons else Ready(ready=True)
 
     @views.get("/metrics")
+    @views.get("/monitoring/prometheus/metrics", endpoint="read_metrics_as_tensorflow_serving")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
         if predictor.capture.models:

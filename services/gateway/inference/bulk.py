@@ -19,6 +19,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.request import wants_labels
+from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import find_signature
 from modelyard.services.gateway.http.body import CHUNK_BYTES, open_stream
 from modelyard.services.gateway.http.client_socket import ClientSocket, find_client_socket
@@ -60,6 +61,9 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     labelled, signature = wants_labels(request.args), find_signature(named, interface)
     if labelled:
         labels.require_labels(interface, signature)
+    check_output_types(interface.signatures[signature])
+    if not interface.signatures[signature].inputs:
+        raise InvalidRequest(f"{signature} has no inputs, so it cannot predict line by line")
     predictor, limits = predictions.predictor, predictions.limits
     task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
     body = open_stream(request.stream, headers.get("content-encoding"))

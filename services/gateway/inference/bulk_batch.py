@@ -17,8 +17,9 @@ from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import check_inputs
 from modelyard.services.gateway.codecs.response import select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
+from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.inference.bisect import Part, run_bisected
 from modelyard.services.gateway.inference.bulk_lines import Line
 from modelyard.services.gateway.serving.interface import Interface
@@ -152,11 +153,11 @@ def decode_line(task: Task, line: Line) -> dict[str, Array]:
         ModelyardError: it is too long, malformed, or not what the signature takes.
     """
     if line.content is None:
-        raise InvalidRequest(f"expected a line of at most {task.limits.max_json_bytes} bytes, received a longer one")
+        raise BodyTooLarge(find_limit(task.limits, "max_json_bytes").describe("a longer one", "a line"))
     if not line.content.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
     spec, ours = task.interface.signatures[task.signature], task.interface.input is not None
-    instance = tfs_json.parse_value(line.content, task.limits.max_depth)
+    instance = tfs_json.parse_value(line.content, task.limits)
     specs = {tensor.name: tensor for tensor in spec.inputs}
     values = tfs_json.split_rows([instance], specs)
     inputs = {name: from_json(tensor, values[name], shaped=ours) for name, tensor in specs.items()}

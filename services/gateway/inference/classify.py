@@ -8,7 +8,7 @@ from flask.globals import request_ctx
 from modelyard.models.tfserving.messages import classification_pb2, regression_pb2
 from modelyard.services.gateway.codecs import tf_examples, tfs_json
 from modelyard.services.gateway.codecs.response import encode_json
-from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.body import find_limit, read_body
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.headers import JSON_HEADERS
 from modelyard.services.gateway.http.paths import V1_MODELS, Servable
@@ -34,9 +34,14 @@ def routes(predictions: Predictions) -> Blueprint:
     def decode(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
         """Fills the message from the body; finds the version that predicts, and until when."""
         _, interface, deadline = predictions.wait_for_interface(servable)
-        parsed = tfs_json.parse(read_body(request_ctx.request, limits.max_json_bytes), limits.max_depth)
-        message.model_spec.signature_name = tfs_json.find_signature(parsed, interface)
-        tf_examples.fill_input(message.input, parsed, limits.max_instances)
+        body = read_body(request_ctx.request, find_limit(limits, "max_json_bytes"))
+
+        def fill() -> None:
+            parsed = tfs_json.parse(body, limits)
+            message.model_spec.signature_name = tf_examples.find_signature(parsed, interface)
+            tf_examples.fill_input(message.input, parsed, limits.max_instances)
+
+        predictor.wait_for(predictions.decode(len(body), fill))
         return interface, message, deadline
 
     for path in V1_MODELS:

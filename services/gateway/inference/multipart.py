@@ -20,7 +20,7 @@ from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.inputs import check_contents
 from modelyard.services.gateway.codecs.request import RAW_TYPES, accepted_types, find_raw_signature, input_kind
 from modelyard.services.gateway.codecs.response import encode_json, select_outputs
-from modelyard.services.gateway.http.body import CHUNK_BYTES, read_body
+from modelyard.services.gateway.http.body import CHUNK_BYTES, find_limit, read_body
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidOutput, InvalidRequest, UnsupportedType
 from modelyard.services.gateway.http.headers import JSON_HEADERS, MULTIPART, Headers, media_parameters
@@ -62,7 +62,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     signature = find_raw_signature(interface)
     if signature is None or input_kind(interface) not in RAW_TYPES.values():
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {MULTIPART}")
-    body = read_body(request_ctx.request, limits.max_tensor_bytes)
+    body = read_body(request_ctx.request, find_limit(limits, "max_tensor_bytes"))
     uploads = parse_uploads(body, parse_boundary(headers), limits.max_files)
     checked = [check_upload(upload, signature, interface, limits) for upload in uploads]
     good = to_column([content for content in checked if isinstance(content, bytes)])
@@ -121,9 +121,9 @@ def check_upload(
     upload: Upload, signature: str, interface: Interface, limits: GatewaySettings
 ) -> bytes | ModelyardError:
     """The content, or the error that makes it useless."""
-    max_bytes = limits.max_image_bytes if input_kind(interface) == "image" else limits.max_json_bytes
-    if len(upload.content) > max_bytes:
-        return BodyTooLarge(f"expected a file of at most {max_bytes} bytes, received {len(upload.content)}")
+    limit = find_limit(limits, "max_image_bytes" if input_kind(interface) == "image" else "max_json_bytes")
+    if len(upload.content) > limit.max_bytes:
+        return BodyTooLarge(limit.describe(len(upload.content), "a file"))
     try:
         name = interface.signatures[signature].inputs[0].name
         check_contents(name, to_column([upload.content]), interface, limits.max_batch_pixels)

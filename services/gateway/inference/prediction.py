@@ -1,6 +1,8 @@
 """One prediction: find the version, decode, predict, capture, encode. The views and the fast path all run it."""
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,7 +14,7 @@ from modelyard.services.gateway.codecs import request, response
 from modelyard.services.gateway.codecs.inputs import ModelCall
 from modelyard.services.gateway.codecs.oip import request as oip_request
 from modelyard.services.gateway.codecs.oip import response as oip_response
-from modelyard.services.gateway.http.body import HttpRequest, read_body
+from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, find_limit, read_body
 from modelyard.services.gateway.http.deadline import Deadline, parse_deadline
 from modelyard.services.gateway.http.headers import (
     CLASS_HEADER,
@@ -29,22 +31,26 @@ from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
 Call = TypeVar("Call", bound=ModelCall)
+Result = TypeVar("Result")
+
+LARGE_BYTES = 128 * 1024
+"""Bodies up to this size are decoded within a few milliseconds, whatever they hold."""
 
 
 @dataclass(frozen=True)
 class Format(Generic[Call]):
     """How one protocol writes requests and responses."""
 
-    max_body_bytes: Callable[[Headers, str, GatewaySettings], int]
+    choose_size_setting: Callable[[Headers, str, GatewaySettings], SizeSetting]
     """By headers and media type."""
     decode: Callable[[HttpRequest, Interface, GatewaySettings], Call]
     encode: Callable[[Call, Outputs, Interface, str], tuple[HeaderList, bytes]]
 
 
-TFS = Format(request.max_body_bytes, request.decode, response.encode)
+TFS = Format(request.choose_size_setting, request.decode, response.encode)
 """TensorFlow Serving's."""
 OIP = Format(
-    oip_request.max_body_bytes,
+    oip_request.choose_size_setting,
     oip_request.decode,
     lambda call, outputs, interface, _: oip_response.encode(call, outputs, interface),
 )
@@ -57,6 +63,8 @@ class Predictions:
     def __init__(self, predictor: Predictor, limits: GatewaySettings) -> None:
         self.predictor = predictor
         self.limits = limits
+        self._decoder = ThreadPoolExecutor(1, "decode")
+        """One thread: the values of one large body at a time are in memory as Python's objects."""
 
     async def run(
         self, form: Format[Call], servable: Servable, request: HttpRequest, record: RequestRecord
@@ -67,7 +75,7 @@ class Predictions:
             ModelyardError: as ``find_interface``, the format and ``Predictor.predict`` do.
         """
         interface, deadline = await self.find_interface(servable, request.headers, record)
-        call = form.decode(request, interface, self.limits)
+        call = await self.decode(len(request.body), lambda: form.decode(request, interface, self.limits))
         bulk = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = await self.predictor.predict(
             interface, call.signature, call.inputs, deadline.within(call.timeout_s), bulk=bulk
@@ -75,6 +83,12 @@ class Predictions:
         record.version = outputs.version
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs)
         return form.encode(call, outputs, interface, record.request_id)
+
+    async def decode(self, body_bytes: int, decode: Callable[[], Result]) -> Result:
+        """The result of ``decode``; of a large body in a thread, so that the event loop goes on meanwhile."""
+        if body_bytes <= LARGE_BYTES:
+            return decode()
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, decode)
 
     async def find_interface(
         self, servable: Servable, headers: Headers, record: RequestRecord
@@ -95,7 +109,7 @@ class Predictions:
         flask_request = request_ctx.request  # not Flask's proxy, which is slower at each access
         headers = read_headers(flask_request.environ)
         kind = media_type(headers)
-        body = read_body(flask_request, form.max_body_bytes(headers, kind, self.limits))
+        body = read_body(flask_request, find_limit(self.limits, form.choose_size_setting(headers, kind, self.limits)))
         work = self.run(form, servable, HttpRequest(headers, kind, body, flask_request.args), g.record)
         response_headers, content = self.predictor.wait_for(work)
         return Response(content, headers=response_headers)

@@ -60,9 +60,7 @@ class RsgiApp:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._bodies = BodyReader(
-            max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes), settings.body_timeout_s
-        )
+        self._bodies = BodyReader(settings)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """One request: a task, with a context of its own."""
@@ -120,8 +118,11 @@ class RsgiApp:
             await self._admit_prediction(path, scope, headers, protocol, principal)
             return
         body = b"" if principal is NOBODY else await self._bodies.read(headers, protocol)
-        environ = make_environ(scope, headers) | make_body_environ(body)
-        await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
+        try:
+            environ = make_environ(scope, headers) | make_body_environ(body)
+            await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
+        finally:
+            self._bodies.release(len(body))
 
     def _authenticate(self, scope: Any, guard: Guard) -> Principal:
         """The principal; raises ``Refused`` before anything is read of a client without a good key."""
@@ -140,13 +141,17 @@ class RsgiApp:
         streamed = kind in STREAMED
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
         self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
-        request = None if streamed else HttpRequest(headers, kind, await self._bodies.read(headers, protocol))
-        self._check_capacity(path.model, timeout_s, bulk=bulk)
-        self._admission.start(path.model)
+        body = b"" if streamed else await self._bodies.read(headers, protocol)
         try:
-            await self._predict(path, scope, headers, protocol, request, principal)
+            self._check_capacity(path.model, timeout_s, bulk=bulk)
+            self._admission.start(path.model)
+            try:
+                request = None if streamed else HttpRequest(headers, kind, body)
+                await self._predict(path, scope, headers, protocol, request, principal)
+            finally:
+                self._admission.finish(path.model)
         finally:
-            self._admission.finish(path.model)
+            self._bodies.release(len(body))
 
     def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model is overloaded."""

@@ -13,6 +13,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.tfserving.messages import input_pb2
 from modelyard.services.gateway.codecs import csv_rows, request, tf_examples, tfs_json, tfs_json_errors
+from modelyard.services.gateway.codecs.json_syntax import SMALL_BYTES, measure
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.http.headers import media_type
@@ -118,8 +119,10 @@ def brackets(body: bytes) -> Iterator[int]:
 
 @given(json_bodies)
 def test_depth_is_what_a_plain_loop_finds(body: bytes) -> None:
-    """The fast scan agrees with the obvious one on any JSON."""
-    assert tfs_json.measure_depth(body) == max(brackets(body), default=0)
+    """Both fast scans, of small and of large bodies, agree with the obvious one on any JSON."""
+    small, large = measure(body), measure(b" " * SMALL_BYTES + body)
+    assert small.depth == large.depth == max(brackets(body), default=0)
+    assert small.values == large.values
 
 
 FOREIGN = [
@@ -152,7 +155,7 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
 def test_any_table_is_understood_or_refused(body: bytes) -> None:
     """What is let through is finite numbers."""
     spec = TensorSpec(name="vectors", dtype="float32", shape=(None, 2))
-    found = decode_or_none(lambda: csv_rows.decode(body, spec, 256))
+    found = decode_or_none(lambda: csv_rows.decode(body, spec, LIMITS))
     if found is not None:
         assert (found.shape[1], bool(np.isfinite(found).all())) == (2, True)
 
