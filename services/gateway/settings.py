@@ -69,7 +69,9 @@ class GatewaySettings(KeySettings):
         1.0, gt=0, le=30, description="Time for a request for a model's status or metadata."
     )
     max_json_bytes: int = Field(8_388_608, ge=1, description="Largest JSON or text body.")
-    max_elements: int = Field(524_288, ge=1, description="Largest number of values in one JSON or CSV body.")
+    max_elements: int = Field(
+        262_144, ge=1, description="Largest number of values in one JSON or CSV body; names count as values."
+    )
     max_image_bytes: int = Field(2_097_152, ge=1, description="Largest PNG or JPEG body.")
     max_tensor_bytes: int = Field(16_777_216, ge=1, description="Largest body with tensors in binary form.")
     max_instances: int = Field(

@@ -5,6 +5,7 @@ The words for malformed text are RapidJSON's (``rapidjson/error/en.h``), which T
 
 import json
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 SMALL_BYTES = 64 * 1024
 """Up to here a regular expression is quicker, and the words of an error are worth a second parser."""
 BLOCK_BYTES = 1024 * 1024
-QUOTE, COMMA = ord('"'), ord(",")
+QUOTE, COMMA, COLON = b'",:'
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WORDS = {
     "Expecting value": "Invalid value.",
@@ -38,6 +39,7 @@ NUMBER_PARTS = {
 }
 NOT_FINITE = re.compile(rb"-?(?:NaN|Inf(?:inity)?)\b", re.IGNORECASE)
 
+_BACKSLASHES = re.compile(rb"\\*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -52,7 +54,7 @@ class Structure(NamedTuple):
     depth: int
     """Deepest nesting of brackets outside strings."""
     values: int
-    """Upper limit of the number of values: commas outside strings, and one."""
+    """Upper limit of the number of values and names: commas and colons outside strings, and one."""
 
 
 def check_structure(text: bytes, limits: GatewaySettings) -> None:
@@ -78,20 +80,31 @@ def measure(text: bytes) -> Structure:
         return _measure_in_blocks(text)
     bare = _STRING.sub(b"", text)
     steps = np.frombuffer(bare.translate(_STEPS, _NOT_BRACKETS), np.int8)
-    return Structure(int(steps.cumsum(dtype=np.int32).max(initial=0)), bare.count(b",") + 1)
+    return Structure(int(steps.cumsum(dtype=np.int32).max(initial=0)), bare.count(b",") + bare.count(b":") + 1)
 
 
 def _measure_in_blocks(text: bytes) -> Structure:
-    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
-    codes = np.frombuffer(bare, np.uint8)
-    depth, deepest, commas, inside = 0, 0, 0, False
-    for start in range(0, len(codes), BLOCK_BYTES):
-        block = codes[start : start + BLOCK_BYTES]
+    depth, deepest, values, inside = 0, 0, 1, False
+    for block in _cut_blocks(text):
         in_string = np.bitwise_xor.accumulate(block == QUOTE) ^ inside
         levels = depth + _levels(block, in_string)
-        commas += int(np.count_nonzero((block == COMMA) & ~in_string))
+        values += int(np.count_nonzero(((block == COMMA) | (block == COLON)) & ~in_string))
         depth, deepest, inside = int(levels[-1]), max(deepest, int(levels.max())), bool(in_string[-1])
-    return Structure(deepest, commas + 1)
+    return Structure(deepest, values)
+
+
+def _cut_blocks(text: bytes) -> Iterator[Array]:
+    """Codes of the text in blocks, without its escapes; none is cut in two."""
+    start = 0
+    while start < len(text):
+        end = start + BLOCK_BYTES
+        if text[end - 1 : end] == b"\\":
+            end = _BACKSLASHES.match(text, end).end() + 1  # type: ignore[union-attr]  # it matches nothing, too
+        block, start = text[start:end], end
+        if b"\\" in block:
+            block = block.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if block:
+            yield np.frombuffer(block, np.uint8)
 
 
 def _levels(block: Array, in_string: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from flask import Response, g
 from flask.globals import request_ctx
 
+from modelyard.models.imports import pause_gc
 from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.codecs import request, response
 from modelyard.services.gateway.codecs.inputs import ModelCall
@@ -57,6 +58,12 @@ OIP = Format(
 """The Open Inference Protocol's."""
 
 
+def decode_without_gc(decode: Callable[[], Result]) -> Result:
+    """As ``decode``: a collection among hundreds of thousands of new lists would stop every thread."""
+    with pause_gc():
+        return decode()
+
+
 class Predictions:
     """Runs predictions, for the views and the fast path."""
 
@@ -88,7 +95,7 @@ class Predictions:
         """The result of ``decode``; of a large body in a thread, so that the event loop goes on meanwhile."""
         if body_bytes <= LARGE_BYTES:
             return decode()
-        return await asyncio.get_running_loop().run_in_executor(self._decoder, decode)
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, decode_without_gc, decode)
 
     async def find_interface(
         self, servable: Servable, headers: Headers, record: RequestRecord
