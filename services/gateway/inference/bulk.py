@@ -65,7 +65,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     if not interface.signatures[signature].inputs:
         raise InvalidRequest(f"{signature} has no inputs, so it cannot predict line by line")
     predictor, limits = predictions.predictor, predictions.limits
-    task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
+    task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor, predictions.decoder)
     body = open_stream(request.stream, headers.get("content-encoding"))
     read = read_while_key_is_valid(body.read, current_principal().is_valid)
     stream = BulkStream(task, read, find_client_socket(request.environ))

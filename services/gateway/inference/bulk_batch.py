@@ -22,6 +22,7 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.inference.bisect import Part, run_bisected
 from modelyard.services.gateway.inference.bulk_lines import Line
+from modelyard.services.gateway.inference.decoder import Decoder
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
@@ -43,6 +44,7 @@ class Task:
     """Of each batch."""
     limits: GatewaySettings
     predictor: Predictor
+    decoder: Decoder
 
     @property
     def max_batch(self) -> int:
@@ -63,7 +65,9 @@ async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
     """One line for each, in order: what would stand in ``predictions``, or ``{"error": …, "line": n}``."""
     results: dict[int, Any] = {}
     deadline = Deadline.after(task.timeout_s)
-    for positions, inputs in group_lines(task, lines, results):
+    size = sum(len(line.content or b"") for line in lines)
+    groups = await task.decoder.run(size, lambda: group_lines(task, lines, results))
+    for positions, inputs in groups:
         parts = await run_bisected(lambda rows: run(task, rows, deadline), inputs, len(positions))
         places = iter(positions)
         for part in parts:

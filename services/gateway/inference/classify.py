@@ -41,7 +41,7 @@ def routes(predictions: Predictions) -> Blueprint:
             message.model_spec.signature_name = tf_examples.find_signature(parsed, interface)
             tf_examples.fill_input(message.input, parsed, limits.max_instances)
 
-        predictor.wait_for(predictions.decode(len(body), fill))
+        predictor.wait_for(predictions.decoder.run(len(body), fill))
         return interface, message, deadline
 
     for path in V1_MODELS:

@@ -1,15 +1,12 @@
 """One prediction: find the version, decode, predict, capture, encode. The views and the fast path all run it."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flask import Response, g
 from flask.globals import request_ctx
 
-from modelyard.models.imports import pause_gc
 from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.codecs import request, response
 from modelyard.services.gateway.codecs.inputs import ModelCall
@@ -26,16 +23,13 @@ from modelyard.services.gateway.http.headers import (
     read_headers,
 )
 from modelyard.services.gateway.http.paths import Servable
+from modelyard.services.gateway.inference.decoder import Decoder
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
 Call = TypeVar("Call", bound=ModelCall)
-Result = TypeVar("Result")
-
-LARGE_BYTES = 128 * 1024
-"""Bodies up to this size are decoded within a few milliseconds, whatever they hold."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +52,13 @@ OIP = Format(
 """The Open Inference Protocol's."""
 
 
-def decode_without_gc(decode: Callable[[], Result]) -> Result:
-    """As ``decode``: a collection among hundreds of thousands of new lists would stop every thread."""
-    with pause_gc():
-        return decode()
-
-
 class Predictions:
     """Runs predictions, for the views and the fast path."""
 
     def __init__(self, predictor: Predictor, limits: GatewaySettings) -> None:
         self.predictor = predictor
         self.limits = limits
-        self._decoder = ThreadPoolExecutor(1, "decode")
-        """One thread: the values of one large body at a time are in memory as Python's objects."""
+        self.decoder = Decoder()
 
     async def run(
         self, form: Format[Call], servable: Servable, request: HttpRequest, record: RequestRecord
@@ -82,7 +69,7 @@ class Predictions:
             ModelyardError: as ``find_interface``, the format and ``Predictor.predict`` do.
         """
         interface, deadline = await self.find_interface(servable, request.headers, record)
-        call = await self.decode(len(request.body), lambda: form.decode(request, interface, self.limits))
+        call = await self.decoder.run(len(request.body), lambda: form.decode(request, interface, self.limits))
         bulk = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = await self.predictor.predict(
             interface, call.signature, call.inputs, deadline.within(call.timeout_s), bulk=bulk
@@ -90,12 +77,6 @@ class Predictions:
         record.version = outputs.version
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs)
         return form.encode(call, outputs, interface, record.request_id)
-
-    async def decode(self, body_bytes: int, decode: Callable[[], Result]) -> Result:
-        """The result of ``decode``; of a large body in a thread, so that the event loop goes on meanwhile."""
-        if body_bytes <= LARGE_BYTES:
-            return decode()
-        return await asyncio.get_running_loop().run_in_executor(self._decoder, decode_without_gc, decode)
 
     async def find_interface(
         self, servable: Servable, headers: Headers, record: RequestRecord

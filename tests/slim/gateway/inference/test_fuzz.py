@@ -19,6 +19,7 @@ from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.http.headers import media_type
 from modelyard.services.gateway.inference import bulk_batch, multipart
 from modelyard.services.gateway.inference.bulk_lines import Line, Lines
+from modelyard.services.gateway.inference.decoder import Decoder
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS, encoded
@@ -182,7 +183,7 @@ def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
 @given(line_bodies)
 def test_any_line_is_understood_or_refused_alone(model: str, contents: list[bytes]) -> None:
     """Each has a row or an error, whatever stands in the others."""
-    task = bulk_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None)
+    task = bulk_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None, Decoder())
     refused: dict[int, Any] = {}
     lines = [Line(number, content) for number, content in enumerate(contents, 1) if b"\n" not in content]
     groups = bulk_batch.group_lines(task, lines, refused) if lines else []

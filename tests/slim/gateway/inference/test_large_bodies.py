@@ -60,6 +60,15 @@ def test_a_full_batch_of_mnist_fits(client: FlaskClient, server: FakeModelServer
     assert answer.status_code == 200
 
 
+def test_photos_fit_as_lines(client: FlaskClient, photos: str) -> None:
+    """Of the most digits, beside one that is too short."""
+    photo = json.dumps(RANDOM.random((224, 224, 3)).astype(np.float32).tolist()).encode()
+    lines = b"\n".join([photo, b"[[[1.0]]]", photo])
+    answer = client.post(f"/v1/models/{photos}:predict?labels=true", data=lines, content_type="application/jsonl")
+    found = [json.loads(line) for line in answer.data.splitlines()]
+    assert [entry.get("label", entry.get("line")) for entry in found] == ["dark", 2, "dark"]
+
+
 MANY = b"0," * 262_144 + b"0"
 TENSOR = b'{"inputs": [{"name": "vectors", "datatype": "FP32", "shape": [262145, 1], "data": [%s]}]}'
 
