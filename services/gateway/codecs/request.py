@@ -110,6 +110,7 @@ def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> M
 def decode_csv(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
     """Lines of numbers; the response is CSV where the client prefers that, with labels where there are some."""
     spec = interface.signatures[signature].inputs[0]
+    check_output_types(interface.signatures[signature])
     check_charset(request.headers)
     array = csv_rows.decode(request.body, spec, limits)
     accepted = parse_accept_header(request.headers.get("accept"), MIMEAccept)

@@ -106,6 +106,9 @@ def test_types_and_shapes_of_other_models(client: FlaskClient, filled: Store, se
         takes(spec("float32", None), gives=spec("float16", None, name="value")), json={"inputs": [number]}
     )
     assert "a has type BF16, for which" in error(takes(spec("DT_BFLOAT16", None)), json={"inputs": [number]})
+    assert "inputs: expected a and b, received a" in error(
+        takes(spec("float32", None), spec("float32", None, name="b")), json={"inputs": [number]}
+    )
     assert "expected JSON with the inputs a and b" in error(
         takes(spec("int8", None), spec("int8", None, name="b")), **raw
     )
