@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import io
+from collections.abc import AsyncIterator
 from typing import Any
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is meant for applications, and not exported
 
+from modelyard.services.gateway.http.errors import BodyBroken
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.server.refused import Refused
@@ -35,8 +37,8 @@ class BodyReader:
             raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
         try:
             async with asyncio.timeout(self._timeout_s):
-                body: bytes = await (protocol() if announced else read_chunks(self._max_bytes, protocol))
-        except ProtocolClosed:
+                body = bytes(await (protocol() if announced else read_chunks(self._max_bytes, protocol)))
+        except (ProtocolClosed, BodyBroken):
             whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
             raise Refused(400, f"expected {whole}; the connection was closed before", connection="close") from None
         except TimeoutError:
@@ -63,7 +65,7 @@ class StreamedBody(io.RawIOBase):
     """A body that is read while it arrives, by a view that runs on the loop."""
 
     def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
-        self._chunks = aiter(protocol)
+        self._chunks = iterate_chunks(protocol)
         self._loop = loop
         self._timeout_s = timeout_s
         self._rest = b""
@@ -72,7 +74,7 @@ class StreamedBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
+        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come, or ``BodyBroken``."""
         if not self._rest:
             self._rest = self._loop.wait_for(self._next())
         count = min(len(buffer), len(self._rest))
@@ -82,17 +84,36 @@ class StreamedBody(io.RawIOBase):
     async def _next(self) -> bytes:
         async with asyncio.timeout(self._timeout_s):
             try:
-                return bytes(await anext(self._chunks))
+                return await anext(self._chunks)
             except StopAsyncIteration:
                 return b""
 
 
-async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
-    """The body; raises ``Refused`` as soon as it is too large."""
-    chunks, size = [], 0
+async def iterate_chunks(protocol: Any) -> AsyncIterator[bytes]:
+    """The chunks of a body, none of them empty.
+
+    granian's own iterator ends in the same way after a whole body and after a part of one. It yields an empty chunk at
+    the end, though, and another one before that for an error, or for trailers (``src/rsgi/io.rs``), which no client of
+    ours needs.
+
+    Raises:
+        BodyBroken: the connection was closed before the end, a chunk was malformed, or trailers follow the body.
+    """
+    empty = 0
     async for chunk in protocol:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
+        if chunk:
+            yield bytes(chunk)
+        else:
+            empty += 1
+    if empty > 1:
+        raise BodyBroken("expected a whole body without trailers; the connection was closed before its end")
+
+
+async def read_chunks(max_bytes: int, protocol: Any) -> bytearray:
+    """The body; raises ``Refused`` as soon as it is too large, or ``BodyBroken``."""
+    body = bytearray()  # a list of chunks, which may have one byte each, would take many times as much
+    async for chunk in iterate_chunks(protocol):
+        body += chunk
+        if len(body) > max_bytes:
             raise Refused(413, f"expected a body of at most {max_bytes} bytes, received more", connection="close")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return body
