@@ -62,8 +62,8 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     labelled, signature = wants_labels(request.args), find_signature(named, interface)
     if labelled:
         labels.require_labels(interface, signature)
-    predictor, limits = predictions.predictor, predictions.limits
-    task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
+    predictor = predictions.predictor
+    task = Task(interface.pin(), signature, labelled, deadline.total_s, predictions)
     body = open_stream(request.stream, headers.get("content-encoding"))
     read = read_while_key_is_valid(body.read, current_principal().is_valid)
     # In a thread: it looks through all open connections.

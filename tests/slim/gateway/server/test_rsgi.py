@@ -134,7 +134,13 @@ def test_a_body_shorter_than_announced_is_400(
 @pytest.mark.parametrize("path", [PREDICT, "/api/jobs", "/api/models/half_plus:rollback", "/no/such/route"])
 @pytest.mark.parametrize(
     "cut",
-    [b"16\r\n" + BODY + b"\r\n", b"16\r\n" + BODY[:9], b"", b"16\r\n" + BODY + b"\r\n0\r\n", b"16\r\n" + BODY + b"\r\nzz"],
+    [
+        b"16\r\n" + BODY + b"\r\n",
+        b"16\r\n" + BODY[:9],
+        b"",
+        b"16\r\n" + BODY + b"\r\n0\r\n",
+        b"16\r\n" + BODY + b"\r\nzz",
+    ],
     ids=["between-chunks", "within-a-chunk", "nothing", "before-the-end", "malformed"],
 )
 def test_a_chunked_body_without_its_end_is_400(
