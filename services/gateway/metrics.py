@@ -35,7 +35,8 @@ class Metrics:
         )
         self.loop_holds = Histogram(
             "modelyard_gateway_event_loop_hold_seconds",
-            "Times of 0.01 s and more for which the event loop was held; each is found longer by at most 0.005 s.",
+            "Times of 0.01 s and more for which the event loop was held, without what it waited for a processor; "
+            "each is found longer by at most 0.005 s.",
             buckets=HOLD_BUCKETS_S,
             registry=self.registry,
         )

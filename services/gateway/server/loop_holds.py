@@ -1,6 +1,7 @@
 """How long the event loop was held: for so long no other request is read, predicted or answered."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 
@@ -15,13 +16,26 @@ WINDOW_S = 60.0
 class LoopHolds:
     """Beats on the event loop while something is in flight: whatever holds the loop delays the next beat.
 
-    A measured hold is the time between two beats, so never shorter than the true one. An idle gateway does not beat.
+    A measured hold is the time between two beats, so never shorter than the true one, but for the time that the thread
+    waited for a processor: what else the machine does is not the requests' doing. An idle gateway does not beat.
     """
 
-    def __init__(self, observe: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """``observe`` gets the duration of each hold of ``MIN_HOLD_S`` or more, in s."""
+    def __init__(
+        self,
+        observe: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+        waited_s: Callable[[], float] | None = None,
+    ) -> None:
+        """Reads clocks.
+
+        Args:
+            observe: gets the duration of each hold of ``MIN_HOLD_S`` or more, in s.
+            clock: in s.
+            waited_s: how long this thread has waited for a processor in all; the kernel's count unless given.
+        """
         self._observe = observe
         self._clock = clock
+        self._waited_s = waited_s or ProcessorWait()
         self._beating = False
         self._in_flight = 0
         self._last = 0.0
@@ -33,7 +47,7 @@ class LoopHolds:
         self._in_flight += 1
         if not self._beating:
             self._beating = True
-            self._last = self._clock()
+            self._last = self._clock() - self._waited_s()
             asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def finish(self) -> None:
@@ -46,7 +60,8 @@ class LoopHolds:
 
     def _beat(self) -> None:
         now = self._clock()
-        held_s, self._last = now - self._last, now
+        active = now - self._waited_s()
+        held_s, self._last = active - self._last, active
         self._turn_window(now)
         self._longest = (self._longest[0], max(self._longest[1], held_s))
         if held_s >= MIN_HOLD_S:
@@ -60,3 +75,21 @@ class LoopHolds:
             late = now >= self._window_ends + WINDOW_S
             self._longest = (0.0 if late else self._longest[1], 0.0)
             self._window_ends = now + WINDOW_S
+
+
+class ProcessorWait:
+    """How long the calling thread, always the same one, has waited for a processor, in s.
+
+    The second number of ``/proc/PID/task/TID/schedstat`` (Documentation/scheduler/sched-stats.rst); 0 where there is none.
+    """
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+
+    def __call__(self) -> float:
+        try:
+            if self._file is None:
+                self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            return int(os.pread(self._file, 128, 0).split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
