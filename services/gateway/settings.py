@@ -100,6 +100,10 @@ class GatewaySettings(KeySettings):
     capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a captured prediction is deleted.")
     capture_bytes: int = Field(268_435_456, ge=0, description="Bytes of captured inputs; the oldest are deleted first.")
 
+    def limits_only(self) -> "GatewaySettings":
+        """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""
+        return self.model_construct(**{name: value for name, value in self if name.startswith("max_")})
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ def create_app(
     app.extensions["predictor"] = predictor
     app.extensions["guard"] = guard
     app.extensions["ledger"] = ledger
+    app.extensions["metrics"] = metrics
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)

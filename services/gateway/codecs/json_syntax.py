@@ -40,7 +40,8 @@ NUMBER_PARTS = {
 NOT_FINITE = re.compile(rb"-?(?:NaN|Inf(?:inity)?)\b", re.IGNORECASE)
 
 _BACKSLASHES = re.compile(rb"\\*")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or one without an end up to there: were it looked for again from each quote in it, that took hours."""
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _STEP_OF_BYTE = np.zeros(256, np.int8)

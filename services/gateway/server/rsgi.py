@@ -28,8 +28,10 @@ from modelyard.services.gateway.http.errors import InvalidRequest, describe_erro
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
+from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
-from modelyard.services.gateway.server.refused import Refused, check_headers, make_overload_error
+from modelyard.services.gateway.server.loop_holds import LoopHolds
+from modelyard.services.gateway.server.refused import Refused, check_address, check_headers, make_overload_error
 from modelyard.services.gateway.server.rsgi_body import BodyReader, StreamedBody
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
@@ -46,7 +48,13 @@ class RsgiApp:
     """The RSGI application around the WSGI one."""
 
     def __init__(
-        self, app: Wsgi, settings: GatewaySettings, loop: EventLoop, fast_path: FastPath, guard: Guard | None = None
+        self,
+        app: Wsgi,
+        settings: GatewaySettings,
+        loop: EventLoop,
+        fast_path: FastPath,
+        metrics: Metrics,
+        guard: Guard | None = None,
     ) -> None:
         """``guard``: None where there are no keys."""
         self._app = app
@@ -56,6 +64,8 @@ class RsgiApp:
         self._loop = loop
         self._admission = Admission(settings.max_in_flight)
         self._lag = LoopLag()
+        self._holds = LoopHolds(metrics.loop_holds.observe)
+        metrics.longest_loop_hold.set_function(self._holds.longest_s)
         self._threads = ThreadPoolExecutor(settings.threads, "view")
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -66,6 +76,7 @@ class RsgiApp:
         """One request: a task, with a context of its own."""
         request_id = access_log.choose_request_id(scope.headers.get("x-request-id") or "")
         logs.bind_request(request_id)
+        self._holds.start()
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -81,6 +92,7 @@ class RsgiApp:
                     status, [*headers, *access_log.response_headers(RequestRecord(request_id))], body
                 )
         finally:
+            self._holds.finish()
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
@@ -106,6 +118,7 @@ class RsgiApp:
         return True
 
     async def _admit(self, scope: Any, request_id: str, protocol: Any) -> None:
+        check_address(scope)
         principal = self._authenticate(scope, self._guard) if self._guard else EVERYBODY
         path = match_prediction(scope.path) if scope.method == "POST" else None
         # Under overload, this is most of the work.

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import io
 import random
+from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is meant for applications, and not exported
 
 from modelyard.services.gateway.http.body import SizeSetting, find_limit
-from modelyard.services.gateway.http.errors import RETRY_AFTER_S
+from modelyard.services.gateway.http.errors import RETRY_AFTER_S, BodyBroken
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.server.refused import Refused
@@ -66,8 +67,8 @@ class BodyReader:
     async def _receive(self, announced: str, protocol: Any) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                body: bytes = await (protocol() if announced else self._receive_chunks(protocol))
-        except ProtocolClosed:
+                body = bytes(await (protocol() if announced else self._receive_chunks(protocol)))
+        except (ProtocolClosed, BodyBroken):
             whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
             raise Refused(400, f"expected {whole}; the connection was closed before", connection="close") from None
         except TimeoutError:
@@ -75,20 +76,19 @@ class BodyReader:
             raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
         return body
 
-    async def _receive_chunks(self, protocol: Any) -> bytes:
+    async def _receive_chunks(self, protocol: Any) -> bytearray:
         """A body of unknown length, which is held as it grows; refused as soon as it is too large."""
-        chunks, size = [], 0
+        body = bytearray()  # a list of chunks, which may have one byte each, would take many times as much
         try:
-            async for chunk in protocol:
+            async for chunk in iterate_chunks(protocol):
                 self._hold(len(chunk))
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > self._limit.max_bytes:
+                body += chunk
+                if len(body) > self._limit.max_bytes:
                     raise Refused(413, self._limit.describe("more"), connection="close")
         except BaseException:
-            self.release(size)
+            self.release(len(body))
             raise
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return body
 
     async def discard(self, scope: Any, protocol: Any) -> None:
         """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
@@ -105,7 +105,7 @@ class StreamedBody(io.RawIOBase):
     """A body that is read while it arrives, by a view that runs on the loop."""
 
     def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
-        self._chunks = aiter(protocol)
+        self._chunks = iterate_chunks(protocol)
         self._loop = loop
         self._timeout_s = timeout_s
         self._rest = b""
@@ -114,7 +114,7 @@ class StreamedBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
+        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come, or ``BodyBroken``."""
         if not self._rest:
             self._rest = self._loop.wait_for(self._next())
         count = min(len(buffer), len(self._rest))
@@ -124,6 +124,26 @@ class StreamedBody(io.RawIOBase):
     async def _next(self) -> bytes:
         async with asyncio.timeout(self._timeout_s):
             try:
-                return bytes(await anext(self._chunks))
+                return await anext(self._chunks)
             except StopAsyncIteration:
                 return b""
+
+
+async def iterate_chunks(protocol: Any) -> AsyncIterator[bytes]:
+    """The chunks of a body, none of them empty.
+
+    granian's own iterator ends in the same way after a whole body and after a part of one. It yields an empty chunk at
+    the end, though, and another one before that for an error, or for trailers (``src/rsgi/io.rs``), which no client of
+    ours needs.
+
+    Raises:
+        BodyBroken: the connection was closed before the end, a chunk was malformed, or trailers follow the body.
+    """
+    empty = 0
+    async for chunk in protocol:
+        if chunk:
+            yield bytes(chunk)
+        else:
+            empty += 1
+    if empty > 1:
+        raise BodyBroken("expected a whole body without trailers; the connection was closed before its end")

@@ -24,6 +24,7 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.paths import Servable
+from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target
@@ -55,6 +56,7 @@ class Predictor:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
+        self.side_process = SideProcess()
         self._versions = PublishedVersions(Store(settings.store))
         self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._is_wanted)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
@@ -245,6 +247,7 @@ class Predictor:
         self.canary_counts.close()
         self.capture.close()
         self.wait_for(self._model_server.close())
+        self.wait_for(self.side_process.close())
         self._loop.close()
 
     def _is_wanted(self, target: Target) -> bool:

@@ -32,6 +32,7 @@ from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, find_limit
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.http.headers import Headers
+from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
@@ -85,6 +86,15 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
     if length > limits.max_json_bytes:
         raise BodyTooLarge(f"{HEADER}: {find_limit(limits, 'max_json_bytes').describe(length, 'JSON')}")
     return decode_parts(body[:length], memoryview(body)[length:], interface, limits)
+
+
+def decode_quickly(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> InferCall | None:
+    """Numbers in binary form, which take little time however many they are; None for all other large bodies."""
+    length = header_length(request.headers)
+    if length is None or length > INLINE_BYTES:
+        return None
+    specs = [spec for signature in interface.signatures.values() for spec in signature.inputs]
+    return None if any(spec.dtype == "string" for spec in specs) else decode(request, interface, limits)
 
 
 def header_length(headers: Headers) -> int | None:
