@@ -39,7 +39,7 @@ def gateway(*arguments: str) -> Start:
                 f"--port={port + 1}",
                 f"--grpc_socket_path={socket}",
             ),
-            *(f"--model_config_file={store / 'models.config'}", "--enable_serialization_as_tensor_content"),
+            f"--model_config_file={store / 'models.config'}",
         ]
         settings = {
             "MODELYARD_PORT": str(port),

@@ -59,6 +59,7 @@ __all__ = [
     "BEING_LOADED",
     "CHANNEL_OPTIONS",
     "HTTP_STATUS",
+    "TENSORS_AS_CONTENT",
     "ServingFailed",
     "VersionStatus",
     "classification_pb2",
@@ -110,6 +111,12 @@ looked up again as often: a container that was started anew may have another add
 is sent and not acknowledged for 2 s, as by a machine that is gone, ends the connection (TCP_USER_TIMEOUT; gRPC's A18).
 """
 
+TENSORS_AS_CONTENT = ("modelyard-tensors-as-content", "true")
+"""Metadata of a call whose client takes outputs as ``tensor_content``: it costs both sides less than lists of values.
+
+Our model server heeds it. TensorFlow Serving ignores it; there it is a flag for all clients.
+"""
+
 HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.UNKNOWN: 500,
@@ -149,10 +156,16 @@ _DTYPES: dict[int, tuple[str, str]] = {
     types_pb2.DT_STRING: ("string", "string_val"),
 }
 _ENUMS = {name: enum for enum, (name, _) in _DTYPES.items()}
+FIRST_REFERENCE = 100
+"""A type's number and this is the number of its reference type (``types.proto``)."""
 
 
 def dtype_name(enum: int) -> str:
-    """``float32`` for DT_FLOAT, ``string`` for DT_STRING; the enum's own name for unsupported types."""
+    """``float32`` for DT_FLOAT, ``string`` for DT_STRING; the enum's own name for unsupported types.
+
+    A reference type, as TensorFlow 1 gives its variables, is called as what it refers to: values have no such type.
+    """
+    enum = enum - FIRST_REFERENCE if enum > FIRST_REFERENCE else enum
     return _DTYPES[enum][0] if enum in _DTYPES else str(types_pb2.DataType.Name(enum))
 
 
@@ -221,8 +234,11 @@ def make_predict_request(
 
 
 def read_outputs(reply: predict_pb2.PredictResponse) -> dict[str, Array]:
-    """One array per named output; raises ``ValueError`` as ``from_proto``."""
-    return {name: from_proto(proto) for name, proto in reply.outputs.items()}
+    """One array per named output; raises ``ValueError`` as ``from_proto``.
+
+    Outputs of types that have no array form here, such as complex64, are left out: the others can be used.
+    """
+    return {name: from_proto(proto) for name, proto in reply.outputs.items() if proto.dtype in _DTYPES}
 
 
 @dataclass(frozen=True)

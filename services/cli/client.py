@@ -1,5 +1,8 @@
 """The gateway's HTTP API, as the command line uses it."""
 
+import mimetypes
+import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -140,21 +143,36 @@ def _error_text(response: httpx.Response) -> str:
         return f"{response.status_code} {response.reason_phrase}"
 
 
+FILE_NAME = re.compile(r"(?:~|\.{0,2}/)\S*|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|json|jsonl|txt|csv)", re.IGNORECASE)
+"""What is meant as a file's name, whether there is such a file or not: a path, or a name with a usual ending."""
 IMAGE_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def read_prediction_body(given: str, standard_input: bytes | None = None) -> tuple[bytes, str]:
     """A prediction body and its content type, from a file's name, ``-`` (standard input) or a text.
 
-    Images are known by their first bytes, JSON by its first character; anything else is text.
+    Images are known by their first bytes, JSON by its first character; anything else is what its name says, or text.
+
+    Raises:
+        ModelyardError: what looks like a file's name is none's.
     """
     if given == "-":
-        content = standard_input or b""
-    elif (path := Path(given)).is_file():
-        content = path.read_bytes()
-    else:
-        return given.encode(), "text/plain"
+        return standard_input or b"", find_body_type(standard_input or b"")
+    if os.path.isfile(given):  # noqa: PTH113  # pathlib raises an error for a text that is too long for a name
+        content = Path(given).read_bytes()
+        return content, find_body_type(content, given)
+    if FILE_NAME.fullmatch(given):
+        wrong = "a folder, not a file" if os.path.isdir(given) else "no such file"  # noqa: PTH112  # likewise
+        raise ModelyardError(f"{wrong}: {given}; if it is a text, send it through a pipe to `-`")
+    return given.encode(), "text/plain"
+
+
+def find_body_type(content: bytes, name: str = "") -> str:
+    """The content type of a body."""
     for magic, content_type in IMAGE_TYPES.items():
         if content.startswith(magic):
-            return content, content_type
-    return content, "application/json" if content.lstrip()[:1] == b"{" else "text/plain"
+            return content_type
+    named = mimetypes.guess_type(name)[0] or ""
+    if named.startswith("image/"):  # the gateway says which kinds it takes
+        return named
+    return "application/json" if content.lstrip()[:1] == b"{" else "text/plain"

@@ -65,7 +65,8 @@ class Lifecycle:
         guard = app.extensions["guard"]
         if guard:
             await asyncio.to_thread(guard.key_cache.start)
-        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, app.extensions["fast_path"].respond, guard)
+        fast_path, metrics = app.extensions["fast_path"].respond, app.extensions["metrics"]
+        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, guard)
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from modelyard.models.registry.serving_config import LeftOutVersion
     from modelyard.services.ledger.observations import Drift
 
+HOLD_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -31,6 +32,18 @@ class Metrics:
             "Time from the request's headers to its response.",
             ("route",),
             buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.loop_holds = Histogram(
+            "modelyard_gateway_event_loop_hold_seconds",
+            "Times of 0.01 s and more for which the event loop was held, without what it waited for a processor; "
+            "each is found longer by at most 0.005 s.",
+            buckets=HOLD_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.longest_loop_hold = Gauge(
+            "modelyard_gateway_event_loop_longest_hold_seconds",
+            "Longest of them in the last one to two minutes; above 0.05 something holds the loop that should not.",
             registry=self.registry,
         )
         self.in_flight = Gauge(

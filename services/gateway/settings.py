@@ -59,6 +59,11 @@ class GatewaySettings(KeySettings):
     max_in_flight: int = Field(
         512, ge=1, description="Largest number of predictions of one model in flight; more are refused with 503."
     )
+    max_bytes_in_flight: int = Field(
+        268_435_456,
+        ge=1,
+        description="Memory for the bodies of all requests in progress; what does not fit is refused with 503.",
+    )
     body_timeout_s: float = Field(
         10.0, gt=0, le=600, description="Time for a body to arrive, and for the next chunk of a streamed one."
     )
@@ -79,10 +84,17 @@ class GatewaySettings(KeySettings):
     status_timeout_s: float = Field(
         1.0, gt=0, le=30, description="Time for a request for a model's status or metadata."
     )
-    max_json_bytes: int = Field(1_048_576, ge=1, description="Largest JSON or text body.")
+    max_json_bytes: int = Field(8_388_608, ge=1, description="Largest JSON or text body.")
+    max_elements: int = Field(
+        262_144, ge=1, description="Largest number of values in one JSON or CSV body; names count as values."
+    )
     max_image_bytes: int = Field(2_097_152, ge=1, description="Largest PNG or JPEG body.")
     max_tensor_bytes: int = Field(16_777_216, ge=1, description="Largest body with tensors in binary form.")
-    max_instances: int = Field(256, ge=1, description="Largest number of inputs in one prediction.")
+    max_instances: int = Field(
+        256,
+        ge=1,
+        description="Largest number of inputs in one prediction: of instances, or rows of a model from the pipeline.",
+    )
     max_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a JSON body.")
     max_files: int = Field(10, ge=1, description="Largest number of files in one multipart form.")
     cors_origins: Annotated[Addresses, NoDecode] = Field(
@@ -103,6 +115,10 @@ class GatewaySettings(KeySettings):
     capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is captured.")
     capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a captured prediction is deleted.")
     capture_bytes: int = Field(268_435_456, ge=0, description="Bytes of captured inputs; the oldest are deleted first.")
+
+    def limits_only(self) -> "GatewaySettings":
+        """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""
+        return self.model_construct(**{name: value for name, value in self if name.startswith("max_")})
 
     @field_validator("cors_origins")
     @classmethod

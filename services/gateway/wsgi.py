@@ -62,6 +62,7 @@ def create_app(
     app.extensions["guard"] = guard
     app.extensions["ledger"] = ledger
     app.extensions["queue_watch"] = queue_watch
+    app.extensions["metrics"] = metrics
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
     app.json = Json(app)

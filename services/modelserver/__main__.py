@@ -14,7 +14,7 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.imports import pause_gc
 from modelyard.services import logs
-from modelyard.services.modelserver.settings import Settings, parse_flags
+from modelyard.services.modelserver.settings import WITHOUT_EFFECT, Settings, list_flags_without_effect, parse_flags
 
 with pause_gc():
     from modelyard.services.modelserver.server import ModelServer
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = parse_flags(arguments)
     logs.configure("modelserver")
     log.info("starting", **settings.model_dump(mode="json"))
+    for name in list_flags_without_effect(arguments):
+        log.warning("flag_without_effect", flag=f"--{name}", why=WITHOUT_EFFECT[name])
     signals = _listen()
     server = ModelServer(settings, on_failure=lambda: signals.put(FAILED))
     try:

@@ -1,15 +1,43 @@
 """Settings of one model server process, from flags named as TensorFlow Serving names them."""
 
 import argparse
+import importlib.metadata
 import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modelyard.services.modelserver.runtime.servable import RequestOptions
+
+WITHOUT_EFFECT = {
+    "rest_api_port": "this server has no REST port; the gateway speaks TensorFlow Serving's REST API",
+    "rest_api_num_threads": "this server has no REST port",
+    "rest_api_timeout_in_ms": "this server has no REST port; the gateway's is MODELYARD_PREDICT_TIMEOUT_S",
+    "rest_api_enable_cors_support": "this server has no REST port; the gateway's is MODELYARD_CORS_ORIGINS",
+    "monitoring_config_file": "the gateway has the metrics, at /metrics and /monitoring/prometheus/metrics",
+    "num_load_threads": "versions are loaded one after the other",
+    "num_unload_threads": "versions are unloaded by the thread that loads them",
+    "flush_filesystem_caches": "they are left to the operating system",
+    "tensorflow_session_config_file": "sessions are set by the flags for parallelism",
+    "platform_config_file": "the only platform is tensorflow",
+    "per_process_gpu_memory_fraction": "this server computes on CPUs",
+    "remove_unused_fields_from_bundle_metagraph": "only the signatures of a graph are kept",
+    "prefer_tflite_model": "SavedModels are run by TensorFlow",
+    "num_tflite_pools": "SavedModels are run by TensorFlow",
+    "num_tflite_interpreters_per_pool": "SavedModels are run by TensorFlow",
+    "xla_cpu_compilation_enabled": "graphs are run as they are",
+    "xla_gpu_compilation_enabled": "graphs are run as they are",
+    "mixed_precision": "graphs are run in their own precision",
+    "enable_profiler": "there is none",
+    "thread_pool_factory_config_file": "threads are set by --grpc_max_threads",
+    "skip_initialize_tpu": "this server computes on CPUs",
+}
+"""Flags of TensorFlow Serving that are taken, so that its command lines work, and why each does nothing here."""
+REFUSED = ("use_alts_credentials", "ssl_config_file")
+"""Flags of TensorFlow Serving that must not be ignored: a client would believe itself protected."""
 
 
 class Settings(BaseModel):
@@ -151,9 +179,15 @@ def parse_flags(arguments: Sequence[str]) -> Settings:
     """
     given = vars(_parser().parse_args(arguments))
     try:
-        return Settings(**given)
+        return Settings(**{name: value for name, value in given.items() if name not in WITHOUT_EFFECT})
     except ValidationError as error:
         _refuse(error)
+
+
+def list_flags_without_effect(arguments: Sequence[str]) -> list[str]:
+    """Names among the flags that were parsed, in order."""
+    names = [argument.removeprefix("--").partition("=")[0] for argument in arguments if argument.startswith("--")]
+    return [name for name in dict.fromkeys(names) if name in WITHOUT_EFFECT]
 
 
 def _pairs(given: str) -> list[tuple[str, str]]:
@@ -182,7 +216,22 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(f"--{name}", nargs="?", const="true", metavar="true|false", help=help_text)
         else:
             parser.add_argument(f"--{name}", metavar="VALUE", help=help_text)
+    for name, why in WITHOUT_EFFECT.items():
+        parser.add_argument(f"--{name}", nargs="?", metavar="VALUE", help=f"Does nothing here: {why}.")
+    for name in REFUSED:
+        parser.add_argument(f"--{name}", nargs="?", action=RefusedFlag, help="Refused: this server has no TLS.")
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("modelyard"))
     return parser
+
+
+class RefusedFlag(argparse.Action):
+    """Ends the process with status 2, unless the flag turns off what is off already."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        """``rest``: the namespace, the value and the flag."""
+        _, value, flag = rest
+        if value not in ("false", "0", ""):
+            parser.exit(2, f"{flag}: this server has no TLS; put a proxy in front, or listen on loopback\n")
 
 
 def _refuse(error: ValidationError) -> NoReturn:

@@ -126,7 +126,9 @@ def from_text(texts: Array, _: int) -> dict[str, Array]:
 
 
 def half_plus(vectors: Array, version: int) -> dict[str, Array]:
-    """Every version gives itself away."""
+    """Every version gives itself away; strings come back as they are."""
+    if vectors.dtype == object:
+        return {"value": vectors}
     return {"value": vectors / 2 + np.float32(version)}
 
 
@@ -158,6 +160,8 @@ class FakeModelServer(
         """Outputs for examples instead of the computed ones."""
         self.signatures: get_model_metadata_pb2.SignatureDefMap | None = None
         """Metadata of versions instead of that of ``half_plus``."""
+        self.signatures_of: dict[str, get_model_metadata_pb2.SignatureDefMap] = {}
+        """Metadata of single models."""
         self.calls: list[Any] = []
         self.entered, self.release = threading.Event(), threading.Event()
         """A prediction sets the first and waits for the second."""
@@ -250,7 +254,7 @@ class FakeModelServer(
         signature.inputs["vectors"].tensor_shape.dim.add(size=-1)
         reply = get_model_metadata_pb2.GetModelMetadataResponse()
         reply.model_spec.name, reply.model_spec.version.value = model, version
-        reply.metadata["signature_def"].Pack(self.signatures or signatures)
+        reply.metadata["signature_def"].Pack(self.signatures_of.get(model) or self.signatures or signatures)
         return reply
 
     def _fail(self, context: Any) -> None:

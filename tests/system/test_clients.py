@@ -155,6 +155,7 @@ def test_serving_api_stubs(served: Served, known: Golden) -> None:
     arguments = (f"127.0.0.1:{served.serving_port}", str(known.images), str(known.png))
     found = environments.run(Path(sys.executable), "serving_api", *arguments)
     known.check(found["predictions"])
+    assert found["values"] == [ROWS * 10, 0]  # lists, as clients of TensorFlow Serving read them
     assert found["filtered"] == ["class_id"]
     assert found["metadata"] == {"serving_default": ["images"], "image_bytes": ["image_bytes"]}
     assert found["status"] == [[1, AVAILABLE]]

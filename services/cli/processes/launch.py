@@ -64,7 +64,7 @@ def make_private_folder(home: Path) -> Path:
 
 
 def make_model_server(client: Client, port: int, config: Path, socket_path: Path) -> Service:
-    """The model server, also on a Unix socket and with tensors as bytes: both cost the gateway less."""
+    """The model server, also on a Unix socket, which costs the gateway less."""
     command = [
         *(sys.executable, "-m", "modelyard.services.modelserver"),
         f"--port={port}",
@@ -72,7 +72,6 @@ def make_model_server(client: Client, port: int, config: Path, socket_path: Path
         "--model_config_file_poll_wait_seconds=1",
         "--allow_version_labels_for_unavailable_models",
         f"--grpc_socket_path={socket_path}",
-        "--enable_serialization_as_tensor_content",
     ]
     return Service("modelserver", command, client.reaches_model_server, {"TF_CPP_MIN_LOG_LEVEL": "2"})
 

@@ -111,6 +111,7 @@ def routes(
         return NotReady(ready=False, reasons=reasons, **more) if reasons else Ready(ready=True, **more)
 
     @views.get("/metrics")
+    @views.get("/monitoring/prometheus/metrics", endpoint="read_metrics_as_tensorflow_serving")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
         if predictor.capture.models:

@@ -78,6 +78,7 @@ VIEWS: Mapping[str, Permission] = {
     "searches.list_searches": Permission.READ,
     "searches.get_search": Permission.READ,
     "health.read_metrics": Permission.READ_METRICS,
+    "health.read_metrics_as_tensorflow_serving": Permission.READ_METRICS,
     "jobs.submit_job": Permission.TRAIN,
     "jobs.retry_job": Permission.TRAIN,
     "jobs.cancel_job": Permission.TRAIN,

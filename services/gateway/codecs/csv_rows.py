@@ -17,8 +17,9 @@ from modelyard.services.gateway.codecs.tensors import (
     to_numbers,
 )
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
-from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 
 TYPE = "text/csv"
 VECTOR_RANK = 2
@@ -35,12 +36,15 @@ def find_signature(interface: Interface) -> str | None:
     return DEFAULT_SIGNATURE if shape is None or (len(shape) == VECTOR_RANK and shape[0] is None) else None
 
 
-def decode(body: bytes, spec: TensorSpec, max_rows: int) -> Array:
+def decode(body: bytes, spec: TensorSpec, limits: GatewaySettings) -> Array:
     """One row per line, of shape [rows, numbers per line]; a first line that holds no numbers is a header.
 
     Raises:
         InvalidRequest: not UTF-8, no rows or too many, lines of different length, a cell that is no number.
+        BodyTooLarge: more cells than ``max_elements``.
     """
+    max_rows = limits.max_instances
+    check_cells(body, limits.max_elements)
     rows = list(read_cells(body))
     if rows and not any(NUMBER.fullmatch(cell) for cell in rows[0]):
         header, *rows = rows
@@ -51,6 +55,14 @@ def decode(body: bytes, spec: TensorSpec, max_rows: int) -> Array:
     check_widths(rows, width)
     check_shape(spec, (len(rows), width))
     return to_numbers(spec, (len(rows), width), list(parse_values(rows, spec)))
+
+
+def check_cells(body: bytes, max_cells: int) -> None:
+    """Counts cells by what ends them, before they become objects."""
+    cells = body.count(b",") + body.count(b"\n") + 1
+    if cells > max_cells:
+        expected = f"expected at most {max_cells} values, received about {cells}"
+        raise BodyTooLarge(f"{expected}; MODELYARD_MAX_ELEMENTS sets this limit")
 
 
 def read_cells(body: bytes) -> Iterable[list[str]]:

@@ -1,4 +1,4 @@
-"""Checks an encoded image without decoding it: format, size and whether it is complete."""
+"""Checks an encoded image without decoding it: format, size and whether it is complete. Names other formats."""
 
 from io import BytesIO
 from typing import Any
@@ -7,6 +7,23 @@ from modelyard.services.gateway.http.errors import InvalidRequest
 
 ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND\xaeB\x60\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 """By a file's first bytes, what a whole one ends in."""
+FORMATS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+    b"%PDF-": "application/pdf",
+    b"PK\x03\x04": "application/zip",
+    b"\x1f\x8b": "application/gzip",
+    b"<svg": "image/svg+xml",
+}
+"""Media types by a file's first bytes."""
+CONTAINERS = {b"WEBP": "image/webp", b"avif": "image/avif", b"heic": "image/heic", b"heix": "image/heic"}
+"""The same by the four bytes after the first eight."""
+BASE64_STARTS = (b"iVBORw0KGgo", b"/9j/", b"data:image/")
+"""How a PNG, a JPEG and a page's ``data:`` address begin in base64."""
 
 
 def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
@@ -22,7 +39,7 @@ def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
     """
     end = next((end for magic, end in ENDS.items() if content.startswith(magic)), None)
     if end is None:
-        raise InvalidRequest(f"{where}: expected a PNG or JPEG image, received {len(content)} bytes of something else")
+        raise InvalidRequest(f"{where}: expected a PNG or JPEG image, received {describe(content)}")
     try:
         image = _open(content)
     except (SyntaxError, OSError, ValueError, OverflowError):
@@ -35,6 +52,19 @@ def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
     if width * height > max_pixels:
         raise InvalidRequest(f"{where}: expected at most {max_pixels} pixels, received {width} x {height}")
     return width * height
+
+
+def recognize(content: bytes) -> str | None:
+    """The media type of an image, or of another file that is often taken for one, by its first bytes."""
+    found = next((media_type for magic, media_type in FORMATS.items() if content.startswith(magic)), None)
+    return found or CONTAINERS.get(content[8:12])
+
+
+def describe(content: bytes) -> str:
+    """What was sent instead of a PNG or JPEG image, for an error."""
+    if content.startswith(BASE64_STARTS):
+        return 'base64 as a text; write {"b64": "…"} with what follows "base64," in a data: address'
+    return f"{len(content)} bytes of {recognize(content) or 'something else'}"
 
 
 def _open(content: bytes) -> Any:

@@ -12,19 +12,24 @@ import numpy as np
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from modelyard.services.gateway.codecs import csv_rows, labels, tfs_json, tfs_json_fast
+from modelyard.services.gateway.codecs import csv_rows, images, json_syntax, labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
+from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
-from modelyard.services.gateway.http.body import HttpRequest, check_charset, check_size
+from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, check_charset, check_size
 from modelyard.services.gateway.http.errors import InvalidRequest, UnsupportedType
 from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
+FAST_BYTES = 256 * 1024
+"""JSON up to this size is tried on the event loop in its commonest form, which takes 3 ms at most."""
 JSON_TYPES = frozenset({"", "application/json", "application/x-www-form-urlencoded"})
 """What JSON usually is called; the last one is what ``curl -d`` sends."""
 RAW_TYPES = {"image/png": "image", "image/jpeg": "image", "text/plain": "text"}
 """By content type, the kind of input that it is."""
+IMAGE_MARKS = (b'"b64"', b'"iVBORw0KGgo', b'"/9j/', b'"data:image/')
+"""What JSON with images in base64 has in it."""
 
 ResponseFormat = Literal["row", "column", "labels", "labelled", "csv"]
 """Of the response: TensorFlow Serving's two; a label per row; one label with all scores; lines of numbers or labels."""
@@ -42,11 +47,11 @@ class PredictCall(ModelCall):
         return max((len(array) for array in self.inputs.values() if array.shape), default=1)
 
 
-def max_body_bytes(_: Headers, media_type: str, limits: GatewaySettings) -> int:
-    """Largest body of a content type, whatever the model accepts."""
-    if RAW_TYPES.get(media_type) == "image":
-        return max(limits.max_image_bytes, limits.max_json_bytes)
-    return limits.max_json_bytes
+def choose_size_setting(_: Headers, media_type: str, limits: GatewaySettings) -> SizeSetting:
+    """Which setting limits the body of a content type, whatever the model accepts."""
+    if RAW_TYPES.get(media_type) == "image" and limits.max_image_bytes > limits.max_json_bytes:
+        return "max_image_bytes"
+    return "max_json_bytes"
 
 
 def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall:
@@ -64,23 +69,43 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
         return decode_csv(request, signature, interface, limits)
     if RAW_TYPES.get(content_type) == input_kind(interface) and (signature := find_raw_signature(interface)):
         return decode_raw(request, signature, interface, limits)
-    check_size(request.body, limits.max_json_bytes)
-    if request.body.lstrip()[:1] != b"{":
-        raise UnsupportedType(f"expected {accepted_types(interface)}; received {content_type[:80]}")
+    check_size(request.body, limits, "max_json_bytes")
+    if request.body.removeprefix(json_syntax.BYTE_ORDER_MARK).lstrip()[:1] != b"{":
+        raise refuse_type(request, interface)
     return decode_json(request, interface, limits)  # TensorFlow Serving ignores the content type
+
+
+def decode_quickly(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall | None:
+    """The commonest of large bodies, in a time that is short whatever they hold; None for the others."""
+    if request.media_type not in JSON_TYPES or len(request.body) > FAST_BYTES:
+        return None
+    return decode_common_json(request, interface, limits)
+
+
+def decode_common_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall | None:
+    """Rows of numbers, or texts; None for anything else."""
+    fast = decode_fast(request.body, interface, limits)
+    if fast is None:
+        return None
+    check_output_types(interface.signatures[DEFAULT_SIGNATURE])
+    form = choose_row_format(DEFAULT_SIGNATURE, interface, named=wants_labels(request.query))
+    return PredictCall(signature=DEFAULT_SIGNATURE, inputs=fast, form=form)
 
 
 def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall:
     named = wants_labels(request.query)
-    fast = decode_fast(request.body, interface, limits)
-    if fast is not None:
-        return PredictCall(
-            signature=DEFAULT_SIGNATURE, inputs=fast, form=choose_row_format(DEFAULT_SIGNATURE, interface, named=named)
-        )
-    parsed = tfs_json.parse(request.body, limits.max_depth)
+    if (common := decode_common_json(request, interface, limits)) is not None:
+        return common
+    if is_raw(request, interface):
+        raise refuse_type(request, interface)
+    parsed = tfs_json.parse(request.body, limits)
     signature = tfs_json.find_signature(parsed, interface)
     spec, ours = interface.signatures[signature], interface.input is not None
-    form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
+    check_output_types(spec)
+    try:
+        form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
+    except InvalidRequest as refused:
+        raise InvalidRequest(f"{refused}{hint_at_images(request.body, signature, interface)}") from None
     check_inputs(inputs, spec, interface, limits)
     rows = choose_row_format(signature, interface, named=named) if form == "row" else form
     return PredictCall(signature=signature, inputs=inputs, form=rows)
@@ -100,8 +125,9 @@ def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> M
 def decode_csv(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
     """Lines of numbers; the response is CSV where the client prefers that, with labels where there are some."""
     spec = interface.signatures[signature].inputs[0]
+    check_output_types(interface.signatures[signature])
     check_charset(request.headers)
-    array = csv_rows.decode(request.body, spec, limits.max_instances)
+    array = csv_rows.decode(request.body, spec, limits)
     accepted = parse_accept_header(request.headers.get("accept"), MIMEAccept)
     preferred = accepted.best_match(["application/json", csv_rows.TYPE])
     rows: ResponseFormat = "labels" if labels.has_labels(interface, signature) else "row"
@@ -113,11 +139,38 @@ def decode_csv(request: HttpRequest, signature: str, interface: Interface, limit
 def decode_raw(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
     """One image or one text as it is, as the only element of the string input that takes it."""
     check_charset(request.headers)
-    check_size(request.body, limits.max_image_bytes if input_kind(interface) == "image" else limits.max_json_bytes)
+    check_size(request.body, limits, "max_image_bytes" if input_kind(interface) == "image" else "max_json_bytes")
     spec = interface.signatures[signature]
     inputs = {spec.inputs[0].name: np.array([request.body], dtype=object)}
     check_inputs(inputs, spec, interface, limits)
     return PredictCall(signature=signature, inputs=inputs, form="labelled")
+
+
+def is_raw(request: HttpRequest, interface: Interface) -> bool:
+    """Whether a body that no header calls anything but JSON is an image, or a text, as it is."""
+    if images.recognize(request.body) is not None:
+        return True
+    named = request.media_type == "application/json"
+    return not named and input_kind(interface) == "text" and request.body.lstrip()[:1] not in (b"", b"{", b"[")
+
+
+def refuse_type(request: HttpRequest, interface: Interface) -> UnsupportedType:
+    """The error of a content type that the model does not take, or of a body that is something else."""
+    named = request.media_type[:80] or "no content type"
+    held = images.recognize(request.body)
+    found = f"{named}, and a body of {held}" if held not in (None, named) else named
+    meant = held or ("text/plain" if request.media_type in JSON_TYPES else None)
+    taken = meant and RAW_TYPES.get(meant) == input_kind(interface) and find_raw_signature(interface)
+    hint = f"; send it with the header Content-Type: {meant}" if taken else ""
+    return UnsupportedType(f"expected {accepted_types(interface)}; received {found}{hint}")
+
+
+def hint_at_images(body: bytes, signature: str, interface: Interface) -> str:
+    """Where images go, for who put one in base64 where pixels are expected; else nothing."""
+    found = find_raw_signature(interface) if input_kind(interface) == "image" else None
+    if found in (None, signature) or not any(mark in body for mark in IMAGE_MARKS):
+        return ""
+    return f'; images as files go, as {{"b64": "…"}}, to another signature: "signature_name": "{found}"'
 
 
 def wants_labels(query: Mapping[str, str]) -> bool:

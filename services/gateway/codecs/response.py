@@ -13,6 +13,9 @@ from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
 
+QUICK_BYTES = 128 * 1024
+QUICK_STRINGS = 2048
+"""Outputs up to so many bytes and strings are written in 10 ms at most."""
 CSV_HEADERS: HeaderList = [("content-type", f"{csv_rows.TYPE}; charset=utf-8")]
 
 
@@ -36,6 +39,14 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     else:
         body = label_single(found, interface, outputs.version, request_id)
     return JSON_HEADERS, encode_json(body)
+
+
+def is_quick_to_write(outputs: Mapping[str, Array]) -> bool:
+    """Whether writing these outputs, in whatever form, does not take long."""
+    size = sum(array.nbytes for array in outputs.values())
+    return size <= QUICK_BYTES and not any(
+        array.dtype == object and array.size > QUICK_STRINGS for array in outputs.values()
+    )
 
 
 def select_outputs(outputs: Mapping[str, Array], signature: str, interface: Interface) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models.registry.manifest import TensorSpec
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
 
@@ -29,7 +29,9 @@ ACCEPTED: dict[str, frozenset[type]] = {
 FLOATS = frozenset({"float32", "float64"})
 INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"})
 FROM_JSON = FLOATS | INTEGERS | {"bool", "string"}
-"""Types that have a JSON form as an input, as in TensorFlow Serving; outputs may have more."""
+"""Types that have a JSON form as an input, as in TensorFlow Serving."""
+TO_JSON = FROM_JSON | {"uint16", "float16"}
+"""Types that have one as an output."""
 NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 """TensorFlow's names of types where they are not numpy's."""
 MAX_RANK = 32
@@ -156,6 +158,13 @@ def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
 
 
 # --- to JSON ----------------------------------------------------------------------------------------------------------
+
+
+def check_output_types(signature: SignatureSpec) -> None:
+    """Before the model runs: raises ``InvalidRequest`` for an output that JSON has no form for."""
+    for spec in signature.outputs:
+        if spec.dtype not in TO_JSON:
+            raise InvalidRequest(f"{spec.name}: outputs of type {tensorflow_dtype(spec.dtype)} have no JSON form")
 
 
 def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True) -> Array:

@@ -17,9 +17,12 @@ from modelyard.models.tfserving.messages import (
     input_pb2,
     regression_pb2,
 )
+from modelyard.services.gateway.codecs import tfs_json
 from modelyard.services.gateway.codecs.tensors import decode_base64
+from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.codecs.tfs_json_errors import json_kind, json_text
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
+from modelyard.services.gateway.serving.interface import Interface
 
 INT64 = range(-(2**63), 2**63)
 MAX_FLOAT = float(np.finfo(np.float32).max)
@@ -28,6 +31,15 @@ FEATURES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
 # --- from the body ----------------------------------------------------------------------------------------------------
+
+
+def find_signature(parsed: Mapping[str, Any], interface: Interface) -> str:
+    """As ``tfs_json.find_signature``, in the words that TensorFlow Serving has for these methods."""
+    name = parsed.get("signature_name") or DEFAULT_SIGNATURE
+    if isinstance(name, str) and name not in interface.signatures:
+        known = " or ".join(interface.signatures)
+        raise InvalidRequest(f"No signature was found with the name: {name[:200]}; expected {known}")
+    return tfs_json.find_signature(parsed, interface)
 
 
 def fill_input(found: input_pb2.Input, parsed: Mapping[str, Any], max_examples: int) -> None:
@@ -84,7 +96,7 @@ def feature_value(name: str, value: Any) -> tuple[str, Any]:
         return "int64_list", int(value)
     if isinstance(value, int):
         if value not in INT64:
-            raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise InvalidRequest(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         return "int64_list", value
     if isinstance(value, float):
         if not math.isfinite(value) or abs(value) > MAX_FLOAT:

@@ -4,26 +4,21 @@ Format: tensorflow/serving ``g3doc/api_rest.md`` and ``util/json_tensor.cc``; er
 some, with the place added. ``docs/protocols.md`` lists what is different, and why.
 """
 
-import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import orjson
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import tfs_json_errors
+from modelyard.services.gateway.codecs import json_syntax, tfs_json_errors
 from modelyard.services.gateway.codecs.tensors import from_json, to_json
 from modelyard.services.gateway.http.errors import InvalidRequest, Unimplemented
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 
 DEFAULT_SIGNATURE = "serving_default"
-
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 JsonFormat = Literal["row", "column"]
 
@@ -31,34 +26,28 @@ JsonFormat = Literal["row", "column"]
 # --- from the body ----------------------------------------------------------------------------------------------------
 
 
-def parse(body: bytes, max_depth: int) -> dict[str, Any]:
-    """A JSON object. Nesting is measured first: the parser must not meet a tower of brackets.
+def parse(body: bytes, limits: GatewaySettings) -> dict[str, Any]:
+    """A JSON object. A byte order mark in front is skipped.
 
     Raises:
         InvalidRequest: with the place, where the text is malformed.
+        BodyTooLarge: as ``parse_value``.
     """
     if not body:
         raise InvalidRequest("JSON Parse error: The document is empty")
-    parsed = parse_value(body, max_depth)
+    parsed = parse_value(body.removeprefix(json_syntax.BYTE_ORDER_MARK), limits)
     if not isinstance(parsed, dict):
         raise InvalidRequest(f"JSON Value: {tfs_json_errors.json_text(parsed)} Is not object")
     return parsed
 
 
-def parse_value(text: bytes, max_depth: int) -> Any:
-    """Any JSON value; otherwise as ``parse``."""
-    if (deepest := measure_depth(text)) > max_depth:
-        raise InvalidRequest(f"expected JSON nested at most {max_depth} deep, received {deepest}")
+def parse_value(text: bytes, limits: GatewaySettings) -> Any:
+    """Any JSON value; raises as ``json_syntax.check_structure``, or ``InvalidRequest`` for malformed text."""
+    json_syntax.check_structure(text, limits)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
-
-
-def measure_depth(body: bytes) -> int:
-    """Deepest nesting of brackets outside strings; a few passes over the bytes, no recursion."""
-    steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
-    return int(np.frombuffer(steps, np.int8).cumsum(dtype=np.int64).max(initial=0))
+        raise InvalidRequest(json_syntax.describe_malformed(text, error)) from None
 
 
 def find_signature(parsed: Mapping[str, Any], interface: Interface) -> str:
@@ -90,7 +79,7 @@ def decode_inputs(
         InvalidRequest: both forms or neither, other names than the signature's, or values that do not fit.
         Unimplemented: the column form of a type that has no JSON form.
     """
-    form = choose_json_format(parsed, max_instances)
+    form = choose_json_format(parsed, max_instances, shaped=shaped)
     specs = {spec.name: spec for spec in signature.inputs}
     try:
         values = split_rows(parsed["instances"], specs) if form == "row" else split_columns(parsed["inputs"], specs)
@@ -99,7 +88,7 @@ def decode_inputs(
         raise explain_refusal(refused, form, parsed, specs) from None
 
 
-def choose_json_format(parsed: Mapping[str, Any], max_instances: int) -> JsonFormat:
+def choose_json_format(parsed: Mapping[str, Any], max_instances: int, *, shaped: bool = True) -> JsonFormat:
     """Row or column; raises ``InvalidRequest`` if it is neither or both, or not 1 to ``max_instances`` instances."""
     if "instances" not in parsed:
         if "inputs" not in parsed:
@@ -109,23 +98,24 @@ def choose_json_format(parsed: Mapping[str, Any], max_instances: int) -> JsonFor
     if "inputs" in parsed:
         wrong = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
     elif not isinstance(instances, list):
-        wrong = "Excepting 'instances' to be an list/array"  # spelled so
+        wrong = "Expecting 'instances' to be an list/array"  # spelled so
     elif not instances:
         wrong = "No values in 'instances' array"
     if wrong:
         raise InvalidRequest(f"JSON Value: {tfs_json_errors.json_text(parsed)} {wrong}")
     if len(instances) > max_instances:
-        raise InvalidRequest(f"instances: expected a list of 1 to {max_instances}, received {len(instances)}")
+        hint = "" if shaped else "; one input without a batch axis goes into 'inputs'"
+        raise InvalidRequest(f"instances: expected a list of 1 to {max_instances}, received {len(instances)}{hint}")
     return "row"
 
 
 def split_rows(instances: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    """Per input the list of its values. A lone input may stand bare; several are an object per instance."""
+    """Per input the list of its values. A lone input may stand bare; several, or none, are an object per instance."""
     if not tfs_json_errors.names_inputs(instances[0]) and len(specs) == 1:
         return dict.fromkeys(specs, instances)
     for index, row in enumerate(instances):
         if not isinstance(row, dict) or row.keys() != specs.keys():
-            raise InvalidRequest(f"instances[{index}]: expected an object with the names {join_quoted(specs)}")
+            raise InvalidRequest(f"instances[{index}]: expected {describe_object(specs)}")
     return {name: [row[name] for row in instances] for name in specs}
 
 
@@ -134,7 +124,7 @@ def split_columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any
     if not tfs_json_errors.names_inputs(inputs) and len(specs) == 1:
         return dict.fromkeys(specs, inputs)
     if not isinstance(inputs, dict) or not specs.keys() <= inputs.keys():
-        raise InvalidRequest(f"inputs: expected an object with the names {join_quoted(specs)}")
+        raise InvalidRequest(f"inputs: expected {describe_object(specs)}")
     return inputs
 
 
@@ -152,8 +142,9 @@ def explain_refusal(
     return refused
 
 
-def join_quoted(names: Set[str] | Mapping[str, Any]) -> str:
-    return ", ".join(sorted(names))
+def describe_object(specs: Mapping[str, TensorSpec]) -> str:
+    """An object with a signature's inputs, for an error."""
+    return f"an object with the names {', '.join(sorted(specs))}" if specs else "{}, as this signature has no inputs"
 
 
 # --- responses ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,10 @@ class InvalidRequest(ModelyardError):
     status = 400
 
 
+class BodyBroken(InvalidRequest):
+    """The connection was closed before the end of the body."""
+
+
 class ServableNotFound(ModelyardError):
     """No such model or version; with TensorFlow Serving's text."""
 

@@ -19,6 +19,8 @@ TIMEOUT_HEADER = "x-timeout-ms"
 MULTIPART = "multipart/form-data"
 STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})
 """Content types whose bodies are read by the view, chunk by chunk."""
+MEDIA_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Names that were never registered, and are in use."""
 JSON_HEADERS: HeaderList = [("content-type", "application/json")]
 
 
@@ -34,7 +36,8 @@ def media_parameters(headers: Headers) -> dict[str, str]:
 
 @lru_cache(maxsize=128)
 def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
+    found = content_type.partition(";")[0].strip().lower()
+    return MEDIA_ALIASES.get(found, found)
 
 
 def read_headers(environ: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import orjson
 from flask import Response, request
 from pydantic import BaseModel
 
-from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.body import BodyLimit, read_body
 from modelyard.services.gateway.http.json_body import parse_json_body
 
 Contents = Mapping[str, type[BaseModel] | None]
@@ -93,7 +93,7 @@ def json_view(
         @functools.wraps(function)
         def view(**arguments: Any) -> Response:
             if takes:
-                arguments["body"] = parse_json_body(takes, read_body(request, max_body_bytes) or empty_body)
+                arguments["body"] = parse_json_body(takes, read_body(request, BodyLimit(max_body_bytes)) or empty_body)
             body = function(**arguments)
             headers = {"Location": location.format_map(vars(body))} if location else None
             content = encode_body(body, exclude_unset=exclude_unset)

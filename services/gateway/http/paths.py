@@ -17,11 +17,11 @@ MAX_DIGITS = 18
 """So many surely fit 64 bits."""
 _VERSION = f"(?:/versions/([0-9]+)|/labels/({NAME}))?"
 _PREDICTION = (
-    f"/v1/models/({NAME}){_VERSION}:(predict|classify|regress)|/v2/models/({NAME})(?:/versions/({NAME}))?/infer"
+    f"/v1/models/({NAME}){_VERSION}:(?-i:(predict|classify|regress))|/v2/models/({NAME})(?:/versions/({NAME}))?/infer"
 )
 EXACT = re.compile(_PREDICTION)
 ANY_CASE = re.compile(_PREDICTION, re.IGNORECASE)
-"""TensorFlow Serving ignores case; Flask does not."""
+"""TensorFlow Serving ignores case, but for the verb; Flask does not."""
 STATUS = re.compile(f"/v1/models(?:/({NAME}))?{_VERSION}(/metadata)?", re.IGNORECASE)
 
 V1_MODELS = (
@@ -72,7 +72,7 @@ def match_prediction(path: str) -> ModelPath | None:
         return ModelPath("infer", infer_model, infer_version, None, rule)
     fits = exact and len(version or "") <= MAX_DIGITS
     rule = f"{V1_MODELS[1 if version else 2 if label else 0]}:{verb}" if fits else None
-    return ModelPath(verb.lower(), model, version, label, rule)
+    return ModelPath(verb, model, version, label, rule)
 
 
 def match_status(path: str) -> ModelPath | None:

@@ -19,6 +19,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.request import wants_labels
+from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import find_signature
 from modelyard.services.gateway.http.body import CHUNK_BYTES, open_stream
 from modelyard.services.gateway.http.client_socket import ClientSocket, find_client_socket
@@ -38,6 +39,8 @@ AHEAD_BYTES = 1024 * 1024
 """Limit of what is read and not yet sent to the model, and of one batch, give or take one line."""
 FIRST_CHUNK_S = 1.0
 """How long the head of the response waits for the first lines; a client may want it before sending any."""
+FLUSH_S = 0.2
+"""Time for the last lines of a response that breaks off to reach the client: granian does not say when they have."""
 MAX_BATCHES = 4
 """Batches of one body at once: two at the model, two on the way."""
 
@@ -60,11 +63,16 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     labelled, signature = wants_labels(request.args), find_signature(named, interface)
     if labelled:
         labels.require_labels(interface, signature)
-    predictor, limits = predictions.predictor, predictions.limits
-    task = Task(interface.pin(), signature, labelled, deadline.total_s, limits, predictor)
+    check_output_types(interface.signatures[signature])
+    if not interface.signatures[signature].inputs:
+        raise InvalidRequest(f"{signature} has no inputs, so it cannot predict line by line")
+    predictor = predictions.predictor
+    task = Task(interface.pin(), signature, labelled, deadline.total_s, predictions)
     body = open_stream(request.stream, headers.get("content-encoding"))
     read = read_while_key_is_valid(body.read, current_principal().is_valid)
-    stream = BulkStream(task, read, find_client_socket(request.environ))
+    # In a thread: it looks through all open connections.
+    client = predictor.wait_for(asyncio.to_thread(find_client_socket, request.environ))
+    stream = BulkStream(task, read, client)
     predictor.wait_for(stream.start())
     return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))
 
@@ -86,7 +94,7 @@ def generate_chunks(stream: "BulkStream", predictor: Predictor) -> Iterator[byte
     try:
         while (chunk := predictor.wait_for(stream.next())) is not None:
             yield chunk
-        whole = True
+        whole = not stream.is_broken
     except TimeoutError:
         log.warning("client stopped reading")
     except Exception:
@@ -119,6 +127,8 @@ class BulkStream:
         """Whether the body has ended."""
         self._error: ModelyardError | None = None
         """Why it ended before its end."""
+        self.is_broken = False
+        """Whether the body ended before its end: the response must not pass for a whole one either."""
         self._progress = Progress()
         self._started = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,7 +152,7 @@ class BulkStream:
             if self._batches and self._batches[0].done():
                 return self._finish_batch(self._batches.popleft().result())
             if self._ended and not self._batches:
-                return self._last_error()
+                return await self._last_error()
             self._read_ahead()
             await asyncio.wait(
                 [*list(self._batches)[:1], *filter(None, [self._reading])], return_when="FIRST_COMPLETED"
@@ -194,10 +204,13 @@ class BulkStream:
         self._progress.failed += result.failed
         return result.content
 
-    def _last_error(self) -> bytes | None:
-        """The error that ended the body, once."""
+    async def _last_error(self) -> bytes | None:
+        """The error that ended the body, once; it reaches the client before the connection is closed."""
         error, self._error = self._error, None
         if error is None:
+            if self.is_broken and self._client:
+                await asyncio.sleep(FLUSH_S)
             return None
+        self.is_broken = True
         self._progress.failed += 1
         return encode_line({"error": str(error), "line": self._lines.next_number})

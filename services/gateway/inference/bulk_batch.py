@@ -15,16 +15,20 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import check_inputs
+from modelyard.services.gateway.codecs.request import FAST_BYTES
 from modelyard.services.gateway.codecs.response import select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
+from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.inference.bisect import Part, run_bisected
 from modelyard.services.gateway.inference.bulk_lines import Line
+from modelyard.services.gateway.inference.prediction import Predictions
 from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
+Group = tuple[Sequence[int], dict[str, Array]]
+"""Positions of lines, and their inputs."""
 RETRY_INTERVAL_S = 0.5
 RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 """Failures after which a batch is sent again, as long as its deadline allows."""
@@ -40,8 +44,11 @@ class Task:
     """Whether the response to a line is its label."""
     timeout_s: float
     """Of each batch."""
-    limits: GatewaySettings
-    predictor: Predictor
+    predictions: Predictions
+
+    @property
+    def limits(self) -> GatewaySettings:
+        return self.predictions.limits
 
     @property
     def max_batch(self) -> int:
@@ -60,9 +67,12 @@ class BatchResult:
 
 async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
     """One line for each, in order: what would stand in ``predictions``, or ``{"error": …, "line": n}``."""
-    results: dict[int, Any] = {}
     deadline = Deadline.after(task.timeout_s)
-    for positions, inputs in group_lines(task, lines, results):
+    try:
+        groups, results = await read_lines(task, lines, deadline)
+    except ModelyardError as error:
+        groups, results = [], dict.fromkeys(range(len(lines)), error)
+    for positions, inputs in groups:
         parts = await run_bisected(lambda rows: run(task, rows, deadline), inputs, len(positions))
         places = iter(positions)
         for part in parts:
@@ -73,6 +83,7 @@ async def predict_lines(task: Task, lines: Sequence[Line]) -> BatchResult:
         entry = results[position]
         refused = isinstance(entry, ModelyardError)
         encoded.append(encode_line({"error": str(entry), "line": line.number} if refused else entry))
+        await asyncio.sleep(0)  # a line may be long, and all of them together longer
     failed = sum(isinstance(entry, ModelyardError) for entry in results.values())
     return BatchResult(b"".join(encoded), len(lines), failed)
 
@@ -100,7 +111,9 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
     """
     while True:
         try:
-            outputs = await task.predictor.predict(task.interface, task.signature, rows, deadline, bulk=True)
+            outputs = await task.predictions.predictor.predict(
+                task.interface, task.signature, rows, deadline, bulk=True
+            )
             break
         except ServingFailed as failure:
             if failure.code not in RETRYABLE or deadline.remaining_s < 2 * RETRY_INTERVAL_S:
@@ -121,46 +134,67 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
 # --- from lines -------------------------------------------------------------------------------------------------------
 
 
-def group_lines(
-    task: Task, lines: Sequence[Line], results: dict[int, Any]
-) -> list[tuple[Sequence[int], dict[str, Array]]]:
-    """Positions and inputs of the lines that can share a call; what is wrong with the others goes into ``results``."""
-    numeric = tfs_json_fast.find_numeric_input(task.interface, task.signature)
+async def read_lines(task: Task, lines: Sequence[Line], deadline: Deadline) -> tuple[list[Group], dict[int, Any]]:
+    """As ``group_lines``; what would hold the loop is done by the side process.
+
+    Raises:
+        ServingFailed: that takes longer than the deadline allows. SideProcessEnded: it ended.
+    """
+    size = sum(len(line.content or b"") for line in lines)
+    if size <= FAST_BYTES and (quick := group_numbers(task.interface, task.signature, lines)):
+        return [quick], {}
+    work = (group_lines, task.interface, task.signature, lines)
+    return await task.predictions.decode_body(deadline, size, *work)
+
+
+def group_numbers(interface: Interface, signature: str, lines: Sequence[Line]) -> Group | None:
+    """All lines, if they are rows of numbers of a known shape."""
+    numeric = tfs_json_fast.find_numeric_input(interface, signature)
     contents = [line.content for line in lines if line.content is not None]
-    if numeric and len(contents) == len(lines):
-        array = tfs_json_fast.decode_lines(contents, numeric)
-        if array is not None:
-            return [(range(len(lines)), {numeric.name: array})]
+    if numeric is None or len(contents) < len(lines):
+        return None
+    array = tfs_json_fast.decode_lines(contents, numeric)
+    return None if array is None else (range(len(lines)), {numeric.name: array})
+
+
+def group_lines(
+    interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings
+) -> tuple[list[Group], dict[int, Any]]:
+    """Positions and inputs of the lines that can share a call, and by position what is wrong with the others."""
+    if quick := group_numbers(interface, signature, lines):
+        return [quick], {}
+    results: dict[int, Any] = {}
     by_shape: defaultdict[Any, list[tuple[int, dict[str, Array]]]] = defaultdict(list)
     for position, line in enumerate(lines):
         try:
-            inputs = decode_line(task, line)
+            inputs = decode_line(interface, signature, line, limits)
         except ModelyardError as refused:
             results[position] = refused
         else:
             by_shape[tuple(array.shape for array in inputs.values())].append((position, inputs))
-    return [
+    groups: list[Group] = [
         ([position for position, _ in group], concatenate([inputs for _, inputs in group]))
         for group in by_shape.values()
     ]
+    return groups, results
 
 
-def decode_line(task: Task, line: Line) -> dict[str, Array]:
+def decode_line(interface: Interface, signature: str, line: Line, limits: GatewaySettings) -> dict[str, Array]:
     """One line's inputs, with one row each.
 
     Raises:
         ModelyardError: it is too long, malformed, or not what the signature takes.
     """
     if line.content is None:
-        raise InvalidRequest(f"expected a line of at most {task.limits.max_json_bytes} bytes, received a longer one")
+        raise BodyTooLarge(find_limit(limits, "max_json_bytes").describe("a longer one", "a line"))
     if not line.content.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
-    spec, ours = task.interface.signatures[task.signature], task.interface.input is not None
-    instance = tfs_json.parse_value(line.content, task.limits.max_depth)
+    spec, ours = interface.signatures[signature], interface.input is not None
+    instance = tfs_json.parse_value(line.content, limits)
     specs = {tensor.name: tensor for tensor in spec.inputs}
     values = tfs_json.split_rows([instance], specs)
     inputs = {name: from_json(tensor, values[name], shaped=ours) for name, tensor in specs.items()}
-    check_inputs(inputs, spec, task.interface, task.limits)
+    check_inputs(inputs, spec, interface, limits)
     return inputs
 
 

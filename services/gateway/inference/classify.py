@@ -3,17 +3,17 @@
 from typing import Any
 
 from flask import Blueprint, Response, g
-from flask.globals import request_ctx
 
 from modelyard.models.tfserving.messages import classification_pb2, regression_pb2
 from modelyard.services.gateway.codecs import tf_examples, tfs_json
 from modelyard.services.gateway.codecs.response import encode_json
-from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.headers import JSON_HEADERS
 from modelyard.services.gateway.http.paths import V1_MODELS, Servable
 from modelyard.services.gateway.inference.prediction import Predictions
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 
 
 def routes(predictions: Predictions) -> Blueprint:
@@ -34,15 +34,22 @@ def routes(predictions: Predictions) -> Blueprint:
     def decode(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
         """Fills the message from the body; finds the version that predicts, and until when."""
         _, interface, deadline = predictions.wait_for_interface(servable)
-        parsed = tfs_json.parse(read_body(request_ctx.request, limits.max_json_bytes), limits.max_depth)
-        message.model_spec.signature_name = tfs_json.find_signature(parsed, interface)
-        tf_examples.fill_input(message.input, parsed, limits.max_instances)
-        return interface, message, deadline
+        body = predictions.read_body(find_limit(limits, "max_json_bytes"))
+        work = predictions.decode_body(deadline, len(body), read_examples, body, message, interface)
+        return interface, predictor.wait_for(work), deadline
 
     for path in V1_MODELS:
         views.post(f"{path}:classify", provide_automatic_options=False)(classify)
         views.post(f"{path}:regress", provide_automatic_options=False)(regress)
     return views
+
+
+def read_examples(body: bytes, message: Any, interface: Interface, limits: GatewaySettings) -> Any:
+    """The message, filled from the body; raises ``InvalidRequest`` or ``BodyTooLarge``."""
+    parsed = tfs_json.parse(body, limits)
+    message.model_spec.signature_name = tf_examples.find_signature(parsed, interface)
+    tf_examples.fill_input(message.input, parsed, limits.max_instances)
+    return message
 
 
 def respond(reply: Any, results: Any) -> Response:

@@ -49,7 +49,7 @@ class FastPath:
     ) -> tuple[int, HeaderList, bytes]:
         try:
             limits = self._predictions.limits
-            check_size(request.body, form.max_body_bytes(request.headers, request.media_type, limits))
+            check_size(request.body, limits, form.choose_size_setting(request.headers, request.media_type, limits))
             servable = path.servable()
             record.version = servable.version
             return 200, *await self._predictions.run(form, servable, request, record)

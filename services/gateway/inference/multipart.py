@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from flask import Response
-from flask.globals import request_ctx
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
@@ -20,7 +19,7 @@ from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.inputs import check_contents
 from modelyard.services.gateway.codecs.request import RAW_TYPES, accepted_types, find_raw_signature, input_kind
 from modelyard.services.gateway.codecs.response import encode_json, select_outputs
-from modelyard.services.gateway.http.body import CHUNK_BYTES, read_body
+from modelyard.services.gateway.http.body import CHUNK_BYTES, find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidOutput, InvalidRequest, UnsupportedType
 from modelyard.services.gateway.http.headers import JSON_HEADERS, MULTIPART, Headers, media_parameters
@@ -33,6 +32,8 @@ from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings
 
 SHOWN_CHARS = 200
+MAX_HEADER_BYTES = 16 * 1024
+"""Of one part, or of what stands before the first one."""
 MAX_BOUNDARY = 100
 """RFC 2046, section 5.1.1 allows 70, but clients exist that now and then exceed it, Werkzeug among them."""
 
@@ -62,11 +63,10 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     signature = find_raw_signature(interface)
     if signature is None or input_kind(interface) not in RAW_TYPES.values():
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {MULTIPART}")
-    body = read_body(request_ctx.request, limits.max_tensor_bytes)
-    uploads = parse_uploads(body, parse_boundary(headers), limits.max_files)
-    checked = [check_upload(upload, signature, interface, limits) for upload in uploads]
+    body, boundary = predictions.read_body(find_limit(limits, "max_tensor_bytes")), parse_boundary(headers)
+    form = (body, boundary, signature, interface)
+    uploads, checked = predictor.wait_for(predictions.decode_body(deadline, len(body), read_form, *form))
     good = to_column([content for content in checked if isinstance(content, bytes)])
-    check_contents("files", good, interface, limits.max_batch_pixels)
     labelled = iter(
         predictor.wait_for(label_contents(good, signature, interface, predictor, deadline)) if len(good) else []
     )
@@ -74,7 +74,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     errors = [entry for entry in entries if isinstance(entry, ModelyardError)]
     if len(errors) == len(entries):
         raise errors[0]
-    named = [{"file": upload.name} | encode_entry(entry) for upload, entry in zip(uploads, entries, strict=True)]
+    named = [{"file": name} | encode_entry(entry) for name, entry in zip(uploads, entries, strict=True)]
     return Response(encode_json(named), headers=JSON_HEADERS)
 
 
@@ -83,6 +83,21 @@ def encode_entry(entry: Entry) -> dict[str, Any]:
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------
+
+
+def read_form(
+    body: bytes, boundary: bytes, signature: str, interface: Interface, limits: GatewaySettings
+) -> tuple[list[str], list[bytes | ModelyardError]]:
+    """Names of a form's parts, and the content of each or what makes it useless.
+
+    Raises:
+        InvalidRequest: as ``parse_uploads``, or the images have too many pixels together.
+    """
+    uploads = parse_uploads(body, boundary, limits.max_files)
+    checked = [check_upload(upload, signature, interface, limits) for upload in uploads]
+    good = to_column([content for content in checked if isinstance(content, bytes)])
+    check_contents("files", good, interface, limits.max_batch_pixels)
+    return [upload.name for upload in uploads], checked
 
 
 def parse_boundary(headers: Headers) -> bytes:
@@ -96,7 +111,8 @@ def parse_boundary(headers: Headers) -> bytes:
 
 def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     """The parts of a form, in order; raises ``InvalidRequest`` if it is malformed, or their number is out of range."""
-    decoder = MultipartDecoder(boundary, max_parts=max_files)
+    # What it keeps for lack of an end it looks through again with each chunk: a long header would take it seconds.
+    decoder = MultipartDecoder(boundary, max_form_memory_size=MAX_HEADER_BYTES + CHUNK_BYTES, max_parts=max_files)
     found: list[tuple[str, list[bytes]]] = []
     chunks = iter([body[start : start + CHUNK_BYTES] for start in range(0, len(body), CHUNK_BYTES)])
     try:
@@ -109,6 +125,9 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
             elif isinstance(event, Data):
                 found[-1][1].append(event.data)
     except RequestEntityTooLarge:
+        if len(found) < max_files:
+            limit = f"expected headers of at most {MAX_HEADER_BYTES} bytes, received longer ones"
+            raise InvalidRequest(f"malformed multipart/form-data: {limit}") from None
         raise InvalidRequest(f"expected at most {max_files} files, received more") from None
     except (ValueError, LookupError) as error:
         raise InvalidRequest(f"malformed multipart/form-data: {error}"[:SHOWN_CHARS]) from None
@@ -121,9 +140,9 @@ def check_upload(
     upload: Upload, signature: str, interface: Interface, limits: GatewaySettings
 ) -> bytes | ModelyardError:
     """The content, or the error that makes it useless."""
-    max_bytes = limits.max_image_bytes if input_kind(interface) == "image" else limits.max_json_bytes
-    if len(upload.content) > max_bytes:
-        return BodyTooLarge(f"expected a file of at most {max_bytes} bytes, received {len(upload.content)}")
+    limit = find_limit(limits, "max_image_bytes" if input_kind(interface) == "image" else "max_json_bytes")
+    if len(upload.content) > limit.max_bytes:
+        return BodyTooLarge(limit.describe(len(upload.content), "a file"))
     try:
         name = interface.signatures[signature].inputs[0].name
         check_contents(name, to_column([upload.content]), interface, limits.max_batch_pixels)

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, g, request
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
-from modelyard.services.gateway.http.body import read_body
+from modelyard.services.gateway.http.body import find_limit, read_body
 from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
 from modelyard.services.gateway.inference import oip_models
 from modelyard.services.gateway.inference.prediction import OIP, Predictions
@@ -87,7 +87,7 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
 
     @views.post("/v2/repository/index/", strict_slashes=False)
     def index() -> list[dict[str, Any]]:
-        ready_only = oip_models.wants_ready_only(read_body(request, limits.max_json_bytes), limits.max_depth)
+        ready_only = oip_models.wants_ready_only(read_body(request, find_limit(limits, "max_json_bytes")), limits)
         visible = [model for model in predictor.list_models() if current_principal().can_see(model)]
         return oip_models.list_versions(predictor, visible, ready_only=ready_only)
 

@@ -13,6 +13,7 @@ from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.errors import not_found_text
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor
+from modelyard.services.gateway.settings import GatewaySettings
 
 PLATFORM = "tensorflow_savedmodel"
 READY = "READY"
@@ -50,9 +51,9 @@ def describe_tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": datatype(spec), "shape": [ANY if size is None else size for size in sizes]}
 
 
-def wants_ready_only(body: bytes, max_depth: int) -> bool:
+def wants_ready_only(body: bytes, limits: GatewaySettings) -> bool:
     """Whether the body of an index request, if there is one, restricts it to ready models."""
-    parsed = parse(body, max_depth, frozenset({"ready"})) if body.strip() else {}
+    parsed = parse(body, limits, frozenset({"ready"})) if body.strip() else {}
     return parse_flag("ready", parsed.get("ready", False))
 
 

@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 from modelyard.models.tfserving.messages import VersionStatus, get_model_metadata_pb2
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.paths import V1_MODELS, Servable, match_prediction, match_status
+from modelyard.services.gateway.serving.interface import INIT_OP
 from modelyard.services.gateway.serving.predictor import Predictor
 
 ENDPOINTS = {
@@ -110,6 +111,7 @@ def signatures_json(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> d
 
     found = get_model_metadata_pb2.SignatureDefMap()
     reply.metadata["signature_def"].Unpack(found)
+    found.signature_def.pop(INIT_OP, None)
     signatures = MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     spec = {"name": reply.model_spec.name, "signature_name": "", "version": str(reply.model_spec.version.value)}
     return {"model_spec": spec, "metadata": {"signature_def": signatures}}

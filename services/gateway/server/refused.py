@@ -2,11 +2,14 @@
 
 import math
 import random
+from typing import Any
 
 from modelyard.services.gateway.http.errors import RETRY_AFTER_S
 from modelyard.services.gateway.http.headers import Headers
 
 MAX_HEADERS = 64
+MAX_HEADER_BYTES = 8 * 1024
+"""Of one header's value, and of a path with its query: some of them are taken apart piece by piece."""
 MAX_RETRY_AFTER_S = 30
 
 
@@ -38,3 +41,11 @@ def check_headers(headers: Headers) -> None:
         raise Refused(400, "expected Content-Length or Transfer-Encoding, received both", connection="close")
     if len(headers) > MAX_HEADERS:
         raise Refused(431, f"expected at most {MAX_HEADERS} headers", connection="close")
+    if headers and len(max(headers.values(), key=len)) > MAX_HEADER_BYTES:
+        raise Refused(431, f"expected headers of at most {MAX_HEADER_BYTES} bytes each", connection="close")
+
+
+def check_address(scope: Any) -> None:
+    """Refuses a long path or query; raises ``Refused``."""
+    if len(scope.path) + len(scope.query_string) > MAX_HEADER_BYTES:
+        raise Refused(414, f"expected a path and query of at most {MAX_HEADER_BYTES} bytes", connection="close")

@@ -28,8 +28,10 @@ from modelyard.services.gateway.http.errors import InvalidRequest, describe_erro
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
+from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
-from modelyard.services.gateway.server.refused import Refused, check_headers, make_overload_error
+from modelyard.services.gateway.server.loop_holds import LoopHolds
+from modelyard.services.gateway.server.refused import Refused, check_address, check_headers, make_overload_error
 from modelyard.services.gateway.server.rsgi_body import BodyReader, StreamedBody
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
@@ -46,7 +48,13 @@ class RsgiApp:
     """The RSGI application around the WSGI one."""
 
     def __init__(
-        self, app: Wsgi, settings: GatewaySettings, loop: EventLoop, fast_path: FastPath, guard: Guard | None = None
+        self,
+        app: Wsgi,
+        settings: GatewaySettings,
+        loop: EventLoop,
+        fast_path: FastPath,
+        metrics: Metrics,
+        guard: Guard | None = None,
     ) -> None:
         """``guard``: None where there are no keys."""
         self._app = app
@@ -56,18 +64,19 @@ class RsgiApp:
         self._loop = loop
         self._admission = Admission(settings.max_in_flight)
         self._lag = LoopLag()
+        self._holds = LoopHolds(metrics.loop_holds.observe)
+        metrics.longest_loop_hold.set_function(self._holds.longest_s)
         self._threads = ThreadPoolExecutor(settings.threads, "view")
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._bodies = BodyReader(
-            max(settings.max_json_bytes, settings.max_image_bytes, settings.max_tensor_bytes), settings.body_timeout_s
-        )
+        self._bodies = BodyReader(settings)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """One request: a task, with a context of its own."""
         request_id = access_log.choose_request_id(scope.headers.get("x-request-id") or "")
         logs.bind_request(request_id)
+        self._holds.start()
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -83,6 +92,7 @@ class RsgiApp:
                     status, [*headers, *access_log.response_headers(RequestRecord(request_id))], body
                 )
         finally:
+            self._holds.finish()
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
@@ -108,6 +118,7 @@ class RsgiApp:
         return True
 
     async def _admit(self, scope: Any, request_id: str, protocol: Any) -> None:
+        check_address(scope)
         principal = self._authenticate(scope, self._guard) if self._guard else EVERYBODY
         path = match_prediction(scope.path) if scope.method == "POST" else None
         # Under overload, this is most of the work.
@@ -120,8 +131,11 @@ class RsgiApp:
             await self._admit_prediction(path, scope, headers, protocol, principal)
             return
         body = b"" if principal is NOBODY else await self._bodies.read(headers, protocol)
-        environ = make_environ(scope, headers) | make_body_environ(body)
-        await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
+        try:
+            environ = make_environ(scope, headers) | make_body_environ(body)
+            await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
+        finally:
+            self._bodies.release(len(body))
 
     def _authenticate(self, scope: Any, guard: Guard) -> Principal:
         """The principal; raises ``Refused`` before anything is read of a client without a good key."""
@@ -140,13 +154,17 @@ class RsgiApp:
         streamed = kind in STREAMED
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
         self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
-        request = None if streamed else HttpRequest(headers, kind, await self._bodies.read(headers, protocol))
-        self._check_capacity(path.model, timeout_s, bulk=bulk)
-        self._admission.start(path.model)
+        body = b"" if streamed else await self._bodies.read(headers, protocol)
         try:
-            await self._predict(path, scope, headers, protocol, request, principal)
+            self._check_capacity(path.model, timeout_s, bulk=bulk)
+            self._admission.start(path.model)
+            try:
+                request = None if streamed else HttpRequest(headers, kind, body)
+                await self._predict(path, scope, headers, protocol, request, principal)
+            finally:
+                self._admission.finish(path.model)
         finally:
-            self._admission.finish(path.model)
+            self._bodies.release(len(body))
 
     def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model is overloaded."""

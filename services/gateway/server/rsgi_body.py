@@ -3,55 +3,97 @@
 import asyncio
 import contextlib
 import io
-from typing import Any
+import random
+from collections.abc import AsyncIterator
+from typing import Any, get_args
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is meant for applications, and not exported
 
+from modelyard.services.gateway.http.body import SizeSetting, find_limit
+from modelyard.services.gateway.http.errors import RETRY_AFTER_S, BodyBroken
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.server.refused import Refused
+from modelyard.services.gateway.settings import GatewaySettings
 
 SMALL_BODY_BYTES = 8 * 1024
 """Bodies up to this size have arrived with their headers, as a rule."""
 
 
 class BodyReader:
-    """Reads whole bodies."""
+    """Reads whole bodies, and counts the memory that they take until each is released."""
 
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._limit = max(find_limit(settings, setting) for setting in get_args(SizeSetting))
+        self._timeout_s = settings.body_timeout_s
+        self._max_held = settings.max_bytes_in_flight
+        self._held = 0
 
     async def read(self, headers: Headers, protocol: Any) -> bytes:
-        """The whole body, within size and time; a client that stalls holds no thread.
+        """The whole body, within size, time and memory; a client that stalls holds no thread.
+
+        Its bytes count as held until ``release``, also while they arrive.
 
         Raises:
-            Refused: 413, 408, or 400 where the connection broke off.
+            Refused: 413, 408, 503, or 400 where the connection broke off.
         """
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return b""
         announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._max_bytes:
-            raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
+        size = int(announced) if announced.isdecimal() else 0
+        if size > self._limit.max_bytes:
+            raise Refused(413, self._limit.describe(announced[:20]))
+        self._hold(size)
+        try:
+            body = await self._receive(announced, protocol)
+            if announced and len(body) != size:
+                raise Refused(400, f"expected {size} bytes as announced, received {len(body)}", connection="close")
+        except BaseException:
+            self.release(size)
+            raise
+        return body
+
+    def release(self, size: int) -> None:
+        """A body of this size is no longer in memory."""
+        self._held -= size
+
+    def _hold(self, size: int) -> None:
+        if self._held + size > self._max_held:
+            retry_after_s = str(random.randint(*RETRY_AFTER_S))
+            text = f"the bodies of requests in progress fill {self._max_held} bytes; try again later"
+            raise Refused(503, text, unread=True, **{"retry-after": retry_after_s})
+        self._held += size
+
+    async def _receive(self, announced: str, protocol: Any) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                body: bytes = await (protocol() if announced else read_chunks(self._max_bytes, protocol))
-        except ProtocolClosed:
+                body = bytes(await (protocol() if announced else self._receive_chunks(protocol)))
+        except (ProtocolClosed, BodyBroken):
             whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
             raise Refused(400, f"expected {whole}; the connection was closed before", connection="close") from None
         except TimeoutError:
             limit = f"{self._timeout_s:g} s"
             raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
-        if announced and len(body) != int(announced):
-            raise Refused(
-                400, f"expected {announced[:20]} bytes as announced, received {len(body)}", connection="close"
-            )
+        return body
+
+    async def _receive_chunks(self, protocol: Any) -> bytearray:
+        """A body of unknown length, which is held as it grows; refused as soon as it is too large."""
+        body = bytearray()  # a list of chunks, which may have one byte each, would take many times as much
+        try:
+            async for chunk in iterate_chunks(protocol):
+                self._hold(len(chunk))
+                body += chunk
+                if len(body) > self._limit.max_bytes:
+                    raise Refused(413, self._limit.describe("more"), connection="close")
+        except BaseException:
+            self.release(len(body))
+            raise
         return body
 
     async def discard(self, scope: Any, protocol: Any) -> None:
         """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
         announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._max_bytes:
+        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._limit.max_bytes:
             return
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._timeout_s):
@@ -63,7 +105,7 @@ class StreamedBody(io.RawIOBase):
     """A body that is read while it arrives, by a view that runs on the loop."""
 
     def __init__(self, protocol: Any, loop: EventLoop, timeout_s: float) -> None:
-        self._chunks = aiter(protocol)
+        self._chunks = iterate_chunks(protocol)
         self._loop = loop
         self._timeout_s = timeout_s
         self._rest = b""
@@ -72,7 +114,7 @@ class StreamedBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come."""
+        """As ``io.RawIOBase``; raises ``TimeoutError`` when the next chunk does not come, or ``BodyBroken``."""
         if not self._rest:
             self._rest = self._loop.wait_for(self._next())
         count = min(len(buffer), len(self._rest))
@@ -82,17 +124,26 @@ class StreamedBody(io.RawIOBase):
     async def _next(self) -> bytes:
         async with asyncio.timeout(self._timeout_s):
             try:
-                return bytes(await anext(self._chunks))
+                return await anext(self._chunks)
             except StopAsyncIteration:
                 return b""
 
 
-async def read_chunks(max_bytes: int, protocol: Any) -> bytes:
-    """The body; raises ``Refused`` as soon as it is too large."""
-    chunks, size = [], 0
+async def iterate_chunks(protocol: Any) -> AsyncIterator[bytes]:
+    """The chunks of a body, none of them empty.
+
+    granian's own iterator ends in the same way after a whole body and after a part of one. It yields an empty chunk at
+    the end, though, and another one before that for an error, or for trailers (``src/rsgi/io.rs``), which no client of
+    ours needs.
+
+    Raises:
+        BodyBroken: the connection was closed before the end, a chunk was malformed, or trailers follow the body.
+    """
+    empty = 0
     async for chunk in protocol:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
-            raise Refused(413, f"expected a body of at most {max_bytes} bytes, received more", connection="close")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if chunk:
+            yield bytes(chunk)
+        else:
+            empty += 1
+    if empty > 1:
+        raise BodyBroken("expected a whole body without trailers; the connection was closed before its end")

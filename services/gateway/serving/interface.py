@@ -17,6 +17,8 @@ from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_p
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 """Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]."""
+INIT_OP = "__saved_model_init_op"
+"""What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def external_interface(
             method=signature.method_name,
         )
         for name, signature in found.signature_def.items()
-        if signature.inputs or signature.outputs  # TensorFlow's own ``__saved_model_init_op`` cannot be called
+        if name != INIT_OP and (signature.inputs or signature.outputs)
     }
     return Interface(
         reply.model_spec.name,

@@ -26,6 +26,7 @@ from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.paths import Servable
+from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
@@ -61,6 +62,7 @@ class Predictor:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
+        self.side_process = SideProcess()
         store = Store(settings.store)
         self._versions = PublishedVersions(store)
         self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._explain_missing)
@@ -272,6 +274,7 @@ class Predictor:
         self.capture.close()
         self.wait_for(self.failed_versions.close())
         self.wait_for(self._model_server.close())
+        self.wait_for(self.side_process.close())
         self._loop.close()
 
     async def _explain_missing(self, target: Target, failure: ServingFailed) -> ServingFailed:

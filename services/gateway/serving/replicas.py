@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import grpc
 import structlog
 
-from modelyard.models.tfserving.messages import CHANNEL_OPTIONS, ServingFailed
+from modelyard.models.tfserving.messages import CHANNEL_OPTIONS, TENSORS_AS_CONTENT, ServingFailed
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
 
@@ -36,6 +36,8 @@ MIN_RETRIES = 3
 AVOID_S = 1.0
 """How long a replica that could not be reached is called only if no other is left."""
 SERVER_ERROR = 500
+CALL_METADATA = grpc.aio.Metadata(TENSORS_AS_CONTENT)
+"""Of every call."""
 
 
 class Replicas:
@@ -118,7 +120,7 @@ class Replica:
         """One call; raises ``ServingFailed``."""
         self.in_flight += 1
         try:
-            response: bytes = await self._method(method)(request, timeout=timeout_s)
+            response: bytes = await self._method(method)(request, timeout=timeout_s, metadata=CALL_METADATA)
         except grpc.aio.AioRpcError as error:
             code = error.code()
             if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and drops what it has just taken

@@ -1,10 +1,12 @@
 """``tensorflow.serving.PredictionService``: finds the requested version, runs it, names it in the response."""
 
+from dataclasses import replace
 from functools import partial
 
 import grpc
 
 from modelyard.models.tfserving.messages import (
+    TENSORS_AS_CONTENT,
     classification_pb2,
     get_model_metadata_pb2,
     inference_pb2,
@@ -29,15 +31,17 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def __init__(self, registry: Registry, options: RequestOptions) -> None:
         self._registry = registry
         self._options = options
+        self._as_content = replace(options, enable_serialization_as_tensor_content=True)
 
     @handle_errors
     def Predict(  # noqa: N802 - the protocol's name
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        """Runs one signature."""
+        """Runs one signature. Outputs are lists of values, unless the client or a flag asks for ``tensor_content``."""
         with self._registry.acquire_version(request.model_spec) as version:
             check_cancelled = partial(require_active_call, context)
-            response = predict(version.servable, request, self._options, check_cancelled)
+            asked = TENSORS_AS_CONTENT in context.invocation_metadata()
+            response = predict(version.servable, request, self._as_content if asked else self._options, check_cancelled)
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version.number
         return response

@@ -5,11 +5,9 @@ Order of the checks, codes and messages: tensorflow/serving ``servables/tensorfl
 
 from collections.abc import Mapping
 
-import grpc
 import numpy as np
 
 from modelyard.models.tfserving.messages import classification_pb2
-from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.inference.examples import (
     INPUTS,
     check_method,
@@ -57,15 +55,13 @@ def find_tensors(signature: Signature, options: RequestOptions) -> tuple[str, tu
     if len(signature.outputs) not in {1, 2}:
         raise invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if INPUTS not in signature.inputs:
-        message = f"No classification inputs found in SignatureDef: {signature}"
-        raise Refused(grpc.StatusCode.FAILED_PRECONDITION, message)
+        raise invalid_argument(f"No classification inputs found in SignatureDef: {signature}")
     found = tuple(signature.outputs[alias].name for alias in (CLASSES, SCORES) if alias in signature.outputs)
     if not found:
-        message = (
+        raise invalid_argument(
             f'Expected classification signature outputs to contain at least one of "{CLASSES}" or "{SCORES}". '
             f"Signature was: {signature}"
         )
-        raise Refused(grpc.StatusCode.FAILED_PRECONDITION, message)
     return signature.inputs[INPUTS].name, found
 
 

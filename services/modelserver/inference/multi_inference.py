@@ -39,9 +39,10 @@ def run_multi_inference(
     Raises:
         Refused: a task does not fit its signature or the other tasks; TensorFlow's own error of the run.
     """
-    input_name, fetches = _plan(servable, request, options)
+    inputs, fetches = _plan(servable, request, options)
     examples = serialize_examples(request.input)
-    answers = dict(zip(fetches, servable.run({input_name: examples}, fetches, check_cancelled), strict=True))
+    feeds = dict.fromkeys(inputs, examples)
+    answers = dict(zip(fetches, servable.run(feeds, fetches, check_cancelled), strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -54,11 +55,14 @@ def run_multi_inference(
 
 def _plan(
     servable: Servable, request: inference_pb2.MultiInferenceRequest, options: RequestOptions
-) -> tuple[str, tuple[str, ...]]:
-    """Names in the graph: of the one input, and of all outputs, sorted."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names in the graph, sorted: of all inputs, each of which takes the examples, and of all outputs.
+
+    Signatures of a TensorFlow 1 graph mostly share an input; in one of TensorFlow 2 each has its own.
+    """
     seen: set[str] = set()
     fetches: set[str] = set()
-    inputs: list[str] = []
+    inputs: set[str] = set()
     for task in request.tasks:
         _check_model(request, task)
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -71,13 +75,11 @@ def _plan(
             message = f"Unsupported signature method_name: {task.method_name}"
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
         input_name, outputs = METHODS[task.method_name][0].find_tensors(servable.signatures[name], options)
-        if inputs and inputs[0] != input_name:
-            raise invalid_argument("Input tensor must be the same for all Signatures.")
-        inputs.append(input_name)
+        inputs.add(input_name)
         fetches.update(outputs)
     if not inputs:
         raise invalid_argument("Found no inference tasks.")
-    return inputs[0], tuple(sorted(fetches))
+    return tuple(sorted(inputs)), tuple(sorted(fetches))
 
 
 def _check_model(request: inference_pb2.MultiInferenceRequest, task: inference_pb2.InferenceTask) -> None:

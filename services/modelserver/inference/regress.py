@@ -5,11 +5,9 @@ Order of the checks, codes and messages: tensorflow/serving ``servables/tensorfl
 
 from collections.abc import Mapping
 
-import grpc
 import numpy as np
 
 from modelyard.models.tfserving.messages import regression_pb2
-from modelyard.services.modelserver.errors import Refused
 from modelyard.services.modelserver.inference.examples import (
     INPUTS,
     check_method,
@@ -53,11 +51,9 @@ def find_tensors(signature: Signature, options: RequestOptions) -> tuple[str, tu
     if len(signature.outputs) != 1:
         raise invalid_argument("Expected one output Tensor.")
     if INPUTS not in signature.inputs:
-        message = f"No regression inputs found in SignatureDef: {signature}"
-        raise Refused(grpc.StatusCode.FAILED_PRECONDITION, message)
+        raise invalid_argument(f"No regression inputs found in SignatureDef: {signature}")
     if OUTPUTS not in signature.outputs:
-        message = f"No regression outputs found in SignatureDef: {signature}"
-        raise Refused(grpc.StatusCode.FAILED_PRECONDITION, message)
+        raise invalid_argument(f"No regression outputs found in SignatureDef: {signature}")
     return signature.inputs[INPUTS].name, (signature.outputs[OUTPUTS].name,)
 
 

@@ -45,7 +45,7 @@ def parse_config(text: str) -> ModelSet:
     try:
         config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
-        raise InvalidConfig(f"not a text-format ModelServerConfig: {error}") from error
+        raise InvalidConfig(f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}") from error
     return read_config_message(config)
 
 

@@ -70,6 +70,7 @@ def write_tensor(tensor: Tensor, proto: tensor_pb2.TensorProto, *, as_content: b
         field, kind = NUMBERS[tensor.dtype]
         getattr(proto, field).extend(np.frombuffer(tensor.raw, kind).tolist())
     proto.dtype = tensor.dtype
+    proto.tensor_shape.SetInParent()  # a scalar's is empty, but there
     add = proto.tensor_shape.dim.add
     for size in tensor.shape:
         add(size=size)

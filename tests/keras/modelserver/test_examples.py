@@ -23,7 +23,7 @@ from tests.support.waiting import TIMEOUT_S
 
 __all__ = ["saved", "serve", "store"]  # fixtures
 
-INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 TWO = examples(example(x=2.0, who=b"a"), example(x=4.0, who=b"b"))
 
 
@@ -139,8 +139,8 @@ def test_multi_inference_returns_all_tasks_in_order(example_server: Served) -> N
     ("message", "code", "words"),
     [
         (classification("nope"), INVALID, "No signature was found with the name: nope"),
-        (classification("", TWO), PRECONDITION, "No classification inputs found in SignatureDef: "),
-        (classification("regress"), PRECONDITION, 'contain at least one of "classes" or "scores". Signature was: '),
+        (classification("", TWO), INVALID, "No classification inputs found in SignatureDef: "),
+        (classification("regress"), INVALID, 'contain at least one of "classes" or "scores". Signature was: '),
         (classification("classify", examples()), INVALID, "Input is empty."),
         (classification("classify", input_pb2.Input()), INVALID, "Input is empty."),
         (classification("flat"), INVALID, "Expected Tensor shape: [batch_size num_classes] but got [2]"),
@@ -149,7 +149,7 @@ def test_multi_inference_returns_all_tasks_in_order(example_server: Served) -> N
         (classification("classify", examples(example(who=b"a"))), INVALID, "Feature: x (data type: float) is required"),
         (regression("nope"), INVALID, "No signature was found with the name: nope"),
         (regression("classify"), INVALID, "Expected one output Tensor."),
-        (regression("only_scores"), PRECONDITION, "No regression outputs found in SignatureDef: "),
+        (regression("only_scores"), INVALID, "No regression outputs found in SignatureDef: "),
         (regression("wide"), INVALID, "either [batch_size] or [batch_size, 1] but got [2,2]"),
         (regression("text"), INVALID, "Expected output Tensor of DT_FLOAT.  Got: DT_STRING"),
         (tasks(), INVALID, "ModelSpec has no name specified."),

@@ -7,9 +7,17 @@ import pytest
 from modelyard.services.modelserver.errors import InvalidConfig
 from modelyard.services.modelserver.lifecycle.config import parse_config
 from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import parse_flags
+from modelyard.services.modelserver.settings import (
+    REFUSED,
+    WITHOUT_EFFECT,
+    Settings,
+    list_flags_without_effect,
+    parse_flags,
+)
+from tests.support.repository import ROOT
 
 FILE = "--model_config_file=/x"
+THEIR_FLAGS = ROOT / "tests/slim/tensorflow_serving_flags.txt"
 ENTRY = 'config { name: "m" base_path: "/x" model_platform: "tensorflow" %s }'
 
 
@@ -31,6 +39,8 @@ def test_flags_have_tensorflow_servings_names_and_forms() -> None:
         ([FILE, "--port=many"], "--port: Input should be a valid integer"),
         ([FILE, "--grpc_max_threads=0"], "--grpc_max_threads: Input should be greater than or equal to 1"),
         ([FILE, "--bind_address=0.0.0.0"], "'0.0.0.0' is reachable from other machines and this server has no auth"),
+        ([FILE, "--ssl_config_file=/x"], "--ssl_config_file: this server has no TLS; put a proxy in front"),
+        ([FILE, "--use_alts_credentials"], "--use_alts_credentials: this server has no TLS"),
         ([FILE, "--bind_address=example.org"], "use a loopback address, or add --allow_public"),
     ],
 )
@@ -42,6 +52,18 @@ def test_bad_flags_end_with_status_2_and_the_reason(
         parse_flags(flags)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_every_flag_of_tensorflow_serving_is_known() -> None:
+    """Taken, taken without an effect and said so, or refused for what it would pretend; in any of its forms."""
+    theirs = [line for line in THEIR_FLAGS.read_text().splitlines() if not line.startswith("#")]
+    ours = {*Settings.model_fields, *WITHOUT_EFFECT, *REFUSED, "version"}
+    assert set(theirs) <= ours
+    flags = ["--rest_api_port=8501", "--num_load_threads", "4", "--enable_profiler", FILE, "--flush_filesystem_caches"]
+    assert parse_flags(flags).model_config_file == Path("/x")
+    found = ["rest_api_port", "num_load_threads", "enable_profiler", "flush_filesystem_caches"]
+    assert list_flags_without_effect(flags) == found
+    assert parse_flags([FILE, "--use_alts_credentials=false"]).port == 8500
 
 
 def test_session_parallelism_stands_for_both_kinds_of_threads() -> None:
@@ -85,7 +107,7 @@ def test_policy_chooses_versions(policy: str, wanted: list[int] | None) -> None:
     [
         ("", "expected a model_config_list"),
         ("custom_model_config { }", "expected a model_config_list"),
-        ("model_config_list {", "not a text-format ModelServerConfig: 1:"),
+        ("model_config_list {", "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:"),
         ('model_config_list { config { base_path: "/x" } }', "every model needs a name"),
         ('model_config_list { config { name: "m" base_path: "x" } }', "base_path of m must be an absolute path"),
         ('model_config_list { config { name: "m" base_path: "/x" } }', "model_platform of m must be 'tensorflow'"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelyard.models.errors import InvalidRecipe
+from modelyard.models.errors import InvalidRecipe, ModelyardError
 from modelyard.pipeline.job import parse_overrides
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, GatewayUnreachable, read_prediction_body
@@ -68,6 +68,25 @@ def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:
     assert kinds == ["image/png", "image/jpeg", "application/json", "text/plain"]
     assert read_prediction_body("-", b"from a pipe") == (b"from a pipe", "text/plain")
     assert read_prediction_body("No such file: a review.") == (b"No such file: a review.", "text/plain")
+    review = "A review that is longer than any file's name. " * 10
+    assert read_prediction_body(review) == (review.encode(), "text/plain")
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    assert read_prediction_body(str(tmp_path / "a.gif"))[1] == "image/gif"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("typo.png", "no such file: typo.png"),
+        ("images/7.JPEG", "no such file: images/7.JPEG"),
+        ("./review", "no such file: ./review"),
+        ("/", "a folder, not a file: /"),
+    ],
+)
+def test_a_name_without_a_file_is_no_text(given: str, words: str) -> None:
+    """A misspelled name would be answered as a review otherwise."""
+    with pytest.raises(ModelyardError, match=words):
+        read_prediction_body(given)
 
 
 def test_an_unreachable_gateway_is_one_error() -> None:

@@ -13,6 +13,7 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
 from modelyard.services.gateway.settings import GatewaySettings
@@ -103,7 +104,7 @@ def test_each_view_has_its_own_request_id(method: str, path: str) -> None:
             start("200 OK", [("content-length", "1")])
             return [f"{environ['HTTP_X_REQUEST_ID']} {REQUEST_IDS.get()}".encode()]
 
-        app = RsgiApp(view, GatewaySettings(), loop, other)
+        app = RsgiApp(view, GatewaySettings(), loop, other, Metrics())
         protocols = [Protocol() for _ in range(20)]
         requests = [app.__rsgi__(Scope(method, path, f"id-{n}"), protocol) for n, protocol in enumerate(protocols)]
         await asyncio.gather(*requests)

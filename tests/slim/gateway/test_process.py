@@ -118,8 +118,10 @@ def test_a_port_that_is_taken_at_the_last_moment_is_reported_too() -> None:
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            settings = GatewaySettings(port=taken.getsockname()[1])
-            server = listen(RsgiApp(app.wsgi_app, settings, loop, app.extensions["fast_path"].respond), settings)
+            settings, found = GatewaySettings(port=taken.getsockname()[1]), app.extensions
+            server = listen(
+                RsgiApp(app.wsgi_app, settings, loop, found["fast_path"].respond, found["metrics"]), settings
+            )
             await wait_until_listening(settings, asyncio.create_task(server.serve()))
 
     loop = EventLoop()

@@ -249,6 +249,16 @@ def test_labels_of_versions_not_loaded_yet_do_not_keep_a_model_server_from_start
     assert f'"--{name}"]' in image
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_tensorflow_servings_rest_port_is_published_nowhere(path: Path) -> None:
+    """It answers garbage where tensors are written as bytes; only its own health check asks it."""
+    assert flags(SERVING)["enable_serialization_as_tensor_content"] == "true"
+    server = (read(path).get("services") or {}).get("modelserver", {})
+    assert "8501" not in str([server.get("ports"), server.get("expose"), server.get("environment")])
+    others = {name: service for name, service in (read(path).get("services") or {}).items() if name != "modelserver"}
+    assert "8501" not in str(others)
+
+
 def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
     """The settings of the two agree, where both have them."""
     theirs, ours = flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")

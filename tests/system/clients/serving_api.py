@@ -70,6 +70,8 @@ def main(address: str, images_file: str, png_file: str) -> None:
     unknown = get_model_status_pb2.GetModelStatusRequest()
     unknown.model_spec.name = "nothing_here"
 
+    plain = predict(predict_request(images), timeout=TIMEOUT_S).outputs["probabilities"]
+
     def probabilities(request: Any) -> Any:
         return tf.make_ndarray(predict(request, timeout=TIMEOUT_S).outputs["probabilities"]).tolist()
 
@@ -80,6 +82,7 @@ def main(address: str, images_file: str, png_file: str) -> None:
             "one output": probabilities(predict_request(images, outputs=["probabilities"])),
             "one PNG": probabilities(predict_request([png], signature="image_bytes", name="image_bytes")),
         },
+        "values": [len(plain.float_val), len(plain.tensor_content)],
         "filtered": sorted(predict(predict_request(images, outputs=["class_id"]), timeout=TIMEOUT_S).outputs),
         "metadata": signatures(metadata(metadata_request(MODEL), timeout=TIMEOUT_S)),
         "status": [[entry.version, entry.state] for entry in status(asked, timeout=TIMEOUT_S).model_version_status],

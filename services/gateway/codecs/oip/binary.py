@@ -32,6 +32,8 @@ DATATYPES = {
     "string": "BYTES",
 }
 """The protocol's name by the spec's dtype."""
+NAMES_ALONE = {"DT_BFLOAT16": "BF16"}
+"""Types that the protocol has a name for, and numpy no arrays: they are in metadata, and not served."""
 LENGTH = struct.Struct("<I")
 
 Shape = tuple[int, ...]
@@ -39,7 +41,7 @@ Shape = tuple[int, ...]
 
 def datatype(spec: TensorSpec) -> str:
     """The protocol's name for a tensor's type; TensorFlow's own where the protocol has none."""
-    return DATATYPES.get(spec.dtype, spec.dtype)
+    return DATATYPES.get(spec.dtype) or NAMES_ALONE.get(spec.dtype, spec.dtype)
 
 
 def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:

@@ -1,29 +1,32 @@
 """Fields of a V2 request, one by one: objects with known keys, parameters, names, flags."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from modelyard.models.registry.manifest import TensorSpec
-from modelyard.services.gateway.codecs import tfs_json
-from modelyard.services.gateway.codecs.oip.binary import DATATYPES
-from modelyard.services.gateway.codecs.tensors import describe
+from modelyard.services.gateway.codecs.json_syntax import check_structure, find_not_finite
+from modelyard.services.gateway.codecs.oip.binary import DATATYPES, datatype
+from modelyard.services.gateway.codecs.tensors import SHOWN_CHARS, describe
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 
-UNSUPPORTED_PARAMETERS = ("classification", "sequence_id", "shared_memory_region")
+UNSUPPORTED_PARAMETERS = (
+    *("classification", "sequence_id", "sequence_start", "sequence_end"),
+    *("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"),
+)
 """Parameters of extensions that change the request: to ignore them would be wrong."""
 
 
-def parse(head: bytes, max_depth: int, keys: frozenset[str]) -> dict[str, Any]:
+def parse(head: bytes, limits: GatewaySettings, keys: frozenset[str]) -> dict[str, Any]:
     """A JSON object with known keys; keys without a value are left out. Nesting is measured before it is climbed."""
-    if (deepest := tfs_json.measure_depth(head)) > max_depth:
-        raise InvalidRequest(f"expected JSON nested at most {max_depth} deep, received {deepest}")
+    check_structure(head, limits)
     try:
         parsed = orjson.loads(head)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"malformed JSON: {error}") from None
+        raise InvalidRequest(find_not_finite(head, error) or f"malformed JSON: {error}") from None
     return parse_object("", parsed, keys)
 
 
@@ -50,9 +53,14 @@ def parse_parameters(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters at one place; unknown ones are ignored, as the protocol demands.
 
     Raises:
-        InvalidRequest: not an object, or a parameter of an extension that is not served.
+        InvalidRequest: not an object, a value that is neither a string nor a number nor a flag, or a parameter of an
+            extension that is not served.
     """
     parameters = parse_object(f"{where}parameters", given.get("parameters", {}), None)
+    for name, value in parameters.items():
+        if isinstance(value, dict | list):
+            place = f"{where}parameters.{name[:SHOWN_CHARS]}"
+            raise InvalidRequest(f"{place}: expected a string, a number, true or false, received {describe(value)}")
     for name in UNSUPPORTED_PARAMETERS:
         if parameters.get(name):
             raise InvalidRequest(f"{where}parameters.{name}: expected none, as this extension is not served here")
@@ -101,9 +109,9 @@ def parse_flag(where: str, value: Any) -> bool:
 def check_supported(where: str, spec: TensorSpec) -> None:
     """Raises ``InvalidRequest`` for a tensor of the model's that the protocol has no type for."""
     if spec.dtype not in DATATYPES:
-        raise InvalidRequest(f"{where}: {spec.name} has type {spec.dtype}, for which this protocol has no form")
+        raise InvalidRequest(f"{where}: {spec.name} has type {datatype(spec)}, for which there is no form here")
 
 
-def join_names(specs: Iterable[TensorSpec]) -> str:
+def join_names(specs: Iterable[TensorSpec], word: Literal["and", "or"] = "or") -> str:
     """Names of tensors, for an error."""
-    return " or ".join(spec.name for spec in specs)
+    return f" {word} ".join(spec.name for spec in specs)

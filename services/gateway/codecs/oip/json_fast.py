@@ -16,10 +16,11 @@ import simdjson
 
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import tfs_json, tfs_json_fast
+from modelyard.services.gateway.codecs import tfs_json_fast
+from modelyard.services.gateway.codecs.json_syntax import check_structure, find_not_finite
 from modelyard.services.gateway.codecs.oip.binary import Shape
-from modelyard.services.gateway.codecs.tensors import MAX_RANK
 from modelyard.services.gateway.http.errors import InvalidRequest
+from modelyard.services.gateway.settings import GatewaySettings
 
 _DATA = re.compile(rb'"data"\s*:\s*(?=\[)')
 _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[],")))
@@ -37,6 +38,7 @@ class RawData:
     """JSON text that is a list, probably of numbers; not parsed yet."""
 
     text: bytes
+    limits: GatewaySettings
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SplitBody:
     data: RawData
 
 
-def split_body(body: bytes) -> SplitBody | None:
+def split_body(body: bytes, limits: GatewaySettings) -> SplitBody | None:
     """Takes ``data`` out of a body, up to where an object ends or a string begins; among numbers there is neither.
 
     None where this does not pay, or there is not exactly one ``data``.
@@ -58,7 +60,8 @@ def split_body(body: bytes) -> SplitBody | None:
     start, end = found.end(), body.find(b"}", found.end())
     quote = body.find(b'"', start, end)
     text = body[start : end if quote < 0 else quote].rstrip(_BETWEEN)
-    return SplitBody(body[:start] + b'"' + PLACEHOLDER.encode() + b'"' + body[start + len(text) :], RawData(text))
+    rest = body[:start] + b'"' + PLACEHOLDER.encode() + b'"' + body[start + len(text) :]
+    return SplitBody(rest, RawData(text, limits))
 
 
 def restore_data(cut: SplitBody, inputs: Any) -> bool:
@@ -73,12 +76,11 @@ def restore_data(cut: SplitBody, inputs: Any) -> bool:
 
 def parse_data(data: RawData) -> Any:
     """The usual nested lists, with the usual errors."""
-    if (deepest := tfs_json.measure_depth(data.text)) > MAX_RANK:
-        raise InvalidRequest(f"data: expected lists nested at most {MAX_RANK} deep, received {deepest}")
+    check_structure(data.text, data.limits)
     try:
         return orjson.loads(data.text)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"malformed JSON in data: {error}") from None
+        raise InvalidRequest(find_not_finite(data.text, error) or f"malformed JSON in data: {error}") from None
 
 
 def decode_floats(spec: TensorSpec, shape: Shape, data: RawData) -> Array | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs.inputs import ModelCall, check_contents
+from modelyard.services.gateway.codecs.inputs import ModelCall, check_contents, check_rows
 from modelyard.services.gateway.codecs.oip import json_fast
 from modelyard.services.gateway.codecs.oip.binary import Shape, datatype, decode_single, from_binary
 from modelyard.services.gateway.codecs.oip.fields import (
@@ -29,9 +29,10 @@ from modelyard.services.gateway.codecs.oip.fields import (
 from modelyard.services.gateway.codecs.oip.json_data import from_data
 from modelyard.services.gateway.codecs.tensors import MAX_RANK, check_shape, describe
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
-from modelyard.services.gateway.http.body import HttpRequest
+from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, find_limit
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
 from modelyard.services.gateway.http.headers import Headers
+from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
@@ -63,9 +64,9 @@ class InferCall(ModelCall):
 # --- the body ---------------------------------------------------------------------------------------------------------
 
 
-def max_body_bytes(headers: Headers, _: str, limits: GatewaySettings) -> int:
-    """What a body may hold: JSON alone, or tensors, too."""
-    return limits.max_tensor_bytes if HEADER.lower() in headers else limits.max_json_bytes
+def choose_size_setting(headers: Headers, _: str, __: GatewaySettings) -> SizeSetting:
+    """By what a body may hold: JSON alone, or tensors, too."""
+    return "max_tensor_bytes" if HEADER.lower() in headers else "max_json_bytes"
 
 
 def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> InferCall:
@@ -83,8 +84,17 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
     if length > len(body):
         raise InvalidRequest(f"{HEADER}: expected at most the body's {len(body)} bytes, received {length}")
     if length > limits.max_json_bytes:
-        raise BodyTooLarge(f"{HEADER}: expected at most {limits.max_json_bytes} bytes of JSON, received {length}")
+        raise BodyTooLarge(f"{HEADER}: {find_limit(limits, 'max_json_bytes').describe(length, 'JSON')}")
     return decode_parts(body[:length], memoryview(body)[length:], interface, limits)
+
+
+def decode_quickly(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> InferCall | None:
+    """Numbers in binary form, which take little time however many they are; None for all other large bodies."""
+    length = header_length(request.headers)
+    if length is None or length > INLINE_BYTES:
+        return None
+    specs = [spec for signature in interface.signatures.values() for spec in signature.inputs]
+    return None if any(spec.dtype == "string" for spec in specs) else decode(request, interface, limits)
 
 
 def header_length(headers: Headers) -> int | None:
@@ -99,12 +109,14 @@ def header_length(headers: Headers) -> int | None:
 
 def decode_parts(head: bytes, tail: memoryview, interface: Interface, limits: GatewaySettings) -> InferCall:
     """A request from its JSON and the binary tensors behind it."""
-    body = parse_head(head, limits.max_depth)
+    body = parse_head(head, limits)
     parameters = parse_parameters("", body)
     signature = parse_signature(parameters.get("signature_name", DEFAULT_SIGNATURE), interface)
     spec = interface.signatures[signature]
     outputs = parse_outputs(body, parameters, spec)
-    inputs = dict(parse_inputs(body, tail, spec, limits.max_instances))
+    inputs = dict(parse_inputs(body, tail, spec))
+    for tensor in spec.inputs:
+        check_rows(tensor, inputs[tensor.name].shape, interface, limits)
     check_strings(inputs, interface, limits)
     return InferCall(
         id=parse_id(body),
@@ -115,15 +127,15 @@ def decode_parts(head: bytes, tail: memoryview, interface: Interface, limits: Ga
     )
 
 
-def parse_head(head: bytes, max_depth: int) -> dict[str, Any]:
+def parse_head(head: bytes, limits: GatewaySettings) -> dict[str, Any]:
     """The JSON as Python's values, but for the data of a lone input, which may stay ``json_fast.RawData``."""
-    cut = json_fast.split_body(head)
+    cut = json_fast.split_body(head, limits)
     if cut is not None:
         with contextlib.suppress(InvalidRequest):  # then the whole body shows what is wrong
-            body = parse(cut.rest, max_depth, KEYS)
+            body = parse(cut.rest, limits, KEYS)
             if json_fast.restore_data(cut, body.get("inputs")):
                 return body
-    return parse(head, max_depth, KEYS)
+    return parse(head, limits, KEYS)
 
 
 def decode_raw(body: bytes, interface: Interface, limits: GatewaySettings) -> InferCall:
@@ -131,10 +143,10 @@ def decode_raw(body: bytes, interface: Interface, limits: GatewaySettings) -> In
     signature = parse_signature(DEFAULT_SIGNATURE, interface)
     spec = interface.signatures[signature]
     if len(spec.inputs) != 1:
-        raise InvalidRequest(f"expected JSON with the inputs {join_names(spec.inputs)}, received a body without any")
+        raise InvalidRequest(f"expected JSON with the inputs {join_names(spec.inputs, 'and')}, received none")
     check_supported("inputs", spec.inputs[0])
     array = decode_single(spec.inputs[0], body)
-    check_rows(spec.inputs[0], array.shape, limits.max_instances)
+    check_rows(spec.inputs[0], array.shape, interface, limits)
     inputs = {spec.inputs[0].name: array}
     check_strings(inputs, interface, limits)
     outputs = tuple(OutputRequest(output, binary=True) for output in spec.outputs)
@@ -150,16 +162,14 @@ def check_strings(inputs: Mapping[str, Array], interface: Interface, limits: Gat
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def parse_inputs(
-    body: Mapping[str, Any], tail: memoryview, spec: SignatureSpec, max_rows: int
-) -> Iterator[tuple[str, Array]]:
+def parse_inputs(body: Mapping[str, Any], tail: memoryview, spec: SignatureSpec) -> Iterator[tuple[str, Array]]:
     """Every input of a signature by name. Binary ones lie in ``tail``, one behind the other in the JSON's order."""
     found = parse_tensors("inputs", body.get("inputs"), spec.inputs, INPUT_KEYS)
     if len(found) != len(spec.inputs):
-        received = join_names(tensor for _, tensor, _ in found) or "none"
-        raise InvalidRequest(f"inputs: expected {join_names(spec.inputs)}, received {received}")
+        received = join_names((tensor for _, tensor, _ in found), "and") or "none"
+        raise InvalidRequest(f"inputs: expected {join_names(spec.inputs, 'and')}, received {received}")
     for where, tensor, given in found:
-        shape = parse_shape(where, tensor, given, max_rows)
+        shape = parse_shape(where, tensor, given)
         size = parse_binary_size(where, given, len(tail))
         if size is None:
             yield tensor.name, from_data(tensor, shape, given["data"])
@@ -172,7 +182,7 @@ def parse_inputs(
         )
 
 
-def parse_shape(where: str, spec: TensorSpec, given: Mapping[str, Any], max_rows: int) -> Shape:
+def parse_shape(where: str, spec: TensorSpec, given: Mapping[str, Any]) -> Shape:
     """An input's shape, found to fit its spec, as does its datatype.
 
     Raises:
@@ -184,7 +194,6 @@ def parse_shape(where: str, spec: TensorSpec, given: Mapping[str, Any], max_rows
         raise InvalidRequest(f"{where}.datatype: expected {expected}, received {received}")
     shape = parse_sizes(f"{where}.shape", given.get("shape"))
     check_shape(spec, shape)
-    check_rows(spec, shape, max_rows)
     return shape
 
 
@@ -213,13 +222,6 @@ def parse_binary_size(where: str, given: Mapping[str, Any], left: int) -> int | 
             f"other inputs ({HEADER} says where the JSON ends), received {describe(size)}"
         )
     return size
-
-
-def check_rows(spec: TensorSpec, shape: Shape, max_rows: int) -> None:
-    """No more inputs in one request than are allowed, where the model leaves their number open."""
-    open_rows = bool(shape) and (spec.shape is None or spec.shape[0] is None)
-    if open_rows and not 0 < shape[0] <= max_rows:
-        raise InvalidRequest(f"{spec.name}: expected 1 to {max_rows} inputs, received {shape[0]}")
 
 
 # --- outputs ----------------------------------------------------------------------------------------------------------

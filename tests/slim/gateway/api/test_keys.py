@@ -74,7 +74,7 @@ def job_of(jobs: Ledger, model: str, by: str, state: State | None = None) -> str
         ("POST", "/v1/models/{}:predict", Role.PREDICTOR),
         ("POST", "/v1/models/{}/versions/1:predict", Role.PREDICTOR),
         ("POST", "/v1/models/{}/labels/stable:predict", Role.PREDICTOR),
-        ("POST", "/V1/models/{}:PREDICT", Role.PREDICTOR),
+        ("POST", "/V1/models/{}:predict", Role.PREDICTOR),
         ("POST", "/v1/models/{}:classify", Role.PREDICTOR),
         ("POST", "/v1/models/{}:regress", Role.PREDICTOR),
         ("GET", "/v1/models/{}", Role.PREDICTOR),

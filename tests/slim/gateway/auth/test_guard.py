@@ -160,7 +160,7 @@ def test_the_schemes_case_does_not_matter(client: FlaskClient, keys: Mapping[Rol
 
 def test_paths_in_other_cases_are_guarded_as_what_they_mean(client: FlaskClient, keys: Mapping[Role, str]) -> None:
     """TensorFlow Serving's tolerance is no way around the guard."""
-    path, body = f"/V1/models/{HALF_PLUS}:Predict", {"instances": [[1.0]]}
+    path, body = f"/V1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
     assert client.post(path, json=body, headers=bearer_header(keys[Role.VIEWER])).status_code == 403
     assert client.post(path, json=body, headers=bearer_header(keys[Role.PREDICTOR])).json == {"predictions": [[2.5]]}
 

@@ -105,8 +105,11 @@ def test_types_and_shapes_of_other_models(client: FlaskClient, filled: Store, se
     assert "FP16 has no JSON form; ask" in error(
         takes(spec("float32", None), gives=spec("float16", None, name="value")), json={"inputs": [number]}
     )
-    assert "a has type DT_BFLOAT16, for which" in error(takes(spec("DT_BFLOAT16", None)), json={"inputs": [number]})
-    assert "expected JSON with the inputs a or b" in error(
+    assert "a has type BF16, for which" in error(takes(spec("DT_BFLOAT16", None)), json={"inputs": [number]})
+    assert "inputs: expected a and b, received a" in error(
+        takes(spec("float32", None), spec("float32", None, name="b")), json={"inputs": [number]}
+    )
+    assert "expected JSON with the inputs a and b" in error(
         takes(spec("int8", None), spec("int8", None, name="b")), **raw
     )
     assert "expected a JSON header with its shape, as [n,n]" in error(takes(spec("int8", None, None)), **raw)
@@ -117,8 +120,8 @@ def test_types_and_shapes_of_other_models(client: FlaskClient, filled: Store, se
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
-        (b" " * 1_048_577, {}, 413),
-        (b" " * 1_048_577, {LENGTH: "1048577"}, 413),
+        (b" " * 8_388_609, {}, 413),
+        (b" " * 8_388_609, {LENGTH: "8388609"}, 413),
         (bytes(16_777_217), {LENGTH: "2"}, 413),
         (b"x", {"Content-Encoding": "gzip"}, 400),
         (b"x", {"Content-Encoding": "br"}, 415),

@@ -187,7 +187,7 @@ def test_json_that_does_not_fit_is_400(
     [
         (b"", "malformed JSON"),
         (b'{"inputs": [', "malformed JSON: unexpected end of data"),
-        (b'{"inputs": [{"data": [NaN]}]}', "malformed JSON"),
+        (b'{"inputs": [{"data": [NaN]}]}', "received NaN, which is not JSON"),
         (b"[" * 500_000, "expected JSON nested at most 32 deep, received 500000"),
         (orjson.dumps(request_with()) + FOUR, "malformed JSON"),
     ],
@@ -208,7 +208,7 @@ PIXELS = b"[[" + b",".join([ROW] * 28) + b"]]"
         (PIXELS.replace(b"1.5", b"true", 1), "images[0][0][0][0]: expected a float32 value, received true"),
         (PIXELS.replace(b"1.5", b"null", 1), "images[0][0][0][0]: expected a float32 value, received null"),
         (PIXELS.replace(b"1.5", b"1e39", 1), "expected a finite float32 value, received 1e+39"),
-        (PIXELS.replace(b"1.5", b"NaN", 1), "malformed JSON"),
+        (PIXELS.replace(b"1.5", b"NaN", 1), "received NaN, which is not JSON"),
         (PIXELS.replace(b"1.5", b"1.5.5", 1), "malformed JSON"),
         (PIXELS.replace(b"1.5", b'"1.5"', 1), 'expected a float32 value, received "1.5"'),
         (PIXELS.replace(b"1.5", b"{}", 1), "expected a float32 value, received an object"),

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, Any, int, str]] = {
         PLAIN,
         {"instances": 1},
         400,
-        "JSON Value: {\"instances\":1} Excepting 'instances' to be an list/array",
+        "JSON Value: {\"instances\":1} Expecting 'instances' to be an list/array",
     ),
     "no instances": (PLAIN, {"instances": []}, 400, "JSON Value: {\"instances\":[]} No values in 'instances' array"),
     # rows

@@ -12,6 +12,7 @@ from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.services.gateway.codecs import tfs_json, tfs_json_fast
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 
 
 def interface(*shape: int, dtype: str = "float32") -> Interface:
@@ -23,7 +24,7 @@ def interface(*shape: int, dtype: str = "float32") -> Interface:
 
 def parse_fully(body: bytes, taken: Interface) -> Any:
     try:
-        asked = tfs_json.parse(body, 32)
+        asked = tfs_json.parse(body, GatewaySettings())
         return tfs_json.decode_inputs(asked, taken.signatures["serving_default"], 256)[1]["x"]
     except InvalidRequest:
         return None

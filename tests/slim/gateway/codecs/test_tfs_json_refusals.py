@@ -99,15 +99,15 @@ def test_json_that_does_not_fit_is_400(
     ("body", "text"),
     [
         (b"", "JSON Parse error: The document is empty"),
-        (b'{"instances": [[1.0]', "JSON Parse error: unexpected end of data at offset: 20"),
-        (b'{"instances": [[NaN]]}', "at offset: 16"),
-        (b'{"instances": [[-Infinity]]}', "at offset: 17"),
+        (b'{"instances": [[1.0]', "JSON Parse error: Missing a comma or ']' after an array element. at offset: 20"),
+        (b'{"instances": [[NaN]]}', "expected finite numbers, received NaN, which is not JSON, at offset: 16"),
+        (b'{"instances": [[-Infinity]]}', "received -Infinity, which is not JSON, at offset: 16"),
         (b'{"instances": [[1e999]]}', "number is infinity"),
         (b'{"instances": [[1.0]]} x', "unexpected content after document"),
         (b'{"instances": ["\xff"]}', "not valid UTF-8"),
         (b"[" * 500_000, "expected JSON nested at most 32 deep, received 500000"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "expected JSON nested at most 32 deep, received 100000"),
-        (b'{"instances": "' + b"[" * 100 + b'"}', "Excepting 'instances' to be an list/array"),
+        (b'{"instances": "' + b"[" * 100 + b'"}', "Expecting 'instances' to be an list/array"),
     ],
 )
 def test_malformed_json_is_400_with_its_place(client: FlaskClient, body: bytes, text: str) -> None:

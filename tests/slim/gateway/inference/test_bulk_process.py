@@ -142,12 +142,44 @@ def received_until(connection: socket.socket, end: bytes) -> bytes:
 
 
 def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelServer) -> None:
-    """What had arrived gets its results."""
+    """What had arrived gets its results; the response does not pass for a whole one."""
     with start_gateway(filled, server, body_timeout_s=2) as (_, client):
         with connected(client) as connection:
             connection.sendall(CHUNKED + chunk(b"[1]\n[2"))
-            body = received(connection)
+            body = received_part(connection)
         assert body == b'[2.5]\n{"error":"expected the next chunk of the body within 2 s","line":2}\n'
+
+
+def received_part(connection: socket.socket) -> bytes:
+    """The answer's body, which must break off."""
+    with HTTPResponse(connection) as answer:
+        answer.begin()
+        with pytest.raises(IncompleteRead) as broken:
+            answer.read()
+    return bytes(broken.value.partial)
+
+
+@pytest.mark.parametrize(
+    ("head", "sent"),
+    [
+        (CHUNKED, chunk(b"[1]\n[2")),
+        (CHUNKED, b"9\r\n[1]\n[2"),
+        (CHUNKED, chunk(b"[1]\n[2") + b"zz\r\n"),
+        (CHUNKED, chunk(b"[1]\n[2") + b"0\r\n"),
+        (HEAD + b"Content-Length: 1000\r\n\r\n", b"[1]\n[2"),
+    ],
+    ids=["between-chunks", "within-a-chunk", "malformed-chunk", "before-the-end", "length"],
+)
+def test_a_body_that_breaks_off_breaks_the_response_off_too(
+    filled: Store, server: FakeModelServer, head: bytes, sent: bytes
+) -> None:
+    """As a proxy does to a body over its limit: what arrived whole has its results, then comes the reason."""
+    with start_gateway(filled, server) as (_, client), connected(client) as connection:
+        connection.sendall(head + sent)
+        connection.shutdown(socket.SHUT_WR)
+        body = received_part(connection)
+    assert body.startswith(b'[2.5]\n{"error":"expected a whole body')
+    assert body.endswith(b'"line":2}\n')
 
 
 def test_a_body_of_known_length_is_read_in_chunks_too(filled: Store, server: FakeModelServer) -> None:

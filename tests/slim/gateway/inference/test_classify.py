@@ -113,12 +113,12 @@ CASES: dict[str, tuple[Any, str]] = {
         {"examples": [{"x": ["a", True]}]},
         "Unexpected element type in feature: x expecting type: bytes",
     ),
-    "uint64": ({"examples": [{"x": 2**63}]}, "Feature: x has uint64 element. Only int64 is supported."),
+    "uint64": ({"examples": [{"x": 2**63}]}, "Feature: x has uint64_t element. Only int64_t is supported."),
     "beyond float": ({"examples": [{"x": 1e39}]}, "Feature: x: expected a finite float32 value, received 1e+39"),
     "bad base64": ({"examples": [{"x": {"b64": "?"}}]}, "Unable to base64 decode; feature x"),
     "unknown signature": (
         {"examples": [{"x": 1}], "signature_name": "no"},
-        'Serving signature name: "no" not found in signature def; expected serving_default',
+        "No signature was found with the name: no; expected serving_default",
     ),
 }
 

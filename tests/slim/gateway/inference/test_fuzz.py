@@ -13,6 +13,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.tfserving.messages import input_pb2
 from modelyard.services.gateway.codecs import csv_rows, request, tf_examples, tfs_json, tfs_json_errors
+from modelyard.services.gateway.codecs.json_syntax import SMALL_BYTES, measure
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.http.headers import media_type
@@ -118,8 +119,10 @@ def brackets(body: bytes) -> Iterator[int]:
 
 @given(json_bodies)
 def test_depth_is_what_a_plain_loop_finds(body: bytes) -> None:
-    """The fast scan agrees with the obvious one on any JSON."""
-    assert tfs_json.measure_depth(body) == max(brackets(body), default=0)
+    """Both fast scans, of small and of large bodies, agree with the obvious one on any JSON."""
+    small, large = measure(body), measure(b" " * SMALL_BYTES + body)
+    assert small.depth == large.depth == max(brackets(body), default=0)
+    assert small.values == large.values
 
 
 FOREIGN = [
@@ -152,7 +155,7 @@ def test_any_body_for_any_saved_model_is_understood_or_refused(
 def test_any_table_is_understood_or_refused(body: bytes) -> None:
     """What is let through is finite numbers."""
     spec = TensorSpec(name="vectors", dtype="float32", shape=(None, 2))
-    found = decode_or_none(lambda: csv_rows.decode(body, spec, 256))
+    found = decode_or_none(lambda: csv_rows.decode(body, spec, LIMITS))
     if found is not None:
         assert (found.shape[1], bool(np.isfinite(found).all())) == (2, True)
 
@@ -179,16 +182,15 @@ def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
 @given(line_bodies)
 def test_any_line_is_understood_or_refused_alone(model: str, contents: list[bytes]) -> None:
     """Each has a row or an error, whatever stands in the others."""
-    task = bulk_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None)
-    refused: dict[int, Any] = {}
+    version, signature = INTERFACES[model], "serving_default"
     lines = [Line(number, content) for number, content in enumerate(contents, 1) if b"\n" not in content]
-    groups = bulk_batch.group_lines(task, lines, refused) if lines else []
+    groups, refused = bulk_batch.group_lines(version, signature, lines, LIMITS) if lines else ([], {})
     placed = [position for positions, _ in groups for position in positions]
     assert sorted([*placed, *refused]) == list(range(len(lines)))
     assert all(len(array) == len(positions) for positions, inputs in groups for array in inputs.values())
     for positions, inputs in groups:
         for row, position in enumerate(positions):
-            alone = bulk_batch.decode_line(task, lines[position])
+            alone = bulk_batch.decode_line(version, signature, lines[position], LIMITS)
             assert all(np.array_equal(inputs[name][row : row + 1], alone[name]) for name in inputs)
 
 

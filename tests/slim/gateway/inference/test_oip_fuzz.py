@@ -90,7 +90,7 @@ def test_both_ways_to_read_json_agree(images: np.ndarray[Any, Any], data: st.Dat
     body = orjson.dumps(
         {"id": '"data": [1]', "inputs": [given_input], "parameters": {"x": "data:[1]"}}, option=indented
     )
-    quick = oip_request.parse_head(body, LIMITS.max_depth)["inputs"][0]["data"]
+    quick = oip_request.parse_head(body, LIMITS)["inputs"][0]["data"]
     (spec,) = INTERFACES[DIGITS].signatures["serving_default"].inputs
     found = json_fast.decode_floats(spec, images.shape, quick)
     assert np.array_equal(found, images)

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from modelyard.models.registry.rollout import read_history
 from modelyard.models.registry.store import Store
 from tests.slim.gateway.test_process import PREDICT, gateway
 from tests.support.fakes import HALF_PLUS, FakeModelServer
@@ -128,6 +129,41 @@ def test_a_body_shorter_than_announced_is_400(
     assert shared_server.calls[before:] == []
     assert client.post(PREDICT, content=BODY).json() == GOOD
     assert process.poll() is None
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/api/jobs", "/api/models/half_plus:rollback", "/no/such/route"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b"16\r\n" + BODY + b"\r\n",
+        b"16\r\n" + BODY[:9],
+        b"",
+        b"16\r\n" + BODY + b"\r\n0\r\n",
+        b"16\r\n" + BODY + b"\r\nzz",
+    ],
+    ids=["between-chunks", "within-a-chunk", "nothing", "before-the-end", "malformed"],
+)
+def test_a_chunked_body_without_its_end_is_400(
+    client: httpx.Client, shared_server: FakeModelServer, shared_store: Store, path: str, cut: bytes
+) -> None:
+    """A part of a body may be a body, too: nothing is done with it, however much of it looks whole."""
+    before, history = len(shared_server.calls), read_history(shared_store, HALF_PLUS)
+    raw = head("Transfer-Encoding: chunked", length=None).replace(PREDICT.encode(), path.encode()) + cut
+    answer = exchange(client, raw, half_close=True)
+    assert statuses(answer) == [400]
+    assert b"expected a whole body; the connection was closed before" in answer
+    assert shared_server.calls[before:] == []
+    assert read_history(shared_store, HALF_PLUS) == history
+
+
+def test_whole_chunked_bodies_are_read_to_their_end(client: httpx.Client) -> None:
+    """In one chunk and in many, and the empty one, which is whole, too."""
+    chunked = head("Transfer-Encoding: chunked", length=None)
+    one = exchange(client, chunked + b"16\r\n" + BODY + b"\r\n0\r\n\r\n", answers=1)
+    many = exchange(client, chunked + b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n", answers=1)
+    empty = exchange(client, chunked + b"0\r\n\r\n", answers=1)
+    assert (statuses(one), statuses(many), statuses(empty)) == ([200], [200], [400])
+    assert b"The document is empty" in empty
 
 
 def test_a_body_that_stalls_is_408_and_the_connection_closed(filled: Store, server: FakeModelServer) -> None:
