@@ -55,7 +55,8 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     """The response, whose lines are predicted while it is sent.
 
     Raises:
-        InvalidRequest: unknown signature, or labels where there are none. UnsupportedType: unknown encoding.
+        InvalidRequest: unknown signature, or labels where there are none; or the body broke off before its first line.
+        UnsupportedType: unknown encoding.
     """
     request = request_ctx.request
     headers, interface, deadline = predictions.wait_for_interface(servable)
@@ -73,7 +74,11 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     # In a thread: it looks through all open connections.
     client = predictor.wait_for(asyncio.to_thread(find_client_socket, request.environ))
     stream = BulkStream(task, read, client)
-    predictor.wait_for(stream.start())
+    try:
+        predictor.wait_for(stream.start())
+    except ModelyardError:
+        stream.close(whole=True)
+        raise
     return Response(generate_chunks(stream, predictor), mimetype=media_type(headers))
 
 
@@ -134,10 +139,17 @@ class BulkStream:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Starts to read: a client that waits for ``100 Continue`` gets it now, never after a response has begun."""
+        """Starts to read: a client that waits for ``100 Continue`` gets it now, never after a response has begun.
+
+        Raises:
+            ModelyardError: the body ended with an error before its first line: it is the response.
+        """
         self._loop = asyncio.get_running_loop()
         self._read_ahead()
         await asyncio.wait(filter(None, [self._reading]), timeout=FIRST_CHUNK_S)
+        self._take_chunk()
+        if self._error and not self._lines:
+            raise self._error
 
     async def next(self) -> bytes | None:
         """The predictions of the next batch; None after the last one.

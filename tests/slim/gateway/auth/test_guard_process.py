@@ -227,7 +227,7 @@ def test_a_stream_of_events_ends_with_its_key(client: httpx.Client, ledger: Path
 
 
 def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path) -> None:
-    """What came before gets its results, then an error says that the key has ended."""
+    """What came before gets its results, then an error says that the key has ended, and the response breaks off."""
     key = key_for(ledger, Role.PREDICTOR)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
 
@@ -238,7 +238,12 @@ def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path)
         yield b"[2.0]\n"
 
     headers = {**bearer_header(key), "Content-Type": "application/jsonl"}
-    answered = client.post(PREDICT, content=lines(), headers=headers).text.splitlines()
+    answered: list[str] = []
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        client.stream("POST", PREDICT, content=lines(), headers=headers) as response,
+    ):
+        answered.extend(response.iter_lines())
     assert answered[0] == "[2.5]"
     assert (
         json.loads(answered[-1])["error"]

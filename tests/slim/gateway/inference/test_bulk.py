@@ -175,16 +175,23 @@ def test_an_error_of_the_whole_request_is_returned_before_the_first_line(
     assert (answer.status_code, text in answer.json["error"]) == (status, True)
 
 
+def test_a_body_that_breaks_ends_with_an_error(client: FlaskClient) -> None:
+    """Half a line is not taken for one."""
+    body = gzip.compress(b"[1]\n" * 100)[:-9]
+    found = parse_lines(bulk(client, HALF_PLUS, body, **{"Content-Encoding": "gzip"}))
+    assert "breaks off" in found[-1]["error"]
+    assert found[-1]["line"] == len(found)
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
-    [(b"not gzip", "received bytes that are not"), (gzip.compress(b"[1]\n" * 100)[:-9], "breaks off")],
+    [(b"not gzip", "received bytes that are not"), (gzip.compress(b"")[:5], "breaks off")],
     ids=["damaged", "short"],
 )
-def test_a_body_that_breaks_ends_with_an_error(client: FlaskClient, body: bytes, text: str) -> None:
-    """Half a line is not taken for one."""
-    found = parse_lines(bulk(client, HALF_PLUS, body, **{"Content-Encoding": "gzip"}))
-    assert text in found[-1]["error"]
-    assert found[-1]["line"] == len(found)
+def test_a_body_that_breaks_before_its_first_line_is_400(client: FlaskClient, body: bytes, text: str) -> None:
+    """No response of lines has begun."""
+    refused = bulk(client, HALF_PLUS, body, **{"Content-Encoding": "gzip"})
+    assert (refused.status_code, text in refused.text) == (400, True), refused.text
 
 
 def test_no_lines_have_no_results(client: FlaskClient, server: FakeModelServer) -> None:
