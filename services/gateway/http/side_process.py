@@ -123,7 +123,7 @@ def answer(received: BinaryIO, length: int) -> bytes:
         outcome = (False, function(*arguments))
     except ModelyardError as error:
         outcome = (True, error)
-    except Exception as error:  # noqa: BLE001  # the outermost boundary of this process
+    except Exception as error:  # the outermost boundary of this process
         log.exception("side process failed")
         outcome = (True, RuntimeError(repr(error)))
     content = pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)

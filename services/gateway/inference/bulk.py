@@ -39,7 +39,7 @@ AHEAD_BYTES = 1024 * 1024
 FIRST_CHUNK_S = 1.0
 """How long the head of the response waits for the first lines; a client may want it before sending any."""
 FLUSH_S = 0.2
-"""Time for the last lines of a response that breaks off to reach the client; granian does not say when they are sent."""
+"""Time for the last lines of a response that breaks off to reach the client: granian does not say when they have."""
 MAX_BATCHES = 4
 """Batches of one body at once: two at the model, two on the way."""
 

@@ -126,8 +126,8 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
                 found[-1][1].append(event.data)
     except RequestEntityTooLarge:
         if len(found) < max_files:
-            text = f"malformed multipart/form-data: expected headers of at most {MAX_HEADER_BYTES} bytes, received longer ones"
-            raise InvalidRequest(text) from None
+            limit = f"expected headers of at most {MAX_HEADER_BYTES} bytes, received longer ones"
+            raise InvalidRequest(f"malformed multipart/form-data: {limit}") from None
         raise InvalidRequest(f"expected at most {max_files} files, received more") from None
     except (ValueError, LookupError) as error:
         raise InvalidRequest(f"malformed multipart/form-data: {error}"[:SHOWN_CHARS]) from None

@@ -80,7 +80,7 @@ class LoopHolds:
 class ProcessorWait:
     """How long the calling thread, always the same one, has waited for a processor, in s.
 
-    The second number of ``/proc/PID/task/TID/schedstat`` (Documentation/scheduler/sched-stats.rst); 0 where there is none.
+    The second number of ``/proc/PID/task/TID/schedstat`` (sched-stats.rst of the kernel); 0 where there is none.
     """
 
     def __init__(self) -> None:

@@ -152,9 +152,10 @@ def test_a_body_that_stalls_ends_with_an_error(filled: Store, server: FakeModelS
 
 def received_part(connection: socket.socket) -> bytes:
     """The answer's body, which must break off."""
-    with HTTPResponse(connection) as answer, pytest.raises(IncompleteRead) as broken:
+    with HTTPResponse(connection) as answer:
         answer.begin()
-        answer.read()
+        with pytest.raises(IncompleteRead) as broken:
+            answer.read()
     return bytes(broken.value.partial)
 
 
