@@ -56,6 +56,7 @@ log = logs.get_logger()
 
 FastPath = Callable[[ModelPath, str, HttpRequest, Principal], Awaitable[HttpResponse | None]]
 """``inference.fast_path.FastPath.respond``: path, query, request and principal of a prediction."""
+TOO_LARGE = 413
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
 
@@ -125,7 +126,7 @@ class RsgiApp:
         protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
         if refused.unread:
             await self._bodies.discard(scope, protocol)
-        else:
+        if not refused.unread or refused.status == TOO_LARGE:
             log.info("request refused", status=refused.status, method=scope.method, cause=str(refused))
 
     async def wait_until_idle(self, timeout_s: float) -> bool:

@@ -16,6 +16,9 @@ from modelyard.services.gateway.server.refused import Refused
 SMALL_BODY_BYTES = 8 * 1024
 """Bodies up to this size have arrived with their headers, as a rule."""
 
+DISCARDED_BYTES = 64 * 1024 * 1024
+"""Largest refused body that is read to its end, so that its client, or a proxy, reads the response."""
+
 
 class BodyReader:
     """Reads whole bodies."""
@@ -34,7 +37,8 @@ class BodyReader:
             return b""
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            raise Refused(413, f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}")
+            text = f"expected a body of at most {self._max_bytes} bytes, received {announced[:20]}"
+            raise Refused(413, text, unread=True)
         try:
             async with asyncio.timeout(self._timeout_s):
                 body = bytes(await (protocol() if announced else read_chunks(self._max_bytes, protocol)))
@@ -53,7 +57,7 @@ class BodyReader:
     async def discard(self, scope: Any, protocol: Any) -> None:
         """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
         announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._max_bytes:
+        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= DISCARDED_BYTES:
             return
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._timeout_s):

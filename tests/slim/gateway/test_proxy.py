@@ -1,5 +1,6 @@
 """Streams of lines through the proxy of ``deploy/proxy/Caddyfile``."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -19,9 +20,12 @@ from tests.support.ports import held_port
 from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
-LINES = 5_000_000
-"""20 MB, above the limit of every other body."""
+LINES = 100_000
+LINE = b"[1" + b" " * 196 + b"]\n"
+"""Together 20 MB, above the limit of every other body."""
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jsonl; charset=utf-8\r\n".encode()
+PASSES_BREAKS_ON = (2, 7, 6)
+"""Caddy's first release that does not end a response as if it were whole (caddyserver/caddy#5951)."""
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -62,13 +66,13 @@ def test_a_stream_larger_than_any_other_body_is_answered_to_its_end(
 ) -> None:
     """As many results as lines."""
     with (
-        gateway(store=filled.root, serving=server.address, max_batch=4096) as (_, client),
+        gateway(store=filled.root, serving=server.address, max_batch=1024) as (_, client),
         proxy(client, tmp_path) as port,
     ):
 
         def send() -> None:
-            for _ in range(LINES // 50_000):
-                connection.sendall(chunk(b"[1]\n" * 50_000))
+            for _ in range(LINES // 1000):
+                connection.sendall(chunk(LINE * 1000))
             connection.sendall(b"0\r\n\r\n")
 
         with socket.create_connection(("localhost", port), timeout=300) as connection:
@@ -85,25 +89,39 @@ def test_a_stream_larger_than_any_other_body_is_answered_to_its_end(
     assert (count, last[-6:]) == (LINES, b"[2.5]\n"), last
 
 
-def test_other_bodies_are_refused_by_the_proxy_above_the_gateways_limit(
-    filled: Store, server: FakeModelServer, tmp_path: Path
-) -> None:
-    """413, whatever is said of it."""
+def test_other_bodies_have_the_gateways_own_limits(filled: Store, server: FakeModelServer, tmp_path: Path) -> None:
+    """413 as it says it, not a proxy's error."""
+    body = b" " * 17_000_000
     with gateway(store=filled.root, serving=server.address) as (_, client), proxy(client, tmp_path) as port:
         url = f"http://localhost:{port}{PREDICT}"
         for kind in ("application/json", "application/jsonlx", "text/plain; a=application/jsonl"):
-            body = b" " * 17_000_000
-            assert httpx.post(url, content=body, headers={"Content-Type": kind}, trust_env=False).status_code == 413, (
-                kind
-            )
+            answer = httpx.post(url, content=body, headers={"Content-Type": kind}, trust_env=False)
+            assert (answer.status_code, "expected a body of at most" in answer.text) == (413, True), answer.text
 
 
 def test_a_stream_that_breaks_is_seen_through_the_proxy(filled: Store, server: FakeModelServer, tmp_path: Path) -> None:
-    """The results up to there, then no end of the response."""
-    with gateway(store=filled.root, serving=server.address) as (_, client), proxy(client, tmp_path) as port:
-        with socket.create_connection(("localhost", port), timeout=60) as connection:
-            connection.sendall(CHUNKED + chunk(b"[1]\n[2") + b"zz\r\n")
-            with HTTPResponse(connection) as answer:
-                answer.begin()
-                with pytest.raises((IncompleteRead, ConnectionError)):
-                    answer.read()
+    """The results up to there and the reason; then no end of the response, where the proxy passes that on."""
+    with (
+        gateway(store=filled.root, serving=server.address, body_timeout_s=1) as (_, client),
+        proxy(client, tmp_path) as port,
+        socket.create_connection(("localhost", port), timeout=60) as connection,
+    ):
+        connection.sendall(CHUNKED + chunk(b"[1]\n"))
+        with HTTPResponse(connection) as answer:
+            answer.begin()
+            received, is_whole = read_all(answer)
+    assert received.startswith(b'[2.5]\n{"error":"expected the next chunk of the body within 1 s"')
+    assert is_whole == (caddy_version() < PASSES_BREAKS_ON)
+
+
+def read_all(answer: HTTPResponse) -> tuple[bytes, bool]:
+    """What came, and whether the response came to its end."""
+    try:
+        return answer.read(), True
+    except IncompleteRead as broken:
+        return broken.partial, False
+
+
+def caddy_version() -> tuple[int, ...]:
+    found = subprocess.run(["caddy", "version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", found)[:3])
