@@ -66,7 +66,8 @@ class Lifecycle:
         if guard:
             await asyncio.to_thread(guard.key_cache.start)
         fast_path, metrics = app.extensions["fast_path"].respond, app.extensions["metrics"]
-        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, guard)
+        limits = app.extensions["limits"]
+        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, limits, guard)
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)

@@ -14,6 +14,8 @@ from modelyard.services.settings import Addresses, KeySettings, below_home, spli
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
 
+SUBMISSIONS_PER_MIN = 60.0
+
 
 def _split_names(value: object) -> object:
     """Commas separate names, unless the value is a list in JSON: names may have commas and spaces."""
@@ -63,6 +65,35 @@ class GatewaySettings(KeySettings):
         268_435_456,
         ge=1,
         description="Memory for the bodies of all requests in progress; what does not fit is refused with 503.",
+    )
+    key_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Largest share of these that one API key may take; more are refused with 429.",
+    )
+    predictions_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="Predictions per second, and at once, for each API key, or each address without keys; more are "
+        "refused with 429. 0: no limit but the two before.",
+    )
+    submissions_per_min: float | None = Field(
+        None,
+        ge=0,
+        description="Jobs and searches submitted per minute, and at once, for each API key, or each address without "
+        "keys; 0: no limit. Unless set, 60 with keys and no limit without.",
+    )
+    failed_keys_per_min: float = Field(
+        1000.0,
+        ge=0,
+        description="Requests without a valid API key per minute, and at once, from one address, that are told so with "
+        "401; more are refused with 429. 0: no limit.",
+    )
+    trusted_proxies: Annotated[Addresses, NoDecode] = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, such as 127.0.0.1 or "
+        "10.0.0.0/8, separated by commas.",
     )
     body_timeout_s: float = Field(
         10.0, gt=0, le=600, description="Time for a body to arrive, and for the next chunk of a streamed one."
@@ -119,6 +150,20 @@ class GatewaySettings(KeySettings):
     def limits_only(self) -> "GatewaySettings":
         """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""
         return self.model_construct(**{name: value for name, value in self if name.startswith("max_")})
+
+    @property
+    def submission_limit_per_min(self) -> float:
+        """0 for no limit."""
+        if self.submissions_per_min is not None:
+            return self.submissions_per_min
+        return 0.0 if self.key_secret is None else SUBMISSIONS_PER_MIN
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)
+        return networks
 
     @field_validator("cors_origins")
     @classmethod

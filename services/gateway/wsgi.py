@@ -14,6 +14,7 @@ from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import audit, feedback, health, jobs, keys, models, rollouts, searches, triggers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.queue_state import QueueWatch
+from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -25,6 +26,8 @@ from modelyard.services.gateway.http.paths import CONVERTERS, MatchingRule
 from modelyard.services.gateway.inference import classify, oip, predict, tfs_status
 from modelyard.services.gateway.inference.fast_path import FastPath
 from modelyard.services.gateway.inference.prediction import Predictions
+from modelyard.services.gateway.limits.rate_limits import RateLimits
+from modelyard.services.gateway.limits.shared_buckets import SharedBuckets
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.openapi import views as openapi
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -53,7 +56,8 @@ def create_app(
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger)
     predictions = Predictions(predictor, settings)
-    guard = create_guard(settings, metrics, ledger)
+    limits = RateLimits(settings, SharedBuckets(settings.broker))
+    guard = create_guard(settings, metrics, ledger, limits)
     readiness = health.Readiness(predictor, draining, guard)
     queue_watch = QueueWatch(store, ledger)
 
@@ -62,6 +66,7 @@ def create_app(
     app.extensions["guard"] = guard
     app.extensions["ledger"] = ledger
     app.extensions["queue_watch"] = queue_watch
+    app.extensions["limits"] = limits
     app.extensions["metrics"] = metrics
     app.extensions["fast_path"] = FastPath(predictions, metrics)
     app.session_interface = NoSessions()
@@ -71,6 +76,7 @@ def create_app(
     app.url_map.merge_slashes = False  # an odd path is unknown, not redirected
     watch_requests(app, metrics)
     allow_origins(app, settings.cors_origins)
+    add_limit_headers(app)
     register_handlers(app)
     app.register_blueprint(predict.routes(predictions))
     app.register_blueprint(classify.routes(predictions))
@@ -81,8 +87,8 @@ def create_app(
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
-    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining)))
-    app.register_blueprint(searches.routes(store, ledger))
+    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
+    app.register_blueprint(searches.routes(store, ledger, limits))
     app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(audit.routes(ledger))
     app.register_blueprint(openapi.routes())
@@ -93,13 +99,13 @@ def create_app(
     return app
 
 
-def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger) -> Guard | None:
+def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:
     """None where there are no keys: then every request is authorised."""
     if settings.key_secret is None:
         return None
     denials = Denials(ledger)
     key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write_due)
-    return Guard(key_cache, denials, metrics, public_docs=settings.public_docs)
+    return Guard(key_cache, denials, metrics, limits, public_docs=settings.public_docs)
 
 
 def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":

@@ -13,9 +13,11 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.submission_limit import take_submission
 from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
+from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
 from modelyard.services.queues import Workers, explain_wait
 
@@ -100,7 +102,9 @@ class JobPage(Body):
     next: str | None
 
 
-def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams: Streams) -> Blueprint:
+def routes(
+    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams: Streams, limits: RateLimits
+) -> Blueprint:
     """The views under ``/api/jobs``. ``queue`` connects to the broker at its first call: predictions need none."""
     views = Blueprint("jobs", __name__)
 
@@ -110,12 +114,12 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         max_body_bytes=MAX_BODY_BYTES,
         location=LOCATION,
         parameters=(IDEMPOTENCY_KEY_HEADER,),
-        errors=(404, 422),
+        errors=(404, 422, 429),
     )
     def submit_job(body: JobRequest) -> JobResponse:
         """Submit a training job."""
         workers = ledger.workers.list_alive()  # before: a job that was accepted must not be answered with an error
-        return job_response(accept_job(store, ledger, queue, body), workers)
+        return job_response(accept_job(store, ledger, queue, limits, body), workers)
 
     @views.get("/api/jobs")
     @json_view(parameters=FILTERS, errors=(404,))
@@ -169,7 +173,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
         return Response(ledger.logs.read(job.id), mimetype="text/plain")
 
     @views.post("/api/jobs/<job_id>:retry")
-    @json_view(status=202, location=LOCATION, parameters=(IDEMPOTENCY_KEY_HEADER,), errors=(404, 409, 422))
+    @json_view(status=202, location=LOCATION, parameters=(IDEMPOTENCY_KEY_HEADER,), errors=(404, 409, 422, 429))
     def retry_job(job_id: str) -> JobResponse:
         """Retry a job that has ended, as a new job."""
         ended = find_own_job(ledger, job_id)
@@ -177,7 +181,7 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
             raise NotEnded(f"{job_id} is {ended.state}; only a job that has ended can be tried again")
         again = JobRequest.model_validate({name: getattr(ended, name) for name in JobRequest.model_fields})
         workers = ledger.workers.list_alive()
-        return job_response(accept_job(store, ledger, queue, again, retry_of=job_id), workers)
+        return job_response(accept_job(store, ledger, queue, limits, again, retry_of=job_id), workers)
 
     @views.post("/api/jobs/<job_id>:cancel")
     @json_view(errors=(404, 409))
@@ -190,13 +194,20 @@ def routes(store: Store, ledger: Ledger, queue: "Callable[[], Celery]", streams:
 
 
 def accept_job(
-    store: Store, ledger: Ledger, queue: "Callable[[], Celery]", body: JobRequest, retry_of: str | None = None
+    store: Store,
+    ledger: Ledger,
+    queue: "Callable[[], Celery]",
+    limits: RateLimits,
+    body: JobRequest,
+    retry_of: str | None = None,
 ) -> Job:
-    """Accepts a request for a job, once for each idempotency key; raises its errors."""
+    """Accepts a request for a job, once for each idempotency key; raises its errors. One in vain costs nothing."""
     from modelyard.services import jobs
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
     known = principal.filter_catalog(read_catalog(store.root))
+    jobs.require_catalog(known).find(body.model).check_recipe(body.recipe, body.overrides)
+    take_submission(limits)
     scoped, by = principal.scope_key(key), current_author()
     return jobs.accept(known, ledger, queue(), body, by, key=scoped, retry_of=retry_of, origin=current_origin())
 

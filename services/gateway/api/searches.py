@@ -13,9 +13,11 @@ from flask import Blueprint, request
 from modelyard.models.catalog import read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.jobs import IDEMPOTENCY_KEY_HEADER, MAX_BODY_BYTES, parse_idempotency_key
+from modelyard.services.gateway.api.submission_limit import take_submission
 from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
+from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.ledger import Job, Ledger, TooLate
 from modelyard.services.queues import NO_TRAINER, explain_wait
 from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
@@ -76,7 +78,7 @@ class SearchList(Body):
     searches: list[SearchResponse]
 
 
-def routes(store: Store, ledger: Ledger) -> Blueprint:
+def routes(store: Store, ledger: Ledger, limits: RateLimits) -> Blueprint:
     """The views under ``/api/searches``."""
     views = Blueprint("searches", __name__)
 
@@ -86,11 +88,11 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
         max_body_bytes=MAX_BODY_BYTES,
         location="/api/searches/{id}",
         parameters=(IDEMPOTENCY_KEY_HEADER,),
-        errors=(404, 422),
+        errors=(404, 422, 429),
     )
     def submit_search(body: SearchRequest) -> SearchResponse:
         """Submit a search over the ranges that a model declares."""
-        return search_response(accept_search(store, ledger, body), ledger)
+        return search_response(accept_search(store, ledger, limits, body), ledger)
 
     @views.get("/api/searches")
     @json_view()
@@ -114,13 +116,14 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
     return views
 
 
-def accept_search(store: Store, ledger: Ledger, body: SearchRequest) -> "Search":
+def accept_search(store: Store, ledger: Ledger, limits: RateLimits, body: SearchRequest) -> "Search":
     """Accepts a request for a search, once for each idempotency key; raises its errors."""
     from modelyard.services.jobs import require_catalog  # loads Celery
 
     principal, key = current_principal(), parse_idempotency_key(request.headers)
     known = require_catalog(principal.filter_catalog(read_catalog(store.root)))
     planned = make_plan(body, known.find(body.model))
+    take_submission(limits)
     number = choose_id(principal.scope_key(key))
     plan = planned.model_dump(mode="json")
     return ledger.searches.add(number, body.model, current_author(), plan, current_origin())

@@ -26,8 +26,9 @@ from modelyard.services.gateway.auth.permissions import (
     VIEWS,
     Permission,
 )
-from modelyard.services.gateway.auth.principal import NOBODY, Principal, current_principal
+from modelyard.services.gateway.auth.principal import NOBODY, Principal, current_address, current_principal
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
+from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 
 log = structlog.get_logger()
@@ -55,8 +56,11 @@ class Forbidden(ModelyardError):
 class Guard:
     """Authenticates requests for the RSGI app, and for Flask's views."""
 
-    def __init__(self, key_cache: KeyCache, denials: Denials, metrics: Metrics, *, public_docs: bool = False) -> None:
+    def __init__(
+        self, key_cache: KeyCache, denials: Denials, metrics: Metrics, limits: RateLimits, *, public_docs: bool = False
+    ) -> None:
         self.key_cache, self.denials = key_cache, denials
+        self._limits = limits
         self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
         """Endpoints that need no key."""
         self._open_paths = re.compile("(?!)")
@@ -73,6 +77,7 @@ class Guard:
 
         Raises:
             Unauthenticated: no valid key.
+            RateLimited: too often, from this address; a valid key is not refused for the others.
             KeysNotRead: the keys have not been read yet.
         """
         if not authorization and (method == PREFLIGHT or self._open_paths.fullmatch(path)):
@@ -81,6 +86,7 @@ class Guard:
             return self.key_cache.find_principal(read_key(authorization))
         except InvalidKey as bad:
             self._log_failure(str(bad), address)
+            self._limits.take_failed_key(address)
             raise Unauthenticated("expected a valid API key: Authorization: Bearer KEY") from None
 
     def guard(self, app: Flask) -> None:
@@ -93,8 +99,7 @@ class Guard:
             request = request_ctx.request
             header = request.environ.get("HTTP_AUTHORIZATION")
             authorization = [] if header is None else [header]
-            address = request.remote_addr or ""
-            g.principal = self.authenticate(request.method, request.path, authorization, address)
+            g.principal = self.authenticate(request.method, request.path, authorization, current_address())
 
         app.after_request(self._record)
         for endpoint in VIEWS.keys() - self._open_views:

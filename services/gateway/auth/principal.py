@@ -7,6 +7,7 @@ from flask import g, request
 
 from modelyard.models.catalog import Catalog
 from modelyard.services.gateway.auth.permissions import ROLES, Permission
+from modelyard.services.gateway.http.client_address import CLIENT
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Origin
 
@@ -67,7 +68,7 @@ def current_principal() -> Principal:
 
 def current_author() -> str:
     """The author of this request, for records: the key's name, or an address without keys."""
-    return current_principal().name or f"http {request.remote_addr}"
+    return current_principal().name or f"http {current_address()}"
 
 
 def current_origin() -> Origin:
@@ -83,4 +84,9 @@ def current_owner() -> str | None:
 
 def current_client() -> str:
     """The client that quotas are counted for: the key's name, or an address without keys."""
-    return current_principal().name or request.remote_addr or ""
+    return current_principal().name or current_address()
+
+
+def current_address() -> str:
+    """The client's address, which is not that of a proxy of ours."""
+    return request.environ.get(CLIENT) or request.remote_addr or ""

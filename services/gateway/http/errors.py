@@ -54,6 +54,16 @@ class Unimplemented(ModelyardError):
     status = 501
 
 
+class RateLimited(ModelyardError):
+    """The client has used up what it may do for now; the headers say when there will be more."""
+
+    status = 429
+
+    def __init__(self, message: str, headers: HeaderList) -> None:
+        super().__init__(message)
+        self.headers = headers
+
+
 class InvalidOutput(ModelyardError):
     """The outputs are not as the manifest declares them, or with numbers that are not finite."""
 
@@ -80,6 +90,8 @@ def encode_error(text: str) -> bytes:
 def describe_error(error: ModelyardError) -> tuple[int, str, HeaderList]:
     """Status, text and headers of a ``ModelyardError``."""
     headers = [("retry-after", str(random.randint(*RETRY_AFTER_S)))] if error.status in TRY_LATER else []
+    if isinstance(error, RateLimited):
+        headers = list(error.headers)
     if error.status == UNAUTHENTICATED:
         headers.append(("www-authenticate", "Bearer"))
     return error.status, mask_keys(str(error)), headers

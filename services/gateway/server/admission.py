@@ -7,7 +7,7 @@ Bulk is shed at half of that. Runs on the event loop's thread: no locks.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 WAIT_SHARE = 0.25
 """Largest part of the deadline that may be spent waiting for others."""
@@ -30,16 +30,22 @@ class Load:
     interval_s: float = 0.0
     """Smoothed time from one response to the next while there was work: the inverse of the throughput."""
     last: float = 0.0
+    clients: dict[str, int] = field(default_factory=dict)
+    """Requests in flight of those clients that are counted."""
 
     def expected_wait_s(self) -> float:
         return self.in_flight * self.interval_s
 
 
 class Admission:
-    """Counts requests in flight, by model."""
+    """Counts requests in flight, by model, and of each model by client."""
 
-    def __init__(self, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_in_flight: int, clock: Callable[[], float] = time.monotonic, *, client_share: float = 1.0
+    ) -> None:
+        """``client_share``: the largest share of a model's places for one client."""
         self._max_in_flight = max_in_flight
+        self.max_per_client = max(1, int(client_share * max_in_flight))
         self._clock = clock
         self._loads: dict[str, Load] = {}
 
@@ -53,6 +59,11 @@ class Admission:
         limit = min(MIN_IN_FLIGHT, self._max_in_flight) if behind else self._max_in_flight
         return load is not None and load.in_flight >= limit
 
+    def is_full_for(self, model: str, client: str) -> bool:
+        """Whether this client has all the places that one may have."""
+        load = self._loads.get(model)
+        return load is not None and load.clients.get(client, 0) >= self.max_per_client
+
     def retry_after_s(self, model: str, deadline_s: float, *, bulk: bool) -> float | None:
         """None if there is room for a request, else after how many seconds to try again."""
         load = self._loads.get(model)
@@ -63,19 +74,23 @@ class Admission:
         late = load.in_flight > 1 and wait_s > share * WAIT_SHARE * deadline_s
         return wait_s if full or late else None
 
-    def start(self, model: str) -> None:
+    def start(self, model: str, client: str = "") -> None:
         """A request has arrived whole, and is in flight until it is ``finished``: one that stalls takes no room."""
         load = self._loads.setdefault(model, Load())
         if load.in_flight == 0:
             load.last = self._clock()
         load.in_flight += 1
+        if client:
+            load.clients[client] = load.clients.get(client, 0) + 1
 
-    def finish(self, model: str) -> None:
+    def finish(self, model: str, client: str = "") -> None:
         """A request that was started has its response."""
         load, now = self._loads[model], self._clock()
         load.interval_s += SMOOTHING * (now - load.last - load.interval_s)
         load.last = now
         load.in_flight -= 1
+        if client:
+            load.clients[client] -= 1
         if load.in_flight == 0:
             del self._loads[model]  # names come from clients: nothing of them stays
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.services.gateway.http.errors import RETRY_AFTER_S
 from modelyard.services.gateway.http.headers import Headers
+from modelyard.services.gateway.limits.token_bucket import Decision
 
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8 * 1024
@@ -29,6 +30,18 @@ def make_overload_error(model: str, wait_s: float, *, unread: bool) -> Refused:
     retry_after_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s) + random.randint(*RETRY_AFTER_S) - 1)
     text = f"{model[:64]} is overloaded; try again later"
     return Refused(503, text, unread=unread, **{"retry-after": str(retry_after_s)})
+
+
+def make_limit_error(decision: Decision) -> Refused:
+    """The response to a client that has used up its predictions."""
+    text = f"expected at most {decision.rate.per_s:g} predictions a second, received more; try again later"
+    return Refused(429, text, unread=True, **dict(decision.headers()))
+
+
+def make_share_error(model: str, max_in_flight: int) -> Refused:
+    """The response to a client that has taken its share of a model's places."""
+    text = f"expected at most {max_in_flight} predictions of {model[:64]} at once with one key; try again later"
+    return Refused(429, text, unread=True, **{"retry-after": str(random.randint(*RETRY_AFTER_S))})
 
 
 def check_headers(headers: Headers) -> None:

@@ -22,16 +22,32 @@ from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Principal
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse
+from modelyard.services.gateway.http.client_address import CLIENT, find_client_address
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
 from modelyard.services.gateway.http.errors import InvalidRequest, describe_error, encode_error, render_error
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
-from modelyard.services.gateway.http.headers import CLASS_HEADER, JSON_HEADERS, STREAMED, Headers, media_type
+from modelyard.services.gateway.http.headers import (
+    CLASS_HEADER,
+    JSON_HEADERS,
+    STREAMED,
+    HeaderList,
+    Headers,
+    media_type,
+)
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
+from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
 from modelyard.services.gateway.server.loop_holds import LoopHolds
-from modelyard.services.gateway.server.refused import Refused, check_address, check_headers, make_overload_error
+from modelyard.services.gateway.server.refused import (
+    Refused,
+    check_address,
+    check_headers,
+    make_limit_error,
+    make_overload_error,
+    make_share_error,
+)
 from modelyard.services.gateway.server.rsgi_body import BodyReader, StreamedBody
 from modelyard.services.gateway.server.wsgi_bridge import Wsgi, WsgiResponse, call_wsgi, make_body_environ, make_environ
 from modelyard.services.gateway.settings import GatewaySettings
@@ -40,6 +56,7 @@ log = logs.get_logger()
 
 FastPath = Callable[[ModelPath, str, HttpRequest, Principal], Awaitable[HttpResponse | None]]
 """``inference.fast_path.FastPath.respond``: path, query, request and principal of a prediction."""
+TOO_LARGE = 413
 NON_BLOCKING = re.compile(r"/healthz|/livez|/api/jobs/[^/]+/events")
 """Paths besides predictions that never block the loop's thread."""
 
@@ -54,15 +71,17 @@ class RsgiApp:
         loop: EventLoop,
         fast_path: FastPath,
         metrics: Metrics,
+        limits: RateLimits,
         guard: Guard | None = None,
     ) -> None:
         """``guard``: None where there are no keys."""
+        self._limits = limits
         self._app = app
         self._fast_path = fast_path
         self._guard = guard
         self._settings = settings
         self._loop = loop
-        self._admission = Admission(settings.max_in_flight)
+        self._admission = Admission(settings.max_in_flight, client_share=settings.key_share)
         self._lag = LoopLag()
         self._holds = LoopHolds(metrics.loop_holds.observe)
         metrics.longest_loop_hold.set_function(self._holds.longest_s)
@@ -105,7 +124,7 @@ class RsgiApp:
         protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
         if refused.unread:
             await self._bodies.discard(scope, protocol)
-        else:
+        if not refused.unread or refused.status == TOO_LARGE:
             log.info("request refused", status=refused.status, method=scope.method, cause=str(refused))
 
     async def wait_until_idle(self, timeout_s: float) -> bool:
@@ -119,52 +138,75 @@ class RsgiApp:
 
     async def _admit(self, scope: Any, request_id: str, protocol: Any) -> None:
         check_address(scope)
-        principal = self._authenticate(scope, self._guard) if self._guard else EVERYBODY
+        address = self._find_address(scope)
+        principal = self._authenticate(scope, self._guard, address) if self._guard else EVERYBODY
         path = match_prediction(scope.path) if scope.method == "POST" else None
         # Under overload, this is most of the work.
         if path and self._admission.is_full(path.model, behind=self._lag.is_behind()):
             raise make_overload_error(path.model, 1.0, unread=True)
+        decision = self._limits.take_prediction(principal.name or address) if path else None
+        if decision and not decision.allowed:
+            raise make_limit_error(decision)
         headers = dict(scope.headers.items())
         check_headers(headers)
         headers["x-request-id"] = request_id
         if path:
-            await self._admit_prediction(path, scope, headers, protocol, principal)
+            limit_headers = decision.headers() if decision else []
+            await self._admit_prediction(path, scope, headers, protocol, principal, limit_headers)
             return
         body = b"" if principal is NOBODY else await self._bodies.read(headers, protocol)
         try:
-            environ = make_environ(scope, headers) | make_body_environ(body)
-            await self._respond(environ, protocol, in_thread=not NON_BLOCKING.fullmatch(scope.path))
+            environ = make_environ(scope, headers) | make_body_environ(body) | {CLIENT: address}
+            await self._respond(environ, protocol, [], in_thread=not NON_BLOCKING.fullmatch(scope.path))
         finally:
             self._bodies.release(len(body))
 
-    def _authenticate(self, scope: Any, guard: Guard) -> Principal:
+    def _find_address(self, scope: Any) -> str:
+        """The client's, without its port."""
+        peer: str = scope.client.rpartition(":")[0]
+        proxies = self._settings.trusted_proxies
+        return find_client_address(peer, scope.headers.get_all("x-forwarded-for"), proxies) if proxies else peer
+
+    def _authenticate(self, scope: Any, guard: Guard, address: str) -> Principal:
         """The principal; raises ``Refused`` before anything is read of a client without a good key."""
-        authorization, address = scope.headers.get_all("authorization"), scope.client.rpartition(":")[0]
         try:
-            return guard.authenticate(scope.method, scope.path, authorization, address)
+            return guard.authenticate(scope.method, scope.path, scope.headers.get_all("authorization"), address)
         except ModelyardError as error:
             status, text, headers = describe_error(error)
             raise Refused(status, text, unread=True, **dict(headers)) from None
 
     async def _admit_prediction(
-        self, path: ModelPath, scope: Any, headers: Headers, protocol: Any, principal: Principal
+        self,
+        path: ModelPath,
+        scope: Any,
+        headers: Headers,
+        protocol: Any,
+        principal: Principal,
+        limit_headers: HeaderList,
     ) -> None:
         """Capacity is checked before the body is read, and once it is there."""
         timeout_s, kind = self._timeout_s(headers), media_type(headers)
         streamed = kind in STREAMED
         bulk = streamed or headers.get(CLASS_HEADER) == "bulk"
+        self._check_share(path.model, principal)
         self._check_capacity(path.model, timeout_s, bulk=bulk, unread=True)
         body = b"" if streamed else await self._bodies.read(headers, protocol)
         try:
             self._check_capacity(path.model, timeout_s, bulk=bulk)
-            self._admission.start(path.model)
+            self._check_share(path.model, principal)
+            self._admission.start(path.model, principal.name)
             try:
                 request = None if streamed else HttpRequest(headers, kind, body)
-                await self._predict(path, scope, headers, protocol, request, principal)
+                await self._predict(path, scope, headers, protocol, request, principal, limit_headers)
             finally:
-                self._admission.finish(path.model)
+                self._admission.finish(path.model, principal.name)
         finally:
             self._bodies.release(len(body))
+
+    def _check_share(self, model: str, principal: Principal) -> None:
+        """Raises ``Refused`` if a key has all the places that one may have."""
+        if principal.name and self._admission.is_full_for(model, principal.name):
+            raise make_share_error(model, self._admission.max_per_client)
 
     def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model is overloaded."""
@@ -180,18 +222,22 @@ class RsgiApp:
         protocol: Any,
         request: HttpRequest | None,
         principal: Principal,
+        limit_headers: HeaderList,
     ) -> None:
         if request is None:
             read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}
         elif response := await self._fast_path(path, scope.query_string, request, principal):
-            protocol.response_bytes(*response)
+            protocol.response_bytes(response.status, response.headers + limit_headers, response.body)
             return
         else:
             read = make_body_environ(request.body)
-        await self._respond(make_environ(scope, headers) | read, protocol, in_thread=False)
+        await self._respond(make_environ(scope, headers) | read, protocol, limit_headers, in_thread=False)
 
-    async def _respond(self, environ: dict[str, Any], protocol: Any, *, in_thread: bool) -> None:
+    async def _respond(
+        self, environ: dict[str, Any], protocol: Any, limit_headers: HeaderList, *, in_thread: bool
+    ) -> None:
         response = await self._run(lambda: call_wsgi(self._app, environ), in_thread=in_thread)
+        response.headers += limit_headers
         try:
             await self._send(response, protocol, in_thread=in_thread)
         finally:

@@ -19,6 +19,9 @@ from modelyard.services.gateway.settings import GatewaySettings
 SMALL_BODY_BYTES = 8 * 1024
 """Bodies up to this size have arrived with their headers, as a rule."""
 
+DISCARDED_BYTES = 64 * 1024 * 1024
+"""Largest refused body that is read to its end, so that its client, or a proxy, reads the response."""
+
 
 class BodyReader:
     """Reads whole bodies, and counts the memory that they take until each is released."""
@@ -42,7 +45,7 @@ class BodyReader:
         announced = headers.get("content-length", "")
         size = int(announced) if announced.isdecimal() else 0
         if size > self._limit.max_bytes:
-            raise Refused(413, self._limit.describe(announced[:20]))
+            raise Refused(413, self._limit.describe(announced[:20]), unread=True)
         self._hold(size)
         try:
             body = await self._receive(announced, protocol)
@@ -93,7 +96,7 @@ class BodyReader:
     async def discard(self, scope: Any, protocol: Any) -> None:
         """Reads what a refused client still sends: were the connection closed on it, the response could be lost."""
         announced = scope.headers.get("content-length") or ""
-        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= self._limit.max_bytes:
+        if not announced.isdecimal() or not SMALL_BODY_BYTES < int(announced) <= DISCARDED_BYTES:
             return
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._timeout_s):

@@ -13,6 +13,8 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.limits.rate_limits import RateLimits
+from modelyard.services.gateway.limits.shared_buckets import SharedBuckets
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
@@ -104,7 +106,8 @@ def test_each_view_has_its_own_request_id(method: str, path: str) -> None:
             start("200 OK", [("content-length", "1")])
             return [f"{environ['HTTP_X_REQUEST_ID']} {REQUEST_IDS.get()}".encode()]
 
-        app = RsgiApp(view, GatewaySettings(), loop, other, Metrics())
+        limits = RateLimits(GatewaySettings(), SharedBuckets("redis://127.0.0.1:1"))
+        app = RsgiApp(view, GatewaySettings(), loop, other, Metrics(), limits)
         protocols = [Protocol() for _ in range(20)]
         requests = [app.__rsgi__(Scope(method, path, f"id-{n}"), protocol) for n, protocol in enumerate(protocols)]
         await asyncio.gather(*requests)

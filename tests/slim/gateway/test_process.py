@@ -120,7 +120,8 @@ def test_a_port_that_is_taken_at_the_last_moment_is_reported_too() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             settings, found = GatewaySettings(port=taken.getsockname()[1]), app.extensions
             server = listen(
-                RsgiApp(app.wsgi_app, settings, loop, found["fast_path"].respond, found["metrics"]), settings
+                RsgiApp(app.wsgi_app, settings, loop, found["fast_path"].respond, found["metrics"], found["limits"]),
+                settings,
             )
             await wait_until_listening(settings, asyncio.create_task(server.serve()))
 
