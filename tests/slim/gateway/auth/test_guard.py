@@ -49,6 +49,7 @@ def settings(filled: Store, server: FakeModelServer, ledger: Path) -> GatewaySet
         ledger_url=f"sqlite:///{ledger}",
         broker_url="redis://127.0.0.1:1/0",
         key_secret=KEY_SECRET,
+        failed_keys_per_min=0,
     )
 
 

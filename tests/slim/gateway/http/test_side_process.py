@@ -8,9 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from modelyard.services.gateway.codecs import tfs_json
+from modelyard.services.gateway.codecs import json_syntax
+from modelyard.services.gateway.codecs.tfs_json import parse
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.side_process import SideProcess, SideProcessEnded
+from modelyard.services.gateway.settings import GatewaySettings
 
 
 def test_results_and_errors_come_back_and_the_loop_goes_on_meanwhile() -> None:
@@ -22,7 +24,7 @@ def test_results_and_errors_come_back_and_the_loop_goes_on_meanwhile() -> None:
             arrays = await side.run(np.arange, 1_000_000)
             assert (arrays == np.arange(1_000_000)).all()
             with pytest.raises(InvalidRequest, match="JSON Parse error"):
-                await side.run(tfs_json.parse, b"{", 32)
+                await side.run(parse, b"{", GatewaySettings())
             sleeping = asyncio.create_task(side.run(time.sleep, 0.2))
             await asyncio.sleep(0)
             assert await side.run(os.getpid) != os.getpid()
@@ -71,5 +73,5 @@ def test_what_nobody_waits_for_any_more_is_not_run() -> None:
 def test_strings_without_an_end_are_skipped_in_one_pass() -> None:
     """Each escaped quote could begin one: looked for from each, this took hours. The test's limit is its end."""
     for unit in (b'\\"', b"\\\\", b'"\\', b'\\"['):
-        assert tfs_json.measure_depth(b'{"instances":["' + unit * 500_000) <= 500_002
-    assert tfs_json.measure_depth(rb'["a]\"[[[", [["\\"]]]') == 3
+        assert json_syntax.measure(b'{"instances":["' + unit * 500_000).depth <= 500_002
+    assert json_syntax.measure(rb'["a]\"[[[", [["\\"]]]').depth == 3
