@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +238,14 @@ def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path)
         yield b"[2.0]\n"
 
     headers = {**bearer_header(key), "Content-Type": "application/jsonl"}
-    answered = client.post(PREDICT, content=lines(), headers=headers).text.splitlines()
+    received = b""
+    with (
+        client.stream("POST", PREDICT, content=lines(), headers=headers) as answer,
+        suppress(httpx.RemoteProtocolError),
+    ):
+        for part in answer.iter_bytes():
+            received += part
+    answered = received.decode().splitlines()
     assert answered[0] == "[2.5]"
     assert (
         json.loads(answered[-1])["error"]

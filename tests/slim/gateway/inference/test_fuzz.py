@@ -179,16 +179,15 @@ def test_any_examples_are_understood_or_refused(body: dict[str, Any]) -> None:
 @given(line_bodies)
 def test_any_line_is_understood_or_refused_alone(model: str, contents: list[bytes]) -> None:
     """Each has a row or an error, whatever stands in the others."""
-    task = bulk_batch.Task(INTERFACES[model], "serving_default", False, 1.0, LIMITS, None)
-    refused: dict[int, Any] = {}
+    called = (INTERFACES[model], "serving_default")
     lines = [Line(number, content) for number, content in enumerate(contents, 1) if b"\n" not in content]
-    groups = bulk_batch.group_lines(task, lines, refused) if lines else []
+    groups, refused = bulk_batch.group_lines(*called, lines, LIMITS) if lines else ([], {})
     placed = [position for positions, _ in groups for position in positions]
     assert sorted([*placed, *refused]) == list(range(len(lines)))
     assert all(len(array) == len(positions) for positions, inputs in groups for array in inputs.values())
     for positions, inputs in groups:
         for row, position in enumerate(positions):
-            alone = bulk_batch.decode_line(task, lines[position])
+            alone = bulk_batch.decode_line(*called, lines[position], LIMITS)
             assert all(np.array_equal(inputs[name][row : row + 1], alone[name]) for name in inputs)
 
 
