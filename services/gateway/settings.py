@@ -85,7 +85,7 @@ class GatewaySettings(KeySettings):
         "keys; 0: no limit. Unless set, 60 with keys and no limit without.",
     )
     failed_keys_per_min: float = Field(
-        1000.0,
+        6000.0,
         ge=0,
         description="Requests without a valid API key per minute, and at once, from one address, that are told so with "
         "401; more are refused with 429. 0: no limit.",

@@ -32,7 +32,9 @@ class RateLimits:
         submissions = settings.submission_limit_per_min
         self._submissions = Rate.of(submissions, MINUTE_S) if submissions else None
         found = {PREDICTIONS: self._predictions, FAILED_KEYS: self._failed_keys}
-        self._local: Mapping[str, TokenBuckets] = {kind: buckets for kind, buckets in found.items() if buckets}
+        self._local: Mapping[str, TokenBuckets] = {
+            kind: buckets for kind, buckets in found.items() if buckets is not None
+        }
         self._away = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

@@ -87,11 +87,6 @@ class TokenBuckets:
         taken, self._taken = self._taken, {}
         return taken
 
-    def restore_taken(self, taken: dict[str, float]) -> None:
-        """Gives back what could not be told."""
-        for client, count in taken.items():
-            self._taken[client] = self._taken.get(client, 0.0) + count
-
     def set_level(self, client: str, tokens: float) -> None:
         """What all gateways together have left, less what was taken here since they were asked."""
         self._buckets[client] = (tokens - self._taken.get(client, 0.0), self._clock())

@@ -39,6 +39,7 @@ def settings(filled: Store, server: FakeModelServer, ledger: Path) -> GatewaySet
         serving=(server.address,),
         ledger_url=f"sqlite:///{ledger}",
         broker_url="redis://127.0.0.1:1/0",
+        submissions_per_min=0,  # nobody is there to count them
         key_secret=KEY_SECRET,
         captured_models=(MINE, FOREIGN),
     )
