@@ -46,12 +46,12 @@ from modelyard.services.gateway.serving.versions import (
     read_interface,
     replace_failed,
     resolve_version,
+    select_best_states,
     with_experiment,
 )
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
-BEST_STATES = ("AVAILABLE", "LOADING", "START", "UNLOADING", "END", "UNKNOWN")
 Result = TypeVar("Result")
 
 
@@ -246,10 +246,7 @@ class Predictor:
         Raises:
             ServingFailed: no model server answers.
         """
-        found: dict[int, str] = {}
-        for entry in self.wait_for(self._model_server.get_every_status(model)):
-            found[entry.version] = min(found.get(entry.version, entry.state), entry.state, key=BEST_STATES.index)
-        return found
+        return select_best_states(self.wait_for(self._model_server.get_every_status(model)))
 
     def is_cut_off(self, model: str) -> bool:
         """Whether the model's circuit is open: no call of it is made at present."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from modelyard.services.gateway.serving.interface import Experiment, Interface, 
 
 PLAN_FRESH_S = 1.0
 """How long a batching plan is not read again; a version's manifest never changes."""
+BEST_STATES = ("AVAILABLE", "LOADING", "START", "UNLOADING", "END", "UNKNOWN")
 
 
 def choose_version(rollout: Rollout, pinned: int | None, label: str | None, key: str | None = None) -> int | None:
@@ -191,3 +193,11 @@ def newest_ready_version(model: str, statuses: tuple[VersionStatus, ...]) -> int
     failed = [entry for entry in statuses if entry.error_code != "OK"]
     why = f"; version {failed[-1].version} cannot be loaded: {failed[-1].error_code}" if failed else ""
     raise ServingFailed(grpc.StatusCode.NOT_FOUND, not_found_text(model, None) + why)
+
+
+def select_best_states(statuses: Iterable[VersionStatus]) -> dict[int, str]:
+    """The best state of each version in any model server."""
+    found: dict[int, str] = {}
+    for each in statuses:
+        found[each.version] = min(found.get(each.version, each.state), each.state, key=BEST_STATES.index)
+    return found
