@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from modelyard.services.settings import HOME, Secret, ServiceSettings, Settings
+from modelyard.services.settings import Secret, ServiceSettings, Settings, below_home
 
 
 class ClientSettings(Settings):
@@ -22,7 +22,7 @@ class ClientSettings(Settings):
 class MigrationSettings(ServiceSettings):
     """Settings of `modelyard migrate`, whose ledger user owns the tables."""
 
-    store: Path = Field(HOME / "store", description="Folder of the model store, which is made.")
+    store: Path = Field(default_factory=below_home("store"), description="Folder of the model store, which is made.")
     gateway_ledger_password: Secret | None = Field(
         None, description="Password of the role `modelyard_gateway`, which is made in PostgreSQL if it is set."
     )
