@@ -1,5 +1,6 @@
 """Responses of ``:predict``: named arrays to bytes, in the requested form."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
 
 def is_quick_to_write(outputs: Mapping[str, Array]) -> bool:
     """Whether writing these outputs, in whatever form, does not take long."""
-    size = sum(array.nbytes for array in outputs.values())
+    # Rows without any numbers in them are written, too.
+    size = sum(array.itemsize * math.prod(max(1, length) for length in array.shape) for array in outputs.values())
     return size <= QUICK_BYTES and not any(
         array.dtype == object and array.size > QUICK_STRINGS for array in outputs.values()
     )

@@ -21,7 +21,7 @@ from modelyard.services.gateway.codecs import labels
 from modelyard.services.gateway.codecs.request import wants_labels
 from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import find_signature
-from modelyard.services.gateway.http.body import CHUNK_BYTES, open_stream
+from modelyard.services.gateway.http.body import open_stream
 from modelyard.services.gateway.http.client_socket import ClientSocket, find_client_socket
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.greenlets import run_in_greenlet
@@ -39,6 +39,8 @@ AHEAD_BYTES = 1024 * 1024
 """Limit of what is read and not yet sent to the model, and of one batch, give or take one line."""
 FIRST_CHUNK_S = 1.0
 """How long the head of the response waits for the first lines; a client may want it before sending any."""
+READ_BYTES = 16 * 1024
+"""Read at once; split into as many lines as it has bytes, this takes 10 ms."""
 FLUSH_S = 0.2
 """Time for the last lines of a response that breaks off to reach the client: granian does not say when they have."""
 MAX_BATCHES = 4
@@ -193,7 +195,7 @@ class BulkStream:
     def _read_ahead(self) -> None:
         full = len(self._lines) >= MAX_BATCHES * self._task.max_batch or self._lines.held_bytes >= AHEAD_BYTES
         if self._reading is None and not self._ended and not full:
-            self._reading = asyncio.create_task(run_in_greenlet(lambda: self._read(CHUNK_BYTES)))
+            self._reading = asyncio.create_task(run_in_greenlet(lambda: self._read(READ_BYTES)))
 
     def _take_chunk(self) -> None:
         """Splits the chunk that was read into lines."""

@@ -3,6 +3,7 @@
 The modules that build the document are loaded by its first request.
 """
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ class Document(RootModel[dict[str, Any]]):
 def routes() -> Blueprint:
     """The one view."""
     views = Blueprint("openapi", __name__)
+    lock = threading.Lock()  # one thread builds it: several that compute keep Python's lock from the event loop
 
     @cache
     def encoded_document() -> str:
@@ -36,7 +38,9 @@ def routes() -> Blueprint:
     @views.get("/openapi.json")
     @describe_view(Operation("This document.", {200: {JSON: Document}}))
     def get_document() -> Response:
-        return Response(encoded_document(), mimetype=JSON)
+        with lock:
+            document = encoded_document()
+        return Response(document, mimetype=JSON)
 
     return views
 
