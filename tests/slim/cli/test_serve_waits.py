@@ -69,7 +69,7 @@ def test_a_model_that_the_server_does_not_know_holds_up_no_other() -> None:
     assert choose_example(found) == 'say "hi"?'
 
 
-def listed(state: str) -> Response:
+def versions_response(state: str) -> Response:
     return 200, {"versions": [{"version": 1, "state": "AVAILABLE"}, {"version": 2, "state": state}]}
 
 
@@ -80,10 +80,10 @@ READY: Response = (200, {"ready": True})
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ((NOT_READY, listed("LOADING"), NOT_READY, listed("AVAILABLE")), True),
-        ((NOT_READY, listed("LOADING"), READY, listed("AVAILABLE")), True),
-        ((NOT_READY, listed("LOADING"), NOT_READY, listed("END")), False),
-        ((READY, listed("not loaded")), False),
+        ((NOT_READY, versions_response("LOADING"), NOT_READY, versions_response("AVAILABLE")), True),
+        ((NOT_READY, versions_response("LOADING"), READY, versions_response("AVAILABLE")), True),
+        ((NOT_READY, versions_response("LOADING"), NOT_READY, versions_response("END")), False),
+        ((READY, versions_response("not loaded")), False),
     ],
 )
 def test_up_does_not_wait_for_a_stable_version_that_cannot_be_loaded(
@@ -96,5 +96,5 @@ def test_up_does_not_wait_for_a_stable_version_that_cannot_be_loaded(
 
 def test_up_gives_up_on_a_version_that_is_never_loaded() -> None:
     """With its state."""
-    with gateway(NOT_READY, listed("LOADING")) as client, pytest.raises(up.NotServing, match="LOADING"):
+    with gateway(NOT_READY, versions_response("LOADING")) as client, pytest.raises(up.NotServing, match="LOADING"):
         up.wait_for_version(client, "m", 2, deadline=time.monotonic())
