@@ -34,7 +34,7 @@ test: install $(SLIM)/.installed ## Run all tests, three kinds beside each other
 	@$(MAKE) --no-print-directory -j 3 test-slim test-keras test-system
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
-	$(SLIM)/bin/pytest -p no:cacheprovider tests/slim
+	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
 test-keras: install ## Run the tests that compute
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline tests/keras

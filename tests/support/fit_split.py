@@ -71,7 +71,8 @@ def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
     from modelyard.pipeline.run import run_job
 
     overrides = {"devices": COUNT, "backend": current_backend(), "min_steps": 100}
-    job = TrainingJob("mnist_cnn", "quick", overrides, "sample", "stable", "a test")
+    model = "mnist_cnn" if current_backend() == "jax" else MODEL  # one of the two, as compiling it takes a while
+    job = TrainingJob(model, "quick", overrides, "sample", "stable", "a test")
     outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
     manifest = outcome.manifest  # type: ignore[union-attr]
     found = {"environment": manifest.environment.model_dump(), "backend": manifest.recipe.values["backend"]}
