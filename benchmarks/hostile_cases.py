@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from PIL import Image
 
@@ -22,6 +23,8 @@ EXTERNAL = "external"
 STRINGS = "external_strings"
 """The same, for strings of any shape."""
 JSON, CSV, LINES, FORM = "application/json", "text/csv", "application/jsonl", "multipart/form-data; boundary=b"
+MAX_ELEMENTS = 262_144
+"""The gateway's limit of values, which a body may just reach."""
 BULK_S = 3.0
 """Endless bodies end after this."""
 
@@ -205,14 +208,13 @@ def binary_cases() -> Iterator[Case]:
         ("FP32", b"\0\0\x80?"),
         ("FP32", b"\xff\xff\xff\xff"),
     ):
-        count = size // len(item)
-        for model in (HALF_PLUS, EXTERNAL, STRINGS):
+        for count, model in product((size // len(item), MAX_ELEMENTS), (HALF_PLUS, EXTERNAL, STRINGS)):
             head = (
                 b'{"inputs":[{"name":"vectors","shape":[%d],"datatype":"%s","parameters":{"binary_data_size":%d}}]}'
                 % (count, kind.encode(), count * len(item))
             )
             yield Case(
-                f"V2 binary, {kind} {item!r}, to {model}", infer(model), "application/octet-stream",
+                f"V2 binary, {count} x {kind} {item!r}, to {model}", infer(model), "application/octet-stream",
                 lambda head=head, item=item, count=count: head + item * count,  # type: ignore[misc]
                 (f"Inference-Header-Content-Length: {len(head)}",),
             )  # fmt: skip

@@ -44,11 +44,17 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
 
 def is_quick_to_write(outputs: Mapping[str, Array]) -> bool:
     """Whether writing these outputs, in whatever form, does not take long."""
-    # Rows without any numbers in them are written, too.
-    size = sum(array.itemsize * math.prod(max(1, length) for length in array.shape) for array in outputs.values())
-    return size <= QUICK_BYTES and not any(
-        array.dtype == object and array.size > QUICK_STRINGS for array in outputs.values()
-    )
+    size = 0
+    for array in outputs.values():
+        if array.dtype.kind == "O" and array.size > QUICK_STRINGS:
+            return False
+        size += array.nbytes or array.itemsize * count_empty_rows(array)
+    return size <= QUICK_BYTES
+
+
+def count_empty_rows(array: Array) -> int:
+    """Rows without any numbers in them are written, too."""
+    return math.prod(max(1, length) for length in array.shape)
 
 
 def select_outputs(outputs: Mapping[str, Array], signature: str, interface: Interface) -> dict[str, Array]:

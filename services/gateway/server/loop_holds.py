@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 
-BEAT_S = 0.005
+BEAT_S = 0.01
 """Time between two beats, which a hold is found longer by at most."""
 MIN_HOLD_S = 2 * BEAT_S
 """Shorter ones are not counted."""

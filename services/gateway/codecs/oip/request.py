@@ -154,8 +154,14 @@ def decode_raw(body: bytes, interface: Interface, limits: GatewaySettings) -> In
 
 
 def check_strings(inputs: Mapping[str, Array], interface: Interface, limits: GatewaySettings) -> None:
+    """Raises ``BodyTooLarge`` for more strings than JSON may have values: each is an object of Python's."""
     for name, array in inputs.items():
         if array.dtype == object:
+            if array.size > limits.max_elements:
+                raise BodyTooLarge(
+                    f"{name}: expected at most {limits.max_elements} strings (MODELYARD_MAX_ELEMENTS), "
+                    f"received {array.size}"
+                )
             check_contents(name, array, interface, limits.max_batch_pixels)
 
 

@@ -8,9 +8,14 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.registry.store import Store
+from modelyard.services.gateway.codecs.oip.request import decode
+from modelyard.services.gateway.http.body import HttpRequest
+from modelyard.services.gateway.http.errors import BodyTooLarge
+from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.settings import GatewaySettings
 from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, request_with, sized
 from tests.slim.gateway.inference.test_oip import INFER, LENGTH, binary, framed
-from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
+from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS, FakeModelServer, encoded, publish
 
 
 def text_of(content: bytes, shape: list[int]) -> dict[str, Any]:
@@ -143,3 +148,13 @@ def test_damaged_images_are_400(client: FlaskClient, server: FakeModelServer) ->
     answer = client.post(f"/v2/models/{DIGITS}/infer", **framed(head, framed_content))
     assert (answer.status_code, server.calls) == (400, [])
     assert "image_bytes[0]: the image is cut off" in (answer.json or {})["error"]
+
+
+def test_more_strings_than_json_may_have_values_are_413() -> None:
+    """Of a model whose rows are not counted: each is four bytes on the wire, and an object of Python's here."""
+    external = Interface("external", 1, KINDS[REVIEWS]["signatures"], None, (), None, batches=False)
+    count = GatewaySettings().max_elements + 1
+    sent = framed(text_of(bytes(4 * count), [count]), bytes(4 * count))
+    headers = {name.lower(): str(value) for name, value in sent["headers"].items()}
+    with pytest.raises(BodyTooLarge, match=r"text: expected at most 262144 strings \(MODELYARD_MAX_ELEMENTS\)"):
+        decode(HttpRequest(headers, "application/octet-stream", sent["data"]), external, GatewaySettings())
