@@ -37,9 +37,10 @@ def translate_storage_errors() -> Iterator[None]:
 
 
 def make_storage_error(error: OSError) -> StorageFailed:
-    """Names the file, and not its folder."""
+    """Names the file, and not its folder; nor what a library has written into the error, such as HDF5 its path."""
     name = f"{Path(os.fsdecode(error.filename)).name}: " if error.filename else ""
-    return StorageFailed(f"storage: {name}{error.strerror}")
+    cause = os.strerror(error.errno) if error.errno else type(error).__name__
+    return StorageFailed(f"storage: {name}{cause}")
 
 
 def find_storage_error(text: str) -> str | None:
