@@ -161,7 +161,9 @@ def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
 
 
 def check_output_types(signature: SignatureSpec) -> None:
-    """Before the model runs: raises ``InvalidRequest`` for an output that JSON has no form for."""
+    """Before the model runs: raises ``InvalidRequest`` for an output that JSON has no form for, or for none at all."""
+    if not signature.outputs:
+        raise InvalidRequest("Cannot convert empty tensor map to JSON")  # TensorFlow Serving's text
     for spec in signature.outputs:
         if spec.dtype not in TO_JSON:
             raise InvalidRequest(f"{spec.name}: outputs of type {tensorflow_dtype(spec.dtype)} have no JSON form")

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.tfserving.messages import from_proto, tensor_pb2, to_proto, types_pb2
+from modelyard.services.gateway.codecs.tensors import check_output_types
+from modelyard.services.gateway.http.errors import InvalidRequest
 
 DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
 
@@ -37,3 +40,9 @@ def test_types_that_are_not_carried_are_named() -> None:
     """An error, not a wrong array."""
     with pytest.raises(ValueError, match="DT_COMPLEX64"):
         from_proto(tensor_pb2.TensorProto(dtype=types_pb2.DT_COMPLEX64))
+
+
+def test_a_signature_without_outputs_is_refused_before_it_runs() -> None:
+    """In TensorFlow Serving's words: there is nothing to write."""
+    with pytest.raises(InvalidRequest, match=r"^Cannot convert empty tensor map to JSON$"):
+        check_output_types(SignatureSpec(inputs=(TensorSpec(name="x", dtype="float32", shape=()),), outputs=()))
