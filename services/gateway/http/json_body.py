@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,6 +32,8 @@ def parse_json_body(kind: type[Kind], body: bytes) -> Kind:
     try:
         found = kind.model_validate_json(body)
     except ValidationError as error:
+        with suppress(ValueError, RecursionError):  # malformed, or too deep: pydantic has said so
+            check_unambiguous(body)
         problem = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in problem["loc"])
         where = f"field {field!r}: " if field else ""

@@ -63,6 +63,7 @@ def test_a_number_that_is_not_finite_is_refused(api: FlaskClient, route: str, bo
     """In whatever way it is written, text included: it would pass every bound, as no comparison with NaN is true."""
     status, error = send(api, route, body.format(number))
     assert status == 400, error
+    assert number.startswith('"') or error == f"expected finite numbers, received {number}"
     assert api.get("/api/jobs").json == {"jobs": [], "next": None}
 
 
