@@ -26,7 +26,7 @@ def test_a_fault_of_the_disk_is_named_with_the_file_and_without_its_folder(code:
 
 def test_what_a_library_says_of_the_disk_is_left_out() -> None:
     """HDF5 writes paths, addresses and times into the error, over several lines."""
-    error = OSError(errno.ENOSPC, "Can't close file (file write failed: time = Sun\n, filename = '/home/work/w.h5')")
+    error = OSError(errno.ENOSPC, "Can't close file (file write failed: time = Sun\n, filename = '/some/folder/w.h5')")
     with pytest.raises(StorageFailed, match=r"^storage: No space left on device$"), translate_storage_errors():
         raise error
 
