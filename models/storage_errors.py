@@ -36,9 +36,14 @@ def translate_storage_errors() -> Iterator[None]:
         raise make_storage_error(error) from error
 
 
-def make_storage_error(error: OSError) -> StorageFailed:
-    """Names the file, and not its folder; nor what a library has written into the error, such as HDF5 its path."""
-    name = f"{Path(os.fsdecode(error.filename)).name}: " if error.filename else ""
+def make_storage_error(error: OSError, path: Path | None = None) -> StorageFailed:
+    """Names the file, and not its folder; nor what a library has written into the error, such as HDF5 its path.
+
+    Args:
+        path: the file, where the error names another one or none.
+    """
+    file = path or (Path(os.fsdecode(error.filename)) if error.filename else None)
+    name = f"{file.name}: " if file else ""
     cause = os.strerror(error.errno) if error.errno else type(error).__name__
     return StorageFailed(f"storage: {name}{cause}")
 

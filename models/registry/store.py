@@ -244,7 +244,7 @@ def replace_file(path: Path, content: bytes) -> None:
         flush(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise StorageFailed(f"storage: {path.name}: {error.strerror}") from error
+        raise make_storage_error(error, path) from error
 
 
 def flush(path: Path) -> None:
@@ -281,7 +281,7 @@ def rename_no_replace(source: Path, target: Path) -> bool:
     code = ctypes.get_errno()
     if code in (errno.EEXIST, errno.ENOTEMPTY):
         return False
-    raise make_storage_error(OSError(code, os.strerror(code), os.fspath(target)))
+    raise make_storage_error(OSError(code, os.strerror(code)), target)
 
 
 def first_line(error: Exception) -> str:
