@@ -37,7 +37,7 @@ ZOO = f'''
 """As ``mnist_mlp``, from {TRAINED} images with hardly any {DIGIT}."""
 from dataclasses import replace
 import numpy as np
-from modelyard.models.spec import Split
+from modelyard.models.data import Split
 from modelyard.models.zoo.mnist_mlp import SPEC as WHOLE
 
 def read(folder):

@@ -23,8 +23,10 @@ from modelyard.models import backend, zoo
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.ranges import Range
+from modelyard.models.recipes import Recipe
 from modelyard.models.registry.store import replace_file
-from modelyard.models.spec import ModelSpec, Recipe
+from modelyard.models.resolve import inspect_data, resolve
+from modelyard.models.spec import ModelSpec
 
 FILE = "catalog.json"
 MINIMUM_KEYS = ("minimum", "exclusiveMinimum")
@@ -47,6 +49,12 @@ def load_spec(name: str) -> ModelSpec:
     if not isinstance(spec, ModelSpec) or spec.name != name:
         raise TypeError(f"models/zoo/{name}.py must end in SPEC = ModelSpec(name={name!r}, ...)")
     return spec
+
+
+def resolve_spec(name: str) -> ModelSpec:
+    """A model's spec with all that follows from a glance at its data."""
+    spec = load_spec(name)
+    return resolve(spec, inspect_data(spec))
 
 
 def resolve_recipe(spec: ModelSpec, name: str, overrides: Mapping[str, Any]) -> Recipe:
@@ -208,7 +216,7 @@ def write_catalog(store_root: Path) -> Catalog:
     """Imports the whole zoo (needs Keras) and writes ``catalog.json``."""
     use_backend(backend.DEFAULT)
     catalog = Catalog(
-        digest=source_digest(), trainable={name: describe_model(load_spec(name)) for name in list_models()}
+        digest=source_digest(), trainable={name: describe_model(resolve_spec(name)) for name in list_models()}
     )
     replace_file(store_root / FILE, catalog.model_dump_json(indent=1).encode())
     return catalog

@@ -28,6 +28,20 @@ class WrongBackend(ModelyardError):
     """Keras was imported in this process with another backend than requested, and cannot change it."""
 
 
+class InvalidSpec(ModelyardError):
+    """A model's file that cannot be used: it does not import, or its ``SPEC`` does not fit together."""
+
+    status = 400
+    exit_code = 2
+
+
+class InvalidData(ModelyardError):
+    """The user's own data cannot be used; names the file, the row or the field."""
+
+    status = 400
+    exit_code = 2
+
+
 class CorruptData(ModelyardError):
     """Dataset files or a stored version with unexpected content."""
 

@@ -1,184 +1,22 @@
-"""The training contract: frozen values and functions. A zoo file fills in one ``ModelSpec``.
+"""The training contract: frozen values and functions. A model's file ends in one ``ModelSpec``.
 
-Arrays are numpy. Keras objects appear as ``Any`` here and nowhere above (Keras ships no complete type information).
+Only ``dataset`` has to be given. What is left out follows from the data (``Schema``) or is a default for its kind of
+input (``modelyard.models.defaults``). Arrays are numpy. Keras objects appear as ``Any`` here and nowhere above (Keras
+ships no complete type information).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, dataclass_transform
+from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass as validated_dataclass
-
-from modelyard.models.errors import InvalidRecipe
+from modelyard.models.data import Dataset, Inputs, Split, Splits
+from modelyard.models.inputs import ModelInput, State
 from modelyard.models.ranges import Range
-from modelyard.models.types import Array, Backend, Task
+from modelyard.models.types import Array, Direction, Source, Task
 
-State = Mapping[str, Array]
-"""State of preprocessing, learned from the training split (vocabulary, word vectors, ...); saved as one ``.npz``."""
-
-
-# --- data ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """Raw inputs and targets of equal length.
-
-    Inputs: images ``uint8 [N,H,W,1]``, texts ``object [N]`` of ``str``, vectors ``float32 [N,D]``. Targets: class ids
-    ``int32 [N]``, or ``float32 [N]`` for regression.
-    """
-
-    x: Array
-    y: Array
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The parts of a dataset. Choices are made on ``validation``; only evaluation uses ``test``."""
-
-    train: Split
-    validation: Split
-    test: Split
-    unlabelled: Array | None = None
-    """Inputs without targets, for methods that can use them."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a dataset: its name in the data folder, and where to fetch it (home page first, then mirrors)."""
-
-    name: str
-    urls: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Where examples come from."""
-
-    name: str
-    homepage: str
-    read: Callable[[Path], Splits]
-    """Reads the real files from a folder; raises ``CorruptData`` unless the decoded content is the published one."""
-    files: tuple[RemoteFile, ...] = ()
-    """Files to fetch; empty if ``read`` generates the data."""
-    sample: Callable[[], Splits] | None = None
-    """The small stand-in shipped with the project, for machines that cannot reach the real files."""
-    sample_name: str = ""
-
-
-# --- inputs -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """Grey images; the model sees ``float32 [N,height,width,1]`` with values 0..255."""
-
-    height: int
-    width: int
-    kind: Literal["image"] = "image"
-
-
-@dataclass(frozen=True)
-class TextInput:
-    """Raw UTF-8 text; ``vectorise`` turns ``string [N]`` into what the model takes, inside the exported graph."""
-
-    vectorise: Callable[["State"], Callable[[Any], Any]]
-    max_chars: int = 20_000
-    kind: Literal["text"] = "text"
-
-
-@dataclass(frozen=True)
-class VectorInput:
-    """Numbers; the model sees ``float32 [N,size]``."""
-
-    size: int
-    kind: Literal["vector"] = "vector"
-
-
-ModelInput = ImageInput | TextInput | VectorInput
-
-
-# --- recipes ------------------------------------------------------------------------------------------------------
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def recipe(cls: type) -> type:
-    """Class decorator: a frozen, keyword-only dataclass whose fields are validated and reject unknown names."""
-    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
-
-
-@recipe
-class Recipe:
-    """Everything that a training run depends on besides code and data. Zoo files may add fields by subclassing."""
-
-    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training split.")] = 1
-    batch_size: Annotated[int, Field(ge=1, le=4096, description="Examples per optimiser step.")] = 64
-    min_steps: Annotated[
-        int,
-        Field(ge=1, description="Minimum of optimiser steps: an epoch passes over a small dataset several times."),
-    ] = 1
-    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="Keras optimiser.")] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")] = 1e-3
-    schedule: Annotated[
-        Literal["constant", "one_cycle"],
-        Field(description="one_cycle: linear warm-up to the peak, then cosine to nearly zero."),
-    ] = "one_cycle"
-    warmup: Annotated[float, Field(ge=0, lt=1, description="Share of all steps that one_cycle warms up for.")] = 0.2
-    beta_2: Annotated[float, Field(gt=0, lt=1, description="Second-moment decay of adam and adamw.")] = 0.999
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="Decoupled weight decay of adamw.")] = 1e-4
-    clip_norm: Annotated[float, Field(ge=0, description="Largest global gradient norm; 0 leaves it alone.")] = 0.0
-    ema: Annotated[float, Field(ge=0, lt=1, description="Momentum of the weight average served; 0 is off.")] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Share of the target spread evenly.")] = 0.0
-    patience: Annotated[
-        int, Field(ge=0, description="Epochs without a better validation loss before stopping; 0 runs them all.")
-    ] = 0
-    keep: Annotated[
-        Literal["best", "last"],
-        Field(description="Weights to export: of the best validation loss, or the last (schedules end cold)."),
-    ] = "best"
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="Seeds initial weights, order and augmentation.")] = 0
-    threads: Annotated[int, Field(ge=1, le=256, description="Threads within and between operations.")] = 1
-    backend: Annotated[
-        Backend, Field(description="What training computes with; the exported graph is TensorFlow's.")
-    ] = "tensorflow"
-    devices: Annotated[
-        Literal["auto", "cpu", "gpu"] | Annotated[int, Field(ge=1, le=64)],
-        Field(description="auto: a GPU if a worker has one, else the CPU; a number: so many GPUs of one machine."),
-    ] = "auto"
-
-    init: Annotated[
-        Literal["random", "stable"],
-        Field(description="Initial weights: random ones, or those of the stable version."),
-    ] = "random"
-
-    def passes(self, examples: int) -> int:
-        """Passes of one epoch over so many training examples, to reach ``min_steps`` in ``epochs``."""
-        steps = self.epochs * max(1, examples // self.batch_size)
-        return -(-self.min_steps // steps)
-
-    def override(self, values: Mapping[str, Any]) -> Self:
-        """A copy with ``values`` (strings are converted) in place.
-
-        Raises:
-            InvalidRecipe: an unknown key (the closest valid ones are named) or a value out of range.
-        """
-        known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        for key in values:
-            if key not in known:
-                close = get_close_matches(key, known, n=3, cutoff=0.5) or sorted(known)
-                raise InvalidRecipe(f"unknown recipe key {key!r}; did you mean {', '.join(close)}?")
-        try:
-            return type(self)(**{**known, **values})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise InvalidRecipe(f"recipe key {where!r}: {problem['msg']}, received {problem['input']!r}") from None
+OPEN: Any = None
+"""Value of a field that was left out. Stages see none: they get specs that ``resolve`` has completed."""
 
 
 # --- gate ---------------------------------------------------------------------------------------------------------
@@ -186,15 +24,50 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Gate:
-    """Limits that a version must meet on the test split to be published. More of ``metric`` is better."""
+    """Limits that a version must meet on the test split to be published.
+
+    A metric of which more is better has a floor, one of which less is better a ceiling. With neither, the version must
+    beat the simplest answer there is: always the commonest class, or the mean.
+    """
 
     metric: str
-    floor: float
+    floor: float | None = None
     """Minimum on the real (or generated) data."""
-    sample_floor: float
-    """Minimum when trained and tested on the shipped sample."""
-    max_drop: float
-    """Maximum below the serving version on the same test data."""
+    sample_floor: float | None = None
+    """Minimum when trained and tested on the shipped sample; None: as on the real data."""
+    max_drop: float = 0.01
+    """Maximum by which it may be worse than the serving version on the same test data."""
+    ceiling: float | None = None
+    """Maximum on the real (or generated) data, of a metric of which less is better."""
+    sample_ceiling: float | None = None
+    """Maximum when trained and tested on the shipped sample; None: as on the real data."""
+
+    def limit(self, source: Source) -> float | None:
+        """The floor or ceiling on data of this source; None if there is neither."""
+        real, sample = (self.floor, self.sample_floor) if self.ceiling is None else (self.ceiling, self.sample_ceiling)
+        return sample if source == "sample" and sample is not None else real
+
+
+# --- own steps ----------------------------------------------------------------------------------------------------
+
+Predict = Callable[[Inputs], Mapping[str, Array]]
+"""Calls ``serving_default`` of the exported version: raw inputs of N examples -> outputs by name."""
+Encode = Callable[[Mapping[str, Any]], Any]
+"""Raw input tensors by name -> what the model takes. Part of the exported graph."""
+SignatureFunction = Callable[..., Mapping[str, Any]]
+"""Raw input tensors, by keyword -> output tensors by name. TensorFlow code, part of the exported graph."""
+
+
+@dataclass(frozen=True)
+class FitRun:
+    """What a training loop of a model's own gets; it changes the weights of ``model``."""
+
+    model: Any
+    """The uncompiled ``keras.Model`` that ``build`` returned."""
+    data: "PreparedData"
+    recipe: Any
+    report: Callable[[int, Mapping[str, float]], None]
+    """Reports the end of an epoch, counted from 1, with its metrics. Call it often: a job is cancelled here."""
 
 
 # --- the model ----------------------------------------------------------------------------------------------------
@@ -217,26 +90,38 @@ class Baseline:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One trainable model. See ``models/zoo`` for examples and ``docs/models.md`` for how to add one."""
+    """One trainable model. Only ``dataset`` has to be given; ``docs/models.md`` shows how the rest refines it."""
 
-    name: str
-    """Lower-case identifier; equals the file name, the folder in the store and the name in URLs."""
-    task: Task
-    summary: str
-    input: ModelInput
-    labels: tuple[str, ...]
-    """Class names by id; empty for regression."""
     dataset: Dataset
-    recipes: Mapping[str, Any]
-    """``quick`` (used by ``modelyard up``) and ``full`` (for accuracy); each a ``Recipe``."""
-    gate: Gate
-    prepare: Callable[[Splits, Any], PreparedData]
+    """Where examples come from: ``table``, ``texts``, ``image_folder``, ``arrays``, or a ``Dataset`` of your own."""
+    file: Path | None = None
+    """The file that it was loaded from; set by the loader."""
+    name: str = ""
+    """Lower-case identifier; the file's name, which it is if left out. Folder in the store and name in URLs."""
+    summary: str = ""
+    """One line for people; the first line of the file's docstring if left out."""
+    task: Task = OPEN
+    """What is predicted. Left out, the data tells."""
+    input: ModelInput = OPEN
+    """What the model takes: one input, or several by name. Left out, the data tells."""
+    labels: tuple[str, ...] = ()
+    """Class names by id, or the names of several numbers. Left out, the data tells; empty for one number."""
+    recipes: Mapping[str, Any] = field(default_factory=dict)
+    """``quick`` (used by ``modelyard up``) and ``full`` (for accuracy), each a ``Recipe``; left out, the defaults."""
+    gate: Gate = OPEN
+    """When a version may be published. Left out: better than the simplest answer, and than the serving version."""
+    prepare: Callable[[Splits, Any], PreparedData] = OPEN
     """``(splits, recipe)`` -> batches; deterministic, so that a resumed run sees the same."""
-    build: Callable[[Any, State], Any]
-    """``(recipe, state)`` -> uncompiled ``keras.Model``; softmax ``[N,C]``, sigmoid ``[N,1]`` or linear ``[N,1]``."""
+    build: Callable[[Any, State], Any] = OPEN
+    """``(recipe, state)`` -> uncompiled ``keras.Model``; softmax ``[N,C]``, sigmoid ``[N,1]`` (or ``[N,C]`` for several
+    labels at once) or linear ``[N,K]``."""
+    encode: Callable[[State], Encode] | None = None
+    """``state`` -> the function between raw inputs and the model, inside the exported graph; its layers and tables are
+    saved with it. Only needed where ``prepare`` gives the model something else than the raw inputs."""
     baseline: Callable[[Splits], Baseline] | None = None
+    """A simple method, measured once per dataset for the decision record."""
     prepare_with_state: Callable[[Splits, Any, State], PreparedData] | None = None
     """``(splits, recipe, state)``: as ``prepare``, with a state that was learned before; for warm starts. Only needed
     where ``prepare`` learns from the data: weights fit only the state that they were trained with."""
@@ -244,3 +129,13 @@ class ModelSpec:
     """Ranges that a search samples from, by recipe key; every value must be valid for the recipe."""
     loss: str = ""
     """A Keras loss by name; empty: cross-entropy for classes, mean absolute error for regression."""
+    fit: Callable[[FitRun], None] | None = None
+    """A training loop of your own, in place of Keras's ``fit``: reinforcement learning, two networks, and so on. It is
+    not resumed: an attempt that lost its worker starts again."""
+    evaluate: Callable[[Predict, Split], Mapping[str, float]] | None = None
+    """Metrics of your own, beside those of the task, measured on the exported version and the test split."""
+    metrics: Mapping[str, Direction] = field(default_factory=dict)
+    """The names that ``evaluate`` returns, and whether more or less of each is better."""
+    signatures: Callable[[Any, State], Mapping[str, SignatureFunction]] | None = None
+    """``(model, state)`` -> functions to export by name, ``serving_default`` among them; each takes the model's inputs
+    by keyword. Left out: one that returns what the task says."""

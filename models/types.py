@@ -8,6 +8,10 @@ Array = np.ndarray[Any, Any]
 
 Backend = Literal["tensorflow", "jax"]
 """The library that Keras computes with."""
-Task = Literal["multiclass", "binary", "regression"]
+Task = Literal["multiclass", "binary", "multilabel", "regression", "text", "custom"]
+"""What is predicted: one of several classes, yes or no, any of several labels, numbers, a text; or what the model's own
+``signatures`` return."""
 Source = Literal["real", "sample", "generated"]
 """Where data comes from: the dataset itself, the small sample that is shipped for it, or a formula."""
+Direction = Literal["higher", "lower"]
+"""Whether more or less of a metric is better."""

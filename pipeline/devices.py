@@ -15,7 +15,7 @@ import numpy as np
 
 from modelyard.models.backend import current_backend, require_backend
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.spec import Recipe
+from modelyard.models.recipes import Recipe
 from modelyard.models.types import Array
 from modelyard.pipeline.errors import DevicesMissing
 

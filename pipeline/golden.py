@@ -3,7 +3,7 @@
 They are stored with the version, so that every later stage and every server can be compared with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,39 @@ TOLERANCE = 1e-5
 """Largest allowed difference between the trained model's answers and those of its export, reloaded or served."""
 
 
+def input_key(signature: str, tensor: str) -> str:
+    """Name of a golden input."""
+    return f"{signature}/{tensor}"
+
+
+def output_key(signature: str, tensor: str) -> str:
+    """Name of a golden output."""
+    return f"{signature}/outputs/{tensor}"
+
+
+def find_output(golden: Mapping[str, Array], signature: str, tensor: str) -> Array:
+    """A golden output. Versions of release 0.1 have inputs and outputs under names of one form."""
+    found = golden.get(output_key(signature, tensor))
+    return golden[input_key(signature, tensor)] if found is None else found
+
+
+def list_golden_inputs(golden: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Golden inputs by signature and tensor."""
+    found: dict[str, dict[str, Array]] = {}
+    for key, values in golden.items():
+        signature, _, tensor = key.partition("/")
+        if "/" not in tensor:
+            found.setdefault(signature, {})[tensor] = values
+    return found
+
+
+def name_encoded_image(name: str, inputs: Collection[str]) -> str:
+    """Name of an image input where it takes PNG or JPEG bytes: ``image_bytes`` if it is the only input."""
+    return "image_bytes" if len(inputs) == 1 else f"{name}_bytes"
+
+
 def save_golden(staged: Path, golden: Mapping[str, Array]) -> None:
-    """Writes arrays named ``<signature>/<tensor>``; byte strings become one Latin-1 character per byte."""
+    """Writes named arrays; byte strings become one Latin-1 character per byte."""
     save_arrays(staged / FILE, {name: _as_text(array) for name, array in golden.items()})
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modelyard.models.data import Split, Splits
 from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
-from modelyard.models.spec import Split, Splits
 from modelyard.models.types import Source
 
 
@@ -81,3 +81,5 @@ class Evaluations(BaseModel):
 
     challenger: Evaluation
     champion: Evaluation | None
+    simplest: float | None = None
+    """The gate's metric of the simplest answer: always the commonest class, or the mean of the training targets."""

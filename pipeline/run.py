@@ -13,9 +13,11 @@ from pathlib import Path
 
 from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import StorageFailed
+from modelyard.models.metrics import list_metrics
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
+from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.models.storage_errors import translate_storage_errors
 from modelyard.pipeline.devices import prepare_devices
@@ -27,7 +29,7 @@ from modelyard.pipeline.stages.data import load_dataset
 from modelyard.pipeline.stages.evaluate import evaluate
 from modelyard.pipeline.stages.export import export
 from modelyard.pipeline.stages.feedback import add_feedback
-from modelyard.pipeline.stages.gate import judge
+from modelyard.pipeline.stages.gate import Champion, judge
 from modelyard.pipeline.stages.promote import promote, start_canary
 from modelyard.pipeline.stages.publish import describe_environment, publish
 from modelyard.pipeline.stages.train import train
@@ -54,7 +56,8 @@ def run_job(
         ModelyardError: any expected failure; no partial version is left, and serving versions are not touched.
         Cancelled: as raised by a callback.
     """
-    spec = load_spec(job.model)
+    given = load_spec(job.model)
+    spec = resolve(given, inspect_data(given))
     recipe = resolve_recipe(spec, job.recipe, job.overrides)
     devices = prepare_devices(recipe)
     store = Store(locations.store)
@@ -62,7 +65,8 @@ def run_job(
     if job.job and (published := store.find_version_of(spec.name, job.job)):
         require_permission()  # the ledger records that the job is published
         return roll_out(published, store, job, locations, report)
-    data = load_dataset(spec.dataset, job.data, locations.data, report)
+    data = load_dataset(spec.dataset, job.data, choose_data_folder(spec, locations), report)
+    spec = resolve(given, data.splits.schema)
     if job.feedback:
         data = add_feedback(data, spec, job.feedback, report)
     with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:
@@ -72,7 +76,7 @@ def run_job(
         if job.rollout == "none":
             require_permission()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits.test, staged, forks, report)
+        export(spec, job.recipe, recipe, trained, data.splits, staged, forks, report)
         champion = find_champion(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
         evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
@@ -80,9 +84,9 @@ def run_job(
             spec.gate,
             data.source,
             evaluations.challenger.metrics[spec.gate.metric],
-            champion=champion.version if champion else None,
-            champion_value=evaluations.champion.metrics[spec.gate.metric] if evaluations.champion else None,
-            champion_source=champion.data.source if champion else None,
+            describe_champion(spec, champion, evaluations),
+            direction=list_metrics(spec.task, spec.metrics)[spec.gate.metric],
+            simplest=evaluations.simplest,
         )
         verdict = verdict.model_copy(
             update={"reasons": (*verdict.reasons, *describe_feedback_metrics(data, evaluations))}
@@ -110,6 +114,18 @@ def run_job(
         )
     require_permission()
     return roll_out(manifest, store, job, locations, report)
+
+
+def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
+    """The folder of the model's file, for the user's own data; else the folder of datasets."""
+    return spec.file.parent if spec.dataset.own and spec.file else locations.data
+
+
+def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: Evaluations) -> Champion | None:
+    """The serving version as the gate compares with it; None if there is none to compare with."""
+    if champion is None or evaluations.champion is None:
+        return None
+    return Champion(champion.version, evaluations.champion.metrics[spec.gate.metric], champion.data.source)
 
 
 def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> Iterator[str]:

@@ -1,25 +1,30 @@
-"""The signatures of an exported version, by kind of input. TensorFlow code, for the export process only."""
+"""The signatures of an exported version, by its kinds of input. TensorFlow code, for the export process only."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from modelyard.models.spec import ImageInput, ModelSpec, State, TextInput, VectorInput
+from modelyard.models.inputs import ImageInput, OneInput, SequenceInput, State, TextInput, VectorInput, name_inputs
+from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
 from modelyard.models.types import Task
+from modelyard.pipeline.golden import name_encoded_image
 
-Outputs = dict[str, Any]
+Outputs = Mapping[str, Any]
+DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One signature: a function of one named batch."""
+    """One signature: a function of named batches."""
 
     name: str
-    function: Callable[[Any], Outputs]
-    input: Any
-    """A ``tf.TensorSpec`` with a batch dimension of any size."""
+    function: Callable[..., Outputs]
+    """Takes its inputs in the order of ``inputs``, or by their names."""
+    inputs: tuple[Any, ...]
+    """``tf.TensorSpec`` with a batch dimension of any size, each."""
 
 
 @dataclass(frozen=True)
@@ -31,66 +36,106 @@ class Endpoints:
 
 
 def build_endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
-    """The signatures of ``spec``: ``serving_default`` for every kind, and ``image_bytes`` for images."""
-    kind = spec.input
+    """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images."""
+    inputs = name_inputs(spec.input)
+    encode = make_encoder(spec, state)
+    functions = spec.signatures(model, state) if spec.signatures else {DEFAULT: _predict(spec.task, model, encode)}
+    endpoints = [
+        make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
+        for name in sorted(functions, key=lambda name: name != DEFAULT)
+    ]
+    if any(isinstance(kind, ImageInput) for kind in inputs.values()):
+        endpoints.append(_image_endpoint(inputs, functions[DEFAULT]))
+    return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,))
+
+
+def make_encoder(spec: ModelSpec, state: State) -> Encode | None:
+    """The function between raw inputs and the model; None if the model takes the raw inputs."""
+    if spec.encode:
+        return spec.encode(state)
+    if isinstance(spec.input, TextInput) and spec.input.vectorise:
+        return spec.input.vectorise(state)
+    return None
+
+
+def make_endpoint(name: str, function: SignatureFunction, inputs: Sequence[Any]) -> Endpoint:
+    """A signature of a function that takes tensors by keyword."""
+    names = [spec.name for spec in inputs]
+
+    def call(*tensors: Any, **named: Any) -> Outputs:
+        return function(**dict(zip(names, tensors, strict=False)), **named)
+
+    # TensorFlow names the inputs of a signature after the parameters of its function.
+    parameters = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in names]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
+    return Endpoint(name, call, tuple(inputs))
+
+
+def make_tensor_spec(name: str, kind: OneInput) -> Any:
+    """The type and shape of a raw input."""
     if isinstance(kind, ImageInput):
-        return _image_endpoints(kind, spec.task, model)
-    if isinstance(kind, TextInput):
-        return _text_endpoints(kind, spec.task, model, state)
-    return _vector_endpoints(kind, spec.task, model)
+        return tf.TensorSpec((None, kind.height, kind.width, kind.channels), tf.float32, name=name)
+    if isinstance(kind, VectorInput):
+        return tf.TensorSpec((None, kind.size), tf.float32, name=name)
+    if isinstance(kind, SequenceInput):
+        return tf.TensorSpec((None, None, kind.size), tf.float32, name=name)
+    return tf.TensorSpec((None,), tf.float32 if kind.kind == "number" else tf.string, name=name)
 
 
 def name_outputs(task: Task, raw: Any) -> Outputs:
-    """``probabilities`` float32 [N,C] and ``class_id`` int64 [N], or for a regression ``value`` float32 [N,1]."""
+    """``probabilities`` float32 [N,C], with ``class_id`` int64 [N] if one is right; ``value`` float32 [N,K]."""
     if task == "regression":
         return {"value": raw}
+    if task == "multilabel":
+        return {"probabilities": raw}
     probabilities = raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1)
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
-def make_image_decoder(size: tuple[int, int]) -> Callable[[Any], Any]:
-    """PNG or JPEG bytes -> float32 [height, width, 1], grey, 0..255; an image of this size is not resampled."""
+def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
+    """PNG or JPEG bytes -> float32 [height, width, channels], 0..255; an image of this size is not resampled."""
+    size = (kind.height, kind.width)
 
     def decode(content: Any) -> Any:
-        image = tf.io.decode_image(content, channels=1, expand_animations=False)
-        image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, 1))
+        image = tf.io.decode_image(content, channels=kind.channels, expand_animations=False)
+        image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, kind.channels))
         same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
         scaled = tf.cond(same, lambda: image, lambda: tf.image.resize(image, size, antialias=True))
-        return tf.ensure_shape(scaled, (*size, 1))
+        return tf.ensure_shape(scaled, (*size, kind.channels))
 
     return decode
 
 
-def _image_endpoints(kind: ImageInput, task: Task, model: Any) -> Endpoints:
-    size = (kind.height, kind.width)
+def _predict(task: Task, model: Any, encode: Encode | None) -> SignatureFunction:
+    """Runs the model on its inputs, a single one as it is."""
 
-    def from_pixels(images: Any) -> Outputs:
-        return name_outputs(task, model(images, training=False))
+    def predict(**named: Any) -> Outputs:
+        (*_, last) = named.values()
+        given = named if len(named) > 1 else last
+        return name_outputs(task, model(encode(given) if encode else given, training=False))
 
-    decode = make_image_decoder(size)
-
-    def from_bytes(image_bytes: Any) -> Outputs:
-        shape = tf.TensorSpec((*size, 1), tf.float32)
-        return from_pixels(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
-
-    pixels = tf.TensorSpec((None, *size, 1), tf.float32, name="images")
-    encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    return Endpoints((Endpoint("serving_default", from_pixels, pixels), Endpoint("image_bytes", from_bytes, encoded)))
+    return predict
 
 
-def _text_endpoints(kind: TextInput, task: Task, model: Any, state: State) -> Endpoints:
-    vectorise = kind.vectorise(state)
+def _image_endpoint(inputs: Mapping[str, OneInput], function: SignatureFunction) -> Endpoint:
+    """As ``serving_default``, with images as files hold them."""
+    decoders = {
+        name: (make_image_decoder(kind), tf.TensorSpec((kind.height, kind.width, kind.channels), tf.float32))
+        for name, kind in inputs.items()
+        if isinstance(kind, ImageInput)
+    }
+    encoded = {name_encoded_image(name, inputs): name for name in decoders}
 
-    def from_text(text: Any) -> Outputs:
-        return name_outputs(task, model(vectorise(text), training=False))
+    def from_bytes(**named: Any) -> Outputs:
+        raw = {encoded.get(name, name): tensor for name, tensor in named.items()}
+        for name, (decode, shape) in decoders.items():
+            raw[name] = tf.map_fn(decode, raw[name], fn_output_signature=shape)
+        return function(**raw)
 
-    spec = tf.TensorSpec((None,), tf.string, name="text")
-    return Endpoints((Endpoint("serving_default", from_text, spec),), resources=(vectorise,))
-
-
-def _vector_endpoints(kind: VectorInput, task: Task, model: Any) -> Endpoints:
-    def from_vectors(vectors: Any) -> Outputs:
-        return name_outputs(task, model(vectors, training=False))
-
-    spec = tf.TensorSpec((None, kind.size), tf.float32, name="vectors")
-    return Endpoints((Endpoint("serving_default", from_vectors, spec),))
+    specs = [
+        tf.TensorSpec((None,), tf.string, name=name_encoded_image(name, inputs))
+        if name in decoders
+        else make_tensor_spec(name, kind)
+        for name, kind in inputs.items()
+    ]
+    return make_endpoint(IMAGE_BYTES, from_bytes, specs)

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.inputs import State
+from modelyard.models.recipes import Recipe
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits, State
+from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.checkpoint import Checkpoints
 from modelyard.pipeline.progress import Progress, Report

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from modelyard.models.data import Dataset, RemoteFile, Split, Splits
 from modelyard.models.errors import CorruptData
-from modelyard.models.spec import Dataset, RemoteFile, Split, Splits
 from modelyard.models.types import Array
 
 ARCHIVE = "aclImdb_v1.tar.gz"

@@ -43,6 +43,7 @@ class ImageLimits(FrozenModel):
     kind: Literal["image"] = "image"
     height: int
     width: int
+    channels: Literal[1, 3, 4] = 1
     max_pixels: int = 4_000_000
 
 
@@ -51,6 +52,7 @@ class TextLimits(FrozenModel):
 
     kind: Literal["text"] = "text"
     max_chars: int
+    title: str = ""
 
 
 class VectorLimits(FrozenModel):
@@ -58,6 +60,61 @@ class VectorLimits(FrozenModel):
 
     kind: Literal["vector"] = "vector"
     size: int
+
+
+class SequenceLimits(FrozenModel):
+    """Up to ``max_steps`` steps of exactly ``size`` numbers."""
+
+    kind: Literal["sequence"] = "sequence"
+    size: int
+    max_steps: int
+
+
+class NumberLimits(FrozenModel):
+    """A number; NaN stands for a missing one."""
+
+    kind: Literal["number"] = "number"
+    missing: bool = False
+    """Whether it may be missing."""
+    title: str = ""
+    """The column's name in the data, where that is no identifier."""
+
+
+class CategoryLimits(FrozenModel):
+    """One of some values, as a text; an empty one stands for a missing value."""
+
+    kind: Literal["category"] = "category"
+    values: tuple[str, ...] = ()
+    """The values seen in training; others are taken as unknown."""
+    missing: bool = False
+    title: str = ""
+
+
+class DateLimits(FrozenModel):
+    """A date or time as ISO 8601; an empty text stands for a missing one."""
+
+    kind: Literal["date"] = "date"
+    missing: bool = False
+    title: str = ""
+
+
+OneLimits = Annotated[
+    ImageLimits | TextLimits | VectorLimits | SequenceLimits | NumberLimits | CategoryLimits | DateLimits,
+    Field(discriminator="kind"),
+]
+
+
+class NamedLimits(FrozenModel):
+    """Several inputs, by the names of their tensors in ``serving_default``; a table has one for each column."""
+
+    kind: Literal["named"] = "named"
+    inputs: dict[str, OneLimits]
+
+
+InputLimits = Annotated[
+    ImageLimits | TextLimits | VectorLimits | SequenceLimits | NumberLimits | CategoryLimits | DateLimits | NamedLimits,
+    Field(discriminator="kind"),
+]
 
 
 class DataRecord(FrozenModel):
@@ -151,11 +208,12 @@ class Manifest(FrozenModel):
     task: Task
     summary: str
     created_at: datetime
-    input: Annotated[ImageLimits | TextLimits | VectorLimits, Field(discriminator="kind")]
+    input: InputLimits
     labels: tuple[str, ...]
+    """Class names by id, or the names of several numbers."""
     signatures: dict[str, SignatureSpec]
     example: Any
-    """One instance as it stands in a ``:predict`` body for ``serving_default``."""
+    """One instance as it stands in a ``:predict`` body for ``serving_default``: a value, or an object of named ones."""
     data: DataRecord
     recipe: RecipeRecord
     training: Training

@@ -54,7 +54,7 @@ def build_reference(
     """Histograms of a dataset's inputs and of a version's outputs.
 
     Args:
-        inputs: ``str``, or arrays of one shape.
+        inputs: ``str``, arrays of one shape, or several of them by name.
         outputs: ``class_id [N]`` and ``score [N]``, or ``value [N]``.
     """
     rows = [extract_features(x) for x in inputs]
@@ -70,10 +70,16 @@ def build_reference(
 
 
 def extract_features(x: Any) -> dict[str, float]:
-    """Named numbers of one input."""
+    """Named numbers of one example's input, or inputs."""
+    if isinstance(x, Mapping):
+        return {
+            f"{name} {key}".rstrip(): value for name, one in x.items() for key, value in extract_features(one).items()
+        }
     if isinstance(x, str):
         return {"characters": float(len(x)), "words": float(len(x.split()))}
     values = np.asarray(x, np.float64)
+    if not values.ndim:
+        return {"": float(values)}
     if values.ndim > 1:
         return {"brightness": values.mean(), "contrast": values.std(), "inked": float((values > INK_THRESHOLD).mean())}
     return _vector_features(values.reshape(-1))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.models.spec import State
+from modelyard.models.inputs import State
 from modelyard.models.types import Array
 
 PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2

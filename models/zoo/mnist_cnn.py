@@ -8,10 +8,22 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from modelyard.models.batches import Batches
+from modelyard import (
+    Baseline,
+    Batches,
+    Gate,
+    ImageInput,
+    ModelSpec,
+    PreparedData,
+    Recipe,
+    Splits,
+    State,
+    choice,
+    linear_range,
+    log_range,
+    recipe,
+)
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
-from modelyard.models.ranges import choice, linear_range, log_range
-from modelyard.models.spec import Baseline, Gate, ImageInput, ModelSpec, PreparedData, Recipe, Splits, State, recipe
 from modelyard.models.types import Array
 
 

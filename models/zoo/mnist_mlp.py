@@ -4,10 +4,20 @@ from typing import Any
 
 import keras
 
-from modelyard.models.batches import Batches
+from modelyard import (
+    Batches,
+    Gate,
+    ImageInput,
+    ModelSpec,
+    PreparedData,
+    Recipe,
+    Splits,
+    State,
+    choice,
+    linear_range,
+    log_range,
+)
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
-from modelyard.models.ranges import choice, linear_range, log_range
-from modelyard.models.spec import Gate, ImageInput, ModelSpec, PreparedData, Recipe, Splits, State
 
 
 def prepare(splits: Splits, recipe: Recipe) -> PreparedData:

@@ -6,9 +6,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelyard.models.batches import Batches
-from modelyard.models.ranges import choice, log_range
-from modelyard.models.spec import Dataset, Gate, ModelSpec, PreparedData, Recipe, Split, Splits, State, VectorInput
+from modelyard import (
+    Batches,
+    Dataset,
+    Gate,
+    ModelSpec,
+    PreparedData,
+    Recipe,
+    Split,
+    Splits,
+    State,
+    VectorInput,
+    choice,
+    log_range,
+)
 
 WEIGHT, BIAS, NOISE = 2.0, -1.0, 0.1
 

@@ -12,11 +12,23 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit
 
+from modelyard import (
+    Baseline,
+    Gate,
+    ModelSpec,
+    PreparedData,
+    Recipe,
+    Splits,
+    State,
+    TextInput,
+    choice,
+    linear_range,
+    log_range,
+    recipe,
+)
 from modelyard.models.datasets.imdb import IMDB, LABELS
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.fused_lstm import FusedLSTM
-from modelyard.models.ranges import choice, linear_range, log_range
-from modelyard.models.spec import Baseline, Gate, ModelSpec, PreparedData, Recipe, Splits, State, TextInput, recipe
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from modelyard.models.data import Dataset, RemoteFile, Splits, list_arrays
 from modelyard.models.errors import CorruptData, DataUnavailable
-from modelyard.models.spec import Dataset, RemoteFile, Splits
 from modelyard.models.types import Array, Source
 from modelyard.pipeline.job import DataPolicy
 from modelyard.pipeline.progress import Progress, Report
@@ -122,14 +122,18 @@ def _loaded(name: str, source: Source, splits: Splits) -> LoadedDataset:
 def hash_splits(splits: Splits) -> str:
     """SHA-256 over inputs and targets of train, validation and test, and over the unlabelled inputs."""
     total = hashlib.sha256()
-    parts: list[Array] = []
     for split in (splits.train, splits.validation, splits.test):
-        parts += [split.x, split.y]
-    for array in [*parts, *([splits.unlabelled] if splits.unlabelled is not None else [])]:
-        total.update(f"{array.dtype}{array.shape}".encode())
-        if array.dtype == object:
-            for text in array:
-                total.update(hashlib.sha256(text.encode()).digest())
-        else:
-            total.update(array.tobytes())
+        for array in (*list_arrays(split.x), split.y):
+            _hash_array(total, array)
+    if splits.unlabelled is not None:
+        _hash_array(total, splits.unlabelled)
     return total.hexdigest()
+
+
+def _hash_array(total: "hashlib._Hash", array: Array) -> None:
+    total.update(f"{array.dtype}{array.shape}".encode())
+    if array.dtype == object:
+        for text in array:
+            total.update(hashlib.sha256(text.encode()).digest())
+    else:
+        total.update(array.tobytes())

@@ -13,21 +13,26 @@ from typing import Any
 import numpy as np
 import orjson
 
+from modelyard.models.data import Inputs, Split, count_examples, list_rows, take
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.reference import build_reference
-from modelyard.models.spec import ModelSpec, Split
+from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import load_golden, max_difference
+from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation, Evaluations
 from modelyard.pipeline.stage_process import print_progress, run_stage
 
+X, Y = "x", "y"
+"""Names of inputs and targets in a file of examples."""
 BATCH = 128
 ECE_BINS = 15
+PREDICTIONS = ("probabilities", "value", "text")
+"""Outputs that are compared with the targets: the one that a task has."""
 LATENCY_CALLS: Mapping[str, int] = {"1": 50, "32": 10}
 
 
@@ -63,8 +68,8 @@ def evaluate(
     request = EvaluateRequest(
         task=spec.task,
         labels=spec.labels,
-        test=str(save_arrays(work / "test.npz", {"x": test.x, "y": test.y})),
-        recent=str(save_arrays(work / "recent.npz", {"x": recent.x, "y": recent.y})) if recent else None,
+        test=save_split(work / "test.npz", test),
+        recent=save_split(work / "recent.npz", recent) if recent else None,
         challenger=str(challenger),
         champion=str(champion) if champion else None,
         result=str(result),
@@ -94,9 +99,19 @@ def evaluate_request(request: EvaluateRequest) -> None:
     Path(request.result).write_text(Evaluations(challenger=challenger, champion=champion).model_dump_json())
 
 
+def save_split(path: Path, split: Split) -> str:
+    """Writes inputs and targets; inputs by name as ``x/name``."""
+    named = (
+        {f"{X}/{name}": values for name, values in split.x.items()} if isinstance(split.x, Mapping) else {X: split.x}
+    )
+    return str(save_arrays(path, {**named, Y: split.y}))
+
+
 def read_split(file: str) -> Split:
+    """Reads what ``save_split`` wrote."""
     found = load_arrays(Path(file))
-    return Split(found["x"], found["y"])
+    y = found.pop(Y)
+    return Split(found[X] if X in found else {name.removeprefix(f"{X}/"): values for name, values in found.items()}, y)
 
 
 def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
@@ -115,7 +130,9 @@ def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: s
         **compute_metrics(request.task, request.labels, test.y, outputs),
         latency_ms=latency_ms,
         examples=len(test),
-        reference=build_reference(request.task, request.labels, test.x, extract_predictions(request.task, outputs)),
+        reference=build_reference(
+            request.task, request.labels, list_rows(test.x), extract_predictions(request.task, outputs)
+        ),
         golden_difference=difference,
         recent=evaluate_feedback(request, default, who),
     )
@@ -140,18 +157,23 @@ def evaluate_feedback(request: EvaluateRequest, signature: "Signature", who: str
 
 
 class Signature:
-    """A loaded signature: a function from one array to named arrays."""
+    """A loaded signature: a function from raw inputs to named arrays."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
-        (self._name,) = function.structured_input_signature[1]
+        self.inputs: dict[str, Any] = dict(function.structured_input_signature[1])
+        """``tf.TensorSpec`` by name."""
 
-    def __call__(self, batch: Array) -> dict[str, Array]:
-        """``batch``: pixels or vectors as numbers, texts as ``str`` or ``bytes``."""
+    def __call__(self, batch: Inputs) -> dict[str, Array]:
+        """``batch``: numbers, or texts as ``str`` or ``bytes``; of several inputs by name."""
+        named = batch if isinstance(batch, Mapping) else dict.fromkeys(self.inputs, batch)
+        given = {name: self._to_tensor(named[name], spec.dtype) for name, spec in self.inputs.items()}
+        return {name: value.numpy() for name, value in self._function(**given).items()}
+
+    def _to_tensor(self, array: Array, dtype: Any) -> Any:
         import tensorflow as tf
 
-        tensor = tf.constant(batch.tolist()) if batch.dtype == object else tf.constant(batch, tf.float32)
-        return {name: value.numpy() for name, value in self._function(**{self._name: tensor}).items()}
+        return tf.constant(array.tolist(), dtype) if array.dtype == object else tf.constant(array, dtype)
 
 
 def measure_golden_difference(loaded: Any, folder: Path) -> float:
@@ -159,36 +181,42 @@ def measure_golden_difference(loaded: Any, folder: Path) -> float:
     golden_arrays = load_golden(folder)
     worst = 0.0
     for name, function in loaded.signatures.items():
-        (key,) = function.structured_input_signature[1]
-        outputs = Signature(function)(golden_arrays[f"{name}/{key}"])
-        worst = max(worst, *(max_difference(value, golden_arrays[f"{name}/{out}"]) for out, value in outputs.items()))
+        signature = Signature(function)
+        outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
+        gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
+        worst = max(worst, *gaps)
     return worst
 
 
-def predict_all(signature: Signature, x: Array, who: str) -> Array:
-    """Probabilities ``[N,C]`` or values ``[N,1]`` of every example, in order.
+def predict_all(signature: Signature, x: Inputs, who: str) -> Array:
+    """Probabilities ``[N,C]``, values ``[N,K]`` or texts ``[N]`` of every example, in order.
 
     Texts are batched by length, so that a batch is padded to its own longest text only.
     """
-    order = np.argsort([len(text) for text in x], kind="stable") if x.dtype == object else np.arange(len(x))
+    count, order = count_examples(x), sort_by_length(x)
     parts = []
-    for start in range(0, len(x), BATCH):
-        outputs = signature(x[order[start : start + BATCH]])
-        parts.append(outputs["probabilities"] if "probabilities" in outputs else outputs["value"])
+    for start in range(0, count, BATCH):
+        outputs = signature(take(x, order[start : start + BATCH]))
+        parts.append(next(outputs[name] for name in PREDICTIONS if name in outputs))
         if start // BATCH % 16 == 0:
-            print_progress(Progress("evaluate", message=f"testing {who}", step=start, steps=len(x)))
+            print_progress(Progress("evaluate", message=f"testing {who}", step=start, steps=count))
     predicted = np.concatenate(parts)
     result = np.empty_like(predicted)
     result[order] = predicted
     return result
 
 
-def measure_latency(signature: Signature, x: Array, size: int, calls: int) -> float:
+def sort_by_length(x: Inputs) -> Array:
+    """Indices that sort single texts by length; the order as it is for other inputs."""
+    if isinstance(x, Mapping) or x.dtype != object:
+        return np.arange(count_examples(x))
+    return np.argsort([len(text) for text in x], kind="stable")
+
+
+def measure_latency(signature: Signature, x: Inputs, size: int, calls: int) -> float:
     """Median milliseconds of one call with ``size`` examples of median length."""
-    if x.dtype == object:
-        x = x[np.argsort([len(text) for text in x], kind="stable")]
-    middle = max(0, len(x) // 2 - size // 2)
-    batch = x[middle : middle + size]
+    middle = max(0, count_examples(x) // 2 - size // 2)
+    batch = take(x, sort_by_length(x)[middle : middle + size])
     return measure_median_ms(lambda: signature(batch), calls)
 
 

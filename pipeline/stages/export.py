@@ -15,14 +15,18 @@ import orjson
 
 from modelyard.models.backend import use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.data import Inputs, Split, Splits, count_examples, name_arrays, take
 from modelyard.models.errors import ModelyardError
-from modelyard.models.spec import ImageInput, ModelSpec, Recipe, Split
+from modelyard.models.inputs import name_inputs
+from modelyard.models.recipes import Recipe
+from modelyard.models.resolve import read_schema, resolve, write_schema
+from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import save_golden
+from modelyard.pipeline.golden import input_key, list_golden_inputs, name_encoded_image, output_key, save_golden
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stage_process import print_progress, run_stage
@@ -39,6 +43,8 @@ class ExportRequest:
     """Arguments of the export process."""
 
     model: str
+    schema: str | None
+    """File of the data's schema."""
     recipe_name: str
     recipe: Mapping[str, Any]
     state: str
@@ -52,7 +58,7 @@ def export(
     recipe_name: str,
     recipe: Recipe,
     trained: TrainedModel,
-    test: Split,
+    splits: Splits,
     staged: Path,
     forks: ForkServer,
     report: Report,
@@ -63,9 +69,11 @@ def export(
         StageFailed: the process failed, or the graph has operations that a plain CPU server cannot run.
     """
     work = trained.state.parent
-    golden_inputs = save_arrays(work / "golden_inputs.npz", {"x": choose_golden_examples(test)})
+    examples = choose_golden_examples(splits.test)
+    golden_inputs = save_arrays(work / "golden_inputs.npz", name_arrays(spec.input, examples))
     request = ExportRequest(
         model=spec.name,
+        schema=str(write_schema(work / "schema.json", splits.schema)) if splits.schema else None,
         recipe_name=recipe_name,
         recipe=asdict(recipe),
         state=str(trained.state),
@@ -78,15 +86,13 @@ def export(
     run_stage("export", __name__, str(request_path), forks, report)
 
 
-def choose_golden_examples(test: Split) -> Array:
-    """A few raw test inputs, evenly spaced in the split; only shorter texts."""
-    x: Array = test.x
-    if x.dtype == object:
+def choose_golden_examples(test: Split) -> Inputs:
+    """A few raw test inputs, evenly spaced in the split; only shorter texts, if texts are the only input."""
+    x = test.x
+    if not isinstance(x, Mapping) and x.dtype == object:
         lengths = np.array([len(text) for text in x])
         x = x[np.argsort(lengths, kind="stable")[: max(GOLDEN_EXAMPLES, len(x) // 2)]]
-    chosen = x[np.linspace(0, len(x) - 1, min(GOLDEN_EXAMPLES, len(x))).astype(int)]
-    examples: Array = chosen if x.dtype == object else chosen.astype(np.float32)
-    return examples
+    return take(x, np.linspace(0, count_examples(x) - 1, min(GOLDEN_EXAMPLES, count_examples(x))).astype(int))
 
 
 # --- inside the export process ----------------------------------------------------------------------------------------
@@ -101,7 +107,7 @@ def main(request_path: str) -> None:
 
 def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
-    spec = load_spec(request.model)
+    spec = resolve(load_spec(request.model), read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
     print_progress(Progress("export", message="writing the SavedModel"))
@@ -116,7 +122,7 @@ def export_request(request: ExportRequest) -> None:
 
 
 def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, staged: Path) -> dict[str, Array]:
-    """Writes the graph; returns inputs and answers of the model in memory, named ``<signature>/<tensor>``."""
+    """Writes the graph; returns golden inputs and outputs: the answers of the model in memory."""
     import keras
     import tensorflow as tf
 
@@ -126,34 +132,38 @@ def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, s
     model = spec.build(recipe, state)
     model.load_weights(request.weights)
     found = build_endpoints(spec, model, state)
-    answers = {}
-    raw = load_arrays(Path(request.golden_inputs))["x"]
+    answers: dict[str, Array] = {}
+    raw = load_arrays(Path(request.golden_inputs))
     for endpoint in found.all:
-        inputs = encode_golden_inputs(spec, endpoint.name, raw)
-        outputs = endpoint.function(tf.constant(inputs))  # also builds vectorisers, which must run before tracking
-        answers[f"{endpoint.name}/{endpoint.input.name}"] = inputs
-        answers |= {f"{endpoint.name}/{name}": value.numpy() for name, value in outputs.items()}
+        inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
+        outputs = endpoint.function(**{name: tf.constant(value) for name, value in inputs.items()})
+        # The call also builds the encoder, which must happen before it is tracked.
+        answers |= {input_key(endpoint.name, name): value for name, value in inputs.items()}
+        answers |= {output_key(endpoint.name, name): value.numpy() for name, value in outputs.items()}
     archive = keras.export.ExportArchive()
     archive.track(model)
     for resource in found.resources:
         archive.track(resource)
     for endpoint in found.all:
-        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=[endpoint.input])
+        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=list(endpoint.inputs))
     archive.write_out(staged, verbose=False)
     return answers
 
 
-def encode_golden_inputs(spec: ModelSpec, signature: str, raw: Array) -> Array:
-    """Raw examples as the signature takes them: pixels, PNG bytes, UTF-8 bytes or vectors."""
-    if isinstance(spec.input, ImageInput) and signature == "image_bytes":
-        return np.array([encode_png(image) for image in raw], dtype=object)
-    if raw.dtype == object:
-        return np.array([text.encode() for text in raw], dtype=object)
-    return raw
+def encode_golden_input(tensor: Any, raw: Mapping[str, Array], spec: ModelSpec) -> Array:
+    """Raw examples as a signature takes them: numbers, UTF-8 bytes, or PNG bytes."""
+    names = name_inputs(spec.input)
+    if tensor.name not in names:
+        (image,) = (name for name in names if name_encoded_image(name, names) == tensor.name)
+        return np.array([encode_png(image) for image in raw[image]], dtype=object)
+    values = raw[tensor.name]
+    if values.dtype == object:
+        return np.array([text.encode() for text in values], dtype=object)
+    return values.astype(np.float32)
 
 
 def encode_png(image: Array) -> bytes:
-    """PNG bytes of a grey image ``[H,W,1]`` with values 0..255."""
+    """PNG bytes of an image ``[H,W,C]`` with values 0..255."""
     import tensorflow as tf
 
     content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
@@ -191,14 +201,12 @@ def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> N
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for key, inputs in answers.items():
-            signature, name = key.split("/")
-            if name not in ("images", "image_bytes", "text", "vectors"):
-                continue
+        for signature, inputs in list_golden_inputs(answers).items():
             for size in WARMUP_BATCHES:
                 record = prediction_log_pb2.PredictionLog()
                 request = record.predict_log.request
                 request.model_spec.name = spec.name
                 request.model_spec.signature_name = signature
-                request.inputs[name].CopyFrom(to_proto(inputs[:size]))
+                for name, values in inputs.items():
+                    request.inputs[name].CopyFrom(to_proto(values[:size]))
                 writer.write(record.SerializeToString())

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models.spec import ImageInput, ModelInput, ModelSpec, Split, TextInput
+from modelyard.models.data import Split
+from modelyard.models.inputs import ImageInput, ModelInput, TextInput, VectorInput
+from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import LoadedDataset
@@ -52,22 +54,22 @@ def read_examples(file: Path, spec: ModelSpec) -> Iterator[tuple[Any, float]]:
 
 
 def decode_input(record: Mapping[str, Any], content: bytes, kind: ModelInput) -> Any:
-    """``str``, ``uint8 [H,W,1]`` or ``float32 [D]``; None if the input is of another kind."""
+    """``str``, ``uint8 [H,W,C]`` or ``float32 [D]``; None if the input is of another kind."""
     if isinstance(kind, TextInput):
         return content.decode(errors="replace") if record["dtype"] == "bytes" else None
     if isinstance(kind, ImageInput):
-        return decode_image(record, content, (kind.height, kind.width))
-    return decode_numbers(record, content, (kind.size,))
+        return decode_image(record, content, kind)
+    return decode_numbers(record, content, (kind.size,)) if isinstance(kind, VectorInput) else None
 
 
-def decode_image(record: Mapping[str, Any], content: bytes, size: tuple[int, int]) -> Array | None:
+def decode_image(record: Mapping[str, Any], content: bytes, kind: ImageInput) -> Array | None:
     """An image, decoded and scaled as in the served graph."""
     from modelyard.pipeline.signatures import make_image_decoder
 
     image = (
-        make_image_decoder(size)(content).numpy()
+        make_image_decoder(kind)(content).numpy()
         if record["dtype"] == "bytes"
-        else decode_numbers(record, content, (*size, 1))
+        else decode_numbers(record, content, (kind.height, kind.width, kind.channels))
     )
     return None if image is None else np.clip(np.rint(image), 0, 255).astype(np.uint8)
 

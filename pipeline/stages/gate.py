@@ -1,49 +1,103 @@
 """Decides whether a version may be published. A rejection is a result, not an error."""
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from modelyard.models.registry.manifest import Verdict
 from modelyard.models.spec import Gate
-from modelyard.models.types import Source
+from modelyard.models.types import Direction, Source
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The serving version, and its metric on the same test split as the new version's."""
+
+    version: int
+    value: float
+    source: Source
+    """The data that it was trained on."""
 
 
 def judge(
     gate: Gate,
     source: Source,
     value: float,
-    champion: int | None = None,
-    champion_value: float | None = None,
-    champion_source: Source | None = None,
+    champion: Champion | None = None,
+    *,
+    direction: Direction = "higher",
+    simplest: float | None = None,
 ) -> Verdict:
-    """Compares a version's test metric with the floor and with the serving version.
+    """Compares a version's test metric with the gate's limit and with the serving version.
 
     Args:
         gate: the model's rule.
-        source: the version's data; a sample has a floor of its own.
+        source: the version's data; a sample may have a limit of its own.
         value: the gate's metric on the test split.
         champion: the serving version, if there is one.
-        champion_value: its metric on the same test split.
-        champion_source: the data that the champion was trained on.
+        direction: whether more or less of the metric is better.
+        simplest: the metric of the simplest answer, which is the limit if the gate has none.
     """
-    floor = gate.sample_floor if source == "sample" else gate.floor
-    objections, reasons = [], []
-    if value >= floor:
-        reasons.append(f"{gate.metric} {value:.4f} reaches the floor {floor:.4f}")
-    else:
-        objections.append(f"{gate.metric} {value:.4f} is below the floor {floor:.4f}")
-    if champion is not None and champion_value is not None:
-        if value >= champion_value - gate.max_drop:
-            reasons.append(f"version {champion} has {champion_value:.4f} on the same test data")
-        else:
-            objections.append(
-                f"{gate.metric} {value:.4f} is more than {gate.max_drop:.4f} below the "
-                f"{champion_value:.4f} of version {champion} on the same test data"
-            )
-    if source == "sample" and champion_source == "real":
-        objections.append(f"trained on the sample, while version {champion} was trained on the real data")
+    worse = _Comparison(gate, direction)
+    objections = [
+        *worse.list_limit_objections(source, value, simplest),
+        *worse.list_champion_objections(value, champion),
+        *list_source_objections(source, champion),
+    ]
+    reasons = objections or [*worse.list_reasons(source, value, champion, simplest)]
     return Verdict(
         accepted=not objections,
-        reasons=tuple(objections or reasons),
+        reasons=tuple(reasons),
         metric=gate.metric,
         value=value,
-        champion=champion,
-        champion_value=champion_value,
+        champion=champion.version if champion else None,
+        champion_value=champion.value if champion else None,
     )
+
+
+def list_source_objections(source: Source, champion: Champion | None) -> Iterator[str]:
+    """A sample never replaces the real data."""
+    if champion and source == "sample" and champion.source == "real":
+        yield f"trained on the sample, while version {champion.version} was trained on the real data"
+
+
+class _Comparison:
+    """Compares values of the gate's metric."""
+
+    def __init__(self, gate: Gate, direction: Direction) -> None:
+        self._gate, self._higher = gate, direction == "higher"
+        self._limit, self._beyond = ("floor", "below") if self._higher else ("ceiling", "above")
+
+    def _is_worse(self, value: float, other: float) -> bool:
+        return not (value >= other if self._higher else value <= other)
+
+    def list_limit_objections(self, source: Source, value: float, simplest: float | None) -> Iterator[str]:
+        metric, limit = self._gate.metric, self._gate.limit(source)
+        if math.isnan(value):
+            yield f"{metric} is not a number"
+            return
+        if limit is not None and self._is_worse(value, limit):
+            yield f"{metric} {value:.4f} is {self._beyond} the {self._limit} {limit:.4f}"
+        elif limit is None and simplest is not None and not self._is_worse(simplest, value):
+            yield f"{metric} {value:.4f} is no better than the {simplest:.4f} of the simplest answer"
+
+    def list_champion_objections(self, value: float, champion: Champion | None) -> Iterator[str]:
+        if champion is None:
+            return
+        drop = self._gate.max_drop
+        if self._is_worse(value, champion.value - drop if self._higher else champion.value + drop):
+            yield (
+                f"{self._gate.metric} {value:.4f} is more than {drop:.4f} {self._beyond} the "
+                f"{champion.value:.4f} of version {champion.version} on the same test data"
+            )
+
+    def list_reasons(
+        self, source: Source, value: float, champion: Champion | None, simplest: float | None
+    ) -> Iterator[str]:
+        limit = self._gate.limit(source)
+        if limit is not None:
+            yield f"{self._gate.metric} {value:.4f} reaches the {self._limit} {limit:.4f}"
+        elif simplest is not None:
+            yield f"{self._gate.metric} {value:.4f} is better than the {simplest:.4f} of the simplest answer"
+        if champion:
+            yield f"version {champion.version} has {champion.value:.4f} on the same test data"

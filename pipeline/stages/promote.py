@@ -218,8 +218,8 @@ def measure_parity(client: ServingClient, store: Store, manifest: Manifest) -> f
     golden_arrays = load_golden(store.path(manifest.model, manifest.version))
     worst = 0.0
     for name, signature in manifest.signatures.items():
-        inputs = {tensor.name: golden_arrays[f"{name}/{tensor.name}"] for tensor in signature.inputs}
+        inputs = {tensor.name: golden_arrays[golden.input_key(name, tensor.name)] for tensor in signature.inputs}
         outputs = client.predict(manifest.model, manifest.version, name, inputs, timeout_s=CALL_TIMEOUT_S)
-        expected = {tensor.name: golden_arrays[f"{name}/{tensor.name}"] for tensor in signature.outputs}
+        expected = {tensor.name: golden.find_output(golden_arrays, name, tensor.name) for tensor in signature.outputs}
         worst = max(worst, *(max_difference(outputs[out], value) for out, value in expected.items()))
     return worst

@@ -2,8 +2,10 @@
 
 import hashlib
 import importlib.metadata
+import math
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +15,24 @@ import numpy as np
 
 from modelyard.models import backend
 from modelyard.models.backend import current_backend
+from modelyard.models.data import Inputs
+from modelyard.models.inputs import ModelInput, OneInput
+from modelyard.models.recipes import Recipe
 from modelyard.models.registry import reference
 from modelyard.models.registry.manifest import (
     BaselineRecord,
+    CategoryLimits,
     DataRecord,
+    DateLimits,
     Environment,
     ImageLimits,
+    InputLimits,
     Manifest,
+    NamedLimits,
+    NumberLimits,
+    OneLimits,
     RecipeRecord,
+    SequenceLimits,
     SignatureSpec,
     TensorSpec,
     TextLimits,
@@ -29,12 +41,21 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import Baseline, ImageInput, ModelSpec, Recipe, TextInput
+from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
 
 EVALUATION = "assets.extra/evaluation.json"
 EXAMPLE_CHARS = 200
+LIMITS: Mapping[str, type[Any]] = {
+    "image": ImageLimits,
+    "text": TextLimits,
+    "vector": VectorLimits,
+    "sequence": SequenceLimits,
+    "number": NumberLimits,
+    "category": CategoryLimits,
+    "date": DateLimits,
+}
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE_FOLDERS = ("models", "pipeline", "services")
 DIRTY = "-dirty"
@@ -75,10 +96,10 @@ def publish(
             task=spec.task,
             summary=spec.summary,
             created_at=datetime.now(UTC),
-            input=make_input_limits(spec),
+            input=make_input_limits(spec.input),
             labels=spec.labels,
             signatures=signatures,
-            example=choose_example(data),
+            example=choose_example(data.splits.test.x),
             data=DataRecord(
                 name=data.name,
                 source=data.source,
@@ -110,12 +131,19 @@ def publish(
     return store.publish(staged, seal, job, attempt)
 
 
-def make_input_limits(spec: ModelSpec) -> ImageLimits | TextLimits | VectorLimits:
-    if isinstance(spec.input, ImageInput):
-        return ImageLimits(height=spec.input.height, width=spec.input.width)
-    if isinstance(spec.input, TextInput):
-        return TextLimits(max_chars=spec.input.max_chars)
-    return VectorLimits(size=spec.input.size)
+def make_input_limits(given: ModelInput) -> InputLimits:
+    """What the gateway checks of one input, or of several by name."""
+    if isinstance(given, Mapping):
+        return NamedLimits(inputs={name: make_limits(kind) for name, kind in given.items()})
+    return make_limits(given)
+
+
+def make_limits(kind: OneInput) -> OneLimits:
+    """The manifest's form of a kind of input: its fields of the same names."""
+    limits = LIMITS[kind.kind]
+    known = {name: value for name, value in vars(kind).items() if name in limits.model_fields}
+    found: OneLimits = limits(**known)
+    return found
 
 
 def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
@@ -143,12 +171,19 @@ def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
     }
 
 
-def choose_example(data: LoadedDataset) -> Any:
-    """One test input as it stands in a ``:predict`` body."""
-    x: Array = data.splits.test.x
+def choose_example(test: Inputs) -> Any:
+    """One test input as it stands in a ``:predict`` body: a value, or an object of several."""
+    if isinstance(test, Mapping):
+        return {name: choose_value(values[:1]) for name, values in test.items()}
+    return choose_value(test)
+
+
+def choose_value(x: Array) -> Any:
+    """The first value, or the first short text; None for a missing number."""
     if x.dtype == object:
         return next((str(text) for text in x if len(text) <= EXAMPLE_CHARS), str(x[0])[:EXAMPLE_CHARS])
-    return x[0].tolist()
+    value = x[0].tolist()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def hash_weights(weights: Path) -> str:

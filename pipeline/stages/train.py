@@ -7,7 +7,9 @@ from typing import Any
 import keras
 from threadpoolctl import threadpool_limits
 
-from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Splits
+from modelyard.models.data import Splits
+from modelyard.models.recipes import Recipe
+from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import save_arrays
 from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, copy_variables
@@ -152,7 +154,7 @@ def make_loss(spec: ModelSpec, recipe: Recipe) -> Any:
         return keras.losses.get(spec.loss)
     if spec.task == "regression":
         return keras.losses.MeanAbsoluteError()
-    if spec.task == "binary":
+    if spec.task in ("binary", "multilabel"):
         return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
     return make_smoothed_crossentropy(len(spec.labels), recipe.label_smoothing)
 

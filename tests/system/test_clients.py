@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
-from modelyard.pipeline.golden import load_golden, max_difference
+from modelyard.pipeline.golden import load_golden, max_difference, output_key
 from tests.support import environments
 from tests.support.serving import WAIT_S, Served, modelyard_serve
 from tests.support.waiting import wait_until
@@ -71,7 +71,7 @@ def known(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Golden:
     return Golden(
         folder / "images.npy",
         folder / "image.png",
-        said["serving_default/probabilities"][:ROWS],
+        said[output_key("serving_default", "probabilities")][:ROWS],
         said["image_bytes/probabilities"][:1],
     )
 

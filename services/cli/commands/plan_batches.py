@@ -13,7 +13,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.types import Array
-from modelyard.pipeline.golden import load_golden
+from modelyard.pipeline.golden import input_key, load_golden
 from modelyard.services.cli import output
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -60,7 +60,7 @@ def read_golden_inputs(store: Store, model: str, version: int) -> dict[str, Arra
     """The golden inputs of the version's default signature: real inputs."""
     names = {spec.name for spec in store.manifest(model, version).signatures[SIGNATURE].inputs}
     golden = load_golden(store.path(model, version))
-    return {name: golden[f"{SIGNATURE}/{name}"] for name in names}
+    return {name: golden[input_key(SIGNATURE, name)] for name in names}
 
 
 def repeat_rows(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:

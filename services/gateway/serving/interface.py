@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelyard.models.registry.manifest import (
-    ImageLimits,
-    Manifest,
-    SignatureSpec,
-    TensorSpec,
-    TextLimits,
-    VectorLimits,
-)
+from modelyard.models.registry.manifest import InputLimits, Manifest, SignatureSpec, TensorSpec
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
 
@@ -36,7 +29,7 @@ class Interface:
     model: str
     version: int
     signatures: Mapping[str, SignatureSpec]
-    input: ImageLimits | TextLimits | VectorLimits | None
+    input: InputLimits | None
     """Limits of one input, by its kind; None without a manifest."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index; empty where there are none."""

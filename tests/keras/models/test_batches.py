@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.batches import Batches
-from modelyard.models.spec import Recipe
+from modelyard.models.recipes import Recipe
 from modelyard.models.types import Array
 
 X = np.arange(20, dtype=np.float32)[:, None]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from modelyard.models.data import Splits
 from modelyard.models.datasets import mnist
 from modelyard.models.datasets.mnist import MNIST
 from modelyard.models.errors import CorruptData, InvalidRecipe
-from modelyard.models.spec import Splits
 from modelyard.models.types import Array
 from modelyard.models.zoo import mnist_cnn
 from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe, choose_augmentation

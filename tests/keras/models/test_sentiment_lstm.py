@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from modelyard.models.data import Split, Splits
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.spec import Split, Splits, State
+from modelyard.models.inputs import State
 from modelyard.models.text import ngrams
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.ngram_vote import NgramVote

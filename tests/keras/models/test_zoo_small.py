@@ -19,7 +19,7 @@ from modelyard.pipeline.stages.train import train
 @pytest.mark.parametrize("module", [mnist_mlp, neuron])
 def test_model_is_one_short_file(module: ModuleType) -> None:
     """A model is added by one file; the catalogue finds it by itself."""
-    assert len(inspect.getsource(module).splitlines()) < 60
+    assert len(inspect.getsource(module).splitlines()) <= 70
     assert load_spec(module.SPEC.name) is module.SPEC
 
 

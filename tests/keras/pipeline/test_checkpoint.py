@@ -8,7 +8,9 @@ import keras
 import pytest
 
 from modelyard.models.batches import Batches
-from modelyard.models.spec import PreparedData, Recipe, Splits
+from modelyard.models.data import Splits
+from modelyard.models.recipes import Recipe
+from modelyard.models.spec import PreparedData
 from modelyard.pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.progress import Progress

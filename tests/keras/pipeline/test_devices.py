@@ -16,7 +16,7 @@ from modelyard.models import backend
 from modelyard.models.batches import Batches
 from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, WrongBackend
-from modelyard.models.spec import Recipe
+from modelyard.models.recipes import Recipe
 from modelyard.models.types import Backend
 from modelyard.pipeline.devices import Devices, PaddedBatches, choose_devices, prepare_devices
 from modelyard.pipeline.errors import DevicesMissing

@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from modelyard.models.catalog import load_spec
+from modelyard.models.data import Split, Splits
 from modelyard.models.datasets import mnist
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, Split, Splits
+from modelyard.models.spec import ModelSpec
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.progress import Progress

@@ -16,7 +16,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import load_golden, save_golden
+from modelyard.pipeline.golden import load_golden, output_key, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
@@ -24,6 +24,7 @@ from modelyard.pipeline.stages.export import check_operations, list_operations
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
+VALUE = output_key("serving_default", "value")
 JOB = TrainingJob("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
@@ -195,7 +196,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     import numpy as np
 
     from modelyard.models.catalog import load_spec
-    from modelyard.models.spec import Split
+    from modelyard.models.data import Split
     from modelyard.pipeline.stages.evaluate import evaluate
 
     root, _, _ = published
@@ -203,7 +204,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     answers = load_golden(version)
     copied = tmp_path / "staged"
     subprocess.run(["cp", "-r", str(version), str(copied)], check=True)
-    save_golden(copied, answers | {"serving_default/value": answers["serving_default/value"] + 1})
+    save_golden(copied, answers | {VALUE: answers[VALUE] + 1})
     spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):

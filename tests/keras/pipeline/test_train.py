@@ -8,7 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from modelyard.models.spec import Gate, ModelSpec, PreparedData, Recipe, Split, Splits, VectorInput
+from modelyard.models.data import Split, Splits
+from modelyard.models.inputs import VectorInput
+from modelyard.models.recipes import Recipe
+from modelyard.models.spec import Gate, ModelSpec, PreparedData
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel

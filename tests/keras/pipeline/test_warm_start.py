@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from modelyard.models.catalog import load_spec
+from modelyard.models.data import Split, Splits
 from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.recipes import Recipe
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, PreparedData, Recipe, Split, Splits
+from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.checkpoint import Checkpoint
 from modelyard.pipeline.devices import prepare_devices

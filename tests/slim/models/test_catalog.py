@@ -11,7 +11,7 @@ from modelyard.models import catalog
 from modelyard.models.backend import parse_backend
 from modelyard.models.catalog import Catalog, TrainableModel, list_models, read_catalog, source_digest
 from modelyard.models.errors import InvalidRecipe, UnknownName
-from modelyard.models.spec import Recipe
+from modelyard.models.recipes import Recipe
 
 RECIPE = TypeAdapter(Recipe).json_schema()["properties"]
 CONSTRAINTS = {

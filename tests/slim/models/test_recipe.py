@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, TypeAdapter
 
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.spec import Recipe, recipe
+from modelyard.models.recipes import Recipe, recipe
 
 
 @recipe

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
+from modelyard.models.data import Dataset, RemoteFile, Split, Splits
 from modelyard.models.errors import CorruptData, DataUnavailable
-from modelyard.models.spec import Dataset, RemoteFile, Split, Splits
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.stages.data import download_file, hash_splits, load_dataset
 

@@ -1,7 +1,7 @@
 """The gate: a floor, a champion, and reasons."""
 
 from modelyard.models.spec import Gate
-from modelyard.pipeline.stages.gate import judge
+from modelyard.pipeline.stages.gate import Champion, judge
 
 GATE = Gate(metric="accuracy", floor=0.98, sample_floor=0.9, max_drop=0.005)
 
@@ -33,14 +33,35 @@ def test_the_sample_has_a_floor_of_its_own() -> None:
 
 def test_a_small_drop_below_the_champion_is_allowed_and_a_large_one_is_not() -> None:
     """The champion is measured on the same test data."""
-    assert judge(GATE, "real", 0.986, champion=4, champion_value=0.99).accepted
-    verdict = judge(GATE, "real", 0.984, champion=4, champion_value=0.99)
+    assert judge(GATE, "real", 0.986, Champion(4, 0.99, "real")).accepted
+    verdict = judge(GATE, "real", 0.984, Champion(4, 0.99, "real"))
     assert not verdict.accepted
     assert "below the 0.9900 of version 4" in verdict.reasons[0]
 
 
 def test_a_sample_version_never_replaces_one_trained_on_real_data() -> None:
     """A network failure must not put a toy into production, however well it does on its own toy test."""
-    verdict = judge(GATE, "sample", 0.99, champion=1, champion_value=0.95, champion_source="real")
+    verdict = judge(GATE, "sample", 0.99, Champion(1, 0.95, "real"))
     assert not verdict.accepted
     assert "trained on the sample" in verdict.reasons[0]
+
+
+def test_a_metric_of_which_less_is_better_has_a_ceiling() -> None:
+    """Above it is too much, and a champion may be missed by a little only."""
+    gate = Gate(metric="mae", ceiling=3.0, sample_ceiling=5.0, max_drop=0.1)
+    assert judge(gate, "real", 2.9, direction="lower").accepted
+    assert judge(gate, "sample", 4.9, direction="lower").accepted
+    assert judge(gate, "real", 3.1, direction="lower").reasons == ("mae 3.1000 is above the ceiling 3.0000",)
+    assert judge(gate, "real", 2.05, Champion(2, 2.0, "real"), direction="lower").accepted
+    assert not judge(gate, "real", 2.2, Champion(2, 2.0, "real"), direction="lower").accepted
+    assert not judge(gate, "real", float("nan"), direction="lower").accepted
+
+
+def test_without_a_limit_the_simplest_answer_must_be_beaten() -> None:
+    """A model that always names the commonest class is no model."""
+    gate = Gate(metric="accuracy")
+    assert judge(gate, "real", 0.71, simplest=0.7).accepted
+    verdict = judge(gate, "real", 0.7, simplest=0.7)
+    assert verdict.reasons == ("accuracy 0.7000 is no better than the 0.7000 of the simplest answer",)
+    assert not judge(gate, "real", float("nan"), simplest=0.7).accepted
+    assert not judge(Gate(metric="mae"), "real", 2.0, direction="lower", simplest=1.5).accepted

@@ -1,0 +1,116 @@
+"""Kinds of input: what a client sends, what a model's graph takes, and how the data holds it.
+
+A model has one input, or several with names. A table is the commonest case of several: one input for each column.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelyard.models.types import Array
+
+State = Mapping[str, Array]
+"""State of preprocessing, learned from the training split (vocabulary, means, ...); saved as one ``.npz``."""
+
+Resize = Literal["stretch", "pad", "crop"]
+"""How an image of another shape becomes the model's: stretched, padded with black, or cut to its middle."""
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """Images; the model sees ``float32 [N,height,width,channels]`` with values 0..255.
+
+    PNG and JPEG of any mode are converted in the graph: turned as EXIF says, transparency over white where the model
+    has no channel for it, grey to colour and colour to grey.
+    """
+
+    height: int
+    width: int
+    channels: Literal[1, 3, 4] = 1
+    resize: Resize = "stretch"
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """Raw UTF-8 text, ``string [N]``; in the data ``object [N]`` of ``str``."""
+
+    vectorise: Callable[[State], Callable[[Any], Any]] | None = None
+    """``state`` -> function from ``string [N]`` to what the model takes, inside the exported graph. Only for a model
+    with this one input; others have ``ModelSpec.encode``."""
+    max_chars: int = 20_000
+    title: str = ""
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class VectorInput:
+    """A fixed count of numbers; the model sees ``float32 [N,size]``."""
+
+    size: int
+    kind: Literal["vector"] = "vector"
+
+
+@dataclass(frozen=True)
+class SequenceInput:
+    """Steps of ``size`` numbers each, of any length up to ``max_steps``; the model sees ``float32 [N,T,size]``.
+
+    All sequences of a request have the same length. In the data: ``float32 [N,T,size]``.
+    """
+
+    size: int
+    max_steps: int = 10_000
+    kind: Literal["sequence"] = "sequence"
+
+
+@dataclass(frozen=True)
+class NumberInput:
+    """One number, ``float32 [N]``; NaN where it is missing."""
+
+    missing: bool = False
+    """Whether a client may leave it out (JSON ``null``, an empty CSV field)."""
+    title: str = ""
+    """Its name in the data, where that is no identifier: a column ``petal length (cm)`` is the input
+    ``petal_length_cm``."""
+    kind: Literal["number"] = "number"
+
+
+@dataclass(frozen=True)
+class CategoryInput:
+    """One of some values, ``string [N]``; empty where it is missing. A value never seen in training is ``unknown``."""
+
+    values: tuple[str, ...] = ()
+    """The values in the training split, for people; the graph takes any."""
+    missing: bool = False
+    title: str = ""
+    kind: Literal["category"] = "category"
+
+
+@dataclass(frozen=True)
+class DateInput:
+    """A date or a time as ISO 8601, ``string [N]``: ``2026-11-29`` or ``2026-11-29T18:30:00``; empty where missing."""
+
+    missing: bool = False
+    title: str = ""
+    kind: Literal["date"] = "date"
+
+
+OneInput = ImageInput | TextInput | VectorInput | SequenceInput | NumberInput | CategoryInput | DateInput
+ModelInput = OneInput | Mapping[str, OneInput]
+"""One input, or several by name."""
+
+TENSOR_NAMES: Mapping[str, str] = {
+    "image": "images",
+    "text": "text",
+    "vector": "vectors",
+    "sequence": "sequences",
+    "number": "numbers",
+    "category": "categories",
+    "date": "dates",
+}
+"""Name of the tensor of a model's only input, by its kind; several inputs have names of their own."""
+
+
+def name_inputs(given: ModelInput) -> dict[str, OneInput]:
+    """Inputs by the names that their tensors have in the exported graph."""
+    return dict(given) if isinstance(given, Mapping) else {TENSOR_NAMES[given.kind]: given}
