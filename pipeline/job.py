@@ -47,6 +47,11 @@ class JobLocations:
     serving: tuple[str, ...]
     """Addresses of every model server."""
 
+    @property
+    def rehearsed(self) -> Path:
+        """Folder of marks, one for each rehearsal that went well."""
+        return self.work / "rehearsed"
+
     def checkpoints(self, job: str) -> Path:
         """Folder of the checkpoints that a job's attempts share; the trainer deletes it when the job has ended."""
         return self.work / "checkpoints" / job

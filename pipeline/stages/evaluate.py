@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -23,7 +22,7 @@ from modelyard.pipeline import golden
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.evaluation.calibration import list_calibration_bins
-from modelyard.pipeline.evaluation.exported import Signature, measure_latency, predict_all
+from modelyard.pipeline.evaluation.exported import Signature, measure_golden_difference, measure_latency, predict_all
 from modelyard.pipeline.evaluation.metrics import (
     compute_class_metrics,
     compute_confusion,
@@ -32,7 +31,6 @@ from modelyard.pipeline.evaluation.metrics import (
 )
 from modelyard.pipeline.evaluation.mistakes import list_mistakes
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
 from modelyard.pipeline.progress import Report
 from modelyard.pipeline.results import Evaluation, Evaluations
 from modelyard.pipeline.stage_process import run_stage
@@ -215,15 +213,3 @@ def evaluate_feedback(request: EvaluateRequest, signature: Signature, who: str) 
     if request.task == "regression":
         return {"mae": float(np.abs(outputs[:, 0] - recent.y).mean())}
     return {"accuracy": float((outputs.argmax(axis=1) == recent.y).mean())}
-
-
-def measure_golden_difference(loaded: Any, folder: Path) -> float:
-    """Maximum absolute difference of any output from the golden one, over all signatures."""
-    golden_arrays = load_golden(folder)
-    worst = 0.0
-    for name, function in loaded.signatures.items():
-        signature = Signature(function)
-        outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
-        gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
-        worst = max(worst, *gaps)
-    return worst
