@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe
 from modelyard.models.errors import StorageFailed
 from modelyard.models.metrics import list_metrics
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
+from modelyard.models.sources.files import find_models
+from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.models.storage_errors import translate_storage_errors
+from modelyard.pipeline.code_revision import read_code_revision
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
@@ -56,7 +59,8 @@ def run_job(
         ModelyardError: any expected failure; no partial version is left, and serving versions are not touched.
         Cancelled: as raised by a callback.
     """
-    given = load_spec(job.model)
+    loaded = load_model(find_models(locations.models).find(job.model))
+    given, code = loaded.spec, read_code_revision(loaded)
     spec = resolve(given, inspect_data(given))
     recipe = resolve_recipe(spec, job.recipe, job.overrides)
     devices = prepare_devices(recipe)
@@ -76,7 +80,8 @@ def run_job(
         if job.rollout == "none":
             require_permission()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits, staged, forks, report)
+        source = loaded.save(work / "model.json")
+        export(spec, source, job.recipe, recipe, trained, data.splits, staged, forks, report)
         champion = find_champion(store, spec.name)
         serving = store.path(spec.name, champion.version) if champion else None
         evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
@@ -108,7 +113,7 @@ def run_job(
             evaluation=evaluations.challenger,
             baseline=baseline,
             verdict=verdict,
-            environment=describe_environment(devices.label),
+            environment=describe_environment(devices.label, code),
             job=job.job,
             attempt=job.attempt,
         )
