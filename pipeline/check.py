@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from modelyard.models.catalog import load_spec
+from modelyard.models.sources.files import find_models
+from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import ModelSpec
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
@@ -28,10 +29,10 @@ def check_model(job: TrainingJob, locations: JobLocations, forks: ForkServer, re
     Raises:
         ModelyardError: what is wrong, with the file, row or field.
     """
-    given = load_spec(job.model)
-    spec, recipe = resolve_at_a_glance(given, job)
-    spec, data = load_data(given, job, locations, report)
+    loaded = load_model(find_models(locations.models).find(job.model))
+    spec, recipe = resolve_at_a_glance(loaded.spec, job)
+    spec, data = load_data(loaded.spec, job, locations, report)
     with make_workspace(locations.work, job.name) as work, prepare_devices(recipe).scope():
         prepared = prepare_data(spec, data.splits, recipe, start=None)
-        rehearse(spec, job.recipe, recipe, prepared, data.splits, work / "again", work, forks, report)
+        rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, work / "again", work, forks, report)
     return CheckedModel(spec, data)

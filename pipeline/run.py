@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe
 from modelyard.models.check_spec import check_spec
 from modelyard.models.errors import StorageFailed
 from modelyard.models.inputs import TENSOR_NAMES, name_inputs
@@ -21,8 +21,11 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
+from modelyard.models.sources.files import find_models
+from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
 from modelyard.models.storage_errors import translate_storage_errors
+from modelyard.pipeline.code_revision import read_code_revision
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
@@ -60,7 +63,8 @@ def run_job(
         ModelyardError: any expected failure; no partial version is left, and serving versions are not touched.
         Cancelled: as raised by a callback.
     """
-    given = load_spec(job.model)
+    loaded = load_model(find_models(locations.models).find(job.model))
+    given, code = loaded.spec, read_code_revision(loaded)
     spec, recipe = resolve_at_a_glance(given, job)
     devices = prepare_devices(recipe)
     store = Store(locations.store)
@@ -74,18 +78,18 @@ def run_job(
         start = find_start_version(store, spec.name, recipe, checkpoints)
 
         def rehearse_fit(prepared: PreparedData) -> None:
-            passed = locations.rehearsed
-            rehearse(spec, job.recipe, recipe, prepared, data.splits, passed, work, forks, report)
+            rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, locations.rehearsed, work, forks, report)
 
         trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start, rehearse_fit)
         if job.rollout == "none":
             require_permission()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits, staged, forks, report)
+        source = loaded.save(work / "model.json")
+        export(spec, source, job.recipe, recipe, trained, data.splits, staged, forks, report)
         champion = find_champion(store, spec.name)
         comparable = champion if champion and not describe_change(champion, spec) else None
         serving = store.path(spec.name, comparable.version) if comparable else None
-        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
+        evaluations = evaluate(spec, source, data.splits.test, data.recent, staged, serving, work, forks, report)
         verdict = judge(
             spec.gate,
             data.source,
@@ -114,7 +118,7 @@ def run_job(
             evaluation=evaluations.challenger,
             baseline=baseline,
             verdict=verdict,
-            environment=describe_environment(devices.label),
+            environment=describe_environment(devices.label, code),
             job=job.job,
             attempt=job.attempt,
         )

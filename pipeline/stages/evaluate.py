@@ -12,10 +12,10 @@ import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
-from modelyard.models.catalog import load_spec
 from modelyard.models.data import Split, list_rows
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.reference import build_reference
+from modelyard.models.sources.loading import load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
@@ -44,7 +44,8 @@ LATENCY_CALLS: Mapping[str, int] = {"1": 50, "32": 10}
 class EvaluateRequest:
     """Arguments of the evaluation process."""
 
-    model: str
+    source: str
+    """File of the model's source, for its own metrics."""
     task: Task
     labels: tuple[str, ...]
     metric: str
@@ -59,6 +60,7 @@ class EvaluateRequest:
 
 def evaluate(
     spec: ModelSpec,
+    source: Path,
     test: Split,
     recent: Split | None,
     challenger: Path,
@@ -69,12 +71,15 @@ def evaluate(
 ) -> Evaluations:
     """Evaluates an exported version, and the serving one, on ``test``, and on feedback if there is any.
 
+    Args:
+        source: what ``LoadedModel.save`` wrote.
+
     Raises:
         StageFailed: the export does not load, does not equal the model that was trained, or a metric is missing.
     """
     result = work / "evaluations.json"
     request = EvaluateRequest(
-        model=spec.name,
+        source=str(source),
         task=spec.task,
         labels=spec.labels,
         metric=spec.gate.metric,
@@ -175,7 +180,7 @@ def measure_own(request: EvaluateRequest, signature: Signature, test: Split) -> 
     if not request.own_metrics:
         return {}
     use_backend("tensorflow")
-    spec = load_spec(request.model)
+    spec = load_saved(Path(request.source)).spec
     assert spec.evaluate
     found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
     if set(found) != set(request.own_metrics):

@@ -14,11 +14,12 @@ import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe
 from modelyard.models.data import Inputs, Split, Splits, count_examples, name_arrays, take
 from modelyard.models.errors import ModelyardError
 from modelyard.models.recipes import Recipe
 from modelyard.models.resolve import read_schema, resolve, write_schema
+from modelyard.models.sources.loading import load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
@@ -38,7 +39,8 @@ WARMUP_BATCHES = (1, 8)
 class ExportRequest:
     """Arguments of the export process."""
 
-    model: str
+    source: str
+    """File of the model's source: it may have been edited since the training began."""
     schema: str | None
     """File of the data's schema."""
     recipe_name: str
@@ -51,6 +53,7 @@ class ExportRequest:
 
 def export(
     spec: ModelSpec,
+    source: Path,
     recipe_name: str,
     recipe: Recipe,
     trained: TrainedModel,
@@ -61,6 +64,9 @@ def export(
 ) -> None:
     """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
 
+    Args:
+        source: what ``LoadedModel.save`` wrote.
+
     Raises:
         StageFailed: the process failed, or the graph has operations that a plain CPU server cannot run.
     """
@@ -68,7 +74,7 @@ def export(
     examples = choose_golden_examples(splits.test)
     golden_inputs = save_arrays(work / "golden_inputs.npz", name_arrays(spec.input, examples))
     request = ExportRequest(
-        model=spec.name,
+        source=str(source),
         schema=str(write_schema(work / "schema.json", splits.schema)) if splits.schema else None,
         recipe_name=recipe_name,
         recipe=asdict(recipe),
@@ -105,7 +111,8 @@ def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
     from modelyard.pipeline.exporting.saved_model import check_operations, write_saved_model
 
-    spec = resolve(load_spec(request.model), read_schema(Path(request.schema)) if request.schema else None)
+    given = load_saved(Path(request.source)).spec
+    spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
     print_progress(Progress("export", message="writing the SavedModel"))

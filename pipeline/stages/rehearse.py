@@ -5,10 +5,10 @@ its own, without a GPU. A model that passed once, and has not changed since, is 
 """
 
 import hashlib
+import importlib.metadata
 import math
 import sys
 import tempfile
-import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
-from modelyard.models.catalog import load_spec, resolve_recipe, source_digest
+from modelyard.models.catalog import resolve_recipe
 from modelyard.models.data import Splits, name_arrays, take
 from modelyard.models.errors import InvalidSpec, ModelyardError
 from modelyard.models.recipes import Recipe
 from modelyard.models.resolve import read_schema, resolve, write_schema
+from modelyard.models.sources.loading import LoadedModel, load_saved, locate_error
 from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
@@ -32,6 +33,7 @@ from modelyard.pipeline.golden import TOLERANCE, save_golden
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.stage_process import print_progress, run_stage
 
+VERSION = importlib.metadata.version("modelyard")
 EXAMPLES = 4
 """Raw examples that the exported graph answers."""
 SURE_SUM = 1e-3
@@ -42,7 +44,8 @@ SURE_SUM = 1e-3
 class RehearseRequest:
     """Arguments of the process."""
 
-    model: str
+    source: str
+    """File of the model's source."""
     schema: str | None
     recipe_name: str
     recipe: Mapping[str, Any]
@@ -55,6 +58,7 @@ class RehearseRequest:
 
 
 def rehearse(
+    loaded: LoadedModel,
     spec: ModelSpec,
     recipe_name: str,
     recipe: Recipe,
@@ -73,14 +77,14 @@ def rehearse(
     Raises:
         StageFailed: with the file, the line and what is wrong.
     """
-    mark = passed / hash_rehearsal(spec, recipe, prepared)
+    mark = passed / hash_rehearsal(loaded, spec, recipe, prepared)
     if mark.exists():
         return
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=work) as name:
         folder = Path(name)
         raw = name_arrays(spec.input, take(splits.test.x, slice(EXAMPLES)))
         request = RehearseRequest(
-            model=spec.name,
+            source=str(loaded.save(folder / "model.json")),
             schema=str(write_schema(folder / "schema.json", splits.schema)) if splits.schema else None,
             recipe_name=recipe_name,
             recipe=asdict(recipe),
@@ -96,10 +100,12 @@ def rehearse(
     mark.touch()
 
 
-def hash_rehearsal(spec: ModelSpec, recipe: Recipe, prepared: PreparedData) -> str:
+def hash_rehearsal(loaded: LoadedModel, spec: ModelSpec, recipe: Recipe, prepared: PreparedData) -> str:
     """SHA-256 over all that a rehearsal depends on: code, recipe, labels, and the names and shapes of the state."""
+    sources = loaded.sources or {str(loaded.file.path): loaded.file.path.read_bytes()}
+    code = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
     shapes = {name: [*array.shape, str(array.dtype)] for name, array in prepared.state.items()}
-    parts = [source_digest(), spec.name, asdict(recipe), spec.labels, repr(spec.input), shapes]
+    parts = [VERSION, code, spec.name, asdict(recipe), spec.labels, repr(spec.input), shapes]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -126,17 +132,18 @@ def load_batch(path: Path) -> list[Any]:
 
 def main(request_path: str) -> None:
     request = RehearseRequest(**orjson.loads(Path(request_path).read_bytes()))
+    use_backend("tensorflow")
     try:
-        rehearse_request(request)
+        loaded = load_saved(Path(request.source))
+        rehearse_request(request, loaded.spec)
     except ModelyardError as error:
         sys.exit(str(error))
     except Exception as error:  # noqa: BLE001  # whatever the model's own code raises
-        sys.exit(describe_exception(error, request.model))
+        sys.exit(describe_exception(error, loaded))
 
 
-def rehearse_request(request: RehearseRequest) -> None:
-    use_backend("tensorflow")
-    spec = resolve(load_spec(request.model), read_schema(Path(request.schema)) if request.schema else None)
+def rehearse_request(request: RehearseRequest, given: ModelSpec) -> None:
+    spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     print_progress(Progress("rehearse", message="one batch through build, loss, export and reload"))
     state = load_arrays(Path(request.state))
@@ -203,10 +210,7 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
         raise ExportRejected(f"the exported graph differs from the model by {difference:.2g}; allowed {TOLERANCE:.0e}")
 
 
-def describe_exception(error: Exception, model: str) -> str:
-    """The line of the model's own file that an exception passed through last, and its text."""
-    file = load_spec(model).file
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if file and Path(frame.filename) == file]
-    where = f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
+def describe_exception(error: Exception, loaded: LoadedModel) -> str:
+    """The innermost line of the model's own files that an exception passed through, and the first line of its text."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{model}: {where}{type(error).__name__}: {text}"
+    return f"{locate_error(error, loaded.file.path)}: {type(error).__name__}: {text}"

@@ -254,8 +254,8 @@ def doctor(
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
-    from modelyard.models.catalog import describe_unknown, list_models
-    from modelyard.models.errors import UnknownName
+    from modelyard.models.catalog import list_models
+    from modelyard.models.errors import UnknownName, describe_unknown
 
     if name not in list_models():
         raise UnknownName(describe_unknown("model", name, list_models()))

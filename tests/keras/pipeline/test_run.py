@@ -215,7 +215,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
-        evaluate(spec, test, None, copied, None, tmp_path, forks, IGNORE)
+        evaluate(spec, tmp_path / "model.json", test, None, copied, None, tmp_path, forks, IGNORE)
 
 
 def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
