@@ -175,7 +175,7 @@ def check_outputs(spec: ModelSpec, outputs: Any, examples: int) -> None:
     if outputs.shape != (examples, width):
         raise InvalidSpec(
             f"{spec.name}: build: a {spec.task} model returns [N,{width}]"
-            f"{f' for {width} labels' if spec.labels else ''}, received {format_shape(outputs.shape)}"
+            f"{f' for {len(spec.labels)} labels' if spec.labels else ''}, received {format_shape(outputs.shape)}"
         )
     if spec.task == "regression":
         return
