@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_PORT = 8080
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
 
 
