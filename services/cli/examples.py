@@ -8,28 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.models.catalog import list_models
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.sources.files import Sources
 
 REVIEW = "I loved this film: warm, funny and superbly acted."
 RETRAIN = "mnist_mlp"
 """A model that trains in seconds."""
 
 
-def make_curl_lines(store: Store, home: Path, url: str, models: Sequence[str], sources: Sources) -> list[str]:
-    """One ``curl`` per model, and one that submits a job; files that they need are written below ``home``."""
+def make_curl_lines(
+    store: Store, home: Path, url: str, models: Sequence[str], trained: str | None = RETRAIN
+) -> list[str]:
+    """One ``curl`` per model, and one that submits a job for ``trained``; their files are below ``home``."""
     lines = []
     for model in models:
         stable = read_rollout(store, model).stable
         if stable is not None:
             lines.append(make_predict_line(store.manifest(model, stable), home / "examples", url))
-    trainable = list_models(sources)
-    if retrained := next((name for name in (RETRAIN, *trainable) if name in trainable), None):
-        body = json.dumps({"model": retrained})
-        lines.append(f"curl -s -H 'Content-Type: application/json' -d '{body}' {url}/api/jobs")
+    if trained is None:
+        return lines
+    body = json.dumps({"model": trained})
+    lines.append(f"curl -s -H 'Content-Type: application/json' -d '{body}' {url}/api/jobs")
     return lines
 
 

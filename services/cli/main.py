@@ -17,51 +17,22 @@ from modelyard.services.cli.client import Client, read_prediction_body
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
 from modelyard.services.cli.commands.audit import audit, verify
 from modelyard.services.cli.commands.gc import gc
+from modelyard.services.cli.commands.init import init
 from modelyard.services.cli.commands.migrate import migrate
-from modelyard.services.cli.options import DEFAULT_PORT, DEFAULT_URL, Url
-from modelyard.services.cli.project.settings import check_project, read_folders, read_setting
-from modelyard.services.settings import HOME
+from modelyard.services.cli.options import DEFAULT_URL, DataDir, Home, Models, Port, Url, Workers
+from modelyard.services.cli.project.settings import check_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Sharing = Literal["checked", "always", "never"]
 Priority = Literal["high", "normal", "low"]
-Home = Annotated[
-    Path,
-    typer.Option(
-        envvar="MODELYARD_HOME",
-        help="Folder of all files.",
-        default_factory=read_setting("home", HOME),
-        show_default=str(HOME),
-    ),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="MODELYARD_DATA_DIR",
-        help="Folder of the datasets.",
-        default_factory=read_setting("data_dir", None),
-        show_default=False,
-    ),
-]
-Models = Annotated[
-    list[Path],
-    typer.Option(
-        envvar="MODELYARD_MODELS",
-        help="Folder of model files; may be repeated.",
-        default_factory=read_folders,
-        show_default=False,
-        exists=True,
-        file_okay=False,
-    ),
-]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
-for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
+for command in (init, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
     app.command()(command)
 
 
@@ -87,27 +58,9 @@ def up(
     *,
     home: Home,
     data_dir: DataDir,
-    port: Annotated[
-        int,
-        typer.Option(
-            help="Port of the gateway.",
-            min=1,
-            max=65535,
-            default_factory=read_setting("port", DEFAULT_PORT),
-            show_default=str(DEFAULT_PORT),
-        ),
-    ],
+    port: Port,
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Maximum of training jobs at the same time; 0: one per processor, at most two.",
-            min=0,
-            max=64,
-            default_factory=read_setting("concurrency", 0),
-            show_default="0",
-        ),
-    ],
+    workers: Workers,
     models: Models,
     model: Annotated[
         list[str] | None,

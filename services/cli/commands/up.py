@@ -20,7 +20,7 @@ from modelyard.models.sources.files import EXAMPLES, Sources, show
 from modelyard.services import gpus
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.examples import make_curl_lines
+from modelyard.services.cli.examples import RETRAIN, make_curl_lines
 from modelyard.services.cli.follow import follow_jobs
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
@@ -255,7 +255,8 @@ def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> N
     output.print_table("model", "version", "test", "dataset", "url", rows=rows)
     output.console.print("\ntry:\n")
     readable = [manifest.model for manifest in manifests]
-    for line in make_curl_lines(local.store, local.home, local.url, readable, local.sources):
+    trained = next(iter(readable), None) if local.sources.folders else RETRAIN
+    for line in make_curl_lines(local.store, local.home, local.url, readable, trained):
         output.console.print(f"  {line}", soft_wrap=True, markup=False)
     for folder in local.sources.folders:
         output.console.print(f"\nmodels in {show(folder)}: a new or edited file is known within seconds.", markup=False)

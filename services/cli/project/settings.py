@@ -1,27 +1,13 @@
 """``modelyard.toml`` as commands read it."""
 
-from collections.abc import Callable
-from typing import Any
-
 from modelyard.models.errors import describe_unknown
-from modelyard.models.sources.project import PROJECT, InvalidSettings, read_project, split_paths
+from modelyard.models.sources.project import PROJECT, InvalidSettings, read_project
 from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.trainer.settings import TrainerSettings
 
 PROCESSES = (GatewaySettings, TrainerSettings, SchedulerSettings, MigrationSettings, ClientSettings)
-
-
-def read_setting(name: str, default: Any) -> Callable[[], Any]:
-    """The default of an option: what the project's file says, else ``default``."""
-    return lambda: read_project().get(name, default)
-
-
-def read_folders() -> list[str]:
-    """The default of ``--models``."""
-    found = split_paths(read_project().get("models", ()))
-    return list(found) if isinstance(found, list | tuple) else []
 
 
 def check_project() -> None:

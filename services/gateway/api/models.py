@@ -122,9 +122,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
-            broken=[BrokenModel(name=name, error=error) for name, error in sorted(known.broken.items())]
-            if known
-            else [],
+            broken=[BrokenModel(name=name, error=error) for name, error in broken],
         )
 
     @views.get("/api/models/<model>")
