@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from modelyard.models.catalog import load_spec, resolve_recipe
@@ -25,6 +25,7 @@ from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluations, LoadedDataset
+from modelyard.pipeline.stages.check_data import check_data
 from modelyard.pipeline.stages.data import load_dataset
 from modelyard.pipeline.stages.evaluate import evaluate
 from modelyard.pipeline.stages.export import export
@@ -67,6 +68,7 @@ def run_job(
         return roll_out(published, store, job, locations, report)
     data = load_dataset(spec.dataset, job.data, choose_data_folder(spec, locations), report)
     spec = resolve(given, data.splits.schema)
+    data = replace(data, card=check_data(spec, data.splits, data.fingerprint, report))
     if job.feedback:
         data = add_feedback(data, spec, job.feedback, report)
     with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:

@@ -73,8 +73,8 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     extra = {path.name for path in (version / "assets.extra").iterdir()}
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     assert extra == {
-        *("evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "reference.json", "state.npz"),
-        "tf_serving_warmup_requests",
+        *("data_card.json", "evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "reference.json"),
+        *("state.npz", "tf_serving_warmup_requests"),
     }
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
