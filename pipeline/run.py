@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -34,6 +34,7 @@ from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation, Evaluations, LoadedDataset
+from modelyard.pipeline.stages.check_data import check_data
 from modelyard.pipeline.stages.data import load_dataset
 from modelyard.pipeline.stages.evaluate import evaluate
 from modelyard.pipeline.stages.export import export
@@ -149,6 +150,7 @@ def load_data(
     data = load_dataset(given.dataset, job.data, choose_data_folder(given, locations), report)
     spec = resolve(given, data.splits.schema)
     check_spec(spec)
+    data = replace(data, card=check_data(spec, data.splits, data.fingerprint, report))
     return spec, add_feedback(data, spec, job.feedback, report) if job.feedback else data
 
 

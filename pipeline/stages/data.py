@@ -25,7 +25,8 @@ def load_dataset(dataset: Dataset, policy: DataPolicy, folder: Path, report: Rep
         CorruptData: a file's content is not the published one.
     """
     if not dataset.files:
-        return _loaded(dataset.name, "generated", dataset.read(folder))
+        report(Progress("data", message=f"reading {dataset.name}"))
+        return _loaded(dataset.name, "real" if dataset.own else "generated", dataset.read(folder))
     if policy == "sample":
         return _sample(dataset, "requested")
     try:
