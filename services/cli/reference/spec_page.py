@@ -40,13 +40,8 @@ CODE = re.compile(r"``([^`]+)``")
 
 def page() -> str:
     """The whole page."""
-    parts = [
-        HEAD,
-        *map(describe_reader, list_readers()),
-        *(f"{title}\n\n{describe_class(of)}" for title, of in CLASSES),
-    ]
-    parts.append(f"## Recipe\n\n{describe_recipe()}")
-    return "\n".join(parts)
+    classes = (f"{title}\n\n{describe_class(of)}" for title, of in CLASSES)
+    return "\n".join([HEAD, *map(describe_reader, list_readers()), *classes, f"## Recipe\n\n{describe_recipe()}"])
 
 
 def describe_class(of: type) -> str:
@@ -61,7 +56,8 @@ def describe_recipe() -> str:
     """The values that every recipe has."""
     rows = []
     for entry in fields(recipes.Recipe):
-        (description,) = (found.description for found in entry.type.__metadata__ if getattr(found, "description", ""))
+        metadata = getattr(entry.type, "__metadata__", ())
+        (description,) = (found.description for found in metadata if getattr(found, "description", ""))
         rows.append(f"| `{entry.name}` | {describe_default(entry)} | {description} |")
     doc = paragraphs(inspect.getdoc(recipes.Recipe) or "")
     return "\n".join([*doc, "", "| value | default | |", "|---|---|---|", *rows, ""])
@@ -88,13 +84,16 @@ def describe_default(entry: "Field[Any]") -> str:
     return "" if entry.default_factory is not MISSING else "has to be given"
 
 
-def list_readers() -> Iterator[Any]:
+def list_readers() -> Iterator[ast.FunctionDef]:
     """The functions of ``modelyard.models.readers`` that make a dataset, without importing what reads files."""
     for path in sorted(Path(readers.__path__[0]).glob("*.py")):
         for node in ast.parse(path.read_text()).body:
-            public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-            if public and isinstance(node.returns, ast.Name) and node.returns.id == "Dataset":
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and returns_dataset(node):
                 yield node
+
+
+def returns_dataset(node: ast.FunctionDef) -> bool:
+    return isinstance(node.returns, ast.Name) and node.returns.id == "Dataset"
 
 
 def describe_reader(node: ast.FunctionDef) -> str:
@@ -109,7 +108,7 @@ def paragraphs(text: str) -> list[str]:
     found: list[str] = []
     for line in text.splitlines():
         if re.fullmatch(r"(Args|Raises|Returns):", line):
-            found += ["", f"{line}", ""]
+            found += [line, ""]
         elif match := re.match(r" {4}(\w+): (.*)", line):
             found.append(f"- `{match[1]}`: {to_markdown(match[2])}")
         else:
