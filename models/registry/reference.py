@@ -5,7 +5,7 @@ text its characters and words, of a vector each of its numbers, or the means of 
 their mean, spread, smallest and largest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +72,21 @@ def build_reference(
 def extract_features(x: Any) -> dict[str, float]:
     """Named numbers of one example's input, or inputs."""
     if isinstance(x, Mapping):
-        return {
-            f"{name} {key}".rstrip(): value for name, one in x.items() for key, value in extract_features(one).items()
-        }
+        return {name: value for key, one in x.items() for name, value in _named_features(key, one)}
     if isinstance(x, str):
         return {"characters": float(len(x)), "words": float(len(x.split()))}
     values = np.asarray(x, np.float64)
-    if not values.ndim:
-        return {"": float(values)}
     if values.ndim > 1:
         return {"brightness": values.mean(), "contrast": values.std(), "inked": float((values > INK_THRESHOLD).mean())}
     return _vector_features(values.reshape(-1))
+
+
+def _named_features(name: str, x: Any) -> Iterator[tuple[str, float]]:
+    """Numbers of one of several inputs: a number has its name, others have it in front."""
+    if np.ndim(x) or isinstance(x, str):
+        yield from ((f"{name} {key}", value) for key, value in extract_features(x).items())
+    else:
+        yield name, float(x)
 
 
 def _vector_features(values: Array) -> dict[str, float]:
