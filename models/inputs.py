@@ -3,8 +3,10 @@
 A model has one input, or several with names. A table is the commonest case of several: one input for each column.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from modelyard.models.types import Array
@@ -39,6 +41,7 @@ class TextInput:
     """``state`` -> function from ``string [N]`` to what the model takes, inside the exported graph. Only for a model
     with this one input; others have ``ModelSpec.encode``."""
     max_chars: int = 20_000
+    missing: bool = False
     title: str = ""
     kind: Literal["text"] = "text"
 
@@ -114,3 +117,59 @@ TENSOR_NAMES: Mapping[str, str] = {
 def name_inputs(given: ModelInput) -> dict[str, OneInput]:
     """Inputs by the names that their tensors have in the exported graph."""
     return dict(given) if isinstance(given, Mapping) else {TENSOR_NAMES[given.kind]: given}
+
+
+def name_encoded_image(name: str, inputs: Collection[str]) -> str:
+    """Name of an image input where it takes PNG or JPEG bytes: ``image_bytes`` if it is the only input."""
+    return "image_bytes" if len(inputs) == 1 else f"{name}_bytes"
+
+
+# --- values as their tensors have them: the same for readers of data and for clients -----------------------------------
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
+_DATE = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII | re.IGNORECASE
+)
+_DATE_CHARS = len("2026-11-29")
+_EXACT = 2**53
+
+
+def canonical_category(value: str | bool | float) -> str:  # noqa: FBT001  # a value, no flag
+    """The one text of a category, whichever way it was written; readers of data and the gateway both use it.
+
+    Formats differ in what they keep: a column of 1 and 2 with a gap is 1.0 and 2.0 in many exports, and true is True.
+    So 3, 3.0, "3" and "3.0" are all ``3``; true, "True" and "TRUE" are ``true``. White space around it is cut off. Any
+    other text stays as it is: ``007`` and ``1.10`` are no numbers here. NaN is a missing value, so empty.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if text[-1:] == "0" and (whole := _WHOLE.fullmatch(text)):
+            return "0" if whole[1] == "-0" else whole[1]
+        return text.lower() if text in ("True", "TRUE", "False", "FALSE") else text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else canonical_category(str(value))  # numpy's own numbers
+
+
+def canonical_date(text: str) -> str:
+    """``YYYY-MM-DD`` or ``YYYY-MM-DDTHH:MM:SS``, the two forms that a date's tensor has; times with a zone in UTC.
+
+    Args:
+        text: as ISO 8601: a day, or a day and a time with or without seconds, fractions of them, and a zone.
+
+    Raises:
+        ValueError: anything else, or no day of the calendar.
+    """
+    text = text.strip()
+    if not _DATE.fullmatch(text):
+        raise ValueError(f"expected a date as ISO 8601, received {text[:40]!r}")
+    found = datetime.fromisoformat(text.upper())
+    if len(text) == _DATE_CHARS:
+        return text
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    return found.replace(microsecond=0).isoformat()
