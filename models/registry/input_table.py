@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from modelyard.models.inputs import name_encoded_image
+from modelyard.models.inputs import canonical_category, name_encoded_image
 from modelyard.models.registry.manifest import (
     ImageLimits,
     InputLimits,
@@ -40,6 +40,12 @@ class Column:
     def title(self) -> str:
         """Its name in the data."""
         return getattr(self.limits, "title", "") or self.name
+
+    @cached_property
+    def spellings(self) -> Mapping[str, str]:
+        """The values of a category as training saw them, by themselves and by their canonical texts."""
+        values = getattr(self.limits, "values", ())
+        return {canonical_category(value): value for value in reversed(values)} | {value: value for value in values}
 
     @property
     def is_encoded(self) -> bool:

@@ -4,12 +4,12 @@ A missing number is NaN; a missing category, date or text is empty.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from modelyard.models.inputs import canonical_category, canonical_date
+from modelyard.models.inputs import canonical_category, check_date
 from modelyard.models.registry.input_table import Column
 from modelyard.models.registry.manifest import TextLimits
 from modelyard.models.types import Array
@@ -83,7 +83,16 @@ def fill_number(column: Column, value: Any, index: int, place: Place) -> int | f
 def convert_categories(column: Column, values: Sequence[Any], place: Place) -> Array:
     if not set(map(type, values)) <= CATEGORIES:
         values = [read_category(column, value, place(index)) for index, value in enumerate(values)]
-    return encode_texts(column, [canonical_category(value) for value in values], place, "a category")
+    known = column.spellings
+    return encode_texts(column, [known.get(value) or spell(known, value) for value in values], place, "a category")
+
+
+def spell(known: Mapping[str, str], value: str | bool | float) -> str:
+    """A category as training saw it, or else its canonical text."""
+    if isinstance(value, str) and (text := value.strip()) in known:
+        return known[text]
+    text = canonical_category(value)
+    return known.get(text, text)
 
 
 def read_category(column: Column, value: Any, where: str) -> Any:
@@ -101,9 +110,11 @@ def convert_dates(column: Column, values: Sequence[Any], place: Place) -> Array:
 def read_date(column: Column, value: Any, where: str) -> str:
     text = read_text(column, value, where, EXPECTED_DATE).strip()
     try:
-        return canonical_date(text) if text else text
+        if text:
+            check_date(text)
     except ValueError:
         raise refuse(column, where, EXPECTED_DATE, text) from None
+    return text
 
 
 def convert_texts(column: Column, values: Sequence[Any], place: Place) -> Array:
