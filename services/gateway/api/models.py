@@ -11,6 +11,7 @@ from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
+from modelyard.services.gateway.api.model_inputs import Usage, describe_usage
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.json_body import Body, Error
 from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
@@ -97,6 +98,8 @@ class ModelRecord(Body):
 
     name: str
     rollout: RolloutState
+    usage: Usage | None
+    """What the stable version takes, or the newest where none is stable; null where it is damaged."""
     versions: list[VersionRecord | DamagedVersion]
 
 
@@ -122,9 +125,11 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         """A model with all its versions."""
         versions = store.require_versions(model)
         states = find_states(predictor, model, versions)
+        rollout = predictor.get_rollout(model)
         return ModelRecord(
             name=model,
-            rollout=RolloutState.model_validate(predictor.get_rollout(model)),
+            rollout=RolloutState.model_validate(rollout),
+            usage=describe_usage(store, model, rollout.stable or versions[-1]),
             versions=[read_version(store, model, number, states[number]) for number in versions],
         )
 
