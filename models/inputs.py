@@ -3,6 +3,7 @@
 A model has one input, or several with names. A table is the commonest case of several: one input for each column.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -126,21 +127,26 @@ def name_inputs(given: ModelInput) -> dict[str, OneInput]:
     return dict(given) if isinstance(given, Mapping) else {TENSOR_NAMES[given.kind]: given}
 
 
+def list_kinds(given: ModelInput) -> dict[str, str]:
+    """Kinds of inputs by their names; of the only input without one by an empty one."""
+    return {name: one.kind for name, one in given.items()} if isinstance(given, Mapping) else {"": given.kind}
+
+
 def name_encoded_image(name: str, inputs: Collection[str]) -> str:
     """Name of an image input where it takes PNG or JPEG bytes: ``image_bytes`` if it is the only input."""
     return "image_bytes" if len(inputs) == 1 else f"{name}_bytes"
 
 
-# --- values as their tensors have them: the same for readers of data and for clients -----------------------------------
+# --- values, for readers of data and for clients ----------------------------------------------------------------------
 
 MISSING_MARKS = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""Texts, in any case, that stand for a missing number or date in a table. A missing category or text is an empty one."""
+"""Texts, in any case, that stand for a missing number or date in a table; a missing category or text is empty."""
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
 _DATE = re.compile(DATE_PATTERN, re.ASCII)
 _EXACT = 2**53
 
 
-def canonical_category(value: str | bool | float) -> str:  # noqa: FBT001  # a value, no flag
+def canonical_category(value: str | bool | float) -> str:  # a value, no flag
     """The one text of a category, whichever way it was written; readers of data and the gateway both use it.
 
     Formats differ in what they keep: a column of 1 and 2 with a gap is 1.0 and 2.0 in many exports, and true is True.
@@ -154,7 +160,7 @@ def canonical_category(value: str | bool | float) -> str:  # noqa: FBT001  # a v
         return text.lower() if text in ("True", "TRUE", "False", "FALSE") else text
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and math.isnan(value):
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))

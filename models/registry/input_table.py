@@ -75,9 +75,7 @@ class InputTable:
     @cached_property
     def ambiguous(self) -> frozenset[str]:
         """Names that are one column's title and another one's own."""
-        return frozenset(
-            name for name, column in self.by_name.items() if self.by_title.get(name, column) is not column
-        )
+        return frozenset(name for name, column in self.by_name.items() if self.by_title.get(name, column) is not column)
 
     @cached_property
     def is_flat(self) -> bool:
@@ -115,4 +113,6 @@ def build_table(limits: InputLimits, signature: SignatureSpec) -> InputTable | N
     specs = {spec.name: spec for spec in signature.inputs}
     if not specs or not specs.keys() <= known.keys():
         return None
-    return InputTable(tuple(Column(specs[tensor], one, name) for tensor, (name, one) in known.items() if tensor in specs))
+    return InputTable(
+        tuple(Column(specs[tensor], one, name) for tensor, (name, one) in known.items() if tensor in specs)
+    )

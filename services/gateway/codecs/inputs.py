@@ -21,9 +21,7 @@ class ModelCall:
     """The client's, where the body has one."""
 
 
-def check_inputs(
-    inputs: Mapping[str, Array], signature: str, interface: Interface, limits: GatewaySettings
-) -> None:
+def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interface, limits: GatewaySettings) -> None:
     """Checks the number of inputs, and what strings hold; shapes and types have been checked before.
 
     Raises:

@@ -179,9 +179,7 @@ def group_numbers(interface: Interface, signature: str, lines: Sequence[Line]) -
     return None if array is None else (range(len(lines)), {numeric.name: array})
 
 
-def group_named(
-    interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings
-) -> Group | None:
+def group_named(interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings) -> Group | None:
     """All lines, if they are rows of named inputs, and all of them good."""
     table, contents = interface.tables.get(signature), [line.content for line in lines if line.content]
     if table is None or len(contents) < len(lines):

@@ -25,7 +25,9 @@ ROLLOUT_KEY = Parameter(
 BINARY_HEADER = Parameter(
     "Inference-Header-Content-Length", "header", "Where JSON ends and binary tensors begin.", {"type": "integer"}
 )
-LABELS = Parameter("labels", "query", "Return rows in words: labels, numbers by name, or texts.", {"enum": ["true", "false"]})
+LABELS = Parameter(
+    "labels", "query", "Return rows in words: labels, numbers by name, or texts.", {"enum": ["true", "false"]}
+)
 SIGNATURE = Parameter("signature_name", "query", "Another signature than the default one.", {"type": "string"})
 
 

@@ -109,9 +109,7 @@ def decode_uneven_rows(rows: Sequence[Any], table: InputTable, place: Any) -> di
         named = dict(match_row(index, row, table))
         for column, held in values.items():
             held.append(row[named[column]] if column in named else None)
-    return {
-        column.spec.name: convert(column, held, make_place(place, column.title)) for column, held in values.items()
-    }
+    return {column.spec.name: convert(column, held, make_place(place, column.title)) for column, held in values.items()}
 
 
 def add_missing(found: dict[str, Array], table: InputTable, size: int) -> dict[str, Array]:

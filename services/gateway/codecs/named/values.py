@@ -64,11 +64,19 @@ def convert_numbers(column: Column, values: Sequence[Any], place: Place) -> Arra
         with np.errstate(over="ignore"):  # becomes infinite, which is looked for below
             array = np.array(values, column.spec.dtype)
     except OverflowError:
-        array = np.array([float(value) if abs(value) < 1e300 else math.inf for value in values], column.spec.dtype)
+        array = np.array([to_float(value) for value in values], column.spec.dtype)
     if np.isinf(array).any():
         index = int(np.isinf(array).argmax())
         raise refuse(column, place(index), f"a finite {column.spec.dtype} number", values[index])
     return array
+
+
+def to_float(value: int | float) -> float:
+    """Infinity for a whole number that is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def fill_number(column: Column, value: Any, index: int, place: Place) -> int | float:
@@ -151,7 +159,9 @@ def encode_texts(column: Column, texts: list[str], place: Place, expected: str) 
 
 
 def refuse(column: Column, where: str, expected: str, value: Any) -> InvalidRequest:
-    hint = f" or null{'' if column.kind == 'number' else ' or an empty text'} for a missing one" if column.missing else ""
+    hint = (
+        f" or null{'' if column.kind == 'number' else ' or an empty text'} for a missing one" if column.missing else ""
+    )
     return InvalidRequest(f"{where}: expected {expected}{hint}, received {describe(value)}")
 
 

@@ -72,7 +72,10 @@ def test_a_table_may_come_from_a_spreadsheet(body: str) -> None:
         ("age\n1\n", "header: missing: plan, tenure_months, city, signed up, petal length (cm); expected age, plan,"),
         (f"{HEADER},churned\n", "header: unknown: churned; expected age"),
         (f"{HEADER},churned\n", "columns that the model does not take, such as the target, have to be left out"),
-        (HEADER.replace(",", ";"), "the columns, age, plan, tenure_months, city, signed up, petal length (cm); received"),
+        (
+            HEADER.replace(",", ";"),
+            "the columns, age, plan, tenure_months, city, signed up, petal length (cm); received",
+        ),
         (HEADER.replace(",", ";"), "; commas separate columns"),
         (f"{HEADER},age\n", "header: given twice: age; expected age"),
         (f"{HEADER},since\n", "header: given twice: signed up, since; expected age"),

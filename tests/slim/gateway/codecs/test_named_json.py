@@ -100,7 +100,9 @@ def test_a_name_that_means_two_columns_is_decided_by_the_others() -> None:
     version = interface({"b": NumberLimits(title="a"), "a": NumberLimits(title="c", missing=True)})
     assert [values(ask({"instances": [{"a": 1, "c": 2}]}, version), name) for name in "ba"] == [[1.0], [2.0]]
     assert [values(ask({"instances": [{"a": 1, "b": 2}]}, version), name) for name in "ba"] == [[2.0], [1.0]]
-    assert "expected either the titles or the names of all, as a can be both" in refusal({"instances": [{"a": 1}]}, version)
+    assert "expected either the titles or the names of all, as a can be both" in refusal(
+        {"instances": [{"a": 1}]}, version
+    )
 
 
 def test_an_error_of_many_columns_stays_short() -> None:
@@ -199,7 +201,9 @@ def test_texts_are_as_long_as_the_model_takes() -> None:
     assert "instances[0].note: expected at most 5 characters, received 6" in refusal(
         {"instances": [{"note": "abcdef"}]}, version
     )
-    assert "instances[0].note: expected a text, which may not be missing" in refusal({"instances": [{"note": ""}]}, version)
+    assert "instances[0].note: expected a text, which may not be missing" in refusal(
+        {"instances": [{"note": ""}]}, version
+    )
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

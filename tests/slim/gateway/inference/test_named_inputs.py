@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import from_proto
+from modelyard.services.gateway.openapi import v1
 from tests.support.fakes import FakeModelServer, publish
 from tests.support.tables import CHURN, COLUMNS, MANIFESTS, PAIR, ROW, SIZES, STEPS, TAGS, WRITER, output, serve, table
 
@@ -174,6 +175,7 @@ def test_labels_from_a_half_on_are_listed_the_likeliest_first(client: FlaskClien
     assert raw is not None
     assert raw["labels"] == [{"label": "war", "score": 0.95}]
     assert raw["scores"] == {"action": 0.05, "comedy": 0.05, "war": 0.95}
+    assert isinstance(v1.PredictResponse.model_validate(raw).root, v1.SingleLabels)
 
 
 def test_several_labels_as_lines_and_files(client: FlaskClient) -> None:
@@ -214,10 +216,13 @@ def test_a_text_is_answered_as_text_in_every_form(client: FlaskClient) -> None:
     raw = post(client, WRITER, data="a", content_type="text/plain").json
     assert raw is not None
     assert (raw["text"], raw["model"]) == ("<a>", WRITER)
+    assert isinstance(v1.PredictResponse.model_validate(raw).root, v1.SingleText)
     lines = post(client, WRITER, data='"a"\n"b"\n', content_type="application/jsonl")
     assert lines.text == '"<a>"\n"<b>"\n'
     form = {"files": [(io.BytesIO(b"a"), "a.txt")]}
-    assert post(client, WRITER, data=form, content_type="multipart/form-data").json == [{"file": "a.txt", "text": "<a>"}]
+    assert post(client, WRITER, data=form, content_type="multipart/form-data").json == [
+        {"file": "a.txt", "text": "<a>"}
+    ]
     infer = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}
     assert client.post(f"/v2/models/{WRITER}/infer", json=infer).json["outputs"][0]["data"] == ["<a>"]
 
@@ -253,5 +258,6 @@ def test_outputs_of_ones_own_are_answered_as_tensorflow_serving_does(
     raw = post(client, WRITER, data="a", content_type="text/plain").json
     assert raw is not None
     assert raw["outputs"] == row
+    assert isinstance(v1.PredictResponse.model_validate(raw).root, v1.SingleOutputs)
     refused = post(client, WRITER, "?labels=true", json={"instances": ["a"]})
     assert (refused.status_code, "has none to answer with" in refused.text) == (400, True)
