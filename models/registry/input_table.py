@@ -116,3 +116,12 @@ def build_table(limits: InputLimits, signature: SignatureSpec) -> InputTable | N
     return InputTable(
         tuple(Column(specs[tensor], one, name) for tensor, (name, one) in known.items() if tensor in specs)
     )
+
+
+def list_limit_kinds(limits: InputLimits) -> dict[str, str]:
+    """As ``inputs.list_kinds``, of a manifest."""
+    return (
+        {name: one.kind for name, one in limits.inputs.items()}
+        if isinstance(limits, NamedLimits)
+        else {"": limits.kind}
+    )
