@@ -3,7 +3,7 @@
 They are stored with the version, so that every later stage and every server can be compared with them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +40,6 @@ def list_golden_inputs(golden: Mapping[str, Array]) -> dict[str, dict[str, Array
         if "/" not in tensor:
             found.setdefault(signature, {})[tensor] = values
     return found
-
-
-def name_encoded_image(name: str, inputs: Collection[str]) -> str:
-    """Name of an image input where it takes PNG or JPEG bytes: ``image_bytes`` if it is the only input."""
-    return "image_bytes" if len(inputs) == 1 else f"{name}_bytes"
 
 
 def save_golden(staged: Path, golden: Mapping[str, Array]) -> None:

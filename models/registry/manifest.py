@@ -52,6 +52,7 @@ class TextLimits(FrozenModel):
 
     kind: Literal["text"] = "text"
     max_chars: int
+    missing: bool = False
     title: str = ""
 
 

@@ -178,7 +178,11 @@ def train(
 def predict(
     model: str,
     given: Annotated[
-        str, typer.Argument(metavar="FILE|TEXT|-", help="An image, JSON or text file; a text; - for stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE|JSON|TEXT|-",
+            help='An image, JSON, CSV or text file; a row such as {"age": 41}; a text; - for stdin.',
+        ),
     ],
     *,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
