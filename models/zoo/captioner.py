@@ -33,7 +33,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 WORDS = ("", "a", "an", "left", "of", "above", *DIGITS)
 """The first fills up a shorter text; the number after the last stands before the first word."""
 STEPS, START = 6, len(WORDS)
-PAIRS = 20_000
+PAIRS = 60_000
 """Pictures to train on; each digit is in several."""
 
 
@@ -42,7 +42,7 @@ class CaptionerRecipe(Recipe):
     """The recipe of the pictures' describer."""
 
     channels: Annotated[int, Field(ge=2, le=256, description="Channels of the first convolution.")] = 16
-    units: Annotated[int, Field(ge=4, le=1024, description="LSTM units of the decoder.")] = 128
+    units: Annotated[int, Field(ge=4, le=1024, description="LSTM units of the decoder.")] = 64
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -117,12 +117,15 @@ def build(recipe: CaptionerRecipe, state: State) -> Any:  # noqa: ARG001  # part
     for factor in (2, 4):
         x = layers.Conv2D(factor * channels, 3, use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(layers.MaxPooling2D()(x)))
-    x = layers.Flatten()(x)
-    h, c = (layers.Dense(recipe.units, activation="tanh")(x) for _ in range(2))
-    viewer = keras.Model(images, [h, c], name="viewer")
+    seen = layers.Reshape((-1, 4 * channels))(x)
+    h, c = (layers.Dense(recipe.units, activation="tanh")(layers.Flatten()(x)) for _ in range(2))
+    viewer = keras.Model(images, [seen, h, c], name="viewer")
+    seen, h, c = viewer(images)
     known = layers.Embedding(len(WORDS) + 1, 32, name="words")(before)
-    said = layers.LSTM(recipe.units, return_sequences=True, name="decoder")(known, initial_state=viewer(images))
-    answer = layers.Dense(len(WORDS), activation="softmax", name="answer")(said)
+    said = layers.LSTM(recipe.units, return_sequences=True, name="decoder")(known, initial_state=[h, c])
+    gaze = layers.Dense(seen.shape[1], activation="softmax", name="gaze")(said)
+    looked = layers.Dot((2, 1), name="looked")([gaze, seen])
+    answer = layers.Dense(len(WORDS), activation="softmax", name="answer")(layers.Concatenate()([said, looked]))
     return keras.Model({"images": images, "before": before}, answer, name="captioner")
 
 
@@ -133,12 +136,13 @@ def make_signatures(model: Any, state: State) -> dict[str, Callable[..., dict[st
     layer = model.get_layer
 
     def caption(images: Any) -> dict[str, Any]:
-        memory = layer("viewer")(images)
+        seen, *memory = layer("viewer")(images)
         word = tf.fill(tf.shape(images)[:1], START)
         said = []
         for _ in range(STEPS):
             found, memory = layer("decoder").cell(layer("words")(word), memory)
-            word = tf.argmax(layer("answer")(found), axis=1, output_type=tf.int32)
+            looked = layer("looked")([layer("gaze")(found)[:, None], seen])[:, 0]
+            word = tf.argmax(layer("answer")(tf.concat([found, looked], axis=1)), axis=1, output_type=tf.int32)
             said.append(tf.gather(tf.constant(WORDS), word))
         return {"text": tf.strings.strip(tf.strings.reduce_join(tf.stack(said, axis=1), axis=1, separator=" "))}
 
