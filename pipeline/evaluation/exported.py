@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from modelyard.models.data import Inputs, count_examples, take
 from modelyard.models.types import Array
+from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.stage_process import print_progress
 
@@ -34,6 +36,18 @@ class Signature:
         import tensorflow as tf
 
         return tf.constant(array.tolist(), dtype) if array.dtype == object else tf.constant(array, dtype)
+
+
+def measure_golden_difference(loaded: Any, folder: Path) -> float:
+    """Maximum absolute difference of any output from the golden one, over all signatures."""
+    golden_arrays = load_golden(folder)
+    worst = 0.0
+    for name, function in loaded.signatures.items():
+        signature = Signature(function)
+        outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
+        gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
+        worst = max(worst, *gaps)
+    return worst
 
 
 def predict_all(signature: Signature, x: Inputs, who: str) -> Array:

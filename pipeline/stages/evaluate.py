@@ -7,23 +7,22 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
-from modelyard.models.catalog import load_spec
 from modelyard.models.data import Split, list_rows
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.reference import build_reference
+from modelyard.models.sources.loading import load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.evaluation.calibration import list_calibration_bins
-from modelyard.pipeline.evaluation.exported import Signature, measure_latency, predict_all
+from modelyard.pipeline.evaluation.exported import Signature, measure_golden_difference, measure_latency, predict_all
 from modelyard.pipeline.evaluation.metrics import (
     compute_class_metrics,
     compute_confusion,
@@ -32,7 +31,6 @@ from modelyard.pipeline.evaluation.metrics import (
 )
 from modelyard.pipeline.evaluation.mistakes import list_mistakes
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
 from modelyard.pipeline.progress import Report
 from modelyard.pipeline.results import Evaluation, Evaluations
 from modelyard.pipeline.stage_process import run_stage
@@ -46,7 +44,8 @@ LATENCY_CALLS: Mapping[str, int] = {"1": 50, "32": 10}
 class EvaluateRequest:
     """Arguments of the evaluation process."""
 
-    model: str
+    source: str
+    """File of the model's source, for its own metrics."""
     task: Task
     labels: tuple[str, ...]
     metric: str
@@ -61,6 +60,7 @@ class EvaluateRequest:
 
 def evaluate(
     spec: ModelSpec,
+    source: Path,
     test: Split,
     recent: Split | None,
     challenger: Path,
@@ -71,12 +71,15 @@ def evaluate(
 ) -> Evaluations:
     """Evaluates an exported version, and the serving one, on ``test``, and on feedback if there is any.
 
+    Args:
+        source: what ``LoadedModel.save`` wrote.
+
     Raises:
         StageFailed: the export does not load, does not equal the model that was trained, or a metric is missing.
     """
     result = work / "evaluations.json"
     request = EvaluateRequest(
-        model=spec.name,
+        source=str(source),
         task=spec.task,
         labels=spec.labels,
         metric=spec.gate.metric,
@@ -177,7 +180,7 @@ def measure_own(request: EvaluateRequest, signature: Signature, test: Split) -> 
     if not request.own_metrics:
         return {}
     use_backend("tensorflow")
-    spec = load_spec(request.model)
+    spec = load_saved(Path(request.source)).spec
     assert spec.evaluate
     found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
     if set(found) != set(request.own_metrics):
@@ -215,15 +218,3 @@ def evaluate_feedback(request: EvaluateRequest, signature: Signature, who: str) 
     if request.task == "regression":
         return {"mae": float(np.abs(outputs[:, 0] - recent.y).mean())}
     return {"accuracy": float((outputs.argmax(axis=1) == recent.y).mean())}
-
-
-def measure_golden_difference(loaded: Any, folder: Path) -> float:
-    """Maximum absolute difference of any output from the golden one, over all signatures."""
-    golden_arrays = load_golden(folder)
-    worst = 0.0
-    for name, function in loaded.signatures.items():
-        signature = Signature(function)
-        outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
-        gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
-        worst = max(worst, *gaps)
-    return worst

@@ -64,7 +64,7 @@ def decode_input(record: Mapping[str, Any], content: bytes, kind: ModelInput) ->
 
 def decode_image(record: Mapping[str, Any], content: bytes, kind: ImageInput) -> Array | None:
     """An image, decoded and scaled as in the served graph."""
-    from modelyard.pipeline.signatures import make_image_decoder
+    from modelyard.pipeline.exporting.signatures import make_image_decoder
 
     image = (
         make_image_decoder(kind)(content).numpy()

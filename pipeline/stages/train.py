@@ -1,5 +1,6 @@
 """Fits a model by its recipe, from its last checkpoint on. Its results are files: preprocessing state and weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def train(
     checkpoints: Path,
     report: Report,
     start: StartVersion | None = None,
+    rehearse: Callable[[PreparedData], None] = lambda _: None,
 ) -> TrainedModel:
     """Fits ``spec`` to ``splits.train``; the test split is not used.
 
@@ -37,6 +39,7 @@ def train(
 
     Args:
         start: the version whose weights and preprocessing training starts from; None for random weights.
+        rehearse: called before the first epoch; it raises what is wrong with the model.
 
     Raises:
         InvalidRecipe: that version's weights do not fit.
@@ -46,10 +49,12 @@ def train(
     with threadpool_limits(limits=recipe.threads), devices.scope():
         report(Progress("train", message=f"preparing, on {devices.label} with {recipe.backend}"))
         prepared = prepare_data(spec, splits, recipe, start)
+        store = Checkpoints(checkpoints)
+        if not store.read_newest().epoch:
+            rehearse(prepared)
         model = spec.build(recipe, prepared.state)
         if start:
             load_start_weights(start, model, work, report)
-        store = Checkpoints(checkpoints)
         if spec.fit:
             done = run_own_loop(spec, model, prepared, recipe, store, report)
         else:
