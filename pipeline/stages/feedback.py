@@ -64,14 +64,13 @@ def decode_input(record: Mapping[str, Any], content: bytes, kind: ModelInput) ->
 
 def decode_image(record: Mapping[str, Any], content: bytes, kind: ImageInput) -> Array | None:
     """An image, decoded and scaled as in the served graph."""
-    from modelyard.pipeline.signatures import make_image_decoder
+    from modelyard.models.images.decoding import compile_image_decoder
 
-    image = (
-        make_image_decoder(kind)(content).numpy()
-        if record["dtype"] == "bytes"
-        else decode_numbers(record, content, (kind.height, kind.width, kind.channels))
-    )
-    return None if image is None else np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    if record["dtype"] == "bytes":
+        image: Array = compile_image_decoder(kind)([content])[0]
+        return image
+    pixels = decode_numbers(record, content, (kind.height, kind.width, kind.channels))
+    return None if pixels is None else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def decode_numbers(record: Mapping[str, Any], content: bytes, shape: tuple[int, ...]) -> Array | None:
