@@ -100,7 +100,7 @@ def start_system(home: Path) -> Iterator[QueueSystem]:
     port, serving_port = free_ports(2)
     system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
-    subprocess.run([sys.executable, "-m", "modelyard.models.catalog", str(system.store.root)], check=True)
+    subprocess.run([sys.executable, "-m", "modelyard.models.listing", str(system.store.root)], check=True)
     broker = launch.make_private_folder(home) / "redis.sock"
     services = {service.name: service for service in make_services(system, broker, [MODEL], gpu_names=())}
     supervisor, ledger = Supervisor(home / "log", on_event=print), Ledger(f"sqlite:///{home / 'ledger.db'}")

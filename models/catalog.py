@@ -1,59 +1,51 @@
-"""The zoo's models: ``list_models()`` imports none of them, ``load_spec(name)`` imports one.
+"""What can be trained: ``list_models()`` imports nothing, ``load_spec(name)`` imports one model's file.
 
-Other processes do not import the zoo (it needs Keras). They read ``<store>/catalog.json``, which the trainer writes
-with ``python -m modelyard.models.catalog STORE``: for every model its task, summary, and each recipe's values and
-schema.
+Other processes do not import models (they need Keras). They read ``<store>/catalog.json``, which the trainer writes
+(``modelyard.models.listing``): for every model its task, summary, and each recipe's values and schema; for every file
+that cannot be used, why.
 """
 
 import hashlib
-import importlib
 import json
 import math
-import pkgutil
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from modelyard.models import backend, zoo
-from modelyard.models.backend import use_backend
-from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.errors import InvalidRecipe, InvalidSpec, UnknownName, describe_unknown
 from modelyard.models.ranges import Range
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.store import replace_file
 from modelyard.models.resolve import inspect_data, resolve
+from modelyard.models.sources.files import EXAMPLES, Sources, find_models
+from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import ModelSpec
 
 FILE = "catalog.json"
 MINIMUM_KEYS = ("minimum", "exclusiveMinimum")
 
 
-def list_models() -> tuple[str, ...]:
-    """Names of all trainable models, sorted; imports none of them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(zoo.__path__)))
+def list_models(sources: Sources = EXAMPLES) -> tuple[str, ...]:
+    """Names of all models, sorted; imports none of them."""
+    return tuple(find_models(sources).files)
 
 
-def load_spec(name: str) -> ModelSpec:
-    """Imports one zoo file and returns its ``SPEC``.
+def load_spec(name: str, sources: Sources = EXAMPLES) -> ModelSpec:
+    """Imports one model's file and returns its ``SPEC``.
 
     Raises:
+        InvalidSpec: it cannot be used; with file and line.
         UnknownName: there is no such file; the text has the closest names.
     """
-    if name not in list_models():
-        raise UnknownName(describe_unknown("model", name, list_models()))
-    spec = importlib.import_module(f"modelyard.models.zoo.{name}").SPEC
-    if not isinstance(spec, ModelSpec) or spec.name != name:
-        raise TypeError(f"models/zoo/{name}.py must end in SPEC = ModelSpec(name={name!r}, ...)")
-    return spec
+    return load_model(find_models(sources).find(name)).spec
 
 
-def resolve_spec(name: str) -> ModelSpec:
+def resolve_spec(name: str, sources: Sources = EXAMPLES) -> ModelSpec:
     """A model's spec with all that follows from a glance at its data."""
-    spec = load_spec(name)
+    spec = load_spec(name, sources)
     return resolve(spec, inspect_data(spec))
 
 
@@ -67,15 +59,6 @@ def resolve_recipe(spec: ModelSpec, name: str, overrides: Mapping[str, Any]) -> 
         raise InvalidRecipe(describe_unknown("recipe", name, spec.recipes))
     chosen: Recipe = spec.recipes[name]
     return chosen.override(overrides)
-
-
-def describe_unknown(what: str, name: str, valid: Iterable[str]) -> str:
-    """``unknown model 'mnst'; did you mean mnist_cnn?``; the text lists all valid names if none is close."""
-    candidates = sorted(valid)
-    close = get_close_matches(name, candidates, n=3, cutoff=0.5)
-    if close:
-        return f"unknown {what} {name!r}; did you mean {', '.join(close)}?"
-    return f"unknown {what} {name!r}; valid: {', '.join(candidates) or 'none yet'}"
 
 
 # --- catalog.json ---------------------------------------------------------------------------------------------------
@@ -105,6 +88,8 @@ class TrainableModel(BaseModel):
     """Ranges that a search samples from, by recipe key."""
     metric: str = ""
     """Metric that versions, and trials of a search, are compared by: more is better."""
+    sources: dict[str, str] = {}
+    """SHA-256 by path of the files that it was made from: others make another entry."""
 
     def check_recipe(self, recipe: str, overrides: Mapping[str, Any]) -> None:
         """Checks a job's recipe before it is queued.
@@ -164,11 +149,20 @@ class Catalog(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     digest: str
-    """SHA-256 over the zoo's source; another zoo needs a new file."""
+    """SHA-256 over this release's source; another release needs a new file."""
     trainable: dict[str, TrainableModel]
+    broken: dict[str, str] = {}
+    """Why a model, or a file that is to be one, cannot be used; by name, or by path."""
 
     def find(self, name: str) -> TrainableModel:
-        """The model of this name; raises ``UnknownName`` with the closest names."""
+        """The model of this name.
+
+        Raises:
+            InvalidSpec: its file cannot be used; with file and line.
+            UnknownName: there is none; with the closest names.
+        """
+        if name in self.broken:
+            raise InvalidSpec(self.broken[name])
         if name not in self.trainable:
             raise UnknownName(describe_unknown("model", name, self.trainable))
         return self.trainable[name]
@@ -196,10 +190,9 @@ def _fields(chosen: Recipe) -> dict[str, RecipeField]:
 
 
 def source_digest() -> str:
-    """SHA-256 over the source of ``models/``: equal means that ``catalog.json`` is up to date."""
-    folder = Path(zoo.__path__[0]).parent
+    """SHA-256 over the source of ``modelyard/models/``: what describes models, and the zoo."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         total.update(path.read_bytes())
     return total.hexdigest()
 
@@ -212,19 +205,6 @@ def read_catalog(store_root: Path) -> Catalog | None:
         return None  # the next trainer that starts writes a new one
 
 
-def write_catalog(store_root: Path) -> Catalog:
-    """Imports the whole zoo (needs Keras) and writes ``catalog.json``."""
-    use_backend(backend.DEFAULT)
-    catalog = Catalog(
-        digest=source_digest(), trainable={name: describe_model(resolve_spec(name)) for name in list_models()}
-    )
+def write_catalog(store_root: Path, catalog: Catalog) -> None:
+    """Replaces ``catalog.json``; raises ``OSError``."""
     replace_file(store_root / FILE, catalog.model_dump_json(indent=1).encode())
-    return catalog
-
-
-def main(store_root: str) -> None:
-    write_catalog(Path(store_root))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

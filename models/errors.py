@@ -1,5 +1,8 @@
 """The root of the one error tree. Each class has an HTTP status and an exit code; its text is fit for the public."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ModelyardError(Exception):
     """An expected failure. Its text names what was expected and what was received, and holds no secret."""
@@ -58,3 +61,12 @@ class StorageFailed(ModelyardError):
 
 class Superseded(ModelyardError):
     """A later attempt of the job has taken over: this one may publish nothing any more."""
+
+
+def describe_unknown(what: str, name: str, valid: Iterable[str]) -> str:
+    """``unknown model 'mnst'; did you mean mnist_cnn?``; the text lists all valid names if none is close."""
+    candidates = sorted(valid)
+    close = get_close_matches(name, candidates, n=3, cutoff=0.5)
+    if close:
+        return f"unknown {what} {name!r}; did you mean {', '.join(close)}?"
+    return f"unknown {what} {name!r}; valid: {', '.join(candidates) or 'none yet'}"

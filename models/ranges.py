@@ -36,6 +36,10 @@ class NumberRange(BaseModel):
         value = min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), self.low), self.high)
         return round(value) if self.whole else value
 
+    def ends(self) -> tuple[float | int, ...]:
+        """The smallest and the largest value."""
+        return (round(self.low), round(self.high)) if self.whole else (self.low, self.high)
+
 
 class Choice(BaseModel):
     """A list of values, each as likely as any other."""
@@ -48,6 +52,10 @@ class Choice(BaseModel):
     def draw(self, random: Random) -> str | int | float:
         """A random value of the range."""
         return random.choice(self.values)
+
+    def ends(self) -> tuple[str | int | float, ...]:
+        """Every value."""
+        return self.values
 
 
 Range = Annotated[NumberRange | Choice, Field(discriminator="kind")]

@@ -64,6 +64,8 @@ def _require(schema: Schema | None, field: str, spec: ModelSpec) -> Schema:
 
 def _fill_steps(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """Defaults for steps and recipes that were left out. Steps that belong together are taken together."""
+    if spec.fit and spec.prepare is None and find_kind(schema.input) not in KINDS:
+        spec = replace(spec, prepare=prepare_nothing)
     if spec.prepare is not None and spec.build is not None and spec.recipes:
         return spec
     defaults = make_defaults(spec, schema)
@@ -81,6 +83,11 @@ def _fill_steps(spec: ModelSpec, schema: Schema) -> ModelSpec:
         prepare_with_state=spec.prepare_with_state or defaults.prepare_with_state,
         encode=spec.encode or defaults.encode,
     )
+
+
+def prepare_nothing(splits: Splits, recipe: Any) -> PreparedData:  # noqa: ARG001  # the contract passes them
+    """For a training loop that makes its own examples."""
+    return PreparedData(train=None, validation=None)
 
 
 def make_defaults(spec: ModelSpec, schema: Schema) -> Defaults:

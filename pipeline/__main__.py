@@ -3,14 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.models import backend
 from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe, resolve_spec
 from modelyard.models.errors import ModelyardError
+from modelyard.models.sources.files import Sources
+from modelyard.models.sources.project import ModelSettings
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT_CODE,
@@ -23,6 +25,9 @@ from modelyard.pipeline.job import (
     parse_overrides,
 )
 from modelyard.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from modelyard.pipeline.check import CheckedModel
 
 HOME = Path(os.environ.get("MODELYARD_HOME") or ".modelyard")
 
@@ -47,15 +52,23 @@ def main(
     data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = HOME / "data",
     work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = HOME / "work",
     serving: Annotated[list[str] | None, typer.Option(help="host:port of a model server; may be repeated")] = None,
+    models: Annotated[list[Path] | None, typer.Option(help="folder of model files; may be repeated")] = None,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="check the model in seconds, and train nothing")] = False,
 ) -> None:
     """Train, export, evaluate, gate and publish one version of MODEL."""
     try:
         job = TrainingJob(model, recipe, parse_overrides(set_ or []), data, rollout, by="python -m modelyard.pipeline")
-        select_backend(job)
+        sources = Sources(tuple(models or ModelSettings.load().models)).resolve()
+        select_backend(job, sources)
+        from modelyard.pipeline.check import check_model
         from modelyard.pipeline.run import run_job
 
         with ForkServer(fork=current_backend() == DEFAULT) as forks:  # Keras is imported, nothing is computed
-            locations = JobLocations(store, data_dir, work_dir, tuple(serving or ()))
+            locations = JobLocations(store, data_dir, work_dir, tuple(serving or ()), sources)
+            if check:
+                print(describe_checked(check_model(job, locations, forks, print_progress)))
+                return
             outcome = run_job(job, locations, forks, print_progress)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,13 +86,21 @@ def main(
     print(f"promoted: {promotion.promoted} ({promotion.reason})")
 
 
-def select_backend(job: TrainingJob) -> None:
+def describe_checked(checked: "CheckedModel") -> str:
+    """What a check found, in two lines."""
+    spec, splits = checked.spec, checked.data.splits
+    sizes = f"{len(splits.train)} to train, {len(splits.validation)} to validate, {len(splits.test)} to test"
+    labels = f", {len(spec.labels)} labels" if spec.labels else ""
+    return f"{spec.name}: {spec.task}{labels}; gate on {spec.gate.metric}; ready to be trained\ndata: {sizes}"
+
+
+def select_backend(job: TrainingJob, sources: Sources) -> None:
     """Makes this process compute with the backend of the job's recipe.
 
-    Only the zoo file knows it, and importing that file fixes it: a process with the wrong backend replaces itself.
+    Only the model's file knows it, and importing that file fixes it: a process with the wrong backend replaces itself.
     """
     use_backend(parse_backend(job.overrides.get("backend", os.environ.get(backend.VARIABLE))))
-    wanted = resolve_recipe(load_spec(job.model), job.recipe, job.overrides).backend
+    wanted = resolve_recipe(resolve_spec(job.model, sources), job.recipe, job.overrides).backend
     if wanted != current_backend():
         os.execve(sys.executable, sys.orig_argv, os.environ | {backend.VARIABLE: wanted})  # noqa: S606  # ourselves
 

@@ -13,3 +13,7 @@ class ExportRejected(ModelyardError):
 
 class DevicesMissing(ModelyardError):
     """The process sees fewer devices than the recipe needs."""
+
+
+class TrainingFailed(ModelyardError):
+    """Training ended without a model that could be exported."""

@@ -58,9 +58,11 @@ def load_golden(version: Path) -> dict[str, Array]:
 
 
 def max_difference(one: Array, other: Array) -> float:
-    """Largest absolute difference; infinity where shapes differ or a value is not finite."""
+    """Largest absolute difference; infinity where shapes or texts differ, or a value is not finite."""
     if one.shape != other.shape:
         return float("inf")
+    if object in (one.dtype, other.dtype):
+        return 0.0 if np.array_equal(one, other) else float("inf")
     gap = np.abs(one.astype(np.float64) - other.astype(np.float64))
     return float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.registry.manifest import Manifest, Verdict
+from modelyard.models.sources.files import EXAMPLES, Sources
 
 DataPolicy = Literal["auto", "require-real", "sample"]
 """Which data to train on: the real files or else the sample; only the real files; the sample."""
@@ -46,6 +47,13 @@ class JobLocations:
     """Folder for temporary files, checkpoints and cached baselines."""
     serving: tuple[str, ...]
     """Addresses of every model server."""
+    models: Sources = EXAMPLES
+    """Where models come from."""
+
+    @property
+    def rehearsed(self) -> Path:
+        """Folder of marks, one for each rehearsal that went well."""
+        return self.work / "rehearsed"
 
     def checkpoints(self, job: str) -> Path:
         """Folder of the checkpoints that a job's attempts share; the trainer deletes it when the job has ended."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,7 +50,33 @@ class TrainedModel:
     @property
     def validation(self) -> Mapping[str, float]:
         """Loss and metrics of the exported weights on the validation split."""
-        return validation_metrics(self.history[self.best_epoch - 1])
+        return validation_metrics(self.history[self.best_epoch - 1]) if self.history else {}
+
+
+class CalibrationBin(BaseModel):
+    """Answers of about one confidence, and how many of them were right."""
+
+    model_config = ConfigDict(frozen=True)
+
+    confidence: float
+    """Mean probability of the answers."""
+    accuracy: float
+    examples: int
+
+
+class Mistake(BaseModel):
+    """A wrong answer on the test split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    example: int
+    """Its place in the test split."""
+    expected: Any
+    received: Any
+    score: float | None
+    """The probability of the answer; None where there is none."""
+    input: Any
+    """Cut short; None if it is too large, ``{"png": base64}`` for an image."""
 
 
 class Evaluation(BaseModel):
@@ -57,16 +84,19 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    metrics: dict[str, float]
-    """Classes: accuracy, loss, ece, and roc_auc if binary; regression: r2, mae, rmse."""
-    latency_ms: dict[str, float]
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Those of the task (``modelyard.models.metrics``), and the model's own."""
+    latency_ms: dict[str, float] = Field(default_factory=dict)
     """By batch size."""
     examples: int
     per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Precision, recall and support by label."""
+    """Precision, recall and support by label; of several numbers, the errors of each."""
     confusion: list[list[int]] = Field(default_factory=list)
     """Rows are true labels, columns predicted ones, in the order of the labels."""
-    golden_difference: float
+    calibration: tuple[CalibrationBin, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    """The 50 worst, the worst first."""
+    golden_difference: float = 0.0
     """Maximum absolute difference between the trained model and the reloaded export."""
     reference: Reference = Reference()
     """Histograms of inputs and answers."""

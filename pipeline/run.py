@@ -11,15 +11,21 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe
+from modelyard.models.check_spec import check_spec
 from modelyard.models.errors import StorageFailed
+from modelyard.models.inputs import TENSOR_NAMES, name_inputs
 from modelyard.models.metrics import list_metrics
+from modelyard.models.recipes import Recipe
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
-from modelyard.models.spec import Baseline, ModelSpec
+from modelyard.models.sources.files import find_models
+from modelyard.models.sources.loading import load_model
+from modelyard.models.spec import Baseline, ModelSpec, PreparedData
 from modelyard.models.storage_errors import translate_storage_errors
+from modelyard.pipeline.code_revision import read_code_revision
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
@@ -32,6 +38,7 @@ from modelyard.pipeline.stages.feedback import add_feedback
 from modelyard.pipeline.stages.gate import Champion, judge
 from modelyard.pipeline.stages.promote import promote, start_canary
 from modelyard.pipeline.stages.publish import describe_environment, publish
+from modelyard.pipeline.stages.rehearse import rehearse
 from modelyard.pipeline.stages.train import train
 from modelyard.pipeline.warm_start import find_start_version
 
@@ -56,30 +63,33 @@ def run_job(
         ModelyardError: any expected failure; no partial version is left, and serving versions are not touched.
         Cancelled: as raised by a callback.
     """
-    given = load_spec(job.model)
-    spec = resolve(given, inspect_data(given))
-    recipe = resolve_recipe(spec, job.recipe, job.overrides)
+    loaded = load_model(find_models(locations.models).find(job.model))
+    given, code = loaded.spec, read_code_revision(loaded)
+    spec, recipe = resolve_at_a_glance(given, job)
     devices = prepare_devices(recipe)
     store = Store(locations.store)
     store.prepare()
     if job.job and (published := store.find_version_of(spec.name, job.job)):
         require_permission()  # the ledger records that the job is published
         return roll_out(published, store, job, locations, report)
-    data = load_dataset(spec.dataset, job.data, choose_data_folder(spec, locations), report)
-    spec = resolve(given, data.splits.schema)
-    if job.feedback:
-        data = add_feedback(data, spec, job.feedback, report)
+    spec, data = load_data(given, job, locations, report)
     with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:
         checkpoints = choose_checkpoint_folder(job, locations, data, work)
         start = find_start_version(store, spec.name, recipe, checkpoints)
-        trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start)
+
+        def rehearse_fit(prepared: PreparedData) -> None:
+            rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, locations.rehearsed, work, forks, report)
+
+        trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start, rehearse_fit)
         if job.rollout == "none":
             require_permission()
             return Measured(trained.validation)
-        export(spec, job.recipe, recipe, trained, data.splits, staged, forks, report)
+        source = loaded.save(work / "model.json")
+        export(spec, source, job.recipe, recipe, trained, data.splits, staged, forks, report)
         champion = find_champion(store, spec.name)
-        serving = store.path(spec.name, champion.version) if champion else None
-        evaluations = evaluate(spec, data.splits.test, data.recent, staged, serving, work, forks, report)
+        comparable = champion if champion and not describe_change(champion, spec) else None
+        serving = store.path(spec.name, comparable.version) if comparable else None
+        evaluations = evaluate(spec, source, data.splits.test, data.recent, staged, serving, work, forks, report)
         verdict = judge(
             spec.gate,
             data.source,
@@ -89,7 +99,7 @@ def run_job(
             simplest=evaluations.simplest,
         )
         verdict = verdict.model_copy(
-            update={"reasons": (*verdict.reasons, *describe_feedback_metrics(data, evaluations))}
+            update={"reasons": (*verdict.reasons, *describe_rest(spec, champion, data, evaluations))}
         )
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
@@ -108,12 +118,34 @@ def run_job(
             evaluation=evaluations.challenger,
             baseline=baseline,
             verdict=verdict,
-            environment=describe_environment(devices.label),
+            environment=describe_environment(devices.label, code),
             job=job.job,
             attempt=job.attempt,
         )
     require_permission()
     return roll_out(manifest, store, job, locations, report)
+
+
+def resolve_at_a_glance(given: ModelSpec, job: TrainingJob) -> tuple[ModelSpec, Recipe]:
+    """The spec as far as a glance at its data tells, checked, and the job's recipe.
+
+    Raises:
+        InvalidSpec: its parts do not fit together.
+        InvalidRecipe: an unknown recipe, an unknown key or a value out of range.
+    """
+    spec = resolve(given, inspect_data(given))
+    check_spec(spec)
+    return spec, resolve_recipe(spec, job.recipe, job.overrides)
+
+
+def load_data(
+    given: ModelSpec, job: TrainingJob, locations: JobLocations, report: Report
+) -> tuple[ModelSpec, LoadedDataset]:
+    """The data with the job's feedback, and the spec with all that the data tells."""
+    data = load_dataset(given.dataset, job.data, choose_data_folder(given, locations), report)
+    spec = resolve(given, data.splits.schema)
+    check_spec(spec)
+    return spec, add_feedback(data, spec, job.feedback, report) if job.feedback else data
 
 
 def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
@@ -122,10 +154,38 @@ def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
 
 
 def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: Evaluations) -> Champion | None:
-    """The serving version as the gate compares with it; None if there is none to compare with."""
-    if champion is None or evaluations.champion is None:
+    """The serving version as the gate compares with it."""
+    if champion is None:
         return None
-    return Champion(champion.version, evaluations.champion.metrics[spec.gate.metric], champion.data.source)
+    measured = evaluations.champion
+    value = measured.metrics[spec.gate.metric] if measured else None
+    return Champion(champion.version, value, champion.data.source)
+
+
+def describe_rest(
+    spec: ModelSpec, champion: Manifest | None, data: LoadedDataset, evaluations: Evaluations
+) -> Iterator[str]:
+    """What the decision record says beside the gate's reasons."""
+    if champion and (change := describe_change(champion, spec)):
+        yield f"not compared with version {champion.version}, which has {change}"
+    yield from describe_feedback_metrics(data, evaluations)
+
+
+def describe_change(champion: Manifest, spec: ModelSpec) -> str:
+    """Why the serving version cannot be measured on this model's test data; empty if it can."""
+    if champion.task != spec.task:
+        return f"the task {champion.task}"
+    if champion.labels != spec.labels:
+        return f"the labels {', '.join(champion.labels)}" if champion.labels else "no labels"
+    old, new = list_tensors(champion), {name: kind.kind for name, kind in name_inputs(spec.input).items()}
+    return f"the inputs {', '.join(old)}" if old != new else ""
+
+
+def list_tensors(manifest: Manifest) -> dict[str, str]:
+    """A version's inputs by name, with their kinds."""
+    if manifest.input.kind == "named":
+        return {name: limits.kind for name, limits in manifest.input.inputs.items()}
+    return {TENSOR_NAMES[manifest.input.kind]: manifest.input.kind}
 
 
 def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> Iterator[str]:

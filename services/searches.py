@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelyard.models.catalog import TrainableModel, describe_unknown
-from modelyard.models.errors import InvalidRecipe
+from modelyard.models.catalog import TrainableModel
+from modelyard.models.errors import InvalidRecipe, describe_unknown
 from modelyard.models.ranges import sample_values
 from modelyard.services.ledger import JobRequest, Priority, TrainOptions, TrainTarget
 

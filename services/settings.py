@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
-from modelyard.models.errors import ModelyardError
+from modelyard.models.sources.project import InvalidSettings as InvalidSettings  # noqa: PLC0414  # it is raised here too
+from modelyard.models.sources.project import ProjectSettings
 
 HOME = Path(".modelyard")
 """Default folder of all files, below the working directory."""
@@ -53,30 +53,17 @@ BROKER_FORMS = "redis://HOST:PORT/N, rediss://HOST:PORT/N or redis+socket:///PAT
 HOW_PASSWORDS = "a password with / ? # or @ is percent-encoded, or put into MODELYARD_BROKER_PASSWORD"
 
 
-class InvalidSettings(ModelyardError):
-    """A setting is missing or out of range; names it."""
-
-    exit_code = 2
-
-
-class Settings(BaseSettings):
+class Settings(ProjectSettings):
     """One frozen object per process. Each field has its description and default; ``docs/settings.md`` shows them."""
-
-    model_config = SettingsConfigDict(env_prefix="MODELYARD_", frozen=True, extra="ignore")
 
     @classmethod
     def load(cls, **given: Any) -> Self:
-        """Reads the environment; ``given`` values win.
+        """Reads the environment, secrets and the project's file; ``given`` values win.
 
         Raises:
             InvalidSettings: names the variable and what is wrong with it.
         """
-        try:
-            return cls(**given, _secrets_dir=find_secrets_folder())
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = "MODELYARD_" + "_".join(str(part) for part in problem["loc"]).upper()
-            raise InvalidSettings(f"{name}: {problem['msg']}") from None
+        return super().load(**given, _secrets_dir=find_secrets_folder())
 
     def mask_secrets(self) -> dict[str, str]:
         """All values, fit for a log: secrets, and passwords inside URLs, are masked."""

@@ -163,7 +163,7 @@ class Training(FrozenModel):
     @property
     def validation(self) -> Mapping[str, float]:
         """Loss and metrics of the exported weights on the validation split."""
-        return validation_metrics(self.history[self.best_epoch - 1])
+        return validation_metrics(self.history[self.best_epoch - 1]) if self.history else {}
 
 
 def validation_metrics(epoch: Mapping[str, float]) -> Mapping[str, float]:

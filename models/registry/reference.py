@@ -5,7 +5,7 @@ text its characters and words, of a vector each of its numbers, or the means of 
 their mean, spread, smallest and largest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import first_line
-from modelyard.models.types import Array, Task
+from modelyard.models.types import Array
 
 FILE = "assets.extra/reference.json"
 BINS = 10
@@ -48,41 +48,43 @@ class Reference(FrozenModel):
     histograms: dict[str, Histogram] = Field(default_factory=dict)
 
 
-def build_reference(
-    task: Task, labels: Sequence[str], inputs: Iterable[Any], outputs: Mapping[str, Array]
-) -> Reference:
+def build_reference(labels: Sequence[str], inputs: Iterable[Any], outputs: Mapping[str, Array]) -> Reference:
     """Histograms of a dataset's inputs and of a version's outputs.
 
     Args:
         inputs: ``str``, arrays of one shape, or several of them by name.
-        outputs: ``class_id [N]`` and ``score [N]``, or ``value [N]``.
+        outputs: ``class_id [N]``, ``score [N]``, ``value [N]``, as far as there are some.
     """
     rows = [extract_features(x) for x in inputs]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
     found = {f"input {name}": quantile_histogram(values) for name, values in columns.items()}
-    if task == "regression":
-        found["answer value"] = quantile_histogram(outputs["value"])
-    else:
+    if "class_id" in outputs:
         edges = tuple(float(k) for k in np.arange(1, len(labels)) - 0.5)
         found["answer class"] = count_histogram(edges, outputs["class_id"])
-        found["answer score"] = quantile_histogram(outputs["score"])
+    for name in ("score", "value"):
+        if name in outputs:
+            found[f"answer {name}"] = quantile_histogram(outputs[name])
     return Reference(histograms=found)
 
 
 def extract_features(x: Any) -> dict[str, float]:
     """Named numbers of one example's input, or inputs."""
     if isinstance(x, Mapping):
-        return {
-            f"{name} {key}".rstrip(): value for name, one in x.items() for key, value in extract_features(one).items()
-        }
+        return {name: value for key, one in x.items() for name, value in _named_features(key, one)}
     if isinstance(x, str):
         return {"characters": float(len(x)), "words": float(len(x.split()))}
     values = np.asarray(x, np.float64)
-    if not values.ndim:
-        return {"": float(values)}
     if values.ndim > 1:
         return {"brightness": values.mean(), "contrast": values.std(), "inked": float((values > INK_THRESHOLD).mean())}
     return _vector_features(values.reshape(-1))
+
+
+def _named_features(name: str, x: Any) -> Iterator[tuple[str, float]]:
+    """Numbers of one of several inputs: a number has its name, others have it in front."""
+    if np.ndim(x) or isinstance(x, str):
+        yield from ((f"{name} {key}", value) for key, value in extract_features(x).items())
+    else:
+        yield name, float(x)
 
 
 def _vector_features(values: Array) -> dict[str, float]:

@@ -5,7 +5,7 @@ The work is done by ``main`` in a process of its own, without a GPU.
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,18 @@ import numpy as np
 import orjson
 
 from modelyard.models.backend import use_backend
-from modelyard.models.catalog import load_spec, resolve_recipe
+from modelyard.models.catalog import resolve_recipe
 from modelyard.models.data import Inputs, Split, Splits, count_examples, name_arrays, take
 from modelyard.models.errors import ModelyardError
-from modelyard.models.inputs import name_inputs
 from modelyard.models.recipes import Recipe
 from modelyard.models.resolve import read_schema, resolve, write_schema
+from modelyard.models.sources.loading import load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
-from modelyard.pipeline.errors import ExportRejected
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.golden import input_key, list_golden_inputs, name_encoded_image, output_key, save_golden
+from modelyard.pipeline.golden import list_golden_inputs, save_golden
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stage_process import print_progress, run_stage
@@ -34,15 +33,14 @@ from modelyard.pipeline.stage_process import print_progress, run_stage
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 GOLDEN_EXAMPLES = 16
 WARMUP_BATCHES = (1, 8)
-UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
-"""Prefixes of operations that TensorFlow Serving on a CPU refuses or does not have."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
     """Arguments of the export process."""
 
-    model: str
+    source: str
+    """File of the model's source: it may have been edited since the training began."""
     schema: str | None
     """File of the data's schema."""
     recipe_name: str
@@ -55,6 +53,7 @@ class ExportRequest:
 
 def export(
     spec: ModelSpec,
+    source: Path,
     recipe_name: str,
     recipe: Recipe,
     trained: TrainedModel,
@@ -65,6 +64,9 @@ def export(
 ) -> None:
     """Fills ``staged`` with ``saved_model.pb``, ``variables/``, ``assets/`` and ``assets.extra/`` (but no manifest).
 
+    Args:
+        source: what ``LoadedModel.save`` wrote.
+
     Raises:
         StageFailed: the process failed, or the graph has operations that a plain CPU server cannot run.
     """
@@ -72,7 +74,7 @@ def export(
     examples = choose_golden_examples(splits.test)
     golden_inputs = save_arrays(work / "golden_inputs.npz", name_arrays(spec.input, examples))
     request = ExportRequest(
-        model=spec.name,
+        source=str(source),
         schema=str(write_schema(work / "schema.json", splits.schema)) if splits.schema else None,
         recipe_name=recipe_name,
         recipe=asdict(recipe),
@@ -107,11 +109,17 @@ def main(request_path: str) -> None:
 
 def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
-    spec = resolve(load_spec(request.model), read_schema(Path(request.schema)) if request.schema else None)
+    from modelyard.pipeline.exporting.saved_model import check_operations, write_saved_model
+
+    given = load_saved(Path(request.source)).spec
+    spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
     print_progress(Progress("export", message="writing the SavedModel"))
-    answers = write_saved_model(spec, recipe, request, staged)
+    state = load_arrays(Path(request.state))
+    model = spec.build(recipe, state)
+    model.load_weights(request.weights)
+    answers = write_saved_model(spec, model, state, load_arrays(Path(request.golden_inputs)), staged)
     check_operations(staged / "saved_model.pb")
     extra = staged / "assets.extra"
     extra.mkdir(exist_ok=True)
@@ -119,78 +127,6 @@ def export_request(request: ExportRequest) -> None:
     shutil.copyfile(request.state, extra / "state.npz")
     save_golden(staged, answers)
     write_warmup(spec, answers, staged / WARMUP)
-
-
-def write_saved_model(spec: ModelSpec, recipe: Recipe, request: ExportRequest, staged: Path) -> dict[str, Array]:
-    """Writes the graph; returns golden inputs and outputs: the answers of the model in memory."""
-    import keras
-    import tensorflow as tf
-
-    from modelyard.pipeline.signatures import build_endpoints
-
-    state = load_arrays(Path(request.state))
-    model = spec.build(recipe, state)
-    model.load_weights(request.weights)
-    found = build_endpoints(spec, model, state)
-    answers: dict[str, Array] = {}
-    raw = load_arrays(Path(request.golden_inputs))
-    for endpoint in found.all:
-        inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
-        outputs = endpoint.function(**{name: tf.constant(value) for name, value in inputs.items()})
-        # The call also builds the encoder, which must happen before it is tracked.
-        answers |= {input_key(endpoint.name, name): value for name, value in inputs.items()}
-        answers |= {output_key(endpoint.name, name): value.numpy() for name, value in outputs.items()}
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for resource in found.resources:
-        archive.track(resource)
-    for endpoint in found.all:
-        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=list(endpoint.inputs))
-    archive.write_out(staged, verbose=False)
-    return answers
-
-
-def encode_golden_input(tensor: Any, raw: Mapping[str, Array], spec: ModelSpec) -> Array:
-    """Raw examples as a signature takes them: numbers, UTF-8 bytes, or PNG bytes."""
-    names = name_inputs(spec.input)
-    if tensor.name not in names:
-        (image,) = (name for name in names if name_encoded_image(name, names) == tensor.name)
-        return np.array([encode_png(image) for image in raw[image]], dtype=object)
-    values = raw[tensor.name]
-    if values.dtype == object:
-        return np.array([text.encode() for text in values], dtype=object)
-    return values.astype(np.float32)
-
-
-def encode_png(image: Array) -> bytes:
-    """PNG bytes of an image ``[H,W,C]`` with values 0..255."""
-    import tensorflow as tf
-
-    content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
-    return content
-
-
-def check_operations(saved_model: Path) -> None:
-    """Checks every operation of the graph and of its functions.
-
-    Raises:
-        ExportRejected: a plain CPU server cannot run one of them.
-    """
-    found = sorted({name for name in list_operations(saved_model) if name.startswith(UNSERVABLE)})
-    if found:
-        raise ExportRejected(f"the exported graph has {', '.join(found)}, which a plain CPU server cannot run")
-
-
-def list_operations(saved_model: Path) -> Iterator[str]:
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    parsed = SavedModel.FromString(saved_model.read_bytes())
-    for graph in (meta.graph_def for meta in parsed.meta_graphs):
-        for node in graph.node:
-            yield node.op
-        for function in graph.library.function:
-            for node in function.node_def:
-                yield node.op
 
 
 def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> None:

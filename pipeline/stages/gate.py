@@ -14,7 +14,8 @@ class Champion:
     """The serving version, and its metric on the same test split as the new version's."""
 
     version: int
-    value: float
+    value: float | None
+    """None if it cannot be measured there: it takes other inputs, or has other labels."""
     source: Source
     """The data that it was trained on."""
 
@@ -82,7 +83,7 @@ class _Comparison:
             yield f"{metric} {value:.4f} is no better than the {simplest:.4f} of the simplest answer"
 
     def list_champion_objections(self, value: float, champion: Champion | None) -> Iterator[str]:
-        if champion is None:
+        if champion is None or champion.value is None:
             return
         drop = self._gate.max_drop
         if self._is_worse(value, champion.value - drop if self._higher else champion.value + drop):
@@ -99,5 +100,5 @@ class _Comparison:
             yield f"{self._gate.metric} {value:.4f} reaches the {self._limit} {limit:.4f}"
         elif simplest is not None:
             yield f"{self._gate.metric} {value:.4f} is better than the {simplest:.4f} of the simplest answer"
-        if champion:
+        if champion and champion.value is not None:
             yield f"version {champion.version} has {champion.value:.4f} on the same test data"

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import math
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -56,10 +55,6 @@ LIMITS: Mapping[str, type[Any]] = {
     "category": CategoryLimits,
     "date": DateLimits,
 }
-CHECKOUT = Path(__file__).resolve().parents[2]
-CODE_FOLDERS = ("models", "pipeline", "services")
-DIRTY = "-dirty"
-"""As git writes it."""
 
 
 def publish(
@@ -202,12 +197,12 @@ def hash_weights(weights: Path) -> str:
     return total.hexdigest()
 
 
-def describe_environment(device: str) -> Environment:
-    """The software and device of this process, which trained the version."""
+def describe_environment(device: str, code: str) -> Environment:
+    """The software and device of this process, which trained the version of this revision of code."""
     version = importlib.metadata.version
     used = current_backend()
     return Environment(
-        code=read_code_revision(),
+        code=code,
         python=platform.python_version(),
         tensorflow=backend.tensorflow_version() or "",
         keras=version("keras"),
@@ -216,25 +211,3 @@ def describe_environment(device: str) -> Environment:
         backend=used,
         device=device,
     )
-
-
-def read_code_revision(folder: Path = CHECKOUT) -> str:
-    """The package version, with the git revision where there is a checkout.
-
-    It is dirty if files have changed, and if code was never added, as a new zoo file that the version was made of.
-    """
-    release = importlib.metadata.version("modelyard")
-    if not (folder / ".git").exists():
-        return release
-    try:
-        revision = run_git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-        added = run_git(folder, "ls-files", "--others", "--exclude=__pycache__/", "--", *CODE_FOLDERS)
-    except (OSError, subprocess.SubprocessError):
-        return release
-    return f"{release}+g{revision.removesuffix(DIRTY)}{DIRTY if added or revision.endswith(DIRTY) else ''}"
-
-
-def run_git(folder: Path, *arguments: str) -> str:
-    """What git prints; raises ``subprocess.SubprocessError``."""
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

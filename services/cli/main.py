@@ -15,6 +15,7 @@ from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, read_prediction_body
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
 from modelyard.services.cli.commands.audit import audit, verify
+from modelyard.services.cli.commands.check import check
 from modelyard.services.cli.commands.gc import gc
 from modelyard.services.cli.commands.migrate import migrate
 from modelyard.services.cli.options import DEFAULT_URL, Url
@@ -33,7 +34,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
-for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
+for command in (check, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
     app.command()(command)
 
 
@@ -253,8 +254,8 @@ def doctor(
 
 def check_model(name: str) -> None:
     """Raises ``UnknownName`` with the closest names."""
-    from modelyard.models.catalog import describe_unknown, list_models
-    from modelyard.models.errors import UnknownName
+    from modelyard.models.catalog import list_models
+    from modelyard.models.errors import UnknownName, describe_unknown
 
     if name not in list_models():
         raise UnknownName(describe_unknown("model", name, list_models()))

@@ -18,6 +18,7 @@ import orjson
 
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
+from modelyard.models.sources.files import Sources
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.forkserver_process import set_process_title
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob, describe_published
@@ -101,7 +102,11 @@ def run_request(
     outcome = run_job(
         TrainingJob(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
         JobLocations(
-            Path(locations["store"]), Path(locations["data"]), Path(locations["work"]), tuple(locations["serving"])
+            Path(locations["store"]),
+            Path(locations["data"]),
+            Path(locations["work"]),
+            tuple(locations["serving"]),
+            Sources(tuple(map(Path, locations["models"]))),
         ),
         forks,
         report,

@@ -6,13 +6,15 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
+from modelyard.models.sources.files import Sources
+from modelyard.models.sources.project import ModelSettings
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
 from modelyard.services.settings import Addresses, ServiceSettings, below_home
 
 
-class TrainerSettings(ServiceSettings):
+class TrainerSettings(ServiceSettings, ModelSettings):
     """Settings of the Celery worker."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")
@@ -56,4 +58,8 @@ class TrainerSettings(ServiceSettings):
 
     def locations(self) -> JobLocations:
         """Folders and addresses of jobs."""
-        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving)
+        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving, self.sources())
+
+    def sources(self) -> Sources:
+        """Where models come from."""
+        return Sources(self.models).resolve()

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import structlog
@@ -13,7 +13,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from modelyard.models.catalog import read_catalog, source_digest
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.forkserver import ForkServer
@@ -21,6 +20,7 @@ from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
+from modelyard.services.trainer.model_watch import watch_models
 from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
@@ -82,21 +82,6 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
         raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
 
 
-def publish_catalog(settings: TrainerSettings, forks: ForkServer) -> None:
-    """Writes the catalog of trainable models, if it changed. In a process of its own: importing Keras takes seconds.
-
-    Raises:
-        ModelyardError: the catalog cannot be written.
-    """
-    catalog = read_catalog(settings.store)
-    if catalog is None or catalog.digest != source_digest():
-        log.info("writing the catalog")
-        with forks.start("modelyard.models.catalog", str(settings.store)) as process:
-            errors = process.stderr.read().decode(errors="replace")
-        if process.returncode:
-            raise ModelyardError(f"the catalog cannot be written: {errors.strip()}")
-
-
 @contextmanager
 def recover_jobs(
     settings: TrainerSettings, ledger: Ledger, app: Celery, name: str, served: Sequence[str], loop: LoopLiveness
@@ -149,16 +134,17 @@ def main() -> int:
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     with closing(Ledger(settings.ledger)) as ledger, ForkServer() as forks:
         app = build_app(settings, ledger, name, forks)
-        try:
-            verify(settings, ledger, app)
-            publish_catalog(settings, forks)
-        except ModelyardError as error:
-            log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
-            return error.exit_code
         served = queues.list_worker_queues(settings.gpu_count())
         loop = LoopLiveness()
-        with recover_jobs(settings, ledger, app, name, served, loop), loop.watch_loop():
-            run_worker(settings, app, served)
+        with ExitStack() as running:
+            try:
+                verify(settings, ledger, app)
+                running.enter_context(watch_models(settings.store, settings.sources(), forks))
+            except ModelyardError as error:
+                log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
+                return error.exit_code
+            with recover_jobs(settings, ledger, app, name, served, loop), loop.watch_loop():
+                run_worker(settings, app, served)
     return 0
 
 

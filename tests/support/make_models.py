@@ -21,7 +21,7 @@ use_backend("tensorflow")
 import tensorflow as tf  # noqa: E402  # after the backend is settled
 from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
 
-from modelyard.models.catalog import write_catalog  # noqa: E402
+from modelyard.models.listing import list_all  # noqa: E402
 from tests.support import make_sign_models  # noqa: E402
 
 VERSIONS = range(1, 8)
@@ -74,7 +74,7 @@ def make(root: Path) -> None:
     save_slow_to_load(root / "slow_to_load" / str(SLOW_TO_LOAD), SLOW_TO_LOAD)
     make_sign_models.make(root / "sign")
     (root / "known").mkdir()
-    write_catalog(root / "known")
+    list_all(root / "known")
 
 
 if __name__ == "__main__":

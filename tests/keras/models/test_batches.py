@@ -57,28 +57,38 @@ def test_reading_a_batch_again_or_out_of_turn_changes_nothing() -> None:
 
 
 class TurnsTheEpoch:
-    """Inputs; reading their number begins the next epoch."""
+    """Targets; reading their number begins the next epoch."""
 
     def __init__(self) -> None:
         self.turn: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         self.turn()
-        return len(X)
+        return len(Y)
 
     def __getitem__(self, rows: Any) -> Array:
-        return X[rows]
+        return Y[rows]
 
 
 def test_reader_that_is_left_of_the_last_epoch_does_not_plan_the_next() -> None:
     """Keras leaves a thread behind that reads ahead: the epoch may turn in the middle of its work."""
-    x: Any = TurnsTheEpoch()
-    batches = Batches(x, Y, 6, seed=5)
-    x.turn = lambda: setattr(batches, "epoch", 1)
+    y: Any = TurnsTheEpoch()
+    batches = Batches(X, y, 6, seed=5)
+    y.turn = lambda: setattr(batches, "epoch", 1)
     batches[0]
     fresh = Batches(X, Y, 6, seed=5)
     fresh.epoch = 1
     assert epoch_of(batches) == epoch_of(fresh)
+
+
+def test_several_inputs_come_together() -> None:
+    """A batch has the same rows of each."""
+    batches = Batches({"one": X, "two": X[:, 0] + 1}, Y, 5, seed=0)
+    x, y = batches[1]
+    np.testing.assert_array_equal(x["two"], x["one"][:, 0] + 1)
+    plain, labels = Batches(X, Y, 5, seed=0)[1]
+    np.testing.assert_array_equal(x["one"], plain)
+    np.testing.assert_array_equal(y, labels)
 
 
 def test_seeds_give_different_orders() -> None:

@@ -15,12 +15,12 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
+from modelyard.pipeline.exporting.saved_model import check_operations, list_operations
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, output_key, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
-from modelyard.pipeline.stages.export import check_operations, list_operations
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
@@ -84,7 +84,14 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
 def test_every_stage_is_reported_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
     """The events of a job."""
     stages = list(dict.fromkeys(progress.stage for progress in published[2]))
-    assert [stage for stage in stages if stage != "data"] == ["train", "export", "evaluate", "gate", "publish"]
+    assert [stage for stage in stages if stage != "data"] == [
+        "train",
+        "rehearse",
+        "export",
+        "evaluate",
+        "gate",
+        "publish",
+    ]
 
 
 def test_it_is_promoted_and_the_history_records_that_there_was_no_comparison(
@@ -140,7 +147,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: Fork
     store = Store(tmp_path / "store")
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((), None)
     assert [path.name for path in (tmp_path / "store").glob("*/.*")] == []
-    assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints"}
+    assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints", "rehearsed"}
 
 
 def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path, forks: ForkServer) -> None:
@@ -208,7 +215,7 @@ def test_an_export_that_differs_from_training_is_not_evaluated(
     spec = load_spec("neuron")
     test = Split(np.zeros((4, 1), np.float32), np.zeros(4, np.float32))
     with pytest.raises(StageFailed, match="differs from the trained model by 1"):
-        evaluate(spec, test, None, copied, None, tmp_path, forks, IGNORE)
+        evaluate(spec, tmp_path / "model.json", test, None, copied, None, tmp_path, forks, IGNORE)
 
 
 def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:

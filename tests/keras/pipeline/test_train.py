@@ -13,10 +13,11 @@ from modelyard.models.inputs import VectorInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import Gate, ModelSpec, PreparedData
 from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.compiling import make_learning_rate, make_smoothed_crossentropy
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stages.publish import hash_weights
-from modelyard.pipeline.stages.train import make_learning_rate, make_smoothed_crossentropy, train
+from modelyard.pipeline.stages.train import train
 
 
 class Pairs(keras.utils.PyDataset):

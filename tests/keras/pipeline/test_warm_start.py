@@ -210,4 +210,4 @@ def test_a_job_that_publishes_nothing_says_what_it_reached_on_the_validation_spl
     assert isinstance(outcome, Measured)
     assert outcome.metrics.keys() == {"loss", "r2"}
     assert Store(tmp_path / "store").versions("neuron") == ()
-    assert {progress.stage for progress in said} <= {"data", "train"}
+    assert {progress.stage for progress in said} <= {"data", "rehearse", "train"}

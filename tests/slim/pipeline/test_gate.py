@@ -65,3 +65,11 @@ def test_without_a_limit_the_simplest_answer_must_be_beaten() -> None:
     assert verdict.reasons == ("accuracy 0.7000 is no better than the 0.7000 of the simplest answer",)
     assert not judge(gate, "real", float("nan"), simplest=0.7).accepted
     assert not judge(Gate(metric="mae"), "real", 2.0, direction="lower", simplest=1.5).accepted
+
+
+def test_a_champion_that_cannot_be_measured_is_passed_over_but_for_its_data() -> None:
+    """Other inputs or labels: nothing to compare with; still no sample replaces the real data."""
+    assert judge(GATE, "real", 0.99, Champion(3, None, "real")).accepted
+    verdict = judge(GATE, "sample", 0.99, Champion(3, None, "real"))
+    assert verdict.reasons == ("trained on the sample, while version 3 was trained on the real data",)
+    assert (verdict.champion, verdict.champion_value) == (3, None)

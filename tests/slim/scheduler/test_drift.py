@@ -37,7 +37,7 @@ HALF_PLUS_MANIFEST = seal_as(HALF_PLUS)(1, {})
 
 def test_bins_hold_about_equally_many_and_other_values_fall_into_the_same() -> None:
     """The outer bins have no end."""
-    found = build_reference("regression", (), [np.array([x]) for x in range(1000)], {"value": np.arange(1000.0)})
+    found = build_reference((), [np.array([x]) for x in range(1000)], {"value": np.arange(1000.0)})
     histogram = found.histograms["input number 0"]
     assert histogram.counts == (100,) * 10
     assert histogram.count(np.array([-5.0, 99999.0, 150.0])) == (1, 1, 0, 0, 0, 0, 0, 0, 0, 1)
@@ -46,7 +46,7 @@ def test_bins_hold_about_equally_many_and_other_values_fall_into_the_same() -> N
 def test_classes_have_a_bin_each() -> None:
     """Also those that never occur."""
     outputs = {"class_id": np.array([0, 2, 2]), "score": np.array([0.5, 0.9, 0.9])}
-    found = build_reference("multiclass", ("a", "b", "c"), ["one", "two words", "x"], outputs)
+    found = build_reference(("a", "b", "c"), ["one", "two words", "x"], outputs)
     assert found.histograms["answer class"].counts == (1, 0, 2)
     assert set(found.histograms) == {"input characters", "input words", "answer class", "answer score"}
 
@@ -54,7 +54,7 @@ def test_classes_have_a_bin_each() -> None:
 @pytest.mark.parametrize("constant", [3.0, 0.0, -0.1, 1e9])
 def test_a_value_that_never_changes_has_a_bin_of_its_own(constant: float) -> None:
     """In whichever precision it comes again; what is smaller or larger has another one."""
-    found = build_reference("regression", (), [np.array([constant])] * 5, {"value": np.full(5, 7.0)})
+    found = build_reference((), [np.array([constant])] * 5, {"value": np.full(5, 7.0)})
     histogram = found.histograms["input number 0"]
     assert histogram.counts == (0, 5, 0)
     assert histogram.count(np.array([np.float32(constant), constant - 1e4, constant + 1e4])) == (1, 1, 1)
@@ -74,7 +74,7 @@ def test_a_value_that_never_changes_has_a_bin_of_its_own(constant: float) -> Non
 )
 def test_what_was_constant_or_nearly_so_in_training_and_moves_is_an_alarm(trained: list[float], live: Any) -> None:
     """Above the 0.25 that is worth a new model; and none while it stays as it was."""
-    histogram = build_reference("regression", (), [], {"value": np.array(trained)}).histograms["answer value"]
+    histogram = build_reference((), [], {"value": np.array(trained)}).histograms["answer value"]
     assert measure_shift(histogram, histogram.count(live)).psi > 1
     assert measure_shift(histogram, histogram.count(GENERATOR.choice(trained, 300).astype(np.float32))).psi < 0.1
 
@@ -95,7 +95,7 @@ def test_every_number_of_a_vector_is_watched(size: int, moved: int) -> None:
     """Whichever it is: by itself in a vector of up to 256 numbers, else in a part of it; their count has a bound."""
     trained, live = GENERATOR.normal(0, 1, (400, size)), GENERATOR.normal(0, 1, (300, size))
     live[:, moved] += 4 * (1 + size // MAX_NUMBERS)
-    known = build_reference("regression", (), trained, {"value": np.zeros(400)})
+    known = build_reference((), trained, {"value": np.zeros(400)})
     assert len(known.histograms) <= MAX_NUMBERS + 5
     answers = [
         CapturedPrediction(f"{i}", 0, HALF_PLUS, 1, "x", "float32", (size,), np.float32(x).tobytes(), 0.0, None, NOW)
@@ -161,7 +161,7 @@ def test_a_shift_of_inputs_is_measured_and_in_the_api_and_the_metrics(
 ) -> None:
     """Of the stable version's own answers; in the API and as a metric."""
     x = GENERATOR.normal(0, 1, 2000)
-    refer(filled, HALF_PLUS, 2, build_reference("regression", (), [np.array([each]) for each in x], {"value": x / 2}))
+    refer(filled, HALF_PLUS, 2, build_reference((), [np.array([each]) for each in x], {"value": x / 2}))
     assert client.get(f"/api/models/{HALF_PLUS}/drift").json["shifts"] == {}
     ledger.feedback.capture(vectors(GENERATOR.normal(3, 1, 500), version=1))
     check_drift(filled, ledger)
@@ -195,13 +195,13 @@ def test_images_and_texts_are_measured_as_they_were_captured(filled: Store) -> N
     pictures = [answer(i, file.getvalue(), "bytes", (), 1.0, DIGITS) for i in range(MIN_ANSWERS)]
     dark = [np.full((28, 28, 1), 10 + k % 3, np.uint8) for k in range(300)]
     outputs = {"class_id": np.ones(300, int), "score": np.ones(300)}
-    known = build_reference("binary", ("dark", "light"), dark, outputs)
+    known = build_reference(("dark", "light"), dark, outputs)
     found = measure_shifts(known, pictures, filled.manifest(DIGITS, 1))
     assert found["input brightness"].psi > 1
     assert found["answer class"].psi < 0.01
     assert measure_shifts(known, pictures[1:], filled.manifest(DIGITS, 1)) == {}
     texts = [answer(i, b"good " * (i % 7 + 1), "bytes", (), 1.0, REVIEWS) for i in range(MIN_ANSWERS)]
-    binary_reference = build_reference("binary", ("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
+    binary_reference = build_reference(("n", "p"), ["good " * (i % 7 + 1) for i in range(300)], outputs)
     assert measure_shifts(binary_reference, texts, filled.manifest(REVIEWS, 1))["input words"].psi < 0.05
 
 

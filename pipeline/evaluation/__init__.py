@@ -1,0 +1,1 @@
+"""Measures an exported version: its answers, metrics, mistakes and latency."""

@@ -1,0 +1,1 @@
+"""Writes a model as a SavedModel. TensorFlow code, for processes without a GPU."""

@@ -1,0 +1,86 @@
+"""Writes a SavedModel with the answers of the model in memory, and checks what a plain CPU server could not run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from modelyard.models.inputs import State, name_inputs
+from modelyard.models.spec import ModelSpec
+from modelyard.models.types import Array
+from modelyard.pipeline.errors import ExportRejected
+from modelyard.pipeline.exporting.signatures import build_endpoints
+from modelyard.pipeline.golden import input_key, name_encoded_image, output_key
+
+UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
+"""Prefixes of operations that TensorFlow Serving on a CPU refuses or does not have."""
+
+
+def write_saved_model(
+    spec: ModelSpec, model: Any, state: State, raw: Mapping[str, Array], folder: Path
+) -> dict[str, Array]:
+    """Writes the graph; returns golden inputs and outputs: the answers of the model in memory.
+
+    Args:
+        raw: a few raw inputs by name.
+    """
+    found = build_endpoints(spec, model, state)
+    answers: dict[str, Array] = {}
+    for endpoint in found.all:
+        inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
+        outputs = endpoint.function(**{name: tf.constant(value) for name, value in inputs.items()})
+        # The call also builds the encoder, which must happen before it is tracked.
+        answers |= {input_key(endpoint.name, name): value for name, value in inputs.items()}
+        answers |= {output_key(endpoint.name, name): value.numpy() for name, value in outputs.items()}
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for resource in found.resources:
+        archive.track(resource)
+    for endpoint in found.all:
+        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=list(endpoint.inputs))
+    archive.write_out(folder, verbose=False)
+    return answers
+
+
+def encode_golden_input(tensor: Any, raw: Mapping[str, Array], spec: ModelSpec) -> Array:
+    """Raw examples as a signature takes them: numbers, UTF-8 bytes, or PNG bytes."""
+    names = name_inputs(spec.input)
+    if tensor.name not in names:
+        (image,) = (name for name in names if name_encoded_image(name, names) == tensor.name)
+        return np.array([encode_png(image) for image in raw[image]], dtype=object)
+    values = raw[tensor.name]
+    if values.dtype == object:
+        return np.array([text.encode() for text in values], dtype=object)
+    return values.astype(np.float32)
+
+
+def encode_png(image: Array) -> bytes:
+    """PNG bytes of an image ``[H,W,C]`` with values 0..255."""
+    content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
+    return content
+
+
+def check_operations(saved_model: Path) -> None:
+    """Checks every operation of the graph and of its functions.
+
+    Raises:
+        ExportRejected: a plain CPU server cannot run one of them.
+    """
+    found = sorted({name for name in list_operations(saved_model) if name.startswith(UNSERVABLE)})
+    if found:
+        raise ExportRejected(f"the exported graph has {', '.join(found)}, which a plain CPU server cannot run")
+
+
+def list_operations(saved_model: Path) -> Iterator[str]:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    parsed = SavedModel.FromString(saved_model.read_bytes())
+    for graph in (meta.graph_def for meta in parsed.meta_graphs):
+        for node in graph.node:
+            yield node.op
+        for function in graph.library.function:
+            for node in function.node_def:
+                yield node.op

@@ -1,0 +1,1 @@
+"""Fitting a model: by Keras, or by a loop of its own."""

@@ -1,0 +1,137 @@
+"""Keras's training loop, with checkpoints and progress."""
+
+import time
+from typing import Any
+
+import keras
+
+from modelyard.models.recipes import Recipe
+from modelyard.models.spec import PreparedData
+from modelyard.models.types import Array
+from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, copy_variables
+from modelyard.pipeline.devices import Devices
+from modelyard.pipeline.progress import Progress, Report
+
+REPORT_INTERVAL_S = 0.5
+
+
+def fit(
+    model: Any, prepared: PreparedData, recipe: Recipe, devices: Devices, writer: "CheckpointWriter", report: Report
+) -> Checkpoint:
+    """Runs the remaining epochs; returns the last checkpoint."""
+    model.fit(
+        devices.pad_batches(prepared.train),
+        validation_data=devices.pad_batches(prepared.validation),
+        initial_epoch=writer.done.epoch,
+        epochs=recipe.epochs,
+        shuffle=False,  # the batches order themselves, from the seed and the epoch
+        verbose=0,
+        callbacks=[
+            writer.make_raw_weights_callback(),
+            *make_averaging_callbacks(recipe),
+            writer,
+            ProgressReporter(report, recipe.epochs),
+        ],
+    )
+    return writer.done
+
+
+class FitTimer:
+    """Measures processor and wall seconds of this process, from now on."""
+
+    def __init__(self) -> None:
+        self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
+
+    @property
+    def cpu_s(self) -> float:
+        return time.process_time() - self._cpu_s
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._wall_s
+
+
+def make_averaging_callbacks(recipe: Recipe) -> list[Any]:
+    """Callbacks that validate and export averaged weights, if the recipe has an average."""
+    return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
+
+
+class CheckpointWriter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Writes a checkpoint after each epoch, and stops training when the recipe is finished.
+
+    It runs after the callback that swaps averaged weights into the model: those are validated and exported, while
+    training continues with the raw ones, which ``make_raw_weights_callback`` copies before the swap.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, recipe: Recipe, done: Checkpoint, timer: FitTimer) -> None:
+        super().__init__()
+        self._checkpoints, self._recipe, self._timer = checkpoints, recipe, timer
+        self._earlier, self.done = done, done
+        self._raw: dict[str, Array] = {}
+
+    def make_raw_weights_callback(self) -> Any:
+        return keras.callbacks.LambdaCallback(on_epoch_end=self._copy_raw_weights)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        values = {name: float(value) for name, value in logs.items()}
+        self.done = Checkpoint(
+            started_from=self._earlier.started_from,
+            history=(*self.done.history, values),
+            cpu_s=self._earlier.cpu_s + self._timer.cpu_s,
+            wall_s=self._earlier.wall_s + self._timer.wall_s,
+        )
+        keep = self.done.export_epoch(self._recipe) == epoch + 1
+        self._checkpoints.write(self.model, self._raw, self.done, keep=keep)
+        if self.done.is_finished(self._recipe):
+            self.model.stop_training = True
+
+    def _copy_raw_weights(self, epoch: int, logs: Any) -> None:
+        del epoch, logs
+        self._raw = copy_variables(self.model)
+
+
+class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Turns Keras's callbacks into ``Progress``: steps, ``REPORT_INTERVAL_S`` apart, and ends of epochs.
+
+    The last step of an epoch is reported when the epoch has ended: validated, and its checkpoint written.
+    """
+
+    def __init__(self, report: Report, epochs: int) -> None:
+        super().__init__()
+        self._report, self._epochs = report, epochs
+        self._epoch = self._done_steps = 0
+        self._first = epochs
+        self._started = self._last = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._started = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch, self._first = epoch + 1, min(self._first, epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._done_steps += 1
+        now = time.monotonic()
+        if batch + 1 < self.params["steps"] and now - self._last >= REPORT_INTERVAL_S:
+            self._last = now
+            self._send(step=batch + 1, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._send(step=self.params["steps"], logs=logs)
+
+    def _send(self, step: int, logs: Any) -> None:
+        steps = self.params["steps"]
+        remaining = steps * (self._epochs - self._first) - self._done_steps
+        eta_s = (time.monotonic() - self._started) / max(1, self._done_steps) * remaining
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self._report(
+            Progress(
+                "train",
+                epoch=self._epoch,
+                epochs=self._epochs,
+                step=step,
+                steps=steps,
+                eta_s=round(eta_s, 1),
+                metrics=values,
+            )
+        )

@@ -1,0 +1,23 @@
+"""``modelyard check``: whether a model is fit to be trained, in seconds."""
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from modelyard.pipeline.job import DataPolicy
+
+
+def check(
+    model: Annotated[str, typer.Argument(help="Model to check.")],
+    recipe: Annotated[str, typer.Option(help="Recipe to check it with.")] = "quick",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")
+    ] = None,
+    data: Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")] = "auto",
+) -> None:
+    """Check a model's file and data, and send one batch through build, loss, export and reload; trains nothing."""
+    values = [part for pair in overrides or () for part in ("--set", pair)]
+    command = [sys.executable, "-m", "modelyard.pipeline", model, "--check", "--recipe", recipe, "--data", data]
+    raise typer.Exit(subprocess.run([*command, *values], check=False).returncode)
