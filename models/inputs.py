@@ -86,6 +86,13 @@ class CategoryInput:
     kind: Literal["category"] = "category"
 
 
+DATE_PATTERN = (
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?)?"
+)
+"""What is a date: read alike by Python, by RE2 in the graph, and by Arrow. Without a zone it is taken as UTC."""
+
+
 @dataclass(frozen=True)
 class DateInput:
     """A date or a time as ISO 8601, ``string [N]``: ``2026-11-29`` or ``2026-11-29T18:30:00``; empty where missing."""
