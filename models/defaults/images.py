@@ -135,11 +135,12 @@ def vary_images(x: Array, generator: np.random.Generator, *, recipe: ImageRecipe
     padded = np.pad(x, ((0, 0), (down, down), (right, right), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     tops, lefts = generator.integers(0, 2 * down + 1, count), generator.integers(0, 2 * right + 1, count)
-    moved = np.moveaxis(windows[np.arange(count), tops, lefts], 1, -1)
+    moved: Array = np.moveaxis(windows[np.arange(count), tops, lefts], 1, -1)
     if not recipe.flip:
         return moved
     mirrored = generator.random(count) < 0.5  # noqa: PLR2004  # half of them
-    return np.where(mirrored[:, None, None, None], moved[:, :, ::-1], moved)
+    either: Array = np.where(mirrored[:, None, None, None], moved[:, :, ::-1], moved)
+    return either
 
 
 def shrink_images(x: Array) -> Array:
