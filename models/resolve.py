@@ -14,7 +14,13 @@ from modelyard.models.inputs import ModelInput, State
 from modelyard.models.metrics import default_metric
 from modelyard.models.spec import Baseline, Encode, Gate, ModelSpec, PreparedData
 
-KINDS: Mapping[str, str] = {"named": "tables", "vector": "vectors"}
+KINDS: Mapping[str, str] = {
+    "named": "tables",
+    "vector": "vectors",
+    "image": "images",
+    "text": "texts",
+    "sequence": "sequences",
+}
 """Module of ``modelyard.models.defaults`` by kind of input: each has ``make_defaults``."""
 _SCHEMA = TypeAdapter(Schema)
 

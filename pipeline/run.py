@@ -174,6 +174,7 @@ def describe_rest(
     """What the decision record says beside the gate's reasons."""
     if champion and (change := describe_change(champion, spec)):
         yield f"not compared with version {champion.version}, which has {change}"
+    yield from data.splits.notes
     yield from describe_feedback_metrics(data, evaluations)
 
 
