@@ -67,8 +67,9 @@ def main(
         print("measured on the validation split:", *(f"{name} {value:.4f}" for name, value in outcome.metrics.items()))
         return
     manifest, promotion = outcome.manifest, outcome.promotion
-    value = manifest.metrics[manifest.verdict.metric]
-    test = f"{manifest.verdict.metric} {value:.4f} on {manifest.data.name}"
+    verdict = manifest.verdict
+    assert manifest.data and verdict.metric  # it was trained just now
+    test = f"{verdict.metric} {manifest.metrics[verdict.metric]:.4f} on {manifest.data.name}"
     print(f"published {manifest.model} version {manifest.version}: {test}")
     print(f"promoted: {promotion.promoted} ({promotion.reason})")
 

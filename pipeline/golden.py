@@ -3,8 +3,9 @@
 They are stored with the version, so that every later stage and every server can be compared with them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,20 +59,33 @@ def load_golden(version: Path) -> dict[str, Array]:
 
 
 def max_difference(one: Array, other: Array) -> float:
-    """Largest absolute difference; infinity where shapes differ or a value is not finite."""
+    """Largest difference, relative where numbers are above 1.
+
+    Infinity where shapes or texts differ, or a value is not finite.
+    """
     if one.shape != other.shape:
         return float("inf")
-    gap = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    if object in (one.dtype, other.dtype):
+        return 0.0 if one.dtype == other.dtype and (one == other).all() else float("inf")
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    gap = np.abs(first - second) / np.maximum(np.abs(second), 1.0)
     return float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")
 
 
 def _as_text(array: Array) -> Array:
     if array.dtype != object:
         return array
-    return np.array([content.decode("latin-1") for content in array], dtype=object)
+    return map_objects(array, lambda content: content.decode("latin-1"))
 
 
 def _as_bytes(array: Array) -> Array:
     if array.dtype != object:
         return array
-    return np.array([text.encode("latin-1") for text in array], dtype=object)
+    return map_objects(array, lambda text: text.encode("latin-1"))
+
+
+def map_objects(array: Array, change: Callable[[Any], Any]) -> Array:
+    """Another object for each one, in the same shape."""
+    found = np.empty(array.shape, dtype=object)
+    found.ravel()[:] = [change(each) for each in array.ravel()]
+    return found

@@ -123,7 +123,7 @@ def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
 
 def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: Evaluations) -> Champion | None:
     """The serving version as the gate compares with it; None if there is none to compare with."""
-    if champion is None or evaluations.champion is None:
+    if champion is None or champion.data is None or evaluations.champion is None:
         return None
     return Champion(champion.version, evaluations.champion.metrics[spec.gate.metric], champion.data.source)
 
@@ -154,9 +154,10 @@ def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobL
 
 
 def find_champion(store: Store, model: str) -> Manifest | None:
-    """The manifest of the stable version."""
+    """The manifest of the stable version; None of an imported one, whose signatures are its own."""
     stable = read_rollout(store, model).stable
-    return store.manifest(model, stable) if stable is not None else None
+    found = store.manifest(model, stable) if stable is not None else None
+    return found if found and found.imported is None else None
 
 
 def measure_baseline(spec: ModelSpec, data: LoadedDataset, cache: Path, report: Report) -> Baseline | None:

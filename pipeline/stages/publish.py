@@ -159,7 +159,9 @@ def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
             TensorSpec(
                 name=name,
                 dtype=dtype_name(info.dtype),
-                shape=tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
+                shape=None
+                if info.tensor_shape.unknown_rank
+                else tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
             )
             for name, info in sorted(infos.items())
         )

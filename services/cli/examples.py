@@ -31,10 +31,11 @@ def make_curl_lines(store: Store, home: Path, url: str, models: Sequence[str]) -
 
 def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     target = f"{url}/v1/models/{manifest.model}:predict"
-    if manifest.input.kind == "image":
+    kind = manifest.input.kind if manifest.input else None
+    if kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")
         return f"curl -s -H 'Content-Type: image/png' --data-binary @{shlex.quote(str(picture))} {target}"
-    if manifest.input.kind == "text":
+    if kind == "text":
         return f"curl -s -H 'Content-Type: text/plain' -d {shlex.quote(REVIEW)} {target}"
     body = json.dumps({"instances": [manifest.example]})
     return f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(body)} {target}"

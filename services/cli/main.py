@@ -223,11 +223,7 @@ def versions(
         if "error" in entry:
             rows.append((name, entry["state"], entry["error"]))
             continue
-        test = output.format_metric(entry["verdict"]["metric"], entry["verdict"]["value"])
-        created = entry["created_at"][:19].replace("T", " ")
-        rows.append(
-            (name, entry["state"], test, output.format_dataset(entry["data"]), entry["recipe"]["name"], created)
-        )
+        rows.append((name, *rollouts.describe_version(entry)))
     output.print_table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
 
 

@@ -240,8 +240,8 @@ def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> N
         (
             manifest.model,
             manifest.version,
-            output.format_metric(manifest.verdict.metric, manifest.verdict.value),
-            output.format_dataset(manifest.data.model_dump()),
+            output.format_test(manifest.verdict.model_dump()),
+            output.format_dataset(manifest.data.model_dump()) if manifest.data else "imported",
             f"{local.url}/v1/models/{manifest.model}:predict",
         )
         for manifest in manifests

@@ -64,7 +64,7 @@ class PredictionOrigin(Body):
     model: str
     version: int
     predicted: str | float
-    data: DataRecord
+    data: DataRecord | None
     job: str | None
 
 
@@ -133,7 +133,7 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
-        right = None if manifest.task == "regression" else truth == answer.predicted
+        right = None if answers_with_number(manifest) else truth == answer.predicted
         ledger.feedback.record_truth(answer, truth, right=right, client=current_client())
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
@@ -156,13 +156,18 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
     return views
 
 
+def answers_with_number(manifest: Manifest) -> bool:
+    """Whether a captured prediction is a number, not a class."""
+    return manifest.task == "regression" or not manifest.labels
+
+
 def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     """The class by its name or number, or the value.
 
     Raises:
         InvalidRequest: this model has no such class, or answers with the other kind.
     """
-    if manifest.task == "regression":
+    if answers_with_number(manifest):
         if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
         return feedback.value
@@ -177,4 +182,4 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
 
 def name_class(predicted: float, manifest: Manifest) -> str | float:
     """A class by its name."""
-    return predicted if manifest.task == "regression" else manifest.labels[int(predicted)]
+    return predicted if answers_with_number(manifest) else manifest.labels[int(predicted)]

@@ -18,7 +18,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
+from modelyard.services.gateway.serving.interface import Interface, read_classes
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
@@ -97,7 +97,7 @@ def captured_rows(
     """Each row with its predicted class or number; none of signatures with several inputs."""
     from modelyard.services.ledger.feedback import CapturedPrediction
 
-    predictions = read_predictions(outputs)
+    predictions = read_predictions(outputs, interface)
     if len(inputs) != 1 or predictions is None:
         return
     ((name, rows),) = inputs.items()
@@ -121,10 +121,10 @@ def captured_rows(
         )
 
 
-def read_predictions(outputs: Mapping[str, Array]) -> tuple[Array, Array | None] | None:
+def read_predictions(outputs: Mapping[str, Array], interface: Interface) -> tuple[Array, Array | None] | None:
     """Classes and their probabilities, or the numbers of a single output; None of anything else."""
-    if CLASS_ID in outputs and PROBABILITIES in outputs:
-        return outputs[CLASS_ID], outputs[PROBABILITIES].max(axis=1)
+    if found := read_classes(outputs, interface.probabilities):
+        return found[0], found[1].max(axis=1)
     if len(outputs) == 1:
         (value,) = outputs.values()
         if value.dtype.kind in "if" and value.size == len(value):

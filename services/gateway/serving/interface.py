@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from modelyard.models.registry.manifest import InputLimits, Manifest, SignatureSpec, TensorSpec
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
+from modelyard.models.types import Array
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 """Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]."""
+IMPORTED = "imported"
+"""The origin of an imported version, in the place of its data's."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
@@ -30,13 +35,15 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: InputLimits | None
-    """Limits of one input, by its kind; None without a manifest."""
+    """Limits of one input, by its kind; None without a manifest, and of imported versions."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index; empty where there are none."""
     source: str | None
-    """``real``, ``sample`` or ``generated`` data; None without a manifest."""
+    """``real``, ``sample`` or ``generated`` data, or ``imported``; None without a manifest."""
     batches: bool
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
+    probabilities: str | None = None
+    """Output with the probabilities of the classes where that is not ``probabilities``, beside ``class_id``."""
     max_batch: int | None = None
     """Largest number of rows in one call, if a measured plan sets one."""
     tracks_latest: bool = False
@@ -50,16 +57,36 @@ class Interface:
 
 
 def published_interface(manifest: Manifest) -> Interface:
-    """Of a published version. Its rows are independent: the pipeline compared each with the trainer's outputs."""
+    """Of a published version. The pipeline compared rows with what the model answers to them."""
     return Interface(
         manifest.model,
         manifest.version,
         manifest.signatures,
         manifest.input,
         manifest.labels,
-        manifest.data.source,
-        batches=True,
+        manifest.data.source if manifest.data else IMPORTED,
+        batches=manifest.batches,
+        probabilities=manifest.probabilities,
     )
+
+
+def read_classes(outputs: Mapping[str, Array], probabilities: str | None) -> tuple[Array, Array] | None:
+    """Classes ``[n]`` and their probabilities ``[n, classes]``; None where outputs have none.
+
+    Args:
+        probabilities: the interface's. The likeliest class is the answer, as the graph has none; of a single column,
+            which is the second of two classes, the first is what it leaves of 1.
+    """
+    if probabilities is None or CLASS_ID in outputs:
+        found = outputs.get(CLASS_ID), outputs.get(PROBABILITIES)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+    scores = outputs.get(probabilities)
+    if scores is None or not scores.ndim:
+        return None
+    if scores.ndim == 1 or scores.shape[1:] == (1,):
+        second = scores.reshape(-1, 1)
+        scores = np.concatenate([1 - second, second], axis=1)
+    return scores.argmax(axis=-1), scores
 
 
 def external_interface(
