@@ -68,7 +68,8 @@ def main(
         return
     manifest, promotion = outcome.manifest, outcome.promotion
     verdict = manifest.verdict
-    assert manifest.data and verdict.metric  # it was trained just now
+    assert manifest.data  # it was trained just now
+    assert verdict.metric
     test = f"{verdict.metric} {manifest.metrics[verdict.metric]:.4f} on {manifest.data.name}"
     print(f"published {manifest.model} version {manifest.version}: {test}")
     print(f"promoted: {promotion.promoted} ({promotion.reason})")

@@ -13,3 +13,10 @@ class ExportRejected(ModelyardError):
 
 class DevicesMissing(ModelyardError):
     """The process sees fewer devices than the recipe needs."""
+
+
+class ImportRefused(ModelyardError):
+    """What cannot be imported, or test data that does not fit it; names the file, signature, field or row."""
+
+    status = 400
+    exit_code = 2

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Stage = Literal["data", "train", "export", "evaluate", "gate", "publish", "rollout"]
+Stage = Literal["import", "data", "train", "export", "evaluate", "gate", "publish", "rollout"]
 
 
 @dataclass(frozen=True)

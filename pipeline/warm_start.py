@@ -46,8 +46,8 @@ def find_start_version(store: Store, model: str, recipe: Recipe, checkpoints: Pa
     folder = store.path(model, version)
     if version in store.versions(model) and store.manifest(model, version).imported:
         raise InvalidRecipe(
-            f"recipe key 'init': expected a version that was trained here, to start from its weights; version {version} "
-            f"of {model} was imported as a SavedModel; use init=random"
+            f"recipe key 'init': expected a version that was trained here, to start from its weights; version "
+            f"{version} of {model} was imported as a SavedModel; use init=random"
         )
     if not (folder / WEIGHTS).exists():
         raise UnknownName(f"version {version} of {model}, which training starts from, is not in the store")

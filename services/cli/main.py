@@ -16,6 +16,7 @@ from modelyard.services.cli.client import Client, read_prediction_body
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
 from modelyard.services.cli.commands.audit import audit, verify
 from modelyard.services.cli.commands.gc import gc
+from modelyard.services.cli.commands.imports import import_model
 from modelyard.services.cli.commands.migrate import migrate
 from modelyard.services.cli.options import DEFAULT_URL, Url
 from modelyard.services.settings import HOME
@@ -35,6 +36,7 @@ app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
 for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
     app.command()(command)
+app.command("import")(import_model)
 
 
 def print_version(wanted: bool) -> None:

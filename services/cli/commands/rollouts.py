@@ -125,9 +125,9 @@ def describe_training(found: dict[str, Any]) -> dict[str, str]:
 
 def describe_import(imported: dict[str, Any]) -> dict[str, str]:
     """The lines of a record on where a version came from that was trained elsewhere."""
-    test = imported["test"]
+    test, writer = imported["test"], imported["tensorflow"] or "of an unknown version"
     return {
-        "imported": f"{imported['form']} {imported['path']}, written by TensorFlow {imported['tensorflow'] or 'unknown'}",
+        "imported": f"{imported['form']} {imported['path']}, written by TensorFlow {writer}",
         "files": "; ".join(f"{name} {digest[:16]}" for name, digest in sorted(imported["files"].items())),
         "data": f"{test['name']} {test['sha256'][:16]}, {test['examples']:,} for testing" if test else "none given",
     }
