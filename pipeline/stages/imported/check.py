@@ -4,7 +4,7 @@ What is found wrong is said before anything is published.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,25 +212,25 @@ class _Measurement:
         )
 
     def compare(self, champion: str, signature: str) -> tuple[float | None, tuple[str, ...]]:
-        """The gate's metric of the serving version, or why it has none."""
-        folder = Path(champion)
-        assert self._prediction.metric
+        """The gate's metric of the serving version, or why it has none. Names of a single input or output may differ."""
+        folder, metric = Path(champion), self._prediction.metric
+        assert metric
         try:
-            meta = graph.read_graph(folder)
-            spec = graph.select_signatures(meta, signature)[1][signature]
+            spec = graph.select_signatures(graph.read_graph(folder), signature)[1][signature]
             call = LoadedSignature(load_saved_model(folder).signatures[signature], spec)
-            found = measure(self._prediction, self.y, self._predict(call, "the serving version"))
-        except (ModelyardError, KeyError, ValueError) as error:
+            outputs = self._predict(rename_inputs(call, spec), "the serving version", names_of(spec.outputs))
+            return measure(self._prediction, self.y, outputs)["metrics"][metric], ()
+        except (ModelyardError, KeyError, ValueError, IndexError) as error:
             return None, (f"the serving version is not compared: it does not take this test data ({error})",)
-        return found["metrics"][self._prediction.metric], ()
 
-    def _predict(self, call: Call, who: str) -> Array:
-        assert self._prediction.output
+    def _predict(self, call: Call, who: str, outputs: Sequence[str] = ()) -> Array:
+        wanted = outputs[0] if len(outputs) == 1 else self._prediction.output
+        assert wanted
         parts = []
         for start in range(0, len(self._test), self._size):
             print_progress(Progress("import", message=f"testing {who}", step=start, steps=len(self._test)))
             rows = {name: values[start : start + self._size] for name, values in self._test.inputs.items()}
-            parts.append(call(rows)[self._prediction.output])
+            parts.append(call(rows)[wanted])
         return np.concatenate(parts)
 
     def _measure_latency(self, call: Call, size: int, calls: int) -> float:
@@ -241,6 +241,13 @@ class _Measurement:
         """As datasets have them: texts as ``str``, one input alone."""
         raw = {name: decode_texts(values) for name, values in self._test.inputs.items()}
         return next(iter(raw.values())) if len(raw) == 1 else raw
+
+
+def rename_inputs(call: Call, spec: SignatureSpec) -> Call:
+    """The call under another name of its only input: Keras makes such names up."""
+    if len(spec.inputs) != 1:
+        return call
+    return lambda inputs: call(dict(zip(names_of(spec.inputs), inputs.values(), strict=True)))
 
 
 def decode_texts(values: Array) -> Array:
