@@ -15,7 +15,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --extra local --compile-bytecode
+	$(UV) sync --frozen --extra local --group foreign --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:

@@ -56,7 +56,7 @@ def load_saved_model(folder: Path) -> Any:
 
     try:
         return tf.saved_model.load(str(folder), tags=[SERVE])
-    except (tf.errors.OpError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (tf.errors.OpError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ImportRefused(f"it cannot be loaded: {shorten(error)}") from error
 
 
@@ -74,7 +74,7 @@ def load_keras(path: Path) -> Any:
         )
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, LookupError, OSError, AttributeError, zipfile.BadZipFile) as error:
         raise ImportRefused(
             f"{path.name}: it cannot be loaded without code of its own, which is not run here (Lambda layers, classes "
             f"that Keras does not have): {shorten(error)}; export it where that code is, with `model.export(DIR)`"
