@@ -212,7 +212,7 @@ class _Measurement:
         )
 
     def compare(self, champion: str, signature: str) -> tuple[float | None, tuple[str, ...]]:
-        """The gate's metric of the serving version, or why it has none. Names of a single input or output may differ."""
+        """The gate's metric of the serving version, or why it has none. A single input or output may be renamed."""
         folder, metric = Path(champion), self._prediction.metric
         assert metric
         try:

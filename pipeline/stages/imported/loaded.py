@@ -14,6 +14,8 @@ from modelyard.pipeline.errors import ImportRefused
 from modelyard.pipeline.stages.imported.graph import SERVE
 
 ERROR_CHARS = 300
+CAUSE = "Exception encountered:"
+"""What Keras writes between a whole configuration and the error."""
 
 
 class CallFailed(ModelyardError):
@@ -105,5 +107,5 @@ def call_keras(model: Any, inputs: Mapping[str, Array]) -> Array | None:
 
 
 def shorten(error: Exception) -> str:
-    """An error on one line."""
-    return " ".join(str(error).split())[:ERROR_CHARS] or type(error).__name__
+    """An error on one line, without the configuration that Keras puts before it."""
+    return " ".join(str(error).rpartition(CAUSE)[2].split())[:ERROR_CHARS] or type(error).__name__

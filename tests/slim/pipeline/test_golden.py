@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,3 +41,22 @@ def test_difference_is_infinite_where_nothing_can_be_compared() -> None:
     assert max_difference(one, np.zeros(3)) == float("inf")
     assert max_difference(one, np.array([0, np.nan])) == float("inf")
     assert max_difference(one, np.array([0, 0.5])) == 0.5
+
+
+def test_difference_is_relative_to_large_numbers_and_none_of_equal_texts() -> None:
+    """A 32-bit number around 1,000 has a grain of 6e-5; texts are equal or not."""
+    assert max_difference(np.array([1000.01]), np.array([1000.0])) == pytest.approx(1e-5)
+    texts = np.array([[b"a", b"b"]], dtype=object)
+    assert max_difference(texts, texts.copy()) == 0
+    assert max_difference(texts, np.array([[b"a", b"c"]], dtype=object)) == float("inf")
+
+
+def test_golden_texts_keep_their_shape(tmp_path: Path) -> None:
+    """Rows of several, none at all, and one without a dimension."""
+    (tmp_path / "assets.extra").mkdir()
+    for shape in ((2, 3), (0, 3), ()):
+        content = np.full(shape, b"\xff", dtype=object)
+        save_golden(tmp_path, {"serving_default/words": content})
+        found = load_golden(tmp_path)["serving_default/words"]
+        assert found.shape == shape
+        assert found.ravel().tolist() == content.ravel().tolist()
