@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from modelyard.models import backend
 from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.models.errors import ModelyardError
+from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT_CODE,
@@ -46,6 +48,7 @@ def main(
     store: Annotated[Path, typer.Option(envvar="MODELYARD_STORE")] = HOME / "store",
     data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = HOME / "data",
     work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = HOME / "work",
+    tensorboard_dir: Annotated[Path, typer.Option(envvar="MODELYARD_TENSORBOARD_DIR")] = HOME / "tensorboard",
     serving: Annotated[list[str] | None, typer.Option(help="host:port of a model server; may be repeated")] = None,
 ) -> None:
     """Train, export, evaluate, gate and publish one version of MODEL."""
@@ -56,7 +59,9 @@ def main(
 
         with ForkServer(fork=current_backend() == DEFAULT) as forks:  # Keras is imported, nothing is computed
             locations = JobLocations(store, data_dir, work_dir, tuple(serving or ()))
-            outcome = run_job(job, locations, forks, print_progress)
+            run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+            with record_events(tensorboard_dir / model / run, print_progress) as report:
+                outcome = run_job(job, locations, forks, report)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

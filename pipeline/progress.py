@@ -19,6 +19,8 @@ class Progress:
     steps: int | None = None
     eta_s: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
+    """At the end of an epoch."""
 
 
 Report = Callable[[Progress], None]

@@ -18,6 +18,7 @@ from modelyard.services.cli.commands.audit import audit, verify
 from modelyard.services.cli.commands.gc import gc
 from modelyard.services.cli.commands.imports import import_model
 from modelyard.services.cli.commands.migrate import migrate
+from modelyard.services.cli.commands.tensorboard import tensorboard
 from modelyard.services.cli.options import DEFAULT_URL, Url
 from modelyard.services.settings import HOME
 
@@ -34,7 +35,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
-for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
+for command in (rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate, tensorboard):
     app.command()(command)
 app.command("import")(import_model)
 

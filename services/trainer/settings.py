@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
+from modelyard.pipeline.event_files import RUNS
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
@@ -20,6 +21,18 @@ class TrainerSettings(ServiceSettings):
     work_dir: Path = Field(
         default_factory=below_home("work"),
         description="Folder for temporary files and checkpoints; workers that share it resume jobs of others.",
+    )
+    tensorboard_dir: Path = Field(
+        default_factory=below_home("tensorboard"), description="Folder of TensorBoard event files, `MODEL/JOB`."
+    )
+    tensorboard_runs: int = Field(
+        RUNS, ge=0, description="Jobs of each model whose event files are kept, the newest; 0: none are written."
+    )
+    mlflow_url: str | None = Field(
+        None,
+        repr=False,
+        description="URL of an MLflow tracking server, or `file:///FOLDER`, where each job is a run; needs the extra "
+        "`mlflow`.",
     )
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
@@ -57,3 +70,7 @@ class TrainerSettings(ServiceSettings):
     def locations(self) -> JobLocations:
         """Folders and addresses of jobs."""
         return JobLocations(self.store, self.data_dir, self.work_dir, self.serving)
+
+    def events(self, model: str, job: str) -> Path:
+        """Folder of a job's event files."""
+        return self.tensorboard_dir / model / job

@@ -65,6 +65,7 @@ class LocalSystem:
             "MODELYARD_STORE": str(self.store.root),
             "MODELYARD_DATA_DIR": str(self.data_dir),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
+            "MODELYARD_TENSORBOARD_DIR": str(self.home / "tensorboard"),
             "MODELYARD_SERVING": serving,
             "MODELYARD_LEDGER_URL": make_sqlite_url(self.home),
             "MODELYARD_BROKER_URL": broker,
