@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
 
@@ -184,3 +185,26 @@ def ask_cats(system: System) -> tuple[str, list[str]]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["X-Model-Data"] == "imported"
     return answer.headers["X-Model-Version"], [row["label"] for row in answer.json()["predictions"]]
+
+
+def test_every_job_is_shown_in_tensorboard(system: System) -> None:
+    """By model and job, its epochs and its evaluation, on loopback; a port that is taken is one line."""
+    job = next(each for each in system.get("/api/jobs")["jobs"] if each["version"])
+    port = free_port()
+    command = [sys.executable, "-m", "modelyard", "tensorboard", "--home", str(system.home)]
+    with subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL) as shown:
+        try:
+            wanted = {f"{job['model']}/{job['id']}/{part}" for part in ("train", "validation", "test")}
+            wait_until(lambda: wanted <= set(list_runs(port)), FINISHED_S, "TensorBoard has read the files")
+            taken = subprocess.run([*command, "--port", str(port)], capture_output=True, timeout=60, check=False)
+            assert (taken.returncode, taken.stderr.count(b"\n")) == (1, 1), taken.stderr
+        finally:
+            shown.terminate()
+
+
+def list_runs(port: int) -> list[str]:
+    """What TensorBoard has; nothing before it listens."""
+    try:
+        return list(httpx.get(f"http://127.0.0.1:{port}/data/runs", timeout=30).json())
+    except httpx.TransportError:
+        return []

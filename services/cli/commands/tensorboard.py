@@ -1,6 +1,5 @@
 """``modelyard tensorboard``: shows the event files of jobs in TensorBoard."""
 
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +8,13 @@ from typing import Annotated
 import typer
 
 from modelyard.models.errors import ModelyardError
+from modelyard.models.imports import hide_module
 from modelyard.services.cli.processes.launch import LOOPBACK, require_free_port
 from modelyard.services.settings import HOME
+
+
+NEEDED = ("tensorboard", "pkg_resources")
+"""Modules: TensorFlow brings the first, but not the second, which newer setuptools have no more."""
 
 
 class TensorBoardMissing(ModelyardError):
@@ -26,9 +30,14 @@ def tensorboard(
     ] = None,
 ) -> None:
     """Show loss, metrics and learning rate of every job in TensorBoard, until Ctrl-C."""
-    if find_spec("tensorboard") is None:
-        raise TensorBoardMissing("TensorBoard is not installed: pip install 'modelyard[tensorboard]'")
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise TensorBoardMissing(
+            f"TensorBoard cannot run here, {' and '.join(missing)} is missing: pip install 'modelyard[tensorboard]'"
+        )
     require_free_port(port)
     events = (folder or home / "tensorboard").resolve()
-    command = [sys.executable, "-P", "-m", "tensorboard.main", "--logdir", str(events), "--host", LOOPBACK]
-    os.execv(sys.executable, [*command, "--port", str(port)])  # noqa: S606  # it is what this process becomes
+    sys.argv = ["tensorboard", "--logdir", str(events), "--host", LOOPBACK, "--port", str(port)]
+    with hide_module("tensorflow"):  # scalars need none of it: 600 MB
+        from tensorboard.main import run_main
+
+        run_main()
