@@ -12,7 +12,6 @@ from modelyard.models.imports import hide_module
 from modelyard.services.cli.processes.launch import LOOPBACK, require_free_port
 from modelyard.services.settings import HOME
 
-
 NEEDED = ("tensorboard", "pkg_resources")
 """Modules: TensorFlow brings the first, but not the second, which newer setuptools have no more."""
 

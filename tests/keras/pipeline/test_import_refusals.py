@@ -1,6 +1,9 @@
 """What cannot be imported: said before anything is published, and nothing is left in the store."""
 
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,23 @@ def test_a_model_that_the_disk_has_no_room_for_is_refused_before_it_is_copied(
     with pytest.raises(StorageFailed, match="are to be copied"):
         import_model(job, Store(tmp_path / "store"), (), forks, lambda _: None)
     assert Store(tmp_path / "store").models() == ()
+
+
+def test_a_disk_that_fills_during_the_copy_leaves_nothing(tmp_path: Path, copied: Path) -> None:
+    """By the command itself, which loads no TensorFlow for it: one line, and a store as it was."""
+    with (copied / "assets" / "large").open("wb") as file:
+        file.truncate(3_000_000)
+    command = [sys.executable, "-m", "modelyard", "import", "cats", str(copied), "--home", str(tmp_path / "home")]
+    Store(tmp_path / "home" / "store").prepare()  # its reserve is larger than what may be written below
+    failed = subprocess.run(
+        command,
+        capture_output=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
+    )
+    assert (failed.returncode, failed.stderr) == (1, b"error: storage: File too large\n")
+    assert Store(tmp_path / "home" / "store").models() == ()
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "cut"])
