@@ -15,7 +15,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --extra local --compile-bytecode
+	$(UV) sync --frozen --extra local --group foreign --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:
@@ -51,7 +51,7 @@ fuzz: install $(SLIM)/.installed ## Run the tests with invented examples on many
 	$(BIN)/pytest -n 2 -p no:cacheprovider -m hypothesis --hypothesis-profile fuzz tests/keras
 
 test-containers: install ## Build the images, start the whole system on Podman or Docker, break it (CONTAINER_ENGINE=docker)
-	$(UV) sync --frozen --extra local --group containers
+	$(UV) sync --frozen --extra local --group foreign --group containers
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
 check: install ## Lint, types, import rules, reference pages
@@ -66,7 +66,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: install ## Compare our serving with its peers; writes docs/benchmarks.md (an hour; ARGS="--seconds 3")
-	$(UV) sync --frozen --extra local --group bench
+	$(UV) sync --frozen --extra local --group foreign --group bench
 	$(BIN)/python -m benchmarks.serving --write $(ARGS)
 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)

@@ -20,7 +20,7 @@ from modelyard.models.inputs import TENSOR_NAMES, name_inputs
 from modelyard.models.metrics import list_metrics
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.evaluations import keep_rejected
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import Manifest, NamedLimits
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
@@ -161,7 +161,7 @@ def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
 
 def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: Evaluations) -> Champion | None:
     """The serving version as the gate compares with it."""
-    if champion is None:
+    if champion is None or champion.data is None:
         return None
     measured = evaluations.champion
     value = measured.metrics[spec.gate.metric] if measured else None
@@ -189,9 +189,11 @@ def describe_change(champion: Manifest, spec: ModelSpec) -> str:
 
 
 def list_tensors(manifest: Manifest) -> dict[str, str]:
-    """A version's inputs by name, with their kinds."""
-    if manifest.input.kind == "named":
+    """A version's inputs by name, with their kinds; of an imported one, of no kind."""
+    if isinstance(manifest.input, NamedLimits):
         return {name: limits.kind for name, limits in manifest.input.inputs.items()}
+    if manifest.input is None:
+        return dict.fromkeys((tensor.name for tensor in manifest.signatures["serving_default"].inputs), "")
     return {TENSOR_NAMES[manifest.input.kind]: manifest.input.kind}
 
 
@@ -228,9 +230,10 @@ def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobL
 
 
 def find_champion(store: Store, model: str) -> Manifest | None:
-    """The manifest of the stable version."""
+    """The manifest of the stable version; None of an imported one, whose signatures are its own."""
     stable = read_rollout(store, model).stable
-    return store.manifest(model, stable) if stable is not None else None
+    found = store.manifest(model, stable) if stable is not None else None
+    return found if found and found.imported is None else None
 
 
 def measure_baseline(spec: ModelSpec, data: LoadedDataset, cache: Path, report: Report) -> Baseline | None:

@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
 
@@ -141,3 +144,67 @@ def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:
     told = modelyard(system, "audit", "--kind", "trigger", "--subject", "nightly").stdout.decode().splitlines()
     assert [" set " in line for line in told[1:]] == [False, True], told
     assert all("http 127.0.0.1" in line and "neuron nightly" in line for line in told[1:]), told
+
+
+def import_cats(system: System, folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "modelyard", "import", "cats", str(folder), "--labels", "low,middle,high"]
+    return subprocess.run(
+        [*command, "--home", str(system.home), *arguments], capture_output=True, timeout=FINISHED_S, check=False
+    )
+
+
+def test_imported_models_are_served_canaried_and_rolled_back(system: System, made: Path) -> None:
+    """The first at once, the next one as a canary, each after its parity check on the running model server."""
+    models = made / "imported"
+    first = import_cats(system, models / "sharp", "--test", str(models / "test.csv"))
+    assert first.returncode == 0, first.stderr
+    assert b"golden answers within" in first.stdout
+    assert ask_cats(system) == ("1", ["low", "middle", "high"])
+    second = import_cats(system, models / "soft", "--canary", "25")
+    assert second.returncode == 0, second.stderr
+    assert b"nothing was measured" in second.stdout
+    now = system.get("/api/models/cats/rollout")
+    assert (now["stable"], now["canary"]["version"], now["canary"]["percent"]) == (1, 2, 25)
+    assert b"cats: stable: version 2" in modelyard(system, "promote", "cats", "2").stdout
+    wait_until(lambda: ask_cats(system)[0] == "2", FINISHED_S, "the gateway reads the rollout")
+    assert b"cats: stable: version 1" in modelyard(system, "rollback", "cats").stdout
+    wait_until(lambda: ask_cats(system)[0] == "1", FINISHED_S, "the gateway reads the rollout")
+    record = modelyard(system, "versions", "cats", "2").stdout
+    assert b"imported    SavedModel" in record
+    assert b"nothing was measured" in record
+    assert b"imported" in modelyard(system, "versions", "cats").stdout
+    assert b"cats" in modelyard(system, "models").stdout
+    refused = import_cats(system, models, "--manual")
+    assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1), refused.stderr
+
+
+def ask_cats(system: System) -> tuple[str, list[str]]:
+    """The version that answers, and the labels of a row of each class."""
+    rows = {"instances": [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]}
+    answer = httpx.post(f"{system.url}/v1/models/cats:predict?labels=true", json=rows, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["X-Model-Data"] == "imported"
+    return answer.headers["X-Model-Version"], [row["label"] for row in answer.json()["predictions"]]
+
+
+def test_every_job_is_shown_in_tensorboard(system: System) -> None:
+    """By model and job, its epochs and its evaluation, on loopback; a port that is taken is one line."""
+    job = next(each for each in system.get("/api/jobs")["jobs"] if each["version"])
+    port = free_port()
+    command = [sys.executable, "-m", "modelyard", "tensorboard", "--home", str(system.home)]
+    with subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL) as shown:
+        try:
+            wanted = {f"{job['model']}/{job['id']}/{part}" for part in ("train", "validation", "test")}
+            wait_until(lambda: wanted <= set(list_runs(port)), FINISHED_S, "TensorBoard has read the files")
+            taken = subprocess.run([*command, "--port", str(port)], capture_output=True, timeout=60, check=False)
+            assert (taken.returncode, taken.stderr.count(b"\n")) == (1, 1), taken.stderr
+        finally:
+            shown.terminate()
+
+
+def list_runs(port: int) -> list[str]:
+    """What TensorBoard has; nothing before it listens."""
+    try:
+        return list(httpx.get(f"http://127.0.0.1:{port}/data/runs", timeout=30).json())
+    except httpx.TransportError:
+        return []

@@ -15,7 +15,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ExportRejected, StageFailed
-from modelyard.pipeline.exporting.saved_model import check_operations, list_operations
+from modelyard.pipeline.exporting.operations import check_operations, list_operations
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, output_key, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
