@@ -25,8 +25,8 @@ from modelyard.models.inputs import ImageInput, OneInput, State
 from modelyard.models.types import Array
 
 BATCH = 4_096
-UNKNOWN = "\x00unknown"
-"""No category has this name."""
+UNKNOWN, NOTHING = "\x00unknown", "\x00nothing"
+"""No category has these names, and no text has these words."""
 IMAGE_SIDE = 16
 """Pixels of a side that an image among other inputs is made smaller to."""
 
@@ -75,7 +75,7 @@ class Category(Block):
         values = state[f"category/{name}"]
         super().__init__([name], name_categories(name, values))
         self.width = len(self.features)
-        self.lookup = keras.layers.StringLookup(vocabulary=[UNKNOWN, *values], oov_token=UNKNOWN, output_mode="int")
+        self.lookup = keras.layers.StringLookup(vocabulary=list(values) or [NOTHING], oov_token=UNKNOWN)
 
     def __call__(self, raw: Mapping[str, Any]) -> Any:
         return tf.one_hot(self.lookup(tf.strings.strip(raw[self.names[0]])), self.width)
@@ -205,10 +205,15 @@ def learn_state(inputs: Mapping[str, OneInput], x: Mapping[str, Array]) -> dict[
 def _learn_words(name: str, texts: Array) -> dict[str, Array]:
     layer = keras.layers.TextVectorization(max_tokens=MAX_WORDS + 2)
     layer.adapt(tf.data.Dataset.from_tensor_slices(tf.constant(texts.tolist())).batch(BATCH))
-    words = np.array(layer.get_vocabulary(include_special_tokens=False), object)
-    words = words[_count_texts(words, texts)[1:] >= MIN_COUNT]
+    words = _fill(np.array(layer.get_vocabulary(include_special_tokens=False), object))
+    words = _fill(words[_count_texts(words, texts)[1:] >= MIN_COUNT])
     weights = np.log1p(len(texts) / (1 + _count_texts(words, texts)))
     return {f"text/{name}/words": words, f"text/{name}/weights": weights.astype(np.float32)}
+
+
+def _fill(words: Array) -> Array:
+    """A vocabulary that is not empty, which Keras refuses: in place of none, a word that never comes."""
+    return words if len(words) else np.array([NOTHING], object)
 
 
 def _count_texts(words: Array, texts: Array) -> Array:
