@@ -79,7 +79,7 @@ def _fill_steps(spec: ModelSpec, schema: Schema) -> ModelSpec:
         spec,
         recipes=spec.recipes or defaults.recipes,
         build=defaults.build if spec.build is None else spec.build,
-        baseline=spec.baseline or defaults.baseline,
+        baseline=spec.baseline or (defaults.baseline if spec.gate.metric == default_metric(spec.task, {}) else None),
     )
     if spec.prepare is not None:
         return filled

@@ -8,10 +8,18 @@ from typing import Any
 import tensorflow as tf
 
 from modelyard.models.images.decoding import make_image_decoder
-from modelyard.models.inputs import ImageInput, OneInput, SequenceInput, State, TextInput, VectorInput, name_inputs
+from modelyard.models.inputs import (
+    ImageInput,
+    OneInput,
+    SequenceInput,
+    State,
+    TextInput,
+    VectorInput,
+    name_encoded_image,
+    name_inputs,
+)
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
 from modelyard.models.types import Task
-from modelyard.pipeline.golden import name_encoded_image
 
 Outputs = Mapping[str, Any]
 DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"

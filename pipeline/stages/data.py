@@ -31,7 +31,8 @@ def load_dataset(dataset: Dataset, policy: DataPolicy, folder: Path, report: Rep
             report(Progress("data", message=note))
         return found
     if not dataset.files:
-        return _loaded(dataset.name, "generated", dataset.read(folder))
+        report(Progress("data", message=f"reading {dataset.name}"))
+        return _loaded(dataset.name, "real" if dataset.own else "generated", dataset.read(folder))
     if policy == "sample":
         return _sample(dataset, "requested")
     try:

@@ -1,0 +1,194 @@
+"""What is wrong with a model shows within seconds, before any epoch, with the line of its file."""
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from modelyard.models.errors import InvalidSpec, ModelyardError
+from modelyard.models.sources.files import Sources
+from modelyard.pipeline.check import check_model
+from modelyard.pipeline.errors import StageFailed
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.run import run_job
+
+POINTS = """
+    '''Above or below?'''
+    import keras
+    import numpy as np
+    from modelyard import Batches, Dataset, Gate, ModelSpec, PreparedData, Recipe, Split, Splits, VectorInput
+
+    def read(folder):
+        x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+        split = lambda part: Split(x[part], (x[part, 0] > 0).astype(np.int32))
+        return Splits(split(slice(200)), split(slice(200, 250)), split(slice(250, 300)))
+
+    def prepare(splits, recipe):
+        train, validation = splits.train, splits.validation
+        return PreparedData(
+            Batches(train.x, train.y, recipe.batch_size, seed=recipe.seed), Batches(validation.x, validation.y, 50)
+        )
+
+    def build(recipe, state):
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="sigmoid")])
+
+    SPEC = ModelSpec(
+        dataset=Dataset("points", "", read), task="binary", input=VectorInput(2), labels=("below", "above"),
+        recipes={"quick": Recipe(epochs=3, learning_rate=0.1)}, prepare=prepare, build=build, **MORE,
+    )
+"""
+
+
+def write_model(folder: Path, *changes: tuple[str, str], more: str = "{}") -> Path:
+    """A model's file ``above.py`` with some texts replaced."""
+    text = dedent(POINTS).replace("**MORE", f"**{more}")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "models" / "above.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def check(folder: Path, forks: ForkServer, said: list[Progress] | None = None) -> None:
+    report = [] if said is None else said
+    check_model(make_job(), make_locations(folder), forks, report.append)
+
+
+def make_job() -> TrainingJob:
+    return TrainingJob("above", "quick", {}, "auto", "stable", "a test")
+
+
+def make_locations(folder: Path) -> JobLocations:
+    return JobLocations(folder / "store", folder / "data", folder / "work", (), Sources((folder / "models",)))
+
+
+def test_a_sound_model_passes_and_its_job_rehearses_once(tmp_path: Path, forks: ForkServer) -> None:
+    """The second job of the same file and recipe goes straight to its training; an edited file is rehearsed again."""
+    path = write_model(tmp_path)
+    check(tmp_path, forks)
+
+    def stages() -> set[str]:
+        said: list[Progress] = []
+        outcome = run_job(make_job(), make_locations(tmp_path), forks, said.append)
+        assert isinstance(outcome, Published)
+        return {progress.stage for progress in said}
+
+    assert "rehearse" in stages()
+    assert "rehearse" not in stages()
+    path.write_text(path.read_text() + "# edited\n")
+    assert "rehearse" in stages()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("Dense(1,", "Dense(2,"), "a binary model returns [N,1] for 2 labels, received [N,2]"),
+        (('Dense(1, activation="sigmoid")', "Dense(1)"), "expected probabilities, received values from"),
+        (("keras.Input((2,))", "keras.Input((3,))"), "above.py"),
+        (("    return keras", "    recipe.momentum\n    return keras"), "models/above.py:19: AttributeError"),
+        (("learning_rate=0.1", "learning_rate=0.1, optimizer='sgd'"), ""),
+    ],
+)
+def test_a_model_that_does_not_fit_its_task_or_input_is_refused(
+    change: tuple[str, str], text: str, tmp_path: Path, forks: ForkServer
+) -> None:
+    """Outputs, shapes, and whatever the model's own code raises; a sound change passes."""
+    write_model(tmp_path, change)
+    if not text:
+        check(tmp_path, forks)
+        return
+    with pytest.raises(StageFailed) as refused:
+        check(tmp_path, forks)
+    assert text in str(refused.value)
+
+
+def test_a_loss_that_is_not_a_number_is_refused(tmp_path: Path, forks: ForkServer) -> None:
+    """An unknown loss by name, too."""
+    write_model(tmp_path, more="{'loss': 'mean_squared_logarithmic_errors'}")
+    with pytest.raises(StageFailed, match="mean_squared_logarithmic_errors"):
+        check(tmp_path, forks)
+    write_model(tmp_path, (".astype(np.int32)", ".astype(np.int32) * np.nan"), more="{'loss': 'mean_squared_error'}")
+    with pytest.raises(ModelyardError, match=r"nan|NaN"):
+        check(tmp_path, forks)
+
+
+def test_operations_that_no_server_runs_are_found_before_the_training(tmp_path: Path, forks: ForkServer) -> None:
+    """A Python function in the model's own signature."""
+    lines = [
+        "def signatures(model, state):",
+        "    import tensorflow as tf",
+        "    def look(vectors):",
+        "        y = tf.numpy_function(lambda x: x[:, :1] * 0 + 0.5, [model(vectors)], tf.float32)",
+        "        return {'probabilities': tf.concat([1 - y, y], 1), 'class_id': tf.argmax(model(vectors), 1)}",
+        "    return {'serving_default': look}",
+        "",
+        "SPEC = ",
+    ]
+    write_model(tmp_path, ("SPEC = ", "\n".join(lines)), more="{'signatures': signatures}")
+    with pytest.raises(StageFailed, match="PyFunc, which a plain CPU server cannot run"):
+        check(tmp_path, forks)
+
+
+def test_a_spec_that_does_not_fit_together_reads_no_data(tmp_path: Path, forks: ForkServer) -> None:
+    """It is judged first."""
+    reading = ("    x = np.random", "    raise OSError('read')\n    x = np.random")
+    write_model(tmp_path, reading, more="{'gate': Gate('loss', floor=1)}")
+    said: list[Progress] = []
+    with pytest.raises(InvalidSpec, match="less of loss is better: give it a ceiling, not a floor"):
+        check(tmp_path, forks, said)
+    assert not said
+    job = TrainingJob("above", "quick", {}, "auto", "stable", "a test")
+    with pytest.raises(InvalidSpec, match="less of loss is better"):
+        run_job(job, make_locations(tmp_path), forks, said.append)
+
+
+def test_a_loop_and_metrics_of_ones_own_train_evaluate_and_gate(tmp_path: Path, forks: ForkServer) -> None:
+    """The loop's reports are the history, its metrics are the gate's; less of one is better."""
+    lines = [
+        "def fit(run):",
+        "    run.model.get_layer('only').set_weights([np.array([[9.0], [0.0]]), np.zeros(1)])",
+        "    for epoch in (1, 2):",
+        "        run.report(epoch, {'progress': epoch / 2})",
+        "",
+        "def evaluate(predict, split):",
+        "    wrong = predict(split.x)['class_id'] != split.y",
+        "    return {'mistakes': wrong.sum()}",
+        "",
+        "SPEC = ",
+    ]
+    more = "{'fit': fit, 'evaluate': evaluate, 'metrics': {'mistakes': 'lower'}, 'gate': Gate('mistakes', ceiling=2)}"
+    named = ('activation="sigmoid"', 'activation="sigmoid", name="only"')
+    write_model(tmp_path, ("SPEC = ", "\n".join(lines)), named, more=more)
+    outcome = run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
+    assert isinstance(outcome, Published)
+    manifest = outcome.manifest
+    assert [epoch["progress"] for epoch in manifest.training.history] == [0.5, 1.0]
+    assert manifest.metrics["mistakes"] <= 2
+    assert manifest.metrics["accuracy"] > 0.9
+    assert manifest.verdict.reasons == (f"mistakes {manifest.metrics['mistakes']:.4f} reaches the ceiling 2.0000",)
+    evaluation = json.loads((tmp_path / "store/above/1/assets.extra/evaluation.json").read_text())
+    assert len(evaluation["mistakes"]) == manifest.metrics["mistakes"]
+    assert evaluation["calibration"]
+
+
+def test_metrics_that_were_not_declared_are_refused(tmp_path: Path, forks: ForkServer) -> None:
+    """Nobody would know which way is better."""
+    more = "{'evaluate': lambda predict, split: {'misses': 0}, 'metrics': {'mistakes': 'lower'}}"
+    write_model(tmp_path, more=more.replace("}}", "}, 'gate': Gate('accuracy', floor=0.5)}"))
+    with pytest.raises(StageFailed, match="expected the metrics mistakes, received misses"):
+        run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "more", ["{'fit': fail}", "{'evaluate': fail, 'metrics': {'x': 'lower'}, 'gate': Gate('accuracy', floor=0.5)}"]
+)
+def test_an_error_in_a_step_of_ones_own_has_its_line(more: str, tmp_path: Path, forks: ForkServer) -> None:
+    """A loop, or a metric."""
+    write_model(tmp_path, ("SPEC = ", "def fail(*given):\n    return 1 / 0\n\nSPEC = "), more=more)
+    with pytest.raises(ModelyardError, match=r"above\.py:22: ZeroDivisionError: division by zero"):
+        run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
