@@ -34,7 +34,9 @@ class DenseRecipe(Recipe):
 
 RECIPES: Mapping[str, Recipe] = {
     "quick": DenseRecipe(epochs=15, batch_size=32, min_steps=900, learning_rate=3e-3, weight_decay=0.01, patience=5),
-    "full": DenseRecipe(epochs=60, batch_size=32, min_steps=4_000, learning_rate=2e-3, weight_decay=0.01, patience=15),
+    "full": DenseRecipe(
+        epochs=60, min_steps=4_000, batch_size=32, learning_rate=1e-3, weight_decay=0.01, dropout=0.3, patience=10
+    ),
 }
 
 
