@@ -17,7 +17,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.scheduler.drift import MIN_ANSWERS, measure_shifts
 from tests.support.fakes import FakeModelServer
-from tests.support.tables import CHURN, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER, serve
+from tests.support.named_models import CHURN, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER, serve
 from tests.support.versions import seal_as
 
 KINDS = {"age": "number", "plan": "category", "since": "date"}

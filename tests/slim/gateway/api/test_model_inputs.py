@@ -13,7 +13,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.cli.examples import make_predict_line
 from modelyard.services.gateway.api.models import describe_inputs
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, publish
-from tests.support.tables import CHURN, FUNCTIONS, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER
+from tests.support.named_models import CHURN, FUNCTIONS, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER
 from tests.support.versions import seal_as
 
 PIXELS = [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]]

@@ -9,7 +9,7 @@ from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from modelyard.services.gateway.settings import GatewaySettings
-from tests.support.tables import MANIFESTS
+from tests.support.named_models import MANIFESTS
 from tests.support.versions import seal_as
 
 HEADER = "age,plan,tenure_months,city,signed up,petal length (cm)"

@@ -15,7 +15,7 @@ from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from modelyard.services.gateway.settings import GatewaySettings
-from tests.support.tables import COLUMNS, MANIFESTS, ROW, table
+from tests.support.named_models import COLUMNS, MANIFESTS, ROW, table
 from tests.support.versions import seal_as
 
 LIMITS = GatewaySettings()

@@ -13,7 +13,7 @@ from modelyard.services.gateway.codecs.oip.binary import to_binary
 from modelyard.services.gateway.http.body import HttpRequest
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from modelyard.services.gateway.settings import GatewaySettings
-from tests.support.tables import MANIFESTS
+from tests.support.named_models import MANIFESTS
 from tests.support.versions import seal_as
 
 AGE = {"name": "age", "shape": [2], "datatype": "FP32", "data": [41, 3]}

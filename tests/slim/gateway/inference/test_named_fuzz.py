@@ -23,7 +23,7 @@ from modelyard.services.gateway.inference import bulk_batch
 from modelyard.services.gateway.inference.bulk_lines import Line
 from modelyard.services.gateway.serving.interface import published_interface
 from modelyard.services.gateway.settings import GatewaySettings
-from tests.support.tables import CHURN, COLUMNS, MANIFESTS, PAIR, ROW
+from tests.support.named_models import CHURN, COLUMNS, MANIFESTS, PAIR, ROW
 from tests.support.versions import seal_as
 
 LIMITS = GatewaySettings()

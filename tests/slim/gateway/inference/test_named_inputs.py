@@ -15,7 +15,20 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import from_proto
 from modelyard.services.gateway.openapi import v1
 from tests.support.fakes import FakeModelServer, publish
-from tests.support.tables import CHURN, COLUMNS, MANIFESTS, PAIR, ROW, SIZES, STEPS, TAGS, WRITER, output, serve, table
+from tests.support.named_models import (
+    CHURN,
+    COLUMNS,
+    MANIFESTS,
+    PAIR,
+    ROW,
+    SIZES,
+    STEPS,
+    TAGS,
+    WRITER,
+    output,
+    serve,
+    table,
+)
 
 YES = {"label": "yes", "class_id": 1, "score": 0.9}
 NO = {"label": "no", "class_id": 0, "score": 0.9}
