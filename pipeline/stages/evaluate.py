@@ -16,7 +16,7 @@ from modelyard.models.data import Split, list_rows
 from modelyard.models.errors import ModelyardError
 from modelyard.models.inputs import list_kinds
 from modelyard.models.registry.reference import build_reference
-from modelyard.models.sources.loading import load_saved
+from modelyard.models.sources.loading import describe_failure, load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
@@ -181,14 +181,18 @@ def measure_own(request: EvaluateRequest, signature: Signature, test: Split) -> 
     """Metrics of the model's own ``evaluate``.
 
     Raises:
-        StageFailed: it does not return the metrics that it declares.
+        ModelyardError: it does not return the metrics that it declares, or fails.
     """
     if not request.own_metrics:
         return {}
     use_backend("tensorflow")
     spec = load_saved(Path(request.source)).spec
     assert spec.evaluate
-    found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
+    try:
+        found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
+    except Exception as error:
+        assert spec.file
+        raise StageFailed(describe_failure(error, spec.file)) from error
     if set(found) != set(request.own_metrics):
         raise StageFailed(
             f"evaluate: expected the metrics {', '.join(request.own_metrics)}, received {', '.join(found) or 'none'}"

@@ -108,15 +108,14 @@ def has_shape(kind: VectorInput | SequenceInput | NumberInput, shape: Sequence[i
 
 def decode_image(dtype: str, shape: Sequence[int], content: bytes, kind: ImageInput) -> Array | None:
     """An image, decoded and scaled as in the served graph."""
-    from modelyard.pipeline.exporting.signatures import make_image_decoder
+    from modelyard.models.images.decoding import compile_image_decoder
 
     if dtype == "bytes":
-        image: Array = make_image_decoder(kind)(content).numpy()
-    elif tuple(shape) == (kind.height, kind.width, kind.channels):
-        image = decode_numbers(dtype, content, shape)
-    else:
+        image: Array = compile_image_decoder(kind)([content])[0]
+        return image
+    if tuple(shape) != (kind.height, kind.width, kind.channels):
         return None
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(decode_numbers(dtype, content, shape)), 0, 255).astype(np.uint8)
 
 
 def decode_numbers(dtype: str, content: bytes, shape: Sequence[int]) -> Array:

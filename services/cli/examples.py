@@ -17,14 +17,18 @@ RETRAIN = "mnist_mlp"
 """A model that trains in seconds."""
 
 
-def make_curl_lines(store: Store, home: Path, url: str, models: Sequence[str]) -> list[str]:
-    """One ``curl`` per model, and one that submits a job; files that they need are written below ``home``."""
+def make_curl_lines(
+    store: Store, home: Path, url: str, models: Sequence[str], trained: str | None = RETRAIN
+) -> list[str]:
+    """One ``curl`` per model, and one that submits a job for ``trained``; their files are below ``home``."""
     lines = []
     for model in models:
         stable = read_rollout(store, model).stable
         if stable is not None:
             lines.append(make_predict_line(store.manifest(model, stable), home / "examples", url))
-    body = json.dumps({"model": RETRAIN})
+    if trained is None:
+        return lines
+    body = json.dumps({"model": trained})
     lines.append(f"curl -s -H 'Content-Type: application/json' -d '{body}' {url}/api/jobs")
     return lines
 

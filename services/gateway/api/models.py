@@ -61,11 +61,18 @@ class DamagedModel(Error):
     stable: int | None
 
 
+class BrokenModel(Error):
+    """A model, or a file that is to be one, that cannot be trained; the error has file and line."""
+
+    name: str
+
+
 class Models(Body):
-    """What is served, and what can be trained."""
+    """What is served, what can be trained, and what cannot."""
 
     models: list[ModelSummary | DamagedModel]
     trainable: list[str]
+    broken: list[BrokenModel]
 
 
 class VersionRecord(Body):
@@ -141,10 +148,12 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         """Models by their stable version."""
         principal = current_principal()
         known = principal.filter_catalog(read_catalog(store.root))
+        broken = sorted(known.broken.items()) if known else ()
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
+            broken=[BrokenModel(name=name, error=error) for name, error in broken],
         )
 
     @views.get("/api/models/<model>")
