@@ -140,7 +140,7 @@ def build(recipe: CartpoleRecipe, state: State) -> Any:  # noqa: ARG001  # part 
         return keras.layers.Dense(size, **last)(hidden)
 
     actor = network(len(LABELS), activation="softmax", kernel_initializer=keras.initializers.Orthogonal(0.01))
-    return keras.Model(observation, [actor, network(1)], name="cartpole")
+    return keras.Model(observation, [actor, network(1, activation="sigmoid")], name="cartpole")
 
 
 def make_signatures(model: Any, state: State) -> dict[str, Callable[..., dict[str, Any]]]:  # noqa: ARG001
@@ -225,7 +225,7 @@ def estimate_advantages(values: Array, played: Array) -> Array:
 
 
 def make_policy_loss(entropy: float) -> Callable[[Any, Any], Any]:
-    """The clipped objective, of targets ``[N,3]``: action, advantage, and the action's probability when it was taken."""
+    """The clipped objective, of targets ``[N,3]``: action, advantage, the action's probability when it was taken."""
     ops = keras.ops
 
     def loss(y_true: Any, y_pred: Any) -> Any:

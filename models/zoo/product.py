@@ -51,7 +51,9 @@ SPEC = ModelSpec(
     task="regression",
     summary="What is a times b? (nothing is learned)",
     input={"a": NumberInput(), "b": NumberInput()},
-    dataset=Dataset(name="pairs of numbers", homepage="https://en.wikipedia.org/wiki/Product_(mathematics)", read=draw_numbers),
+    dataset=Dataset(
+        name="pairs of numbers", homepage="https://en.wikipedia.org/wiki/Product_(mathematics)", read=draw_numbers
+    ),
     recipes={"quick": Recipe(), "full": Recipe()},
     gate=Gate(metric="max_error", ceiling=0.0),
     prepare=prepare,

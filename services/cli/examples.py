@@ -34,7 +34,7 @@ def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     if manifest.input.kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")
         return f"curl -s -H 'Content-Type: image/png' --data-binary @{shlex.quote(str(picture))} {target}"
-    if manifest.input.kind == "text":
+    if manifest.input.kind == "text" and manifest.labels:
         return f"curl -s -H 'Content-Type: text/plain' -d {shlex.quote(REVIEW)} {target}"
     body = json.dumps({"instances": [manifest.example]})
     return f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(body)} {target}"
