@@ -51,6 +51,8 @@ class Splits:
     """Inputs without targets, for methods that can use them."""
     schema: Schema | None = None
     """Of data that describes itself, with its labels."""
+    notes: tuple[str, ...] = ()
+    """What reading left out, for people and the decision record: files that cannot be read, and the like."""
 
 
 @dataclass(frozen=True)

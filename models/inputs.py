@@ -3,8 +3,11 @@
 A model has one input, or several with names. A table is the commonest case of several: one input for each column.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 from modelyard.models.types import Array
@@ -39,6 +42,7 @@ class TextInput:
     """``state`` -> function from ``string [N]`` to what the model takes, inside the exported graph. Only for a model
     with this one input; others have ``ModelSpec.encode``."""
     max_chars: int = 20_000
+    missing: bool = False
     title: str = ""
     kind: Literal["text"] = "text"
 
@@ -86,6 +90,13 @@ class CategoryInput:
     kind: Literal["category"] = "category"
 
 
+DATE_PATTERN = (
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?)?"
+)
+"""What is a date: read alike by Python, by RE2 in the graph, and by Arrow. Without a zone it is taken as UTC."""
+
+
 @dataclass(frozen=True)
 class DateInput:
     """A date or a time as ISO 8601, ``string [N]``: ``2026-11-29`` or ``2026-11-29T18:30:00``; empty where missing."""
@@ -114,3 +125,50 @@ TENSOR_NAMES: Mapping[str, str] = {
 def name_inputs(given: ModelInput) -> dict[str, OneInput]:
     """Inputs by the names that their tensors have in the exported graph."""
     return dict(given) if isinstance(given, Mapping) else {TENSOR_NAMES[given.kind]: given}
+
+
+def list_kinds(given: ModelInput) -> dict[str, str]:
+    """Kinds of inputs by their names; of the only input without one by an empty one."""
+    return {name: one.kind for name, one in given.items()} if isinstance(given, Mapping) else {"": given.kind}
+
+
+def name_encoded_image(name: str, inputs: Collection[str]) -> str:
+    """Name of an image input where it takes PNG or JPEG bytes: ``image_bytes`` if it is the only input."""
+    return "image_bytes" if len(inputs) == 1 else f"{name}_bytes"
+
+
+# --- values, for readers of data and for clients ----------------------------------------------------------------------
+
+MISSING_MARKS = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+"""Texts, in any case, that stand for a missing number or date in a table; a missing category or text is empty."""
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
+_DATE = re.compile(DATE_PATTERN, re.ASCII)
+_EXACT = 2**53
+
+
+def canonical_category(value: str | bool | float) -> str:  # a value, no flag
+    """The one text of a category, whichever way it was written; readers of data and the gateway both use it.
+
+    Formats differ in what they keep: a column of 1 and 2 with a gap is 1.0 and 2.0 in many exports, and true is True.
+    So 3, 3.0, "3" and "3.0" are all ``3``; true, "True" and "TRUE" are ``true``. White space around it is cut off. Any
+    other text stays as it is: ``007`` and ``1.10`` are no numbers here. NaN is a missing value, so empty.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if text[-1:] == "0" and (whole := _WHOLE.fullmatch(text)):
+            return "0" if whole[1] == "-0" else whole[1]
+        return text.lower() if text in ("True", "TRUE", "False", "FALSE") else text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else canonical_category(str(value))  # numpy's own numbers
+
+
+def check_date(text: str) -> None:
+    """Raises ``ValueError`` for what is no date or time as ISO 8601, or no day of the calendar."""
+    if not _DATE.fullmatch(text):
+        raise ValueError(f"expected a date as ISO 8601, received {text[:40]!r}")
+    date.fromisoformat(text[:10])

@@ -26,9 +26,6 @@ from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import EXAMPLES, ModelFile, Sources, find_models
 from modelyard.models.sources.loading import LoadedModel, load_model, translate_errors
 
-LISTING_S = 60
-"""Seconds for one model: on a loaded machine, imports take long."""
-
 
 class Listed(BaseModel):
     """What came of listing one file: the model, or why it cannot be used."""
@@ -73,14 +70,14 @@ def list_all(store_root: Path, sources: Sources = EXAMPLES) -> Catalog:
     return catalog
 
 
-def main(name: str, path: str, module: str) -> None:
-    """Writes a ``Listed`` on standard output, which the model's file does not get to see; nor does it stay for ever."""
+def main(name: str, path: str, module: str, limit_s: str) -> None:
+    """Writes a ``Listed`` on standard output, which the model's file does not get to see; ends in time."""
     out = os.dup(sys.stdout.fileno())
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # no file
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LISTING_S)
+    signal.alarm(int(limit_s))
     use_backend(backend.DEFAULT)
     with os.fdopen(out, "wb") as file:
         file.write(orjson.dumps(list_file(ModelFile(name, Path(path), module)).model_dump(mode="json")))

@@ -14,7 +14,13 @@ from modelyard.models.inputs import ModelInput, State
 from modelyard.models.metrics import default_metric
 from modelyard.models.spec import Baseline, Encode, Gate, ModelSpec, PreparedData
 
-KINDS: Mapping[str, str] = {}
+KINDS: Mapping[str, str] = {
+    "named": "tables",
+    "vector": "vectors",
+    "image": "images",
+    "text": "texts",
+    "sequence": "sequences",
+}
 """Module of ``modelyard.models.defaults`` by kind of input: each has ``make_defaults``."""
 _SCHEMA = TypeAdapter(Schema)
 
@@ -73,7 +79,7 @@ def _fill_steps(spec: ModelSpec, schema: Schema) -> ModelSpec:
         spec,
         recipes=spec.recipes or defaults.recipes,
         build=defaults.build if spec.build is None else spec.build,
-        baseline=spec.baseline or defaults.baseline,
+        baseline=spec.baseline or (defaults.baseline if spec.gate.metric == default_metric(spec.task, {}) else None),
     )
     if spec.prepare is not None:
         return filled

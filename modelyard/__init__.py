@@ -21,6 +21,10 @@ _HOMES = {  # and in __init__.pyi, for editors and type checkers
         "VectorInput",
     ),
     "modelyard.models.ranges": ("choice", "linear_range", "log_range"),
+    "modelyard.models.readers.images": ("image_folder",),
+    "modelyard.models.readers.npz_files": ("arrays",),
+    "modelyard.models.readers.tables": ("table",),
+    "modelyard.models.readers.texts": ("texts",),
     "modelyard.models.recipes": ("Recipe", "recipe"),
     "modelyard.models.spec": ("Baseline", "FitRun", "Gate", "ModelSpec", "PreparedData"),
 }

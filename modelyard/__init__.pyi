@@ -14,6 +14,10 @@ from modelyard.models.inputs import VectorInput as VectorInput
 from modelyard.models.ranges import choice as choice
 from modelyard.models.ranges import linear_range as linear_range
 from modelyard.models.ranges import log_range as log_range
+from modelyard.models.readers.images import image_folder as image_folder
+from modelyard.models.readers.npz_files import arrays as arrays
+from modelyard.models.readers.tables import table as table
+from modelyard.models.readers.texts import texts as texts
 from modelyard.models.recipes import Recipe as Recipe
 from modelyard.models.recipes import recipe as recipe
 from modelyard.models.spec import Baseline as Baseline

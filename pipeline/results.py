@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.data import Split, Splits
+from modelyard.models.registry.data_card import DataCard
 from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
 from modelyard.models.types import Source
@@ -26,6 +27,8 @@ class LoadedDataset:
     """Training examples that came from feedback."""
     recent: Split | None = None
     """The newest feedback, which training does not use."""
+    card: DataCard | None = None
+    """What the data holds, as it was checked."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import orjson
 
 from modelyard.models.catalog import resolve_recipe
 from modelyard.models.check_spec import check_spec
@@ -17,6 +19,7 @@ from modelyard.models.errors import StorageFailed
 from modelyard.models.inputs import TENSOR_NAMES, name_inputs
 from modelyard.models.metrics import list_metrics
 from modelyard.models.recipes import Recipe
+from modelyard.models.registry.evaluations import keep_rejected
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
@@ -30,7 +33,8 @@ from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.results import Evaluations, LoadedDataset
+from modelyard.pipeline.results import Evaluation, Evaluations, LoadedDataset
+from modelyard.pipeline.stages.check_data import check_data
 from modelyard.pipeline.stages.data import load_dataset
 from modelyard.pipeline.stages.evaluate import evaluate
 from modelyard.pipeline.stages.export import export
@@ -103,6 +107,7 @@ def run_job(
         )
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
+            keep_evaluation(store, spec, job, evaluations.challenger)
             return Rejected(verdict, evaluations.challenger.metrics)
         baseline = measure_baseline(spec, data, locations.work / "baselines", report)
         require_permission()
@@ -145,6 +150,7 @@ def load_data(
     data = load_dataset(given.dataset, job.data, choose_data_folder(given, locations), report)
     spec = resolve(given, data.splits.schema)
     check_spec(spec)
+    data = replace(data, card=check_data(spec, data.splits, data.fingerprint, report))
     return spec, add_feedback(data, spec, job.feedback, report) if job.feedback else data
 
 
@@ -168,6 +174,7 @@ def describe_rest(
     """What the decision record says beside the gate's reasons."""
     if champion and (change := describe_change(champion, spec)):
         yield f"not compared with version {champion.version}, which has {change}"
+    yield from data.splits.notes
     yield from describe_feedback_metrics(data, evaluations)
 
 
@@ -199,6 +206,13 @@ def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> 
 def choose_checkpoint_folder(job: TrainingJob, locations: JobLocations, data: LoadedDataset, work: Path) -> Path:
     """Folder for checkpoints: shared by all attempts of a job that see the same data; else of this run alone."""
     return locations.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
+
+
+def keep_evaluation(store: Store, spec: ModelSpec, job: TrainingJob, evaluation: Evaluation) -> None:
+    """Keeps what was measured of a rejected job: there its mistakes are wanted most."""
+    if job.job:
+        content = evaluation.model_dump(exclude={"reference"}) | {"labels": spec.labels}
+        keep_rejected(store, spec.name, job.job, orjson.dumps(content))
 
 
 def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobLocations, report: Report) -> Published:

@@ -52,6 +52,7 @@ class TextLimits(FrozenModel):
 
     kind: Literal["text"] = "text"
     max_chars: int
+    missing: bool = False
     title: str = ""
 
 
@@ -130,6 +131,12 @@ class DataRecord(FrozenModel):
     test: int
     feedback: int = 0
     """Examples of the training split that came from feedback."""
+    classes: dict[str, int] = {}
+    """Rows of all splits by label; empty for other tasks, and in versions of release 0.2."""
+    missing: dict[str, float] = {}
+    """Share of missing values in the training split by input, where there are any."""
+    warnings: tuple[str, ...] = ()
+    """What stood out in the data; the whole data card is ``assets.extra/data_card.json``."""
 
 
 class RecipeRecord(FrozenModel):

@@ -105,6 +105,12 @@ def locate_error(error: BaseException, path: Path) -> str:
     return f"{show(Path(inside[-1].filename))}:{inside[-1].lineno}" if inside else show_spec_line(path)
 
 
+def describe_failure(error: BaseException, path: Path) -> str:
+    """What went wrong while the functions of a model's file ran: file, line, kind, and the first line of its text."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{locate_error(error, path)}: {type(error).__name__}: {text}".removesuffix(": ")
+
+
 def describe_error(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ends the process: SystemExit({error.code!r})"

@@ -11,7 +11,7 @@ LENGTH_JITTER = 8
 
 
 class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
-    """Batches ``(int32 [B,L], float32 [B,1])`` of reviews of similar length.
+    """Batches ``(int32 [B,L], float32 [B,K])`` of texts of similar length; targets are ``[N]`` or ``[N,K]``.
 
     What batch ``i`` holds depends on ``seed`` and ``epoch`` alone. ``epoch`` counts up by itself; to resume a run, set
     it to the number of epochs done. Without a seed the order is by length.
@@ -21,7 +21,8 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         self, ids: TokenIds, targets: Array, batch_size: int, *, seed: int | None = None, passes: int = 1
     ) -> None:
         super().__init__(workers=1)
-        self._ids, self._targets, self._batch_size = ids, targets.astype(np.float32), batch_size
+        self._ids, self._batch_size = ids, batch_size
+        self._targets = targets.reshape(len(targets), -1).astype(np.float32)
         self._seed, self._passes = seed, passes
         self._planned: tuple[int, list[Array]] | None = None
         self.epoch = 0
@@ -34,7 +35,7 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         if index == 1 and ids.shape[1] == self._rows(0).shape[1]:
             # Keras takes a dimension that the first two batches share for a constant.
             ids = np.pad(ids, ((0, 0), (0, PAD_MULTIPLE)), constant_values=PADDING)
-        return ids, self._targets[self._members(index), None]
+        return ids, self._targets[self._members(index)]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1

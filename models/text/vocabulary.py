@@ -96,7 +96,11 @@ def learn_vocabulary(texts: Sequence[str], size: int, min_texts: int) -> tuple[A
     Returns:
         ``(vocabulary, ids)``: ``str [V]``, most frequent first, ties in alphabetical order.
     """
-    words, indices = index_words(texts)
+    return rank_words(*index_words(texts), size, min_texts)
+
+
+def rank_words(words: Sequence[str], indices: TokenIds, size: int, min_texts: int) -> tuple[Array, TokenIds]:
+    """The same of texts that are indices into ``words`` already."""
     names = np.array(words, dtype=object)
     counts = np.bincount(indices.flat, minlength=len(words))
     pairs = np.unique(indices.rows * len(words) + indices.flat)
@@ -120,7 +124,7 @@ def encode(texts: Iterable[str], vocabulary: Array) -> TokenIds:
 
 def truncate(ids: TokenIds, max_tokens: int) -> TokenIds:
     """Long texts keep the first third and the last two thirds of ``max_tokens``: reviews conclude at their end."""
-    head, tail = _head_and_tail(max_tokens)
+    head, tail = head_and_tail(max_tokens)
     lengths = ids.lengths
     positions = np.arange(len(ids.flat)) - np.repeat(ids.starts[:-1], lengths)
     return ids.select((positions < head) | (positions >= np.repeat(lengths - tail, lengths)))
@@ -129,7 +133,7 @@ def truncate(ids: TokenIds, max_tokens: int) -> TokenIds:
 def pad(rows: Sequence[Array]) -> Array:
     """``int32 [N,L]``, padded at the end; ``L`` is the smallest multiple of ``PAD_MULTIPLE`` that holds every row."""
     max_length = max((len(row) for row in rows), default=0)
-    padded = np.zeros((len(rows), _padded_length(max_length)), np.int32)
+    padded = np.zeros((len(rows), padded_length(max_length)), np.int32)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row
     return padded
@@ -150,7 +154,7 @@ def make_vectoriser(state: State) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     words = [str(word) for word in state["vocabulary"]]
-    head, tail = _head_and_tail(int(state["max_tokens"]))
+    head, tail = head_and_tail(int(state["max_tokens"]))
 
     class Vectoriser(tf.Module):  # type: ignore[misc]  # TensorFlow has no type information
         def __init__(self) -> None:
@@ -172,16 +176,16 @@ def make_vectoriser(state: State) -> Callable[[Any], Any]:
             kept = tf.ragged.boolean_mask(tokens, tokens.with_flat_values(keep))
             ids = kept.with_flat_values(self.table.lookup(kept.flat_values)).to_tensor(PADDING)
             length = tf.shape(ids)[1]
-            return tf.pad(ids, [[0, 0], [0, _padded_length(length, tf.maximum) - length]])
+            return tf.pad(ids, [[0, 0], [0, padded_length(length, tf.maximum) - length]])
 
     return Vectoriser()
 
 
-def _head_and_tail(max_tokens: int) -> tuple[int, int]:
+def head_and_tail(max_tokens: int) -> tuple[int, int]:
     return max_tokens // 3, max_tokens - max_tokens // 3
 
 
-def _padded_length(max_length: Any, maximum: Callable[[Any, int], Any] = max) -> Any:
+def padded_length(max_length: Any, maximum: Callable[[Any, int], Any] = max) -> Any:
     return (maximum(max_length, 1) + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
 
 

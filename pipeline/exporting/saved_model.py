@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from modelyard.models.inputs import State, name_inputs
+from modelyard.models.inputs import State, name_encoded_image, name_inputs
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.errors import ExportRejected
 from modelyard.pipeline.exporting.signatures import build_endpoints
-from modelyard.pipeline.golden import input_key, name_encoded_image, output_key
+from modelyard.pipeline.golden import input_key, output_key
 
 UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
 """Prefixes of operations that TensorFlow Serving on a CPU refuses or does not have."""

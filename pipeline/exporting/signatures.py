@@ -7,10 +7,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from modelyard.models.inputs import ImageInput, OneInput, SequenceInput, State, TextInput, VectorInput, name_inputs
+from modelyard.models.images.decoding import make_image_decoder
+from modelyard.models.inputs import (
+    ImageInput,
+    OneInput,
+    SequenceInput,
+    State,
+    TextInput,
+    VectorInput,
+    name_encoded_image,
+    name_inputs,
+)
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
 from modelyard.models.types import Task
-from modelyard.pipeline.golden import name_encoded_image
 
 Outputs = Mapping[str, Any]
 DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"
@@ -92,20 +101,6 @@ def name_outputs(task: Task, raw: Any) -> Outputs:
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
-def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
-    """PNG or JPEG bytes -> float32 [height, width, channels], 0..255; an image of this size is not resampled."""
-    size = (kind.height, kind.width)
-
-    def decode(content: Any) -> Any:
-        image = tf.io.decode_image(content, channels=kind.channels, expand_animations=False)
-        image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, kind.channels))
-        same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-        scaled = tf.cond(same, lambda: image, lambda: tf.image.resize(image, size, antialias=True))
-        return tf.ensure_shape(scaled, (*size, kind.channels))
-
-    return decode
-
-
 def _predict(task: Task, model: Any, encode: Encode | None) -> SignatureFunction:
     """Runs the model on its inputs, a single one as it is."""
 
@@ -119,17 +114,13 @@ def _predict(task: Task, model: Any, encode: Encode | None) -> SignatureFunction
 
 def _image_endpoint(inputs: Mapping[str, OneInput], function: SignatureFunction) -> Endpoint:
     """As ``serving_default``, with images as files hold them."""
-    decoders = {
-        name: (make_image_decoder(kind), tf.TensorSpec((kind.height, kind.width, kind.channels), tf.float32))
-        for name, kind in inputs.items()
-        if isinstance(kind, ImageInput)
-    }
+    decoders = {name: make_image_decoder(kind) for name, kind in inputs.items() if isinstance(kind, ImageInput)}
     encoded = {name_encoded_image(name, inputs): name for name in decoders}
 
     def from_bytes(**named: Any) -> Outputs:
         raw = {encoded.get(name, name): tensor for name, tensor in named.items()}
-        for name, (decode, shape) in decoders.items():
-            raw[name] = tf.map_fn(decode, raw[name], fn_output_signature=shape)
+        for name, decode in decoders.items():
+            raw[name] = decode(raw[name])
         return function(**raw)
 
     specs = [

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelyard.models.errors import ModelyardError
 from modelyard.models.recipes import Recipe
+from modelyard.models.sources.loading import describe_failure
 from modelyard.models.spec import FitRun, ModelSpec, PreparedData
 from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.errors import TrainingFailed
 from modelyard.pipeline.fitting.keras_loop import FitTimer
+from modelyard.pipeline.job import Cancelled
 from modelyard.pipeline.progress import Progress, Report
 
 
@@ -21,14 +24,20 @@ def run_own_loop(
     An attempt that finds that checkpoint does not train again.
 
     Raises:
-        TrainingFailed: the weights are not finite.
+        TrainingFailed: the loop fails, or leaves weights that are not finite.
     """
     assert spec.fit
     if (found := checkpoints.read_newest()).epoch:
         report(Progress("train", message="trained by an earlier attempt, from its checkpoint"))
         return found
     timer, history = FitTimer(), History(report, recipe.epochs)
-    spec.fit(FitRun(model, prepared, recipe, history.add))
+    try:
+        spec.fit(FitRun(model, prepared, recipe, history.add))
+    except (ModelyardError, Cancelled):
+        raise
+    except Exception as error:
+        assert spec.file
+        raise TrainingFailed(describe_failure(error, spec.file)) from error
     require_finite(model)
     done = Checkpoint(history=tuple(history.epochs), cpu_s=timer.cpu_s, wall_s=timer.wall_s)
     checkpoints.write(model, {}, done, keep=True)

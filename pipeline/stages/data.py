@@ -24,8 +24,15 @@ def load_dataset(dataset: Dataset, policy: DataPolicy, folder: Path, report: Rep
         DataUnavailable: the real files are not available and ``policy`` forbids the sample.
         CorruptData: a file's content is not the published one.
     """
+    if dataset.own:
+        report(Progress("data", message=f"reading {dataset.name}"))
+        found = _loaded(dataset.name, "real", dataset.read(folder))
+        for note in found.splits.notes:
+            report(Progress("data", message=note))
+        return found
     if not dataset.files:
-        return _loaded(dataset.name, "generated", dataset.read(folder))
+        report(Progress("data", message=f"reading {dataset.name}"))
+        return _loaded(dataset.name, "real" if dataset.own else "generated", dataset.read(folder))
     if policy == "sample":
         return _sample(dataset, "requested")
     try:

@@ -14,8 +14,9 @@ import orjson
 from modelyard.models.backend import use_backend
 from modelyard.models.data import Split, list_rows
 from modelyard.models.errors import ModelyardError
+from modelyard.models.inputs import list_kinds
 from modelyard.models.registry.reference import build_reference
-from modelyard.models.sources.loading import load_saved
+from modelyard.models.sources.loading import describe_failure, load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
@@ -48,6 +49,8 @@ class EvaluateRequest:
     """File of the model's source, for its own metrics."""
     task: Task
     labels: tuple[str, ...]
+    kinds: Mapping[str, str]
+    """Of inputs, by name."""
     metric: str
     """The gate's."""
     own_metrics: tuple[str, ...]
@@ -82,6 +85,7 @@ def evaluate(
         source=str(source),
         task=spec.task,
         labels=spec.labels,
+        kinds=list_kinds(spec.input),
         metric=spec.gate.metric,
         own_metrics=tuple(spec.metrics),
         test=save_split(work / "test.npz", test),
@@ -147,7 +151,7 @@ def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: s
         )
     outputs = predict_all(default, test.x, who)
     own = measure_own(request, default, test)
-    return describe_answers(request.task, request.labels, test, outputs).model_copy(
+    return describe_answers(request.task, request.labels, request.kinds, test, outputs).model_copy(
         update={
             "metrics": require_metric(request, compute_metrics(request.task, request.labels, test.y, outputs) | own),
             "latency_ms": {
@@ -159,7 +163,9 @@ def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: s
     )
 
 
-def describe_answers(task: Task, labels: tuple[str, ...], test: Split, outputs: Array) -> Evaluation:
+def describe_answers(
+    task: Task, labels: tuple[str, ...], kinds: Mapping[str, str], test: Split, outputs: Array
+) -> Evaluation:
     """All that is known of the answers beside the metrics."""
     return Evaluation(
         examples=len(test),
@@ -167,7 +173,7 @@ def describe_answers(task: Task, labels: tuple[str, ...], test: Split, outputs: 
         confusion=compute_confusion(task, labels, test.y, outputs),
         calibration=tuple(list_calibration_bins(outputs, test.y)) if task in ("multiclass", "binary") else (),
         mistakes=tuple(list_mistakes(task, labels, test.x, test.y, outputs)),
-        reference=build_reference(labels, list_rows(test.x), extract_predictions(task, outputs)),
+        reference=build_reference(labels, list_rows(test.x), extract_predictions(task, outputs), kinds),
     )
 
 
@@ -175,14 +181,18 @@ def measure_own(request: EvaluateRequest, signature: Signature, test: Split) -> 
     """Metrics of the model's own ``evaluate``.
 
     Raises:
-        StageFailed: it does not return the metrics that it declares.
+        ModelyardError: it does not return the metrics that it declares, or fails.
     """
     if not request.own_metrics:
         return {}
     use_backend("tensorflow")
     spec = load_saved(Path(request.source)).spec
     assert spec.evaluate
-    found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
+    try:
+        found = {name: float(value) for name, value in spec.evaluate(signature, test).items()}
+    except Exception as error:
+        assert spec.file
+        raise StageFailed(describe_failure(error, spec.file)) from error
     if set(found) != set(request.own_metrics):
         raise StageFailed(
             f"evaluate: expected the metrics {', '.join(request.own_metrics)}, received {', '.join(found) or 'none'}"

@@ -1,12 +1,12 @@
 """Adds feedback to a dataset: most of it to the training split, the newest as data to evaluate on.
 
 The file has one JSON object a line, oldest first: ``dtype`` and ``shape`` of the input (``bytes`` for texts and image
-files), its ``content`` in base64, and the ``truth``.
+files, ``json`` for several inputs), its ``content`` in base64, and the ``truth``.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,20 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelyard.models.data import Split
-from modelyard.models.inputs import ImageInput, ModelInput, TextInput, VectorInput
+from modelyard.models.data import Inputs, Split, list_rows, take
+from modelyard.models.inputs import (
+    CategoryInput,
+    DateInput,
+    ImageInput,
+    ModelInput,
+    NumberInput,
+    OneInput,
+    SequenceInput,
+    TextInput,
+    VectorInput,
+    name_encoded_image,
+)
+from modelyard.models.registry.captured_input import DTYPE, decode_row
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.progress import Progress, Report
@@ -31,7 +43,8 @@ def add_feedback(loaded: LoadedDataset, spec: ModelSpec, file: Path, report: Rep
 
     Feedback on inputs of another kind than the model's is left out.
     """
-    reserved = {hash_input(x) for split in (loaded.splits.test, loaded.splits.validation) for x in split.x}
+    held_back = (loaded.splits.test, loaded.splits.validation)
+    reserved = {hash_input(x) for split in held_back for x in list_rows(split.x)}
     examples = [(x, y) for x, y in read_examples(file, spec) if hash_input(x) not in reserved]
     held_out = round(HELD_OUT_SHARE * len(examples))
     older, newest = examples[: len(examples) - held_out], examples[len(examples) - held_out :]
@@ -54,49 +67,98 @@ def read_examples(file: Path, spec: ModelSpec) -> Iterator[tuple[Any, float]]:
 
 
 def decode_input(record: Mapping[str, Any], content: bytes, kind: ModelInput) -> Any:
-    """``str``, ``uint8 [H,W,C]`` or ``float32 [D]``; None if the input is of another kind."""
-    if isinstance(kind, TextInput):
-        return content.decode(errors="replace") if record["dtype"] == "bytes" else None
+    """As the dataset has it, several by name; None if the input is of another kind."""
+    if isinstance(kind, Mapping):
+        return decode_inputs(decode_row(content), kind) if record["dtype"] == DTYPE else None
+    return decode_one(record["dtype"], record["shape"], content, kind)
+
+
+def decode_inputs(row: Mapping[str, Any], kinds: Mapping[str, OneInput]) -> dict[str, Any] | None:
+    """Inputs by name; None unless all are there."""
+    found = {}
+    for name, kind in kinds.items():
+        value = row.get(name, row.get(name_encoded_image(name, kinds)))
+        found[name] = None if value is None else decode_value(value, kind)
+    return None if any(value is None for value in found.values()) else found
+
+
+def decode_value(value: Any, kind: OneInput) -> Any:
+    """One of several inputs, as ``captured_input`` reads it: a text, a number, a file or an array."""
+    if isinstance(value, float):
+        return np.float32(value) if isinstance(kind, NumberInput) else None
+    if isinstance(value, str | bytes):
+        return decode_one("bytes", (), value.encode() if isinstance(value, str) else value, kind)
+    return decode_one(value.dtype.name, value.shape, value.tobytes(), kind)
+
+
+def decode_one(dtype: str, shape: Sequence[int], content: bytes, kind: OneInput) -> Any:
+    """``str``, ``uint8 [H,W,C]``, ``float32 [D]`` or ``[T,D]``, or a number; None if it is none of this kind."""
+    if isinstance(kind, TextInput | CategoryInput | DateInput):
+        return content.decode(errors="replace") if dtype == "bytes" else None
     if isinstance(kind, ImageInput):
-        return decode_image(record, content, kind)
-    return decode_numbers(record, content, (kind.size,)) if isinstance(kind, VectorInput) else None
+        return decode_image(dtype, shape, content, kind)
+    return decode_numbers(dtype, content, shape) if dtype != "bytes" and has_shape(kind, shape) else None
 
 
-def decode_image(record: Mapping[str, Any], content: bytes, kind: ImageInput) -> Array | None:
+def has_shape(kind: VectorInput | SequenceInput | NumberInput, shape: Sequence[int]) -> bool:
+    """Whether one input may have this shape; a sequence any number of steps."""
+    wanted = (kind.size,) if isinstance(kind, VectorInput) else ()
+    return tuple(shape) == ((*shape[:1], kind.size) if isinstance(kind, SequenceInput) else wanted)
+
+
+def decode_image(dtype: str, shape: Sequence[int], content: bytes, kind: ImageInput) -> Array | None:
     """An image, decoded and scaled as in the served graph."""
-    from modelyard.pipeline.exporting.signatures import make_image_decoder
+    from modelyard.models.images.decoding import compile_image_decoder
 
-    image = (
-        make_image_decoder(kind)(content).numpy()
-        if record["dtype"] == "bytes"
-        else decode_numbers(record, content, (kind.height, kind.width, kind.channels))
-    )
-    return None if image is None else np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def decode_numbers(record: Mapping[str, Any], content: bytes, shape: tuple[int, ...]) -> Array | None:
-    if tuple(record["shape"]) != shape:
+    if dtype == "bytes":
+        image: Array = compile_image_decoder(kind)([content])[0]
+        return image
+    if tuple(shape) != (kind.height, kind.width, kind.channels):
         return None
-    return np.frombuffer(content, record["dtype"]).reshape(shape).astype(np.float32)
+    return np.clip(np.rint(decode_numbers(dtype, content, shape)), 0, 255).astype(np.uint8)
+
+
+def decode_numbers(dtype: str, content: bytes, shape: Sequence[int]) -> Array:
+    return np.frombuffer(content, dtype).reshape(shape).astype(np.float32)
 
 
 def hash_input(x: Any) -> bytes:
     """Equal for equal inputs."""
+    if isinstance(x, Mapping):
+        return hashlib.sha256(b"".join(hash_input(x[name]) for name in sorted(x))).digest()
     return hashlib.sha256(x.encode() if isinstance(x, str) else np.ascontiguousarray(x).tobytes()).digest()
 
 
 def append_examples(split: Split, examples: Iterable[tuple[Any, float]]) -> Split:
-    """A split with more examples, in its own types."""
-    pairs = list(examples)
+    """A split with more examples, in its own types; without those of another shape, as sequences of another length."""
+    pairs = [(x, truth) for x, truth in examples if fits(x, split.x)]
     if not pairs:
         return split
-    x = np.empty(len(pairs), object) if split.x.dtype == object else np.empty((len(pairs), *split.x.shape[1:]))
-    for index, (value, _) in enumerate(pairs):
-        x[index] = value
     y = np.array([truth for _, truth in pairs])
-    return Split(np.concatenate([split.x, x.astype(split.x.dtype)]), np.concatenate([split.y, y.astype(split.y.dtype)]))
+    return Split(append([x for x, _ in pairs], split.x), np.concatenate([split.y, y.astype(split.y.dtype)]))
+
+
+def fits(x: Any, held: Inputs) -> bool:
+    """Whether an input has the shape of those that a split holds."""
+    if isinstance(held, Mapping):
+        return all(fits(x[name], array) for name, array in held.items())
+    return isinstance(x, str) or np.shape(x) == held.shape[1:]
+
+
+def append(values: Sequence[Any], held: Inputs) -> Inputs:
+    """Inputs, or inputs by name, with more behind them."""
+    if isinstance(held, Mapping):
+        return {name: append_array([x[name] for x in values], array) for name, array in held.items()}
+    return append_array(values, held)
+
+
+def append_array(values: Sequence[Any], held: Array) -> Array:
+    found = np.empty(len(values), object) if held.dtype == object else np.empty((len(values), *held.shape[1:]))
+    for index, value in enumerate(values):
+        found[index] = value
+    return np.concatenate([held, found.astype(held.dtype)])
 
 
 def drop_examples(split: Split) -> Split:
     """An empty split of the same types."""
-    return Split(split.x[:0], split.y[:0])
+    return Split(take(split.x, slice(0)), split.y[:0])

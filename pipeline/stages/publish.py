@@ -17,7 +17,8 @@ from modelyard.models.backend import current_backend
 from modelyard.models.data import Inputs
 from modelyard.models.inputs import ModelInput, OneInput
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry import reference
+from modelyard.models.registry import data_card, reference
+from modelyard.models.registry.data_card import DataCard
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     CategoryLimits,
@@ -73,7 +74,7 @@ def publish(
     job: str | None,
     attempt: int,
 ) -> Manifest:
-    """Writes ``evaluation.json`` and ``reference.json``, then the manifest, then claims the next number.
+    """Writes evaluation, reference and data card, then the manifest, then claims the next number.
 
     Raises:
         Superseded: another attempt of the job has taken over; no version appears.
@@ -81,6 +82,8 @@ def publish(
     """
     (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
     (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
+    if data.card:
+        (staged / data_card.FILE).write_text(data.card.model_dump_json(indent=1))
     signatures = read_signatures(staged)
     weights_sha256 = hash_weights(trained.weights)
 
@@ -103,6 +106,7 @@ def publish(
                 validation=len(data.splits.validation),
                 test=len(data.splits.test),
                 feedback=data.feedback,
+                **summarise_card(data.card),
             ),
             recipe=RecipeRecord(name=recipe_name, values=asdict(recipe)),
             training=Training(
@@ -124,6 +128,13 @@ def publish(
         )
 
     return store.publish(staged, seal, job, attempt)
+
+
+def summarise_card(card: DataCard | None) -> dict[str, Any]:
+    """The fields of the manifest's ``DataRecord`` that a data card has."""
+    if card is None:
+        return {}
+    return {"classes": card.count_classes(), "missing": dict(card.list_missing()), "warnings": card.warnings}
 
 
 def make_input_limits(given: ModelInput) -> InputLimits:

@@ -23,7 +23,7 @@ from modelyard.models.data import Splits, name_arrays, take
 from modelyard.models.errors import InvalidSpec, ModelyardError
 from modelyard.models.recipes import Recipe
 from modelyard.models.resolve import read_schema, resolve, write_schema
-from modelyard.models.sources.loading import LoadedModel, load_saved, locate_error
+from modelyard.models.sources.loading import LoadedModel, describe_failure, load_saved
 from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
@@ -139,7 +139,7 @@ def main(request_path: str) -> None:
     except ModelyardError as error:
         sys.exit(str(error))
     except Exception as error:  # noqa: BLE001  # whatever the model's own code raises
-        sys.exit(describe_exception(error, loaded))
+        sys.exit(describe_failure(error, loaded.file.path))
 
 
 def rehearse_request(request: RehearseRequest, given: ModelSpec) -> None:
@@ -208,9 +208,3 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     difference = measure_golden_difference(tf.saved_model.load(str(folder)), folder)
     if not difference <= TOLERANCE:
         raise ExportRejected(f"the exported graph differs from the model by {difference:.2g}; allowed {TOLERANCE:.0e}")
-
-
-def describe_exception(error: Exception, loaded: LoadedModel) -> str:
-    """The innermost line of the model's own files that an exception passed through, and the first line of its text."""
-    text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{locate_error(error, loaded.file.path)}: {type(error).__name__}: {text}"

@@ -10,6 +10,7 @@ import typer
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
+from modelyard.models.sources.files import Sources
 from modelyard.pipeline.job import DataPolicy, RolloutTarget, parse_overrides
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, read_prediction_body
@@ -17,24 +18,22 @@ from modelyard.services.cli.commands import jobs, keys, rollouts, searches, trig
 from modelyard.services.cli.commands.audit import audit, verify
 from modelyard.services.cli.commands.check import check
 from modelyard.services.cli.commands.gc import gc
+from modelyard.services.cli.commands.init import init
 from modelyard.services.cli.commands.migrate import migrate
-from modelyard.services.cli.options import DEFAULT_URL, Url
-from modelyard.services.settings import HOME
+from modelyard.services.cli.options import DEFAULT_URL, DataDir, Home, Models, Port, Url, Workers
+from modelyard.services.cli.project.settings import check_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
-
 Sharing = Literal["checked", "always", "never"]
 Priority = Literal["high", "normal", "low"]
-Home = Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 Data = Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")]
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
-for command in (check, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
+for command in (init, check, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
     app.command()(command)
 
 
@@ -58,30 +57,31 @@ def options(
 @app.command()
 def up(
     *,
-    home: Home = HOME,
-    data_dir: Annotated[Path | None, typer.Option(envvar="MODELYARD_DATA_DIR", help="Folder of the datasets.")] = None,
-    port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
+    home: Home,
+    data_dir: DataDir,
+    port: Port,
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Maximum of training jobs at the same time; 0: one per processor, at most two.", min=0, max=64
-        ),
-    ] = 0,
-    model: Annotated[list[str] | None, typer.Option(help="Model to train and serve; may be repeated.")] = None,
+    workers: Workers,
+    models: Models,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Model to train and serve; may be repeated. All, if not set."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of the first versions.")] = "quick",
     data: Data = "auto",
 ) -> None:
     """Start the whole system on this machine, train missing models, and serve until Ctrl-C."""
     from modelyard.services.cli.commands.up import LocalSystem
     from modelyard.services.cli.commands.up import up as run
+    from modelyard.services.cli.project.catalog import choose_models
 
-    models = model or list(FIRST_MODELS)
-    for name in models:
-        check_model(name)
+    check_project()
+    sources = Sources(tuple(models)).resolve()
+    chosen = choose_models(sources, model or ())
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
-    run(LocalSystem(home, folder, port, serving_port, workers or min(2, os.cpu_count() or 1)), models, recipe, data)
+    workers = workers or min(2, os.cpu_count() or 1)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources), chosen, recipe, data)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
-    home: Home = HOME,
+    home: Home,
     batch: Annotated[
         Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
     ] = "checked",
@@ -116,7 +116,7 @@ def plan_batches(
     *,
     latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
-    home: Home = HOME,
+    home: Home,
     serving: Annotated[str, typer.Option(help="gRPC address of the model server.")] = "127.0.0.1:8500",
     seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
 ) -> None:
@@ -178,7 +178,11 @@ def train(
 def predict(
     model: str,
     given: Annotated[
-        str, typer.Argument(metavar="FILE|TEXT|-", help="An image, JSON or text file; a text; - for stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE|JSON|TEXT|-",
+            help='An image, JSON, CSV or text file; a row such as {"age": 41}; a text; - for stdin.',
+        ),
     ],
     *,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
@@ -197,11 +201,14 @@ def models(*, url: Url = DEFAULT_URL) -> None:
     found = Client(url).get("/api/models")
     served = {entry["name"]: entry for entry in found["models"]}
     rows: list[tuple[object, ...]] = []
-    for name in sorted({*served, *found["trainable"]}):
+    broken = {entry["name"]: entry["error"] for entry in found["broken"]}
+    for name in sorted({*served, *found["trainable"], *broken}):
         entry = served.get(name, {})
         test = output.format_metric(entry["metric"]["name"], entry["metric"]["value"]) if entry.get("metric") else None
         data = output.format_dataset(entry["data"]) if entry.get("data") else None
-        rows.append((name, entry.get("stable"), test, data, entry.get("error") or entry.get("summary")))
+        rows.append(
+            (name, entry.get("stable"), test, data, broken.get(name) or entry.get("error") or entry.get("summary"))
+        )
     output.print_table("model", "stable", "test", "dataset", "summary", rows=rows)
 
 
@@ -235,8 +242,8 @@ def versions(
 @app.command()
 def doctor(
     *,
-    home: Home = HOME,
-    data_dir: Annotated[Path | None, typer.Option(envvar="MODELYARD_DATA_DIR")] = None,
+    home: Home,
+    data_dir: DataDir,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Check the installation, the store and the processes, and print how to fix what is wrong."""
@@ -250,15 +257,6 @@ def doctor(
             output.console.print(f"     {finding.remedy}", style="dim", markup=False)
     if any(finding.level == "bad" for finding in findings):
         raise typer.Exit(1)
-
-
-def check_model(name: str) -> None:
-    """Raises ``UnknownName`` with the closest names."""
-    from modelyard.models.catalog import list_models
-    from modelyard.models.errors import UnknownName, describe_unknown
-
-    if name not in list_models():
-        raise UnknownName(describe_unknown("model", name, list_models()))
 
 
 def main() -> None:

@@ -1,11 +1,79 @@
 """Options that several commands take."""
 
 import socket
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+from modelyard.models.sources.project import read_project, split_paths
+from modelyard.services.settings import HOME
+
+DEFAULT_PORT = 8080
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+
+def read_setting(name: str, default: Any) -> Callable[[], Any]:
+    """The default of an option: what the project's file says, else ``default``."""
+    return lambda: read_project().get(name, default)
+
+
+def read_folders() -> list[str]:
+    """The default of ``--models``."""
+    found = split_paths(read_project().get("models", ()))
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+Home = Annotated[
+    Path,
+    typer.Option(
+        envvar="MODELYARD_HOME",
+        help="Folder of all files.",
+        default_factory=read_setting("home", HOME),
+        show_default=str(HOME),
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="MODELYARD_DATA_DIR",
+        help="Folder of the datasets.",
+        default_factory=read_setting("data_dir", None),
+        show_default=False,
+    ),
+]
+Models = Annotated[
+    list[Path],
+    typer.Option(
+        envvar="MODELYARD_MODELS",
+        help="Folder of model files; may be repeated.",
+        default_factory=read_folders,
+        show_default=False,
+        exists=True,
+        file_okay=False,
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        help="Port of the gateway.",
+        min=1,
+        max=65535,
+        default_factory=read_setting("port", DEFAULT_PORT),
+        show_default=str(DEFAULT_PORT),
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        help="Maximum of training jobs at the same time; 0: one per processor, at most two.",
+        min=0,
+        max=64,
+        default_factory=read_setting("concurrency", 0),
+        show_default="0",
+    ),
+]
 Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
 
 

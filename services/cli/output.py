@@ -80,16 +80,23 @@ def describe_progress(progress: Mapping[str, Any]) -> tuple[str, str]:
     notes = []
     if progress.get("epoch"):
         notes.append(f"epoch {progress['epoch']}/{progress['epochs']}")
-    notes += [f"{name} {value:.4f}" for name, value in progress.get("metrics", {}).items()][:2]
+    notes += [f"{name} {value:.4f}" for name, value in choose_metrics(progress.get("metrics", {}))]
     if progress.get("eta_s"):
         notes.append(f"ETA {progress['eta_s']:.0f} s")
     return progress["stage"], " · ".join(notes) or progress.get("message", "")
+
+
+def choose_metrics(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Two metrics to show: those on the validation split where an epoch has ended, else those so far."""
+    validated = [(name, value) for name, value in metrics.items() if name.startswith("val_")]
+    return (validated or list(metrics.items()))[:2]
 
 
 def estimate_share(job: Mapping[str, Any]) -> float:
     """Estimated share of a job that is done, 0 to 1; training is the longest part."""
     before = {
         "data": 0.0,
+        "rehearse": 0.03,
         "train": 0.05,
         "export": 0.75,
         "evaluate": 0.8,

@@ -11,7 +11,18 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
-from modelyard.services.gateway.api import audit, feedback, health, jobs, keys, models, rollouts, searches, triggers
+from modelyard.services.gateway.api import (
+    audit,
+    evaluations,
+    feedback,
+    health,
+    jobs,
+    keys,
+    models,
+    rollouts,
+    searches,
+    triggers,
+)
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
@@ -84,6 +95,7 @@ def create_app(
     app.register_blueprint(oip.routes(predictions, readiness.reasons))
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
+    app.register_blueprint(evaluations.routes(store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))

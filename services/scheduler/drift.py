@@ -10,14 +10,18 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import structlog
 from PIL import Image
 
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry.manifest import ImageLimits, Manifest
-from modelyard.models.registry.reference import Histogram, Reference, extract_features, read_reference
+from modelyard.models.inputs import name_encoded_image
+from modelyard.models.registry import captured_input
+from modelyard.models.registry.input_table import list_limit_kinds
+from modelyard.models.registry.manifest import ImageLimits, Manifest, NamedLimits
+from modelyard.models.registry.reference import Histogram, Reference, Shares, extract_features, read_reference
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
@@ -31,6 +35,8 @@ NEWEST = 2000
 """Captured predictions that are compared."""
 MIN_ANSWERS = 200
 """Captured predictions below which nothing is measured."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's names by channels."""
 SMOOTHING = 0.5
 """Added to each bin, so that an empty one is no infinity."""
 
@@ -78,36 +84,63 @@ def measure_shifts(
         return {}
     columns = collect_features(answers, manifest)
     return {
-        name: measure_shift(histogram, histogram.count(np.array(columns[name])))
-        for name, histogram in reference.histograms.items()
+        name: measure_shift(histogram, count_values(histogram, columns[name]))
+        for name, histogram in reference.series.items()
         if len(columns.get(name, ())) >= MIN_ANSWERS
     }
 
 
-def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float]]:
+def count_values(series: Histogram | Shares, values: Sequence[Any]) -> tuple[int, ...]:
+    """Numbers, or categories, as the reference counts them."""
+    return series.count(values) if isinstance(series, Shares) else series.count(np.array(values))
+
+
+def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float | str]]:
     """Values by the name of their histogram."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float | str]] = {}
+    kinds = list_limit_kinds(manifest.input)
     output_name = "answer value" if manifest.task == "regression" else "answer class"
     for answer in answers:
         found.setdefault(output_name, []).append(answer.predicted)
         if answer.score is not None:
             found.setdefault("answer score", []).append(answer.score)
-        for name, value in extract_features(decode_input(answer, manifest)).items():
+        for name, value in extract_features(decode_input(answer, manifest), kinds).items():
             found.setdefault(f"input {name}", []).append(value)
     return found
 
 
 def decode_input(answer: CapturedPrediction, manifest: Manifest) -> object:
-    """The input as a dataset has it: a text, pixels, or numbers."""
+    """The input as a dataset has it: a text, pixels, or numbers; several by name."""
+    if answer.dtype == captured_input.DTYPE:
+        return name_inputs(captured_input.decode_row(answer.content), manifest)
     if answer.dtype != "bytes":
         return np.frombuffer(answer.content, answer.dtype).reshape(answer.shape)
-    if isinstance(manifest.input, ImageLimits):
-        size = (manifest.input.width, manifest.input.height)
-        return np.asarray(Image.open(io.BytesIO(answer.content)).convert("L").resize(size))
-    return answer.content.decode(errors="replace")
+    limits = manifest.input
+    return decode_file(answer.content, limits) if isinstance(limits, ImageLimits) else decode_text(answer.content)
 
 
-def measure_shift(reference: Histogram, seen: Sequence[int]) -> Shift:
+def name_inputs(row: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """A captured row by the names of inputs, of which a tensor may have another one: images as files."""
+    limits = manifest.input.inputs if isinstance(manifest.input, NamedLimits) else {}
+    found = {}
+    for name, one in limits.items():
+        value = row.get(name, row.get(name_encoded_image(name, limits)))
+        if value is not None:
+            found[name] = decode_file(value, one) if isinstance(value, bytes) and one.kind == "image" else value
+    return found
+
+
+def decode_file(content: bytes, limits: ImageLimits) -> Array:
+    """Pixels of the size and channels that the model sees."""
+    image = Image.open(io.BytesIO(content)).convert(MODES[limits.channels])
+    return np.asarray(image.resize((limits.width, limits.height)))
+
+
+def decode_text(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+def measure_shift(reference: Histogram | Shares, seen: Sequence[int]) -> Shift:
     """Raises nothing: both have the same bins."""
     expected, found = (np.array(counts, float) for counts in (reference.counts, seen))
     p, q = ((counts + SMOOTHING) / (counts + SMOOTHING).sum() for counts in (expected, found))

@@ -18,7 +18,7 @@ from modelyard.models.listing import Listed
 from modelyard.models.sources.changes import Stamp, list_helpers, take_stamps
 from modelyard.models.sources.files import FoundModels, ModelFile, Sources, find_models
 from modelyard.pipeline.forkserver import ForkServer
-from modelyard.services.trainer.listing_process import list_in_process
+from modelyard.services.trainer.listing_process import LISTING_S, list_in_process
 
 log = structlog.get_logger()
 
@@ -52,9 +52,9 @@ class ModelWatch:
     One thread calls it; processes are awaited in others.
     """
 
-    def __init__(self, store: Path, sources: Sources, forks: ForkServer) -> None:
+    def __init__(self, store: Path, sources: Sources, forks: ForkServer, limit_s: int = LISTING_S) -> None:
         """Begins with what the store's catalog knows, if this release wrote it."""
-        self._store, self._sources, self._forks = store, sources.resolve(), forks
+        self._store, self._sources, self._forks, self._limit_s = store, sources.resolve(), forks, limit_s
         self._digest = source_digest()
         known = read_catalog(store)
         current = known.trainable if known and known.digest == self._digest else {}
@@ -110,7 +110,7 @@ class ModelWatch:
     def _start(self, file: ModelFile, hashes: Mapping[str, str]) -> None:
         def run() -> None:
             with self._slots:
-                listed = list_in_process(file, self._forks, self._stopped)
+                listed = list_in_process(file, self._forks, self._stopped, self._limit_s)
             self._ended.put((file.name, Entry(listed, listed.model.sources if listed.model else hashes)))
 
         self._running[file.name] = threading.Thread(target=run, name=f"listing {file.name}", daemon=True)

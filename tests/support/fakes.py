@@ -152,6 +152,8 @@ class FakeModelServer(
         self.loading: set[tuple[str, int]] = set()
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         """What the next predictions fail with, one each."""
+        self.functions: dict[str, Callable[[dict[str, Array]], dict[str, Array]]] = {}
+        """What models with several inputs compute of them, by name."""
         self.outputs: dict[str, Array] | None = None
         """Outputs of predictions instead of the computed ones."""
         self.refused: bytes | float | None = None
@@ -192,15 +194,21 @@ class FakeModelServer(
         self.release.wait()
         self._fail(context)
         model, version = self._find(request, context)
-        name = next(name for name in FUNCTIONS if name in request.inputs)
-        if self.refused is not None and self.refused in from_proto(request.inputs[name]):
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "an input is refused")
-        outputs = self.outputs or FUNCTIONS[name](from_proto(request.inputs[name]), version)
+        outputs = self.outputs or self._compute(model, version, request, context)
         reply = predict_pb2.PredictResponse()
         reply.model_spec.name, reply.model_spec.version.value = model, version
         for key, array in outputs.items():
             reply.outputs[key].CopyFrom(to_proto(array))
         return reply
+
+    def _compute(self, model: str, version: int, request: Any, context: Any) -> dict[str, Array]:
+        inputs = {name: from_proto(tensor) for name, tensor in request.inputs.items()}
+        if self.refused is not None and any(self.refused in array for array in inputs.values()):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "an input is refused")
+        if model in self.functions:
+            return self.functions[model](inputs)
+        name = next(name for name in FUNCTIONS if name in inputs)
+        return FUNCTIONS[name](inputs[name], version)
 
     def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         """Each example's features are its classes, and their number of values the score."""

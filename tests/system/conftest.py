@@ -45,6 +45,8 @@ class System:
     port: int = field(default_factory=free_port)
     serving_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    folder: Path | None = None
+    """Working directory, if it matters."""
 
     @property
     def url(self) -> str:
@@ -71,6 +73,7 @@ class System:
                 stdout=out,
                 stderr=out,
                 env=os.environ | {"COLUMNS": "200"},
+                cwd=self.folder,
             )
         wait_until(lambda: "Ctrl-C stops everything" in self.printed or self.process.poll() is not None, READY_S, "up")
         assert self.process.poll() is None, self.printed

@@ -1,5 +1,6 @@
 """``modelyard check``: whether a model is fit to be trained, in seconds."""
 
+import os
 import subprocess
 import sys
 from typing import Annotated
@@ -20,4 +21,5 @@ def check(
     """Check a model's file and data, and send one batch through build, loss, export and reload; trains nothing."""
     values = [part for pair in overrides or () for part in ("--set", pair)]
     command = [sys.executable, "-m", "modelyard.pipeline", model, "--check", "--recipe", recipe, "--data", data]
-    raise typer.Exit(subprocess.run([*command, *values], check=False).returncode)
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    raise typer.Exit(subprocess.run([*command, *values], check=False, env=quiet).returncode)

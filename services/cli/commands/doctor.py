@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from modelyard.models import backend
-from modelyard.models.catalog import list_models
+from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.rollout import read_wanted
 from modelyard.models.registry.serving_config import Entry, find_damage
 from modelyard.models.registry.store import Store
+from modelyard.models.sources.files import Sources, find_models
+from modelyard.models.sources.project import ModelSettings
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.settings import ClientSettings
 
@@ -48,6 +50,7 @@ def check_system(home: Path, data_dir: Path, url: str) -> list[Finding]:
         *check_store(home),
         *check_data(data_dir),
         *check_gateway(url),
+        *check_models(home),
     ]
 
 
@@ -154,7 +157,6 @@ def check_gateway(url: str) -> Iterator[Finding]:
             yield Finding("ok", f"port {port} ({name}) is open")
         else:
             yield Finding("note", f"nothing listens on port {port} ({name})", START)
-    yield list_trainable()
 
 
 def read_list(ready: httpx.Response, name: str) -> list[str]:
@@ -171,5 +173,10 @@ def can_connect(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def list_trainable() -> Finding:
-    return Finding("ok", f"trainable: {', '.join(list_models())}")
+def check_models(home: Path) -> Iterator[Finding]:
+    """Lists the model files; those that cannot be used with the reason, as far as a trainer has tried them."""
+    found, listed = find_models(Sources(ModelSettings.load().models)), read_catalog(home / "store")
+    faults = {**(listed.broken if listed else {}), **found.faults}
+    yield Finding("ok", f"trainable: {', '.join(name for name in found.files if name not in faults) or 'none'}")
+    for error in faults.values():
+        yield Finding("bad", error)

@@ -1,6 +1,7 @@
 """``modelyard up``: the whole system on one machine, on loopback, in the foreground."""
 
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData, ModelyardError, UnknownName
 from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
@@ -16,14 +16,16 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.serving_config import read_left_out
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
+from modelyard.models.sources.files import EXAMPLES, Sources, show
 from modelyard.services import gpus
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.examples import make_curl_lines
+from modelyard.services.cli.examples import RETRAIN, make_curl_lines
 from modelyard.services.cli.follow import follow_jobs
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.cli.project.catalog import drop_broken, is_listed, read_time
 from modelyard.services.settings import make_sqlite_url
 
 LOCAL_DRAIN_S = "2"
@@ -47,6 +49,8 @@ class LocalSystem:
     port: int
     serving_port: int
     workers: int
+    sources: Sources = EXAMPLES
+    """Where models come from."""
 
     @property
     def url(self) -> str:
@@ -70,6 +74,7 @@ class LocalSystem:
             "MODELYARD_BROKER_URL": broker,
             "MODELYARD_CONCURRENCY": str(self.workers),
             "MODELYARD_DRAIN_S": LOCAL_DRAIN_S,
+            "MODELYARD_MODELS": os.pathsep.join(map(str, self.sources.folders)),
         }
 
 
@@ -87,9 +92,9 @@ def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> Non
         supervisor = launch.make_supervisor(local.home)
         with launch.run_until_stopped(supervisor):
             start_all(local, supervisor, models)
-            client = Client(local.url)
-            train_missing(local, client, models, recipe, data)
-            whole = list_loadable(local.store, models)
+            client, usable = Client(local.url), drop_broken(local.store, models)
+            train_missing(local, client, usable, recipe, data)
+            whole = list_loadable(local.store, usable)
             wait_until_serving(local, client, whole)
             print_summary(local, whole, time.monotonic() - started)
 
@@ -130,7 +135,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
     if redis.warning:
         output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
     output.report_left_out(prepare_config(local.store).versions)
-    client = Client(local.url)
+    client, before = Client(local.url), read_time(local.store)
     return [
         Service(
             "redis",
@@ -140,7 +145,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
         launch.make_model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
         launch.make_gateway(client, environment),
         Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
-        *make_trainers(environment, gpu_names, ready=lambda: are_trainable(local.store, models)),
+        *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
     ]
 
 
@@ -159,20 +164,16 @@ def make_trainers(environment: Mapping[str, str], gpu_names: Sequence[str], read
     ]
 
 
-def are_trainable(store: Store, models: Sequence[str]) -> bool:
-    """Whether a trainer has listed these models as trainable."""
-    catalog = read_catalog(store.root)
-    return catalog is not None and set(models) <= set(catalog.trainable)
-
-
 # --- first versions ---------------------------------------------------------------------------------------------------
 
 
 def train_missing(local: LocalSystem, client: Client, models: Sequence[str], recipe: str, data: str) -> None:
     """Trains every model that has no stable version yet, through the queue, and shows progress.
 
+    In a project, a job that did not end in a stable version is said, and nothing more: its file can be edited.
+
     Raises:
-        NotServing: a job did not end in a stable version; with its reason.
+        NotServing: likewise, of the examples; with its reason.
     """
     missing = [model for model in models if read_rollout(local.store, model).stable is None]
     if not missing:
@@ -185,7 +186,10 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
     for job in follow_jobs(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
             reason = job["result"].get("reason") or job["result"].get("promotion", {}).get("reason")
-            raise NotServing(f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer*.log")
+            text = f"{job['model']}: {job['state']}: {reason}; see {local.home}/log/trainer*.log"
+            if not local.sources.folders:
+                raise NotServing(text)
+            output.errors.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def find_unfinished(client: Client) -> dict[str, str]:
@@ -195,9 +199,10 @@ def find_unfinished(client: Client) -> dict[str, str]:
 
 
 def list_loadable(store: Store, models: Sequence[str]) -> list[str]:
-    """Models without those whose stable version is damaged: `up` has said so, and nobody loads it."""
+    """Models with a stable version that is not damaged: of the others `up` has said so, and nobody loads them."""
     left_out = {(each.model, each.version) for each in read_left_out(store).versions}
-    return [model for model in models if (model, read_rollout(store, model).stable) not in left_out]
+    stable = {model: read_rollout(store, model).stable for model in models}
+    return [model for model, version in stable.items() if version is not None and (model, version) not in left_out]
 
 
 def wait_until_serving(local: LocalSystem, client: Client, models: Sequence[str]) -> None:
@@ -250,8 +255,11 @@ def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> N
     output.print_table("model", "version", "test", "dataset", "url", rows=rows)
     output.console.print("\ntry:\n")
     readable = [manifest.model for manifest in manifests]
-    for line in make_curl_lines(local.store, local.home, local.url, readable):
+    trained = next(iter(readable), None) if local.sources.folders else RETRAIN
+    for line in make_curl_lines(local.store, local.home, local.url, readable, trained):
         output.console.print(f"  {line}", soft_wrap=True, markup=False)
+    for folder in local.sources.folders:
+        output.console.print(f"\nmodels in {show(folder)}: a new or edited file is known within seconds.", markup=False)
     output.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)
 
 

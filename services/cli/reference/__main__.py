@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from modelyard.services.cli.reference import cli_page, metrics_page, permissions_page, settings_page
+from modelyard.services.cli.reference import cli_page, metrics_page, permissions_page, settings_page, spec_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page.page,
     "metrics.md": metrics_page.page,
     "permissions.md": permissions_page.page,
     "settings.md": settings_page.page,
+    "spec.md": spec_page.page,
 }
 
 

@@ -27,6 +27,8 @@ MAX_ID = 64
 WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
 """When every gateway has written what it answered until now."""
 POLL_INTERVAL_S = 0.1
+CLASSIFYING = ("binary", "multiclass", "multilabel")
+"""Tasks whose predictions are classes."""
 MAX_WAITERS = 2
 """Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
@@ -160,8 +162,15 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     """The class by its name or number, or the value.
 
     Raises:
-        InvalidRequest: this model has no such class, or answers with the other kind.
+        InvalidRequest: this model has no such class, or answers with the other kind, or with neither.
     """
+    if manifest.task not in ("binary", "multiclass", "regression") or (
+        manifest.task == "regression" and len(manifest.labels) > 1
+    ):
+        raise InvalidRequest(
+            f"feedback is one class or one number, and {manifest.model} answers with something else; "
+            "train on corrected data instead"
+        )
     if manifest.task == "regression":
         if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
@@ -176,5 +185,5 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
 
 
 def name_class(predicted: float, manifest: Manifest) -> str | float:
-    """A class by its name."""
-    return predicted if manifest.task == "regression" else manifest.labels[int(predicted)]
+    """A class by its name, the likeliest of several; else the first number, or the length of a text."""
+    return manifest.labels[int(predicted)] if manifest.task in CLASSIFYING else predicted

@@ -1,12 +1,16 @@
 """Models and versions in the store, and their state in the model server."""
 
 from datetime import datetime
+from typing import Any
 
 from flask import Blueprint
+from pydantic import Field
 
 from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
-from modelyard.models.registry.manifest import DataRecord, RecipeRecord, Verdict
+from modelyard.models.inputs import TENSOR_NAMES
+from modelyard.models.registry.example_body import make_example_body
+from modelyard.models.registry.manifest import DataRecord, Manifest, NamedLimits, OneLimits, RecipeRecord, Verdict
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
@@ -20,6 +24,8 @@ UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
 NOT_LOADED = "not loaded"
 """State of a version that the model server does not know; the others are TensorFlow Serving's."""
+MAX_VALUES = 100
+"""Of a category, as many as are listed."""
 
 
 class Metric(Body):
@@ -55,11 +61,18 @@ class DamagedModel(Error):
     stable: int | None
 
 
+class BrokenModel(Error):
+    """A model, or a file that is to be one, that cannot be trained; the error has file and line."""
+
+    name: str
+
+
 class Models(Body):
-    """What is served, and what can be trained."""
+    """What is served, what can be trained, and what cannot."""
 
     models: list[ModelSummary | DamagedModel]
     trainable: list[str]
+    broken: list[BrokenModel]
 
 
 class VersionRecord(Body):
@@ -92,11 +105,36 @@ class RolloutState(Body):
     fallback: bool
 
 
+class InputDescription(Body):
+    """One input: by its name or its title a client names it."""
+
+    name: str
+    title: str
+    """Its name in the data."""
+    kind: str
+    missing: bool
+    """Whether it may be left out, or null."""
+    values: tuple[str, ...] | None = None
+    """Of a category, those that training saw, 100 at most; any other is taken as unknown."""
+    limits: dict[str, int | str]
+    """Sizes: of images, texts, vectors and sequences."""
+
+
+class Usage(Body):
+    """How a model is asked for a prediction."""
+
+    version: int
+    inputs: list[InputDescription]
+    example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
+
+
 class ModelRecord(Body):
     """A model with all its versions."""
 
     name: str
     rollout: RolloutState
+    usage: Usage | None
+    """What the stable version takes, or the newest where none is stable; null where it is damaged."""
     versions: list[VersionRecord | DamagedVersion]
 
 
@@ -110,10 +148,12 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         """Models by their stable version."""
         principal = current_principal()
         known = principal.filter_catalog(read_catalog(store.root))
+        broken = sorted(known.broken.items()) if known else ()
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
         return Models(
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
+            broken=[BrokenModel(name=name, error=error) for name, error in broken],
         )
 
     @views.get("/api/models/<model>")
@@ -122,9 +162,11 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         """A model with all its versions."""
         versions = store.require_versions(model)
         states = find_states(predictor, model, versions)
+        rollout = predictor.get_rollout(model)
         return ModelRecord(
             name=model,
-            rollout=RolloutState.model_validate(predictor.get_rollout(model)),
+            rollout=RolloutState.model_validate(rollout),
+            usage=describe_usage(store, model, rollout.stable or versions[-1]),
             versions=[read_version(store, model, number, states[number]) for number in versions],
         )
 
@@ -172,4 +214,32 @@ def read_version(store: Store, model: str, version: int, state: str) -> VersionR
         recipe=manifest.recipe,
         verdict=manifest.verdict,
         state=state,
+    )
+
+
+def describe_usage(store: Store, model: str, version: int) -> Usage | None:
+    """What one version takes; None where its manifest cannot be read."""
+    try:
+        manifest = store.manifest(model, version)
+    except CorruptData:
+        return None
+    return Usage(version=version, inputs=describe_inputs(manifest), example=make_example_body(manifest))
+
+
+def describe_inputs(manifest: Manifest) -> list[InputDescription]:
+    if isinstance(manifest.input, NamedLimits):
+        return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
+    return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
+
+
+def describe_input(name: str, limits: OneLimits) -> InputDescription:
+    fields = limits.model_dump()
+    values = fields.pop("values", None)
+    return InputDescription(
+        name=name,
+        title=fields.pop("title", "") or name,
+        kind=fields.pop("kind"),
+        missing=fields.pop("missing", False),
+        values=None if values is None else values[:MAX_VALUES],
+        limits=fields,
     )

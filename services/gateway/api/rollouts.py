@@ -11,6 +11,7 @@ from flask import Blueprint, g
 
 from modelyard.models.errors import StorageFailed
 from modelyard.models.registry import rollout, serving_set
+from modelyard.models.registry.data_card import DataCard, read_data_card
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import (
     BaselineRecord,
@@ -66,6 +67,8 @@ class DecisionRecord(Body):
     input: dict[str, Any]
     labels: tuple[str, ...]
     data: DataRecord
+    data_card: DataCard | None
+    """None for a deleted version, and for one of release 0.2."""
     recipe: RecipeRecord
     training: Training
     metrics: dict[str, float]
@@ -171,6 +174,7 @@ def build_decision_record(store: Store, model: str, version: int) -> DecisionRec
         loaded=version in now.loaded,
         roles=[role for role, number in now.all_labels.items() if number == version],
         removed=version not in store.versions(model),
+        data_card=read_data_card(store.path(model, version)),
         changes=[change for change in changes if version in (change.version, change.detail.get("from"))],
     )
 

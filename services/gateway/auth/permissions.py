@@ -69,6 +69,8 @@ VIEWS: Mapping[str, Permission] = {
     "feedback.get_origin": Permission.GIVE_FEEDBACK,
     "rollouts.get_rollout": Permission.READ,
     "rollouts.get_version": Permission.READ,
+    "evaluations.get_of_version": Permission.READ,
+    "evaluations.get_of_job": Permission.READ,
     "triggers.list_triggers": Permission.READ,
     "triggers.get_drift": Permission.READ,
     "jobs.list_jobs": Permission.READ,

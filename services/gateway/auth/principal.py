@@ -47,7 +47,8 @@ class Principal:
         if known is None or not self.models:
             return known
         seen = {name: trainable for name, trainable in known.trainable.items() if self.can_see(name)}
-        return known.model_copy(update={"trainable": seen})
+        broken = {name: error for name, error in known.broken.items() if self.can_see(name)}
+        return known.model_copy(update={"trainable": seen, "broken": broken})
 
     def scope_key(self, idempotency_key: str | None) -> str | None:
         """The idempotency key, made unique to this principal."""

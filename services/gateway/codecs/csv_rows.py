@@ -12,6 +12,7 @@ from modelyard.services.gateway.codecs.tensors import (
     FLOATS,
     INTEGERS,
     check_shape,
+    decode_utf8,
     describe,
     tensorflow_dtype,
     to_numbers,
@@ -25,6 +26,8 @@ TYPE = "text/csv"
 VECTOR_RANK = 2
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+MAX_CELL_CHARS = 400
+"""No number needs more."""
 
 
 def find_signature(interface: Interface) -> str | None:
@@ -65,13 +68,13 @@ def check_cells(body: bytes, max_cells: int) -> None:
         raise BodyTooLarge(f"{expected}; MODELYARD_MAX_ELEMENTS sets this limit")
 
 
-def read_cells(body: bytes) -> Iterable[list[str]]:
-    """Lines that are not blank, cut into cells without the space around them."""
+def read_cells(body: bytes, *, strip: bool = True) -> Iterable[list[str]]:
+    """Lines that are not blank, cut into cells without the space around them, unless that may mean something."""
     try:
         text = body.decode("utf-8-sig")  # spreadsheets put a byte order mark in front
         for row in csv.reader(io.StringIO(text, newline=""), strict=True):
             if row:
-                yield [cell.strip() for cell in row]
+                yield [cell.strip() for cell in row] if strip else row
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"expected UTF-8, received byte 0x{body[error.start]:02x}") from None
     except csv.Error as error:
@@ -88,37 +91,36 @@ def parse_values(rows: Iterable[list[str]], spec: TensorSpec) -> Iterable[int | 
     wanted, convert = (INTEGER, int) if spec.dtype in INTEGERS else (NUMBER, float)
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row, 1):
-            if not wanted.fullmatch(cell) or len(cell) > 400:  # noqa: PLR2004  # no number needs more
+            if not wanted.fullmatch(cell) or len(cell) > MAX_CELL_CHARS:
                 expected = f"a {tensorflow_dtype(spec.dtype)} number"
                 raise InvalidRequest(f"row {number}, column {column}: expected {expected}, received {describe(cell)}")
             yield convert(cell)
 
 
 def encode(outputs: Mapping[str, Array]) -> str:
-    """Every output's numbers side by side, a row per input; ``name`` or ``name_0``, ``name_1`` … in the header.
+    """Every output's values side by side, a row per input; ``name`` or ``name_0``, ``name_1`` … in the header.
 
     Args:
         outputs: all with the same number of rows.
 
     Raises:
-        InvalidRequest: an output holds strings.
+        InvalidRequest: an output holds bytes that are no text.
     """
-    if strings := [name for name, array in outputs.items() if array.dtype == object]:
-        raise InvalidRequest(f"{strings[0]} holds strings, which {TYPE} cannot represent; request application/json")
     flat = {name: array.reshape(len(array), -1) for name, array in outputs.items()}
     names = [f"{name}_{index}" for name, array in flat.items() for index in range(array.shape[1])]
     if len(names) == len(flat):
         names = list(flat)
-    return write_rows(
-        [names, *([str(cell) for part in row for cell in part] for row in zip(*flat.values(), strict=True))]
-    )
+    cells = [format_column(name, array) for name, array in flat.items()]
+    return write_rows([names, *([cell for part in row for cell in part] for row in zip(*cells, strict=True))])
 
 
-def encode_labels(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Label, class and score, a row per input."""
-    return write_rows(
-        [["label", "class_id", "score"], *([row["label"], row["class_id"], row["score"]] for row in rows)]
-    )
+def format_column(name: str, array: Array) -> list[list[str]]:
+    """An output's cells by row."""
+    if array.dtype != object:
+        return [[str(cell) for cell in row] for row in array]
+    if name.endswith("_bytes"):
+        raise InvalidRequest(f"{name} holds bytes, which {TYPE} cannot represent; request application/json")
+    return [[decode_utf8(name, cell) for cell in row] for row in array]
 
 
 def write_rows(rows: Iterable[Iterable[Any]]) -> str:

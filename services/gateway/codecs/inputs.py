@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelyard.models.registry.manifest import ImageLimits, SignatureSpec, TensorSpec, TextLimits
+from modelyard.models.registry.manifest import ImageLimits, OneLimits, SequenceLimits, TensorSpec, TextLimits
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import images
 from modelyard.services.gateway.http.errors import InvalidRequest
@@ -21,19 +21,24 @@ class ModelCall:
     """The client's, where the body has one."""
 
 
-def check_inputs(
-    inputs: Mapping[str, Array], signature: SignatureSpec, interface: Interface, limits: GatewaySettings
-) -> None:
+def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interface, limits: GatewaySettings) -> None:
     """Checks the number of inputs, and what strings hold; shapes and types have been checked before.
 
     Raises:
         InvalidRequest: names the input.
     """
-    for spec in signature.inputs:
+    pixels = 0
+    for spec in interface.signatures[signature].inputs:
         array = inputs[spec.name]
         check_rows(spec, array.shape, interface, limits)
-        if array.dtype == object:
-            check_contents(spec.name, array, interface, limits.max_batch_pixels)
+        known = interface.find_limits(signature, spec.name)
+        if known is None:
+            continue
+        if known.kind == "sequence":
+            check_steps(spec, array, known)
+        elif array.dtype == object:
+            pixels += check_contents(spec.name, array, known)
+            check_pixels(spec.name, pixels, limits)
 
 
 def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, limits: GatewaySettings) -> None:
@@ -48,25 +53,43 @@ def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, l
         raise InvalidRequest(f"{spec.name}: expected 1 to {limits.max_instances} inputs, received {shape[0]}")
 
 
-def check_contents(name: str, array: Array, interface: Interface, max_batch_pixels: int) -> None:
-    """Checks that strings are of the model's kind of input: texts within its length, or images within its size."""
+def check_contents(name: str, array: Array, known: OneLimits) -> int:
+    """Checks that strings are of their kind of input: texts within its length, or images within its size.
+
+    Returns:
+        The pixels of all images.
+    """
     pixels = 0
-    for index, content in enumerate(array.ravel()):
-        if isinstance(interface.input, TextLimits):
-            check_text(f"{name}[{index}]", content, interface.input.max_chars)
-        elif isinstance(interface.input, ImageLimits):
-            pixels += images.count_pixels(f"{name}[{index}]", content, interface.input.max_pixels)
-    if pixels > max_batch_pixels:
-        raise InvalidRequest(f"{name}: expected at most {max_batch_pixels} pixels in all, received {pixels}")
+    if isinstance(known, TextLimits):
+        for index, content in enumerate(array.ravel()):
+            check_text(f"{name}[{index}]", content, known)
+    elif isinstance(known, ImageLimits):
+        for index, content in enumerate(array.ravel()):
+            pixels += images.count_pixels(f"{name}[{index}]", content, known.max_pixels)
+    return pixels
 
 
-def check_text(where: str, content: bytes, max_chars: int) -> None:
+def check_pixels(name: str, pixels: int, limits: GatewaySettings) -> None:
+    """Raises ``InvalidRequest`` for images of too many pixels together, those of other inputs counted."""
+    if pixels > limits.max_batch_pixels:
+        expected = f"expected at most {limits.max_batch_pixels} pixels in all"
+        raise InvalidRequest(f"{name}: {expected}, received {pixels}")
+
+
+def check_steps(spec: TensorSpec, array: Array, known: SequenceLimits) -> None:
+    """Raises ``InvalidRequest`` for sequences without any step, or with too many."""
+    steps = array.shape[1] if len(array.shape) > 1 else 0
+    if not 1 <= steps <= known.max_steps:
+        raise InvalidRequest(f"{spec.name}: expected 1 to {known.max_steps} steps, received {steps}")
+
+
+def check_text(where: str, content: bytes, known: TextLimits) -> None:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         found = f"byte 0x{content[error.start]:02x} at position {error.start}"
         raise InvalidRequest(f"{where}: expected UTF-8, received {found}") from None
-    if not text.strip():
+    if not text.strip() and not known.missing:
         raise InvalidRequest(f"{where}: expected a text, received {'only white space' if text else 'an empty one'}")
-    if len(text) > max_chars:
-        raise InvalidRequest(f"{where}: expected at most {max_chars} characters, received {len(text)}")
+    if len(text) > known.max_chars:
+        raise InvalidRequest(f"{where}: expected at most {known.max_chars} characters, received {len(text)}")

@@ -1,7 +1,7 @@
 """Requests of ``:predict``: a body to named arrays. What is valid follows from the interface; no model is known here.
 
-A body is TensorFlow Serving's JSON, rows of numbers as CSV, or one image or text as it is; the responses to the latter
-name labels. Several files come as ``multipart``, and any number of inputs as ``bulk``.
+A body is TensorFlow Serving's JSON, rows as CSV, or one image or text as it is; the responses to the latter name
+labels. Several files, or the inputs of one row, come as ``multipart``, and any number of inputs as ``bulk``.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,16 @@ import numpy as np
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from modelyard.models.registry.manifest import NamedLimits
 from modelyard.services.gateway.codecs import csv_rows, images, json_syntax, labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
+from modelyard.services.gateway.codecs.named import csv_table, json_rows
 from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, check_charset, check_size
 from modelyard.services.gateway.http.errors import InvalidRequest, UnsupportedType
 from modelyard.services.gateway.http.headers import Headers
+from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
@@ -65,7 +68,7 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
     content_type = request.media_type
     if content_type in JSON_TYPES:
         return decode_json(request, interface, limits)
-    if content_type == csv_rows.TYPE and (signature := csv_rows.find_signature(interface)):
+    if content_type == csv_rows.TYPE and (signature := find_table_signature(interface)):
         return decode_csv(request, signature, interface, limits)
     if RAW_TYPES.get(content_type) == input_kind(interface) and (signature := find_raw_signature(interface)):
         return decode_raw(request, signature, interface, limits)
@@ -77,13 +80,13 @@ def decode(request: HttpRequest, interface: Interface, limits: GatewaySettings) 
 
 def decode_quickly(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall | None:
     """The commonest of large bodies, in a time that is short whatever they hold; None for the others."""
-    if request.media_type not in JSON_TYPES or len(request.body) > FAST_BYTES:
+    if request.media_type not in JSON_TYPES or len(request.body) > FAST_BYTES or interface.tables:
         return None
     return decode_common_json(request, interface, limits)
 
 
 def decode_common_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall | None:
-    """Rows of numbers, or texts; None for anything else."""
+    """Rows of numbers, or texts, or named inputs; None for anything else."""
     fast = decode_fast(request.body, interface, limits)
     if fast is None:
         return None
@@ -100,49 +103,68 @@ def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySetti
         raise refuse_type(request, interface)
     parsed = tfs_json.parse(request.body, limits)
     signature = tfs_json.find_signature(parsed, interface)
-    spec, ours = interface.signatures[signature], interface.input is not None
+    spec, table = interface.signatures[signature], interface.tables.get(signature)
     check_output_types(spec)
     try:
-        form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
+        if table is not None:
+            form, inputs = json_rows.decode(parsed, request.body, table, limits.max_instances)
+        else:
+            ours = interface.input is not None
+            form, inputs = tfs_json.decode_inputs(parsed, spec, limits.max_instances, shaped=ours)
     except InvalidRequest as refused:
         raise InvalidRequest(f"{refused}{hint_at_images(request.body, signature, interface)}") from None
-    check_inputs(inputs, spec, interface, limits)
+    check_inputs(inputs, signature, interface, limits)
     rows = choose_row_format(signature, interface, named=named) if form == "row" else form
     return PredictCall(signature=signature, inputs=inputs, form=rows)
 
 
 def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> Mapping[str, np.ndarray] | None:
-    """Rows of numbers of a known shape, or texts; None if the body is anything else."""
-    numbers = tfs_json_fast.decode(body, interface, limits.max_instances)
-    if numbers is not None:
-        return numbers
-    texts = tfs_json_fast.decode_texts(body, interface, limits.max_instances)
-    if texts is not None:
-        check_inputs(texts, interface.signatures[DEFAULT_SIGNATURE], interface, limits)
-    return texts
+    """Rows of numbers of a known shape, texts, or few rows of named inputs; None if the body is anything else."""
+    table = interface.tables.get(DEFAULT_SIGNATURE)
+    if table is not None:
+        found = json_rows.decode_quickly(body, table, limits.max_instances) if len(body) <= INLINE_BYTES else None
+    else:
+        numbers = tfs_json_fast.decode(body, interface, limits.max_instances)
+        if numbers is not None:
+            return numbers
+        found = tfs_json_fast.decode_texts(body, interface, limits.max_instances)
+    if found is not None:
+        check_inputs(found, DEFAULT_SIGNATURE, interface, limits)
+    return found
 
 
 def decode_csv(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
-    """Lines of numbers; the response is CSV where the client prefers that, with labels where there are some."""
-    spec = interface.signatures[signature].inputs[0]
+    """Lines of values; the response is CSV where the client prefers that, with labels where there are some."""
     check_output_types(interface.signatures[signature])
     check_charset(request.headers)
-    array = csv_rows.decode(request.body, spec, limits)
+    table = interface.tables.get(signature)
+    if table is not None:
+        inputs = csv_table.decode(request.body, table, limits)
+        check_inputs(inputs, signature, interface, limits)
+    else:
+        spec = interface.signatures[signature].inputs[0]
+        inputs = {spec.name: csv_rows.decode(request.body, spec, limits)}
     accepted = parse_accept_header(request.headers.get("accept"), MIMEAccept)
     preferred = accepted.best_match(["application/json", csv_rows.TYPE])
     rows: ResponseFormat = "labels" if labels.has_labels(interface, signature) else "row"
-    return PredictCall(
-        signature=signature, inputs={spec.name: array}, form="csv" if preferred == csv_rows.TYPE else rows
-    )
+    return PredictCall(signature=signature, inputs=inputs, form="csv" if preferred == csv_rows.TYPE else rows)
+
+
+def find_table_signature(interface: Interface) -> str | None:
+    """The signature that takes lines of a table: the default one, if it has one value per column, or vectors."""
+    table = interface.tables.get(DEFAULT_SIGNATURE)
+    if table is None:
+        return csv_rows.find_signature(interface)
+    return DEFAULT_SIGNATURE if table.is_flat else None
 
 
 def decode_raw(request: HttpRequest, signature: str, interface: Interface, limits: GatewaySettings) -> PredictCall:
     """One image or one text as it is, as the only element of the string input that takes it."""
+    check_output_types(interface.signatures[signature])
     check_charset(request.headers)
     check_size(request.body, limits, "max_image_bytes" if input_kind(interface) == "image" else "max_json_bytes")
-    spec = interface.signatures[signature]
-    inputs = {spec.inputs[0].name: np.array([request.body], dtype=object)}
-    check_inputs(inputs, spec, interface, limits)
+    inputs = {interface.signatures[signature].inputs[0].name: np.array([request.body], dtype=object)}
+    check_inputs(inputs, signature, interface, limits)
     return PredictCall(signature=signature, inputs=inputs, form="labelled")
 
 
@@ -167,7 +189,7 @@ def refuse_type(request: HttpRequest, interface: Interface) -> UnsupportedType:
 
 def hint_at_images(body: bytes, signature: str, interface: Interface) -> str:
     """Where images go, for who put one in base64 where pixels are expected; else nothing."""
-    found = find_raw_signature(interface) if input_kind(interface) == "image" else None
+    found = find_file_signature(interface)
     if found in (None, signature) or not any(mark in body for mark in IMAGE_MARKS):
         return ""
     return f'; images as files go, as {{"b64": "…"}}, to another signature: "signature_name": "{found}"'
@@ -189,21 +211,38 @@ def choose_row_format(signature: str, interface: Interface, *, named: bool) -> L
 
 
 def input_kind(interface: Interface) -> str | None:
-    """``image``, ``text`` or ``vector``; None without a manifest."""
+    """The kind of the only input, such as ``image``; ``named`` if there are several, None without a manifest."""
+    if isinstance(interface.input, NamedLimits) and len(interface.input.inputs) == 1:
+        (only,) = interface.input.inputs.values()
+        return only.kind
     return interface.input.kind if interface.input else None
 
 
 def find_raw_signature(interface: Interface) -> str | None:
-    """The signature whose only input is strings; None if there is none, or there are no labels to respond with."""
+    """The signature whose only input is strings; None if there is none."""
     for name, signature in interface.signatures.items():
-        if interface.labels and [spec.dtype for spec in signature.inputs] == ["string"]:
+        if interface.input is not None and [spec.dtype for spec in signature.inputs] == ["string"]:
             return name
     return None
+
+
+def find_file_signature(interface: Interface) -> str | None:
+    """The signature that takes images as files hold them; None if there is none."""
+    if input_kind(interface) == "image":
+        return find_raw_signature(interface)
+    tables = interface.tables.items()
+    return next((name for name, table in tables if any(column.is_encoded for column in table.columns)), None)
+
+
+def find_form_signature(interface: Interface) -> str | None:
+    """The signature of which a form holds one row, an input in each part; None where inputs have no names."""
+    found = find_file_signature(interface) or DEFAULT_SIGNATURE
+    return found if input_kind(interface) == "named" and found in interface.tables else None
 
 
 def accepted_types(interface: Interface) -> str:
     """Content types that a model takes, as text."""
     raw = [name for name, kind in RAW_TYPES.items() if kind == input_kind(interface) and find_raw_signature(interface)]
-    several = ["multipart/form-data"] if raw else []
-    table = [csv_rows.TYPE] if csv_rows.find_signature(interface) else []
+    several = ["multipart/form-data"] if raw or find_form_signature(interface) else []
+    table = [csv_rows.TYPE] if find_table_signature(interface) else []
     return " or ".join(["application/json", "application/jsonl", *raw, *several, *table])

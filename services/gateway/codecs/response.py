@@ -9,7 +9,7 @@ import orjson
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import csv_rows, labels, tfs_json
 from modelyard.services.gateway.codecs.request import PredictCall
-from modelyard.services.gateway.codecs.tensors import check_output
+from modelyard.services.gateway.codecs.tensors import check_output, to_json
 from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
@@ -36,9 +36,9 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     elif call.form == "column":
         body = {"outputs": tfs_json.encode_columns(found)}
     elif call.form == "labels":
-        body = {"predictions": labels.label_rows(found, interface)}
+        body = {"predictions": labels.label_rows(found, interface, call.signature)}
     else:
-        body = label_single(found, interface, outputs.version, request_id)
+        body = label_single(found, call.signature, interface, outputs.version, request_id)
     return JSON_HEADERS, encode_json(body)
 
 
@@ -65,16 +65,26 @@ def select_outputs(outputs: Mapping[str, Array], signature: str, interface: Inte
 
 def encode_csv(found: Mapping[str, Array], signature: str, interface: Interface) -> str:
     if labels.has_labels(interface, signature):
-        return csv_rows.encode_labels(labels.label_rows(found, interface))
+        return csv_rows.write_rows(labels.tabulate(found, interface, signature))
     tfs_json.check_rows(found)
     return csv_rows.encode(found)
 
 
-def label_single(found: Mapping[str, Array], interface: Interface, version: int, request_id: str) -> dict[str, Any]:
-    """The response to one raw image or text: the likeliest label and every label's score."""
-    label = labels.score_rows(found, interface)[0]
+def label_single(
+    found: Mapping[str, Array], signature: str, interface: Interface, version: int, request_id: str
+) -> dict[str, Any]:
+    """The response to one raw image or text, or to one row of a form."""
     source = {"data": interface.source, "request_id": request_id}
-    return {"model": interface.model, "version": version} | label | source
+    return {"model": interface.model, "version": version} | describe_rows(found, signature, interface)[0] | source
+
+
+def describe_rows(found: Mapping[str, Array], signature: str, interface: Interface) -> list[dict[str, Any]]:
+    """Each row in words with every score; where outputs have no words, ``outputs`` by name."""
+    if labels.has_labels(interface, signature):
+        return labels.score_rows(found, interface, signature)
+    tfs_json.check_rows(found)
+    values = {name: to_json(name, array) for name, array in found.items()}
+    return [{"outputs": dict(zip(values, row, strict=True))} for row in zip(*values.values(), strict=True)]
 
 
 def encode_json(body: Any) -> bytes:

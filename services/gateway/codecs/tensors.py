@@ -122,6 +122,13 @@ def to_numbers(spec: TensorSpec, shape: tuple[int, ...], leaves: list[Any]) -> A
     return array.reshape(shape)
 
 
+def to_strings(contents: list[bytes]) -> Array:
+    """An object array of ``bytes``, shape [n]."""
+    array = np.empty(len(contents), dtype=object)
+    array[:] = contents
+    return array
+
+
 def string_bytes(leaf: Any, where: str) -> bytes:
     """UTF-8 of a string, or what ``{"b64": "…"}`` stands for."""
     if isinstance(leaf, str):

@@ -15,12 +15,15 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import check_inputs
+from modelyard.services.gateway.codecs.named import json_rows
+from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS
 from modelyard.services.gateway.codecs.request import FAST_BYTES
 from modelyard.services.gateway.codecs.response import is_quick_to_write, select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
 from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
+from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.inference.bisect import Part, run_bisected
 from modelyard.services.gateway.inference.bulk_lines import Line
 from modelyard.services.gateway.inference.prediction import Predictions
@@ -98,18 +101,18 @@ async def encode_part(task: Task, part: Part) -> Sequence[Any]:
     if isinstance(part.result, ModelyardError):
         return [part.result] * part.size
     if is_quick_to_write(part.result):
-        return list_rows(part.result, task.interface, labelled=task.labels)
+        return list_rows(part.result, task.interface, task.signature, labelled=task.labels)
     side_process = task.predictions.predictor.side_process
-    return await side_process.run(encode_result, part.result, task.interface, task.labels)
+    return await side_process.run(encode_result, part.result, task.interface, task.signature, task.labels)
 
 
-def list_rows(result: Mapping[str, Array], interface: Interface, *, labelled: bool) -> Sequence[Any]:
-    return labels.label_rows(result, interface) if labelled else tfs_json.encode_rows(result)
+def list_rows(result: Mapping[str, Array], interface: Interface, signature: str, *, labelled: bool) -> Sequence[Any]:
+    return labels.label_rows(result, interface, signature) if labelled else tfs_json.encode_rows(result)
 
 
-def encode_result(result: Mapping[str, Array], interface: Interface, labelled: bool) -> list[bytes]:
+def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, labelled: bool) -> list[bytes]:
     """The lines of some rows."""
-    return [encode_line(row) for row in list_rows(result, interface, labelled=labelled)]
+    return [encode_line(row) for row in list_rows(result, interface, signature, labelled=labelled)]
 
 
 def encode_line(value: Any) -> bytes:
@@ -144,7 +147,7 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
             f"{task.signature} does not return one row for each input, so it cannot predict line by line"
         )
     if task.labels:
-        labels.label_rows(results, task.interface)
+        labels.label_rows(results, task.interface, task.signature)
     return results
 
 
@@ -160,6 +163,8 @@ async def read_lines(task: Task, lines: Sequence[Line], deadline: Deadline) -> t
     size = sum(LINE_BYTES + len(line.content or b"") for line in lines)
     if size <= FAST_BYTES and (quick := group_numbers(task.interface, task.signature, lines)):
         return [quick], {}
+    if size <= INLINE_BYTES and (quick := group_named(task.interface, task.signature, lines, task.limits)):
+        return [quick], {}
     work = (group_lines, task.interface, task.signature, lines)
     return await task.predictions.decode_body(deadline, size, *work)
 
@@ -174,11 +179,32 @@ def group_numbers(interface: Interface, signature: str, lines: Sequence[Line]) -
     return None if array is None else (range(len(lines)), {numeric.name: array})
 
 
+def group_named(interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings) -> Group | None:
+    """All lines, if they are rows of named inputs, and all of them good."""
+    table, contents = interface.tables.get(signature), [line.content for line in lines if line.content]
+    if table is None or len(contents) < len(lines):
+        return None
+    try:
+        parsed = [tfs_json.parse_value(content, limits) for content in contents]
+        inputs = json_rows.decode_rows(parsed, table, name_value)
+        for row, content in zip(parsed, contents, strict=True):
+            json_rows.check_unambiguous(content, json_rows.count_names([row]))
+        check_inputs(inputs, signature, interface, limits)
+    except ModelyardError:
+        return None
+    return range(len(lines)), inputs
+
+
+def name_value(_: int, name: str) -> str:
+    return name[:SHOWN_CHARS]
+
+
 def group_lines(
     interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings
 ) -> tuple[list[Group], dict[int, Any]]:
     """Positions and inputs of the lines that can share a call, and by position what is wrong with the others."""
-    if quick := group_numbers(interface, signature, lines):
+    quick = group_numbers(interface, signature, lines) or group_named(interface, signature, lines, limits)
+    if quick:
         return [quick], {}
     results: dict[int, Any] = {}
     by_shape: defaultdict[Any, list[tuple[int, dict[str, Array]]]] = defaultdict(list)
@@ -206,12 +232,15 @@ def decode_line(interface: Interface, signature: str, line: Line, limits: Gatewa
         raise BodyTooLarge(find_limit(limits, "max_json_bytes").describe("a longer one", "a line"))
     if not line.content.strip():
         raise InvalidRequest("JSON Parse error: The document is empty")
-    spec, ours = interface.signatures[signature], interface.input is not None
     instance = tfs_json.parse_value(line.content, limits)
-    specs = {tensor.name: tensor for tensor in spec.inputs}
-    values = tfs_json.split_rows([instance], specs)
-    inputs = {name: from_json(tensor, values[name], shaped=ours) for name, tensor in specs.items()}
-    check_inputs(inputs, spec, interface, limits)
+    if (table := interface.tables.get(signature)) is not None:
+        inputs = json_rows.decode_rows([instance], table, name_value)
+        json_rows.check_unambiguous(line.content, json_rows.count_names([instance]))
+    else:
+        specs, ours = {spec.name: spec for spec in interface.signatures[signature].inputs}, interface.input is not None
+        values = tfs_json.split_rows([instance], specs)
+        inputs = {name: from_json(spec, values[name], shaped=ours) for name, spec in specs.items()}
+    check_inputs(inputs, signature, interface, limits)
     return inputs
 
 

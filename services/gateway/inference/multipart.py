@@ -1,24 +1,33 @@
 """Several files in one ``multipart/form-data`` body (RFC 7578): a label for each, in order.
 
-A file that is no image or text fails alone: its entry says why, and the others have their labels.
+A file that is no image or text fails alone: its entry says why, and the others have their labels. Of a model with
+several inputs, a form is one row instead (``form_row``).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from flask import Response
+from flask import Response, g
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import labels
-from modelyard.services.gateway.codecs.inputs import check_contents
-from modelyard.services.gateway.codecs.request import RAW_TYPES, accepted_types, find_raw_signature, input_kind
-from modelyard.services.gateway.codecs.response import encode_json, select_outputs
+from modelyard.services.gateway.codecs import response
+from modelyard.services.gateway.codecs.inputs import check_contents, check_inputs, check_pixels
+from modelyard.services.gateway.codecs.named import form_row
+from modelyard.services.gateway.codecs.request import (
+    RAW_TYPES,
+    PredictCall,
+    accepted_types,
+    find_form_signature,
+    find_raw_signature,
+    input_kind,
+)
+from modelyard.services.gateway.codecs.response import describe_rows, encode_json, select_outputs
+from modelyard.services.gateway.codecs.tensors import check_output_types, to_strings
 from modelyard.services.gateway.http.body import CHUNK_BYTES, find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidOutput, InvalidRequest, UnsupportedType
@@ -47,6 +56,7 @@ class Upload:
 
     name: str
     """Of the file, else of the form's field."""
+    field: str
     content: bytes
 
 
@@ -60,13 +70,15 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     """
     headers, interface, deadline = predictions.wait_for_interface(servable)
     interface, limits, predictor = interface.pin(), predictions.limits, predictions.predictor
+    if (named := find_form_signature(interface)) is not None:
+        return respond_to_row(predictions, interface, named, headers, deadline)
     signature = find_raw_signature(interface)
     if signature is None or input_kind(interface) not in RAW_TYPES.values():
         raise UnsupportedType(f"expected {accepted_types(interface)}; received {MULTIPART}")
     body, boundary = predictions.read_body(find_limit(limits, "max_tensor_bytes")), parse_boundary(headers)
     form = (body, boundary, signature, interface)
     uploads, checked = predictor.wait_for(predictions.decode_body(deadline, len(body), read_form, *form))
-    good = to_column([content for content in checked if isinstance(content, bytes)])
+    good = to_strings([content for content in checked if isinstance(content, bytes)])
     labelled = iter(
         predictor.wait_for(label_contents(good, signature, interface, predictor, deadline)) if len(good) else []
     )
@@ -74,8 +86,36 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     errors = [entry for entry in entries if isinstance(entry, ModelyardError)]
     if len(errors) == len(entries):
         raise errors[0]
-    named = [{"file": name} | encode_entry(entry) for name, entry in zip(uploads, entries, strict=True)]
-    return Response(encode_json(named), headers=JSON_HEADERS)
+    body_entries = [{"file": name} | encode_entry(entry) for name, entry in zip(uploads, entries, strict=True)]
+    return Response(encode_json(body_entries), headers=JSON_HEADERS)
+
+
+def respond_to_row(
+    predictions: Predictions, interface: Interface, signature: str, headers: Headers, deadline: Deadline
+) -> Response:
+    """The response to a form that holds the inputs of one row, each in the part of its name."""
+    limits, predictor = predictions.limits, predictions.predictor
+    check_output_types(interface.signatures[signature])
+    body, boundary = predictions.read_body(find_limit(limits, "max_tensor_bytes")), parse_boundary(headers)
+    inputs = predictor.wait_for(
+        predictions.decode_body(deadline, len(body), read_row, body, boundary, signature, interface)
+    )
+    outputs = predictor.wait_for(predictor.predict(interface, signature, inputs, deadline))
+    predictor.capture.sample(g.record.request_id, interface, inputs, outputs)
+    call = PredictCall(signature=signature, inputs={}, form="labelled")
+    response_headers, content = response.encode(call, outputs, interface, g.record.request_id)
+    return Response(content, headers=response_headers)
+
+
+def read_row(
+    body: bytes, boundary: bytes, signature: str, interface: Interface, limits: GatewaySettings
+) -> dict[str, Array]:
+    """A form's row, one array per input; raises as ``parse_uploads`` and ``form_row.decode``."""
+    table = interface.tables[signature]
+    uploads = parse_uploads(body, boundary, max(limits.max_files, len(table.columns)))
+    inputs = form_row.decode([(upload.field, upload.content) for upload in uploads], table, limits)
+    check_inputs(inputs, signature, interface, limits)
+    return inputs
 
 
 def encode_entry(entry: Entry) -> dict[str, Any]:
@@ -95,9 +135,18 @@ def read_form(
     """
     uploads = parse_uploads(body, boundary, limits.max_files)
     checked = [check_upload(upload, signature, interface, limits) for upload in uploads]
-    good = to_column([content for content in checked if isinstance(content, bytes)])
-    check_contents("files", good, interface, limits.max_batch_pixels)
+    check_together([content for content in checked if isinstance(content, bytes)], signature, interface, limits)
     return [upload.name for upload in uploads], checked
+
+
+def check_together(
+    contents: list[bytes], signature: str, interface: Interface, limits: GatewaySettings, name: str = "files"
+) -> None:
+    """Raises ``InvalidRequest`` for contents that are not of the input's kind, or have too many pixels together."""
+    (spec,) = interface.signatures[signature].inputs
+    known = interface.find_limits(signature, spec.name)
+    if known is not None:
+        check_pixels(name, check_contents(name, to_strings(contents), known), limits)
 
 
 def parse_boundary(headers: Headers) -> bytes:
@@ -113,7 +162,7 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     """The parts of a form, in order; raises ``InvalidRequest`` if it is malformed, or their number is out of range."""
     # What it keeps for lack of an end it looks through again with each chunk: a long header would take it seconds.
     decoder = MultipartDecoder(boundary, max_form_memory_size=MAX_HEADER_BYTES + CHUNK_BYTES, max_parts=max_files)
-    found: list[tuple[str, list[bytes]]] = []
+    found: list[tuple[str, str, list[bytes]]] = []
     chunks = iter([body[start : start + CHUNK_BYTES] for start in range(0, len(body), CHUNK_BYTES)])
     try:
         while not isinstance(event := decoder.next_event(), Epilogue):
@@ -121,9 +170,9 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
                 decoder.receive_data(next(chunks, None))
             elif isinstance(event, File | Field):
                 filename = event.filename if isinstance(event, File) else event.name
-                found.append(((filename or "")[:SHOWN_CHARS], []))
+                found.append(((filename or "")[:SHOWN_CHARS], event.name or "", []))
             elif isinstance(event, Data):
-                found[-1][1].append(event.data)
+                found[-1][2].append(event.data)
     except RequestEntityTooLarge:
         if len(found) < max_files:
             limit = f"expected headers of at most {MAX_HEADER_BYTES} bytes, received longer ones"
@@ -133,7 +182,7 @@ def parse_uploads(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
         raise InvalidRequest(f"malformed multipart/form-data: {error}"[:SHOWN_CHARS]) from None
     if not found:
         raise InvalidRequest(f"expected 1 to {max_files} files, received none")
-    return [Upload(name, b"".join(parts)) for name, parts in found]
+    return [Upload(name, field, b"".join(parts)) for name, field, parts in found]
 
 
 def check_upload(
@@ -145,7 +194,7 @@ def check_upload(
         return BodyTooLarge(limit.describe(len(upload.content), "a file"))
     try:
         name = interface.signatures[signature].inputs[0].name
-        check_contents(name, to_column([upload.content]), interface, limits.max_batch_pixels)
+        check_together([upload.content], signature, interface, limits, name)
     except InvalidRequest as refused:
         return refused
     return upload.content
@@ -174,12 +223,5 @@ async def label_contents(
         if isinstance(part.result, ModelyardError):
             entries += [part.result] * part.size
         else:
-            entries += labels.score_rows(part.result, interface)
+            entries += describe_rows(part.result, signature, interface)
     return entries
-
-
-def to_column(contents: list[bytes]) -> Array:
-    """An object array of ``bytes``, shape [n]."""
-    array = np.empty(len(contents), dtype=object)
-    array[:] = contents
-    return array

@@ -25,7 +25,9 @@ ROLLOUT_KEY = Parameter(
 BINARY_HEADER = Parameter(
     "Inference-Header-Content-Length", "header", "Where JSON ends and binary tensors begin.", {"type": "integer"}
 )
-LABELS = Parameter("labels", "query", "Return labels of rows.", {"enum": ["true", "false"]})
+LABELS = Parameter(
+    "labels", "query", "Return rows in words: labels, numbers by name, or texts.", {"enum": ["true", "false"]}
+)
 SIGNATURE = Parameter("signature_name", "query", "Another signature than the default one.", {"type": "string"})
 
 
@@ -47,7 +49,8 @@ def examples_operation(summary: str, schema: type[BaseModel]) -> Operation:
 
 PROTOCOLS: Mapping[str, Operation] = {
     "predict.predict": Operation(
-        "Predict: rows, columns, an image or a text as it is, several files, a table, or any number of lines.",
+        "Predict: rows, columns, an image or a text as it is, several files, a form with a row, a table, or any number "
+        "of lines. GET /api/models/NAME has an example for each model.",
         {200: {JSON: v1.PredictResponse, "text/csv": None} | dict.fromkeys(LINES)},
         request_bodies={JSON: v1.PredictRequest}
         | dict.fromkeys(("image/png", "image/jpeg", "text/plain", "text/csv", *LINES))

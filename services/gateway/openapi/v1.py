@@ -9,14 +9,14 @@ from modelyard.services.gateway.http.json_body import Body, Digits, Error
 
 
 class Rows(Body):
-    """One entry per input."""
+    """One entry per row: the only input's value, or an object of all by name, in any order."""
 
     instances: list[Any] = Field(min_length=1)
     signature_name: str = "serving_default"
 
 
 class Columns(Body):
-    """All inputs by name, or the only one as it is."""
+    """All inputs by name, each a list of as many values as there are rows; or the only one as it is."""
 
     inputs: Any
     signature_name: str = "serving_default"
@@ -26,10 +26,43 @@ class PredictRequest(RootModel[Rows | Columns]):
     """By row or by column."""
 
 
-class Predictions(Body):
-    """Response to the row format: one entry per input."""
+class LabelledRow(Body):
+    """A row with ``?labels=true``: its likeliest class."""
 
-    predictions: list[Any]
+    label: str
+    class_id: int
+    score: float
+
+
+class LabelScore(Body):
+    """A label of several, with its score."""
+
+    label: str
+    score: float
+
+
+class RowLabels(Body):
+    """A row with ``?labels=true``: its labels with a score of 0.5 or more, the likeliest first."""
+
+    labels: list[LabelScore]
+
+
+class RowValues(Body):
+    """A row with ``?labels=true``: its numbers by name."""
+
+    values: dict[str, float]
+
+
+class RowText(Body):
+    """A row with ``?labels=true``: its text."""
+
+    text: str
+
+
+class Predictions(Body):
+    """Response to the row format: one entry per row."""
+
+    predictions: list[LabelledRow | RowLabels | RowValues | RowText | Any]
 
 
 class Outputs(Body):
@@ -38,17 +71,26 @@ class Outputs(Body):
     outputs: Any
 
 
-class TopLabel(Body):
+class TopLabel(LabelledRow):
     """The likeliest class, and the scores of all."""
 
-    label: str
-    class_id: int
-    score: float
     scores: dict[str, float]
 
 
-class Labelled(TopLabel):
-    """Response to one image or text."""
+class TopLabels(RowLabels):
+    """The likeliest of several labels, and the scores of all."""
+
+    scores: dict[str, float]
+
+
+class OwnOutputs(Body):
+    """Outputs that are none of these, by name."""
+
+    outputs: dict[str, Any]
+
+
+class Single(Body):
+    """Where the response to one image, one text, or one row of a form comes from."""
 
     model: str
     version: int
@@ -56,23 +98,61 @@ class Labelled(TopLabel):
     request_id: str
 
 
-class FileLabel(TopLabel):
-    """Label of one of several files."""
+class SingleLabel(TopLabel, Single):
+    """The likeliest class of one image, text or row."""
+
+
+class SingleLabels(TopLabels, Single):
+    """The labels of one image, text or row."""
+
+
+class SingleValues(RowValues, Single):
+    """The numbers of one image, text or row."""
+
+
+class SingleText(RowText, Single):
+    """The text of one image, text or row."""
+
+
+class SingleOutputs(OwnOutputs, Single):
+    """The outputs of one image, text or row."""
+
+
+class File(Body):
+    """One of several files."""
 
     file: str
 
 
-class FileError(Error):
+class FileLabel(TopLabel, File):
+    """The likeliest class of one of several files."""
+
+
+class FileLabels(TopLabels, File):
+    """The labels of one of several files."""
+
+
+class FileValues(RowValues, File):
+    """The numbers of one of several files."""
+
+
+class FileText(RowText, File):
+    """The text of one of several files."""
+
+
+class FileOutputs(OwnOutputs, File):
+    """The outputs of one of several files."""
+
+
+class FileError(Error, File):
     """Error of one of several files."""
 
-    file: str
+
+Singles = SingleLabel | SingleLabels | SingleValues | SingleText | SingleOutputs
+Files = list[FileLabel | FileLabels | FileValues | FileText | FileOutputs | FileError]
 
 
-class Files(RootModel[list[FileLabel | FileError]]):
-    """Labels or errors of a form's files, in order."""
-
-
-class PredictResponse(RootModel[Predictions | Outputs | Labelled | Files]):
+class PredictResponse(RootModel[Predictions | Outputs | Singles | Files]):
     """In the format of the request."""
 
 

@@ -9,16 +9,18 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import structlog
 
 from modelyard.models.errors import StorageFailed
+from modelyard.models.registry.captured_input import DTYPE, encode_row
 from modelyard.models.types import Array
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
@@ -31,6 +33,7 @@ MAX_PENDING = 1000
 MAX_WRITE = 200
 WRITE_INTERVAL_S = 0.25
 PRUNE_INTERVAL_S = 60.0
+MATRIX = 2
 
 
 class Capture:
@@ -94,39 +97,52 @@ class Capture:
 def captured_rows(
     request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs
 ) -> Iterator["CapturedPrediction"]:
-    """Each row with its predicted class or number; none of signatures with several inputs."""
+    """Each row with its predicted class or number; none of outputs that are neither."""
     from modelyard.services.ledger.feedback import CapturedPrediction
 
     predictions = read_predictions(outputs)
-    if len(inputs) != 1 or predictions is None:
+    if predictions is None or not inputs or any(not array.shape for array in inputs.values()):
         return
-    ((name, rows),) = inputs.items()
     predicted, scores = predictions
     now = datetime.now(UTC)
-    for index in range(min(len(rows), len(predicted))):
-        row, score = rows[index], None if scores is None else float(scores[index])
-        text = isinstance(row, bytes)
+    for index in range(min(len(predicted), *map(len, inputs.values()))):
         yield CapturedPrediction(
             request_id=request_id,
             row=index,
             model=interface.model,
             version=outputs.version,
-            input=name,
-            dtype="bytes" if text else rows.dtype.name,
-            shape=() if text else row.shape,
-            content=row if text else row.tobytes(),
+            **describe_row(inputs, index),
             predicted=float(predicted[index]),
-            score=score,
+            score=None if scores is None else float(scores[index]),
             at=now,
         )
 
 
+def describe_row(inputs: Mapping[str, Array], index: int) -> dict[str, Any]:
+    """One row of the only input, or of several as JSON: ``input``, ``dtype``, ``shape`` and ``content``."""
+    if len(inputs) > 1:
+        return {"input": "", "dtype": DTYPE, "shape": (), "content": encode_row(inputs, index)}
+    ((name, rows),) = inputs.items()
+    row = rows[index]
+    if isinstance(row, bytes):
+        return {"input": name, "dtype": "bytes", "shape": (), "content": row}
+    return {"input": name, "dtype": rows.dtype.name, "shape": row.shape, "content": row.tobytes()}
+
+
 def read_predictions(outputs: Mapping[str, Array]) -> tuple[Array, Array | None] | None:
-    """Classes and their probabilities, or the numbers of a single output; None of anything else."""
-    if CLASS_ID in outputs and PROBABILITIES in outputs:
-        return outputs[CLASS_ID], outputs[PROBABILITIES].max(axis=1)
-    if len(outputs) == 1:
-        (value,) = outputs.values()
-        if value.dtype.kind in "if" and value.size == len(value):
-            return value.reshape(-1), None
-    return None
+    """Classes and their probabilities, or the numbers of a single output; None of anything else.
+
+    Of several labels it is the likeliest, of several numbers the first, of a text its length.
+    """
+    probabilities = outputs.get(PROBABILITIES)
+    if probabilities is not None and probabilities.ndim == MATRIX and probabilities.size:
+        classes = outputs.get(CLASS_ID)
+        return probabilities.argmax(axis=1) if classes is None else classes, probabilities.max(axis=1)
+    if len(outputs) != 1:
+        return None
+    ((name, value),) = outputs.items()
+    if name == TEXT and value.dtype == object and value.ndim == 1:
+        return np.array([len(text.decode(errors="replace")) for text in value]), None
+    if name == VALUE and value.ndim == MATRIX and value.size:
+        value = value[:, 0]
+    return (value.reshape(-1), None) if value.dtype.kind in "if" and value.size == len(value) else None

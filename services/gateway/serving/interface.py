@@ -1,15 +1,26 @@
 """How one version is called: all that the gateway needs to know of it, published or external."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modelyard.models.registry.manifest import InputLimits, Manifest, SignatureSpec, TensorSpec
+from modelyard.models.registry.input_table import InputTable, build_tables
+from modelyard.models.registry.manifest import (
+    InputLimits,
+    Manifest,
+    NamedLimits,
+    OneLimits,
+    SignatureSpec,
+    TensorSpec,
+)
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
-"""Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]."""
+"""Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]. Where a row may have several
+labels, there are only the latter."""
+VALUE, TEXT = "value", "text"
+"""Outputs of other models: numbers [n, numbers], and strings [n]."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
@@ -30,9 +41,9 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: InputLimits | None
-    """Limits of one input, by its kind; None without a manifest."""
+    """Limits of the input, by its kind, or of several by name; None without a manifest."""
     labels: tuple[str, ...]
-    """Names of the classes, in order of their index; empty where there are none."""
+    """Names of the classes, in order of their index, or of several numbers; empty where there are none."""
     source: str | None
     """``real``, ``sample`` or ``generated`` data; None without a manifest."""
     batches: bool
@@ -43,6 +54,14 @@ class Interface:
     """The model server takes its newest version at each call; ``version`` was it when the metadata was read."""
     experiment: Experiment | None = None
     """The canary and shadow to compare this version with, if the rollout chose it and has some."""
+    tables: Mapping[str, InputTable] = field(default_factory=dict)
+    """By signature, its inputs where they have names and kinds of their own."""
+
+    def find_limits(self, signature: str, tensor: str) -> OneLimits | None:
+        """What is known of one input of a signature."""
+        if (table := self.tables.get(signature)) is not None:
+            return table.by_tensor[tensor].limits
+        return None if isinstance(self.input, NamedLimits) else self.input
 
     def pin(self) -> "Interface":
         """This version, for a request that takes several calls: all its responses come from one."""
@@ -59,6 +78,7 @@ def published_interface(manifest: Manifest) -> Interface:
         manifest.labels,
         manifest.data.source,
         batches=True,
+        tables=build_tables(manifest.input, manifest.signatures),
     )
 
 

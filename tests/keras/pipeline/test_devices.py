@@ -99,8 +99,9 @@ def test_one_device_gets_the_batches_as_they_are() -> None:
 
 def test_the_decision_record_says_what_trained() -> None:
     """This process computes with TensorFlow: no version of JAX is named."""
-    found = describe_environment("gpu:2")
+    found = describe_environment("gpu:2", "g0123456789ab")
     assert (found.backend, found.device, found.jax) == ("tensorflow", "gpu:2", None)
+    assert found.code == "g0123456789ab"
 
 
 def test_jax_is_not_loaded_unless_selected() -> None:

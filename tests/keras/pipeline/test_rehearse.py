@@ -182,3 +182,13 @@ def test_metrics_that_were_not_declared_are_refused(tmp_path: Path, forks: ForkS
     write_model(tmp_path, more=more.replace("}}", "}, 'gate': Gate('accuracy', floor=0.5)}"))
     with pytest.raises(StageFailed, match="expected the metrics mistakes, received misses"):
         run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "more", ["{'fit': fail}", "{'evaluate': fail, 'metrics': {'x': 'lower'}, 'gate': Gate('accuracy', floor=0.5)}"]
+)
+def test_an_error_in_a_step_of_ones_own_has_its_line(more: str, tmp_path: Path, forks: ForkServer) -> None:
+    """A loop, or a metric."""
+    write_model(tmp_path, ("SPEC = ", "def fail(*given):\n    return 1 / 0\n\nSPEC = "), more=more)
+    with pytest.raises(ModelyardError, match=r"above\.py:22: ZeroDivisionError: division by zero"):
+        run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)

@@ -70,8 +70,21 @@ def test_the_kind_of_a_body_is_seen_from_its_bytes(tmp_path: Path) -> None:
     assert read_prediction_body("No such file: a review.") == (b"No such file: a review.", "text/plain")
     review = "A review that is longer than any file's name. " * 10
     assert read_prediction_body(review) == (review.encode(), "text/plain")
+    assert read_prediction_body("{sic} a fine film") == (b"{sic} a fine film", "text/plain")
+    (tmp_path / "a.csv").write_text("age,plan\n41,gold\n")
+    assert read_prediction_body(str(tmp_path / "a.csv"))[1] == "text/csv"
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
     assert read_prediction_body(str(tmp_path / "a.gif"))[1] == "image/gif"
+
+
+def test_a_row_by_name_is_a_body_with_one_row(tmp_path: Path) -> None:
+    """As an argument, in a file, or from a pipe; what is a body already stays one."""
+    row, expected = '{"age": 41, "plan": "gold"}', b'{"instances": [{"age": 41, "plan": "gold"}]}'
+    (tmp_path / "row.json").write_text(row)
+    for given, piped in ((row, None), (str(tmp_path / "row.json"), None), ("-", row.encode())):
+        assert read_prediction_body(given, piped) == (expected, "application/json")
+    body = '{"inputs": {"age": [41]}}'
+    assert read_prediction_body(body) == (body.encode(), "application/json")
 
 
 @pytest.mark.parametrize(

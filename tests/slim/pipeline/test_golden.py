@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,3 +41,11 @@ def test_difference_is_infinite_where_nothing_can_be_compared() -> None:
     assert max_difference(one, np.zeros(3)) == float("inf")
     assert max_difference(one, np.array([0, np.nan])) == float("inf")
     assert max_difference(one, np.array([0, 0.5])) == 0.5
+
+
+def test_large_numbers_are_compared_by_their_digits() -> None:
+    """Neighbours of 32 bits around 150 are equal enough; a prediction of 151 for 150 is not."""
+    large = np.array([150.0, 0.5], np.float32)
+    assert max_difference(large, np.nextafter(large, np.float32(np.inf))) < 1e-6
+    assert max_difference(large, large + np.float32(1)) == pytest.approx(1 / 151)
+    assert max_difference(np.array([1e9]), np.zeros(1)) == 1

@@ -159,3 +159,48 @@ def test_every_process_finds_its_files_in_the_home_folder(
         assert getattr(found, name, home / folder) == home / folder
     monkeypatch.setenv("MODELYARD_LEDGER_URL", "sqlite:///other.db")
     assert settings.load().ledger == "sqlite:///other.db"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MODELYARD_MODELS", raising=False)
+    return tmp_path / "modelyard.toml"
+
+
+def test_a_project_has_settings_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any, by their names in small letters; the environment wins over them."""
+    project.write_text('models = ["models", "../more"]\nconcurrency = 2\nlog_level = "debug"\n')
+    found = TrainerSettings.load()
+    assert (found.models, found.concurrency, found.log_level) == ((Path("models"), Path("../more")), 2, "debug")
+    monkeypatch.setenv("MODELYARD_MODELS", "one:two words")
+    monkeypatch.setenv("MODELYARD_LOG_LEVEL", "info")
+    found = TrainerSettings.load()
+    assert (found.models, found.log_level) == ((Path("one"), Path("two words")), "info")
+    assert [str(folder) for folder in found.sources().folders] == [
+        str(project.parent / "one"),
+        str(project.parent / "two words"),
+    ]
+    monkeypatch.setenv("MODELYARD_MODELS", "")
+    assert TrainerSettings.load().models == ()
+
+
+def test_one_folder_may_be_a_text(project: Path) -> None:
+    """As in the environment."""
+    project.write_text('models = "models"\n')
+    assert TrainerSettings.load().models == (Path("models"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("home = 1\nmodels = ]\n", r"modelyard\.toml: expected TOML: .*line 2"),
+        ("concurrency = 0", "MODELYARD_CONCURRENCY: Input should be greater than or equal to 1"),
+        ("models = 3", "MODELYARD_MODELS: Input should be a valid tuple"),
+    ],
+)
+def test_a_wrong_value_of_a_project_is_named(project: Path, text: str, expected: str) -> None:
+    """By the file, or by its variable."""
+    project.write_text(text)
+    with pytest.raises(InvalidSettings, match=expected):
+        TrainerSettings.load()

@@ -44,12 +44,13 @@ def datatype(spec: TensorSpec) -> str:
     return DATATYPES.get(spec.dtype) or NAMES_ALONE.get(spec.dtype, spec.dtype)
 
 
-def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
+def from_binary(spec: TensorSpec, shape: Shape, content: memoryview, *, finite: bool = True) -> Array:
     """The tensor that ``content`` holds. Numbers stay where they are: the array is a read-only view of the body.
 
     Args:
         spec: of a type in ``DATATYPES``.
         shape: the client's; checked against the spec before.
+        finite: whether numbers that are not finite are refused here.
 
     Raises:
         InvalidRequest: more or fewer bytes than the shape takes, a BOOL that is neither 0 nor 1, a number not finite.
@@ -64,7 +65,8 @@ def from_binary(spec: TensorSpec, shape: Shape, content: memoryview) -> Array:
             f"received {len(content)}"
         )
     array = np.frombuffer(content, np.uint8 if spec.dtype == "bool" else dtype) if expected else np.empty(0, dtype)
-    check_values(spec.name, shape, array, spec.dtype)
+    if finite:
+        check_values(spec.name, shape, array, spec.dtype)
     return array.view(dtype).reshape(shape)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.models.registry.input_table import Column
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
+from modelyard.services.gateway.codecs.named import values
 from modelyard.services.gateway.codecs.oip.binary import Shape
 from modelyard.services.gateway.codecs.oip.json_fast import RawData, decode_floats, parse_data
 from modelyard.services.gateway.codecs.tensors import (
@@ -23,12 +25,13 @@ from modelyard.services.gateway.codecs.tensors import (
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 
-def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
+def from_data(spec: TensorSpec, shape: Shape, data: Any, column: Column | None = None) -> Array:
     """The tensor that ``data`` holds; strings become an object array of ``bytes``.
 
     Args:
         spec: of a type in ``binary.DATATYPES``.
         shape: the client's; checked against the spec before.
+        column: the input of this tensor, if it is one of a table.
 
     Raises:
         InvalidRequest: ragged lists, another number of values than the shape takes, a value of another type.
@@ -45,6 +48,8 @@ def from_data(spec: TensorSpec, shape: Shape, data: Any) -> Array:
     if found not in allowed:
         wanted = " or ".join(map(format_shape, allowed))
         raise InvalidRequest(f"{spec.name}: expected data of shape {wanted}, received {format_shape(found)}")
+    if column is not None and values.is_convertible(column):
+        return values.convert(column, leaves, values.name_items(column))
     if spec.dtype == "string":
         return decode_texts(spec, shape, leaves)
     check_types(spec, shape, leaves)

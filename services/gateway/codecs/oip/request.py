@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.models.registry.input_table import Column, InputTable
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs.inputs import ModelCall, check_contents, check_rows
+from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
+from modelyard.services.gateway.codecs.named import values
 from modelyard.services.gateway.codecs.oip import json_fast
 from modelyard.services.gateway.codecs.oip.binary import Shape, datatype, decode_single, from_binary
 from modelyard.services.gateway.codecs.oip.fields import (
@@ -112,12 +114,13 @@ def decode_parts(head: bytes, tail: memoryview, interface: Interface, limits: Ga
     body = parse_head(head, limits)
     parameters = parse_parameters("", body)
     signature = parse_signature(parameters.get("signature_name", DEFAULT_SIGNATURE), interface)
-    spec = interface.signatures[signature]
+    spec, table = interface.signatures[signature], interface.tables.get(signature)
     outputs = parse_outputs(body, parameters, spec)
-    inputs = dict(parse_inputs(body, tail, spec))
-    for tensor in spec.inputs:
-        check_rows(tensor, inputs[tensor.name].shape, interface, limits)
-    check_strings(inputs, interface, limits)
+    inputs = dict(parse_inputs(body, tail, spec, table))
+    if table is not None:
+        inputs = complete_rows(inputs, table)
+    check_strings(inputs, limits)
+    check_inputs(inputs, signature, interface, limits)
     return InferCall(
         id=parse_id(body),
         signature=signature,
@@ -145,47 +148,73 @@ def decode_raw(body: bytes, interface: Interface, limits: GatewaySettings) -> In
     if len(spec.inputs) != 1:
         raise InvalidRequest(f"expected JSON with the inputs {join_names(spec.inputs, 'and')}, received none")
     check_supported("inputs", spec.inputs[0])
-    array = decode_single(spec.inputs[0], body)
-    check_rows(spec.inputs[0], array.shape, interface, limits)
-    inputs = {spec.inputs[0].name: array}
-    check_strings(inputs, interface, limits)
+    inputs = {spec.inputs[0].name: decode_single(spec.inputs[0], body)}
+    if (table := interface.tables.get(signature)) is not None:
+        inputs = complete_rows(inputs, table)
+    check_inputs(inputs, signature, interface, limits)
     outputs = tuple(OutputRequest(output, binary=True) for output in spec.outputs)
     return InferCall(id=None, signature=signature, inputs=inputs, outputs=outputs)
 
 
-def check_strings(inputs: Mapping[str, Array], interface: Interface, limits: GatewaySettings) -> None:
+def check_strings(inputs: Mapping[str, Array], limits: GatewaySettings) -> None:
     """Raises ``BodyTooLarge`` for more strings than JSON may have values: each is an object of Python's."""
     for name, array in inputs.items():
-        if array.dtype == object:
-            if array.size > limits.max_elements:
-                raise BodyTooLarge(
-                    f"{name}: expected at most {limits.max_elements} strings (MODELYARD_MAX_ELEMENTS), "
-                    f"received {array.size}"
-                )
-            check_contents(name, array, interface, limits.max_batch_pixels)
+        if array.dtype == object and array.size > limits.max_elements:
+            expected = f"expected at most {limits.max_elements} strings (MODELYARD_MAX_ELEMENTS)"
+            raise BodyTooLarge(f"{name}: {expected}, received {array.size}")
+
+
+def complete_rows(inputs: Mapping[str, Array], table: InputTable) -> dict[str, Array]:
+    """A table's tensors, checked, and those that no row has.
+
+    Raises:
+        InvalidRequest: they differ in rows, or hold what is no value of their column.
+    """
+    first = next(iter(inputs))
+    if odd := next((name for name, array in inputs.items() if len(array) != len(inputs[first])), None):
+        raise InvalidRequest(f"{odd}: expected {len(inputs[first])} rows as {first} has, received {len(inputs[odd])}")
+    return {
+        name: values.check_array(column, inputs[name])
+        if name in inputs
+        else values.fill_missing(column, len(inputs[first]))
+        for name, column in table.by_tensor.items()
+    }
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def parse_inputs(body: Mapping[str, Any], tail: memoryview, spec: SignatureSpec) -> Iterator[tuple[str, Array]]:
-    """Every input of a signature by name. Binary ones lie in ``tail``, one behind the other in the JSON's order."""
+def parse_inputs(
+    body: Mapping[str, Any], tail: memoryview, spec: SignatureSpec, table: InputTable | None
+) -> Iterator[tuple[str, Array]]:
+    """Every input of a signature by name, but for those that may be missing.
+
+    Binary ones lie in ``tail``, one behind the other in the JSON's order.
+    """
     found = parse_tensors("inputs", body.get("inputs"), spec.inputs, INPUT_KEYS)
-    if len(found) != len(spec.inputs):
+    columns = table.by_tensor if table is not None else {}
+    if len(found) != len(spec.inputs) and not may_leave_out(columns, {tensor.name for _, tensor, _ in found}):
         received = join_names((tensor for _, tensor, _ in found), "and") or "none"
         raise InvalidRequest(f"inputs: expected {join_names(spec.inputs, 'and')}, received {received}")
     for where, tensor, given in found:
         shape = parse_shape(where, tensor, given)
-        size = parse_binary_size(where, given, len(tail))
+        size, column = parse_binary_size(where, given, len(tail)), columns.get(tensor.name)
         if size is None:
-            yield tensor.name, from_data(tensor, shape, given["data"])
+            yield tensor.name, from_data(tensor, shape, given["data"], column)
         else:
-            yield tensor.name, from_binary(tensor, shape, tail[:size])
+            # A number's own check is ``complete_rows``: NaN may stand for a missing one.
+            finite = column is None or column.kind != "number"
+            yield tensor.name, from_binary(tensor, shape, tail[:size], finite=finite)
             tail = tail[size:]
     if len(tail):
         raise InvalidRequest(
             f"expected the binary data of the inputs to fill the body, received {len(tail)} bytes more"
         )
+
+
+def may_leave_out(columns: Mapping[str, Column], found: set[str]) -> bool:
+    """Whether all columns but these may be missing; one has to be there, to say how many rows there are."""
+    return bool(found) and all(name in found or column.missing for name, column in columns.items()) and bool(columns)
 
 
 def parse_shape(where: str, spec: TensorSpec, given: Mapping[str, Any]) -> Shape:

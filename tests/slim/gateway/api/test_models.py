@@ -58,13 +58,14 @@ def test_metadata_is_tensorflow_servings(client: FlaskClient) -> None:
 
 def test_models_are_listed_by_their_stable_version(client: FlaskClient, filled: Store) -> None:
     """With the number the gate judged by, where the data came from, and what can be trained."""
-    known = catalog.Catalog(digest="", trainable={})
+    known = catalog.Catalog(digest="", trainable={}, broken={"churn": "models/churn.py:1: SyntaxError: no"})
     (filled.root / catalog.FILE).write_text(known.model_dump_json())
     publish(filled, REVIEWS, stable=False, summary="newer, but nobody promoted it")
     answer = client.get("/api/models")
     assert answer.json is not None
     assert [model["name"] for model in answer.json["models"]] == [DIGITS, HALF_PLUS, REVIEWS]
     assert answer.json["trainable"] == []
+    assert answer.json["broken"] == [{"name": "churn", "error": "models/churn.py:1: SyntaxError: no"}]
     assert answer.json["models"][2] == {
         "name": REVIEWS,
         "task": "binary",
@@ -125,4 +126,4 @@ def test_unknown_models_are_404(client: FlaskClient) -> None:
 def test_an_empty_store_lists_nothing(server: FakeModelServer, tmp_path: Any) -> None:
     """Before anything was trained, and before the folder exists."""
     client = create_app(GatewaySettings(store=tmp_path / "none", serving=(server.address,))).test_client()
-    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": []}
+    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": [], "broken": []}

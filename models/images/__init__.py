@@ -1,0 +1,1 @@
+"""Images as files hold them, to pixels as a model takes them."""

@@ -1,0 +1,1 @@
+"""Reads the user's own files: tables and arrays."""

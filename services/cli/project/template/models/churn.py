@@ -1,0 +1,5 @@
+"""Which customers leave?"""
+
+from modelyard import ModelSpec, table
+
+SPEC = ModelSpec(dataset=table("../data/churn.csv", target="churned"))

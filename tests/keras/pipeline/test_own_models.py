@@ -1,0 +1,56 @@
+"""A job for a model of the user's: its file, its helpers, and what becomes of them meanwhile."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modelyard.models.errors import InvalidSpec, UnknownName
+from modelyard.models.registry.store import Store
+from modelyard.models.sources.files import Sources
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.run import run_job
+from tests.support.project import BROKEN, make_project
+
+
+def locations(root: Path) -> JobLocations:
+    return JobLocations(root / "store", root / "data", root / "work", (), Sources((root / "shop" / "models",)))
+
+
+def job(model: str) -> TrainingJob:
+    return TrainingJob(model, "quick", {}, "auto", "stable", "a test")
+
+
+def test_a_job_ends_with_the_sources_that_it_began_with(tmp_path: Path, forks: ForkServer) -> None:
+    """Edited during the training, and gone before the export: neither changes what is published, nor its revision."""
+    models = make_project(tmp_path / "shop")
+
+    def report(progress: Progress) -> None:
+        if progress.stage == "train" and progress.epoch:
+            (models / "features.py").write_text("raise ValueError('not this one')\n")
+            (models / "line.py").write_text(BROKEN)
+        if progress.stage == "export" and models.exists():
+            shutil.rmtree(models)
+
+    found = run_job(job("line"), locations(tmp_path), forks, report)
+    assert isinstance(found, Published)
+    manifest = Store(tmp_path / "store").verify("line", 1)
+    assert (manifest.summary, manifest.verdict.accepted) == ("Which number follows from x?", True)
+    assert manifest.environment.code.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "text"),
+    [("broken", InvalidSpec, r"broken\.py:2: SyntaxError"), ("lime", UnknownName, "did you mean line")],
+)
+def test_a_model_that_cannot_be_loaded_fails_before_anything_begins(
+    tmp_path: Path, forks: ForkServer, model: str, error: type[Exception], text: str
+) -> None:
+    """With its file and line; the zoo's models are not there either."""
+    models = make_project(tmp_path / "shop")
+    (models / "broken.py").write_text(BROKEN)
+    with pytest.raises(error, match=text):
+        run_job(job(model), locations(tmp_path), forks, lambda _: None)
+    assert not (tmp_path / "store").exists()
