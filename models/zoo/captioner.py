@@ -26,7 +26,7 @@ from modelyard import (
     log_range,
     recipe,
 )
-from modelyard.models.datasets.mnist import MNIST, SIZE
+from modelyard.models.datasets.mnist import MNIST, SIZE, sample
 from modelyard.models.types import Array
 
 CANVAS = 2 * SIZE
@@ -72,7 +72,7 @@ def draw_pairs(digits: Split, count: int, generator: np.random.Generator) -> Spl
         for digit, top, left in zip(*places, strict=True):
             window = picture[top : top + SIZE, left : left + SIZE]
             np.maximum(window, digits.x[digit], out=window)  # their dark margins overlap
-    texts = [describe(*digits.y[pair], stacked) for pair, stacked in zip(chosen, above, strict=True)]
+    texts = [describe(first, second, stacked) for (first, second), stacked in zip(digits.y[chosen], above, strict=True)]
     return Split(pictures, np.array(texts, dtype=object))
 
 
@@ -155,7 +155,7 @@ PICTURES = Dataset(
     homepage=MNIST.homepage,
     files=MNIST.files,
     read=lambda folder: pair_digits(MNIST.read(folder)),
-    sample=lambda: pair_digits(MNIST.sample()),
+    sample=lambda: pair_digits(sample()),
     sample_name=f"pairs of {MNIST.sample_name}",
 )
 

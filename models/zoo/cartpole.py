@@ -184,7 +184,8 @@ def fit(run: FitRun) -> None:
 def sample(model: Any, observation: Array, generator: np.random.Generator) -> Array:
     """An action for each observation, drawn by their probabilities."""
     left = model.predict_on_batch(observation)[0][:, 0]
-    return (generator.random(len(left)) >= left).astype(np.int64)
+    actions: Array = (generator.random(len(left)) >= left).astype(np.int64)
+    return actions
 
 
 def likeliest(model: Any, observation: Array) -> Array:

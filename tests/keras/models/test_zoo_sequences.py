@@ -66,7 +66,7 @@ def test_the_step_by_step_decoder_is_the_one_that_was_trained(dates: Splits) -> 
 def test_a_job_that_trains_too_little_is_rejected_for_what_it_writes(
     model: str, tmp_path: Path, forks: ForkServer
 ) -> None:
-    """It learns in twenty steps, and every stage runs: the exported graph has stock operations only, and writes what the
+    """It learns in twenty steps, and every stage runs: the graph has stock operations only, and writes what the
     model in memory wrote."""
     said: list[Progress] = []
     overrides = {"examples": 640, "units": 16, "epochs": 2}
