@@ -39,7 +39,7 @@ def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     if kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")
         return f"curl -s -H 'Content-Type: image/png' --data-binary @{shlex.quote(str(picture))} {target}"
-    if kind == "text":
+    if kind == "text" and manifest.labels:
         return f"curl -s -H 'Content-Type: text/plain' -d {shlex.quote(REVIEW)} {target}"
     body = json.dumps(make_example_body(manifest) or {"instances": [manifest.example]}, ensure_ascii=False)
     given = shlex.quote(body if len(body) <= MAX_BODY_CHARS else f"@{write_body(body, folder, manifest.model)}")
