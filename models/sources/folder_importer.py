@@ -76,15 +76,18 @@ class FolderImporter(MetaPathFinder):
 
     def _find_helper(self, top: str) -> bool:
         file, folder = self.folder / f"{top}.py", self.folder / top
-        if str(folder / "__init__.py") in self.sources or (folder / "__init__.py").exists():
+        if self._has(folder / "__init__.py"):
             return True
-        if str(file) in self.sources or file.exists():
+        if self._has(file):
             return not is_model(file) or not is_installed(top)
         return folder.is_dir() and not is_installed(top)
 
+    def _has(self, path: Path) -> bool:
+        return str(path) in self.sources or path.is_file()
+
     def _find_package(self) -> ModuleSpec:
         init = self.folder / "__init__.py"
-        has_init = str(init) in self.sources or init.exists()
+        has_init = self._has(init)
         spec = ModuleSpec(
             self.package,
             SourceLoader(self.package, str(init), self) if has_init else None,
