@@ -45,6 +45,7 @@ def list_file(file: ModelFile) -> Listed:
     try:
         with translate_errors(file.path):
             found = describe_model(resolve(loaded.spec, inspect_data(loaded.spec)))
+            found.model_dump_json()  # a recipe's value may have no form in JSON
     except InvalidSpec as error:
         return Listed(error=str(error), may_pass=True)
     return Listed(model=found.model_copy(update={"sources": hash_sources(loaded)}))

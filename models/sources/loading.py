@@ -18,6 +18,7 @@ from modelyard.models.spec import ModelSpec
 PACKAGE = Path(__file__).parents[2]
 PRIVATE = re.compile(rf"{PREFIX}\d+\.")
 SPEC_LINE = re.compile(r"[ \t]*SPEC\b|\w+[^\n=]*=\s*(\w+\.)*ModelSpec\b")
+MAX_ERROR_CHARS = 2000
 ENDING = "a model's file ends in SPEC = ModelSpec(...)"
 
 
@@ -110,7 +111,7 @@ def describe_error(error: BaseException) -> str:
         return f"it ends the process: SystemExit({error.code!r})"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module {PRIVATE.sub('', error.name)!r}, neither beside the file nor installed"
-    text = PRIVATE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))
+    text = PRIVATE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))[:MAX_ERROR_CHARS]
     return text if isinstance(error, ModelyardError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
