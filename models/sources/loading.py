@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,9 +63,10 @@ def load_model(file: ModelFile, kept: Mapping[str, bytes] | None = None) -> Load
             module = import_module(file.module)
         return LoadedModel(file, read_spec(file, module))
     invalidate_caches()  # a file may be newer than the last look into its folder
-    importer = FolderImporter(path.parent, kept or {})
+    importer = FolderImporter(path, kept or {})
+    sys.meta_path.insert(0, importer)  # for good: functions import late
     with translate_errors(path):
-        module = import_module(f"{importer.package}.{path.stem}")
+        module = import_module(importer.module)
     return LoadedModel(file, read_spec(file, module), importer.sources)
 
 

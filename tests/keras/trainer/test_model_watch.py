@@ -113,6 +113,15 @@ def test_edits_are_known_without_a_restart(project: Project) -> None:
     assert not found.broken
 
 
+def test_a_package_that_is_installed_later_is_found(project: Project, tmp_path: Path) -> None:
+    """No file of the project has changed: the error is looked at again."""
+    there = tmp_path / "there"
+    project.write("good.py", f"assert __import__('os').path.exists({str(there)!r})\n" + MODEL.replace("EPOCHS", "1"))
+    project.await_catalog(lambda each: "AssertionError" in each.broken.get("good", ""), "the error")
+    there.touch()
+    project.await_catalog(lambda each: each.trainable, "the model")
+
+
 def test_what_another_release_listed_is_listed_again(project: Project) -> None:
     """It stays in the catalog until then, so that nobody is told that there is no such model."""
     project.write("good.py", MODEL.replace("EPOCHS", "1"))
