@@ -25,10 +25,10 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import find_models
-from modelyard.models.sources.loading import load_model
+from modelyard.models.sources.loading import LoadedModel, load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
 from modelyard.models.storage_errors import translate_storage_errors
-from modelyard.pipeline.code_revision import read_code_revision
+from modelyard.pipeline.code_revision import hash_sources, read_code_revision
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
@@ -78,7 +78,7 @@ def run_job(
         return roll_out(published, store, job, locations, report)
     spec, data = load_data(given, job, locations, report)
     with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        checkpoints = choose_checkpoint_folder(job, locations, data, work)
+        checkpoints = choose_checkpoint_folder(job, locations, loaded, data, work)
         start = find_start_version(store, spec.name, recipe, checkpoints)
 
         def rehearse_fit(prepared: PreparedData) -> None:
@@ -205,9 +205,13 @@ def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> 
         yield f"{name} {value:.4f} on the newest {len(data.recent or ())} answers with feedback{serving}"
 
 
-def choose_checkpoint_folder(job: TrainingJob, locations: JobLocations, data: LoadedDataset, work: Path) -> Path:
-    """Folder for checkpoints: shared by all attempts of a job that see the same data; else of this run alone."""
-    return locations.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
+def choose_checkpoint_folder(
+    job: TrainingJob, locations: JobLocations, loaded: LoadedModel, data: LoadedDataset, work: Path
+) -> Path:
+    """Folder for checkpoints: shared by a job's attempts that see the same model and data; else of this run alone."""
+    if not job.job:
+        return work / "checkpoints"
+    return locations.checkpoints(job.job) / f"{data.fingerprint[:16]}-{hash_sources(loaded.sources)[-8:]}"
 
 
 def keep_evaluation(store: Store, spec: ModelSpec, job: TrainingJob, evaluation: Evaluation) -> None:
