@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
@@ -103,11 +104,13 @@ def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[TrainingCluster, Running]]:
+def steady(
+    tmp_path_factory: pytest.TempPathFactory, known: Path, forks: ForkServer
+) -> Iterator[tuple[TrainingCluster, Running]]:
     """A queue and one worker for tests that take the disk of its training processes alone."""
     home = tmp_path_factory.mktemp("steady")
     shutil.copytree(known, home / "store")
-    with open_cluster(home) as cluster:
+    with open_cluster(home, forks) as cluster:
         yield (
             cluster,
             cluster.worker("one", PYTHONDONTWRITEBYTECODE="1"),

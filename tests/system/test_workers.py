@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
 from tests.support.serving import WAIT_S, Running
 from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster, stand_still, standing_still
@@ -24,11 +25,13 @@ ENDED_WITHIN_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[TrainingCluster, Running]]:
+def steady(
+    tmp_path_factory: pytest.TempPathFactory, known: Path, forks: ForkServer
+) -> Iterator[tuple[TrainingCluster, Running]]:
     """A queue and one worker for all tests that do not stop it."""
     home = tmp_path_factory.mktemp("steady")
     shutil.copytree(known, home / "store")
-    with open_cluster(home) as cluster:
+    with open_cluster(home, forks) as cluster:
         yield cluster, cluster.worker("one")
 
 
@@ -80,7 +83,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(
 
 def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle: it ends with 0, and who is free goes on from the checkpoint; no lease is waited for."""
-    first = cluster.worker("first")
+    first = cluster.worker("first", forked=False)
     job = cluster.submit(**LONG)
     wait_until(lambda: cluster.in_epoch(job, 3), TRAINED_S, "the third epoch")
     with standing_still(child_of(first)):  # it must not end before there is another worker
