@@ -14,6 +14,7 @@ from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
+from modelyard.pipeline.__main__ import main
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, save_golden
@@ -234,9 +235,10 @@ def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> Non
     assert "rejected: r2" in found.stderr
 
 
-def test_the_command_names_the_closest_model(tmp_path: Path) -> None:
+def test_the_command_names_the_closest_model(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 2, one line."""
-    command = [sys.executable, "-m", "modelyard.pipeline", "neuro"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert found.returncode == 2
-    assert "did you mean neuron" in found.stderr.splitlines()[-1]
+    with pytest.raises(SystemExit) as ended:
+        main("neuro")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean neuron" in line
