@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # as modelyard.services.trainer does before it imports Celery
 
 import modelyard.services.cli.main  # noqa: F401  # which the command imports once it has begun
+from modelyard.pipeline import __main__ as pipeline
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services import logs
 from modelyard.services.cli import entry
@@ -39,9 +40,15 @@ def run_worker(environment: str, log: str) -> None:
         sys.exit(work(settings, forks))
 
 
+def train(model: str, folder: str) -> None:
+    """``python -m modelyard.pipeline`` on what ships with the project: a store, and what it needs besides."""
+    places = {f"{name}_dir": Path(folder, name) for name in ("data", "work")}
+    pipeline.main(model, data="sample", store=Path(folder, "store"), **places)
+
+
 def set_environment(environment: str) -> None:
     os.environ.clear()
     os.environ.update(json.loads(environment))
 
 
-PROGRAMS = {"command": run_command, "worker": run_worker}
+PROGRAMS = {"command": run_command, "worker": run_worker, "training": train}

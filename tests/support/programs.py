@@ -48,6 +48,14 @@ class ForkedProgram:
         self.send_signal(signal.SIGTERM)
 
 
+def train(forks: ForkServer, model: str, folder: Path) -> Path:
+    """A store below ``folder`` with one version of a model."""
+    with forks.start(MODULE, "training", model, str(folder)) as fork:
+        printed = fork.stderr.read().decode()
+    assert fork.returncode == 0, printed
+    return folder / "store"
+
+
 @contextmanager
 def running_worker(forks: ForkServer, log: Path, settings: Mapping[str, str]) -> Iterator[Running]:
     """A worker until the end of the block."""

@@ -22,6 +22,8 @@ from tests.support.waiting import wait_until
 from tests.system.conftest import folders
 
 TRAINED_S = 480.0
+SHORT: Mapping[str, Any] = {"model": "neuron", "epochs": 2}
+"""A job that passes its gate and takes little time."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from tests.support.postgres import Postgres
-from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster
+from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster
 from tests.support.waiting import wait_until
 
 LONG = {"epochs": 6, "min_steps": 200}
@@ -34,7 +34,7 @@ def test_a_database_that_restarts_costs_no_job(cluster: TrainingCluster, postgre
     wait_until(lambda: cluster.in_epoch(job, 2), TRAINED_S, "the second epoch")
     postgres_server.control("restart", "-m", "immediate")
     assert_published_once(cluster, job)
-    assert_published_once(cluster, cluster.submit("neuron"))
+    assert_published_once(cluster, cluster.submit(**SHORT))
     assert worker.process.poll() is None
 
 
