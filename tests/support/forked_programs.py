@@ -49,6 +49,7 @@ def train(model: str, folder: str) -> None:
 def set_environment(environment: str) -> None:
     os.environ.clear()
     os.environ.update(json.loads(environment))
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))  # which Python has read at its start
 
 
 PROGRAMS = {"command": run_command, "worker": run_worker, "training": train}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
 
 HERE = Path(__file__).parent
-BUILD_S = 300.0
 READY_S = 480.0
 FINISHED_S = 480.0
 STOP_S = 180.0
@@ -143,7 +142,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Path:
     """Folders of saved versions, to be copied: made once for all of pytest's processes."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -152,8 +151,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "made.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not found.exists():
-            command = [sys.executable, "-m", "tests.support.make_models", str(unfinished)]
-            subprocess.run(command, check=True, timeout=BUILD_S)
+            with forks.start("tests.support.make_models", str(unfinished)) as process:
+                printed = process.stderr.read().decode()
+            assert process.returncode == 0, printed
             unfinished.rename(found)
     return found
 
