@@ -228,7 +228,7 @@ def test_the_zoo_trains_on_jax(tmp_path: Path) -> None:
 
 def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
     """`python -m pipeline` that was started for another backend starts itself anew."""
-    manifest = publish(tmp_path, "neuron", **{backend.VARIABLE: "jax"})
+    manifest = publish(tmp_path, "neuron", "--set", "epochs=2", **{backend.VARIABLE: "jax"})
     assert manifest["environment"]["backend"] == "tensorflow"
 
 

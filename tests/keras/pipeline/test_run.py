@@ -25,7 +25,7 @@ from modelyard.pipeline.stages.export import check_operations, list_operations
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
-JOB = TrainingJob("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
+JOB = TrainingJob("neuron", "quick", {"epochs": 2}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
 def locations(root: Path) -> JobLocations:
@@ -110,7 +110,7 @@ def test_a_worse_version_is_rejected_with_both_numbers(
 ) -> None:
     """The champion is measured on the same data; nothing is published."""
     root, _, _ = published
-    outcome = neuron(root, forks, learning_rate=1e-6)
+    outcome = neuron(root, forks, epochs=2, learning_rate=1e-6)
     assert isinstance(outcome, Rejected)
     assert outcome.verdict.champion == 1
     assert any("below the floor" in reason for reason in outcome.verdict.reasons)
@@ -228,7 +228,18 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
     """``python -m pipeline``: the reason is on standard error."""
-    options = ["--store", "store", "--data-dir", "data", "--work-dir", "work", "--set", "learning_rate=1e-6"]
+    options = [
+        "--store",
+        "store",
+        "--data-dir",
+        "data",
+        "--work-dir",
+        "work",
+        "--set",
+        "learning_rate=1e-6",
+        "--set",
+        "epochs=2",
+    ]
     command = [sys.executable, "-m", "modelyard.pipeline", "neuron", *options]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 3, found.stderr

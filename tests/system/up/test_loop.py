@@ -68,7 +68,7 @@ def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
 
     def client() -> None:
         with httpx.Client(timeout=30) as http:
-            while not stop.wait(0.01):  # some hundred requests a second would take the trainer's processor
+            while not stop.wait(0.03):  # some hundred requests a second would take the trainer's processor
                 found.ask(http)
 
     threads = [threading.Thread(target=client) for _ in range(2)]
