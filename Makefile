@@ -40,7 +40,7 @@ test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is n
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
 test-keras: install ## Run the tests that compute
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline tests/keras
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline/test_devices.py tests/keras/pipeline tests/keras
 
 # They wait much of their time, hence three. The longest come first; tests of a file, or of one system, stay together.
 test-system: install ## Run the tests of whole systems
