@@ -143,8 +143,14 @@ def main() -> int:
     settings = TrainerSettings.load()
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.mask_secrets())
+    with ForkServer() as forks:
+        return work(settings, forks)
+
+
+def work(settings: TrainerSettings, forks: ForkServer) -> int:
+    """Takes jobs until SIGTERM; they train in ``forks``. Returns the exit status."""
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    with closing(Ledger(settings.ledger)) as ledger, ForkServer() as forks:
+    with closing(Ledger(settings.ledger)) as ledger:
         app = build_app(settings, ledger, name, forks)
         served = queues.list_worker_queues(settings.gpu_count())
         loop = LoopLiveness()

@@ -1,4 +1,4 @@
-"""Makes what systems are tested with, SavedModels and a store: a process of its own, for TensorFlow's sake.
+"""Makes what systems are tested with, SavedModels and a store: not where tests run, for TensorFlow's sake.
 
     python -m tests.support.make_models FOLDER
 
@@ -80,5 +80,9 @@ def make(root: Path) -> None:
     list_all(root / "known")
 
 
+def main(folder: str) -> None:
+    make(Path(folder))
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    main(sys.argv[1])

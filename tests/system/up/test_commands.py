@@ -2,34 +2,50 @@
 
 import json
 import subprocess
+<<<<<<< HEAD:tests/system/test_commands.py
 import sys
 from pathlib import Path
+=======
+from collections.abc import Callable
+>>>>>>> 071cde6cfaf68dad19c6b866c8ef31d4d3ecd3db:tests/system/up/test_commands.py
 
 import httpx
 import pytest
 
+<<<<<<< HEAD:tests/system/test_commands.py
 from tests.support.ports import free_port
+=======
+from modelyard.pipeline.forkserver import ForkServer
+from tests.support.programs import run_command
+>>>>>>> 071cde6cfaf68dad19c6b866c8ef31d4d3ecd3db:tests/system/up/test_commands.py
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
 
-
-def modelyard(system: System, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "modelyard", *arguments, "--url", system.url]
-    return subprocess.run(command, input=given, capture_output=True, timeout=FINISHED_S, check=False)
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
-def test_train_waits_for_the_version_and_prints_that_it_is_stable(system: System) -> None:
+@pytest.fixture
+def modelyard(system: System, forks: ForkServer) -> Command:
+    """Runs a command on it."""
+
+    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return run_command(forks, *arguments, "--url", system.url, given=given, timeout_s=FINISHED_S)
+
+    return run
+
+
+def test_train_waits_for_the_version_and_prints_that_it_is_stable(modelyard: Command) -> None:
     """Exit status 0, version and test metric."""
-    found = modelyard(system, "train", "neuron", "--set", "seed=3", "--wait")
+    found = modelyard("train", "neuron", "--set", "seed=3", "--wait")
     assert found.returncode == 0, found.stderr
     assert b"neuron version" in found.stdout
     assert b"is stable now" in found.stdout
 
 
-def test_a_search_keeps_the_best_of_its_trials(system: System) -> None:
+def test_a_search_keeps_the_best_of_its_trials(system: System, modelyard: Command) -> None:
     """One version, left for a person to promote; the results of trials are printed, the best first."""
     before = len(system.get("/api/models/neuron")["versions"])
-    found = modelyard(system, "train", "neuron", "--search", "3", "--set", "epochs=6", "--wait")
+    found = modelyard("train", "neuron", "--search", "3", "--set", "epochs=6", "--wait")
     assert found.returncode == 0, found.stderr
     assert b"trials: 3, epochs: 2\ntrials: 1, epochs: 6\n" in found.stdout
     (search,) = system.get("/api/searches")["searches"]
@@ -40,19 +56,19 @@ def test_a_search_keeps_the_best_of_its_trials(system: System) -> None:
     assert len(system.get(f"/api/jobs?group={search['id']}")["jobs"]) == 4
 
 
-def test_a_version_that_began_with_another_says_so(system: System) -> None:
+def test_a_version_that_began_with_another_says_so(system: System, modelyard: Command) -> None:
     """Its decision record names it."""
     stable = system.get("/api/models/neuron")["rollout"]["stable"]
-    found = modelyard(system, "train", "neuron", "--set", "init=stable", "--rollout", "manual", "--wait")
+    found = modelyard("train", "neuron", "--set", "init=stable", "--rollout", "manual", "--wait")
     assert found.returncode == 0, found.stderr
     newest = system.get("/api/models/neuron")["versions"][-1]["version"]
-    record = modelyard(system, "versions", "neuron", str(newest)).stdout
+    record = modelyard("versions", "neuron", str(newest)).stdout
     assert f"start       the weights of version {stable}".encode() in record
 
 
-def test_a_rejected_training_ends_with_status_three_and_the_reason(system: System) -> None:
+def test_a_rejected_training_ends_with_status_three_and_the_reason(modelyard: Command) -> None:
     """The gate's own words."""
-    found = modelyard(system, "train", "neuron", "--set", "learning_rate=1e-6", "--wait")
+    found = modelyard("train", "neuron", "--set", "learning_rate=1e-6", "--wait")
     assert found.returncode == 3
     assert b"below the floor" in found.stderr
 
@@ -68,31 +84,31 @@ def test_a_rejected_training_ends_with_status_three_and_the_reason(system: Syste
         (("versions", "nothing"), b"has no version yet"),
     ],
 )
-def test_mistakes_are_one_line_with_the_way_out(system: System, arguments: tuple[str, ...], text: bytes) -> None:
+def test_mistakes_are_one_line_with_the_way_out(modelyard: Command, arguments: tuple[str, ...], text: bytes) -> None:
     """Exit status 1; no traceback."""
-    found = modelyard(system, *arguments)
+    found = modelyard(*arguments)
     assert found.returncode == 1
     assert text in found.stderr
     assert b"Traceback" not in found.stderr
 
 
-def test_predict_takes_a_picture_and_standard_input(system: System) -> None:
+def test_predict_takes_a_picture_and_standard_input(system: System, modelyard: Command) -> None:
     """The picture that ``up`` wrote, by name and through a pipe: the same label."""
     picture = system.home / "examples" / "mnist_mlp.png"
-    by_name = json.loads(modelyard(system, "predict", "mnist_mlp", str(picture)).stdout)
-    by_pipe = json.loads(modelyard(system, "predict", "mnist_mlp", "-", given=picture.read_bytes()).stdout)
+    by_name = json.loads(modelyard("predict", "mnist_mlp", str(picture)).stdout)
+    by_pipe = json.loads(modelyard("predict", "mnist_mlp", "-", given=picture.read_bytes()).stdout)
     assert by_name["label"] == by_pipe["label"]
     assert by_name["data"] == "sample"
 
 
-def test_lists_show_what_serves_and_what_ran(system: System) -> None:
+def test_lists_show_what_serves_and_what_ran(modelyard: Command) -> None:
     """Models with their stable version, versions with their state, jobs with their end."""
-    assert b"scikit-learn digits (sample, not for real use)" in modelyard(system, "models").stdout
-    versions = wait_until(lambda: with_states(modelyard(system, "versions", "mnist_mlp").stdout), 120, "states")
+    assert b"scikit-learn digits (sample, not for real use)" in modelyard("models").stdout
+    versions = wait_until(lambda: with_states(modelyard("versions", "mnist_mlp").stdout), 120, "states")
     assert b"(stable)" in versions
     assert b"AVAILABLE" in versions
-    assert b"job-" in modelyard(system, "jobs", "--model", "mnist_mlp").stdout
-    record = modelyard(system, "versions", "mnist_mlp", "1").stdout
+    assert b"job-" in modelyard("jobs", "--model", "mnist_mlp").stdout
+    record = modelyard("versions", "mnist_mlp", "1").stdout
     assert all(word in record for word in (b"fingerprint", b"recipe      quick", b"accepted: ", b"promote", b"stable"))
 
 
@@ -101,47 +117,47 @@ def with_states(listed: bytes) -> bytes | None:
     return None if b"unknown" in listed else listed
 
 
-def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(system: System) -> None:
+def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(system: System, modelyard: Command) -> None:
     """By the id that the list shows."""
     job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
-    events = modelyard(system, "jobs", "show", job).stdout
+    events = modelyard("jobs", "show", job).stdout
     assert all(word in events for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
-    assert b"is stable now" in modelyard(system, "jobs", "follow", job).stdout
-    late = modelyard(system, "jobs", "cancel", job)
+    assert b"is stable now" in modelyard("jobs", "follow", job).stdout
+    late = modelyard("jobs", "cancel", job)
     assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())
-    assert modelyard(system, "jobs", "log", job).returncode == 0
+    assert modelyard("jobs", "log", job).returncode == 0
 
 
-def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System) -> None:
+def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System, modelyard: Command) -> None:
     """With a budget of a second it fails, and so does the retry, which is another job; a third one is cancelled."""
-    asked = modelyard(system, "train", "mnist_mlp", "--budget", "1", "--priority", "high", "--wait")
+    asked = modelyard("train", "mnist_mlp", "--budget", "1", "--priority", "high", "--wait")
     assert (asked.returncode, b"timeout" in asked.stderr) == (1, True)
     failed = system.get("/api/jobs?state=failed")["jobs"][0]["id"]
-    again = modelyard(system, "jobs", "retry", failed).stdout.split()[0].decode()
+    again = modelyard("jobs", "retry", failed).stdout.split()[0].decode()
     assert (again != failed, system.get(f"/api/jobs/{again}")["retry_of"]) == (True, failed)
-    other = modelyard(system, "train", "mnist_mlp", "--set", "epochs=1000").stdout.split()[0].decode()
-    assert modelyard(system, "jobs", "cancel", other).returncode == 0
-    listed = modelyard(system, "jobs", "--state", "cancelled", "--limit", "1").stdout
+    other = modelyard("train", "mnist_mlp", "--set", "epochs=1000").stdout.split()[0].decode()
+    assert modelyard("jobs", "cancel", other).returncode == 0
+    listed = modelyard("jobs", "--state", "cancelled", "--limit", "1").stdout
     assert (other.encode() in listed, failed.encode() in listed) == (True, False)
 
 
-def test_roles_and_triggers_are_set_on_the_command_line(system: System) -> None:
+def test_roles_and_triggers_are_set_on_the_command_line(system: System, modelyard: Command) -> None:
     """A shadow, a label and a trigger; taken away again, and mistakes are one line."""
     first = system.get("/api/models/neuron/rollout")["stable"]
-    assert modelyard(system, "train", "neuron", "--set", "seed=5", "--wait", "--rollout", "canary").returncode == 0
+    assert modelyard("train", "neuron", "--set", "seed=5", "--wait", "--rollout", "canary").returncode == 0
     begun = system.get("/api/models/neuron/rollout")
     assert (begun["stable"], begun["canary"]["percent"]) == (first, 10)
     version = str(begun["canary"]["version"])
-    shown = modelyard(system, "rollout", "neuron", "--canary", "0", "--shadow", version, "--label", f"blue={version}")
+    shown = modelyard("rollout", "neuron", "--canary", "0", "--shadow", version, "--label", f"blue={version}")
     assert f"shadow: version {version}; label blue: version {version}".encode() in shown.stdout, shown.stderr
-    assert modelyard(system, "rollout", "neuron", "--shadow", "0", "--label", "blue=").returncode == 0
-    assert b"expects NAME=VERSION" in modelyard(system, "rollout", "neuron", "--label", "blue").stderr
-    nightly = modelyard(system, "triggers", "set", "neuron", "nightly", "--cron", "0 3 * * *")
+    assert modelyard("rollout", "neuron", "--shadow", "0", "--label", "blue=").returncode == 0
+    assert b"expects NAME=VERSION" in modelyard("rollout", "neuron", "--label", "blue").stderr
+    nightly = modelyard("triggers", "set", "neuron", "nightly", "--cron", "0 3 * * *")
     assert b"nightly: at 0 3 * * * (UTC)" in nightly.stdout, nightly.stderr
-    assert b"nightly" in modelyard(system, "triggers", "list", "neuron").stdout
-    assert b"is never due" in modelyard(system, "triggers", "set", "neuron", "t", "--cron", "0 0 30 2 *").stderr
-    assert modelyard(system, "triggers", "remove", "neuron", "nightly").returncode == 0
-    told = modelyard(system, "audit", "--kind", "trigger", "--subject", "nightly").stdout.decode().splitlines()
+    assert b"nightly" in modelyard("triggers", "list", "neuron").stdout
+    assert b"is never due" in modelyard("triggers", "set", "neuron", "t", "--cron", "0 0 30 2 *").stderr
+    assert modelyard("triggers", "remove", "neuron", "nightly").returncode == 0
+    told = modelyard("audit", "--kind", "trigger", "--subject", "nightly").stdout.decode().splitlines()
     assert [" set " in line for line in told[1:]] == [False, True], told
     assert all("http 127.0.0.1" in line and "neuron nightly" in line for line in told[1:]), told
 
