@@ -2,22 +2,16 @@
 
 import json
 import subprocess
-<<<<<<< HEAD:tests/system/test_commands.py
 import sys
-from pathlib import Path
-=======
 from collections.abc import Callable
->>>>>>> 071cde6cfaf68dad19c6b866c8ef31d4d3ecd3db:tests/system/up/test_commands.py
+from pathlib import Path
 
 import httpx
 import pytest
 
-<<<<<<< HEAD:tests/system/test_commands.py
-from tests.support.ports import free_port
-=======
 from modelyard.pipeline.forkserver import ForkServer
+from tests.support.ports import free_port
 from tests.support.programs import run_command
->>>>>>> 071cde6cfaf68dad19c6b866c8ef31d4d3ecd3db:tests/system/up/test_commands.py
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
 
@@ -162,35 +156,41 @@ def test_roles_and_triggers_are_set_on_the_command_line(system: System, modelyar
     assert all("http 127.0.0.1" in line and "neuron nightly" in line for line in told[1:]), told
 
 
-def import_cats(system: System, folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "modelyard", "import", "cats", str(folder), "--labels", "low,middle,high"]
-    return subprocess.run(
-        [*command, "--home", str(system.home), *arguments], capture_output=True, timeout=FINISHED_S, check=False
-    )
+@pytest.fixture
+def import_cats(system: System, forks: ForkServer) -> Command:
+    """Imports a folder as the model ``cats``."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        given = ("import", "cats", *arguments, "--labels", "low,middle,high", "--home", str(system.home))
+        return run_command(forks, *given, timeout_s=FINISHED_S)
+
+    return run
 
 
-def test_imported_models_are_served_canaried_and_rolled_back(system: System, made: Path) -> None:
+def test_imported_models_are_served_canaried_and_rolled_back(
+    system: System, modelyard: Command, import_cats: Command, made: Path
+) -> None:
     """The first at once, the next one as a canary, each after its parity check on the running model server."""
     models = made / "imported"
-    first = import_cats(system, models / "sharp", "--test", str(models / "test.csv"))
+    first = import_cats(str(models / "sharp"), "--test", str(models / "test.csv"))
     assert first.returncode == 0, first.stderr
     assert b"golden answers within" in first.stdout
     assert ask_cats(system) == ("1", ["low", "middle", "high"])
-    second = import_cats(system, models / "soft", "--canary", "25")
+    second = import_cats(str(models / "soft"), "--canary", "25")
     assert second.returncode == 0, second.stderr
     assert b"nothing was measured" in second.stdout
     now = system.get("/api/models/cats/rollout")
     assert (now["stable"], now["canary"]["version"], now["canary"]["percent"]) == (1, 2, 25)
-    assert b"cats: stable: version 2" in modelyard(system, "promote", "cats", "2").stdout
+    assert b"cats: stable: version 2" in modelyard("promote", "cats", "2").stdout
     wait_until(lambda: ask_cats(system)[0] == "2", FINISHED_S, "the gateway reads the rollout")
-    assert b"cats: stable: version 1" in modelyard(system, "rollback", "cats").stdout
+    assert b"cats: stable: version 1" in modelyard("rollback", "cats").stdout
     wait_until(lambda: ask_cats(system)[0] == "1", FINISHED_S, "the gateway reads the rollout")
-    record = modelyard(system, "versions", "cats", "2").stdout
+    record = modelyard("versions", "cats", "2").stdout
     assert b"imported    SavedModel" in record
     assert b"nothing was measured" in record
-    assert b"imported" in modelyard(system, "versions", "cats").stdout
-    assert b"cats" in modelyard(system, "models").stdout
-    refused = import_cats(system, models, "--manual")
+    assert b"imported" in modelyard("versions", "cats").stdout
+    assert b"cats" in modelyard("models").stdout
+    refused = import_cats(str(models), "--manual")
     assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1), refused.stderr
 
 
