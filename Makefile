@@ -40,11 +40,11 @@ test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is n
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
 test-keras: install ## Run the tests that compute
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline/test_devices.py tests/keras/pipeline tests/keras
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras
 
-# They wait much of their time, hence three. The longest come first; tests of a file, or of one system, stay together.
+# They wait much of their time, hence three.
 test-system: install ## Run the tests of whole systems
-	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder tests/system/up tests/system/test_workers.py tests/system/test_takeovers.py tests/system
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system
 
 test-quick: $(SLIM)/.installed ## Run what needs neither TensorFlow nor processes, with few examples each: a minute
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim

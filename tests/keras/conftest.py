@@ -11,8 +11,15 @@ use_backend("tensorflow")
 
 import tensorflow as tf  # noqa: E402  # after the backend is settled
 
+from tests.support.order import longest_first  # noqa: E402
+
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest, so that none of them is left alone at the end."""
+    longest_first(items, ("test_devices", "test_warm_start", "pipeline"))
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from modelyard.pipeline.forkserver import ForkServer
+from tests.support.order import longest_first
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
 
-HERE = Path(__file__).parent
+SHARED = "tests/system/up/"
+LONGEST = ("up", "test_workers", "test_postgres", "test_takeovers", "test_queue_faults", "test_wheel", "test_search")
 READY_S = 480.0
 FINISHED_S = 480.0
 STOP_S = 180.0
@@ -135,13 +138,21 @@ class System:
         return found
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` a file's tests stay in one process, and those of a folder that share a system, too."""
-    for item in items:
-        folder = item.path.parent
-        if HERE in (folder, *folder.parents):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == HERE else folder.name))
+    """Begins with the longest, so that none of them is left alone at the end."""
+    longest_first(items, LONGEST)
+
+
+class FolderScheduling(LoadFileScheduling):
+    """``--dist loadfile``, and the tests of a folder that share a system stay in one process, too."""
+
+    def _split_scope(self, nodeid: str) -> str:  # where xdist has its users say what stays together
+        return SHARED if nodeid.startswith(SHARED) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
+    return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
