@@ -67,6 +67,7 @@ class ModelWatch:
         self._running: dict[str, threading.Thread] = {}
         self._slots, self._stopped = threading.Semaphore(MAX_AT_ONCE), threading.Event()
         self._ended: queue.SimpleQueue[tuple[str, Entry]] = queue.SimpleQueue()
+        self._news = threading.Event()
         self._written: Catalog | None = None
 
     @property
@@ -87,8 +88,14 @@ class ModelWatch:
                     self._start(file, {path: hash_once(path) for path in list_context(file)})
         self._write()
 
+    def wait(self, timeout_s: float) -> None:
+        """Returns after a time, or when a process has ended."""
+        self._news.wait(timeout_s)
+        self._news.clear()
+
     def close(self) -> None:
-        """Ends the processes that run."""
+        """Ends the processes that run, and a ``wait``."""
+        self._news.set()
         self._stopped.set()
         for thread in self._running.values():
             thread.join(CLOSE_S)
@@ -115,6 +122,7 @@ class ModelWatch:
             with self._slots:
                 listed = list_in_process(file, self._forks, self._stopped, self._limit_s)
             self._ended.put((file.name, Entry(listed, listed.model.sources if listed.model else hashes)))
+            self._news.set()
 
         self._running[file.name] = threading.Thread(target=run, name=f"listing {file.name}", daemon=True)
         self._running[file.name].start()
@@ -171,26 +179,27 @@ def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[N
     Raises:
         ModelyardError: the catalog cannot be written.
     """
-    watch, ended, first = ModelWatch(store, sources, forks), threading.Event(), threading.Event()
+    watch, ended, complete = ModelWatch(store, sources, forks), threading.Event(), threading.Event()
     watch.refresh()
 
     def run_watch() -> None:
-        while not ended.wait(POLL_INTERVAL_S if first.is_set() else POLL_INTERVAL_S / 10):
+        while not ended.is_set():
+            if watch.is_complete:
+                complete.set()
+            watch.wait(POLL_INTERVAL_S)
             try:
                 watch.refresh()
             except ModelyardError as error:
                 log.warning("models not listed", cause=str(error))
             except Exception:
                 log.exception("models not listed")  # the outermost boundary of this thread, which has to go on
-            if watch.is_complete:
-                first.set()
 
     thread = threading.Thread(target=run_watch, name="models", daemon=True)
     thread.start()
-    first.wait(FIRST_LISTING_S)
+    complete.wait(FIRST_LISTING_S)
     try:
         yield
     finally:
         ended.set()
-        thread.join(CLOSE_S)
         watch.close()
+        thread.join(CLOSE_S)

@@ -118,3 +118,16 @@ def test_a_repository_without_a_commit_has_no_revision(project: Path) -> None:
     """Nor has one that git refuses to read."""
     subprocess.run(["git", "-C", str(project), "init", "-q"], check=True)
     assert read_code_revision(load(project)).startswith("sha256:")
+
+
+def test_a_model_of_an_installed_package_is_its_file_unless_that_is_in_a_repository(project: Path) -> None:
+    """An environment may lie in one and be ignored there; our own models are the release."""
+    path, spec = project / "models" / "churn.py", load(project).spec
+    loaded = LoadedModel(ModelFile("churn", path, "shop.churn"), spec)
+    (project / ".gitignore").write_text("models/\n")
+    commit_all(project)
+    assert read_code_revision(loaded).startswith("sha256:")
+    subprocess.run(["git", "-C", str(project), "add", "--force", "models"], check=True)
+    assert read_code_revision(loaded).startswith("g")
+    ours = LoadedModel(ModelFile("neuron", path, "modelyard.models.zoo.neuron"), spec)
+    assert read_code_revision(ours) == read_release()
