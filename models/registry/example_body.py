@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.inputs import name_encoded_image
-from modelyard.models.registry.manifest import Manifest, NamedLimits, OneLimits
+from modelyard.models.registry.manifest import InputLimits, Manifest, NamedLimits, OneLimits
 
 IMAGE_BYTES = "image_bytes"
 """The signature that takes images as files."""
@@ -19,8 +19,14 @@ MAX_NUMBERS = 4096
 
 def make_example_body(manifest: Manifest) -> dict[str, Any] | None:
     """The row form with one instance, images as files in base64; None for an example of very many numbers."""
-    inputs = manifest.input.inputs if isinstance(manifest.input, NamedLimits) else {"": manifest.input}
-    named = isinstance(manifest.input, NamedLimits)
+    return make_body(manifest.input, manifest)
+
+
+def make_body(limits: InputLimits | None, manifest: Manifest) -> dict[str, Any] | None:
+    if limits is None:
+        return None if manifest.example is None else {"instances": [manifest.example]}
+    named = isinstance(limits, NamedLimits)
+    inputs = limits.inputs if isinstance(limits, NamedLimits) else {"": limits}
     example = manifest.example if named else {"": manifest.example}
     if not isinstance(example, Mapping) or example.keys() != inputs.keys() or not is_usable(example, inputs):
         return None

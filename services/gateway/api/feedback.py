@@ -27,8 +27,6 @@ MAX_ID = 64
 WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
 """When every gateway has written what it answered until now."""
 POLL_INTERVAL_S = 0.1
-CLASSIFYING = ("binary", "multiclass", "multilabel")
-"""Tasks whose predictions are classes."""
 MAX_WAITERS = 2
 """Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
@@ -135,7 +133,7 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
-        right = None if manifest.task == "regression" else truth == answer.predicted
+        right = None if answers_with_number(manifest) else truth == answer.predicted
         ledger.feedback.record_truth(answer, truth, right=right, client=current_client())
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
@@ -158,20 +156,23 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
     return views
 
 
+def answers_with_number(manifest: Manifest) -> bool:
+    """Whether a captured prediction is a number, not a class."""
+    return manifest.task == "regression" or not manifest.labels
+
+
 def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     """The class by its name or number, or the value.
 
     Raises:
         InvalidRequest: this model has no such class, or answers with the other kind, or with neither.
     """
-    if manifest.task not in ("binary", "multiclass", "regression") or (
-        manifest.task == "regression" and len(manifest.labels) > 1
-    ):
+    if manifest.task in ("multilabel", "text") or (manifest.task == "regression" and len(manifest.labels) > 1):
         raise InvalidRequest(
             f"feedback is one class or one number, and {manifest.model} answers with something else; "
             "train on corrected data instead"
         )
-    if manifest.task == "regression":
+    if answers_with_number(manifest):
         if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
         return feedback.value
@@ -186,4 +187,4 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
 
 def name_class(predicted: float, manifest: Manifest) -> str | float:
     """A class by its name, the likeliest of several; else the first number, or the length of a text."""
-    return manifest.labels[int(predicted)] if manifest.task in CLASSIFYING else predicted
+    return predicted if answers_with_number(manifest) else manifest.labels[int(predicted)]

@@ -1,5 +1,6 @@
 """Models and versions in the store, and their state in the model server."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,15 @@ from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import TENSOR_NAMES
 from modelyard.models.registry.example_body import make_example_body
-from modelyard.models.registry.manifest import DataRecord, Manifest, NamedLimits, OneLimits, RecipeRecord, Verdict
+from modelyard.models.registry.manifest import (
+    DataRecord,
+    InputLimits,
+    Manifest,
+    NamedLimits,
+    OneLimits,
+    RecipeRecord,
+    Verdict,
+)
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
@@ -223,13 +232,19 @@ def describe_usage(store: Store, model: str, version: int) -> Usage | None:
         manifest = store.manifest(model, version)
     except CorruptData:
         return None
-    return Usage(version=version, inputs=describe_inputs(manifest), example=make_example_body(manifest))
+    inputs = list(describe_inputs(manifest.input, manifest))
+    return Usage(version=version, inputs=inputs, example=make_example_body(manifest))
 
 
-def describe_inputs(manifest: Manifest) -> list[InputDescription]:
-    if isinstance(manifest.input, NamedLimits):
-        return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
-    return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
+def describe_inputs(limits: InputLimits | None, manifest: Manifest) -> Iterator[InputDescription]:
+    """Each input; where nothing is known but signatures, the tensors of the default one."""
+    if isinstance(limits, NamedLimits):
+        yield from (describe_input(name, one) for name, one in limits.inputs.items())
+    elif limits is not None:
+        yield describe_input(TENSOR_NAMES[limits.kind], limits)
+    elif (signature := manifest.signatures.get("serving_default")) is not None:
+        for spec in signature.inputs:
+            yield InputDescription(name=spec.name, title=spec.name, kind="tensor", missing=False, limits={})
 
 
 def describe_input(name: str, limits: OneLimits) -> InputDescription:

@@ -11,7 +11,7 @@ import numpy as np
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.tensors import decode_utf8
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface, read_classes
 
 AnswerKind = Literal["class", "labels", "numbers", "text"]
 THRESHOLD = 0.5
@@ -26,6 +26,8 @@ def find_kind(interface: Interface, signature: str) -> AnswerKind | None:
         return "text"
     if not interface.labels:
         return None
+    if interface.probabilities in outputs:
+        return "class"
     if PROBABILITIES in outputs:
         return "class" if CLASS_ID in outputs else "labels"
     return "numbers" if VALUE in outputs else None
@@ -55,12 +57,13 @@ def label_rows(outputs: Mapping[str, Array], interface: Interface, signature: st
 
 def score_rows(outputs: Mapping[str, Array], interface: Interface, signature: str) -> list[dict[str, Any]]:
     """As ``label_rows``, with every label's score where there are scores."""
-    rows = label_rows(outputs, interface, signature)
-    if find_kind(interface, signature) not in ("class", "labels"):
+    rows, kind = label_rows(outputs, interface, signature), find_kind(interface, signature)
+    if kind not in ("class", "labels"):
         return rows
+    classes = read_classes(outputs, interface.probabilities) if kind == "class" else None
     return [
         entry | {"scores": dict(zip(interface.labels, scores, strict=True))}
-        for entry, scores in zip(rows, outputs[PROBABILITIES], strict=True)
+        for entry, scores in zip(rows, classes[1] if classes else outputs[PROBABILITIES], strict=True)
     ]
 
 
@@ -81,11 +84,12 @@ def tabulate(outputs: Mapping[str, Array], interface: Interface, signature: str)
 
 
 def list_classes(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
-    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n]."""
-    probabilities, class_ids, labels = outputs.get(PROBABILITIES), outputs.get(CLASS_ID), interface.labels
-    wrong = f"the model did not return probabilities [n,{len(labels)}] and class_id [n]"
-    if probabilities is None or class_ids is None:
+    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n]; or what the interface names for both."""
+    found, labels = read_classes(outputs, interface.probabilities), interface.labels
+    wrong = f"the model did not return {describe_outputs(interface)}"
+    if found is None:
         raise InvalidOutput(wrong)
+    class_ids, probabilities = found
     if not class_ids.size or class_ids.ndim != 1 or probabilities.shape != (class_ids.size, len(labels)):
         raise InvalidOutput(wrong)
     for chosen in class_ids.tolist():
@@ -95,6 +99,13 @@ def list_classes(outputs: Mapping[str, Array], interface: Interface) -> list[dic
         {"label": labels[chosen], "class_id": chosen, "score": row[chosen]}
         for chosen, row in zip(class_ids.tolist(), probabilities, strict=True)
     ]
+
+
+def describe_outputs(interface: Interface) -> str:
+    classes = len(interface.labels)
+    if interface.probabilities:
+        return f"{interface.probabilities} [n,{classes}]"
+    return f"probabilities [n,{classes}] and class_id [n]"
 
 
 def list_labels(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
