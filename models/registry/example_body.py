@@ -2,31 +2,29 @@
 
 import base64
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from modelyard.models.inputs import name_encoded_image
-from modelyard.models.registry.manifest import InputLimits, Manifest, NamedLimits, OneLimits
+from modelyard.models.registry.manifest import Manifest, NamedLimits, OneLimits
 
 IMAGE_BYTES = "image_bytes"
 """The signature that takes images as files."""
 IMAGE_RANK = 3
+MAX_CHARS = 32_768
 MAX_NUMBERS = 4096
 """Of an example that is numbers; a longer one is no use to people."""
 
 
 def make_example_body(manifest: Manifest) -> dict[str, Any] | None:
     """The row form with one instance, images as files in base64; None for an example of very many numbers."""
-    return make_body(manifest.input, manifest)
-
-
-def make_body(limits: InputLimits | None, manifest: Manifest) -> dict[str, Any] | None:
-    if limits is None:
-        return None if manifest.example is None else {"instances": [manifest.example]}
-    named = isinstance(limits, NamedLimits)
-    inputs = limits.inputs if isinstance(limits, NamedLimits) else {"": limits}
+    if manifest.input is None:
+        return make_own_body(manifest)
+    inputs = manifest.input.inputs if isinstance(manifest.input, NamedLimits) else {"": manifest.input}
+    named = isinstance(manifest.input, NamedLimits)
     example = manifest.example if named else {"": manifest.example}
     if not isinstance(example, Mapping) or example.keys() != inputs.keys() or not is_usable(example, inputs):
         return None
@@ -39,6 +37,13 @@ def make_body(limits: InputLimits | None, manifest: Manifest) -> dict[str, Any] 
     }
     body: dict[str, Any] = {"instances": [values if named else next(iter(values.values()))]}
     return {"signature_name": IMAGE_BYTES} | body if encoded else body
+
+
+def make_own_body(manifest: Manifest) -> dict[str, Any] | None:
+    """Of an imported version, whose example is a row of its default signature, if it has one."""
+    known = "serving_default" in manifest.signatures and manifest.example is not None
+    body = {"instances": [manifest.example]}
+    return body if known and len(json.dumps(body)) <= MAX_CHARS else None
 
 
 def is_usable(example: Mapping[str, Any], inputs: Mapping[str, OneLimits]) -> bool:

@@ -27,6 +27,8 @@ MAX_ID = 64
 WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
 """When every gateway has written what it answered until now."""
 POLL_INTERVAL_S = 0.1
+CLASSIFYING = ("binary", "multiclass", "multilabel")
+"""Tasks whose predictions are classes."""
 MAX_WAITERS = 2
 """Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
@@ -64,7 +66,7 @@ class PredictionOrigin(Body):
     model: str
     version: int
     predicted: str | float
-    data: DataRecord
+    data: DataRecord | None
     job: str | None
 
 
@@ -167,7 +169,9 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     Raises:
         InvalidRequest: this model has no such class, or answers with the other kind, or with neither.
     """
-    if manifest.task in ("multilabel", "text") or (manifest.task == "regression" and len(manifest.labels) > 1):
+    if manifest.task not in ("binary", "multiclass", "regression") or (
+        manifest.task == "regression" and len(manifest.labels) > 1
+    ):
         raise InvalidRequest(
             f"feedback is one class or one number, and {manifest.model} answers with something else; "
             "train on corrected data instead"
@@ -187,4 +191,4 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
 
 def name_class(predicted: float, manifest: Manifest) -> str | float:
     """A class by its name, the likeliest of several; else the first number, or the length of a text."""
-    return predicted if answers_with_number(manifest) else manifest.labels[int(predicted)]
+    return manifest.labels[int(predicted)] if manifest.task in CLASSIFYING and manifest.labels else predicted

@@ -1,6 +1,5 @@
 """Models and versions in the store, and their state in the model server."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +12,12 @@ from modelyard.models.inputs import TENSOR_NAMES
 from modelyard.models.registry.example_body import make_example_body
 from modelyard.models.registry.manifest import (
     DataRecord,
-    InputLimits,
+    ImportRecord,
     Manifest,
     NamedLimits,
     OneLimits,
     RecipeRecord,
+    TensorSpec,
     Verdict,
 )
 from modelyard.models.registry.rollout import Canary, Shadow
@@ -25,6 +25,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
 from modelyard.services.gateway.auth.principal import current_principal
+from modelyard.services.gateway.codecs.tensors import format_shape
+from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.json_body import Body, Error
 from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -58,8 +60,9 @@ class ModelSummary(Body):
     task: Task
     summary: str
     stable: int | None
-    metric: Metric
-    data: DataName
+    metric: Metric | None
+    """None, as data, of an imported version that was not measured."""
+    data: DataName | None
     labels: tuple[str, ...]
 
 
@@ -90,8 +93,9 @@ class VersionRecord(Body):
     version: int
     created_at: datetime
     metrics: dict[str, float]
-    data: DataRecord
-    recipe: RecipeRecord
+    data: DataRecord | None
+    recipe: RecipeRecord | None
+    imported: ImportRecord | None
     verdict: Verdict
     state: str
 
@@ -203,10 +207,16 @@ def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | 
         task=manifest.task,
         summary=manifest.summary,
         stable=stable,
-        metric=Metric(name=manifest.verdict.metric, value=manifest.verdict.value),
-        data=DataName(name=manifest.data.name, source=manifest.data.source),
+        metric=read_metric(manifest),
+        data=DataName(name=manifest.data.name, source=manifest.data.source) if manifest.data else None,
         labels=manifest.labels,
     )
+
+
+def read_metric(manifest: Manifest) -> Metric | None:
+    """The gate's metric; None if nothing was measured."""
+    verdict = manifest.verdict
+    return None if verdict.metric is None or verdict.value is None else Metric(name=verdict.metric, value=verdict.value)
 
 
 def read_version(store: Store, model: str, version: int, state: str) -> VersionRecord | DamagedVersion:
@@ -221,6 +231,7 @@ def read_version(store: Store, model: str, version: int, state: str) -> VersionR
         metrics=manifest.metrics,
         data=manifest.data,
         recipe=manifest.recipe,
+        imported=manifest.imported,
         verdict=manifest.verdict,
         state=state,
     )
@@ -232,19 +243,23 @@ def describe_usage(store: Store, model: str, version: int) -> Usage | None:
         manifest = store.manifest(model, version)
     except CorruptData:
         return None
-    inputs = list(describe_inputs(manifest.input, manifest))
-    return Usage(version=version, inputs=inputs, example=make_example_body(manifest))
+    return Usage(version=version, inputs=describe_inputs(manifest), example=make_example_body(manifest))
 
 
-def describe_inputs(limits: InputLimits | None, manifest: Manifest) -> Iterator[InputDescription]:
-    """Each input; where nothing is known but signatures, the tensors of the default one."""
-    if isinstance(limits, NamedLimits):
-        yield from (describe_input(name, one) for name, one in limits.inputs.items())
-    elif limits is not None:
-        yield describe_input(TENSOR_NAMES[limits.kind], limits)
-    elif (signature := manifest.signatures.get("serving_default")) is not None:
-        for spec in signature.inputs:
-            yield InputDescription(name=spec.name, title=spec.name, kind="tensor", missing=False, limits={})
+def describe_inputs(manifest: Manifest) -> list[InputDescription]:
+    """Each input; of a version that says nothing of them, the tensors of its default signature."""
+    if isinstance(manifest.input, NamedLimits):
+        return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
+    if manifest.input is not None:
+        return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
+    default = manifest.signatures.get(DEFAULT_SIGNATURE)
+    return [describe_tensor(spec) for spec in default.inputs] if default else []
+
+
+def describe_tensor(spec: TensorSpec) -> InputDescription:
+    """An input of which nothing is known but its tensor."""
+    limits: dict[str, int | str] = {"dtype": spec.dtype, "shape": format_shape(spec.shape)}
+    return InputDescription(name=spec.name, title=spec.name, kind="tensor", missing=False, limits=limits)
 
 
 def describe_input(name: str, limits: OneLimits) -> InputDescription:

@@ -57,13 +57,14 @@ def label_rows(outputs: Mapping[str, Array], interface: Interface, signature: st
 
 def score_rows(outputs: Mapping[str, Array], interface: Interface, signature: str) -> list[dict[str, Any]]:
     """As ``label_rows``, with every label's score where there are scores."""
-    rows, kind = label_rows(outputs, interface, signature), find_kind(interface, signature)
-    if kind not in ("class", "labels"):
+    rows = label_rows(outputs, interface, signature)
+    if find_kind(interface, signature) not in ("class", "labels"):
         return rows
-    classes = read_classes(outputs, interface.probabilities) if kind == "class" else None
+    found = read_classes(outputs, interface.probabilities)
+    scores = outputs[PROBABILITIES] if found is None else found[1]
     return [
-        entry | {"scores": dict(zip(interface.labels, scores, strict=True))}
-        for entry, scores in zip(rows, classes[1] if classes else outputs[PROBABILITIES], strict=True)
+        entry | {"scores": dict(zip(interface.labels, row, strict=True))}
+        for entry, row in zip(rows, scores, strict=True)
     ]
 
 
@@ -84,7 +85,7 @@ def tabulate(outputs: Mapping[str, Array], interface: Interface, signature: str)
 
 
 def list_classes(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
-    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n]; or what the interface names for both."""
+    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n], or the output that stands for both."""
     found, labels = read_classes(outputs, interface.probabilities), interface.labels
     wrong = f"the model did not return {describe_outputs(interface)}"
     if found is None:
@@ -99,13 +100,6 @@ def list_classes(outputs: Mapping[str, Array], interface: Interface) -> list[dic
         {"label": labels[chosen], "class_id": chosen, "score": row[chosen]}
         for chosen, row in zip(class_ids.tolist(), probabilities, strict=True)
     ]
-
-
-def describe_outputs(interface: Interface) -> str:
-    classes = len(interface.labels)
-    if interface.probabilities:
-        return f"{interface.probabilities} [n,{classes}]"
-    return f"probabilities [n,{classes}] and class_id [n]"
 
 
 def list_labels(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
@@ -153,3 +147,10 @@ ROWS: Mapping[AnswerKind, Callable[[Mapping[str, Array], Interface], list[dict[s
     "numbers": list_numbers,
     "text": list_texts,
 }
+
+
+def describe_outputs(interface: Interface) -> str:
+    classes = len(interface.labels)
+    if interface.probabilities:
+        return f"{interface.probabilities} [n,{classes}]"
+    return f"probabilities [n,{classes}] and class_id [n]"

@@ -136,9 +136,9 @@ def read_predictions(outputs: Mapping[str, Array], interface: Interface) -> tupl
     """
     if found := read_classes(outputs, interface.probabilities):
         return found[0], found[1].max(axis=1)
-    probabilities = outputs.get(PROBABILITIES)
-    if probabilities is not None and probabilities.ndim == MATRIX and probabilities.size:
-        return probabilities.argmax(axis=1), probabilities.max(axis=1)
+    several = outputs.get(PROBABILITIES)
+    if several is not None and several.ndim == MATRIX and several.size:
+        return several.argmax(axis=1), several.max(axis=1)
     if len(outputs) != 1:
         return None
     ((name, value),) = outputs.items()

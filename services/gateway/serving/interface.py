@@ -24,6 +24,8 @@ CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 labels, there are only the latter."""
 VALUE, TEXT = "value", "text"
 """Outputs of other models: numbers [n, numbers], and strings [n]."""
+IMPORTED = "imported"
+"""The origin of an imported version, in the place of its data's."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
@@ -44,11 +46,11 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: InputLimits | None
-    """Limits of the input, by its kind, or of several by name; None without a manifest."""
+    """Limits of the input, by its kind, or of several by name; None without a manifest, and of imported versions."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index, or of several numbers; empty where there are none."""
     source: str | None
-    """``real``, ``sample`` or ``generated`` data; None without a manifest."""
+    """``real``, ``sample`` or ``generated`` data, or ``imported``; None without a manifest."""
     batches: bool
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
     probabilities: str | None = None
@@ -74,16 +76,17 @@ class Interface:
 
 
 def published_interface(manifest: Manifest) -> Interface:
-    """Of a published version. Its rows are independent: the pipeline compared each with the trainer's outputs."""
+    """Of a published version. The pipeline compared rows with what the model answers to them."""
     return Interface(
         manifest.model,
         manifest.version,
         manifest.signatures,
         manifest.input,
         manifest.labels,
-        manifest.data.source,
-        batches=True,
-        tables=build_tables(manifest.input, manifest.signatures),
+        manifest.data.source if manifest.data else IMPORTED,
+        batches=manifest.batches,
+        probabilities=manifest.probabilities,
+        tables=build_tables(manifest.input, manifest.signatures) if manifest.input else {},
     )
 
 

@@ -100,10 +100,10 @@ def test_a_damaged_version_has_no_usage(client: FlaskClient, filled: Store) -> N
 
 
 def test_tensors_are_listed_where_nothing_else_is_known() -> None:
-    """Of a version with a manifest that says no more than its signatures."""
-    manifest = seal_as(CHURN, **MANIFESTS[CHURN])(1, {})
-    found = list(describe_inputs(None, manifest))
+    """Of an imported version, whose manifest says no more of its inputs than its signatures."""
+    found = describe_inputs(seal_as(CHURN, **{**MANIFESTS[CHURN], "input": None})(1, {}))
     assert [(entry.name, entry.kind) for entry in found] == [(name, "tensor") for name in sorted(ROW)]
+    assert found[0].limits == {"dtype": "float32", "shape": "[n]"}
 
 
 def test_many_values_are_cut_short() -> None:
@@ -111,7 +111,6 @@ def test_many_values_are_cut_short() -> None:
     fields = {**MANIFESTS[CHURN]}
     plan = fields["input"].inputs["plan"].model_copy(update={"values": tuple(map(str, range(1000)))})
     fields["input"] = fields["input"].model_copy(update={"inputs": {**fields["input"].inputs, "plan": plan}})
-    manifest = seal_as(CHURN, **fields)(1, {})
-    values = list(describe_inputs(manifest.input, manifest))[1].values
+    values = describe_inputs(seal_as(CHURN, **fields)(1, {}))[1].values
     assert values is not None
     assert len(values) == 100
