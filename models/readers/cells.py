@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modelyard.models.inputs import DATE_PATTERN, OneInput
+from modelyard.models.inputs import DATE_PATTERN, OneInput, canonical_category
 from modelyard.models.readers.raw_table import MISSING, RawTable
 from modelyard.models.types import Array
 
@@ -84,9 +84,11 @@ def format_numbers(cells: Any) -> Any:
 
 
 def to_categories(table: RawTable, title: str, kind: OneInput | None = None) -> Any:
-    """``string`` without spaces around it; an empty one is missing."""
-    stripped = pc.utf8_trim_whitespace(to_texts(table, title, kind))
-    return pc.if_else(pc.equal(stripped, ""), None, stripped)
+    """``string`` as ``canonical_category`` writes it, whatever the file does; an empty one is missing."""
+    encoded = pc.dictionary_encode(to_texts(table, title, kind))
+    values = pa.array([canonical_category(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    cells = values.take(encoded.indices)
+    return pc.if_else(pc.equal(cells, ""), None, cells)
 
 
 def to_dates(table: RawTable, title: str, kind: OneInput | None = None) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from modelyard.models.errors import InvalidData
+from modelyard.models.inputs import MISSING_MARKS
 
 LOOK_ROWS = 1_000
 """Rows at the beginning of a file that kinds of columns and the task are guessed from."""
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+MISSING = MISSING_MARKS
 """Texts, in any case, that stand for a missing number or date. A missing category or text is an empty one."""
 
 

@@ -17,6 +17,7 @@ from modelyard.models.inputs import (
     NumberInput,
     OneInput,
     SequenceInput,
+    TextInput,
     VectorInput,
 )
 from modelyard.models.readers.cells import normalise, to_numpy
@@ -188,7 +189,7 @@ class TableReader:
 def describe(column: Column, cells: Any, train: Array) -> OneInput:
     """A kind with what all the rows say of it: whether values are missing, and the values of a category."""
     kind = column.kind
-    if isinstance(kind, NumberInput | CategoryInput | DateInput):
+    if isinstance(kind, NumberInput | CategoryInput | DateInput | TextInput):
         kind = replace(kind, missing=kind.missing or cells.null_count > 0)
     if isinstance(kind, CategoryInput) and not kind.values:
         values, counts = np.unique(train[train != ""].astype(str), return_counts=True)

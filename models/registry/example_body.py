@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from modelyard.models.registry.manifest import Manifest, NamedLimits, OneLimits
 IMAGE_BYTES = "image_bytes"
 """The signature that takes images as files."""
 IMAGE_RANK = 3
+MAX_CHARS = 32_768
 MAX_NUMBERS = 4096
 """Of an example that is numbers; a longer one is no use to people."""
 
@@ -20,7 +22,7 @@ MAX_NUMBERS = 4096
 def make_example_body(manifest: Manifest) -> dict[str, Any] | None:
     """The row form with one instance, images as files in base64; None for an example of very many numbers."""
     if manifest.input is None:
-        return None
+        return make_own_body(manifest)
     inputs = manifest.input.inputs if isinstance(manifest.input, NamedLimits) else {"": manifest.input}
     named = isinstance(manifest.input, NamedLimits)
     example = manifest.example if named else {"": manifest.example}
@@ -35,6 +37,13 @@ def make_example_body(manifest: Manifest) -> dict[str, Any] | None:
     }
     body: dict[str, Any] = {"instances": [values if named else next(iter(values.values()))]}
     return {"signature_name": IMAGE_BYTES} | body if encoded else body
+
+
+def make_own_body(manifest: Manifest) -> dict[str, Any] | None:
+    """Of an imported version, whose example is a row of its default signature, if it has one."""
+    known = "serving_default" in manifest.signatures and manifest.example is not None
+    body = {"instances": [manifest.example]}
+    return body if known and len(json.dumps(body)) <= MAX_CHARS else None
 
 
 def is_usable(example: Mapping[str, Any], inputs: Mapping[str, OneLimits]) -> bool:

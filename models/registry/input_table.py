@@ -101,8 +101,14 @@ class InputTable:
         return next((names for names in (self.by_title, self.by_tensor) if given == names.keys()), {})
 
 
-def build_tables(limits: InputLimits, signatures: Mapping[str, SignatureSpec]) -> dict[str, InputTable]:
-    """The tables of a version by signature: where it has named inputs, or one that is a single value."""
+def build_tables(limits: InputLimits | None, signatures: Mapping[str, SignatureSpec]) -> dict[str, InputTable]:
+    """The tables of a version by signature: where it has named inputs, or one that is a single value.
+
+    Args:
+        limits: None of a version of which nothing is known but its signatures.
+    """
+    if limits is None:
+        return {}
     found = {name: build_table(limits, signature) for name, signature in signatures.items()}
     return {name: table for name, table in found.items() if table is not None}
 
@@ -127,10 +133,9 @@ def build_table(limits: InputLimits, signature: SignatureSpec) -> InputTable | N
     )
 
 
-def list_limit_kinds(limits: InputLimits) -> dict[str, str]:
+def list_limit_kinds(limits: InputLimits | None) -> dict[str, str]:
     """As ``inputs.list_kinds``, of a manifest."""
-    return (
-        {name: one.kind for name, one in limits.inputs.items()}
-        if isinstance(limits, NamedLimits)
-        else {"": limits.kind}
-    )
+    if limits is None:
+        return {}
+    named = limits.inputs if isinstance(limits, NamedLimits) else {"": limits}
+    return {name: one.kind for name, one in named.items()}

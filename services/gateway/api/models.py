@@ -17,6 +17,7 @@ from modelyard.models.registry.manifest import (
     NamedLimits,
     OneLimits,
     RecipeRecord,
+    TensorSpec,
     Verdict,
 )
 from modelyard.models.registry.rollout import Canary, Shadow
@@ -24,6 +25,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
 from modelyard.services.gateway.auth.principal import current_principal
+from modelyard.services.gateway.codecs.tensors import format_shape
+from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.json_body import Body, Error
 from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -244,9 +247,19 @@ def describe_usage(store: Store, model: str, version: int) -> Usage | None:
 
 
 def describe_inputs(manifest: Manifest) -> list[InputDescription]:
+    """Each input; of a version that says nothing of them, the tensors of its default signature."""
     if isinstance(manifest.input, NamedLimits):
         return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
-    return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)] if manifest.input else []
+    if manifest.input is not None:
+        return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
+    default = manifest.signatures.get(DEFAULT_SIGNATURE)
+    return [describe_tensor(spec) for spec in default.inputs] if default else []
+
+
+def describe_tensor(spec: TensorSpec) -> InputDescription:
+    """An input of which nothing is known but its tensor."""
+    limits: dict[str, int | str] = {"dtype": spec.dtype, "shape": format_shape(spec.shape)}
+    return InputDescription(name=spec.name, title=spec.name, kind="tensor", missing=False, limits=limits)
 
 
 def describe_input(name: str, limits: OneLimits) -> InputDescription:

@@ -99,6 +99,13 @@ def test_a_damaged_version_has_no_usage(client: FlaskClient, filled: Store) -> N
     assert "error" in record["versions"][0]
 
 
+def test_tensors_are_listed_where_nothing_else_is_known() -> None:
+    """Of an imported version, whose manifest says no more of its inputs than its signatures."""
+    found = describe_inputs(seal_as(CHURN, **{**MANIFESTS[CHURN], "input": None})(1, {}))
+    assert [(entry.name, entry.kind) for entry in found] == [(name, "tensor") for name in sorted(ROW)]
+    assert found[0].limits == {"dtype": "float32", "shape": "[n]"}
+
+
 def test_many_values_are_cut_short() -> None:
     """A hundred are enough to see what they are."""
     fields = {**MANIFESTS[CHURN]}

@@ -13,6 +13,7 @@ from modelyard.services.gateway.serving.capture import captured_rows
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from tests.support.versions import seal_as
 
+SIGNATURE = "serving_default"
 LABELS = ("low", "middle", "high")
 
 
@@ -49,9 +50,9 @@ def test_the_likeliest_class_is_the_label() -> None:
     """The graph returns none, so it is chosen here."""
     given = interface()
     outputs = {"output_0": np.array([[0.2, 0.5, 0.3], [0.0, 0.1, 0.9]], np.float32)}
-    assert has_labels(given, "serving_default")
-    assert [row["label"] for row in label_rows(outputs, given)] == ["middle", "high"]
-    first = score_rows(outputs, given)[0]
+    assert has_labels(given, SIGNATURE)
+    assert [row["label"] for row in label_rows(outputs, given, SIGNATURE)] == ["middle", "high"]
+    first = score_rows(outputs, given, SIGNATURE)[0]
     assert (first["class_id"], first["score"]) == (1, 0.5)
     assert list(first["scores"]) == list(LABELS)
 
@@ -59,16 +60,16 @@ def test_the_likeliest_class_is_the_label() -> None:
 def test_one_column_is_the_second_of_two_classes() -> None:
     """As a sigmoid gives it."""
     given = interface("no", "yes")
-    rows = label_rows({"output_0": np.array([[0.9], [0.25]], np.float32)}, given)
+    rows = label_rows({"output_0": np.array([[0.9], [0.25]], np.float32)}, given, SIGNATURE)
     assert [(row["label"], float(row["score"])) for row in rows] == [("yes", pytest.approx(0.9)), ("no", 0.75)]
 
 
 def test_another_shape_than_the_labels_is_an_error_that_names_the_output() -> None:
     """As of a version that was trained here."""
     with pytest.raises(InvalidOutput, match=r"output_0 \[n,3\]"):
-        label_rows({"output_0": np.zeros((1, 4), np.float32)}, interface())
+        label_rows({"output_0": np.zeros((1, 4), np.float32)}, interface(), SIGNATURE)
     with pytest.raises(InvalidOutput, match="output_0"):
-        label_rows({"other": np.zeros((1, 3), np.float32)}, interface())
+        label_rows({"other": np.zeros((1, 3), np.float32)}, interface(), SIGNATURE)
 
 
 def test_without_labels_there_are_none() -> None:
