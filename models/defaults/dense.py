@@ -5,6 +5,7 @@ is hard to beat, and it keeps the other from doing worse.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -41,8 +42,9 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def as_dense(given: Recipe) -> DenseRecipe:
-    """The recipe, with the default shape if it has none: a spec may give a plain ``Recipe``."""
-    return given if isinstance(given, DenseRecipe) else DenseRecipe(**vars(given))
+    """The recipe, with the default shape where it has none: a spec may give a plain ``Recipe``, or one of its own."""
+    known = {field.name for field in fields(DenseRecipe)}
+    return DenseRecipe(**{name: value for name, value in vars(given).items() if name in known})
 
 
 def learn_targets(schema: Schema, y: Array) -> dict[str, Array]:

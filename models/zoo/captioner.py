@@ -1,6 +1,8 @@
 """What is in the picture? Two handwritten digits and where they stand -> ``a seven left of a two``, word by word.
 
-A convolutional encoder and an LSTM decoder, as in Show and Tell (Vinyals et al. 2014, arXiv:1411.4555).
+A convolutional encoder and an LSTM decoder, as in Show and Tell (Vinyals et al. 2014, arXiv:1411.4555), which looks at
+one place of the picture for each word (Xu et al. 2015, arXiv:1502.03044; the weights of the places follow from the
+decoder's state alone, the location-based attention of Luong et al. 2015, arXiv:1508.04025).
 """
 
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from modelyard import (
     log_range,
     recipe,
 )
-from modelyard.models.datasets.mnist import MNIST, SIZE
+from modelyard.models.datasets.mnist import MNIST, SIZE, sample
 from modelyard.models.types import Array
 
 CANVAS = 2 * SIZE
@@ -33,13 +35,14 @@ WORDS = ("", "a", "an", "left", "of", "above", *DIGITS)
 """The first fills up a shorter text; the number after the last stands before the first word."""
 STEPS, START = 6, len(WORDS)
 PAIRS = 60_000
-"""Pictures to train on; each digit is in several."""
+"""Pictures to learn from at most; a digit is in several."""
 
 
 @recipe
 class CaptionerRecipe(Recipe):
     """The recipe of the pictures' describer."""
 
+    examples: Annotated[int, Field(ge=1, le=PAIRS, description="Pictures to learn from.")] = PAIRS
     channels: Annotated[int, Field(ge=2, le=256, description="Channels of the first convolution.")] = 16
     units: Annotated[int, Field(ge=4, le=1024, description="LSTM units of the decoder.")] = 64
 
@@ -47,20 +50,20 @@ class CaptionerRecipe(Recipe):
 # --- data ---------------------------------------------------------------------------------------------------------
 
 
-def pair_digits(digits: Splits) -> Splits:
+def pair_digits(digits: Splits, train: int = PAIRS, test: int = 4000) -> Splits:
     """Pictures of two digits each and what they show; always the same, and each digit in one part only."""
     generator = np.random.default_rng(0)
     return Splits(
-        train=draw_pairs(digits.train, PAIRS, generator),
+        train=draw_pairs(digits.train, train, generator),
         validation=draw_pairs(digits.validation, 1000, generator),
-        test=draw_pairs(digits.test, 4000, generator),
+        test=draw_pairs(digits.test, test, generator),
     )
 
 
 def draw_pairs(digits: Split, count: int, generator: np.random.Generator) -> Split:
     """``uint8 [count,56,56,1]`` and texts: one digit left of another or above it, each a few pixels off its place."""
     chosen = generator.integers(len(digits), size=(count, 2))
-    above = generator.random(count) < 0.5
+    above = generator.integers(2, size=count).astype(bool)
     along = np.clip(np.array([0, SIZE]) + generator.integers(-4, 5, (count, 2)), 0, SIZE)
     across = SIZE // 2 + generator.integers(-6, 7, (count, 2))
     tops, lefts = np.where(above[:, None], (along, across), (across, along))
@@ -69,29 +72,28 @@ def draw_pairs(digits: Split, count: int, generator: np.random.Generator) -> Spl
         for digit, top, left in zip(*places, strict=True):
             window = picture[top : top + SIZE, left : left + SIZE]
             np.maximum(window, digits.x[digit], out=window)  # their dark margins overlap
-    texts = [describe(*digits.y[pair], stacked) for pair, stacked in zip(chosen, above, strict=True)]
+    texts = [describe(first, second, stacked) for (first, second), stacked in zip(digits.y[chosen], above, strict=True)]
     return Split(pictures, np.array(texts, dtype=object))
 
 
 def describe(first: int, second: int, above: bool) -> str:
     """``a seven left of an eight``."""
-    names = [f"{'an' if digit == 8 else 'a'} {DIGITS[digit]}" for digit in (first, second)]
+    names = [f"{'an' if DIGITS[digit] == 'eight' else 'a'} {DIGITS[digit]}" for digit in (first, second)]
     return (" above " if above else " left of ").join(names)
 
 
 def prepare(splits: Splits, recipe: CaptionerRecipe) -> PreparedData:
-    """Batches of images ``[B,56,56,1]`` with the words before each of the text's ``[B,6]`` (teacher forcing), and those."""
+    """Batches of images ``[B,56,56,1]`` with the words before (teacher forcing), and the words, both ``[B,6]``."""
 
-    def batches(split: Split, size: int, seed: int | None = None, passes: int = 1) -> Batches:
+    def batches(split: Split, size: int, seed: int | None = None) -> Batches:
         words = to_words(split.y)
         before = np.roll(words, 1, axis=1)
         before[:, 0] = START
+        passes = 1 if seed is None else recipe.passes(len(split))
         return Batches({"images": split.x, "before": before}, words, size, seed=seed, passes=passes)
 
-    return PreparedData(
-        train=batches(splits.train, recipe.batch_size, recipe.seed, recipe.passes(len(splits.train))),
-        validation=batches(splits.validation, 500),
-    )
+    train = Split(splits.train.x[: recipe.examples], splits.train.y[: recipe.examples])
+    return PreparedData(batches(train, recipe.batch_size, recipe.seed), batches(splits.validation, 500))
 
 
 def to_words(texts: Array) -> Array:
@@ -153,9 +155,11 @@ PICTURES = Dataset(
     homepage=MNIST.homepage,
     files=MNIST.files,
     read=lambda folder: pair_digits(MNIST.read(folder)),
-    sample=lambda: pair_digits(MNIST.sample()),
+    sample=lambda: pair_digits(sample()),
     sample_name=f"pairs of {MNIST.sample_name}",
 )
+
+_SHARED: dict[str, Any] = {"batch_size": 64, "learning_rate": 5e-3, "clip_norm": 1.0, "keep": "last"}
 
 SPEC = ModelSpec(
     name="captioner",
@@ -164,8 +168,8 @@ SPEC = ModelSpec(
     input=ImageInput(CANVAS, CANVAS),
     dataset=PICTURES,
     recipes={
-        "quick": CaptionerRecipe(epochs=2, batch_size=64, learning_rate=5e-3, clip_norm=1.0, keep="last"),
-        "full": CaptionerRecipe(epochs=8, batch_size=64, learning_rate=5e-3, clip_norm=1.0, keep="last"),
+        "quick": CaptionerRecipe(epochs=3, examples=40_000, **_SHARED),
+        "full": CaptionerRecipe(epochs=6, **_SHARED),
     },
     gate=Gate(metric="exact", floor=0.97, sample_floor=0.80, max_drop=0.01),
     prepare=prepare,

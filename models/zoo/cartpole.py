@@ -140,7 +140,7 @@ def build(recipe: CartpoleRecipe, state: State) -> Any:  # noqa: ARG001  # part 
         return keras.layers.Dense(size, **last)(hidden)
 
     actor = network(len(LABELS), activation="softmax", kernel_initializer=keras.initializers.Orthogonal(0.01))
-    return keras.Model(observation, [actor, network(1)], name="cartpole")
+    return keras.Model(observation, [actor, network(1, activation="sigmoid")], name="cartpole")
 
 
 def make_signatures(model: Any, state: State) -> dict[str, Callable[..., dict[str, Any]]]:  # noqa: ARG001
@@ -184,7 +184,8 @@ def fit(run: FitRun) -> None:
 def sample(model: Any, observation: Array, generator: np.random.Generator) -> Array:
     """An action for each observation, drawn by their probabilities."""
     left = model.predict_on_batch(observation)[0][:, 0]
-    return (generator.random(len(left)) >= left).astype(np.int64)
+    actions: Array = (generator.random(len(left)) >= left).astype(np.int64)
+    return actions
 
 
 def likeliest(model: Any, observation: Array) -> Array:
@@ -225,7 +226,7 @@ def estimate_advantages(values: Array, played: Array) -> Array:
 
 
 def make_policy_loss(entropy: float) -> Callable[[Any, Any], Any]:
-    """The clipped objective, of targets ``[N,3]``: action, advantage, and the action's probability when it was taken."""
+    """The clipped objective, of targets ``[N,3]``: action, advantage, the action's probability when it was taken."""
     ops = keras.ops
 
     def loss(y_true: Any, y_pred: Any) -> Any:

@@ -4,7 +4,7 @@ An encoder and a decoder of LSTMs (Sutskever et al. 2014, arXiv:1409.3215) with 
 arXiv:1508.04025); the task is that of several tutorials on attention, such as Andrew Ng's course on sequence models.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,12 +37,21 @@ STEPS, START = 10, len(LETTERS)
 FIRST, LAST = date(1900, 1, 1).toordinal(), date(2099, 12, 31).toordinal()
 SHORT_YEARS = range(1969, 2069)
 """What a year of two digits stands for, as in POSIX: 69 is 1969, and 68 is 2068."""
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+Pick = Callable[..., str]
+"""One of its arguments, at random."""
 
 
 @recipe
 class TranslatorRecipe(Recipe):
     """The recipe of the dates' translator."""
 
+    examples: Annotated[int, Field(ge=1, description="Dates to learn from; there are 68,049.")] = 100_000
     units: Annotated[int, Field(ge=4, le=1024, description="LSTM units of the encoder, per direction.")] = 64
 
 
@@ -63,68 +72,63 @@ def write_dates(folder: Path) -> Splits:  # noqa: ARG001  # the contract reads f
 
 
 def write_date(day: date, generator: np.random.Generator) -> str:
-    """One of the ways to write a date in English, in small letters, capitals or both."""
-    ways = list(list_ways(day, generator))
-    text = ways[generator.integers(len(ways))]
-    return (text, text.lower(), text.upper())[generator.choice(3, p=(0.7, 0.2, 0.1))]
+    """One of the ways to write a date in English, as it is, in small letters or in capitals."""
+
+    def pick(*options: str) -> str:
+        return options[generator.integers(len(options))]
+
+    text = pick(write_words(day, pick), write_words(day, pick), write_digits(day, pick))
+    return pick(text, text, text.lower(), text.upper())
 
 
-def list_ways(day: date, generator: np.random.Generator) -> Iterator[str]:
-    """Ways to write a date. Where day and month are numbers before the year, the day comes first, as in most countries.
+def write_words(day: date, pick: Pick) -> str:
+    """``Sunday 29th of November 2026``, ``Nov 29, 26``."""
+    name, weekday, comma = MONTHS[day.month - 1], WEEKDAYS[day.weekday()], pick(",", "")
+    number = pick(f"{day.day}", f"{day.day}", f"{day.day}{name_ordinal(day.day)}")
+    month = pick(name, name[:3], f"{name[:3]}.", "Sept" if name == "September" else name)
+    year = pick(
+        *[f"{day.year}"] * 3, *([f"{day:%y}", f"'{day:%y}", f"\u2019{day:%y}"] if day.year in SHORT_YEARS else ())
+    )
+    return pick("", f"{weekday}{comma} ", f"{weekday[:3]}{comma} ") + pick(
+        f"{number} {month} {year}",
+        f"{month} {number}{comma} {year}",
+        f"{number} of {month} {year}",
+        f"the {number} of {month}{comma} {year}",
+        f"{number}-{month}-{year}",
+    )
 
-    The other order is read only where no month has that number: 11/29/2026.
+
+def write_digits(day: date, pick: Pick) -> str:
+    """``29/11/26``: before the year, the day comes first, as in most countries; after it, the month.
+
+    The month comes first as well where no month has the second number: ``11/29/2026``.
     """
-    number, month, year = str(day.day), f"{day:%B}", str(day.year)
-    if generator.random() < 0.4:
-        month = "Sept" if day.month == 9 and generator.random() < 0.3 else f"{day:%b}"
-        month += "." * int(generator.random() < 0.2)
-    if day.year in SHORT_YEARS and generator.random() < 0.2:
-        year = f"{'’' if generator.random() < 0.5 else chr(39)}{day:%y}" if generator.random() < 0.5 else f"{day:%y}"
-    if generator.random() < 0.4:
-        number += name_ordinal(day.day)
-    comma = "," * int(generator.random() < 0.7)
-    for start in ("", f"{day:%A}{comma} ", f"{day:%a}{comma} "):
-        yield f"{start}{number} {month} {year}"
-        yield f"{start}{month} {number}{comma} {year}"
-        yield f"{start}{number} of {month} {year}"
-        yield f"{start}the {number} of {month}{comma} {year}"
-    yield f"{number}-{month}-{year}"
-    yield from list_numeric_ways(day, generator)
-
-
-def list_numeric_ways(day: date, generator: np.random.Generator) -> Iterator[str]:
-    """Ways to write a date in digits."""
-    year = f"{day:%y}" if day.year in SHORT_YEARS and generator.random() < 0.5 else str(day.year)
-    zero = "0" if generator.random() < 0.5 else ""
-    number, month = f"{day.day:{zero}{2 if zero else ''}}", f"{day.month:{zero}{2 if zero else ''}}"
-    for sign in "/.-":
-        yield f"{number}{sign}{month}{sign}{year}"
-    if day.day > 12:
-        yield f"{month}/{number}/{year}"
-    yield day.isoformat()
-    yield f"{day.year}/{month}/{number}"
-    yield f"{day:%Y%m%d}"
+    year = pick(f"{day.year}", f"{day:%y}" if day.year in SHORT_YEARS else f"{day.year}")
+    sign, style = pick("/", ".", "-"), pick("", "02")
+    number, month = f"{day.day:{style}}", f"{day.month:{style}}"
+    common = f"{number}{sign}{month}{sign}{year}"
+    american = f"{month}/{number}/{year}" if day.day > len(MONTHS) else common
+    return pick(common, common, american, day.isoformat(), f"{day.year}/{month}/{number}", f"{day:%Y%m%d}")
 
 
 def name_ordinal(number: int) -> str:
-    if number in (11, 12, 13):
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    """``st`` of 1st, ``th`` of 11th."""
+    teen = number // 10 == 1
+    return "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def prepare(splits: Splits, recipe: TranslatorRecipe) -> PreparedData:
-    """Batches of bytes ``[B,40]`` with the letters before each answer's ``[B,10]`` (teacher forcing), and the letters."""
+    """Batches of bytes ``[B,40]`` with the letters before (teacher forcing), and the letters, both ``[B,10]``."""
 
-    def batches(split: Split, size: int, seed: int | None = None, passes: int = 1) -> Batches:
+    def batches(split: Split, size: int, seed: int | None = None) -> Batches:
         letters = to_letters(split.y)
         before = np.roll(letters, 1, axis=1)
         before[:, 0] = START
+        passes = 1 if seed is None else recipe.passes(len(split))
         return Batches({"text": to_bytes(split.x), "before": before}, letters, size, seed=seed, passes=passes)
 
-    return PreparedData(
-        train=batches(splits.train, recipe.batch_size, recipe.seed, recipe.passes(len(splits.train))),
-        validation=batches(splits.validation, 500),
-    )
+    train = Split(splits.train.x[: recipe.examples], splits.train.y[: recipe.examples])
+    return PreparedData(batches(train, recipe.batch_size, recipe.seed), batches(splits.validation, 500))
 
 
 def to_bytes(texts: Array) -> Array:
@@ -189,7 +193,7 @@ SPEC = ModelSpec(
     dataset=Dataset(name="dates", homepage="https://www.iso.org/iso-8601-date-and-time-format.html", read=write_dates),
     recipes={
         "quick": TranslatorRecipe(epochs=1, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
-        "full": TranslatorRecipe(epochs=4, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
+        "full": TranslatorRecipe(epochs=3, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
     },
     gate=Gate(metric="exact", floor=0.99, max_drop=0.005),
     prepare=prepare,

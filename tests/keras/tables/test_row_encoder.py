@@ -22,7 +22,7 @@ from modelyard.models.inputs import (
     TextInput,
     VectorInput,
 )
-from modelyard.models.recipes import Recipe
+from modelyard.models.recipes import Recipe, recipe
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 
@@ -147,6 +147,13 @@ def test_a_state_comes_back_from_its_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*(encode_rows(encoder, x) for encoder in encoders))
 
 
+@recipe
+class OwnRecipe(Recipe):
+    """A recipe with a value that the default network does not know."""
+
+    colour: str = "green"
+
+
 def splits_of(x: dict[str, Array], y: Array) -> Splits:
     part = Split(x, y)
     return Splits(part, part, part)
@@ -183,16 +190,16 @@ def test_a_later_training_may_keep_what_an_earlier_one_learned() -> None:
         ("regression", (), 1),
     ],
 )
-@pytest.mark.parametrize("recipe", ["quick", "full", "plain"])
-def test_every_task_has_a_network(task: Any, labels: tuple[str, ...], width: int, recipe: str) -> None:
-    """Probabilities, or numbers around the mean of the target; a plain recipe does, too."""
+@pytest.mark.parametrize("which", ["quick", "plain", "own"])
+def test_every_task_has_a_network(task: Any, labels: tuple[str, ...], width: int, which: str) -> None:
+    """Probabilities, or numbers around the mean of the target; a plain recipe does, and one of one's own."""
     y = {
         "regression": np.arange(40, dtype=np.float32) + 100,
         "multilabel": np.eye(2, dtype=np.float32)[np.arange(40) % 2],
     }
     x = {"a": np.arange(40, dtype=np.float32)}
     steps = make_defaults(Schema({"a": NumberInput()}, task, labels))
-    chosen = steps.recipes.get(recipe, Recipe())
+    chosen = {"quick": steps.recipes["quick"], "plain": Recipe(), "own": OwnRecipe()}[which]
     prepared = steps.prepare(splits_of(x, y.get(task, np.arange(40, dtype=np.int32) % max(2, len(labels)))), chosen)
     outputs = np.asarray(steps.build(chosen, prepared.state)(prepared.train[0][0]))
     assert outputs.shape[1] == width
