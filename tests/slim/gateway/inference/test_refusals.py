@@ -55,6 +55,14 @@ def test_images_that_cannot_be_used_are_400(
     assert server.calls == []
 
 
+def test_a_cmyk_jpeg_is_passed_on(client: FlaskClient, server: FakeModelServer) -> None:
+    """The graph makes colour of it."""
+    file = io.BytesIO()
+    Image.new("CMYK", (28, 28)).save(file, "JPEG")
+    client.post(f"/v1/models/{DIGITS}:predict", data=file.getvalue(), content_type="image/jpeg")
+    assert len(server.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
