@@ -6,6 +6,9 @@ BIN := .venv/bin
 SLIM := .venv-slim
 QUICK := test_*process.py test_*fuzz.py test_rsgi.py test_schema.py cli/*
 
+# Where Python may not keep bytecode, each process that a test starts would compile the project anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-slim test-keras test-system test-quick fuzz test-containers check format bench bench-accuracy docs clean
 
@@ -15,7 +18,7 @@ help: ## Show this
 install: .venv/.installed ## Install everything into .venv
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --extra local --compile-bytecode
+	$(UV) sync --frozen --extra local --group foreign --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:
@@ -37,11 +40,11 @@ test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is n
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
 test-keras: install ## Run the tests that compute
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline tests/keras
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras/pipeline/test_devices.py tests/keras/pipeline tests/keras
 
-# They wait much of their time, hence three. The longest file comes first.
+# They wait much of their time, hence three. The longest come first; tests of a file, or of one system, stay together.
 test-system: install ## Run the tests of whole systems
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system/test_workers.py tests/system
+	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder tests/system/up tests/system/test_workers.py tests/system/test_takeovers.py tests/system
 
 test-quick: $(SLIM)/.installed ## Run what needs neither TensorFlow nor processes, with few examples each: a minute
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim
@@ -51,7 +54,7 @@ fuzz: install $(SLIM)/.installed ## Run the tests with invented examples on many
 	$(BIN)/pytest -n 2 -p no:cacheprovider -m hypothesis --hypothesis-profile fuzz tests/keras
 
 test-containers: install ## Build the images, start the whole system on Podman or Docker, break it (CONTAINER_ENGINE=docker)
-	$(UV) sync --frozen --extra local --group containers
+	$(UV) sync --frozen --extra local --group foreign --group containers
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
 check: install ## Lint, types, import rules, reference pages
@@ -66,7 +69,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: install ## Compare our serving with its peers; writes docs/benchmarks.md (an hour; ARGS="--seconds 3")
-	$(UV) sync --frozen --extra local --group bench
+	$(UV) sync --frozen --extra local --group foreign --group bench
 	$(BIN)/python -m benchmarks.serving --write $(ARGS)
 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)

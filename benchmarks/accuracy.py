@@ -68,6 +68,9 @@ def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any
         if not isinstance(outcome, Published):
             raise SystemExit(f"{model} {recipe} seed {seed}: {outcome}")
         manifest = outcome.manifest
+        assert manifest.training  # as recipe and data: it was trained just now
+        assert manifest.recipe
+        assert manifest.data
         version = place.store / model / str(manifest.version)
         evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     return {

@@ -94,7 +94,8 @@ DATE_PATTERN = (
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
     r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?)?"
 )
-"""What is a date: read alike by Python, by RE2 in the graph, and by Arrow. Without a zone it is taken as UTC."""
+"""What is a date: read alike by Python, by RE2 in the graph, and by Arrow. A default model takes dates and
+times as they are written, whatever their zone."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Listed(BaseModel):
     model: TrainableModel | None = None
     error: str = ""
     may_pass: bool = False
-    """Whether the error may go without a change of the file: its data is at fault, or the machine."""
+    """Whether the error may go without a change of the file: its data is at fault, a package, or the machine."""
 
 
 def list_file(file: ModelFile) -> Listed:
@@ -41,10 +41,12 @@ def list_file(file: ModelFile) -> Listed:
     try:
         loaded = load_model(file)
     except InvalidSpec as error:
-        return Listed(error=str(error))
+        is_final = error.__cause__ is None or isinstance(error.__cause__, SyntaxError | SystemExit)
+        return Listed(error=str(error), may_pass=not is_final)
     try:
         with translate_errors(file.path):
             found = describe_model(resolve(loaded.spec, inspect_data(loaded.spec)))
+            found.model_dump_json()  # a recipe's value may have no form in JSON
     except InvalidSpec as error:
         return Listed(error=str(error), may_pass=True)
     return Listed(model=found.model_copy(update={"sources": hash_sources(loaded)}))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from modelyard.models.catalog import resolve_recipe, resolve_spec
 from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
 from modelyard.models.sources.project import ModelSettings
+from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT_CODE,
@@ -51,6 +53,7 @@ def main(
     store: Annotated[Path, typer.Option(envvar="MODELYARD_STORE")] = HOME / "store",
     data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = HOME / "data",
     work_dir: Annotated[Path, typer.Option(envvar="MODELYARD_WORK_DIR")] = HOME / "work",
+    tensorboard_dir: Annotated[Path, typer.Option(envvar="MODELYARD_TENSORBOARD_DIR")] = HOME / "tensorboard",
     serving: Annotated[list[str] | None, typer.Option(help="host:port of a model server; may be repeated")] = None,
     models: Annotated[list[Path] | None, typer.Option(help="folder of model files; may be repeated")] = None,
     *,
@@ -69,7 +72,9 @@ def main(
             if check:
                 print(describe_checked(check_model(job, locations, forks, print_progress)))
                 return
-            outcome = run_job(job, locations, forks, print_progress)
+            run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+            with record_events(tensorboard_dir / model / run, print_progress) as report:
+                outcome = run_job(job, locations, forks, report)
     except ModelyardError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -80,8 +85,10 @@ def main(
         print("measured on the validation split:", *(f"{name} {value:.4f}" for name, value in outcome.metrics.items()))
         return
     manifest, promotion = outcome.manifest, outcome.promotion
-    value = manifest.metrics[manifest.verdict.metric]
-    test = f"{manifest.verdict.metric} {value:.4f} on {manifest.data.name}"
+    verdict = manifest.verdict
+    assert manifest.data  # it was trained just now
+    assert verdict.metric
+    test = f"{verdict.metric} {manifest.metrics[verdict.metric]:.4f} on {manifest.data.name}"
     print(f"published {manifest.model} version {manifest.version}: {test}")
     print(f"promoted: {promotion.promoted} ({promotion.reason})")
 

@@ -8,17 +8,19 @@ import numpy as np
 
 from modelyard.models.types import Array
 
-TEXT, OFFSETS = ".utf8", ".offsets"
+TEXT, OFFSETS, SHAPE = ".utf8", ".offsets", ".shape"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
-    """Writes named arrays; object arrays must be one-dimensional and hold ``str``."""
+    """Writes named arrays; object arrays must hold ``str``."""
     flat: dict[str, Array] = {}
     for name, array in arrays.items():
         if array.dtype == object:
-            encoded = [text.encode() for text in array]
+            encoded = [text.encode() for text in array.ravel()]
             flat[name + TEXT] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
             flat[name + OFFSETS] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+            if array.ndim != 1:
+                flat[name + SHAPE] = np.array(array.shape, dtype=np.int64)
         else:
             flat[name] = array
     np.savez(path, allow_pickle=False, **flat)
@@ -31,7 +33,8 @@ def load_arrays(path: Path) -> dict[str, Array]:
         found = {name: archive[name] for name in archive.files}
     texts = [name.removesuffix(TEXT) for name in found if name.endswith(TEXT)]
     for name in texts:
-        found[name] = _texts(found.pop(name + TEXT).tobytes(), found.pop(name + OFFSETS))
+        texts_of_name = _texts(found.pop(name + TEXT).tobytes(), found.pop(name + OFFSETS))
+        found[name] = texts_of_name.reshape(found.pop(name + SHAPE, texts_of_name.shape))
     return found
 
 

@@ -22,7 +22,7 @@ def read_code_revision(loaded: LoadedModel) -> str:
     Read when a job begins: files may be edited while it runs.
     """
     release, path = read_release(), loaded.file.path
-    if loaded.file.module.startswith(ZOO):
+    if loaded.file.module.startswith(f"{ZOO}."):
         return release
     in_git = not loaded.file.module or is_tracked(path)  # an environment may lie in a repository
     revision = read_git_revision(path.parent) if in_git else None

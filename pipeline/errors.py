@@ -17,3 +17,10 @@ class DevicesMissing(ModelyardError):
 
 class TrainingFailed(ModelyardError):
     """Training ended without a model that could be exported."""
+
+
+class ImportRefused(ModelyardError):
+    """What cannot be imported, or test data that does not fit it; names the file, signature, field or row."""
+
+    status = 400
+    exit_code = 2

@@ -3,8 +3,9 @@
 They are stored with the version, so that every later stage and every server can be compared with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,10 +73,17 @@ def max_difference(one: Array, other: Array) -> float:
 def _as_text(array: Array) -> Array:
     if array.dtype != object:
         return array
-    return np.array([content.decode("latin-1") for content in array], dtype=object)
+    return map_objects(array, lambda content: content.decode("latin-1"))
 
 
 def _as_bytes(array: Array) -> Array:
     if array.dtype != object:
         return array
-    return np.array([text.encode("latin-1") for text in array], dtype=object)
+    return map_objects(array, lambda text: text.encode("latin-1"))
+
+
+def map_objects(array: Array, change: Callable[[Any], Any]) -> Array:
+    """Another object for each one, in the same shape."""
+    found = np.empty(array.shape, dtype=object)
+    found.ravel()[:] = [change(each) for each in array.ravel()]
+    return found

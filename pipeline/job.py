@@ -92,8 +92,8 @@ def describe_published(published: Published) -> dict[str, Any]:
         "state": published.state,
         "version": manifest.version,
         "metrics": manifest.metrics,
-        "validation": dict(manifest.training.validation),
-        "data": manifest.data.model_dump(),
+        "validation": dict(manifest.training.validation) if manifest.training else {},
+        "data": manifest.data.model_dump() if manifest.data else None,
         "verdict": manifest.verdict.model_dump(),
         "promotion": asdict(published.promotion),
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Stage = Literal["data", "rehearse", "train", "export", "evaluate", "gate", "publish", "rollout"]
+Stage = Literal["import", "data", "rehearse", "train", "export", "evaluate", "gate", "publish", "rollout"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Progress:
     steps: int | None = None
     eta_s: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
+    """At the end of an epoch."""
 
 
 Report = Callable[[Progress], None]

@@ -20,15 +20,15 @@ from modelyard.models.inputs import TENSOR_NAMES, name_inputs
 from modelyard.models.metrics import list_metrics
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.evaluations import keep_rejected
-from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.manifest import Manifest, NamedLimits
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import find_models
-from modelyard.models.sources.loading import load_model
+from modelyard.models.sources.loading import LoadedModel, load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
 from modelyard.models.storage_errors import translate_storage_errors
-from modelyard.pipeline.code_revision import read_code_revision
+from modelyard.pipeline.code_revision import hash_sources, read_code_revision
 from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
@@ -78,7 +78,7 @@ def run_job(
         return roll_out(published, store, job, locations, report)
     spec, data = load_data(given, job, locations, report)
     with make_workspace(locations.work, job.name) as work, store.staging(spec.name, job.name) as staged:
-        checkpoints = choose_checkpoint_folder(job, locations, data, work)
+        checkpoints = choose_checkpoint_folder(job, locations, loaded, data, work)
         start = find_start_version(store, spec.name, recipe, checkpoints)
 
         def rehearse_fit(prepared: PreparedData) -> None:
@@ -161,7 +161,7 @@ def choose_data_folder(spec: ModelSpec, locations: JobLocations) -> Path:
 
 def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: Evaluations) -> Champion | None:
     """The serving version as the gate compares with it."""
-    if champion is None:
+    if champion is None or champion.data is None:
         return None
     measured = evaluations.champion
     value = measured.metrics[spec.gate.metric] if measured else None
@@ -189,9 +189,11 @@ def describe_change(champion: Manifest, spec: ModelSpec) -> str:
 
 
 def list_tensors(manifest: Manifest) -> dict[str, str]:
-    """A version's inputs by name, with their kinds."""
-    if manifest.input.kind == "named":
+    """A version's inputs by name, with their kinds; of an imported one, of no kind."""
+    if isinstance(manifest.input, NamedLimits):
         return {name: limits.kind for name, limits in manifest.input.inputs.items()}
+    if manifest.input is None:
+        return dict.fromkeys((tensor.name for tensor in manifest.signatures["serving_default"].inputs), "")
     return {TENSOR_NAMES[manifest.input.kind]: manifest.input.kind}
 
 
@@ -203,9 +205,13 @@ def describe_feedback_metrics(data: LoadedDataset, evaluations: Evaluations) -> 
         yield f"{name} {value:.4f} on the newest {len(data.recent or ())} answers with feedback{serving}"
 
 
-def choose_checkpoint_folder(job: TrainingJob, locations: JobLocations, data: LoadedDataset, work: Path) -> Path:
-    """Folder for checkpoints: shared by all attempts of a job that see the same data; else of this run alone."""
-    return locations.checkpoints(job.job) / data.fingerprint[:16] if job.job else work / "checkpoints"
+def choose_checkpoint_folder(
+    job: TrainingJob, locations: JobLocations, loaded: LoadedModel, data: LoadedDataset, work: Path
+) -> Path:
+    """Folder for checkpoints: shared by a job's attempts that see the same model and data; else of this run alone."""
+    if not job.job:
+        return work / "checkpoints"
+    return locations.checkpoints(job.job) / f"{data.fingerprint[:16]}-{hash_sources(loaded.sources)[-8:]}"
 
 
 def keep_evaluation(store: Store, spec: ModelSpec, job: TrainingJob, evaluation: Evaluation) -> None:
@@ -228,9 +234,10 @@ def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobL
 
 
 def find_champion(store: Store, model: str) -> Manifest | None:
-    """The manifest of the stable version."""
+    """The manifest of the stable version; None of an imported one, whose signatures are its own."""
     stable = read_rollout(store, model).stable
-    return store.manifest(model, stable) if stable is not None else None
+    found = store.manifest(model, stable) if stable is not None else None
+    return found if found and found.imported is None else None
 
 
 def measure_baseline(spec: ModelSpec, data: LoadedDataset, cache: Path, report: Report) -> Baseline | None:

@@ -44,6 +44,11 @@ def find_start_version(store: Store, model: str, recipe: Recipe, checkpoints: Pa
     if version is None:
         raise InvalidRecipe(f"recipe key 'init': expected a stable version of {model} to start from, received none")
     folder = store.path(model, version)
+    if version in store.versions(model) and store.manifest(model, version).imported:
+        raise InvalidRecipe(
+            f"recipe key 'init': expected a version that was trained here, to start from its weights; version "
+            f"{version} of {model} was imported as a SavedModel; use init=random"
+        )
     if not (folder / WEIGHTS).exists():
         raise UnknownName(f"version {version} of {model}, which training starts from, is not in the store")
     return StartVersion(version, folder)

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from modelyard.services.ledger import Ledger
 from tests.support.postgres import Postgres, postgres
+from tests.support.signals import keep_from_children
 
 for profile, examples in (("quick", 5), ("modelyard", 50), ("fuzz", 2000)):
     settings.register_profile(
@@ -22,6 +23,7 @@ settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
     if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things
         del os.environ[variable]
+keep_from_children()
 
 
 def pytest_collection_finish() -> None:

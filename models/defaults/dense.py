@@ -5,6 +5,7 @@ is hard to beat, and it keeps the other from doing worse.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,13 +35,16 @@ class DenseRecipe(Recipe):
 
 RECIPES: Mapping[str, Recipe] = {
     "quick": DenseRecipe(epochs=15, batch_size=32, min_steps=900, learning_rate=3e-3, weight_decay=0.01, patience=5),
-    "full": DenseRecipe(epochs=60, batch_size=32, min_steps=4_000, learning_rate=2e-3, weight_decay=0.01, patience=15),
+    "full": DenseRecipe(
+        epochs=60, min_steps=4_000, batch_size=32, learning_rate=1e-3, weight_decay=0.01, dropout=0.3, patience=10
+    ),
 }
 
 
 def as_dense(given: Recipe) -> DenseRecipe:
-    """The recipe, with the default shape if it has none: a spec may give a plain ``Recipe``."""
-    return given if isinstance(given, DenseRecipe) else DenseRecipe(**vars(given))
+    """The recipe, with the default shape where it has none: a spec may give a plain ``Recipe``, or one of its own."""
+    known = {field.name for field in fields(DenseRecipe)}
+    return DenseRecipe(**{name: value for name, value in vars(given).items() if name in known})
 
 
 def learn_targets(schema: Schema, y: Array) -> dict[str, Array]:

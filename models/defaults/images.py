@@ -22,7 +22,8 @@ from modelyard.models.types import Array
 SMALLEST_SIDE = 6
 """Convolutions halve the sides until the shorter one has no more pixels than this."""
 BASELINE_SIDE = 16
-MAX_WIDENING = 8
+MIN_WIDENING, MAX_WIDENING = 4, 8
+"""There are two convolutions at least; none has more than so many times the channels of the first."""
 
 
 @recipe
@@ -109,7 +110,7 @@ class ImageSteps:
         images = keras.Input((self.kind.height, self.kind.width, self.kind.channels), name="images")
         x = layers.Rescaling(1 / 127.5, -1.0)(images)
         side, channels, size = min(self.kind.height, self.kind.width), given.channels, 5
-        while side > SMALLEST_SIDE or channels == given.channels:
+        while side > SMALLEST_SIDE or channels < MIN_WIDENING * given.channels:
             x = layers.Conv2D(
                 channels, size, strides=2, padding="same", use_bias=False, kernel_initializer="he_normal"
             )(x)

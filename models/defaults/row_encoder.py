@@ -14,6 +14,7 @@ from modelyard.models.data import Inputs, count_examples, take
 from modelyard.models.defaults.date_features import DATE_FEATURES, encode_dates
 from modelyard.models.defaults.row_state import (
     MAX_WORDS,
+    MIN_COUNT,
     learn_categories,
     learn_scales,
     list_names,
@@ -24,8 +25,8 @@ from modelyard.models.inputs import ImageInput, OneInput, State
 from modelyard.models.types import Array
 
 BATCH = 4_096
-UNKNOWN = "\x00unknown"
-"""No category has this name."""
+UNKNOWN, NOTHING = "\x00unknown", "\x00nothing"
+"""No category has these names, and no text has these words."""
 IMAGE_SIDE = 16
 """Pixels of a side that an image among other inputs is made smaller to."""
 
@@ -74,7 +75,7 @@ class Category(Block):
         values = state[f"category/{name}"]
         super().__init__([name], name_categories(name, values))
         self.width = len(self.features)
-        self.lookup = keras.layers.StringLookup(vocabulary=[UNKNOWN, *values], oov_token=UNKNOWN, output_mode="int")
+        self.lookup = keras.layers.StringLookup(vocabulary=list(values) or [NOTHING], oov_token=UNKNOWN)
 
     def __call__(self, raw: Mapping[str, Any]) -> Any:
         return tf.one_hot(self.lookup(tf.strings.strip(raw[self.names[0]])), self.width)
@@ -88,10 +89,10 @@ class Text(Block):
         super().__init__([name], [f"{name} has another word", *(f"{name} has {word}" for word in words)])
         self.vectorise = make_vectoriser(words)
         self.weights = state[f"text/{name}/weights"]
-        self.unit = keras.layers.UnitNormalization(dtype="float32")
 
     def __call__(self, raw: Mapping[str, Any]) -> Any:
-        return self.unit(self.vectorise(raw[self.names[0]]) * self.weights)
+        occurs = tf.cast(self.vectorise(raw[self.names[0]]), tf.float32)
+        return tf.math.l2_normalize(occurs * self.weights, axis=1)
 
 
 class Date(Block):
@@ -204,10 +205,23 @@ def learn_state(inputs: Mapping[str, OneInput], x: Mapping[str, Array]) -> dict[
 def _learn_words(name: str, texts: Array) -> dict[str, Array]:
     layer = keras.layers.TextVectorization(max_tokens=MAX_WORDS + 2)
     layer.adapt(tf.data.Dataset.from_tensor_slices(tf.constant(texts.tolist())).batch(BATCH))
-    found = {f"text/{name}/words": np.array(layer.get_vocabulary(include_special_tokens=False), object)}
-    occurs = encode_rows(make_vectoriser(found[f"text/{name}/words"]), texts)
-    weights = np.log1p(len(texts) / (1 + occurs.sum(axis=0)))
-    return {**found, f"text/{name}/weights": weights.astype(np.float32)}
+    words = _fill(np.array(layer.get_vocabulary(include_special_tokens=False), object))
+    words = _fill(words[_count_texts(words, texts)[1:] >= MIN_COUNT])
+    weights = np.log1p(len(texts) / (1 + _count_texts(words, texts)))
+    return {f"text/{name}/words": words, f"text/{name}/weights": weights.astype(np.float32)}
+
+
+def _fill(words: Array) -> Array:
+    """A vocabulary that is not empty, which Keras refuses: in place of none, a word that never comes."""
+    return words if len(words) else np.array([NOTHING], object)
+
+
+def _count_texts(words: Array, texts: Array) -> Array:
+    """Texts ``[1+V]`` with another word, and with each word."""
+    vectorise = make_vectoriser(words)
+    parts = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+    counts: Array = np.sum([encode_rows(vectorise, part).sum(axis=0) for part in parts], axis=0)
+    return counts
 
 
 def _find_varying(encoder: RowEncoder, x: Mapping[str, Array]) -> Array:

@@ -9,8 +9,9 @@ from modelyard.models.inputs import OneInput
 from modelyard.models.types import Array
 
 MAX_VALUES = 100
-"""Values of a category with a feature each, the commonest; the others, and those that come once, are unknown."""
+"""Values of a category with a feature each, the commonest; the others are unknown."""
 MIN_COUNT = 2
+"""Rows that a category or word must be in to have a feature."""
 MAX_WORDS = 500
 """Words of a text with a feature each, the commonest."""
 KINDS = ("number", "vector", "category", "text", "date", "image")

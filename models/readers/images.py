@@ -98,7 +98,7 @@ class ImageReader:
         root = folder / self.path
         found = list_pictures(root)
         self._check_count(root, len(found.pictures))
-        pixels, chosen, hashes, faults = self._decode(root, found)
+        pixels, chosen, hashes, faults = self.decode_pictures(root, found)
         check_faults(root, faults, len(found.pictures))
         parts = self._choose_parts(chosen, hashes)
         labels = np.array([picture.label for picture in chosen], np.int32)
@@ -131,15 +131,19 @@ class ImageReader:
                 f"{self.max_gb:g}: give a smaller size, fewer channels, or max_gb"
             )
 
-    def _decode(
+    def decode_pictures(
         self, root: Path, found: PictureList
     ) -> tuple[list[Array], list[Picture], list[bytes], dict[Path, str]]:
-        """Pixels, pictures and hashes of what can be read; files that cannot be, with the reason."""
+        """Pixels, pictures and hashes of what can be read; files that cannot be, with the reason.
+
+        Raises:
+            InvalidData: the folder vanished meanwhile.
+        """
         pixels, chosen, hashes, faults = [], [], [], {}
         decode = Decoder(self.kind)
         for picture in found.pictures:
             try:
-                content = picture.file.read_bytes()
+                content = read_file(picture.file)
                 pixels.append(decode(picture.file, content))
             except (OSError, UnreadablePicture) as error:
                 if not root.is_dir():
@@ -164,6 +168,13 @@ class ImageReader:
 
 class UnreadablePicture(Exception):
     """A file that is no picture that a model can be asked about."""
+
+
+def read_file(file: Path) -> bytes:
+    """The content of a file; a pipe or a device would never end."""
+    if file.exists() and not file.is_file():
+        raise UnreadablePicture("is no file")
+    return file.read_bytes()
 
 
 class Decoder:

@@ -19,6 +19,8 @@ MAX_NUMBERS = 4096
 
 def make_example_body(manifest: Manifest) -> dict[str, Any] | None:
     """The row form with one instance, images as files in base64; None for an example of very many numbers."""
+    if manifest.input is None:
+        return None
     inputs = manifest.input.inputs if isinstance(manifest.input, NamedLimits) else {"": manifest.input}
     named = isinstance(manifest.input, NamedLimits)
     example = manifest.example if named else {"": manifest.example}

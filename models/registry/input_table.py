@@ -1,8 +1,9 @@
 """The named inputs of a signature, found by the name of a tensor or of a column in the data. Slim."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from modelyard.models.inputs import canonical_category, name_encoded_image
 from modelyard.models.registry.manifest import (
@@ -76,6 +77,14 @@ class InputTable:
     def ambiguous(self) -> frozenset[str]:
         """Names that are one column's title and another one's own."""
         return frozenset(name for name, column in self.by_name.items() if self.by_title.get(name, column) is not column)
+
+    @cached_property
+    def matches(self) -> dict[Hashable, tuple[tuple[Column, str], ...]]:
+        """Columns by the names of a request, of the first few orders of names; filled by whoever matches them."""
+        return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InputTable, (self.columns,)
 
     @cached_property
     def is_flat(self) -> bool:

@@ -178,8 +178,32 @@ def validation_metrics(epoch: Mapping[str, float]) -> Mapping[str, float]:
     return {name.removeprefix("val_"): value for name, value in epoch.items() if name.startswith("val_")}
 
 
+class TestRecord(FrozenModel):
+    """The data that an imported version was evaluated on."""
+
+    name: str
+    """The file's name."""
+    sha256: str
+    examples: int
+
+
+class ImportRecord(FrozenModel):
+    """Where a version came from that was trained elsewhere."""
+
+    path: str
+    """The folder or file on the machine that imported it."""
+    form: Literal["SavedModel", "Keras"]
+    """A SavedModel is taken as it is; a Keras file (``.keras``) is exported as one."""
+    files: dict[str, str]
+    """SHA-256 of the files there, by relative path."""
+    tensorflow: str
+    """The version that wrote the SavedModel; empty if it does not say."""
+    test: TestRecord | None
+    """None if there was no test data: then nothing was measured."""
+
+
 class Environment(FrozenModel):
-    """The software and device that trained the version."""
+    """The software and device that trained the version, or imported it."""
 
     code: str
     """Revision of the code, or ``unknown``."""
@@ -199,8 +223,9 @@ class Verdict(FrozenModel):
 
     accepted: bool
     reasons: tuple[str, ...]
-    metric: str
-    value: float
+    metric: str | None
+    """None, as its value, of an imported version that nothing was measured of."""
+    value: float | None
     champion: int | None
     """The serving version that it was compared with, on the same test data."""
     champion_value: float | None
@@ -215,15 +240,23 @@ class Manifest(FrozenModel):
     task: Task
     summary: str
     created_at: datetime
-    input: InputLimits
+    input: InputLimits | None
+    """None of an imported version: it takes what its signatures say."""
     labels: tuple[str, ...]
     """Class names by id, or the names of several numbers."""
+    probabilities: str | None = None
+    """Output with the probabilities of the classes, float ``[N,C]``, or ``[N,1]`` of the second of two classes; of an
+    imported version, whose outputs have names of their own. None: ``probabilities``, beside ``class_id``."""
     signatures: dict[str, SignatureSpec]
     example: Any
     """One instance as it stands in a ``:predict`` body for ``serving_default``: a value, or an object of named ones."""
-    data: DataRecord
-    recipe: RecipeRecord
-    training: Training
+    data: DataRecord | None
+    """None, as recipe and training, of an imported version."""
+    recipe: RecipeRecord | None
+    training: Training | None
+    imported: ImportRecord | None = None
+    batches: bool = True
+    """Whether each row's outputs depend on that row alone, so that requests may share a run."""
     metrics: dict[str, float]
     """Headline numbers on the test split; the whole evaluation is ``assets.extra/evaluation.json``."""
     baseline: BaselineRecord | None

@@ -2,6 +2,7 @@
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.types import Source
 
 
 class NotPromoted(ModelyardError):
@@ -14,9 +15,14 @@ def find_objection(manifest: Manifest, stable: Manifest | None) -> str:
     """Why a version should not answer; empty if nothing speaks against it."""
     if not manifest.verdict.accepted:
         return f"version {manifest.version} failed its gate: {'; '.join(manifest.verdict.reasons)}"
-    if manifest.data.source == "sample" and stable and stable.data.source == "real":
+    if read_source(manifest) == "sample" and stable and read_source(stable) == "real":
         return f"version {manifest.version} was trained on the sample, version {stable.version} on the real data"
     return ""
+
+
+def read_source(manifest: Manifest) -> Source | None:
+    """The kind of data that the version was trained on; None of an imported one."""
+    return manifest.data.source if manifest.data else None
 
 
 def check_promotion(manifest: Manifest, stable: Manifest | None, *, force: bool) -> str:

@@ -203,6 +203,10 @@ class Rollout(FrozenModel):
         keep = tuple(number for number in self.keep if number != version)
         return self._changed("reject", version, by, reason, detail, keep=keep)
 
+    def note_import(self, version: int, *, by: str, reason: str) -> "Rollout":
+        """Records that a version was imported; it gets its role by other changes."""
+        return self._changed("import", version, by, reason, None)
+
     def remove(self, version: int, *, by: str, reason: str) -> "Rollout":
         """Records that a version is deleted; raises ``InvalidChange`` if it has a role."""
         if version in self.loaded:

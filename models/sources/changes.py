@@ -36,7 +36,7 @@ def list_sources(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.suffix == ".py":
             yield entry
-        elif (entry / "__init__.py").exists():
+        elif os.path.isfile(entry / "__init__.py"):  # noqa: PTH113  # False where pathlib raises
             yield from list_sources(entry)
 
 

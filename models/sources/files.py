@@ -1,6 +1,7 @@
 """Which files are models, and under which names."""
 
 import keyword
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -83,9 +84,9 @@ def find_models(sources: Sources) -> FoundModels:
 
 def list_files(sources: Sources, faults: dict[str, str]) -> Iterator[ModelFile]:
     """Files of folders, entry points and the zoo; a place that cannot be read becomes a fault."""
-    seen = set[Path]()
+    seen = set[str]()
     for file in (*list_folder_files(sources.folders, faults), *list_package_files(faults, zoo=not sources.folders)):
-        resolved = file.path.resolve()
+        resolved = os.path.realpath(file.path)  # which has no loops, where pathlib raises
         if resolved not in seen and is_model(file.path):
             seen.add(resolved)
             yield file
@@ -111,11 +112,11 @@ def list_package_files(faults: dict[str, str], *, zoo: bool) -> Iterator[ModelFi
 
 def is_model(path: Path) -> bool:
     """Whether a file is a model's, by its name and its text."""
-    if path.name.startswith(HELPER_PREFIX):
+    if path.name.startswith(HELPER_PREFIX) or not os.path.isfile(path):  # noqa: PTH113  # False where pathlib raises
         return False
     try:
         return MODEL.search(path.read_bytes()) is not None
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:  # just now
         return False
     except OSError:  # loading it says why
         return True
@@ -124,6 +125,7 @@ def is_model(path: Path) -> bool:
 def show(path: Path) -> str:
     """A path for people: from the working directory on, if it is below that."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        shown = path.relative_to(Path.cwd())
     except (ValueError, FileNotFoundError):  # elsewhere; or the working directory is gone
-        return str(path)
+        shown = path
+    return os.fsencode(shown).decode(errors="replace")

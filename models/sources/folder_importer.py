@@ -2,11 +2,13 @@
 
 import builtins
 import itertools
+import linecache
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import find_spec, spec_from_file_location
+from importlib.util import decode_source, find_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -24,14 +26,14 @@ class FolderImporter(MetaPathFinder):
     A module that it imports finds the files beside the model as ``.helpers`` and as ``helpers``. No other module does.
     """
 
-    def __init__(self, folder: Path, kept: Mapping[str, bytes]) -> None:
+    def __init__(self, model: Path, kept: Mapping[str, bytes]) -> None:
         """``kept`` holds sources by path that are used in place of those on disk."""
-        self.folder = folder
+        self.model, self.folder = model, model.parent
         self.package = f"{PREFIX}{next(_numbers)}"
+        self.module = f"{self.package}.{model.stem}"
         self.sources = dict(kept)
         """Source by path of all that was imported so far."""
         self._helpers: dict[str, bool] = {}
-        sys.meta_path.insert(0, self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -39,6 +41,8 @@ class FolderImporter(MetaPathFinder):
         """The spec of the package, or of a module in it; None for every other name."""
         if fullname == self.package:
             return self._find_package()
+        if fullname == self.module:  # that file, even if there is a package of its name
+            return spec_from_file_location(fullname, self.model, loader=SourceLoader(fullname, str(self.model), self))
         if not fullname.startswith(f"{self.package}."):
             return None
         spec = self._find_kept(fullname, path or ()) or PathFinder.find_spec(fullname, path, target)
@@ -76,15 +80,18 @@ class FolderImporter(MetaPathFinder):
 
     def _find_helper(self, top: str) -> bool:
         file, folder = self.folder / f"{top}.py", self.folder / top
-        if str(folder / "__init__.py") in self.sources or (folder / "__init__.py").exists():
+        if self._has(folder / "__init__.py"):
             return True
-        if str(file) in self.sources or file.exists():
+        if self._has(file):
             return not is_model(file) or not is_installed(top)
         return folder.is_dir() and not is_installed(top)
 
+    def _has(self, path: Path) -> bool:
+        return str(path) in self.sources or path.is_file()
+
     def _find_package(self) -> ModuleSpec:
         init = self.folder / "__init__.py"
-        has_init = str(init) in self.sources or init.exists()
+        has_init = self._has(init)
         spec = ModuleSpec(
             self.package,
             SourceLoader(self.package, str(init), self) if has_init else None,
@@ -117,12 +124,19 @@ class SourceLoader(SourceFileLoader):
         sources = self._importer.sources
         if self.path not in sources:
             sources[self.path] = self.get_data(self.path)
+        remember_lines(self.path, sources[self.path])
         code: CodeType = self.source_to_code(sources[self.path], self.path)
         return code
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._importer.import_module}
         super().exec_module(module)
+
+
+def remember_lines(path: str, source: bytes) -> None:
+    """Lets ``inspect`` and tracebacks show what was loaded, not what the file has become: AutoGraph compiles that."""
+    with suppress(SyntaxError, UnicodeDecodeError):  # compiling it says so
+        linecache.cache[path] = (len(source), None, decode_source(source).splitlines(keepends=True), path)
 
 
 def is_installed(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from modelyard.models.spec import ModelSpec
 PACKAGE = Path(__file__).parents[2]
 PRIVATE = re.compile(rf"{PREFIX}\d+\.")
 SPEC_LINE = re.compile(r"[ \t]*SPEC\b|\w+[^\n=]*=\s*(\w+\.)*ModelSpec\b")
+MAX_ERROR_CHARS = 2000
 ENDING = "a model's file ends in SPEC = ModelSpec(...)"
 
 
@@ -61,9 +63,10 @@ def load_model(file: ModelFile, kept: Mapping[str, bytes] | None = None) -> Load
             module = import_module(file.module)
         return LoadedModel(file, read_spec(file, module))
     invalidate_caches()  # a file may be newer than the last look into its folder
-    importer = FolderImporter(path.parent, kept or {})
+    importer = FolderImporter(path, kept or {})
+    sys.meta_path.insert(0, importer)  # for good: functions import late
     with translate_errors(path):
-        module = import_module(f"{importer.package}.{path.stem}")
+        module = import_module(importer.module)
     return LoadedModel(file, read_spec(file, module), importer.sources)
 
 
@@ -116,7 +119,7 @@ def describe_error(error: BaseException) -> str:
         return f"it ends the process: SystemExit({error.code!r})"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module {PRIVATE.sub('', error.name)!r}, neither beside the file nor installed"
-    text = PRIVATE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))
+    text = PRIVATE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))[:MAX_ERROR_CHARS]
     return text if isinstance(error, ModelyardError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 

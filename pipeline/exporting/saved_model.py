@@ -1,6 +1,6 @@
-"""Writes a SavedModel with the answers of the model in memory, and checks what a plain CPU server could not run."""
+"""Writes a SavedModel, with the answers of the model in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,8 @@ import tensorflow as tf
 from modelyard.models.inputs import State, name_encoded_image, name_inputs
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
-from modelyard.pipeline.errors import ExportRejected
 from modelyard.pipeline.exporting.signatures import build_endpoints
 from modelyard.pipeline.golden import input_key, output_key
-
-UNSERVABLE = ("Cudnn", "PyFunc", "EagerPyFunc", "Xla")
-"""Prefixes of operations that TensorFlow Serving on a CPU refuses or does not have."""
 
 
 def write_saved_model(
@@ -61,26 +57,3 @@ def encode_png(image: Array) -> bytes:
     """PNG bytes of an image ``[H,W,C]`` with values 0..255."""
     content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
     return content
-
-
-def check_operations(saved_model: Path) -> None:
-    """Checks every operation of the graph and of its functions.
-
-    Raises:
-        ExportRejected: a plain CPU server cannot run one of them.
-    """
-    found = sorted({name for name in list_operations(saved_model) if name.startswith(UNSERVABLE)})
-    if found:
-        raise ExportRejected(f"the exported graph has {', '.join(found)}, which a plain CPU server cannot run")
-
-
-def list_operations(saved_model: Path) -> Iterator[str]:
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    parsed = SavedModel.FromString(saved_model.read_bytes())
-    for graph in (meta.graph_def for meta in parsed.meta_graphs):
-        for node in graph.node:
-            yield node.op
-        for function in graph.library.function:
-            for node in function.node_def:
-                yield node.op

@@ -117,9 +117,9 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             self._send(step=batch + 1, logs=logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._send(step=self.params["steps"], logs=logs)
+        self._send(step=self.params["steps"], logs=logs, learning_rate=float(self.model.optimizer.learning_rate))
 
-    def _send(self, step: int, logs: Any) -> None:
+    def _send(self, step: int, logs: Any, learning_rate: float | None = None) -> None:
         steps = self.params["steps"]
         remaining = steps * (self._epochs - self._first) - self._done_steps
         eta_s = (time.monotonic() - self._started) / max(1, self._done_steps) * remaining
@@ -133,5 +133,6 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
                 steps=steps,
                 eta_s=round(eta_s, 1),
                 metrics=values,
+                learning_rate=learning_rate,
             )
         )

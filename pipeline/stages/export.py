@@ -109,7 +109,8 @@ def main(request_path: str) -> None:
 
 def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
-    from modelyard.pipeline.exporting.saved_model import check_operations, write_saved_model
+    from modelyard.pipeline.exporting.operations import check_operations
+    from modelyard.pipeline.exporting.saved_model import write_saved_model
 
     given = load_saved(Path(request.source)).spec
     spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
@@ -126,10 +127,10 @@ def export_request(request: ExportRequest) -> None:
     shutil.copyfile(request.weights, extra / "model.weights.h5")
     shutil.copyfile(request.state, extra / "state.npz")
     save_golden(staged, answers)
-    write_warmup(spec, answers, staged / WARMUP)
+    write_warmup(spec.name, answers, staged / WARMUP)
 
 
-def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> None:
+def write_warmup(model: str, answers: Mapping[str, Array], path: Path) -> None:
     """Writes requests that TensorFlow Serving replays while it loads the version, so that no client waits for it.
 
     Format: TFRecord of ``PredictionLog`` (tensorflow/serving ``g3doc/saved_model_warmup.md``).
@@ -141,7 +142,7 @@ def write_warmup(spec: ModelSpec, answers: Mapping[str, Array], path: Path) -> N
             for size in WARMUP_BATCHES:
                 record = prediction_log_pb2.PredictionLog()
                 request = record.predict_log.request
-                request.model_spec.name = spec.name
+                request.model_spec.name = model
                 request.model_spec.signature_name = signature
                 for name, values in inputs.items():
                     request.inputs[name].CopyFrom(to_proto(values[:size]))

@@ -49,15 +49,23 @@ def promote(
     return give_role(store, manifest, serving, make_stable, by=by, report=report, why=why, deadline_s=deadline_s)
 
 
-def start_canary(store: Store, manifest: Manifest, serving: Sequence[str], *, by: str, report: Report) -> Promotion:
+def start_canary(
+    store: Store,
+    manifest: Manifest,
+    serving: Sequence[str],
+    *,
+    by: str,
+    report: Report,
+    percent: float = CANARY_PERCENT,
+) -> Promotion:
     """Makes the version the canary, once it has passed the checks of ``give_role``."""
-    canary = Canary(version=manifest.version, percent=CANARY_PERCENT, since=datetime.now(UTC))
+    canary = Canary(version=manifest.version, percent=percent, since=datetime.now(UTC))
 
     def make_canary(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
         return now.start_canary(canary, by=by, reason=reason, detail=detail)
 
     done = give_role(store, manifest, serving, make_canary, by=by, report=report)
-    return replace(done, percent=CANARY_PERCENT if done.promoted else 0.0)
+    return replace(done, percent=percent if done.promoted else 0.0)
 
 
 def give_role(

@@ -47,6 +47,7 @@ from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
 
 EVALUATION = "assets.extra/evaluation.json"
 EXAMPLE_CHARS = 200
+PREDICT_METHOD = "tensorflow/serving/predict"
 LIMITS: Mapping[str, type[Any]] = {
     "image": ImageLimits,
     "text": TextLimits,
@@ -156,23 +157,32 @@ def read_signatures(staged: Path) -> dict[str, SignatureSpec]:
     """The signatures of ``saved_model.pb``, inputs and outputs in order of name."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    from modelyard.models.tfserving.messages import dtype_name
+    return describe_signatures(SavedModel.FromString((staged / "saved_model.pb").read_bytes()).meta_graphs[0])
 
-    parsed = SavedModel.FromString((staged / "saved_model.pb").read_bytes())
+
+def describe_signatures(meta: Any) -> dict[str, SignatureSpec]:
+    """The signatures of a ``MetaGraphDef``, inputs and outputs in order of name."""
+    from modelyard.models.tfserving.messages import dtype_name
 
     def tensors(infos: Any) -> tuple[TensorSpec, ...]:
         return tuple(
             TensorSpec(
                 name=name,
                 dtype=dtype_name(info.dtype),
-                shape=tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
+                shape=None
+                if info.tensor_shape.unknown_rank
+                else tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
             )
             for name, info in sorted(infos.items())
         )
 
     return {
-        name: SignatureSpec(inputs=tensors(definition.inputs), outputs=tensors(definition.outputs))
-        for name, definition in sorted(parsed.meta_graphs[0].signature_def.items())
+        name: SignatureSpec(
+            inputs=tensors(definition.inputs),
+            outputs=tensors(definition.outputs),
+            method=definition.method_name or PREDICT_METHOD,
+        )
+        for name, definition in sorted(meta.signature_def.items())
         if not name.startswith("__")
     }
 
@@ -208,10 +218,14 @@ def hash_weights(weights: Path) -> str:
     return total.hexdigest()
 
 
-def describe_environment(device: str, code: str) -> Environment:
-    """The software and device of this process, which trained the version of this revision of code."""
+def describe_environment(device: str, code: str, *, computes: bool = True) -> Environment:
+    """The software and device of this process, which trained the version of this revision of code.
+
+    Args:
+        computes: whether this process computes: one that imports a version does not.
+    """
     version = importlib.metadata.version
-    used = current_backend()
+    used = current_backend() if computes else backend.DEFAULT
     return Environment(
         code=code,
         python=platform.python_version(),

@@ -199,7 +199,8 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     import tensorflow as tf
 
     from modelyard.pipeline.evaluation.exported import measure_golden_difference
-    from modelyard.pipeline.exporting.saved_model import check_operations, write_saved_model
+    from modelyard.pipeline.exporting.operations import check_operations
+    from modelyard.pipeline.exporting.saved_model import write_saved_model
 
     answers = write_saved_model(spec, model, state, raw, folder)
     check_operations(folder / "saved_model.pb")

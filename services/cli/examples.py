@@ -35,10 +35,11 @@ def make_curl_lines(
 
 def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
     target = f"{url}/v1/models/{manifest.model}:predict{query_of(manifest)}"
-    if manifest.input.kind == "image":
+    kind = manifest.input.kind if manifest.input else None
+    if kind == "image":
         picture = write_png(manifest, folder / f"{manifest.model}.png")
         return f"curl -s -H 'Content-Type: image/png' --data-binary @{shlex.quote(str(picture))} {target}"
-    if manifest.input.kind == "text" and manifest.labels:
+    if kind == "text" and manifest.labels:
         return f"curl -s -H 'Content-Type: text/plain' -d {shlex.quote(REVIEW)} {target}"
     body = json.dumps(make_example_body(manifest) or {"instances": [manifest.example]}, ensure_ascii=False)
     given = shlex.quote(body if len(body) <= MAX_BODY_CHARS else f"@{write_body(body, folder, manifest.model)}")
@@ -48,7 +49,7 @@ def make_predict_line(manifest: Manifest, folder: Path, url: str) -> str:
 def query_of(manifest: Manifest) -> str:
     """Asks for labels, where a row of outputs alone says little; images and texts are answered so anyway."""
     named = manifest.labels and manifest.task in ("binary", "multiclass", "multilabel", "regression")
-    return "?labels=true" if named and manifest.input.kind not in ("image", "text") else ""
+    return "?labels=true" if named and (manifest.input is None or manifest.input.kind not in ("image", "text")) else ""
 
 
 def write_body(body: str, folder: Path, model: str) -> Path:

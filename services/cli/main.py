@@ -18,8 +18,10 @@ from modelyard.services.cli.commands import jobs, keys, rollouts, searches, trig
 from modelyard.services.cli.commands.audit import audit, verify
 from modelyard.services.cli.commands.check import check
 from modelyard.services.cli.commands.gc import gc
+from modelyard.services.cli.commands.imports import import_model
 from modelyard.services.cli.commands.init import init
 from modelyard.services.cli.commands.migrate import migrate
+from modelyard.services.cli.commands.tensorboard import tensorboard
 from modelyard.services.cli.options import DEFAULT_URL, DataDir, Home, Models, Port, Url, Workers
 from modelyard.services.cli.project.settings import check_project
 
@@ -33,8 +35,10 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(searches.app, name="searches")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(keys.app, name="keys")
-for command in (init, check, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate):
+COMMANDS = (init, check, rollouts.promote, rollouts.rollback, rollouts.rollout, audit, verify, gc, migrate, tensorboard)
+for command in COMMANDS:
     app.command()(command)
+app.command("import")(import_model)
 
 
 def print_version(wanted: bool) -> None:
@@ -231,11 +235,7 @@ def versions(
         if "error" in entry:
             rows.append((name, entry["state"], entry["error"]))
             continue
-        test = output.format_metric(entry["verdict"]["metric"], entry["verdict"]["value"])
-        created = entry["created_at"][:19].replace("T", " ")
-        rows.append(
-            (name, entry["state"], test, output.format_dataset(entry["data"]), entry["recipe"]["name"], created)
-        )
+        rows.append((name, *rollouts.describe_version(entry)))
     output.print_table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
 
 

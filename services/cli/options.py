@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.models.sources.project import read_project, split_paths
+from modelyard.models.sources.project import ModelSettings, read_project
 from modelyard.services.settings import HOME
 
 DEFAULT_PORT = 8080
@@ -21,8 +21,7 @@ def read_setting(name: str, default: Any) -> Callable[[], Any]:
 
 def read_folders() -> list[str]:
     """The default of ``--models``."""
-    found = split_paths(read_project().get("models", ()))
-    return list(found) if isinstance(found, list | tuple) else []
+    return [str(folder) for folder in ModelSettings.load().models]
 
 
 Home = Annotated[

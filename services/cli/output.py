@@ -55,6 +55,11 @@ def format_metric(name: str, value: float) -> str:
     return f"{name} {value:.4f}"
 
 
+def format_test(verdict: Mapping[str, Any]) -> str | None:
+    """The gate's metric; None of an imported version that nothing was measured of."""
+    return None if verdict["metric"] is None else format_metric(verdict["metric"], verdict["value"])
+
+
 def make_progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.fields[model]:<16}"),

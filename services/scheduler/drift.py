@@ -98,7 +98,7 @@ def count_values(series: Histogram | Shares, values: Sequence[Any]) -> tuple[int
 def collect_features(answers: Iterable[CapturedPrediction], manifest: Manifest) -> dict[str, list[float | str]]:
     """Values by the name of their histogram."""
     found: dict[str, list[float | str]] = {}
-    kinds = list_limit_kinds(manifest.input)
+    kinds = list_limit_kinds(manifest.input) if manifest.input else {}
     output_name = "answer value" if manifest.task == "regression" else "answer class"
     for answer in answers:
         found.setdefault(output_name, []).append(answer.predicted)

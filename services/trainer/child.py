@@ -19,10 +19,12 @@ import orjson
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
+from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.forkserver_process import set_process_title
-from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Rejected, TrainingJob, describe_published
+from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Outcome, Rejected, TrainingJob, describe_published
 from modelyard.pipeline.progress import Progress
+from modelyard.services.trainer.mlflow_run import track_job
 from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
 
 STDIN = 0
@@ -97,21 +99,32 @@ def run_request(
     use_backend(request["backend"])
     from modelyard.pipeline.run import run_job
 
-    locations = request["locations"]
+    locations, tracking = request["locations"], request["tracking"]
     feedback = request["run"]["feedback"]
-    outcome = run_job(
-        TrainingJob(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
-        JobLocations(
-            Path(locations["store"]),
-            Path(locations["data"]),
-            Path(locations["work"]),
-            tuple(locations["serving"]),
-            Sources(tuple(map(Path, locations["models"]))),
-        ),
-        forks,
-        report,
-        require_permission,
-    )
+    with (
+        record_events(tracking["events"] and Path(tracking["events"]), report) as recorded,
+        track_job(tracking["mlflow"], request["run"], tracking["params"], recorded) as tracked,
+    ):
+        outcome = run_job(
+            TrainingJob(**request["run"] | {"feedback": Path(feedback) if feedback else None}),
+            JobLocations(
+                Path(locations["store"]),
+                Path(locations["data"]),
+                Path(locations["work"]),
+                tuple(locations["serving"]),
+                Sources(tuple(map(Path, locations["models"]))),
+            ),
+            forks,
+            tracked.report,
+            require_permission,
+        )
+        described = describe_outcome(outcome)
+        tracked.finish(described)
+    return described
+
+
+def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """As plain values, for the ledger."""
     if isinstance(outcome, Measured):
         return {"state": "measured", "metrics": dict(outcome.metrics)}
     if isinstance(outcome, Rejected):

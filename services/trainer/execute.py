@@ -7,6 +7,7 @@ import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.event_files import prune_runs
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import Promotion, Published, describe_published
 from modelyard.pipeline.progress import Progress
@@ -39,6 +40,7 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings,
     if ended.state in FINAL:
         remove_folders(settings, f"{job_id}.*")  # of lost workers too
         shutil.rmtree(settings.locations().checkpoints(job_id), ignore_errors=True)
+        prune_runs(settings.tensorboard_dir, ended.model, settings.tensorboard_runs)
 
 
 class StoreFailed(Exception):

@@ -53,12 +53,15 @@ class ModelWatch:
     """
 
     def __init__(self, store: Path, sources: Sources, forks: ForkServer, limit_s: int = LISTING_S) -> None:
-        """Begins with what the store's catalog knows, if this release wrote it."""
+        """Begins with what the store's catalog knows; what another release wrote is listed again."""
         self._store, self._sources, self._forks, self._limit_s = store, sources.resolve(), forks, limit_s
         self._digest = source_digest()
-        known = read_catalog(store)
-        current = known.trainable if known and known.digest == self._digest else {}
-        self._entries = {name: Entry(Listed(model=model), model.sources) for name, model in current.items()}
+        known = read_catalog(store) or Catalog(digest="", trainable={})
+        is_ours = known.digest == self._digest
+        self._entries = {
+            name: Entry(Listed(model=model), model.sources if is_ours else {})
+            for name, model in known.trainable.items()
+        }
         self._found = FoundModels({}, {})
         self._stamps: Mapping[str, Stamp] | None = None
         self._running: dict[str, threading.Thread] = {}
@@ -134,8 +137,7 @@ class ModelWatch:
             trainable={name: each.model for name, each in sorted(listed.items()) if each.model},
             broken={**self._found.faults, **{name: each.error for name, each in listed.items() if not each.model}},
         )
-        is_first = self._written is None and self._found.files.keys() > listed.keys()
-        if not is_first and (catalog != self._written or not (self._store / FILE).exists()):
+        if catalog != self._written or not (self._store / FILE).exists():
             write_catalog(self._store, catalog)
             self._written = catalog
 

@@ -162,6 +162,7 @@ def start(forks: ForkServer, wanted: Backend, gpus: int) -> subprocess.Popen[byt
 
 def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path | None) -> Mapping[str, Any]:
     """The job, its backend and its locations, as values for JSON."""
+    catalog = read_catalog(settings.store)
     return {
         "run": {
             "model": job.model,
@@ -175,7 +176,12 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
             "name": name,
             "feedback": str(feedback) if feedback else None,
         },
-        "backend": choose_backend(job, read_catalog(settings.store)),
+        "backend": choose_backend(job, catalog),
+        "tracking": {
+            "events": str(settings.events(job.model, job.id)) if settings.tensorboard_runs else None,
+            "mlflow": settings.mlflow_url,
+            "params": list_params(job, catalog),
+        },
         "locations": {
             "store": str(settings.store),
             "data": str(settings.data_dir),
@@ -190,6 +196,13 @@ def choose_backend(job: Job, catalog: Catalog | None) -> Backend:
     """The backend of the job's recipe; the default for a recipe not in the catalog, which the child then refuses."""
     trainable = catalog.trainable.get(job.model) if catalog else None
     return parse_backend(trainable.recipe_value(job.recipe, job.overrides, "backend") if trainable else None)
+
+
+def list_params(job: Job, catalog: Catalog | None) -> dict[str, Any]:
+    """Values of the job's recipe, with its overrides."""
+    trainable = catalog.trainable.get(job.model) if catalog else None
+    recipe = trainable.recipes.get(job.recipe, {}) if trainable else {}
+    return {name: found.default for name, found in recipe.items()} | dict(job.overrides)
 
 
 def remove_folders(settings: TrainerSettings, name: str) -> None:

@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.models.sources.files import Sources
 from modelyard.models.sources.project import ModelSettings
+from modelyard.pipeline.event_files import RUNS
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
@@ -22,6 +23,18 @@ class TrainerSettings(ServiceSettings, ModelSettings):
     work_dir: Path = Field(
         default_factory=below_home("work"),
         description="Folder for temporary files and checkpoints; workers that share it resume jobs of others.",
+    )
+    tensorboard_dir: Path = Field(
+        default_factory=below_home("tensorboard"), description="Folder of TensorBoard event files, `MODEL/JOB`."
+    )
+    tensorboard_runs: int = Field(
+        RUNS, ge=0, description="Jobs of each model whose event files are kept, the newest; 0: none are written."
+    )
+    mlflow_url: str | None = Field(
+        None,
+        repr=False,
+        description="URL of an MLflow tracking server, or `file:///FOLDER`, where each job is a run; needs the extra "
+        "`mlflow`.",
     )
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
@@ -63,3 +76,7 @@ class TrainerSettings(ServiceSettings, ModelSettings):
     def sources(self) -> Sources:
         """Where models come from."""
         return Sources(self.models).resolve()
+
+    def events(self, model: str, job: str) -> Path:
+        """Folder of a job's event files."""
+        return self.tensorboard_dir / model / job

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
+from modelyard.services.settings import InvalidSettings
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
 from modelyard.services.trainer.model_watch import watch_models
@@ -69,6 +71,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     Raises:
         ModelyardError: one cannot be used; the text has which and why.
     """
+    require_mlflow(settings)
     Store(settings.store).prepare()
     try:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
@@ -80,6 +83,15 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
             connection.ensure_connection(max_retries=3, interval_start=0.2, timeout=5)
     except (OperationalError, OSError, RedisError) as error:
         raise broker.QueueUnavailable(f"the broker is not reachable: {error}") from error
+
+
+def require_mlflow(settings: TrainerSettings) -> None:
+    """Raises ``InvalidSettings`` if runs are to be recorded with a package that is not installed."""
+    if settings.mlflow_url and find_spec("mlflow") is None:
+        raise InvalidSettings(
+            "MODELYARD_MLFLOW_URL: expected the package mlflow with it, which is not installed: "
+            "pip install 'modelyard[mlflow]'"
+        )
 
 
 @contextmanager
@@ -131,8 +143,14 @@ def main() -> int:
     settings = TrainerSettings.load()
     logs.configure("trainer", settings.log_level)
     log.info("starting", **settings.mask_secrets())
+    with ForkServer() as forks:
+        return work(settings, forks)
+
+
+def work(settings: TrainerSettings, forks: ForkServer) -> int:
+    """Takes jobs until SIGTERM; they train in ``forks``. Returns the exit status."""
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    with closing(Ledger(settings.ledger)) as ledger, ForkServer() as forks:
+    with closing(Ledger(settings.ledger)) as ledger:
         app = build_app(settings, ledger, name, forks)
         served = queues.list_worker_queues(settings.gpu_count())
         loop = LoopLiveness()

@@ -17,6 +17,7 @@ import numpy as np
 from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.pipeline.forkserver import ForkServer
+from tests.support.reviews import WORDS, random_state
 
 COUNT = 2
 XLA_PATIENCE_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
@@ -83,17 +84,18 @@ def save_outputs(folder: Path, _: ForkServer) -> None:
     """An untrained ``sentiment_lstm`` and its outputs, which another backend must reproduce."""
     import keras
 
-    from modelyard.models.datasets import imdb
+    from modelyard.models.text.vocabulary import pad
 
     keras.utils.set_random_seed(0)
     spec = load_spec("sentiment_lstm")
     recipe = spec.recipes["quick"]
-    prepared = spec.prepare(imdb.sample(), recipe)
-    ids, _ = prepared.validation[0]
-    model = spec.build(recipe, prepared.state)
+    state = random_state(recipe.vector_size)
+    generator = np.random.default_rng(0)
+    ids = pad([generator.integers(1, WORDS, length).astype(np.int32) for length in (0, 1, 3, 8, 31, 64, 200)])
+    model = spec.build(recipe, state)
     model.save_weights(folder / "answers.weights.h5")
     said = keras.ops.convert_to_numpy(model(ids, training=False))
-    np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **prepared.state)
+    np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **state)
 
 
 def cut(folder: Path, _: ForkServer) -> None:

@@ -41,6 +41,7 @@ def describe() -> None:
     print_words("has Keras:", "keras" in sys.modules)
     print_words("sees GPUs:", bool(os.environ["CUDA_VISIBLE_DEVICES"]))
     print_words("threads:", len(list(Path("/proc/self/task").iterdir())), threading.active_count())
+    print_words("has JAX:", "jaxlib" in sys.modules)
 
 
 def number() -> None:

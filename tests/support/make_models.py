@@ -1,12 +1,12 @@
-"""Makes what systems are tested with, SavedModels and a store: a process of its own, for TensorFlow's sake.
+"""Makes what systems are tested with, SavedModels and a store: not where tests run, for TensorFlow's sake.
 
     python -m tests.support.make_models FOLDER
 
 ``half_plus_two/00000123`` is named as TensorFlow Serving names its example. ``half_plus/N`` computes x/2 + N, so that
 an answer tells which version it is from. ``ratio`` and ``inverse`` divide by their input: 0/0 is NaN, 1/0 is Inf.
 ``slow`` takes a few microseconds for each step that it is asked for, and ``slow_to_load/8``, which computes as
-``half_plus`` does, takes so many of them while it is warmed up. ``sign`` is from ``make_sign_models``, and ``known`` is
-a store with a catalogue, so that workers need not make one.
+``half_plus`` does, takes so many of them while it is warmed up. ``sign`` is from ``make_sign_models``, ``imported`` has
+what Keras exports and test data for it, and ``known`` is a store with a catalogue, so that workers need not make one.
 """
 
 import sys
@@ -22,7 +22,7 @@ import tensorflow as tf  # noqa: E402  # after the backend is settled
 from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
 
 from modelyard.models.listing import list_all  # noqa: E402
-from tests.support import make_sign_models  # noqa: E402
+from tests.support import imported_models, make_sign_models  # noqa: E402
 
 VERSIONS = range(1, 8)
 SLOW_TO_LOAD = 8
@@ -73,9 +73,16 @@ def make(root: Path) -> None:
     save(root / "slow" / "1", slow)
     save_slow_to_load(root / "slow_to_load" / str(SLOW_TO_LOAD), SLOW_TO_LOAD)
     make_sign_models.make(root / "sign")
+    imported_models.save_classifier(root / "imported" / "sharp")
+    imported_models.save_classifier(root / "imported" / "soft", scale=0.5)
+    imported_models.save_test_data(root / "imported" / "test.csv")
     (root / "known").mkdir()
     list_all(root / "known")
 
 
+def main(folder: str) -> None:
+    make(Path(folder))
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    main(sys.argv[1])

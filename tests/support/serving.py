@@ -27,6 +27,8 @@ START_S = 180.0
 STOP_S = 120.0
 WAIT_S = 90.0
 """For what takes a second or two on a machine with nothing else to do."""
+PAUSE_S = 0.02
+"""Of a client between two requests: leaves the processors to the servers."""
 HOST = "127.0.0.1"
 MODEL = "half_plus"
 """Version N of it answers x/2 + N."""
@@ -300,7 +302,7 @@ def traffic(
     def client(index: int) -> None:
         number = index
         with httpx.Client(timeout=30, headers=headers) as http:
-            while not stop.wait(0.005):  # leaves the processors to the servers
+            while not stop.wait(PAUSE_S):
                 number = (number + clients) % 1000
                 seen.ask(http, index, number, pinned=bool(index % 2))
 

@@ -11,15 +11,19 @@ from typing import Any
 import psutil
 from celery import Celery
 
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from modelyard.services.trainer.process import TITLE
+from tests.support.programs import running_worker
 from tests.support.serving import START_S, WAIT_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
 
 TRAINED_S = 480.0
+SHORT: Mapping[str, Any] = {"model": "neuron", "epochs": 2}
+"""A job that passes its gate and takes little time."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class TrainingCluster:
     ledger: Ledger
     ledger_url: str
     queue: Celery
+    forks: ForkServer
     workers: ExitStack = field(default_factory=ExitStack)
     redis: subprocess.Popen[bytes] | None = None
 
@@ -60,11 +65,15 @@ class TrainingCluster:
             "MODELYARD_DRAIN_S": "1",
         }
 
-    def worker(self, name: str, **more: str) -> Running:
-        settings = self.settings | more
-        started = self.workers.enter_context(
-            running(self.home / f"{name}.log", "modelyard.services.trainer", **settings)
+    def worker(self, name: str, *, forked: bool = True, **more: str) -> Running:
+        """A fork, unless the start of its interpreter matters."""
+        log, settings = self.home / f"{name}.log", self.settings | more
+        program = (
+            running_worker(self.forks, log, settings)
+            if forked
+            else running(log, "modelyard.services.trainer", **settings)
         )
+        started = self.workers.enter_context(program)
         wait_until(lambda: " ready." in started.printed, START_S, f"worker {name}")
         return started
 
@@ -119,12 +128,13 @@ class TrainingCluster:
 
 
 @contextmanager
-def open_cluster(home: Path, ledger_url: str | None = None) -> Iterator[TrainingCluster]:
+def open_cluster(home: Path, forks: ForkServer, ledger_url: str | None = None) -> Iterator[TrainingCluster]:
     """A cluster with its Redis, in a folder that has a store; its ledger is a file there unless given."""
     url = ledger_url or f"sqlite:///{home}/ledger.db"
     ledger = Ledger(url)
     ledger.prepare()
-    found = TrainingCluster(home, ledger, url, broker.make_sender(redis_server.make_broker_url(home / "redis.sock")))
+    queue = broker.make_sender(redis_server.make_broker_url(home / "redis.sock"))
+    found = TrainingCluster(home, ledger, url, queue, forks)
     try:
         found.start_redis()
         with found.workers:

@@ -17,13 +17,14 @@ import httpx
 import psutil
 import pytest
 
+from modelyard.pipeline.forkserver import ForkServer
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
 
-BUILD_S = 300.0
+HERE = Path(__file__).parent
 READY_S = 480.0
 FINISHED_S = 480.0
 STOP_S = 180.0
@@ -134,18 +135,17 @@ class System:
         return found
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Serves ``mnist_mlp`` and ``neuron``, trained on what ships with the project."""
-    home = tmp_path_factory.mktemp("system") / "home"
-    running = System(home, ("--data", "sample", "--model", "mnist_mlp", "--model", "neuron")).start()
-    yield running
-    if running.process and running.process.poll() is None:
-        assert running.stop() == []
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup`` a file's tests stay in one process, and those of a folder that share a system, too."""
+    for item in items:
+        folder = item.path.parent
+        if HERE in (folder, *folder.parents):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == HERE else folder.name))
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Path:
     """Folders of saved versions, to be copied: made once for all of pytest's processes."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -154,8 +154,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "made.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not found.exists():
-            command = [sys.executable, "-m", "tests.support.make_models", str(unfinished)]
-            subprocess.run(command, check=True, timeout=BUILD_S)
+            with forks.start("tests.support.make_models", str(unfinished)) as process:
+                printed = process.stderr.read().decode()
+            assert process.returncode == 0, printed
             unfinished.rename(found)
     return found
 
@@ -166,11 +167,18 @@ def known(made: Path) -> Path:
     return made / "known"
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """What workers and commands are forked from."""
+    with ForkServer() as server:
+        yield server
+
+
 @pytest.fixture
-def cluster(tmp_path: Path, known: Path) -> Iterator["TrainingCluster"]:
+def cluster(tmp_path: Path, known: Path, forks: ForkServer) -> Iterator["TrainingCluster"]:
     """A queue for workers."""
     from tests.support.training import open_cluster
 
     shutil.copytree(known, tmp_path / "store")
-    with open_cluster(tmp_path) as found:
+    with open_cluster(tmp_path, forks) as found:
         yield found

@@ -89,9 +89,13 @@ class CanarySystem:
         return found
 
 
-@pytest.fixture
-def canary_system(made: Path, tmp_path: Path) -> Iterator[CanarySystem]:
-    """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any."""
+@pytest.fixture(scope="module")
+def canary_system(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CanarySystem]:
+    """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any.
+
+    Each test leaves version 1 stable, and no canary.
+    """
+    tmp_path = tmp_path_factory.mktemp("canary")
     store = Store(tmp_path / "store")
     for number in (1, 2, 3):
         publish_copy(store, MODEL, made / MODEL / str(number), **SIGN)
@@ -143,20 +147,6 @@ def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_syste
 BODY = {"inputs": {"x": [0.5]}}
 
 
-def test_a_better_canary_is_promoted_on_feedback(canary_system: CanarySystem) -> None:
-    """And can be rolled back as any other."""
-    assert canary_system.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
-    rollout = canary_system.await_decision()
-    last = rollout.history[-1]
-    assert (rollout.stable, last.action, last.by) == (3, "promote", "canary analysis")
-    assert "feedback finds no more mistakes" in last.reason
-    assert last.detail["evidence"]["fit"] >= 20
-    with closing(Ledger(canary_system.ledger_url)) as ledger:
-        count = ledger.feedback.count(MODEL)
-    assert count >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
-    assert canary_system.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1
-
-
 def test_a_shadow_is_compared_and_no_client_gets_its_outputs(canary_system: CanarySystem) -> None:
     """Disagreement and shift are returned with the rollout."""
     assert canary_system.change(shadow=2).status_code == 200
@@ -174,3 +164,17 @@ def test_a_shadow_is_compared_and_no_client_gets_its_outputs(canary_system: Cana
     assert 0.05 < observed["disagreed"] / observed["rows"] < 0.6
     assert observed["shift"] > 0
     assert canary_system.now().stable == 1
+
+
+def test_a_better_canary_is_promoted_on_feedback(canary_system: CanarySystem) -> None:
+    """And can be rolled back as any other."""
+    assert canary_system.change(canary={"version": 3, "percent": 50}, shadow=2).status_code == 200
+    rollout = canary_system.await_decision()
+    last = rollout.history[-1]
+    assert (rollout.stable, last.action, last.by) == (3, "promote", "canary analysis")
+    assert "feedback finds no more mistakes" in last.reason
+    assert last.detail["evidence"]["fit"] >= 20
+    with closing(Ledger(canary_system.ledger_url)) as ledger:
+        count = ledger.feedback.count(MODEL)
+    assert count >= last.detail["stable"]["labelled"] + last.detail["canary"]["labelled"]
+    assert canary_system.http.post(f"/api/models/{MODEL}:rollback").json()["stable"] == 1

@@ -3,7 +3,6 @@
 The expected answers are the golden ones: what the trained model said before it was exported.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, max_difference, output_key
 from tests.support import environments
+from tests.support.programs import train
 from tests.support.serving import WAIT_S, Served, modelyard_serve
 from tests.support.waiting import wait_until
-from tests.system.conftest import BUILD_S
 
 MODEL, ROWS = "mnist_mlp", 3
-PLACES = (("store", "store"), ("data-dir", "data"), ("work-dir", "work"))
 IMAGES = {"name": "images", "datatype": "FP32", "shape": [-1, 28, 28, 1]}
 AVAILABLE = 30
 """``ModelVersionStatus.State`` of get_model_status.proto."""
@@ -47,13 +46,9 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Store:
     """One version, trained here on what ships with the project."""
-    root = tmp_path_factory.mktemp("clients")
-    places = [f"--{name}={root / folder}" for name, folder in PLACES]
-    command = [sys.executable, "-m", "modelyard.pipeline", MODEL, "--data", "sample", *places]
-    subprocess.run(command, check=True, timeout=BUILD_S)
-    return Store(root / "store")
+    return Store(train(forks, MODEL, tmp_path_factory.mktemp("clients")))
 
 
 @pytest.fixture(scope="module")

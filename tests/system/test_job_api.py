@@ -84,8 +84,16 @@ def open_api(home: Path) -> Iterator[JobApi]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
+    """With Redis: for all tests that stop neither, and do not mind the others' jobs."""
+    with open_api(tmp_path_factory.mktemp("api")) as found, found.redis():
+        yield found
+
+
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[JobApi]:
+def own_api(tmp_path: Path) -> Iterator[JobApi]:
+    """Without Redis, unless the test starts it."""
     with open_api(tmp_path) as found:
         yield found
 
@@ -100,40 +108,41 @@ def refusing_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
 # --- the same request more than once ----------------------------------------------------------------------------------
 
 
-def test_a_hundred_copies_of_a_submission_are_one_job(api: JobApi) -> None:
+def test_a_hundred_copies_of_a_submission_are_one_job(own_api: JobApi) -> None:
     """At the same time, over connections of their own; all get the same job."""
     barrier = threading.Barrier(100)
 
     def submit(_: int) -> httpx.Response:
         barrier.wait()
-        return api.submit(key="nightly-2026-11-21")
+        return own_api.submit(key="nightly-2026-11-21")
 
-    with api.redis(), ThreadPoolExecutor(100) as pool:
+    with own_api.redis(), ThreadPoolExecutor(100) as pool:
         answers = list(pool.map(submit, range(100)))
     assert {answer.status_code for answer in answers} == {202}
-    (job,) = api.jobs()
+    (job,) = own_api.jobs()
     assert {answer.json()["id"] for answer in answers} == {job["id"]}
     assert {answer.headers["Location"] for answer in answers} == {f"/api/jobs/{job['id']}"}
 
 
 def test_an_idempotency_key_stands_for_the_request_whatever_its_json_form(api: JobApi) -> None:
     """Order and white space do not matter; another value is 422, names the job, and is not accepted."""
-    with api.redis():
-        first = api.submit(key="k").json()
-        turned = api.submit(dict(reversed(JOB_BODY.items())), key="k").json()
-        other = api.submit(JOB_BODY | {"rollout": "stable"}, key="k")
-        free = api.submit(JOB_BODY | {"rollout": "stable"}, key="another").json()
-        unmarked = api.submit().json()
+    before = api.jobs()
+    first = api.submit(key="k").json()
+    turned = api.submit(dict(reversed(JOB_BODY.items())), key="k").json()
+    other = api.submit(JOB_BODY | {"rollout": "stable"}, key="k")
+    free = api.submit(JOB_BODY | {"rollout": "stable"}, key="another").json()
+    unmarked = api.submit().json()
     assert turned["id"] == first["id"]
     assert (other.status_code, first["id"] in other.json()["error"]) == (422, True)
-    assert {job["id"] for job in api.jobs()} == {first["id"], free["id"], unmarked["id"]}
+    accepted = {job["id"] for job in api.jobs()} - {job["id"] for job in before}
+    assert accepted == {first["id"], free["id"], unmarked["id"]}
 
 
-def test_a_submission_that_was_refused_may_come_again(api: JobApi) -> None:
+def test_a_submission_that_was_refused_may_come_again(own_api: JobApi) -> None:
     """503 while Redis is away; then the same key is accepted, as a job that will run."""
-    refused = api.submit(key="k")
-    with api.redis():
-        accepted = api.submit(key="k")
+    refused = own_api.submit(key="k")
+    with own_api.redis():
+        accepted = own_api.submit(key="k")
     assert (refused.status_code, accepted.status_code) == (503, 202)
     assert "Retry-After" in refused.headers
     assert accepted.json()["state"] == "queued"
@@ -153,8 +162,7 @@ def test_a_key_that_is_none_is_refused(refusing_api: JobApi, key: str) -> None:
 
 def test_a_waiting_job_can_be_cancelled_over_and_over(api: JobApi) -> None:
     """It has ended, its events name who cancelled it, and nobody can start it; an unknown job is 404."""
-    with api.redis():
-        job = api.submit().json()
+    job = api.submit().json()
     first, again = (api.http.post(f"/api/jobs/{job['id']}:cancel") for _ in range(2))
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
@@ -165,8 +173,7 @@ def test_a_waiting_job_can_be_cancelled_over_and_over(api: JobApi) -> None:
 
 def test_a_job_that_is_being_published_cannot_be_cancelled(api: JobApi) -> None:
     """409 with the way out."""
-    with api.redis():
-        job = api.submit().json()
+    job = api.submit().json()
     claimed = api.ledger.jobs.claim(job["id"], "a worker")
     assert claimed
     assert api.ledger.jobs.begin_publishing(claimed)
@@ -182,12 +189,11 @@ def test_a_job_that_is_being_published_cannot_be_cancelled(api: JobApi) -> None:
 def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(api: JobApi) -> None:
     """The same request; it names the first. One that may still end well is 409; a key makes retrying safe to repeat."""
     asked = JOB_BODY | {"priority": "high", "budget_s": 60}
-    with api.redis():
-        first = api.submit(asked).json()["id"]
-        early = api.http.post(f"/api/jobs/{first}:retry")
-        assert (early.status_code, "is queued" in early.json()["error"]) == (409, True)
-        api.http.post(f"/api/jobs/{first}:cancel")
-        answers = [api.http.post(f"/api/jobs/{first}:retry", headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    first = api.submit(asked).json()["id"]
+    early = api.http.post(f"/api/jobs/{first}:retry")
+    assert (early.status_code, "is queued" in early.json()["error"]) == (409, True)
+    api.http.post(f"/api/jobs/{first}:cancel")
+    answers = [api.http.post(f"/api/jobs/{first}:retry", headers={"Idempotency-Key": "retry"}) for _ in range(2)]
     again = answers[0].json()
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[1].json()["id"] == again["id"] != first
@@ -202,14 +208,14 @@ def test_a_job_that_has_ended_can_be_tried_again_as_a_new_one(api: JobApi) -> No
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_list_is_filtered_and_paged(api: JobApi) -> None:
+def test_a_list_is_filtered_and_paged(own_api: JobApi) -> None:
     """By model and states; each page names where the next one begins, the last one nothing."""
-    with api.redis():
-        ids = [api.submit().json()["id"] for _ in range(5)]
-    api.http.post(f"/api/jobs/{ids[1]}:cancel")
+    with own_api.redis():
+        ids = [own_api.submit().json()["id"] for _ in range(5)]
+    own_api.http.post(f"/api/jobs/{ids[1]}:cancel")
 
     def page(**query: Any) -> tuple[list[str], str | None]:
-        found = api.http.get("/api/jobs", params=query).json()
+        found = own_api.http.get("/api/jobs", params=query).json()
         return [job["id"] for job in found["jobs"]], found["next"]
 
     first, following = page(limit=3)
@@ -256,8 +262,7 @@ def test_an_invalid_job_is_refused_by_the_gateway(refusing_api: JobApi, asked: d
 
 def test_a_log_is_text(api: JobApi) -> None:
     """What the job's processes wrote; empty before they did, 404 for a job that nobody knows."""
-    with api.redis():
-        job = api.submit().json()["id"]
+    job = api.submit().json()["id"]
     empty = api.http.get(f"/api/jobs/{job}/log")
     assert (empty.status_code, empty.text) == (200, "")
     api.ledger.logs.write(job, "Traceback…\n")
@@ -295,8 +300,7 @@ def listen(api: JobApi, job: str, after: int | None = None) -> Generator[Heard]:
 
 def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobApi) -> None:
     """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
-    with api.redis():
-        job = api.submit().json()["id"]
+    job = api.submit().json()["id"]
     stream = listen(api, job)
     first = next(stream)
     assert (first.kind, first.data["state"]) == ("state", "queued")
@@ -323,7 +327,7 @@ def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobA
 
 def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> None:
     """A hundred at once, and jobs are still accepted; one more is 503; when they have closed, there is room."""
-    with api.redis(), ExitStack() as stack:
+    with ExitStack() as stack:
         job = api.submit().json()["id"]
         path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
         many = stack.enter_context(httpx.Client(base_url=api.http.base_url, limits=pool, timeout=WAIT_S))
@@ -341,21 +345,20 @@ def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> No
     wait_until(is_stream_open, WAIT_S, "places are free again")
 
 
-def test_streams_end_when_the_gateway_is_stopped(api: JobApi) -> None:
+def test_streams_end_when_the_gateway_is_stopped(own_api: JobApi) -> None:
     """SIGTERM is not held up by who listens to a job that runs for hours."""
-    with api.redis():
-        job = api.submit().json()["id"]
-    stream = listen(api, job)
+    with own_api.redis():
+        job = own_api.submit().json()["id"]
+    stream = listen(own_api, job)
     next(stream)
-    api.gateway.process.terminate()
+    own_api.gateway.process.terminate()
     assert list(stream) == []
-    assert api.gateway.process.wait(WAIT_S) == 0
+    assert own_api.gateway.process.wait(WAIT_S) == 0
 
 
 def test_what_is_no_event_and_no_job_is_refused(api: JobApi) -> None:
     """400 and 404, as any other error."""
-    with api.redis():
-        job = api.submit().json()["id"]
+    job = api.submit().json()["id"]
     wrong = api.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": "-1"})
     assert (wrong.status_code, "Last-Event-ID: expected" in wrong.json()["error"]) == (400, True)
     assert api.http.get("/api/jobs/job-0000/events").status_code == 404

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from tests.support.postgres import Postgres
-from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster
+from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster
 from tests.support.waiting import wait_until
 
 LONG = {"epochs": 6, "min_steps": 200}
@@ -18,9 +19,11 @@ CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, known: Path, postgres_server: Postgres, migrated: str) -> Iterator[TrainingCluster]:
+def cluster(
+    tmp_path: Path, known: Path, forks: ForkServer, postgres_server: Postgres, migrated: str
+) -> Iterator[TrainingCluster]:
     shutil.copytree(known, tmp_path / "store")
-    with open_cluster(tmp_path, postgres_server.new_database(migrated)) as found:
+    with open_cluster(tmp_path, forks, postgres_server.new_database(migrated)) as found:
         yield found
 
 
@@ -31,7 +34,7 @@ def test_a_database_that_restarts_costs_no_job(cluster: TrainingCluster, postgre
     wait_until(lambda: cluster.in_epoch(job, 2), TRAINED_S, "the second epoch")
     postgres_server.control("restart", "-m", "immediate")
     assert_published_once(cluster, job)
-    assert_published_once(cluster, cluster.submit("neuron"))
+    assert_published_once(cluster, cluster.submit(**SHORT))
     assert worker.process.poll() is None
 
 
@@ -54,7 +57,7 @@ def test_a_job_that_ends_while_the_database_is_away_is_not_lost(
 def test_workers_with_wrong_clocks_take_nothing_and_lose_nothing(cluster: TrainingCluster) -> None:
     """Ten minutes ahead and behind, one would think that all leases have run out, the other that its own never does."""
     for name, skew in (("ahead", "+10m"), ("behind", "-10m")):
-        cluster.worker(name, LD_PRELOAD=str(CLOCK), FAKETIME=skew, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        cluster.worker(name, forked=False, LD_PRELOAD=str(CLOCK), FAKETIME=skew, FAKETIME_DONT_FAKE_MONOTONIC="1")
     both = [cluster.submit(seed=seed, **LONG) for seed in (1, 2)]
     wait_until(lambda: all(cluster.job(job).state is State.RUNNING for job in both), TRAINED_S, "both at once")
     assert len({cluster.job(job).worker for job in both}) == 2

@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
 from tests.support.serving import START_S, WAIT_S, Running, running
-from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster, standing_still
+from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster, standing_still
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"
@@ -52,7 +53,7 @@ def any_child(workers: list[Running]) -> psutil.Process | None:
 def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle of a job: it goes on and is recorded, what waited follows, each is started once."""
     worker = cluster.worker("one")
-    job, waiting = cluster.submit("neuron"), cluster.submit(UNKNOWN)
+    job, waiting = cluster.submit(**SHORT), cluster.submit(UNKNOWN)
     with standing_still(child_of(worker)):
         cluster.end_redis(signal.SIGTERM)
         cluster.start_redis()
@@ -63,7 +64,7 @@ def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(cluster: Trai
 def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follows(cluster: TrainingCluster) -> None:
     """kill -9: nothing but the ledger is needed to say how a job ended; the worker goes on when Redis is back."""
     worker = cluster.worker("one")
-    job, waiting = cluster.submit("neuron"), cluster.submit(UNKNOWN)
+    job, waiting = cluster.submit(**SHORT), cluster.submit(UNKNOWN)
     wait_until(lambda: cluster.has_reached(job, "evaluate"), TRAINED_S, "its last stage but publishing")
     cluster.end_redis(signal.SIGKILL)
     assert cluster.await_end(job).state is State.SUCCEEDED
@@ -103,11 +104,13 @@ def test_a_work_folder_that_is_gone_fails_a_job_by_that_name_and_not_the_worker(
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[TrainingCluster, Running]]:
+def steady(
+    tmp_path_factory: pytest.TempPathFactory, known: Path, forks: ForkServer
+) -> Iterator[tuple[TrainingCluster, Running]]:
     """A queue and one worker for tests that take the disk of its training processes alone."""
     home = tmp_path_factory.mktemp("steady")
     shutil.copytree(known, home / "store")
-    with open_cluster(home) as cluster:
+    with open_cluster(home, forks) as cluster:
         yield (
             cluster,
             cluster.worker("one", PYTHONDONTWRITEBYTECODE="1"),

@@ -12,10 +12,10 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import MAX_LOSSES, Job, State
 from tests.support.serving import WAIT_S, Running
-from tests.support.training import TRAINED_S, TrainingCluster, child_of
+from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of
 from tests.support.waiting import wait_until
 
-MODEL = "neuron"
+MODEL = SHORT["model"]
 SHORT_LEASE_S = 6.0
 
 
@@ -65,7 +65,7 @@ def test_a_worker_that_stands_still_before_its_rename_publishes_nothing_when_it_
     store = Store(cluster.home / "store")
     first = cluster.worker("first", MODELYARD_LEASE_S=str(SHORT_LEASE_S))
     with store.lock(f"publish-{MODEL}"):
-        job = cluster.submit(MODEL)
+        job = cluster.submit(**SHORT)
         wait_until(lambda: is_publishing(cluster, job), TRAINED_S, "the permission")
         halted = halt(cluster, first, cleanup)
     second = cluster.worker("second")
@@ -76,7 +76,7 @@ def test_a_worker_that_stands_still_before_its_rename_publishes_nothing_when_it_
     assert store.versions(MODEL) == (1,)
     assert cluster.job(job) == ended
     second.stop()
-    following = cluster.await_end(cluster.submit(MODEL))
+    following = cluster.await_end(cluster.submit(**SHORT))
     assert (following.state, following.result["version"]) == (State.SUCCEEDED, 2)
 
 
@@ -87,7 +87,7 @@ def test_a_version_whose_worker_stands_still_before_its_promotion_is_promoted_by
     store = Store(cluster.home / "store")
     first = cluster.worker("first", MODELYARD_LEASE_S=str(SHORT_LEASE_S))
     first.process.send_signal(signal.SIGSTOP)
-    job = cluster.submit(MODEL, rollout="stable")
+    job = cluster.submit(**SHORT, rollout="stable")
     for _ in range(MAX_LOSSES - 1):
         assert cluster.ledger.jobs.claim(job.id, "lost", lease_s=-1)
     first.process.send_signal(signal.SIGCONT)

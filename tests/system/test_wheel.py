@@ -109,7 +109,9 @@ def test_the_wheel_holds_one_package_and_all_of_its_files(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = (path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file())
     expected = {f"modelyard/{path}" for path in files if path.parent.name != "__pycache__"}
-    assert names == expected | {f"modelyard/{name}" for name in ("__init__.py", "__main__.py", "py.typed")}
+    assert names == expected | {
+        f"modelyard/{name}" for name in ("__init__.py", "__init__.pyi", "__main__.py", "py.typed")
+    }
 
 
 @pytest.mark.parametrize("by_module", [False, True])
@@ -117,6 +119,23 @@ def test_the_version_is_that_of_the_wheel(installed: Installed, wheel: Path, *, 
     """``modelyard --version`` and ``python -m modelyard --version``."""
     found = installed.run_module("--version") if by_module else installed.run("--version")
     assert found.stdout == f"modelyard {wheel.name.split('-')[1]}\n", found.stderr
+
+
+def test_the_wheel_makes_a_project(installed: Installed) -> None:
+    """It holds the files of the template."""
+    made = installed.run("init", "shop", "--example", "neuron")
+    assert made.returncode == 0, made.stderr
+    files = {
+        "data/churn.csv",
+        "models/churn.py",
+        "models/neuron.py",
+        "tests/test_churn.py",
+        "modelyard.toml",
+        ".gitignore",
+    }
+    assert files <= {
+        str(path.relative_to(installed.folder / "shop")) for path in (installed.folder / "shop").rglob("*")
+    }
 
 
 def test_every_command_works_beside_a_users_own_packages_and_modules(installed: Installed) -> None:

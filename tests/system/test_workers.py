@@ -11,9 +11,18 @@ import pytest
 
 from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.forkserver import ForkServer
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
 from tests.support.serving import WAIT_S, Running
-from tests.support.training import TRAINED_S, TrainingCluster, child_of, open_cluster, stand_still, standing_still
+from tests.support.training import (
+    SHORT,
+    TRAINED_S,
+    TrainingCluster,
+    child_of,
+    open_cluster,
+    stand_still,
+    standing_still,
+)
 from tests.support.waiting import wait_until
 
 LONG = {"epochs": 20, "min_steps": 300}
@@ -24,11 +33,13 @@ ENDED_WITHIN_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory, known: Path) -> Iterator[tuple[TrainingCluster, Running]]:
+def steady(
+    tmp_path_factory: pytest.TempPathFactory, known: Path, forks: ForkServer
+) -> Iterator[tuple[TrainingCluster, Running]]:
     """A queue and one worker for all tests that do not stop it."""
     home = tmp_path_factory.mktemp("steady")
     shutil.copytree(known, home / "store")
-    with open_cluster(home) as cluster:
+    with open_cluster(home, forks) as cluster:
         yield cluster, cluster.worker("one")
 
 
@@ -74,13 +85,13 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(
     ended = cluster.await_end(job)
     assert (ended.state, ended.attempts) == (State.FAILED, 3)
     assert ended.result["reason"] == "the training process was ended by SIGSEGV, in attempt 3"
-    assert cluster.await_end(cluster.submit("neuron")).state is State.SUCCEEDED
+    assert cluster.await_end(cluster.submit(**SHORT)).state is State.SUCCEEDED
     wait_until(lambda: not cluster.left(job), WAIT_S, "no folder is left")
 
 
 def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle: it ends with 0, and who is free goes on from the checkpoint; no lease is waited for."""
-    first = cluster.worker("first")
+    first = cluster.worker("first", forked=False)
     job = cluster.submit(**LONG)
     wait_until(lambda: cluster.in_epoch(job, 3), TRAINED_S, "the third epoch")
     with standing_still(child_of(first)):  # it must not end before there is another worker
@@ -95,7 +106,7 @@ def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -
 def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(cluster: TrainingCluster) -> None:
     """The time for it is a limit: the worker is gone soon after its job, and starts no other one."""
     first = cluster.worker("first", MODELYARD_DRAIN_S="3600")
-    job, waiting = cluster.submit(**LONG), cluster.submit("neuron")
+    job, waiting = cluster.submit(**LONG), cluster.submit(**SHORT)
     wait_until(lambda: cluster.in_epoch(job, 1), TRAINED_S, "the first epoch")
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(TRAINED_S) == 0
@@ -124,7 +135,7 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(cluster
 def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_result(cluster: TrainingCluster) -> None:
     """Lost while publishing, and twice before: the next worker finds the version by the job's id."""
     worker = cluster.worker("one")
-    model = cluster.await_end(cluster.submit("neuron")).model
+    model = cluster.await_end(cluster.submit(**SHORT)).model
     worker.stop()
     job = cluster.submit("neuron")
     for _ in range(MAX_LOSSES):
@@ -185,7 +196,7 @@ def test_a_job_is_trained_on_the_backend_of_its_recipe(steady: tuple[TrainingClu
     """One worker trains on either, one job after the other; each version says on which."""
     cluster, _ = steady
     asked = ("jax", "tensorflow")
-    ended = [cluster.await_end(job) for job in [cluster.submit("neuron", backend=name) for name in asked]]
+    ended = [cluster.await_end(job) for job in [cluster.submit(**SHORT, backend=name) for name in asked]]
     versions = [job.result["version"] for job in ended]
     found = [Store(cluster.home / "store").manifest("neuron", version).environment for version in versions]
     assert [(one.backend, one.device) for one in found] == [(name, "cpu") for name in asked]

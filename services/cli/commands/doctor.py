@@ -108,8 +108,8 @@ def check_versions(store: Store, model: str, entry: Entry) -> Iterator[Finding]:
         if damage:
             yield Finding("bad", damage, RESTORE)
         else:
-            data = store.manifest(model, version).data.name
-            yield Finding("ok", f"{model} version {version} is complete ({data})")
+            data = store.manifest(model, version).data
+            yield Finding("ok", f"{model} version {version} is complete ({data.name if data else 'imported'})")
 
 
 def check_data(folder: Path) -> Iterator[Finding]:

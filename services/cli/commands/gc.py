@@ -8,6 +8,7 @@ import typer
 from modelyard.models.registry import retention
 from modelyard.models.registry.retention import find_removable, remove_version
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.event_files import RUNS, prune_runs
 from modelyard.services.cli import output
 from modelyard.services.settings import HOME
 
@@ -18,6 +19,7 @@ def gc(
     *,
     model: Annotated[list[str] | None, typer.Option(help="Only of this model; may be repeated.")] = None,
     keep: Annotated[int, typer.Option(help="Number of newest versions that always stay.", min=1)] = 5,
+    keep_runs: Annotated[int, typer.Option(help="Number of newest jobs whose TensorBoard files stay.", min=0)] = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
     home: Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")] = HOME,
 ) -> None:
@@ -28,8 +30,17 @@ def gc(
         remove_version(store, each.model, each.version, by="gc", reason=f"not among the newest {keep}")
     for name in () if dry_run else store.models():
         retention.clear_trash(store, name)
+    if not dry_run:
+        prune_events(home.resolve() / "tensorboard", model, keep_runs)
     rows = [(each.model, each.version, f"{each.size / MEGABYTE:.1f} MB") for each in found]
     if rows:
         output.print_table("model", "version", "would free" if dry_run else "freed", rows=rows)
     else:
         output.console.print("nothing to delete")
+
+
+def prune_events(root: Path, models: list[str] | None, keep: int) -> None:
+    """Deletes event files of old jobs, also of models without a version, and says of how many."""
+    found = sorted(each.name for each in root.glob("*") if each.is_dir())
+    if pruned := sum(prune_runs(root, name, keep) for name in found if not models or name in models):
+        output.console.print(f"TensorBoard files of {pruned} jobs deleted")

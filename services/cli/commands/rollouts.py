@@ -82,10 +82,17 @@ def parse_labels(pairs: list[str]) -> dict[str, int | None]:
     return found
 
 
+def describe_version(entry: dict[str, Any]) -> tuple[object, ...]:
+    """The cells of a version, behind its number."""
+    created = entry["created_at"][:19].replace("T", " ")
+    data = output.format_dataset(entry["data"]) if entry["data"] else None
+    recipe = entry["recipe"]["name"] if entry["recipe"] else "imported"
+    return entry["state"], output.format_test(entry["verdict"]), data, recipe, created
+
+
 def print_record(found: dict[str, Any]) -> None:
     """A version's decision record."""
-    data, training, environment = found["data"], found["training"], found["environment"]
-    verdict = found["verdict"]
+    environment, verdict = found["environment"], found["verdict"]
     roles = "removed" if found["removed"] else ", ".join(found["roles"]) or ("loaded" if found["loaded"] else "no role")
     metrics = " · ".join(output.format_metric(name, value) for name, value in found["metrics"].items())
     libraries = " · ".join(
@@ -93,15 +100,8 @@ def print_record(found: dict[str, Any]) -> None:
     )
     lines = {
         "version": f"{found['version']} of {found['model']}, {found['created_at'][:19]} UTC ({roles})",
-        "data": f"{output.format_dataset(data)}, {data['train']:,} for training, {data['feedback']:,} of them feedback",
-        "fingerprint": data["fingerprint"],
-        "classes": ", ".join(f"{label} {count:,}" for label, count in data.get("classes", {}).items()) or "-",
-        "missing": ", ".join(f"{name} {share:.1%}" for name, share in data.get("missing", {}).items()) or "-",
-        **{f"warning {number}": text for number, text in enumerate(data.get("warnings", ()), 1)},
-        "recipe": " ".join([found["recipe"]["name"], *(f"{k}={v}" for k, v in found["recipe"]["values"].items())]),
-        "training": f"{training['epochs']} epochs, {training['wall_s']:.0f} s, {environment['device']}",
-        "start": f"the weights of version {training['started_from']}" if training["started_from"] else "random weights",
-        "test": metrics,
+        **(describe_import(found["imported"]) if found["imported"] else describe_training(found)),
+        "test": metrics or "nothing was measured",
         "verdict": ("accepted: " if verdict["accepted"] else "rejected: ") + "; ".join(verdict["reasons"]),
         "code": f"{environment['code']} · {libraries}",
         "job": found["job"] or "-",
@@ -109,6 +109,31 @@ def print_record(found: dict[str, Any]) -> None:
     for name, text in lines.items():
         output.console.print(f"{name:<12}{text}", markup=False, soft_wrap=True)
     print_changes(found["changes"])
+
+
+def describe_training(found: dict[str, Any]) -> dict[str, str]:
+    """The lines of a record on what the version was trained on, and how."""
+    data, training, recipe = found["data"], found["training"], found["recipe"]
+    return {
+        "data": f"{output.format_dataset(data)}, {data['train']:,} for training, {data['feedback']:,} of them feedback",
+        "fingerprint": data["fingerprint"],
+        "classes": ", ".join(f"{label} {count:,}" for label, count in data.get("classes", {}).items()) or "-",
+        "missing": ", ".join(f"{name} {share:.1%}" for name, share in data.get("missing", {}).items()) or "-",
+        **{f"warning {number}": text for number, text in enumerate(data.get("warnings", ()), 1)},
+        "recipe": " ".join([recipe["name"], *(f"{key}={value}" for key, value in recipe["values"].items())]),
+        "training": f"{training['epochs']} epochs, {training['wall_s']:.0f} s, {found['environment']['device']}",
+        "start": f"the weights of version {training['started_from']}" if training["started_from"] else "random weights",
+    }
+
+
+def describe_import(imported: dict[str, Any]) -> dict[str, str]:
+    """The lines of a record on where a version came from that was trained elsewhere."""
+    test, writer = imported["test"], imported["tensorflow"] or "of an unknown version"
+    return {
+        "imported": f"{imported['form']} {imported['path']}, written by TensorFlow {writer}",
+        "files": "; ".join(f"{name} {digest[:16]}" for name, digest in sorted(imported["files"].items())),
+        "data": f"{test['name']} {test['sha256'][:16]}, {test['examples']:,} for testing" if test else "none given",
+    }
 
 
 def print_changes(changes: list[dict[str, Any]]) -> None:

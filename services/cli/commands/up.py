@@ -69,6 +69,7 @@ class LocalSystem:
             "MODELYARD_STORE": str(self.store.root),
             "MODELYARD_DATA_DIR": str(self.data_dir),
             "MODELYARD_WORK_DIR": str(self.home / "work"),
+            "MODELYARD_TENSORBOARD_DIR": str(self.home / "tensorboard"),
             "MODELYARD_SERVING": serving,
             "MODELYARD_LEDGER_URL": make_sqlite_url(self.home),
             "MODELYARD_BROKER_URL": broker,
@@ -245,8 +246,8 @@ def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> N
         (
             manifest.model,
             manifest.version,
-            output.format_metric(manifest.verdict.metric, manifest.verdict.value),
-            output.format_dataset(manifest.data.model_dump()),
+            output.format_test(manifest.verdict.model_dump()),
+            output.format_dataset(manifest.data.model_dump()) if manifest.data else "imported",
             f"{local.url}/v1/models/{manifest.model}:predict",
         )
         for manifest in manifests

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from modelyard.models.catalog import FILE, Catalog, read_catalog
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources, find_models
+from modelyard.models.sources.packages import ZOO
 from modelyard.services.cli import output
 
 FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
@@ -12,7 +13,7 @@ FIRST_MODELS = ("mnist_cnn", "sentiment_lstm")
 
 
 def choose_models(sources: Sources, names: Sequence[str]) -> list[str]:
-    """The named models; without names, all of the folders, or the first ones of the zoo.
+    """The named models; without names, all that are not ours; if there are none and no folder for them, two of ours.
 
     Raises:
         UnknownName, InvalidSpec: of a name, there is no file, or there are several.
@@ -20,7 +21,8 @@ def choose_models(sources: Sources, names: Sequence[str]) -> list[str]:
     found = find_models(sources)
     if names:
         return [found.find(name).name for name in names]
-    return list(found.files if sources.folders else FIRST_MODELS)
+    own = [name for name, file in found.files.items() if not file.module.startswith(f"{ZOO}.")]
+    return own if own or sources.folders else list(FIRST_MODELS)
 
 
 def read_time(store: Store) -> int:

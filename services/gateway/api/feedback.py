@@ -66,7 +66,7 @@ class PredictionOrigin(Body):
     model: str
     version: int
     predicted: str | float
-    data: DataRecord
+    data: DataRecord | None
     job: str | None
 
 
@@ -135,7 +135,7 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
-        right = None if manifest.task == "regression" else truth == answer.predicted
+        right = None if answers_with_number(manifest) else truth == answer.predicted
         ledger.feedback.record_truth(answer, truth, right=right, client=current_client())
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
@@ -158,6 +158,11 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
     return views
 
 
+def answers_with_number(manifest: Manifest) -> bool:
+    """Whether a captured prediction is a number, not a class."""
+    return manifest.task == "regression" or not manifest.labels
+
+
 def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     """The class by its name or number, or the value.
 
@@ -171,7 +176,7 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
             f"feedback is one class or one number, and {manifest.model} answers with something else; "
             "train on corrected data instead"
         )
-    if manifest.task == "regression":
+    if answers_with_number(manifest):
         if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
         return feedback.value
@@ -186,4 +191,4 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
 
 def name_class(predicted: float, manifest: Manifest) -> str | float:
     """A class by its name, the likeliest of several; else the first number, or the length of a text."""
-    return manifest.labels[int(predicted)] if manifest.task in CLASSIFYING else predicted
+    return manifest.labels[int(predicted)] if manifest.task in CLASSIFYING and manifest.labels else predicted

@@ -10,7 +10,15 @@ from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import TENSOR_NAMES
 from modelyard.models.registry.example_body import make_example_body
-from modelyard.models.registry.manifest import DataRecord, Manifest, NamedLimits, OneLimits, RecipeRecord, Verdict
+from modelyard.models.registry.manifest import (
+    DataRecord,
+    ImportRecord,
+    Manifest,
+    NamedLimits,
+    OneLimits,
+    RecipeRecord,
+    Verdict,
+)
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
@@ -49,8 +57,9 @@ class ModelSummary(Body):
     task: Task
     summary: str
     stable: int | None
-    metric: Metric
-    data: DataName
+    metric: Metric | None
+    """None, as data, of an imported version that was not measured."""
+    data: DataName | None
     labels: tuple[str, ...]
 
 
@@ -81,8 +90,9 @@ class VersionRecord(Body):
     version: int
     created_at: datetime
     metrics: dict[str, float]
-    data: DataRecord
-    recipe: RecipeRecord
+    data: DataRecord | None
+    recipe: RecipeRecord | None
+    imported: ImportRecord | None
     verdict: Verdict
     state: str
 
@@ -194,10 +204,16 @@ def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | 
         task=manifest.task,
         summary=manifest.summary,
         stable=stable,
-        metric=Metric(name=manifest.verdict.metric, value=manifest.verdict.value),
-        data=DataName(name=manifest.data.name, source=manifest.data.source),
+        metric=read_metric(manifest),
+        data=DataName(name=manifest.data.name, source=manifest.data.source) if manifest.data else None,
         labels=manifest.labels,
     )
+
+
+def read_metric(manifest: Manifest) -> Metric | None:
+    """The gate's metric; None if nothing was measured."""
+    verdict = manifest.verdict
+    return None if verdict.metric is None or verdict.value is None else Metric(name=verdict.metric, value=verdict.value)
 
 
 def read_version(store: Store, model: str, version: int, state: str) -> VersionRecord | DamagedVersion:
@@ -212,6 +228,7 @@ def read_version(store: Store, model: str, version: int, state: str) -> VersionR
         metrics=manifest.metrics,
         data=manifest.data,
         recipe=manifest.recipe,
+        imported=manifest.imported,
         verdict=manifest.verdict,
         state=state,
     )
@@ -229,7 +246,7 @@ def describe_usage(store: Store, model: str, version: int) -> Usage | None:
 def describe_inputs(manifest: Manifest) -> list[InputDescription]:
     if isinstance(manifest.input, NamedLimits):
         return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
-    return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
+    return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)] if manifest.input else []
 
 
 def describe_input(name: str, limits: OneLimits) -> InputDescription:

@@ -17,6 +17,7 @@ from modelyard.models.registry.manifest import (
     BaselineRecord,
     DataRecord,
     Environment,
+    ImportRecord,
     Manifest,
     RecipeRecord,
     Training,
@@ -64,13 +65,15 @@ class DecisionRecord(Body):
     task: Task
     summary: str
     created_at: datetime
-    input: dict[str, Any]
+    input: dict[str, Any] | None
     labels: tuple[str, ...]
-    data: DataRecord
+    data: DataRecord | None
     data_card: DataCard | None
-    """None for a deleted version, and for one of release 0.2."""
-    recipe: RecipeRecord
-    training: Training
+    """None for a deleted or imported version, and for one of release 0.2."""
+    recipe: RecipeRecord | None
+    training: Training | None
+    imported: ImportRecord | None
+    batches: bool
     metrics: dict[str, float]
     baseline: BaselineRecord | None
     verdict: Verdict
@@ -169,7 +172,7 @@ def build_decision_record(store: Store, model: str, version: int) -> DecisionRec
     known = {name: getattr(manifest, name) for name in DecisionRecord.model_fields.keys() & Manifest.model_fields}
     changes = rollout.read_history(store, model)
     return DecisionRecord(
-        **known | {"input": manifest.input.model_dump()},
+        **known | {"input": manifest.input and manifest.input.model_dump()},
         stable=now.stable == version,
         loaded=version in now.loaded,
         roles=[role for role, number in now.all_labels.items() if number == version],

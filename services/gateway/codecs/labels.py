@@ -11,7 +11,7 @@ import numpy as np
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.tensors import decode_utf8
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface, read_classes
 
 AnswerKind = Literal["class", "labels", "numbers", "text"]
 THRESHOLD = 0.5
@@ -26,6 +26,8 @@ def find_kind(interface: Interface, signature: str) -> AnswerKind | None:
         return "text"
     if not interface.labels:
         return None
+    if interface.probabilities in outputs:
+        return "class"
     if PROBABILITIES in outputs:
         return "class" if CLASS_ID in outputs else "labels"
     return "numbers" if VALUE in outputs else None
@@ -58,9 +60,11 @@ def score_rows(outputs: Mapping[str, Array], interface: Interface, signature: st
     rows = label_rows(outputs, interface, signature)
     if find_kind(interface, signature) not in ("class", "labels"):
         return rows
+    found = read_classes(outputs, interface.probabilities)
+    scores = outputs[PROBABILITIES] if found is None else found[1]
     return [
-        entry | {"scores": dict(zip(interface.labels, scores, strict=True))}
-        for entry, scores in zip(rows, outputs[PROBABILITIES], strict=True)
+        entry | {"scores": dict(zip(interface.labels, row, strict=True))}
+        for entry, row in zip(rows, scores, strict=True)
     ]
 
 
@@ -81,11 +85,12 @@ def tabulate(outputs: Mapping[str, Array], interface: Interface, signature: str)
 
 
 def list_classes(outputs: Mapping[str, Array], interface: Interface) -> list[dict[str, Any]]:
-    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n]."""
-    probabilities, class_ids, labels = outputs.get(PROBABILITIES), outputs.get(CLASS_ID), interface.labels
-    wrong = f"the model did not return probabilities [n,{len(labels)}] and class_id [n]"
-    if probabilities is None or class_ids is None:
+    """From ``probabilities`` float32 [n, classes] and ``class_id`` int64 [n], or the output that stands for both."""
+    found, labels = read_classes(outputs, interface.probabilities), interface.labels
+    wrong = f"the model did not return {describe_outputs(interface)}"
+    if found is None:
         raise InvalidOutput(wrong)
+    class_ids, probabilities = found
     if not class_ids.size or class_ids.ndim != 1 or probabilities.shape != (class_ids.size, len(labels)):
         raise InvalidOutput(wrong)
     for chosen in class_ids.tolist():
@@ -142,3 +147,10 @@ ROWS: Mapping[AnswerKind, Callable[[Mapping[str, Array], Interface], list[dict[s
     "numbers": list_numbers,
     "text": list_texts,
 }
+
+
+def describe_outputs(interface: Interface) -> str:
+    classes = len(interface.labels)
+    if interface.probabilities:
+        return f"{interface.probabilities} [n,{classes}]"
+    return f"probabilities [n,{classes}] and class_id [n]"

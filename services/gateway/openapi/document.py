@@ -134,7 +134,8 @@ def build_content(contents: Contents, schemas: Schemas) -> dict[str, Any]:
 def build_raw_schema(kind: str) -> dict[str, Any]:
     if kind == "multipart/form-data":
         file = {"type": "string", "format": "binary"}
-        return {"type": "object", "properties": {"file": {"type": "array", "items": file, "minItems": 1}}}
+        several = {"file": {"type": "array", "items": file, "minItems": 1}}
+        return {"type": "object", "properties": several, "description": "Files, or the inputs of one row by name."}
     return {"type": "string"} if kind.startswith("text/") or "json" in kind else {"type": "string", "format": "binary"}
 
 

@@ -20,7 +20,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface
+from modelyard.services.gateway.serving.interface import PROBABILITIES, TEXT, VALUE, Interface, read_classes
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
@@ -100,7 +100,7 @@ def captured_rows(
     """Each row with its predicted class or number; none of outputs that are neither."""
     from modelyard.services.ledger.feedback import CapturedPrediction
 
-    predictions = read_predictions(outputs)
+    predictions = read_predictions(outputs, interface)
     if predictions is None or not inputs or any(not array.shape for array in inputs.values()):
         return
     predicted, scores = predictions
@@ -129,15 +129,16 @@ def describe_row(inputs: Mapping[str, Array], index: int) -> dict[str, Any]:
     return {"input": name, "dtype": rows.dtype.name, "shape": row.shape, "content": row.tobytes()}
 
 
-def read_predictions(outputs: Mapping[str, Array]) -> tuple[Array, Array | None] | None:
+def read_predictions(outputs: Mapping[str, Array], interface: Interface) -> tuple[Array, Array | None] | None:
     """Classes and their probabilities, or the numbers of a single output; None of anything else.
 
     Of several labels it is the likeliest, of several numbers the first, of a text its length.
     """
-    probabilities = outputs.get(PROBABILITIES)
-    if probabilities is not None and probabilities.ndim == MATRIX and probabilities.size:
-        classes = outputs.get(CLASS_ID)
-        return probabilities.argmax(axis=1) if classes is None else classes, probabilities.max(axis=1)
+    if found := read_classes(outputs, interface.probabilities):
+        return found[0], found[1].max(axis=1)
+    several = outputs.get(PROBABILITIES)
+    if several is not None and several.ndim == MATRIX and several.size:
+        return several.argmax(axis=1), several.max(axis=1)
     if len(outputs) != 1:
         return None
     ((name, value),) = outputs.items()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from modelyard.models.registry.input_table import InputTable, build_tables
 from modelyard.models.registry.manifest import (
     InputLimits,
@@ -15,12 +17,15 @@ from modelyard.models.registry.manifest import (
 )
 from modelyard.models.registry.rollout import Canary, Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
+from modelyard.models.types import Array
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 """Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]. Where a row may have several
 labels, there are only the latter."""
 VALUE, TEXT = "value", "text"
 """Outputs of other models: numbers [n, numbers], and strings [n]."""
+IMPORTED = "imported"
+"""The origin of an imported version, in the place of its data's."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
@@ -41,13 +46,15 @@ class Interface:
     version: int
     signatures: Mapping[str, SignatureSpec]
     input: InputLimits | None
-    """Limits of the input, by its kind, or of several by name; None without a manifest."""
+    """Limits of the input, by its kind, or of several by name; None without a manifest, and of imported versions."""
     labels: tuple[str, ...]
     """Names of the classes, in order of their index, or of several numbers; empty where there are none."""
     source: str | None
-    """``real``, ``sample`` or ``generated`` data; None without a manifest."""
+    """``real``, ``sample`` or ``generated`` data, or ``imported``; None without a manifest."""
     batches: bool
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
+    probabilities: str | None = None
+    """Output with the probabilities of the classes where that is not ``probabilities``, beside ``class_id``."""
     max_batch: int | None = None
     """Largest number of rows in one call, if a measured plan sets one."""
     tracks_latest: bool = False
@@ -69,17 +76,37 @@ class Interface:
 
 
 def published_interface(manifest: Manifest) -> Interface:
-    """Of a published version. Its rows are independent: the pipeline compared each with the trainer's outputs."""
+    """Of a published version. The pipeline compared rows with what the model answers to them."""
     return Interface(
         manifest.model,
         manifest.version,
         manifest.signatures,
         manifest.input,
         manifest.labels,
-        manifest.data.source,
-        batches=True,
-        tables=build_tables(manifest.input, manifest.signatures),
+        manifest.data.source if manifest.data else IMPORTED,
+        batches=manifest.batches,
+        probabilities=manifest.probabilities,
+        tables=build_tables(manifest.input, manifest.signatures) if manifest.input else {},
     )
+
+
+def read_classes(outputs: Mapping[str, Array], probabilities: str | None) -> tuple[Array, Array] | None:
+    """Classes ``[n]`` and their probabilities ``[n, classes]``; None where outputs have none.
+
+    Args:
+        probabilities: the interface's. The likeliest class is the answer, as the graph has none; of a single column,
+            which is the second of two classes, the first is what it leaves of 1.
+    """
+    if probabilities is None or CLASS_ID in outputs:
+        found = outputs.get(CLASS_ID), outputs.get(PROBABILITIES)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+    scores = outputs.get(probabilities)
+    if scores is None or not scores.ndim:
+        return None
+    if scores.ndim == 1 or scores.shape[1:] == (1,):
+        second = scores.reshape(-1, 1)
+        scores = np.concatenate([1 - second, second], axis=1)
+    return scores.argmax(axis=-1), scores
 
 
 def external_interface(

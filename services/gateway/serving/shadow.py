@@ -15,7 +15,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, CountKey
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, Interface
 
 DELAY_S = 0.02
 """Time for a response to leave."""
@@ -78,15 +78,18 @@ def compare_outputs(stable: Mapping[str, Array], shadow: Mapping[str, Array]) ->
     """Counts of rows and of disagreements, and the sums of the differences of scores.
 
     Classes disagree if they differ; their score is the probability of the stable version's class. Other numbers
-    disagree if they differ by more than a thousandth; their score is the number.
+    disagree if they differ by more than a thousandth; their score is the number. Texts disagree if they differ.
 
     Raises:
         Incomparable: other outputs, or of another shape.
     """
+    if stable.keys() == shadow.keys() == {TEXT} and stable[TEXT].shape == shadow[TEXT].shape and stable[TEXT].ndim == 1:
+        differ = np.asarray(stable[TEXT] != shadow[TEXT], bool)
+        return sum_differences(differ, differ.astype(float))
     ours, theirs = numeric_outputs(stable), numeric_outputs(shadow)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         raise Incomparable
-    if CLASS_ID in ours:
+    if CLASS_ID in ours and PROBABILITIES in ours:
         chosen, rows = ours[CLASS_ID].astype(int), np.arange(len(ours[CLASS_ID]))
         disagree = chosen != theirs[CLASS_ID]
         mine, other = (side[PROBABILITIES][rows, chosen] for side in (ours, theirs))

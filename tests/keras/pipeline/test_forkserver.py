@@ -69,7 +69,7 @@ def test_forks_begin_with_keras_and_without_threads_or_gpus(monkeypatch: pytest.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     with ForkServer(idle_s=0.5) as forks:
         for own_group in (False, True):
-            born = f"leads a group: {own_group}\nhas Keras: True\nsees GPUs: False\nthreads: 1 1\n"
+            born = f"leads a group: {own_group}\nhas Keras: True\nsees GPUs: False\nthreads: 1 1\nhas JAX: False\n"
             with forks.start(FORKED, "hang") as process:
                 assert process.stdout.readline() == b"hanging\n"
                 server = psutil.Process(psutil.Process(process.pid).ppid())

@@ -14,8 +14,9 @@ from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
+from modelyard.pipeline.__main__ import main
 from modelyard.pipeline.errors import ExportRejected, StageFailed
-from modelyard.pipeline.exporting.saved_model import check_operations, list_operations
+from modelyard.pipeline.exporting.operations import check_operations, list_operations
 from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, output_key, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
@@ -25,7 +26,7 @@ from modelyard.pipeline.run import run_job
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
 VALUE = output_key("serving_default", "value")
-JOB = TrainingJob("neuron", "quick", {}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
+JOB = TrainingJob("neuron", "quick", {"epochs": 2}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
 def locations(root: Path) -> JobLocations:
@@ -117,7 +118,7 @@ def test_a_worse_version_is_rejected_with_both_numbers(
 ) -> None:
     """The champion is measured on the same data; nothing is published."""
     root, _, _ = published
-    outcome = neuron(root, forks, learning_rate=1e-6)
+    outcome = neuron(root, forks, epochs=2, learning_rate=1e-6)
     assert isinstance(outcome, Rejected)
     assert outcome.verdict.champion == 1
     assert any("below the floor" in reason for reason in outcome.verdict.reasons)
@@ -235,16 +236,28 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
     """``python -m pipeline``: the reason is on standard error."""
-    options = ["--store", "store", "--data-dir", "data", "--work-dir", "work", "--set", "learning_rate=1e-6"]
+    options = [
+        "--store",
+        "store",
+        "--data-dir",
+        "data",
+        "--work-dir",
+        "work",
+        "--set",
+        "learning_rate=1e-6",
+        "--set",
+        "epochs=2",
+    ]
     command = [sys.executable, "-m", "modelyard.pipeline", "neuron", *options]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 3, found.stderr
     assert "rejected: r2" in found.stderr
 
 
-def test_the_command_names_the_closest_model(tmp_path: Path) -> None:
+def test_the_command_names_the_closest_model(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 2, one line."""
-    command = [sys.executable, "-m", "modelyard.pipeline", "neuro"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert found.returncode == 2
-    assert "did you mean neuron" in found.stderr.splitlines()[-1]
+    with pytest.raises(SystemExit) as ended:
+        main("neuro")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean neuron" in line

@@ -31,7 +31,7 @@ from tests.keras.models.test_sentiment_lstm import TINY, made_splits
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
-COLD: Recipe = NEURON.recipes["quick"]
+COLD: Recipe = replace(NEURON.recipes["quick"], epochs=4)
 WARM = replace(COLD, init="stable")
 JOB = TrainingJob("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
 

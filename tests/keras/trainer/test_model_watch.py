@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.models.catalog import Catalog, read_catalog
+from modelyard.models.catalog import Catalog, read_catalog, write_catalog
 from modelyard.models.errors import InvalidSpec
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline.forkserver import ForkServer
@@ -111,6 +111,31 @@ def test_edits_are_known_without_a_restart(project: Project) -> None:
     (project.folder / "good.py").unlink()
     found = project.await_catalog(lambda each: set(each.trainable) == {"bad", "new"}, "the other files")
     assert not found.broken
+
+
+def test_a_package_that_is_installed_later_is_found(project: Project, tmp_path: Path) -> None:
+    """No file of the project has changed: the error is looked at again."""
+    there = tmp_path / "there"
+    project.write("good.py", f"assert __import__('os').path.exists({str(there)!r})\n" + MODEL.replace("EPOCHS", "1"))
+    project.await_catalog(lambda each: "AssertionError" in each.broken.get("good", ""), "the error")
+    there.touch()
+    project.await_catalog(lambda each: each.trainable, "the model")
+
+
+def test_what_another_release_listed_is_listed_again(project: Project) -> None:
+    """It stays in the catalog until then, so that nobody is told that there is no such model."""
+    project.write("good.py", MODEL.replace("EPOCHS", "1"))
+    project.await_catalog(lambda each: each.trainable, "the model")
+    catalog = read_catalog(project.store)
+    assert catalog
+    old = {"good": catalog.trainable["good"].model_copy(update={"summary": "old"})}
+    write_catalog(project.store, catalog.model_copy(update={"digest": "another", "trainable": old}))
+    project.watch = project.make_watch()
+    project.watch.refresh()
+    meanwhile = read_catalog(project.store)
+    assert meanwhile
+    assert meanwhile.trainable["good"].summary == "old"
+    project.await_catalog(lambda each: each.trainable["good"].summary == "first", "the new one")
 
 
 def test_only_what_changed_is_listed_again(project: Project, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ PLANS = ("basic", "silver", "gold")
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
     command = [sys.executable, "-m", "modelyard", *arguments]
-    return subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=kept | {"COLUMNS": "200"}, capture_output=True, text=True, check=False
+    )
 
 
 def list_files(folder: Path) -> set[str]:
@@ -93,6 +95,24 @@ def test_an_example_is_copied_into_the_project_once(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
     assert "expected a modelyard.toml with `models`" in run(tmp_path, "init", "--example", "neuron").stderr
     assert "expected the NAME of a new folder" in run(shop, "init").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("models = 3\n", "MODELYARD_MODELS: "),
+        ('models = ["absent"]\n', "'absent' does not exist"),
+        ("models = [\n", "modelyard.toml: expected TOML: "),
+        ('port = "x"\n', "Invalid value for '--port'"),
+    ],
+)
+def test_a_wrong_setting_is_said_before_anything_starts(tmp_path: Path, text: str, expected: str) -> None:
+    """By its name, and what is wrong with it."""
+    (tmp_path / "modelyard.toml").write_text(text)
+    refused = run(tmp_path, "up")
+    assert refused.returncode == 2
+    assert expected in refused.stderr
+    assert list_files(tmp_path) == {"modelyard.toml"}
 
 
 def test_a_setting_that_there_is_not_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -49,3 +49,21 @@ def test_large_numbers_are_compared_by_their_digits() -> None:
     assert max_difference(large, np.nextafter(large, np.float32(np.inf))) < 1e-6
     assert max_difference(large, large + np.float32(1)) == pytest.approx(1 / 151)
     assert max_difference(np.array([1e9]), np.zeros(1)) == 1
+
+
+def test_equal_texts_do_not_differ() -> None:
+    """Texts are equal or not."""
+    texts = np.array([[b"a", b"b"]], dtype=object)
+    assert max_difference(texts, texts.copy()) == 0
+    assert max_difference(texts, np.array([[b"a", b"c"]], dtype=object)) == float("inf")
+
+
+def test_golden_texts_keep_their_shape(tmp_path: Path) -> None:
+    """Rows of several, none at all, and one without a dimension."""
+    (tmp_path / "assets.extra").mkdir()
+    for shape in ((2, 3), (0, 3), ()):
+        content = np.full(shape, b"\xff", dtype=object)
+        save_golden(tmp_path, {"serving_default/words": content})
+        found = load_golden(tmp_path)["serving_default/words"]
+        assert found.shape == shape
+        assert found.ravel().tolist() == content.ravel().tolist()

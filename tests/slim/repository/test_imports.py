@@ -1,8 +1,10 @@
 """What the slim side must never load, seen in a process of its own."""
 
 import importlib.metadata
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -23,23 +25,39 @@ MODULES = (
 )
 
 
+IMPORTING = """
+import importlib, json, os, sys, threading
+
+def list_sockets():
+    places = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return [place for place in places if os.path.exists(place) and "socket" in os.readlink(place)]
+
+def import_one(module):
+    importlib.import_module(module)
+    return [name for name in ("keras", "tensorflow.python") if name in sys.modules]
+
+found = {module: import_one(module) for module in sys.argv[1:]}
+print(json.dumps({"loaded": found, "threads": threading.active_count(), "sockets": list_sockets()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, Any]:
+    """What came of importing one module after the other: what each had loaded, and what goes on at the end."""
+    command = [sys.executable, "-c", IMPORTING, *MODULES]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_neither_keras_nor_the_tensorflow_runtime_is_loaded(module: str) -> None:
+def test_neither_keras_nor_the_tensorflow_runtime_is_loaded(imported: dict[str, Any], module: str) -> None:
     """TensorFlow's runtime costs 7 s and 700 MB; these processes compute nothing."""
-    code = f"import sys, {module}; print([m for m in sys.modules if m in ('keras', 'tensorflow.python')])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert imported["loaded"][module] == []
 
 
-def test_importing_starts_nothing() -> None:
+def test_importing_starts_nothing(imported: dict[str, Any]) -> None:
     """No thread, no child process, no open socket by import alone."""
-    code = (
-        f"import threading, os, {', '.join(MODULES)}; "
-        "print(threading.active_count(), [f for f in os.listdir('/proc/self/fd') "
-        "if os.path.exists(f'/proc/self/fd/{f}') and 'socket' in os.readlink(f'/proc/self/fd/{f}')])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "1 []"
+    assert (imported["threads"], imported["sockets"]) == (1, [])
 
 
 HIDING = """

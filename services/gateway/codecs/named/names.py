@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 
 from modelyard.models.registry.input_table import Column, InputTable
 from modelyard.services.gateway.http.errors import InvalidRequest
 
+MAX_MATCHES = 64
+"""Orders of names that are remembered: clients mostly have one each."""
 SHOWN_CHARS = 40
 SHOWN_NAMES_CHARS = 400
 """Of a list of names in an error."""
 
 
-@lru_cache(maxsize=256)
 def match_names(table: InputTable, given: tuple[str, ...], *, whole: bool = False) -> tuple[tuple[Column, str], ...]:
     """The columns that names stand for, in the table's order, each with its name.
 
@@ -22,6 +22,15 @@ def match_names(table: InputTable, given: tuple[str, ...], *, whole: bool = Fals
     Raises:
         InvalidRequest: names that are none, are given twice, or are missing; with those that are expected.
     """
+    if (cached := table.matches.get((given, whole))) is not None:
+        return cached
+    found = find_columns(table, given, whole=whole)
+    if len(table.matches) < MAX_MATCHES:
+        table.matches[given, whole] = found
+    return found
+
+
+def find_columns(table: InputTable, given: tuple[str, ...], *, whole: bool) -> tuple[tuple[Column, str], ...]:
     known = table.choose_names(frozenset(given))
     found = {known[name]: name for name in given if name in known}
     wrong = [*describe_wrong(table, known, given), *describe_absent(table, found, whole=whole)]

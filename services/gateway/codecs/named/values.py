@@ -14,7 +14,7 @@ from modelyard.models.registry.input_table import Column
 from modelyard.models.registry.manifest import TextLimits
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import tensors
-from modelyard.services.gateway.codecs.tensors import FLOATS, describe, from_json, string_bytes
+from modelyard.services.gateway.codecs.tensors import FLOATS, INTEGERS, describe, from_json, string_bytes
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 Place = Callable[[int], str]
@@ -42,7 +42,7 @@ def convert(column: Column, values: Sequence[Any], place: Place) -> Array:
 
 def is_convertible(column: Column) -> bool:
     """Whether a column has one value per row, with rules of its own beside its tensor's type."""
-    shape, dtypes = column.spec.shape, FLOATS if column.kind == "number" else STRINGS
+    shape, dtypes = column.spec.shape, FLOATS | INTEGERS if column.kind == "number" else STRINGS
     return column.kind in CONVERTERS and column.spec.dtype in dtypes and shape is not None and len(shape) == 1
 
 
@@ -57,6 +57,10 @@ def describe_nested(column: Column, values: Sequence[Any], place: Place) -> str 
 
 
 def convert_numbers(column: Column, values: Sequence[Any], place: Place) -> Array:
+    if column.spec.dtype in INTEGERS:
+        return np.array(
+            [read_integer(column, value, place(index)) for index, value in enumerate(values)], column.spec.dtype
+        )
     kinds = set(map(type, values))
     if not kinds <= NUMBERS:
         values = [fill_number(column, value, index, place) for index, value in enumerate(values)]
@@ -69,6 +73,14 @@ def convert_numbers(column: Column, values: Sequence[Any], place: Place) -> Arra
         index = int(np.isinf(array).argmax())
         raise refuse(column, place(index), f"a finite {column.spec.dtype} number", values[index])
     return array
+
+
+def read_integer(column: Column, value: Any, where: str) -> int:
+    """A whole number, also written as 3.0; for a missing one there is no mark in such a tensor."""
+    limits = np.iinfo(column.spec.dtype)
+    if type(value) not in NUMBERS or value != value // 1 or not limits.min <= value <= limits.max:
+        raise InvalidRequest(f"{where}: expected a whole number of {column.spec.dtype}, received {describe(value)}")
+    return int(value)
 
 
 def to_float(value: int | float) -> float:

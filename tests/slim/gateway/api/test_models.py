@@ -94,6 +94,7 @@ def test_a_model_has_its_versions_and_their_state(client: FlaskClient, server: F
         "metrics",
         "data",
         "recipe",
+        "imported",
         "verdict",
         "state",
     }

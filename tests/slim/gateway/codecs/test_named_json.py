@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry.manifest import CategoryLimits, NumberLimits, TextLimits
+from modelyard.models.registry.manifest import CategoryLimits, NumberLimits, TensorSpec, TextLimits
 from modelyard.services.gateway.codecs import request
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.http.body import HttpRequest
@@ -244,6 +244,18 @@ def test_a_lone_input_may_stand_bare_and_is_still_of_its_kind() -> None:
     for body in ({"instances": [3.0]}, {"instances": [{"plan": 3}]}, {"inputs": ["3"]}, {"inputs": {"plan": [3]}}):
         assert values(ask(body, version), "plan") == [b"3"]
     assert "instances[0].plan" in refusal({"instances": [None]}, version)
+
+
+def test_a_whole_number_stays_one() -> None:
+    """Of a graph whose tensor is of whole numbers, as those that were trained elsewhere may have."""
+    fields = table({"age": NumberLimits()})
+    spec = TensorSpec(name="age", dtype="int8", shape=(None,))
+    signature = fields["signatures"]["serving_default"].model_copy(update={"inputs": (spec,)})
+    version = published_interface(seal_as("m", **{**fields, "signatures": {"serving_default": signature}})(1, {}))
+    call = ask({"instances": [{"age": 3}, {"age": -4.0}]}, version)
+    assert (values(call, "age"), call.inputs["age"].dtype.name) == ([3, -4], "int8")
+    for odd in (1.5, 128, "3", None, True, 1e300):
+        assert "instances[0].age: expected a whole number of int8" in refusal({"instances": [{"age": odd}]}, version)
 
 
 def test_a_large_body_is_read_as_a_small_one() -> None:

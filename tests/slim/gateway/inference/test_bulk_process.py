@@ -31,6 +31,13 @@ def start_gateway(store: Store, server: FakeModelServer, **settings: object) -> 
     return gateway(store=store.root, serving=server.address, **settings)
 
 
+@pytest.fixture(scope="module")
+def client(shared_store: Store, shared_server: FakeModelServer) -> Iterator[httpx.Client]:
+    """Of a gateway for all tests that neither measure nor set it."""
+    with start_gateway(shared_store, shared_server) as (_, found):
+        yield found
+
+
 @contextlib.contextmanager
 def connected(client: httpx.Client, *, timeout_s: float = 60, receives: int | None = None) -> Iterator[socket.socket]:
     with socket.socket() as connection:
@@ -121,9 +128,9 @@ def wait_until_quiet(server: FakeModelServer) -> None:
         time.sleep(0.3)
 
 
-def test_results_come_while_lines_are_still_being_sent(filled: Store, server: FakeModelServer) -> None:
+def test_results_come_while_lines_are_still_being_sent(client: httpx.Client) -> None:
     """A line on its own does not wait for others."""
-    with start_gateway(filled, server) as (_, client), connected(client) as connection:
+    with connected(client) as connection:
         connection.sendall(CHUNKED)
         for number in range(3):
             connection.sendall(chunk(b"[%d]\n" % number))
@@ -170,11 +177,9 @@ def received_part(connection: socket.socket) -> bytes:
     ],
     ids=["between-chunks", "within-a-chunk", "malformed-chunk", "before-the-end", "length"],
 )
-def test_a_body_that_breaks_off_breaks_the_response_off_too(
-    filled: Store, server: FakeModelServer, head: bytes, sent: bytes
-) -> None:
+def test_a_body_that_breaks_off_breaks_the_response_off_too(client: httpx.Client, head: bytes, sent: bytes) -> None:
     """As a proxy does to a body over its limit: what arrived whole has its results, then comes the reason."""
-    with start_gateway(filled, server) as (_, client), connected(client) as connection:
+    with connected(client) as connection:
         connection.sendall(head + sent)
         connection.shutdown(socket.SHUT_WR)
         body = received_part(connection)

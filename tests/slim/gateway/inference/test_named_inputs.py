@@ -76,6 +76,21 @@ def test_every_form_gives_the_model_the_same_tensors(client: FlaskClient, server
     assert (answers[4].json["label"], answers[4].json["scores"]) == ("yes", {"no": 0.1, "yes": 0.9})
 
 
+def test_large_bodies_are_read_by_the_side_process_as_small_ones(client: FlaskClient, server: FakeModelServer) -> None:
+    """JSON, CSV and lines: what they hold, and what is wrong with it."""
+    rows = [ROW | {"age": number, "city": "x" * 200} for number in range(200)]
+    by_json = post(client, CHURN, json={"instances": rows})
+    cells = "\n".join(",".join(str(value) for value in row.values()) for row in rows)
+    by_csv = post(client, CHURN, data=f"{','.join(ROW)}\n{cells}\n", content_type="text/csv")
+    by_line = post(client, CHURN, data="\n".join(map(json.dumps, rows)), content_type="application/jsonl")
+    assert [answer.status_code for answer in (by_json, by_csv, by_line)] == [200] * 3
+    assert by_line.text.count("\n") == 200
+    first, second = (from_proto(call.inputs["age"]).tolist() for call in server.calls[:2])
+    assert first == second == list(range(200))
+    refused = post(client, CHURN, json={"instances": [*rows, {**ROW, "age": "x"}]})
+    assert "instances[200].age: expected a number" in refused.text
+
+
 def test_lines_fail_alone_with_the_names_that_are_expected(client: FlaskClient) -> None:
     """Good ones around a bad one have their answers."""
     lines = [ROW, {"agee": 1}, ROW | {"plan": "basic"}, ROW | {"age": None}]

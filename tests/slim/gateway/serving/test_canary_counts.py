@@ -206,6 +206,14 @@ def test_classes_disagree_when_they_differ_and_scores_shift() -> None:
     assert compare_outputs(stable, shadow) == pytest.approx({"rows": 2, "disagreed": 1, "shift": 0.6})
 
 
+def test_texts_and_outputs_of_ones_own_are_compared() -> None:
+    """Texts as they are; a class without probabilities is a number like any other."""
+    ours, theirs = (np.array(texts, object) for texts in ([b"a", b"b", b"c"], [b"a", b"x", b"y"]))
+    assert compare_outputs({"text": ours}, {"text": theirs}) == {"rows": 3, "disagreed": 2, "shift": 2.0}
+    one, other = {"class_id": np.array([1, 2])}, {"class_id": np.array([1, 3])}
+    assert compare_outputs(one, other) == {"rows": 2, "disagreed": 1, "shift": 1.0}
+
+
 @pytest.mark.parametrize(
     "shadow",
     [

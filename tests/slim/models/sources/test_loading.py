@@ -1,5 +1,6 @@
 """One model's file: how it is imported, what it may import, and what is said of one that cannot be used."""
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -75,6 +76,12 @@ def test_a_helper_is_meant_before_an_installed_package_of_its_name(write: Write)
     assert not hasattr(packaging, "VALUE")
 
 
+def test_a_package_of_the_models_name_is_no_model(write: Write) -> None:
+    """The file is what is loaded."""
+    write("churn/__init__.py", "raise ValueError('this is not it')\n")
+    assert load(write("churn.py")).spec.name == "churn"
+
+
 def test_two_folders_with_helpers_of_one_name_do_not_mix(write: Write) -> None:
     """In one process, also when a helper is imported late."""
     loaded = []
@@ -110,7 +117,17 @@ def test_another_process_loads_what_this_one_did(write: Write, tmp_path: Path) -
     write("helpers.py", "SUMMARY = 'as it is'\n")
     assert load_saved(saved).spec.summary == "as it was"
     path.parent.rename(tmp_path / "elsewhere")
-    assert (load_saved(saved).spec.summary, load_saved(saved).spec.file) == ("as it was", path)
+    again = load_saved(saved).spec
+    assert (again.summary, again.file) == ("as it was", path)
+
+
+def test_what_shows_sources_shows_what_was_loaded(write: Write) -> None:
+    """As TensorFlow compiles functions from it; a traceback does, too."""
+    text = HEAD + "def read(folder):\n    return 1\n\n\nSPEC = ModelSpec(dataset=Dataset('x', '', read))\n"
+    path = write("churn.py", text)
+    read = load(path).spec.dataset.read
+    path.write_text("# edited\n" * 20)
+    assert inspect.getsource(read) == "def read(folder):\n    return 1\n"
 
 
 @pytest.mark.parametrize(
@@ -160,5 +177,5 @@ def test_a_file_that_cannot_be_read_is_an_error_of_its_own(write: Write) -> None
     """It was deleted since it was found."""
     path = write("churn.py")
     path.unlink()
-    with pytest.raises(InvalidSpec, match=r"churn\.py: no module 'churn'"):
+    with pytest.raises(InvalidSpec, match=r"churn\.py: FileNotFoundError: .*No such file"):
         load(path)

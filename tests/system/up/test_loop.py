@@ -68,7 +68,7 @@ def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
 
     def client() -> None:
         with httpx.Client(timeout=30) as http:
-            while not stop.wait(0.01):  # some hundred requests a second would take the trainer's processor
+            while not stop.wait(0.03):  # some hundred requests a second would take the trainer's processor
                 found.ask(http)
 
     threads = [threading.Thread(target=client) for _ in range(2)]
@@ -176,7 +176,7 @@ def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
     wait_until(lambda: not system.named(TITLE), WAIT_S, "the end of the training process")
     wait_until(lambda: not folders(system.home, f"*{job['id']}.*"), WAIT_S, "no folder is left")
-    follow_up = system.submit(model="neuron").json()
+    follow_up = system.submit(model="neuron", overrides={"epochs": 2}).json()
     assert system.finished(follow_up["id"])["state"] in ("succeeded", "rejected")
     assert system.get(f"/api/jobs/{job['id']}")["state"] == "cancelled"
     assert store.versions(model) == before
@@ -201,7 +201,7 @@ def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: S
 
 
 def _accepted(system: System) -> dict[str, Any] | None:
-    response = system.submit(model="neuron")
+    response = system.submit(model="neuron", overrides={"epochs": 2})
     found: dict[str, Any] = response.json()
     return found if response.status_code == httpx.codes.ACCEPTED else None
 

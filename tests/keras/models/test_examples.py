@@ -1,0 +1,47 @@
+"""The examples are as short as they are said to be, and train as they stand."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelyard.models.sources.files import Sources
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.run import run_job
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SHORT = ("wine", "pictures", "reviews")
+WITH_NETWORK = ("wine_network", "pictures_network")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the folder, with its data."""
+    folder = tmp_path_factory.mktemp("project") / "examples"
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("data", ".modelyard"))
+    subprocess.run([sys.executable, "make_data.py"], cwd=folder, check=True)
+    return folder
+
+
+def test_every_example_is_known() -> None:
+    """With the lines that the README promises."""
+    counts = {path.stem: len(path.read_text().splitlines()) for path in (EXAMPLES / "models").glob("*.py")}
+    assert counts.keys() == {*SHORT, *WITH_NETWORK}
+    assert max(counts[name] for name in SHORT) <= 12
+    assert max(counts.values()) <= 25
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("wine", 20), ("reviews", 3), ("pictures", 2), ("wine_network", 60), ("pictures_network", 4)]
+)
+def test_an_example_trains_and_passes_its_gate(name: str, epochs: int, project: Path, forks: ForkServer) -> None:
+    """In few epochs, for the tests' sake."""
+    locations = JobLocations(project / "store", project, project / "work", (), Sources((project / "models",)))
+    job = TrainingJob(name, "quick", {"epochs": epochs}, "auto", "manual", "a test")
+    outcome = run_job(job, locations, forks, lambda _: None)
+    assert isinstance(outcome, Published)
+    assert outcome.manifest.summary
+    assert outcome.manifest.baseline

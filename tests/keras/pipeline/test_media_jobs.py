@@ -1,0 +1,126 @@
+"""Models of pictures and of texts whose files only say where the data is: trained, exported, and asked."""
+
+import csv
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from modelyard.models.sources.files import Sources
+from modelyard.pipeline import golden
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.run import run_job
+from tests.support.photos import CLASSES, cut_photos, encode_image, write_photos
+
+PICTURES = (
+    'from modelyard import ModelSpec, image_folder\n\nSPEC = ModelSpec(dataset=image_folder("../photos", (32, 32)))\n'
+)
+REVIEWS = (
+    'from modelyard import ModelSpec, texts\n\nSPEC = ModelSpec(dataset=texts("../reviews.csv", label="opinion"))\n'
+)
+ORIENTATION = 0x0112
+
+
+def train(root: Path, forks: ForkServer, said: list[Progress], model: str, source: str, **overrides: Any) -> Published:
+    (root / "models").mkdir(exist_ok=True)
+    (root / "models" / f"{model}.py").write_text(source)
+    locations = JobLocations(root / "store", root / "data", root / "work", (), Sources((root / "models",)))
+    job = TrainingJob(model, "quick", overrides, "auto", "manual", "a test")
+    outcome = run_job(job, locations, forks, said.append)
+    assert isinstance(outcome, Published), outcome
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
+    """A model of flowers and temples. Of its 202 files one is damaged and two are no pictures."""
+    root, said = tmp_path_factory.mktemp("pictures"), list[Progress]()
+    folder = write_photos(root / "photos", 100)
+    (folder / "temple" / "cut.jpg").write_bytes(encode_image(cut_photos("temple", 1)[0], "JPEG")[:700])
+    (folder / "flower" / "list.txt").write_text("of flowers")
+    (folder / "flower" / ".hidden.png").write_text("of nobody")
+    return root, train(root, forks, said, "pictures", PICTURES, epochs=4, min_steps=100), said
+
+
+def ask(published: tuple[Path, Published, Any], signature: str, **inputs: Any) -> dict[str, Any]:
+    root, outcome, _ = published
+    folder = root / "store" / outcome.manifest.model / str(outcome.manifest.version)
+    function = tf.saved_model.load(str(folder)).signatures[signature]
+    return {name: value.numpy() for name, value in function(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+
+
+def test_a_folder_of_photographs_is_a_model(pictures: tuple[Path, Published, list[Progress]]) -> None:
+    """Three lines: classes by the names of folders, better than the baseline, the export equal to training's model."""
+    root, outcome, said = pictures
+    manifest = outcome.manifest
+    assert (manifest.labels, manifest.data.source, manifest.task) == (CLASSES, "real", "binary")
+    assert manifest.metrics["accuracy"] > 0.9
+    assert manifest.data.train + manifest.data.validation + manifest.data.test == 200
+    evaluation = json.loads((root / "store" / "pictures" / "1" / "assets.extra" / "evaluation.json").read_text())
+    assert evaluation["golden_difference"] <= golden.TOLERANCE
+    assert (manifest.input.kind, manifest.input.channels) == ("image", 3)  # type: ignore[union-attr]  # kind tells
+    told = [*manifest.verdict.reasons, *(progress.message for progress in said)]
+    assert any("1 pictures left out" in str(text) and "cut.jpg is damaged" in str(text) for text in told)
+    assert "2 files ignored, which are no pictures" in manifest.verdict.reasons
+
+
+def test_pictures_are_asked_as_files_of_any_form(pictures: tuple[Path, Published, list[Progress]]) -> None:
+    """PNG, JPEG, with an alpha channel, turned by EXIF: one answer for the same picture; in one request or alone."""
+    picture = cut_photos("flower", 1, seed=9)[0]
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    stored = picture.transpose(Image.Transpose.ROTATE_90)
+    forms = [
+        encode_image(picture),
+        encode_image(picture.convert("RGBA")),
+        encode_image(stored, exif=exif),
+        encode_image(stored, "JPEG", exif=exif, quality=100, subsampling=0),
+        encode_image(picture, "JPEG", quality=100, subsampling=0),
+    ]
+    together = ask(pictures, "image_bytes", image_bytes=forms)
+    assert {CLASSES[number] for number in together["class_id"]} == {"flower"}
+    same = together["probabilities"][:3]
+    np.testing.assert_allclose(same, np.repeat(same[:1], 3, axis=0), atol=1e-3)
+    np.testing.assert_allclose(together["probabilities"], np.repeat(same[:1], 5, axis=0), atol=0.05)
+    alone = ask(pictures, "image_bytes", image_bytes=forms[3:4])
+    np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][3], atol=1e-5)
+
+
+def test_the_served_graph_sees_the_pixels_of_training(pictures: tuple[Path, Published, list[Progress]]) -> None:
+    """A file that was read for training, asked as a file and as the pixels that the reader made of it."""
+    from modelyard import image_folder
+
+    root, _, _ = pictures
+    test = image_folder("photos", (32, 32)).read(root).test
+    contents = {file.read_bytes() for file in (root / "photos").rglob("[0-9]*.*g")}
+    by_file = ask(pictures, "image_bytes", image_bytes=sorted(contents))["probabilities"]
+    by_pixels = ask(pictures, "serving_default", images=test.x.astype(np.float32))["probabilities"]
+    for answer in by_pixels:
+        assert np.abs(by_file - answer).max(axis=1).min() <= 1e-5
+
+
+def test_a_file_of_texts_is_a_model(tmp_path: Path, forks: ForkServer) -> None:
+    """Reviews as a CSV: about as good as the baseline; asked in any language, also with an empty text."""
+    rows = [
+        json.loads(line)
+        for part in ("train", "test")
+        for line in (files("modelyard.models.datasets") / "samples" / f"reviews_{part}.jsonl").read_text().splitlines()
+    ]
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "opinion", "number"])
+        writer.writerows([row["text"], row["label"], number] for number, row in enumerate(rows))
+    outcome = train(tmp_path, forks, [], "reviews", REVIEWS, epochs=2)
+    manifest = outcome.manifest
+    assert (manifest.labels, manifest.task) == (("negative", "positive"), "binary")
+    assert manifest.baseline
+    assert manifest.metrics["accuracy"] >= manifest.baseline.value - 0.03
+    answers = ask((tmp_path, outcome, None), "serving_default", text=["", "Das ist sehr schön!", rows[0]["text"]])
+    assert np.isfinite(answers["probabilities"]).all()

@@ -1,0 +1,55 @@
+"""What forks run instead of ``python -m modelyard...``: the same program, without the seconds that its imports take."""
+
+import json
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # as modelyard.services.trainer does before it imports Celery
+
+import modelyard.services.cli.main  # noqa: F401  # which the command imports once it has begun
+from modelyard.pipeline import __main__ as pipeline
+from modelyard.pipeline.forkserver import ForkServer
+from modelyard.services import logs
+from modelyard.services.cli import entry
+from modelyard.services.trainer.settings import TrainerSettings
+from modelyard.services.trainer.worker import work
+
+
+def main(program: str, *arguments: str) -> None:
+    PROGRAMS[program](*arguments)
+
+
+def run_command(environment: str, *arguments: str) -> None:
+    """``modelyard ...``."""
+    set_environment(environment)
+    sys.argv = ["modelyard", *arguments]
+    entry.main()
+
+
+def run_worker(environment: str, log: str) -> None:
+    """``python -m modelyard.services.trainer``, whose fork server is a fork of it."""
+    set_environment(environment)
+    with closing(Path(log).open("wb")) as out:
+        for number in (1, 2):
+            os.dup2(out.fileno(), number)
+    settings = TrainerSettings.load()
+    logs.configure("trainer", settings.log_level)
+    with ForkServer(fork=True) as forks:
+        sys.exit(work(settings, forks))
+
+
+def train(model: str, folder: str) -> None:
+    """``python -m modelyard.pipeline`` on what ships with the project: a store, and what it needs besides."""
+    places = {f"{name}_dir": Path(folder, name) for name in ("data", "work")}
+    pipeline.main(model, data="sample", store=Path(folder, "store"), **places)
+
+
+def set_environment(environment: str) -> None:
+    os.environ.clear()
+    os.environ.update(json.loads(environment))
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))  # which Python has read at its start
+
+
+PROGRAMS = {"command": run_command, "worker": run_worker, "training": train}

@@ -1,0 +1,88 @@
+"""Commands and workers as forks of one process that has imported them, and Keras: each starts for next to nothing.
+
+What only the start of a new interpreter can show is shown with one: ``tests.support.serving.running``.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from tests.support.serving import Running
+
+MODULE = "tests.support.forked_programs"
+POLL_S = 0.001
+
+
+@dataclass
+class ForkedProgram:
+    """A fork with as much of ``subprocess.Popen`` as ``Running`` and its users need."""
+
+    fork: ForkedProcess
+
+    @property
+    def pid(self) -> int:
+        pid = self.fork.pid
+        assert pid, "the fork server has ended"
+        return pid
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(POLL_S)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.fork.wait(timeout)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def train(forks: ForkServer, model: str, folder: Path) -> Path:
+    """A store below ``folder`` with one version of a model."""
+    with forks.start(MODULE, "training", model, str(folder)) as fork:
+        printed = fork.stderr.read().decode()
+    assert fork.returncode == 0, printed
+    return folder / "store"
+
+
+@contextmanager
+def running_worker(forks: ForkServer, log: Path, settings: Mapping[str, str]) -> Iterator[Running]:
+    """A worker until the end of the block."""
+    environment = json.dumps({**os.environ, "COLUMNS": "200", **settings})
+    with forks.start(MODULE, "worker", environment, str(log)) as fork:
+        log.touch()
+        found = Running(ForkedProgram(fork), log)
+        try:
+            yield found
+        finally:
+            found.stop()
+
+
+def run_command(
+    forks: ForkServer, *arguments: str, given: bytes = b"", timeout_s: float | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """``modelyard ...``: as ``subprocess.run`` would have it."""
+    with (
+        forks.start(MODULE, "command", json.dumps(dict(os.environ)), *arguments) as fork,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        printed = [pool.submit(stream.read) for stream in (fork.stdout, fork.stderr)]
+        try:
+            with fork.stdin as stream:
+                stream.write(given)
+            status = fork.wait(timeout_s)
+        finally:
+            fork.kill()
+    stdout, stderr = (reading.result() for reading in printed)
+    return subprocess.CompletedProcess(arguments, status, stdout, stderr)
