@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -28,14 +29,23 @@ def pictures() -> Splits:
     return captioner.pair_digits(mnist.sample(), train=1500, test=100)
 
 
+def build_wild(module: ModuleType) -> Any:
+    """A model with random weights, large enough that every input makes a difference."""
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    model = module.build(module.SPEC.recipes["quick"].override({"units": 16}), {})
+    model.set_weights([w + generator.normal(0, 1, w.shape) * (w.ndim > 1) for w in model.get_weights()])
+    return model
+
+
 @pytest.mark.parametrize("module", [translator, captioner])
 def test_an_answer_does_not_depend_on_the_others_of_its_batch(
     module: ModuleType, dates: Splits, pictures: Splits
 ) -> None:
-    """Greedy decoding, alone and in a batch, writes the same, also with weights that were never trained."""
+    """Greedy decoding, alone and in a batch, writes the same; with large random weights, each input its own text."""
     import tensorflow as tf
 
-    model = module.build(module.SPEC.recipes["quick"].override({"units": 16}), {})
+    model = build_wild(module)
     write = tf.function(module.make_signatures(model, {})["serving_default"])
     x = dates.test.x[:24] if module is translator else pictures.test.x[:24].astype(np.float32)
 
@@ -45,14 +55,14 @@ def test_an_answer_does_not_depend_on_the_others_of_its_batch(
     together = ask(x)
     assert [*ask(x[:7]), *ask(x[7:])] == together
     assert [*ask(x[5:6])] == together[5:6]
-    assert len(set(together)) > 1
+    assert len(set(together)) > 10
 
 
 def test_the_step_by_step_decoder_is_the_one_that_was_trained(dates: Splits) -> None:
-    """With the letters it has written itself as the letters before, the trained model writes them again."""
+    """Given the letters that the decoder wrote as the letters before, the model that is fitted writes them again."""
     import tensorflow as tf
 
-    model = translator.build(translator.SPEC.recipes["quick"].override({"units": 16}), {})
+    model = build_wild(translator)
     texts = dates.test.x[:32]
     written = translator.make_signatures(model, {})["serving_default"](tf.constant(texts.tolist()))["text"].numpy()
     letters = translator.to_letters(np.array([text.decode() for text in written], dtype=object))
