@@ -24,6 +24,7 @@ from modelyard import (
     arrays,
     table,
 )
+from modelyard.models.errors import InvalidData
 from modelyard.models.types import Task
 from tests.support.tables import TARGET, read_rows, write_csv, write_table
 
@@ -163,6 +164,29 @@ def test_parquet_types_are_kept(tmp_path: Path) -> None:
     at = np.concatenate([getattr(splits, name).x["at"] for name in PARTS])
     assert set(at) == {f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in cells["at"]}  # type: ignore[str-format]
     assert splits.train.x["point"].shape == (len(splits.train), 2)
+
+
+def test_what_is_known_at_a_glance_is_what_is_read(tmp_path: Path) -> None:
+    """A key of JSON lines that comes up late is no input: the spec was loaded without it."""
+    lines = ['{"n": %d, "target": %d%s}' % (i * 7, i % 2, ', "late": 1' * (i > 1_000)) for i in range(1_100)]  # noqa: UP031
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    inspect = table("x.jsonl", TARGET).inspect
+    assert inspect is not None
+    schema = read(tmp_path / "x.jsonl").schema
+    assert schema is not None
+    assert inspect(tmp_path).input == schema.input == {"n": NumberInput()}
+
+
+@pytest.mark.parametrize("end", [".parquet", ".jsonl"])
+def test_a_column_that_is_no_input_may_hold_anything(tmp_path: Path, end: str) -> None:
+    """If it is left out; otherwise it is refused, and the error says how to leave it out."""
+    rows = [[i * 7, {"street": "x"}, ["a"], i % 2] for i in range(60)]
+    path = write_table(tmp_path / f"x{end}", ["n", "address", "tags", TARGET], rows)
+    schema = read(path, ignore=["address", "tags"]).schema
+    assert schema is not None
+    assert schema.input == {"n": NumberInput()}
+    with pytest.raises(InvalidData, match=r"column 'address': expected .* leave it out with ignore"):
+        read(path, ignore=["tags"])
 
 
 @pytest.mark.parametrize("name", ["cancer", "wine", "diabetes"])
