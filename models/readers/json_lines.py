@@ -1,6 +1,9 @@
-"""Reads JSON lines: one object a line, keys are columns; a key that is not there is a missing value."""
+"""Reads JSON lines: one object a line, keys are columns; a key that is not there is a missing value.
 
-from collections.abc import Iterator
+A key that none of the first ``LOOK_ROWS`` rows has is no column: inputs are known when a spec is loaded.
+"""
+
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,13 @@ import pyarrow as pa
 
 from modelyard.models.errors import InvalidData
 from modelyard.models.readers.csv_files import describe_encoding
-from modelyard.models.readers.raw_table import LOOK_ROWS, RawTable, check_titles
+from modelyard.models.readers.raw_table import LOOK_ROWS, RawTable, check_titles, make_empty
 
 Row = dict[str, Any]
 
 
-def read_json_lines(file: Path, *, look: bool) -> RawTable:
-    """All rows, or with ``look`` the first ``LOOK_ROWS``.
+def read_json_lines(file: Path, ignore: Collection[str] = (), *, look: bool) -> RawTable:
+    """All rows, or with ``look`` the first ``LOOK_ROWS``; columns to ignore are empty, whatever they hold.
 
     Raises:
         InvalidData: a line is no JSON object, or a value is an object or a list of other things than numbers; with the
@@ -29,14 +32,18 @@ def read_json_lines(file: Path, *, look: bool) -> RawTable:
         rows.append(row)
     if not rows:
         raise InvalidData(f"{file.name} has no rows: expected one JSON object a line")
-    titles = list(dict.fromkeys(title for row in rows for title in row))
+    titles = list(dict.fromkeys(title for row in rows[:LOOK_ROWS] for title in row))
     check_titles(file, [title.strip() for title in titles])
 
     def locate(index: int) -> str:
         return f"line {lines[index]}"
 
     table = RawTable(file, {}, locate)
-    return RawTable(file, {title.strip(): convert_values(table, title, rows) for title in titles}, locate)
+    columns = {
+        title.strip(): make_empty(len(rows)) if title.strip() in ignore else convert_values(table, title, rows)
+        for title in titles
+    }
+    return RawTable(file, columns, locate)
 
 
 def iterate_rows(file: Path) -> Iterator[tuple[int, Row]]:
@@ -83,13 +90,15 @@ def convert_values(table: RawTable, title: str, rows: list[Row]) -> Any:
 
 def _check_list(table: RawTable, title: str, index: int, value: Any) -> Any:
     if value is not None and not all(type(number) in (int, float) for number in value):
-        raise table.refuse(index, title, "expected a list of numbers")
+        raise table.refuse(index, title, "expected a list of numbers; else leave it out with ignore")
     return None if value is None else [float(number) for number in value]
 
 
 def _to_text(table: RawTable, title: str, index: int, value: Any) -> str | None:
     if isinstance(value, dict | list):
-        raise table.refuse(index, title, f"expected a number or a text, received {_KINDS[type(value)]}")
+        raise table.refuse(
+            index, title, f"expected a number or a text, received {_KINDS[type(value)]}; leave it out with ignore"
+        )
     if value is None or isinstance(value, str):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,5 +1,6 @@
 """Reads Parquet. Its types say what is a number, a text, a date or a list of numbers."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,20 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from modelyard.models.errors import InvalidData
-from modelyard.models.readers.raw_table import LOOK_ROWS, RawTable, check_titles, merge_chunks
+from modelyard.models.readers.raw_table import LOOK_ROWS, RawTable, check_titles, make_empty, merge_chunks
+
+_TEXTS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_boolean,
+    pa.types.is_null,
+)
+"""Types whose values become texts."""
 
 
-def read_parquet(file: Path, *, look: bool) -> RawTable:
-    """All rows, or with ``look`` the first ``LOOK_ROWS``.
+def read_parquet(file: Path, ignore: Collection[str] = (), *, look: bool) -> RawTable:
+    """All rows, or with ``look`` the first ``LOOK_ROWS``; columns to ignore are empty, whatever they hold.
 
     Raises:
         InvalidData: it is no Parquet file, is damaged, or has a column of a type that is no input.
@@ -25,7 +35,7 @@ def read_parquet(file: Path, *, look: bool) -> RawTable:
     titles = [title.strip() for title in found.column_names]
     check_titles(file, titles)
     columns = {
-        title: convert_column(file, title, merge_chunks(cells))
+        title: make_empty(len(cells)) if title in ignore else convert_column(file, title, merge_chunks(cells))
         for title, cells in zip(titles, found.columns, strict=True)
         if not title.startswith("__index_level_")  # row numbers, as pandas writes them
     }
@@ -48,12 +58,7 @@ def convert_column(file: Path, title: str, cells: Any) -> Any:
         return convert_column(file, title, cells.dictionary_decode())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return pc.cast(cells, pa.float64(), safe=False)
-    if (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-    ):
+    if any(is_text(kind) for is_text in _TEXTS):
         return pc.cast(cells, pa.string())
     if pa.types.is_date(kind):
         return pc.strftime(pc.cast(cells, pa.timestamp("s")), format="%Y-%m-%d")
@@ -80,4 +85,6 @@ def _convert_lists(file: Path, title: str, cells: Any) -> Any:
     try:
         return pc.cast(cells, pa.list_(pa.float64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InvalidData(f"{file.name}, column {title!r}: expected lists of numbers, received {cells.type}") from error
+        raise InvalidData(
+            f"{file.name}, column {title!r}: expected lists of numbers, received {cells.type}; leave it out with ignore"
+        ) from error

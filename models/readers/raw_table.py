@@ -50,6 +50,11 @@ def check_titles(file: Path, titles: list[str]) -> None:
         raise InvalidData(f"{file.name}: columns {places[0]} and {places[1]} have one name, {twice[0]!r}; rename one")
 
 
+def make_empty(rows: int) -> Any:
+    """A column that is not looked at."""
+    return pa.nulls(rows, pa.string())
+
+
 def merge_chunks(cells: Any) -> Any:
     """One array of a column that was read in parts."""
     return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells

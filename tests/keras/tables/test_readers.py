@@ -3,7 +3,6 @@
 import datetime as dt
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,12 @@ from pyarrow import parquet
 from modelyard import (
     CategoryInput,
     DateInput,
-    ImageInput,
     NumberInput,
-    SequenceInput,
     Splits,
     TextInput,
-    VectorInput,
-    arrays,
     table,
 )
+from modelyard.models.errors import InvalidData
 from modelyard.models.types import Task
 from tests.support.tables import TARGET, read_rows, write_csv, write_table
 
@@ -165,6 +161,29 @@ def test_parquet_types_are_kept(tmp_path: Path) -> None:
     assert splits.train.x["point"].shape == (len(splits.train), 2)
 
 
+def test_what_is_known_at_a_glance_is_what_is_read(tmp_path: Path) -> None:
+    """A key of JSON lines that comes up late is no input: the spec was loaded without it."""
+    lines = ['{"n": %d, "target": %d%s}' % (i * 7, i % 2, ', "late": 1' * (i > 1_000)) for i in range(1_100)]  # noqa: UP031
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    inspect = table("x.jsonl", TARGET).inspect
+    assert inspect is not None
+    schema = read(tmp_path / "x.jsonl").schema
+    assert schema is not None
+    assert inspect(tmp_path).input == schema.input == {"n": NumberInput()}
+
+
+@pytest.mark.parametrize("end", [".parquet", ".jsonl"])
+def test_a_column_that_is_no_input_may_hold_anything(tmp_path: Path, end: str) -> None:
+    """If it is left out; otherwise it is refused, and the error says how to leave it out."""
+    rows = [[i * 7, {"street": "x"}, ["a"], i % 2] for i in range(60)]
+    path = write_table(tmp_path / f"x{end}", ["n", "address", "tags", TARGET], rows)
+    schema = read(path, ignore=["address", "tags"]).schema
+    assert schema is not None
+    assert schema.input == {"n": NumberInput()}
+    with pytest.raises(InvalidData, match=r"column 'address': expected .* leave it out with ignore"):
+        read(path, ignore=["tags"])
+
+
 @pytest.mark.parametrize("name", ["cancer", "wine", "diabetes"])
 def test_nothing_that_was_trained_on_is_tested_on_when_the_data_has_grown(tmp_path: Path, name: str) -> None:
     """A fifth more rows, in another order: every old row is in its old part."""
@@ -234,45 +253,3 @@ def test_a_quoted_cell_may_hold_lines(tmp_path: Path) -> None:
     splits = read(write_csv(tmp_path / "x.csv", ["note", TARGET], rows))
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 60
     assert set(splits.train.x["note"]) <= {row[0] for row in rows}
-
-
-def test_arrays_tell_what_they_are(tmp_path: Path) -> None:
-    """By shape and type; several are inputs by name; parts follow from content."""
-    rng = np.random.default_rng(0)
-    stored = {
-        "grey": rng.integers(0, 255, (100, 8, 6), np.uint8),
-        "colour": rng.integers(0, 255, (100, 8, 6, 3), np.uint8),
-        "vector": rng.normal(size=(100, 5)),
-        "walk": rng.normal(size=(100, 7, 2)).astype(np.float32),
-        "text": np.array([f"text {i}" for i in range(100)]),
-        "y": rng.integers(0, 3, 100),
-        "both": rng.integers(0, 2, (100, 2)),
-        "price": rng.normal(size=100),
-        "name": np.array(["no", "yes"])[rng.integers(0, 2, 100)],
-    }
-    np.savez(tmp_path / "x.npz", **stored)
-    kinds = {
-        "grey": ImageInput(8, 6),
-        "colour": ImageInput(8, 6, 3),
-        "vector": VectorInput(5),
-        "walk": SequenceInput(2),
-        "text": TextInput(),
-    }
-    for name, kind in kinds.items():
-        splits = arrays("x.npz", x=name).read(tmp_path)
-        assert splits.schema is not None
-        assert splits.schema.input == kind
-        assert len(splits.train) + len(splits.validation) + len(splits.test) == 100
-    assert arrays("x.npz", x="grey").read(tmp_path).train.x.shape[1:] == (8, 6, 1)
-    named = arrays("x.npz", x=("grey", "vector")).read(tmp_path)
-    assert set(named.test.x) == {"grey", "vector"}
-    tasks = {"y": "multiclass", "both": "multilabel", "price": "regression", "name": "binary"}
-    for target, task in tasks.items():
-        inspected = arrays("x.npz", x="vector", y=target).inspect
-        assert inspected is not None
-        assert inspected(tmp_path).task == task
-    again = arrays("x.npz", x="vector").read(tmp_path)
-    np.savez(tmp_path / "x.npz", **{k: v[:80] for k, v in stored.items()})
-    fewer = arrays("x.npz", x="vector").read(tmp_path)
-    assert {row.tobytes() for row in fewer.train.x} <= {row.tobytes() for row in again.train.x}
-    assert replace(fewer.schema, labels=()) == arrays("x.npz", x="vector").inspect(tmp_path)  # type: ignore[misc,type-var]
