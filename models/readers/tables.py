@@ -148,7 +148,7 @@ class TableReader:
         file = folder / self.file
         if not file.is_file():
             raise InvalidData(f"{file} is not there: a path is relative to the folder of the model's file")
-        raw = READERS[file.suffix.lower()](file, self, look)
+        raw = READERS[file.suffix.lower()](file, self.delimiter, self.ignore, look)
         if not len(raw):
             raise InvalidData(f"{raw.file.name} has no rows")
         self._check_columns(raw)
@@ -208,9 +208,9 @@ def describe_missing(raw: RawTable, title: str) -> str:
     return f"{raw.file.name} has no column {title!r}; {found}"
 
 
-READERS: Mapping[str, Callable[[Path, TableReader, bool], RawTable]] = {
-    ".csv": lambda file, of, look: read_csv(file, of.delimiter, look=look),
-    ".parquet": lambda file, of, look: read_parquet(file, of.ignore, look=look),
-    ".jsonl": lambda file, of, look: read_json_lines(file, of.ignore, look=look),
+READERS: Mapping[str, Callable[[Path, str, Sequence[str], bool], RawTable]] = {
+    ".csv": lambda file, delimiter, _, look: read_csv(file, delimiter, look=look),
+    ".parquet": lambda file, _, ignore, look: read_parquet(file, ignore, look=look),
+    ".jsonl": lambda file, _, ignore, look: read_json_lines(file, ignore, look=look),
 }
-"""Readers by the end of a file's name."""
+"""Readers by the end of a file's name: file, delimiter, columns to leave out, whether a look is enough."""

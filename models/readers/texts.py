@@ -123,7 +123,7 @@ class TextReader:
         file = folder / self.file
         if not file.is_file():
             raise InvalidData(f"{file} is not there: a path is relative to the folder of the model's file")
-        raw = READERS[file.suffix.lower()](file, self.delimiter, look)
+        raw = READERS[file.suffix.lower()](file, self.delimiter, (), look)
         if not len(raw):
             raise InvalidData(f"{raw.file.name} has no rows")
         for title in filter(None, (self.text, self.label, self.id, self.time)):
