@@ -52,8 +52,8 @@ class Gate:
 
 Predict = Callable[[Inputs], Mapping[str, Array]]
 """Calls ``serving_default`` of the exported version: raw inputs of N examples -> outputs by name."""
-Encode = Callable[[Mapping[str, Any]], Any]
-"""Raw input tensors by name -> what the model takes. Part of the exported graph."""
+Encode = Callable[[Any], Any]
+"""The raw input tensor, or several by name -> what the model takes. Part of the exported graph."""
 SignatureFunction = Callable[..., Mapping[str, Any]]
 """Raw input tensors, by keyword -> output tensors by name. TensorFlow code, part of the exported graph."""
 

@@ -48,7 +48,7 @@ def build_endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
     """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images."""
     inputs = name_inputs(spec.input)
     encode = make_encoder(spec, state)
-    functions = spec.signatures(model, state) if spec.signatures else {DEFAULT: _predict(spec.task, model, encode)}
+    functions = spec.signatures(model, state) if spec.signatures else {DEFAULT: _predict(spec, model, encode)}
     endpoints = [
         make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
         for name in sorted(functions, key=lambda name: name != DEFAULT)
@@ -101,13 +101,12 @@ def name_outputs(task: Task, raw: Any) -> Outputs:
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
-def _predict(task: Task, model: Any, encode: Encode | None) -> SignatureFunction:
-    """Runs the model on its inputs, a single one as it is."""
+def _predict(spec: ModelSpec, model: Any, encode: Encode | None) -> SignatureFunction:
+    """Runs the model on its only input, or on its inputs by name."""
 
     def predict(**named: Any) -> Outputs:
-        (*_, last) = named.values()
-        given = named if len(named) > 1 else last
-        return name_outputs(task, model(encode(given) if encode else given, training=False))
+        given = named if isinstance(spec.input, Mapping) else next(iter(named.values()))
+        return name_outputs(spec.task, model(encode(given) if encode else given, training=False))
 
     return predict
 
