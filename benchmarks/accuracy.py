@@ -21,8 +21,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.page import replace_section
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"

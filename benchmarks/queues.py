@@ -29,7 +29,7 @@ from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from modelyard.services import broker, jobs
 from modelyard.services.cli.client import Client
-from modelyard.services.cli.commands.up import LocalSystem, make_services
+from modelyard.services.cli.commands.local.up import LocalSystem, make_services
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.ledger import FINAL, Job, JobRequest, Ledger

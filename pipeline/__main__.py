@@ -15,7 +15,6 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
 from modelyard.models.sources.project import ModelSettings
 from modelyard.pipeline.event_files import record_events
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import (
     REJECTED_EXIT_CODE,
     DataPolicy,
@@ -26,6 +25,7 @@ from modelyard.pipeline.job import (
     TrainingJob,
     parse_overrides,
 )
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 
 if TYPE_CHECKING:

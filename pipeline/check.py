@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from modelyard.models.sources.files import find_models
 from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import ModelSpec
-from modelyard.pipeline.devices import prepare_devices
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.fitting.devices import prepare_devices
+from modelyard.pipeline.fitting.warm_start import prepare_data
 from modelyard.pipeline.job import JobLocations, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Report
 from modelyard.pipeline.results import LoadedDataset
 from modelyard.pipeline.run import load_data, make_workspace, resolve_at_a_glance
 from modelyard.pipeline.stages.rehearse import rehearse
-from modelyard.pipeline.warm_start import prepare_data
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from modelyard.models.metrics import METRICS
 from modelyard.models.registry import reference
 from modelyard.models.registry.manifest import ImportRecord, Manifest, TestRecord, Verdict
 from modelyard.models.registry.rollout import change_rollout, read_rollout
+from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import NAME, STAGING, Store
 from modelyard.models.spec import Gate
-from modelyard.models.storage_errors import translate_storage_errors
 from modelyard.pipeline.errors import ImportRefused
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import Promotion, Published, Rejected
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.stages.gate import Champion, judge
 from modelyard.pipeline.stages.imported.check import Checked, CheckRequest, check_model

@@ -22,16 +22,17 @@ from modelyard.models.recipes import Recipe
 from modelyard.models.registry.evaluations import keep_rejected
 from modelyard.models.registry.manifest import Manifest, NamedLimits
 from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import Store, replace_file
 from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import find_models
 from modelyard.models.sources.loading import LoadedModel, load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
-from modelyard.models.storage_errors import translate_storage_errors
 from modelyard.pipeline.code_revision import hash_sources, read_code_revision
-from modelyard.pipeline.devices import prepare_devices
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.fitting.devices import prepare_devices
+from modelyard.pipeline.fitting.warm_start import find_start_version
 from modelyard.pipeline.job import JobLocations, Measured, Outcome, Promotion, Published, Rejected, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation, Evaluations, LoadedDataset
 from modelyard.pipeline.stages.check_data import check_data
@@ -44,7 +45,6 @@ from modelyard.pipeline.stages.promote import promote, start_canary
 from modelyard.pipeline.stages.publish import describe_environment, publish
 from modelyard.pipeline.stages.rehearse import rehearse
 from modelyard.pipeline.stages.train import train
-from modelyard.pipeline.warm_start import find_start_version
 
 
 @translate_storage_errors()

@@ -94,7 +94,7 @@ class SequenceSteps:
         """``float32 [N,T,size]`` of any length -> probabilities or numbers ``[N,K]``."""
         import keras
 
-        from modelyard.models.fused_lstm import FusedLSTM
+        from modelyard.models.text.fused_lstm import FusedLSTM
 
         given, layers = complete_recipe(recipe, SequenceRecipe), keras.layers
         sequences = keras.Input((None, self.size), name="sequences")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.storage_errors import make_storage_error
+from modelyard.models.registry.storage_errors import make_storage_error
 
 LOCK_TIMEOUT_S = 30.0
 """A lock is held for milliseconds: whoever holds one for longer stands still, and must not stop all others."""

@@ -16,8 +16,8 @@ from modelyard.models.registry import history, serving_config
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.serving_config import NOTHING, Entry
+from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import Store, first_line, replace_file
-from modelyard.models.storage_errors import translate_storage_errors
 
 FILE = "rollout.json"
 CONFIG = serving_config.CONFIG

@@ -21,7 +21,7 @@ from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.locks import LOCK_TIMEOUT_S, hold_lock
 from modelyard.models.registry.manifest import Manifest, parse_version
 from modelyard.models.registry.reserve import fill_reserve, release_reserve
-from modelyard.models.storage_errors import make_storage_error, translate_storage_errors
+from modelyard.models.registry.storage_errors import make_storage_error, translate_storage_errors
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 STAGING = ".staging-"

@@ -28,8 +28,8 @@ from modelyard import (
 )
 from modelyard.models.datasets.imdb import IMDB, LABELS
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.fused_lstm import FusedLSTM
 from modelyard.models.text.batches import ReviewBatches
+from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import NgramModel, fit_linear, fit_ngrams, index_ngrams
 from modelyard.models.text.vocabulary import (

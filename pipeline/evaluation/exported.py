@@ -10,8 +10,8 @@ import numpy as np
 from modelyard.models.data import Inputs, count_examples, take
 from modelyard.models.types import Array
 from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
+from modelyard.pipeline.processes.stage_process import print_progress
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.stage_process import print_progress
 
 BATCH = 128
 PREDICTIONS = ("probabilities", "value", "text")

@@ -8,8 +8,8 @@ import keras
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import PreparedData
 from modelyard.models.types import Array
-from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints, copy_variables
-from modelyard.pipeline.devices import Devices
+from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints, copy_variables
+from modelyard.pipeline.fitting.devices import Devices
 from modelyard.pipeline.progress import Progress, Report
 
 REPORT_INTERVAL_S = 0.5

@@ -9,8 +9,8 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.recipes import Recipe
 from modelyard.models.sources.loading import describe_failure
 from modelyard.models.spec import FitRun, ModelSpec, PreparedData
-from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.errors import TrainingFailed
+from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.fitting.keras_loop import FitTimer
 from modelyard.pipeline.job import Cancelled
 from modelyard.pipeline.progress import Progress, Report

@@ -31,10 +31,10 @@ from modelyard.pipeline.evaluation.metrics import (
     measure_simplest,
 )
 from modelyard.pipeline.evaluation.mistakes import list_mistakes
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.processes.stage_process import run_stage
 from modelyard.pipeline.progress import Report
 from modelyard.pipeline.results import Evaluation, Evaluations
-from modelyard.pipeline.stage_process import run_stage
 
 X, Y = "x", "y"
 """Names of inputs and targets in a file of examples."""

@@ -24,11 +24,11 @@ from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import list_golden_inputs, save_golden
+from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.processes.stage_process import print_progress, run_stage
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import TrainedModel
-from modelyard.pipeline.stage_process import print_progress, run_stage
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 GOLDEN_EXAMPLES = 16

@@ -27,7 +27,7 @@ from modelyard.models.inputs import (
     VectorInput,
     name_encoded_image,
 )
-from modelyard.models.registry.captured_input import DTYPE, decode_row
+from modelyard.models.registry.inputs.captured_input import DTYPE, decode_row
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.progress import Progress, Report

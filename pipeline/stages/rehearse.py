@@ -28,10 +28,10 @@ from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import TOLERANCE, save_golden
+from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.processes.stage_process import print_progress, run_stage
 from modelyard.pipeline.progress import Progress, Report
-from modelyard.pipeline.stage_process import print_progress, run_stage
 
 VERSION = importlib.metadata.version("modelyard")
 EXAMPLES = 4

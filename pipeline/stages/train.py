@@ -11,14 +11,14 @@ from modelyard.models.data import Splits
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.pipeline.arrays import save_arrays
-from modelyard.pipeline.checkpoint import Checkpoint, Checkpoints
-from modelyard.pipeline.devices import Devices
+from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.fitting.compiling import compile_model
+from modelyard.pipeline.fitting.devices import Devices
 from modelyard.pipeline.fitting.keras_loop import CheckpointWriter, FitTimer, fit
 from modelyard.pipeline.fitting.own_loop import run_own_loop
+from modelyard.pipeline.fitting.warm_start import StartVersion, load_start_weights, prepare_data
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import TrainedModel
-from modelyard.pipeline.warm_start import StartVersion, load_start_weights, prepare_data
 
 
 def train(

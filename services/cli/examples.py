@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelyard.models.registry.example_body import encode_png, make_example_body
+from modelyard.models.registry.inputs.example_body import encode_png, make_example_body
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store

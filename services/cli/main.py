@@ -16,12 +16,12 @@ from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, read_prediction_body
 from modelyard.services.cli.commands import jobs, keys, rollouts, searches, triggers
 from modelyard.services.cli.commands.audit import audit, verify
-from modelyard.services.cli.commands.check import check
 from modelyard.services.cli.commands.gc import gc
-from modelyard.services.cli.commands.imports import import_model
-from modelyard.services.cli.commands.init import init
+from modelyard.services.cli.commands.local.check import check
+from modelyard.services.cli.commands.local.imports import import_model
+from modelyard.services.cli.commands.local.init import init
+from modelyard.services.cli.commands.local.tensorboard import tensorboard
 from modelyard.services.cli.commands.migrate import migrate
-from modelyard.services.cli.commands.tensorboard import tensorboard
 from modelyard.services.cli.options import DEFAULT_URL, DataDir, Home, Models, Port, Url, Workers
 from modelyard.services.cli.project.settings import check_project
 
@@ -75,8 +75,8 @@ def up(
     data: Data = "auto",
 ) -> None:
     """Start the whole system on this machine, train missing models, and serve until Ctrl-C."""
-    from modelyard.services.cli.commands.up import LocalSystem
-    from modelyard.services.cli.commands.up import up as run
+    from modelyard.services.cli.commands.local.up import LocalSystem
+    from modelyard.services.cli.commands.local.up import up as run
     from modelyard.services.cli.project.catalog import choose_models
 
     check_project()
@@ -105,8 +105,8 @@ def serve(
     ] = "checked",
 ) -> None:
     """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
-    from modelyard.services.cli.commands.serve import ServeOptions
-    from modelyard.services.cli.commands.serve import serve as run
+    from modelyard.services.cli.commands.local.serve import ServeOptions
+    from modelyard.services.cli.commands.local.serve import serve as run
 
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
@@ -247,7 +247,7 @@ def doctor(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Check the installation, the store and the processes, and print how to fix what is wrong."""
-    from modelyard.services.cli.commands.doctor import check_system
+    from modelyard.services.cli.commands.local.doctor import check_system
 
     findings = check_system(home.resolve(), (data_dir or home / "data").resolve(), url)
     colours = {"ok": "green", "note": "yellow", "bad": "red"}

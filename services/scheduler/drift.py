@@ -18,8 +18,8 @@ from PIL import Image
 
 from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import name_encoded_image
-from modelyard.models.registry import captured_input
-from modelyard.models.registry.input_table import list_limit_kinds
+from modelyard.models.registry.inputs import captured_input
+from modelyard.models.registry.inputs.input_table import list_limit_kinds
 from modelyard.models.registry.manifest import ImageLimits, Manifest, NamedLimits
 from modelyard.models.registry.reference import Histogram, Reference, Shares, extract_features, read_reference
 from modelyard.models.registry.rollout import read_rollout

@@ -20,9 +20,9 @@ from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline.event_files import record_events
-from modelyard.pipeline.forkserver import ForkServer
-from modelyard.pipeline.forkserver_process import set_process_title
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Outcome, Rejected, TrainingJob, describe_published
+from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver_process import set_process_title
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.mlflow_run import track_job
 from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE

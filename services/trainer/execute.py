@@ -8,8 +8,8 @@ import structlog
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.event_files import prune_runs
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import Promotion, Published, describe_published
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer.lease import Lease, call_ledger

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from modelyard.models.listing import Listed
 from modelyard.models.sources.files import ModelFile, show
-from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
 
 LISTING = "modelyard.models.listing"
 LISTING_S = 60

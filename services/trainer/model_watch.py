@@ -17,7 +17,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.listing import Listed
 from modelyard.models.sources.changes import Stamp, list_helpers, take_stamps
 from modelyard.models.sources.files import FoundModels, ModelFile, Sources, find_models
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.trainer.listing_process import LISTING_S, list_in_process
 
 log = structlog.get_logger()

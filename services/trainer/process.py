@@ -25,7 +25,7 @@ from modelyard.models.catalog import Catalog, read_catalog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import STAGING
 from modelyard.models.types import Backend
-from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.ledger import Job, Ledger
 from modelyard.services.trainer.feedback_file import write_feedback

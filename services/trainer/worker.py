@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import InvalidSettings

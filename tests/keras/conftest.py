@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelyard.models.backend import use_backend
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 
 use_backend("tensorflow")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.reviews import WORDS, random_state
 
 COUNT = 2
@@ -46,7 +46,7 @@ def split_processor() -> None:
 def fit(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
     """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
     from modelyard.models.datasets import mnist
-    from modelyard.pipeline.devices import prepare_devices
+    from modelyard.pipeline.fitting.devices import prepare_devices
     from modelyard.pipeline.progress import Progress
     from modelyard.pipeline.stages.train import train
 

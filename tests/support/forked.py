@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 
 
 def main(what: str, *arguments: str) -> None:

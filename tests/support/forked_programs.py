@@ -10,7 +10,7 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # as modelyard.services.train
 
 import modelyard.services.cli.main  # noqa: F401  # which the command imports once it has begun
 from modelyard.pipeline import __main__ as pipeline
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import logs
 from modelyard.services.cli import entry
 from modelyard.services.trainer.settings import TrainerSettings

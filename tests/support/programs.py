@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
 from tests.support.serving import Running
 
 MODULE = "tests.support.forked_programs"

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from celery import Celery
 
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State

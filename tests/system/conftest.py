@@ -18,7 +18,7 @@ import psutil
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.order import longest_first
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until

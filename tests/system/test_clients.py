@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, max_difference, output_key
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support import environments
 from tests.support.programs import train
 from tests.support.serving import WAIT_S, Served, modelyard_serve

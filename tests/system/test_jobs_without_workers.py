@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelyard.services.cli.commands.doctor import check_gateway
+from modelyard.services.cli.commands.local.doctor import check_gateway
 from modelyard.services.queues import NO_TRAINER
 from tests.system.test_job_api import JobApi, open_api
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from tests.support.postgres import Postgres
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port

@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
 from tests.support.serving import WAIT_S, Running
 from tests.support.training import (

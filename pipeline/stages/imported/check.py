@@ -20,11 +20,11 @@ from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ImportRefused
 from modelyard.pipeline.evaluation.exported import BATCH, measure_median_ms
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import input_key, max_difference, output_key, save_golden
+from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.processes.stage_process import print_progress, run_stage
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import Evaluation
-from modelyard.pipeline.stage_process import print_progress, run_stage
 from modelyard.pipeline.stages.evaluate import LATENCY_CALLS, describe_answers
 from modelyard.pipeline.stages.export import WARMUP, write_warmup
 from modelyard.pipeline.stages.imported import graph

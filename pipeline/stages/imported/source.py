@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.storage_errors import translate_storage_errors
+from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.pipeline.errors import ImportRefused
 from modelyard.pipeline.progress import Progress, Report
 

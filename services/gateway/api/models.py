@@ -9,7 +9,7 @@ from pydantic import Field
 from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import TENSOR_NAMES
-from modelyard.models.registry.example_body import make_example_body
+from modelyard.models.registry.inputs.example_body import make_example_body
 from modelyard.models.registry.manifest import (
     DataRecord,
     ImportRecord,

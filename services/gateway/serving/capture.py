@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry.captured_input import DTYPE, encode_row
+from modelyard.models.registry.inputs.captured_input import DTYPE, encode_row
 from modelyard.models.types import Array
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter

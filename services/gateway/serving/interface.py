@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.models.registry.input_table import InputTable, build_tables
+from modelyard.models.registry.inputs.input_table import InputTable, build_tables
 from modelyard.models.registry.manifest import (
     InputLimits,
     Manifest,

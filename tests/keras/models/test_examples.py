@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.sources.files import Sources
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.run import run_job
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modelyard.models.fused_lstm import FusedLSTM
+from modelyard.models.text.fused_lstm import FusedLSTM
 
 ROWS, STEPS, CHANNELS, UNITS = 5, 11, 7, 6
 LENGTHS = (11, 1, 4, 0, 8)

@@ -16,7 +16,7 @@ from modelyard.models.errors import CorruptData, InvalidRecipe
 from modelyard.models.types import Array
 from modelyard.models.zoo import mnist_cnn
 from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe, choose_augmentation
-from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 DATA = os.environ.get("MODELYARD_DATA_DIR")

@@ -10,8 +10,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.spec import FitRun, PreparedData
 from modelyard.models.zoo import cartpole
 from modelyard.pipeline.evaluation.exported import Signature
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 

@@ -12,8 +12,8 @@ import pytest
 from modelyard.models.data import Split, Splits
 from modelyard.models.datasets import mnist
 from modelyard.models.zoo import captioner, translator
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Rejected, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 

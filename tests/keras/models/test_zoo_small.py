@@ -12,7 +12,7 @@ from modelyard.models.datasets import mnist
 from modelyard.models.ranges import sample_values
 from modelyard.models.zoo import mnist_mlp, neuron
 from modelyard.models.zoo.neuron import generate_points
-from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 

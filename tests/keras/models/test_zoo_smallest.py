@@ -7,8 +7,8 @@ import numpy as np
 from modelyard.models.registry.store import Store
 from modelyard.models.zoo import logistic, product
 from modelyard.pipeline.evaluation.exported import Signature
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.run import run_job
 
 

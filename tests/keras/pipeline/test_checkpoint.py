@@ -11,8 +11,8 @@ from modelyard.models.batches import Batches
 from modelyard.models.data import Splits
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import PreparedData
-from modelyard.pipeline.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
-from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stages.publish import hash_weights

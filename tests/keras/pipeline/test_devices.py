@@ -18,9 +18,9 @@ from modelyard.models.catalog import load_spec
 from modelyard.models.errors import InvalidRecipe, WrongBackend
 from modelyard.models.recipes import Recipe
 from modelyard.models.types import Backend
-from modelyard.pipeline.devices import Devices, PaddedBatches, choose_devices, prepare_devices
 from modelyard.pipeline.errors import DevicesMissing
-from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from modelyard.pipeline.fitting.devices import Devices, PaddedBatches, choose_devices, prepare_devices
+from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
 from modelyard.pipeline.stages.publish import describe_environment, hash_weights
 from tests.support.fit_split import FAST_COMPILATION_FLAG
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modelyard.pipeline.event_files import prune_runs, record_events
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Rejected, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 

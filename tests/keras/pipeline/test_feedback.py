@@ -16,8 +16,8 @@ from modelyard.models.data import Split, Splits
 from modelyard.models.datasets import mnist
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import LoadedDataset
 from modelyard.pipeline.run import run_job

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from modelyard.pipeline.forkserver import ForkedProcess, ForkServer
+from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
 from tests.support.waiting import wait_until
 
 FORKED = "tests.support.forked"
@@ -117,7 +117,9 @@ def test_without_its_server_a_fork_counts_as_killed() -> None:
 
 def test_a_server_ends_with_whoever_started_it() -> None:
     """However that ends."""
-    code = "import sys; from modelyard.pipeline.forkserver import ForkServer; f = ForkServer(); sys.stdin.read()"
+    code = (
+        "import sys; from modelyard.pipeline.processes.forkserver import ForkServer; f = ForkServer(); sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as owner:
         started = psutil.Process(owner.pid)
         (server,) = wait_until(started.children, WAIT_S, "the server")

@@ -13,11 +13,11 @@ from modelyard.models.recipes import Recipe
 from modelyard.models.registry.reference import read_reference
 from modelyard.models.registry.rollout import read_history, read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.fitting.warm_start import find_start_version
 from modelyard.pipeline.golden import TOLERANCE, load_golden, max_difference
 from modelyard.pipeline.import_model import ImportJob, import_model
 from modelyard.pipeline.job import Published, Rejected
-from modelyard.pipeline.warm_start import find_start_version
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.imported_models import (
     LABELS,
     make_classifier,

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.import_model import ImportJob, import_model
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.imported_models import LABELS, make_classifier, save_classifier, save_function, save_test_data
 
 SPEC = tf.TensorSpec([None, 2], tf.float32, name="x")

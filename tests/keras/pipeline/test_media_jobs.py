@@ -13,8 +13,8 @@ from PIL import Image
 
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline import golden
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.support.photos import CLASSES, cut_photos, encode_image, write_photos

@@ -8,8 +8,8 @@ import pytest
 from modelyard.models.errors import InvalidSpec, UnknownName
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.support.project import BROKEN, make_project

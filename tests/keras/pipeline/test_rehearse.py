@@ -10,8 +10,8 @@ from modelyard.models.errors import InvalidSpec, ModelyardError
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline.check import check_model
 from modelyard.pipeline.errors import StageFailed
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 

@@ -17,9 +17,9 @@ from modelyard.pipeline import golden
 from modelyard.pipeline.__main__ import main
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.exporting.operations import check_operations, list_operations
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.golden import load_golden, output_key, save_golden
 from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 

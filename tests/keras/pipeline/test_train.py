@@ -12,8 +12,8 @@ from modelyard.models.data import Split, Splits
 from modelyard.models.inputs import VectorInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import Gate, ModelSpec, PreparedData
-from modelyard.pipeline.devices import prepare_devices
 from modelyard.pipeline.fitting.compiling import make_learning_rate, make_smoothed_crossentropy
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stages.publish import hash_weights

@@ -17,16 +17,16 @@ from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.pipeline.arrays import load_arrays
-from modelyard.pipeline.checkpoint import Checkpoint
-from modelyard.pipeline.devices import prepare_devices
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.fitting.checkpoint import Checkpoint
+from modelyard.pipeline.fitting.devices import prepare_devices
+from modelyard.pipeline.fitting.warm_start import STATE, WEIGHTS, StartVersion, find_start_version
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.run import run_job
 from modelyard.pipeline.stages.publish import hash_weights
 from modelyard.pipeline.stages.train import train
-from modelyard.pipeline.warm_start import STATE, WEIGHTS, StartVersion, find_start_version
 from tests.keras.models.test_sentiment_lstm import TINY, made_splits
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads

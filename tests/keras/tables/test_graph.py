@@ -14,7 +14,7 @@ from modelyard.models.defaults.row_encoder import encode_rows
 from modelyard.models.resolve import resolve
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
-from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.check_data import check_data
 from modelyard.pipeline.stages.export import ExportRequest, check_operations, write_saved_model
 from modelyard.pipeline.stages.train import train

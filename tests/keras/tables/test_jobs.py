@@ -18,8 +18,8 @@ from modelyard.models.sources.files import Sources
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays
-from modelyard.pipeline.forkserver import ForkServer
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.run import run_job
 from tests.support.tables import TARGET, read_rows, write_table
 

@@ -8,7 +8,7 @@ import pytest
 from modelyard import ModelSpec, VectorInput, arrays
 from modelyard.models.resolve import resolve
 from modelyard.pipeline.arrays import load_arrays
-from modelyard.pipeline.devices import prepare_devices
+from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 

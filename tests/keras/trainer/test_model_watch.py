@@ -8,7 +8,7 @@ import pytest
 from modelyard.models.catalog import Catalog, read_catalog, write_catalog
 from modelyard.models.errors import InvalidSpec
 from modelyard.models.sources.files import Sources
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.trainer.model_watch import ModelWatch
 from tests.support.waiting import wait_until
 

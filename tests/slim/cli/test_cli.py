@@ -16,7 +16,7 @@ from modelyard.models.errors import InvalidRecipe, ModelyardError
 from modelyard.pipeline.job import parse_overrides
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, GatewayUnreachable, read_prediction_body
-from modelyard.services.cli.commands.doctor import check_data, check_gateway, check_store
+from modelyard.services.cli.commands.local.doctor import check_data, check_gateway, check_store
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Service, ServiceDied, Supervisor
 from tests.support.waiting import wait_until

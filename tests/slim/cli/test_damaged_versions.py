@@ -10,8 +10,8 @@ from modelyard.models.registry import rollout as rollouts
 from modelyard.models.registry.serving_config import CONFIG, read_entries
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
-from modelyard.services.cli.commands.doctor import check_store
-from modelyard.services.cli.commands.up import list_loadable
+from modelyard.services.cli.commands.local.doctor import check_store
+from modelyard.services.cli.commands.local.up import list_loadable
 from modelyard.services.cli.main import app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS
 

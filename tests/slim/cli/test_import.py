@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.backend import tensorflow_version
-from modelyard.services.cli.commands.imports import find_servers, read_labels, split_addresses
+from modelyard.services.cli.commands.local.imports import find_servers, read_labels, split_addresses
 
 IMPORTS = """
 import sys
-import modelyard.services.cli.commands.imports, modelyard.pipeline.import_model
+import modelyard.services.cli.commands.local.imports, modelyard.pipeline.import_model
 print(sorted({"tensorflow", "keras", "sklearn"} & set(sys.modules)))
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.services.cli.commands.doctor import check_redis
+from modelyard.services.cli.commands.local.doctor import check_redis
 from modelyard.services.cli.processes.redis_server import NoRedis, RedisServer, find_bundled, find_server, read_version
 
 REDIS = "Redis server v={} sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.services.cli.commands.serve_models import NothingToServe, parse_config, select_entries
+from modelyard.services.cli.commands.local.serve_models import NothingToServe, parse_config, select_entries
 
 SEVERAL = r"""
 # name: "commented_out"

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from pydantic_settings import BaseSettings
 
 from modelyard.models.tfserving.messages import model_server_config_pb2
-from modelyard.services.cli.commands.serve_models import NothingToServe, parse_config, select_folders
+from modelyard.services.cli.commands.local.serve_models import NothingToServe, parse_config, select_folders
 from modelyard.services.gateway.http.paths import match_prediction
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import fill

@@ -10,8 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from modelyard.services.cli.client import Client, TryLater
-from modelyard.services.cli.commands import up
-from modelyard.services.cli.commands.serve import choose_example, describe_versions, wait_for_model, wait_until_loaded
+from modelyard.services.cli.commands.local import up
+from modelyard.services.cli.commands.local.serve import (
+    choose_example,
+    describe_versions,
+    wait_for_model,
+    wait_until_loaded,
+)
 from tests.support.waiting import TIMEOUT_S
 
 Response = tuple[int, object]

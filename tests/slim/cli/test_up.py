@@ -1,6 +1,6 @@
 """What `modelyard up` starts for the devices that a machine has."""
 
-from modelyard.services.cli.commands.up import make_trainers
+from modelyard.services.cli.commands.local.up import make_trainers
 from modelyard.services.cli.processes.supervisor import Service
 
 SETTINGS = {"MODELYARD_CONCURRENCY": "2", "MODELYARD_STORE": "store"}

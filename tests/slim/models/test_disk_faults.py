@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.storage_errors import STORAGE_ERRNOS, translate_storage_errors
+from modelyard.models.registry.storage_errors import STORAGE_ERRNOS, translate_storage_errors
 from modelyard.pipeline.errors import StageFailed
+from modelyard.pipeline.processes.stage_process import make_stage_error
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.stage_process import make_stage_error
 from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.trainer.execute import ProgressRecorder
 

@@ -10,7 +10,7 @@ import orjson
 
 from modelyard.models.data import Dataset, Split, Splits
 from modelyard.models.inputs import CategoryInput, DateInput, NumberInput, OneInput, SequenceInput, VectorInput
-from modelyard.models.registry.captured_input import DTYPE, decode_row, encode_row
+from modelyard.models.registry.inputs.captured_input import DTYPE, decode_row, encode_row
 from modelyard.models.spec import ModelSpec
 from modelyard.pipeline.results import LoadedDataset
 from modelyard.pipeline.stages.feedback import add_feedback, decode_inputs

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from modelyard.models.registry.captured_input import DTYPE, encode_row
+from modelyard.models.registry.inputs.captured_input import DTYPE, encode_row
 from modelyard.models.registry.reference import Reference, Shares, build_reference, count_shares, extract_features
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings

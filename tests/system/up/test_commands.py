@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.ports import free_port
 from tests.support.programs import run_command
 from tests.support.waiting import wait_until

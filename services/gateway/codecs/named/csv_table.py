@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelyard.models.inputs import MISSING_MARKS
-from modelyard.models.registry.input_table import Column, InputTable
+from modelyard.models.registry.inputs.input_table import Column, InputTable
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.csv_rows import MAX_CELL_CHARS, NUMBER, check_cells, check_widths, read_cells
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS, join_names, list_expected, match_names

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from modelyard.models.registry.input_table import Column, InputTable
+from modelyard.models.registry.inputs.input_table import Column, InputTable
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.named.csv_table import convert_cells
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS, match_names

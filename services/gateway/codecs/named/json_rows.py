@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from modelyard.models.registry.input_table import Column, InputTable
+from modelyard.models.registry.inputs.input_table import Column, InputTable
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS, list_expected, match_names
 from modelyard.services.gateway.codecs.named.values import convert, fill_missing

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from modelyard.models.registry.input_table import Column, InputTable
+from modelyard.models.registry.inputs.input_table import Column, InputTable
 from modelyard.services.gateway.http.errors import InvalidRequest
 
 MAX_MATCHES = 64

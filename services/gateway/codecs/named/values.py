@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.inputs import canonical_category, check_date
-from modelyard.models.registry.input_table import Column
+from modelyard.models.registry.inputs.input_table import Column
 from modelyard.models.registry.manifest import TextLimits
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import tensors

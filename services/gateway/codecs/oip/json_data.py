@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.models.registry.input_table import Column
+from modelyard.models.registry.inputs.input_table import Column
 from modelyard.models.registry.manifest import TensorSpec
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.named import values

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.models.registry.input_table import Column, InputTable
+from modelyard.models.registry.inputs.input_table import Column, InputTable
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.inputs import canonical_category, check_date
-from modelyard.models.registry.input_table import InputTable
+from modelyard.models.registry.inputs.input_table import InputTable
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import request
 from modelyard.services.gateway.codecs.named import form_row

@@ -63,9 +63,9 @@ def import_model(
     """Import a SavedModel that was trained elsewhere: checked, measured, published and rolled out as any version."""
     if backend.tensorflow_version() is None:
         raise TrainerMissing("import loads the model, which needs TensorFlow: pip install 'modelyard[trainer]'")
-    from modelyard.pipeline.forkserver import ForkServer
     from modelyard.pipeline.import_model import ImportJob, import_model
     from modelyard.pipeline.job import Rejected
+    from modelyard.pipeline.processes.forkserver import ForkServer
 
     home = home.resolve()
     servers = split_addresses(serving) if serving else find_servers(home)

@@ -10,9 +10,9 @@ from dataclasses import replace
 import orjson
 
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.models.storage_errors import find_storage_error
+from modelyard.models.registry.storage_errors import find_storage_error
 from modelyard.pipeline.errors import StageFailed
-from modelyard.pipeline.forkserver import ForkServer
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress, Report, Stage
 
 MAX_ERROR_BYTES = 2000

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from modelyard.services.cli import output
 from modelyard.services.cli.client import Client, Refused, TryLater
-from modelyard.services.cli.commands.serve_models import Selection, select_entries, select_folders
+from modelyard.services.cli.commands.local.serve_models import Selection, select_entries, select_folders
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service

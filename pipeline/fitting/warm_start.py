@@ -15,7 +15,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.pipeline.arrays import load_arrays
-from modelyard.pipeline.checkpoint import Checkpoints
+from modelyard.pipeline.fitting.checkpoint import Checkpoints
 from modelyard.pipeline.progress import Progress, Report
 
 WEIGHTS, STATE = "assets.extra/model.weights.h5", "assets.extra/state.npz"

@@ -17,7 +17,7 @@ from typing import IO, Self
 
 import orjson
 
-from modelyard.pipeline.forkserver_process import (
+from modelyard.pipeline.processes.forkserver_process import (
     CHANNEL,
     MAX_MESSAGE,
     close_descriptors,

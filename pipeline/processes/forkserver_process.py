@@ -23,7 +23,7 @@ from modelyard.models.backend import use_backend
 from modelyard.models.imports import pause_gc
 
 PRELOADED = ("modelyard.pipeline.run", "sklearn.metrics")
-MODULE = "modelyard.pipeline.forkserver_process"
+MODULE = "modelyard.pipeline.processes.forkserver_process"
 CHANNEL = 0
 """Requests come on the server's standard input."""
 MAX_MESSAGE, MAX_DESCRIPTORS = 65536, 4

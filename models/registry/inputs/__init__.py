@@ -1,0 +1,1 @@
+"""What a version takes, as the gateway and people see it."""
