@@ -171,7 +171,7 @@ SPEC = ModelSpec(
         "quick": CaptionerRecipe(epochs=3, examples=40_000, **_SHARED),
         "full": CaptionerRecipe(epochs=6, **_SHARED),
     },
-    gate=Gate(metric="exact", floor=0.97, sample_floor=0.80, max_drop=0.01),
+    gate=Gate(metric="exact", floor=0.97, sample_floor=0.90, max_drop=0.01),
     prepare=prepare,
     build=build,
     loss="sparse_categorical_crossentropy",
