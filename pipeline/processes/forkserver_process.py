@@ -30,7 +30,7 @@ MAX_MESSAGE, MAX_DESCRIPTORS = 65536, 4
 
 
 def server_command(idle_s: float) -> list[str]:
-    return [sys.executable, "-m", MODULE, str(idle_s)]
+    return [sys.executable, "-P", "-m", MODULE, str(idle_s)]
 
 
 def serve(idle_s: float) -> None:

@@ -151,7 +151,7 @@ def start(forks: ForkServer, wanted: Backend, gpus: int) -> subprocess.Popen[byt
         except OSError as error:
             log.warning("training starts without the fork server", cause=str(error))
     return subprocess.Popen(
-        [sys.executable, "-m", CHILD],
+        [sys.executable, "-P", "-m", CHILD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

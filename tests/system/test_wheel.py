@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sysconfig
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ class Installed:
         return subprocess.run(
             command, cwd=self.folder, env=plain(), capture_output=True, text=True, timeout=COMMAND_S, check=False
         )
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        return self._run("sh", "-c", line)
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
@@ -121,38 +125,47 @@ def test_the_version_is_that_of_the_wheel(installed: Installed, wheel: Path, *, 
     assert found.stdout == f"modelyard {wheel.name.split('-')[1]}\n", found.stderr
 
 
-def test_the_wheel_makes_a_project(installed: Installed) -> None:
-    """It holds the files of the template."""
-    made = installed.run("init", "shop", "--example", "neuron")
-    assert made.returncode == 0, made.stderr
-    files = {
-        "data/churn.csv",
-        "models/churn.py",
-        "models/neuron.py",
-        "tests/test_churn.py",
-        "modelyard.toml",
-        ".gitignore",
-    }
-    assert files <= {
-        str(path.relative_to(installed.folder / "shop")) for path in (installed.folder / "shop").rglob("*")
-    }
+def read_lines() -> list[str]:
+    """The commands that the README begins "Your own model" with."""
+    section = (ROOT / "README.md").read_text().partition("## Your own model")[2]
+    return [line.partition("  #")[0].strip() for line in section.split("```")[1].strip().splitlines()]
 
 
-def test_every_command_works_beside_a_users_own_packages_and_modules(installed: Installed) -> None:
-    """``doctor``, ``up``, ``train``, ``predict`` and ``serve`` beside ``models``, ``services``, ``json.py`` …"""
+def test_the_readmes_lines_work_beside_a_users_own_packages_and_modules(installed: Installed, made: Path) -> None:
+    """From ``modelyard init`` to an answer by name and an imported model; then ``doctor`` and ``serve``."""
+    install_line, init, up, train, ask, bring = read_lines()
+    assert install_line.startswith("pip install 'modelyard[local]'")
+    assert (init, up) == ("modelyard init shop && cd shop", "modelyard up")
+    created = installed.run(*init.partition(" && ")[0].split()[1:])
+    assert created.returncode == 0, created.stderr
+    shop = replace(installed, folder=installed.folder / "shop")
     for name in MODULES:
-        (installed.folder / f"{name}.py").write_text(NOT_OURS)
-    doctor = installed.run("doctor")
-    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
-    assert "trainable: mnist_cnn, mnist_mlp, neuron, sentiment_lstm" in doctor.stdout
+        (shop.folder / f"{name}.py").write_text(NOT_OURS)
+    shutil.copytree(made / "imported" / "sharp", shop.folder / "saved_model")
 
-    ports = ("--port", str(port := free_port()), "--serving-port", str(free_port()))
+    port = free_port()
+    ports = ("--port", str(port), "--serving-port", str(free_port()))
     url = ("--url", f"http://127.0.0.1:{port}")
-    ask = ("predict", "neuron", '{"instances": [[1.0]]}', *url)
-    with installed.running("up", "--model", "neuron", *ports):
-        trained = installed.run("train", "neuron", "--set", "seed=3", "--wait", *url)
-        assert trained.returncode == 0, trained.stderr
-        assert "neuron version 2" in trained.stdout
-        answer = json.loads(installed.run(*ask).stdout)
-    with installed.running("serve", "--models-dir", str(installed.folder / ".modelyard" / "store"), *ports):
-        assert json.loads(installed.run(*ask).stdout) == answer
+    with shop.running(*up.split()[1:], *ports):
+        trained = shop.run(*train.split()[1:], *url)
+        assert "churn version 2" in trained.stdout, trained.stderr
+        answer = shop.shell(ask.replace("localhost:8080", f"127.0.0.1:{port}"))
+        assert len(json.loads(answer.stdout)["predictions"][0]["probabilities"]) == 2, answer.stdout + answer.stderr
+        imported = shop.run(*bring.split()[1:])
+        assert imported.returncode == 0, imported.stderr
+        assert "cats version 1" in imported.stdout
+        checked = shop.run("check", "churn")
+        assert "ready to be trained" in checked.stdout, checked.stderr
+        doctor = shop.run("doctor", *url)
+        assert "trainable: churn" in doctor.stdout, doctor.stdout + doctor.stderr
+    with shop.running("serve", "--models-dir", str(shop.folder / ".modelyard" / "store"), *ports):
+        again = shop.shell(ask.replace("localhost:8080", f"127.0.0.1:{port}"))
+        assert json.loads(again.stdout) == json.loads(answer.stdout)
+
+
+def test_an_example_is_copied_into_a_project(installed: Installed) -> None:
+    """The wheel holds the files of the template, and the examples."""
+    made = installed.run("init", "other", "--example", "neuron")
+    assert made.returncode == 0, made.stderr
+    files = ("data/churn.csv", "models/churn.py", "models/neuron.py", "tests/test_churn.py", "modelyard.toml")
+    assert all((installed.folder / "other" / name).is_file() for name in (*files, ".gitignore"))

@@ -20,6 +20,6 @@ def check(
 ) -> None:
     """Check a model's file and data, and send one batch through build, loss, export and reload; trains nothing."""
     values = [part for pair in overrides or () for part in ("--set", pair)]
-    command = [sys.executable, "-m", "modelyard.pipeline", model, "--check", "--recipe", recipe, "--data", data]
+    command = [sys.executable, "-P", "-m", "modelyard.pipeline", model, "--check", "--recipe", recipe, "--data", data]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     raise typer.Exit(subprocess.run([*command, *values], check=False, env=quiet).returncode)
