@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.data import Inputs, take
+from modelyard.models.images.png import encode_png
 from modelyard.models.types import Array, Task
 from modelyard.pipeline.evaluation.metrics import THRESHOLD
 from modelyard.pipeline.results import Mistake
@@ -94,9 +95,7 @@ def describe_input(value: Any) -> Any:
 
 def describe_image(pixels: Array) -> Any:
     """``{"png": base64}``, or None if the file is too large."""
-    import tensorflow as tf
-
-    content = tf.io.encode_png(pixels).numpy()
+    content = encode_png(pixels)
     return {"png": base64.b64encode(content).decode()} if len(content) <= MAX_IMAGE_BYTES else None
 
 

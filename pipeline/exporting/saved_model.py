@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from modelyard.models.images.png import encode_png
 from modelyard.models.inputs import State, name_encoded_image, name_inputs
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
@@ -51,9 +52,3 @@ def encode_golden_input(tensor: Any, raw: Mapping[str, Array], spec: ModelSpec) 
     if values.dtype == object:
         return np.array([text.encode() for text in values], dtype=object)
     return values.astype(np.float32)
-
-
-def encode_png(image: Array) -> bytes:
-    """PNG bytes of an image ``[H,W,C]`` with values 0..255."""
-    content: bytes = tf.io.encode_png(image.astype(np.uint8)).numpy()
-    return content

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from modelyard.models.images.png import encode_png
 from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.types import Array
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ImportRefused
-from modelyard.pipeline.exporting.saved_model import encode_png
 from modelyard.pipeline.golden import input_key, max_difference, output_key
 from modelyard.pipeline.stages.imported.examples import Examples
 from modelyard.pipeline.stages.imported.loaded import CallFailed

@@ -1,7 +1,6 @@
 """A table of every kind of column, exported: the graph takes strings and gives the Keras model's answers."""
 
 import random
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from modelyard.models.data import take
 from modelyard.models.defaults.row_encoder import encode_rows
 from modelyard.models.resolve import resolve
 from modelyard.models.types import Array
-from modelyard.pipeline.arrays import load_arrays, save_arrays
+from modelyard.pipeline.arrays import load_arrays
+from modelyard.pipeline.exporting.operations import check_operations
+from modelyard.pipeline.exporting.saved_model import write_saved_model
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.check_data import check_data
-from modelyard.pipeline.stages.export import ExportRequest, check_operations, write_saved_model
 from modelyard.pipeline.stages.train import train
 from tests.support.tables import write_csv
 
@@ -52,23 +52,11 @@ class Exported:
         trained = train(
             self.spec, self.splits, recipe, prepare_devices(recipe), root, root / "checkpoints", lambda _: None
         )
-        inputs = save_arrays(root / "golden.npz", dict(take(self.splits.test.x, slice(0, 4))))
-        request = ExportRequest(
-            *(
-                "churn",
-                None,
-                "quick",
-                asdict(recipe),
-                str(trained.state),
-                str(trained.weights),
-                str(inputs),
-                str(root / "1"),
-            )
-        )
-        write_saved_model(self.spec, recipe, request, root / "1")
         self.graph, self.state = root / "1", load_arrays(trained.state)
         self.model = self.spec.build(recipe, self.state)
         self.model.load_weights(trained.weights)
+        raw = dict(take(self.splits.test.x, slice(0, 4)))
+        write_saved_model(self.spec, self.model, self.state, raw, self.graph)
         self._loaded = tf.saved_model.load(str(self.graph))  # functions do not keep it
         self._signature = self._loaded.signatures["serving_default"]
 
