@@ -192,8 +192,8 @@ SPEC = ModelSpec(
     input=TextInput(max_chars=LENGTH),
     dataset=Dataset(name="dates", homepage="https://www.iso.org/iso-8601-date-and-time-format.html", read=write_dates),
     recipes={
-        "quick": TranslatorRecipe(epochs=1, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
-        "full": TranslatorRecipe(epochs=3, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
+        "quick": TranslatorRecipe(epochs=2, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
+        "full": TranslatorRecipe(epochs=4, batch_size=64, learning_rate=4e-3, clip_norm=1.0, keep="last"),
     },
     gate=Gate(metric="exact", floor=0.99, max_drop=0.005),
     prepare=prepare,
