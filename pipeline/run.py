@@ -247,7 +247,7 @@ def measure_baseline(spec: ModelSpec, data: LoadedDataset, cache: Path, report: 
     path = cache / f"{spec.name}-{data.fingerprint[:16]}.json"
     if path.exists():
         return Baseline(**json.loads(path.read_bytes()))
-    report(Progress("publish", message="measuring the linear baseline (once per dataset)"))
+    report(Progress("publish", message="measuring the baseline (once per dataset)"))
     found = spec.baseline(data.splits)
     replace_file(path, json.dumps(asdict(found)).encode())
     return found
