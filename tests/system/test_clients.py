@@ -67,7 +67,7 @@ def known(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Golden:
         folder / "images.npy",
         folder / "image.png",
         said[output_key("serving_default", "probabilities")][:ROWS],
-        said["image_bytes/probabilities"][:1],
+        said[output_key("image_bytes", "probabilities")][:1],
     )
 
 
