@@ -28,13 +28,13 @@ def write_wines(path: Path) -> None:
         writer.writerows([*row, data.target_names[k]] for row, k in zip(data.data.tolist(), data.target, strict=True))
 
 
-def write_pictures(folder: Path) -> None:
+def write_pictures(folder: Path, pictures: int = PICTURES) -> None:
     """Pieces of two photographs, a temple and a flower: which one is a piece from?"""
     generator = np.random.default_rng(0)
     for name, photograph in zip(("temple", "flower"), load_sample_images().images, strict=True):
         (folder / name).mkdir(parents=True, exist_ok=True)
         height, width, _ = photograph.shape
-        for number in range(PICTURES):
+        for number in range(pictures):
             top, left = generator.integers(height - SIDE), generator.integers(width - SIDE)
             piece = photograph[top : top + SIDE, left : left + SIDE]
             Image.fromarray(piece).save(folder / name / f"{number:03d}.png")

@@ -44,7 +44,8 @@ class Golden:
 def unpack(content: bytes) -> tuple[list[Any], Array]:
     """Inputs and first output of ``serving_default``; texts are stored as UTF-8 and offsets."""
     with np.load(io.BytesIO(content)) as known:
-        found = {name.removeprefix("serving_default/"): known[name] for name in known if "serving_default" in name}
+        arrays = {name: known[name] for name in known if name.startswith("serving_default/")}
+    found = {name.removeprefix("serving_default/").removeprefix("outputs/"): array for name, array in arrays.items()}
     outputs = next(found[name] for name in ("probabilities", "score", "probability") if name in found)
     texts = next((name.removesuffix(".utf8") for name in found if name.endswith(".utf8")), None)
     if texts is None:

@@ -104,7 +104,7 @@ from modelyard.models.sources.files import Sources, find_models
 from modelyard.models.sources.loading import load_model
 found = find_models(Sources())
 assert "shop" not in sys.modules
-print(sorted(set(found.files) - {"mnist_cnn", "mnist_mlp", "neuron", "sentiment_lstm"}))
+print(sorted(name for name, file in found.files.items() if not file.module.startswith("modelyard.models.zoo.")))
 print([load_model(found.files[name]).spec.summary for name in ("cats", "churn")])
 print(found.faults["gone"], "|", found.faults["odd"])
 """
