@@ -10,7 +10,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,17 @@ def rehearse(
 
 
 def hash_rehearsal(loaded: LoadedModel, spec: ModelSpec, recipe: Recipe, prepared: PreparedData) -> str:
-    """SHA-256 over all that a rehearsal depends on: code, recipe, labels, and the names and shapes of the state."""
+    """SHA-256 over all that a rehearsal depends on: code, the recipe's own values, labels, and the shapes of the state.
+
+    Values that every recipe has are left out: learning rate, seed, epochs change no graph. So neither the trials of a
+    search nor a job with another seed are rehearsed again.
+    """
+    common = {field.name for field in fields(Recipe)}
+    own = {name: value for name, value in asdict(recipe).items() if name not in common}
     sources = loaded.sources or {str(loaded.file.path): loaded.file.path.read_bytes()}
     code = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
     shapes = {name: [*array.shape, str(array.dtype)] for name, array in prepared.state.items()}
-    parts = [VERSION, code, spec.name, asdict(recipe), spec.labels, repr(spec.input), shapes]
+    parts = [VERSION, code, spec.name, own, spec.labels, repr(spec.input), shapes]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -17,6 +17,7 @@ from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.programs import running_worker
+from tests.support.rehearsals import share_rehearsals
 from tests.support.serving import START_S, WAIT_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
@@ -68,6 +69,7 @@ class TrainingCluster:
     def worker(self, name: str, *, forked: bool = True, **more: str) -> Running:
         """A fork, unless the start of its interpreter matters."""
         log, settings = self.home / f"{name}.log", self.settings | more
+        share_rehearsals(self.home / "work")
         program = (
             running_worker(self.forks, log, settings)
             if forked

@@ -21,6 +21,7 @@ from xdist.scheduler import LoadFileScheduling
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.order import longest_first
 from tests.support.ports import free_port
+from tests.support.rehearsals import share_rehearsals
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class System:
 
     def start(self) -> "System":
         ports = ("--port", str(self.port), "--serving-port", str(self.serving_port))
+        share_rehearsals(self.home / "work")
         with (self.home.parent / f"{self.home.name}.out").open("wb") as out:
             self.process = subprocess.Popen(
                 [

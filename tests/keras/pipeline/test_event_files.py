@@ -12,6 +12,7 @@ from modelyard.pipeline.job import JobLocations, Rejected, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
+from tests.support.rehearsals import share_rehearsals
 
 WRITE = """
 import sys
@@ -35,7 +36,7 @@ def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_a_rejected_job_leaves_its_curves(tmp_path: Path, forks: ForkServer) -> None:
     """Losses, metrics and learning rate of each epoch, and what was measured on the test split."""
     job = TrainingJob("neuron", "quick", {"epochs": 3, "learning_rate": 1e-6}, "auto", "stable", "a test")
-    place = JobLocations(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
+    place = JobLocations(tmp_path / "store", tmp_path / "data", share_rehearsals(tmp_path / "work"), ())
     with record_events(tmp_path / "events", lambda _: None) as report:
         assert isinstance(run_job(job, place, forks, report), Rejected)
     train, validation = read(tmp_path / "events" / "train"), read(tmp_path / "events" / "validation")

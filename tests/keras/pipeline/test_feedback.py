@@ -22,6 +22,7 @@ from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import LoadedDataset
 from modelyard.pipeline.run import run_job
 from modelyard.pipeline.stages.feedback import add_feedback
+from tests.support.rehearsals import share_rehearsals
 
 IMAGES, NEURON, REVIEWS = (load_spec(name) for name in ("mnist_mlp", "neuron", "sentiment_lstm"))
 
@@ -103,7 +104,7 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path, forks: ForkS
     file = tmp_path / "feedback.jsonl"
     generator = np.random.default_rng(1)
     file.write_bytes(b"\n".join(encode_numbers([x], 2 * x - 1) for x in generator.uniform(-1, 1, 20).tolist()))
-    locations = JobLocations(tmp_path / "store", tmp_path / "data", tmp_path / "work", ())
+    locations = JobLocations(tmp_path / "store", tmp_path / "data", share_rehearsals(tmp_path / "work"), ())
     job = TrainingJob("neuron", "quick", {"epochs": 5}, "auto", "stable", "test", feedback=file)
     said: list[Progress] = []
     first = run_job(job, locations, forks, said.append)

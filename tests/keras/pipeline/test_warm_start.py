@@ -28,6 +28,7 @@ from modelyard.pipeline.run import run_job
 from modelyard.pipeline.stages.publish import hash_weights
 from modelyard.pipeline.stages.train import train
 from tests.keras.models.test_sentiment_lstm import TINY, made_splits
+from tests.support.rehearsals import share_rehearsals
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
@@ -37,7 +38,7 @@ JOB = TrainingJob("neuron", "quick", {"init": "stable"}, "auto", "stable", "a te
 
 
 def locations(root: Path) -> JobLocations:
-    return JobLocations(root / "store", root / "data", root / "work", ())
+    return JobLocations(root / "store", root / "data", share_rehearsals(root / "work"), ())
 
 
 @cache
