@@ -173,19 +173,19 @@ def set_retry(entry: Entry, before: Entry | None) -> Entry:
 
 
 @contextmanager
-def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[None]:
-    """Watches while the block runs, which begins when all models are listed, or soon.
+def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[Callable[[], None]]:
+    """Yields the function that begins the watch, when all models are listed, or soon; it ends with the block.
+
+    Begin after the last fork of this process: a fork keeps for ever what another thread has locked at that moment.
 
     Raises:
         ModelyardError: the catalog cannot be written.
     """
-    watch, ended, complete = ModelWatch(store, sources, forks), threading.Event(), threading.Event()
-    watch.refresh()
+    watch, ended = ModelWatch(store, sources, forks), threading.Event()
+    list_at_first(watch)
 
     def run_watch() -> None:
         while not ended.is_set():
-            if watch.is_complete:
-                complete.set()
             watch.wait(POLL_INTERVAL_S)
             try:
                 watch.refresh()
@@ -195,11 +195,19 @@ def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[N
                 log.exception("models not listed")  # the outermost boundary of this thread, which has to go on
 
     thread = threading.Thread(target=run_watch, name="models", daemon=True)
-    thread.start()
-    complete.wait(FIRST_LISTING_S)
     try:
-        yield
+        yield thread.start
     finally:
         ended.set()
         watch.close()
-        thread.join(CLOSE_S)
+        if thread.is_alive():
+            thread.join(CLOSE_S)
+
+
+def list_at_first(watch: ModelWatch) -> None:
+    """Lists all models; what takes longer than ``FIRST_LISTING_S`` follows while the watch runs."""
+    ends_at = time.monotonic() + FIRST_LISTING_S
+    watch.refresh()
+    while not watch.is_complete and time.monotonic() < ends_at:
+        watch.wait(POLL_INTERVAL_S)
+        watch.refresh()

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.signals import worker_ready
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -157,10 +158,12 @@ def work(settings: TrainerSettings, forks: ForkServer) -> int:
         with ExitStack() as running:
             try:
                 verify(settings, ledger, app)
-                running.enter_context(watch_models(settings.store, settings.sources(), forks))
+                begin_watch = running.enter_context(watch_models(settings.store, settings.sources(), forks))
             except ModelyardError as error:
                 log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
                 return error.exit_code
+            # The pool of processes has been forked by then.
+            worker_ready.connect(lambda **_: begin_watch(), weak=False)
             with recover_jobs(settings, ledger, app, name, served, loop), loop.watch_loop():
                 run_worker(settings, app, served)
     return 0
