@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from modelyard.models.check_spec import check_spec
 from modelyard.models.errors import InvalidRecipe, InvalidSpec, UnknownName, describe_unknown
 from modelyard.models.ranges import Range
 from modelyard.models.recipes import Recipe
@@ -46,7 +47,9 @@ def load_spec(name: str, sources: Sources = EXAMPLES) -> ModelSpec:
 def resolve_spec(name: str, sources: Sources = EXAMPLES) -> ModelSpec:
     """A model's spec with all that follows from a glance at its data."""
     spec = load_spec(name, sources)
-    return resolve(spec, inspect_data(spec))
+    found = resolve(spec, inspect_data(spec))
+    check_spec(found)
+    return found
 
 
 def resolve_recipe(spec: ModelSpec, name: str, overrides: Mapping[str, Any]) -> Recipe:

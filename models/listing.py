@@ -21,6 +21,7 @@ from modelyard.models.catalog import (
     source_digest,
     write_catalog,
 )
+from modelyard.models.check_spec import check_spec
 from modelyard.models.errors import InvalidSpec
 from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import EXAMPLES, ModelFile, Sources, find_models
@@ -45,7 +46,9 @@ def list_file(file: ModelFile) -> Listed:
         return Listed(error=str(error), may_pass=not is_final)
     try:
         with translate_errors(file.path):
-            found = describe_model(resolve(loaded.spec, inspect_data(loaded.spec)))
+            spec = resolve(loaded.spec, inspect_data(loaded.spec))
+            check_spec(spec)
+            found = describe_model(spec)
             found.model_dump_json()  # a recipe's value may have no form in JSON
     except InvalidSpec as error:
         return Listed(error=str(error), may_pass=True)

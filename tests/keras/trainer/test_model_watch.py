@@ -44,6 +44,12 @@ FAULTS = {
         "from modelyard import Dataset, ModelSpec\nSPEC = ModelSpec(dataset=Dataset('d', '', None))\n",
         "open.py:2: ",
     ),
+    "judged": (
+        MODEL.replace("EPOCHS", "1")
+        .replace("Dataset, ", "Dataset, Gate, ", 1)
+        .replace("    task", "    gate=Gate('mae', floor=1),\n    task"),
+        "judged: gate: less of mae is better: give it a ceiling, not a floor",
+    ),
     "prints": ("print('{}', flush=True)\nraise ValueError('after printing')\nSPEC = 1\n", "prints.py:2: ValueError"),
 }
 
