@@ -4,16 +4,17 @@ The shape is that of a wide and deep model (Cheng et al. 2016, arXiv:1606.07792)
 is hard to beat, and it keeps the other from doing worse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from modelyard.models.data import Schema, Split
+from modelyard.models.data import Schema, Split, Splits
 from modelyard.models.inputs import State
 from modelyard.models.recipes import Recipe, recipe
+from modelyard.models.spec import PreparedData
 from modelyard.models.types import Array, Task
 
 ACTIVATIONS: Mapping[Task, str] = {
@@ -64,6 +65,40 @@ def to_targets(schema: Schema, split: Split) -> Array:
     if schema.task == "multiclass":
         return split.y
     return split.y.reshape(len(split.y), -1).astype(np.float32)
+
+
+def make_batches(
+    schema: Schema,
+    splits: Splits,
+    recipe: Recipe,
+    state: State,
+    *,
+    size: int,
+    encode: Callable[[Any], Array] = lambda x: x,
+    augment: Callable[[Any, np.random.Generator], Any] | None = None,
+) -> PreparedData:
+    """Batches of both parts, encoded at once.
+
+    Args:
+        size: examples of a batch of the validation part.
+        encode: from raw inputs to what the model takes.
+        augment: varies training inputs.
+    """
+    from modelyard.models.batches import Batches
+
+    train, validation = splits.train, splits.validation
+    return PreparedData(
+        train=Batches(
+            encode(train.x),
+            to_targets(schema, train),
+            recipe.batch_size,
+            seed=recipe.seed,
+            augment=augment,
+            passes=recipe.passes(len(train)),
+        ),
+        validation=Batches(encode(validation.x), to_targets(schema, validation), batch_size=size),
+        state=state,
+    )
 
 
 def build_head(features: Any, recipe: Recipe, state: State, schema: Schema) -> Any:

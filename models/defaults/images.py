@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from modelyard.models.data import Schema, Splits
-from modelyard.models.defaults.dense import learn_targets, to_targets
+from modelyard.models.defaults.dense import learn_targets, make_batches
 from modelyard.models.defaults.linear import measure_linear
 from modelyard.models.defaults.outputs import build_output, complete_recipe, require_task
 from modelyard.models.errors import InvalidSpec
@@ -82,21 +82,8 @@ class ImageSteps:
 
     def prepare_with_state(self, splits: Splits, recipe: Recipe, state: State) -> PreparedData:
         """The same; nothing is learned from images."""
-        from modelyard.models.batches import Batches
-
-        train, validation = splits.train, splits.validation
-        return PreparedData(
-            train=Batches(
-                train.x,
-                to_targets(self.schema, train),
-                recipe.batch_size,
-                seed=recipe.seed,
-                augment=partial(vary_images, recipe=complete_recipe(recipe, ImageRecipe)),
-                passes=recipe.passes(len(train)),
-            ),
-            validation=Batches(validation.x, to_targets(self.schema, validation), batch_size=128),
-            state=state,
-        )
+        vary = partial(vary_images, recipe=complete_recipe(recipe, ImageRecipe))
+        return make_batches(self.schema, splits, recipe, state, size=128, augment=vary)
 
     def build(self, recipe: Recipe, state: State) -> Any:
         """``float32 [N,height,width,channels]``, 0..255 -> probabilities or numbers ``[N,K]``.

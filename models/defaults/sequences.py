@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from modelyard.models.data import Schema, Splits
-from modelyard.models.defaults.dense import learn_targets, to_targets
+from modelyard.models.defaults.dense import learn_targets, make_batches
 from modelyard.models.defaults.linear import measure_linear
 from modelyard.models.defaults.outputs import build_output, complete_recipe, require_task
 from modelyard.models.defaults.row_state import measure
@@ -75,20 +75,7 @@ class SequenceSteps:
 
     def prepare_with_state(self, splits: Splits, recipe: Recipe, state: State) -> PreparedData:
         """The same with what another version has learned."""
-        from modelyard.models.batches import Batches
-
-        train, validation = splits.train, splits.validation
-        return PreparedData(
-            train=Batches(
-                train.x,
-                to_targets(self.schema, train),
-                recipe.batch_size,
-                seed=recipe.seed,
-                passes=recipe.passes(len(train)),
-            ),
-            validation=Batches(validation.x, to_targets(self.schema, validation), batch_size=256),
-            state=state,
-        )
+        return make_batches(self.schema, splits, recipe, state, size=256)
 
     def build(self, recipe: Recipe, state: State) -> Any:
         """``float32 [N,T,size]`` of any length -> probabilities or numbers ``[N,K]``."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from modelyard.models.data import Schema, Splits
-from modelyard.models.defaults.dense import RECIPES, build_head, learn_targets, to_targets
+from modelyard.models.defaults.dense import RECIPES, build_head, learn_targets, make_batches
 from modelyard.models.defaults.linear import measure_linear
 from modelyard.models.defaults.row_state import check_kinds
 from modelyard.models.errors import InvalidSpec
@@ -53,20 +54,7 @@ class TableSteps:
 
     def prepare_with_state(self, splits: Splits, recipe: Recipe, state: State) -> PreparedData:
         """The same with what another version has learned."""
-        from modelyard.models.batches import Batches
-
-        train, validation = splits.train, splits.validation
-        return PreparedData(
-            train=Batches(
-                self._encode(state, train.x),
-                to_targets(self.schema, train),
-                recipe.batch_size,
-                seed=recipe.seed,
-                passes=recipe.passes(len(train)),
-            ),
-            validation=Batches(self._encode(state, validation.x), to_targets(self.schema, validation), batch_size=1024),
-            state=state,
-        )
+        return make_batches(self.schema, splits, recipe, state, size=1024, encode=partial(self._encode, state))
 
     def build(self, recipe: Recipe, state: State) -> Any:
         """``float32 [N,F]`` -> probabilities or numbers ``[N,K]``."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.models.data import Schema, Splits
-from modelyard.models.defaults.dense import RECIPES, build_head, learn_targets, to_targets
+from modelyard.models.defaults.dense import RECIPES, build_head, learn_targets, make_batches
 from modelyard.models.defaults.linear import measure_linear
 from modelyard.models.defaults.row_state import measure
 from modelyard.models.errors import InvalidSpec
@@ -47,20 +47,7 @@ class VectorSteps:
 
     def prepare_with_state(self, splits: Splits, recipe: Recipe, state: State) -> PreparedData:
         """The same with what another version has learned."""
-        from modelyard.models.batches import Batches
-
-        train, validation = splits.train, splits.validation
-        return PreparedData(
-            train=Batches(
-                train.x,
-                to_targets(self.schema, train),
-                recipe.batch_size,
-                seed=recipe.seed,
-                passes=recipe.passes(len(train)),
-            ),
-            validation=Batches(validation.x, to_targets(self.schema, validation), batch_size=1024),
-            state=state,
-        )
+        return make_batches(self.schema, splits, recipe, state, size=1024)
 
     def build(self, recipe: Recipe, state: State) -> Any:
         """``float32 [N,D]`` -> probabilities or numbers ``[N,K]``."""
