@@ -6,6 +6,7 @@ from typing import Any
 from modelyard.models.data import Schema, Splits
 from modelyard.models.defaults.dense import RECIPES, build_head, learn_targets, make_batches
 from modelyard.models.defaults.linear import measure_linear
+from modelyard.models.defaults.outputs import require_task
 from modelyard.models.defaults.row_state import measure
 from modelyard.models.errors import InvalidSpec
 from modelyard.models.inputs import State, VectorInput
@@ -20,8 +21,9 @@ def make_defaults(schema: Schema) -> Defaults:
     Raises:
         InvalidSpec: a task for which there is no default.
     """
-    if not isinstance(schema.input, VectorInput) or schema.task in ("text", "custom"):
-        raise InvalidSpec(f"there is no default for a {schema.task} task on a vector; give prepare, build and recipes")
+    if not isinstance(schema.input, VectorInput):
+        raise InvalidSpec(f"expected one vector, received {schema.input!r}")
+    require_task(schema, "a vector")
     steps = VectorSteps(schema, schema.input.size)
     return Defaults(
         recipes=RECIPES,

@@ -48,6 +48,20 @@ def check_rows(file: Path, rows: int) -> None:
         raise InvalidData(f"{file.name} has {rows} rows: at least {MIN_ROWS} are needed, and hundreds to learn from")
 
 
+def split_rows(
+    table: RawTable,
+    columns: Mapping[str, Any],
+    shares: Shares,
+    *,
+    id: str | None,  # noqa: A002  # what it is called everywhere
+    time: str | None,
+) -> Array:
+    """The part of each row ``int8 [N]``: by a time or an id if there is one, else by its inputs."""
+    if time is not None:
+        return split_by_time(table, time, shares)
+    return split_by_content(columns, shares) if id is None else split_by_id(table, id, shares)
+
+
 def split_by_content(columns: Mapping[str, Any], shares: Shares) -> Array:
     """The part of each row ``int8 [N]``, by its inputs. The target is not looked at, so that it can be corrected."""
     digests = [digest_cells(columns[title]) for title in sorted(columns)]

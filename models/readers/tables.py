@@ -1,8 +1,7 @@
 """``table``: a CSV, Parquet or JSON lines file with one column to predict is a dataset."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ from modelyard.models.inputs import (
     VectorInput,
 )
 from modelyard.models.readers.cells import normalise, to_numpy
-from modelyard.models.readers.csv_files import read_csv
-from modelyard.models.readers.json_lines import read_json_lines
 from modelyard.models.readers.kinds import guess_kind
 from modelyard.models.readers.names import name_columns
-from modelyard.models.readers.parquet_files import read_parquet
+from modelyard.models.readers.opening import describe_missing, open_file, require_reader
 from modelyard.models.readers.raw_table import RawTable
 from modelyard.models.readers.splits import (
     DEFAULT_SHARES,
@@ -35,9 +32,7 @@ from modelyard.models.readers.splits import (
     Shares,
     check_rows,
     check_shares,
-    split_by_content,
-    split_by_id,
-    split_by_time,
+    split_rows,
 )
 from modelyard.models.readers.targets import guess_task, read_targets
 from modelyard.models.types import Array, Task
@@ -76,8 +71,7 @@ def table(
         InvalidData: arguments that do not fit together, or a file of another kind.
     """
     file = Path(path)
-    if file.suffix.lower() not in READERS:
-        raise InvalidData(f"{file}: expected a file {', '.join(READERS)}, received {file.suffix or 'no suffix'!r}")
+    require_reader(file)
     if id is not None and time is not None:
         raise InvalidData("table: give id or time, not both: rows are split by one of them")
     check_shares(split)
@@ -133,7 +127,9 @@ class TableReader:
             raw, self.targets, self.task or guess_task(head, self.targets), sure=self.task is not None
         )
         cells = {name: normalise(raw, column.title, column.kind) for name, column in inputs.items()}
-        parts = self._choose_parts(raw, {inputs[name].title: values for name, values in cells.items()})
+        parts = split_rows(
+            raw, {inputs[name].title: values for name, values in cells.items()}, self.split, id=self.id, time=self.time
+        )
         x = {name: to_numpy(values) for name, values in cells.items()}
         kinds = {name: describe(inputs[name], values, x[name][parts == TRAIN]) for name, values in cells.items()}
 
@@ -145,20 +141,8 @@ class TableReader:
         return Splits(take(TRAIN), take(VALIDATION), take(TEST), schema=schema)
 
     def _open(self, folder: Path, *, look: bool) -> RawTable:
-        file = folder / self.file
-        if not file.is_file():
-            raise InvalidData(f"{file} is not there: a path is relative to the folder of the model's file")
-        raw = READERS[file.suffix.lower()](file, self.delimiter, self.ignore, look)
-        if not len(raw):
-            raise InvalidData(f"{raw.file.name} has no rows")
-        self._check_columns(raw)
-        return raw
-
-    def _check_columns(self, raw: RawTable) -> None:
-        named = (*self.targets, *self.ignore, *filter(None, (self.id, self.time)))
-        for title in named:
-            if title not in raw.columns:
-                raise InvalidData(describe_missing(raw, title))
+        titles = (*self.targets, *self.ignore, *filter(None, (self.id, self.time)))
+        return open_file(folder / self.file, titles, self.delimiter, self.ignore, look=look)
 
     def _list_inputs(self, head: RawTable) -> dict[str, Column]:
         """Inputs by name, in the order of the file."""
@@ -178,13 +162,6 @@ class TableReader:
             return kind
         return replace(kind, title=title if title != name else "")
 
-    def _choose_parts(self, raw: RawTable, inputs: Mapping[str, Any]) -> Array:
-        if self.time is not None:
-            return split_by_time(raw, self.time, self.split)
-        if self.id is not None:
-            return split_by_id(raw, self.id, self.split)
-        return split_by_content(inputs, self.split)
-
 
 def describe(column: Column, cells: Any, train: Array) -> OneInput:
     """A kind with what all the rows say of it: whether values are missing, and the values of a category."""
@@ -196,21 +173,3 @@ def describe(column: Column, cells: Any, train: Array) -> OneInput:
         most = values[np.argsort(-counts, kind="stable")[:SHOWN_VALUES]]
         kind = replace(kind, values=tuple(sorted(str(value) for value in most)))
     return kind
-
-
-def describe_missing(raw: RawTable, title: str) -> str:
-    """That a column is not there, and which are."""
-    titles = list(raw.columns)
-    if len(titles) == 1 and any(mark in titles[0] for mark in ";\t|"):
-        return f"{raw.file.name} has one column, {titles[0]!r}: give its delimiter, such as delimiter=';'"
-    close = get_close_matches(title, titles, n=3, cutoff=0.6)
-    found = f"did you mean {', '.join(map(repr, close))}?" if close else f"it has {', '.join(map(repr, titles[:20]))}"
-    return f"{raw.file.name} has no column {title!r}; {found}"
-
-
-READERS: Mapping[str, Callable[[Path, str, Sequence[str], bool], RawTable]] = {
-    ".csv": lambda file, delimiter, _, look: read_csv(file, delimiter, look=look),
-    ".parquet": lambda file, _, ignore, look: read_parquet(file, ignore, look=look),
-    ".jsonl": lambda file, _, ignore, look: read_json_lines(file, ignore, look=look),
-}
-"""Readers by the end of a file's name: file, delimiter, columns to leave out, whether a look is enough."""

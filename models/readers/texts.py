@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from modelyard.models.data import Dataset, Schema, Split, Splits
 from modelyard.models.errors import InvalidData
 from modelyard.models.inputs import TextInput
 from modelyard.models.readers.cells import to_numpy, to_texts
+from modelyard.models.readers.opening import open_file, require_reader
 from modelyard.models.readers.raw_table import RawTable
 from modelyard.models.readers.splits import (
     DEFAULT_SHARES,
@@ -20,11 +20,8 @@ from modelyard.models.readers.splits import (
     Shares,
     check_rows,
     check_shares,
-    split_by_content,
-    split_by_id,
-    split_by_time,
+    split_rows,
 )
-from modelyard.models.readers.tables import READERS, describe_missing
 from modelyard.models.readers.targets import guess_task, read_targets
 from modelyard.models.types import Array, Task
 
@@ -58,8 +55,7 @@ def texts(
         InvalidData: arguments that do not fit together, or a file of another kind.
     """
     file = Path(path)
-    if file.suffix.lower() not in READERS:
-        raise InvalidData(f"{file}: expected a file {', '.join(READERS)}, received {file.suffix or 'no suffix'!r}")
+    require_reader(file)
     if id is not None and time is not None:
         raise InvalidData("texts: give id or time, not both: rows are split by one of them")
     if text == label:
@@ -103,7 +99,7 @@ class TextReader:
         task = self.task or guess_task(raw.head(), (self.label,))
         targets = read_targets(raw, (self.label,), task, sure=self.task is not None)
         cells = to_texts(raw, self.text)
-        parts, x = self._choose_parts(raw, cells), to_numpy(cells)
+        parts, x = split_rows(raw, {self.text: cells}, self.split, id=self.id, time=self.time), to_numpy(cells)
         blank = np.array([not text.strip() for text in x])
         if blank.all():
             raise InvalidData(f"{raw.file.name}: the column {self.text!r} is empty in every row")
@@ -120,23 +116,8 @@ class TextReader:
         )
 
     def _open(self, folder: Path, *, look: bool) -> RawTable:
-        file = folder / self.file
-        if not file.is_file():
-            raise InvalidData(f"{file} is not there: a path is relative to the folder of the model's file")
-        raw = READERS[file.suffix.lower()](file, self.delimiter, (), look)
-        if not len(raw):
-            raise InvalidData(f"{raw.file.name} has no rows")
-        for title in filter(None, (self.text, self.label, self.id, self.time)):
-            if title not in raw.columns:
-                raise InvalidData(describe_missing(raw, title))
-        return raw
-
-    def _choose_parts(self, raw: RawTable, cells: Any) -> Array:
-        if self.time is not None:
-            return split_by_time(raw, self.time, self.split)
-        if self.id is not None:
-            return split_by_id(raw, self.id, self.split)
-        return split_by_content({self.text: cells}, self.split)
+        titles = filter(None, (self.text, self.label, self.id, self.time))
+        return open_file(folder / self.file, titles, self.delimiter, look=look)
 
 
 def describe_blank(raw: RawTable, title: str, blank: Array) -> Iterator[str]:
