@@ -30,6 +30,7 @@ from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.key_cache import KeyCache
+from modelyard.services.gateway.console import views as console
 from modelyard.services.gateway.http.cors import allow_origins
 from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
@@ -105,6 +106,7 @@ def create_app(
     app.register_blueprint(audit.routes(ledger))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
+    app.register_blueprint(console.routes())
     permissions.check(app.url_map)
     if guard:
         guard.guard(app)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from werkzeug.routing import Map
 
 from modelyard.services.gateway.api.health import choose_method
-from modelyard.services.gateway.auth.permissions import PROBES, ROLES, VIEWS, Permission, roles_with
+from modelyard.services.gateway.auth.permissions import PROBES, PUBLIC, ROLES, VIEWS, Permission, roles_with
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.keys import Role
@@ -42,5 +42,5 @@ def permissions() -> Iterator[str]:
 
 def routes(rules: Map) -> Iterator[str]:
     for rule in sorted(rules.iter_rules(), key=lambda rule: (rule.rule, choose_method(rule.methods))):
-        roles = NO_KEY if rule.endpoint in PROBES else ", ".join(roles_with(VIEWS[rule.endpoint]))
+        roles = NO_KEY if rule.endpoint in PROBES | PUBLIC else ", ".join(roles_with(VIEWS[rule.endpoint]))
         yield f"| `{choose_method(rule.methods) or 'any'} {rule.rule}` | {roles} |"

@@ -127,7 +127,7 @@ def routes(
         """Name and release."""
         return Release(name="modelyard", version=importlib.metadata.version("modelyard"))
 
-    @views.get("/")
+    @views.get("/api")
     @json_view()
     def list_routes() -> Routes:
         """Every route."""

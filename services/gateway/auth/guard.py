@@ -23,6 +23,7 @@ from modelyard.services.gateway.auth.permissions import (
     AUDITED,
     DOCUMENTS,
     PROBES,
+    PUBLIC,
     VIEWS,
     Permission,
 )
@@ -61,7 +62,7 @@ class Guard:
     ) -> None:
         self.key_cache, self.denials = key_cache, denials
         self._limits = limits
-        self._open_views = PROBES | (DOCUMENTS if public_docs else frozenset())
+        self._open_views = PROBES | PUBLIC | (DOCUMENTS if public_docs else frozenset())
         """Endpoints that need no key."""
         self._open_paths = re.compile("(?!)")
         """Their paths; none before there is an application."""

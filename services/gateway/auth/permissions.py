@@ -45,6 +45,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
 
 PROBES = frozenset({"health.live", "health.ready", "v2.live", "v2.ready"})
 """Views that need no key: supervisors and load balancers have none."""
+PUBLIC = frozenset({"console.get_asset"})
+"""Views that need no key: they hold nothing of anybody."""
 DOCUMENTS = frozenset({"openapi.get_document", "docs.show"})
 """Views that need no key with ``MODELYARD_PUBLIC_DOCS``."""
 VIEWS: Mapping[str, Permission] = {
@@ -92,6 +94,7 @@ VIEWS: Mapping[str, Permission] = {
     "triggers.put_trigger": Permission.ROLL_OUT,
     "triggers.remove_trigger": Permission.ROLL_OUT,
     "v2.change": Permission.ROLL_OUT,
+    "console.home": Permission.READ_MODELS,
     "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
@@ -104,11 +107,11 @@ def roles_with(permission: Permission) -> tuple[Role, ...]:
 
 
 def check(rules: Map) -> None:
-    """Checks that every view has a permission or is a probe, and every permission a view.
+    """Checks that every view has a permission or needs none, and every permission a view.
 
     Raises:
         RuntimeError: a view has no permission, or a permission no view.
     """
     views = {rule.endpoint for rule in rules.iter_rules()}
-    if differing := views ^ {*VIEWS, *PROBES}:
+    if differing := views ^ {*VIEWS, *PROBES, *PUBLIC}:
         raise RuntimeError(f"views and permissions differ: {', '.join(sorted(differing))}")

@@ -123,7 +123,7 @@ def http_response(error: HTTPException) -> Response:
 
 def _http_text(error: HTTPException) -> str:
     if isinstance(error, NotFound):
-        return f"no such route: {request.method} {request.path[:SHOWN_CHARS]}; GET / lists them"
+        return f"no such route: {request.method} {request.path[:SHOWN_CHARS]}; GET /api lists them"
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not allowed here; expected {', '.join(sorted(error.valid_methods or ()))}"
     return error.description or error.name

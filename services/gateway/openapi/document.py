@@ -64,7 +64,7 @@ Schemas = Mapping[Any, Any]
 
 def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """The whole document. Raises ``KeyError`` for a view without a description."""
-    found = sorted((rule for rule in rules.iter_rules() if rule.endpoint not in PATTERNS), key=lambda rule: rule.rule)
+    found = sorted((rule for rule in rules.iter_rules() if is_documented(rule.endpoint)), key=lambda rule: rule.rule)
     operations = {rule.endpoint: find_operation(rule.endpoint, views) for rule in found}
     references, schemas = build_schemas(operations.values())
     paths: dict[str, Any] = {}
@@ -81,6 +81,11 @@ def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[
         "paths": paths,
         "components": build_components(operations.values(), references) | {"schemas": schemas},
     }
+
+
+def is_documented(endpoint: str) -> bool:
+    """Whether a view is of the API: not a page of the console, nor a pattern."""
+    return endpoint not in PATTERNS and not endpoint.startswith("console.")
 
 
 def find_operation(endpoint: str, views: Mapping[str, Callable[..., Any]]) -> Operation:

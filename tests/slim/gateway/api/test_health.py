@@ -125,7 +125,7 @@ def test_probes_that_succeed_are_not_logged(client: FlaskClient) -> None:
 
 def test_the_index_lists_the_routes(client: FlaskClient) -> None:
     """A client without documentation starts here."""
-    answer = client.get("/")
+    answer = client.get("/api")
     assert answer.json is not None
     assert "POST /v1/models/<model:model>:predict" in answer.json["routes"]
     assert all(re.fullmatch(r"[A-Z]+( or [A-Z]+)* /\S*", route) for route in answer.json["routes"])

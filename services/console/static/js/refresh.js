@@ -1,0 +1,71 @@
+// Keeps parts of a page up to date: `<section id="x" data-refresh="3">` is fetched each 3 s, with the page's own address,
+// and morphed, so that focus, scroll, open details and typed text stay. Nothing happens while the tab is hidden.
+
+import htmx from "../vendor/htmx.js";
+import { announce } from "./toast.js";
+
+const MAX_WAIT_S = 30;
+let failures = 0;
+let timer = 0;
+let latest = 0;
+
+/** Refreshes now: all parts, or those of `selector`. */
+export async function refresh(selector = "[data-refresh]") {
+  const number = ++latest;
+  const text = await load();
+  if (text === null || number !== latest) return;
+  for (const part of document.querySelectorAll(selector)) {
+    const detail = { part };
+    if (!part.dispatchEvent(new CustomEvent("before-refresh", { bubbles: true, cancelable: true, detail }))) continue;
+    const select = `#${CSS.escape(part.id)}`;
+    await htmx.swap({ text, target: part, select, swap: "outerMorph", sourceElement: part, transition: false });
+  }
+  document.dispatchEvent(new CustomEvent("refreshed"));
+}
+
+async function load() {
+  try {
+    const headers = { Accept: "text/html", "X-Refresh": "true" };
+    const response = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(15_000) });
+    if (response.status === 401 || response.redirected) {
+      document.dispatchEvent(new CustomEvent("signed-out"));
+      return null;
+    }
+    if (response.status >= 500) throw new Error(response.statusText);
+    setFailures(0);
+    return response.ok ? await response.text() : null;
+  } catch {
+    setFailures(failures + 1);
+    return null;
+  }
+}
+
+function setFailures(count) {
+  if (failures && !count) announce("The gateway answers again.");
+  failures = count;
+  const banner = document.getElementById("away");
+  if (banner) banner.hidden = !failures;
+}
+
+/** Seconds until the next refresh: the shortest that a part asks for, longer while the gateway is away; null for never. */
+function nextWait() {
+  const wanted = [...document.querySelectorAll("[data-refresh]")].map((part) => Number(part.dataset.refresh));
+  if (!wanted.length) return null;
+  return failures ? Math.min(2 ** failures, MAX_WAIT_S) : Math.min(...wanted);
+}
+
+function schedule() {
+  clearTimeout(timer);
+  const wait = nextWait();
+  if (wait === null) return;
+  timer = setTimeout(async () => {
+    if (!document.hidden) await refresh().catch((error) => console.error(error));
+    schedule();
+  }, wait * 1000);
+}
+
+export function startRefresh() {
+  document.addEventListener("visibilitychange", () => !document.hidden && refresh().then(schedule));
+  document.getElementById("try-now")?.addEventListener("click", () => refresh().then(schedule));
+  schedule();
+}

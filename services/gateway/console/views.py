@@ -1,0 +1,39 @@
+"""All pages of the console as one blueprint; an error is a page, too, for those who ask for pages."""
+
+import orjson
+from flask import Blueprint, Response, g, request
+
+from modelyard.services.gateway.console import home
+from modelyard.services.gateway.console.assets import Assets
+from modelyard.services.gateway.console.templates import Pages
+from modelyard.services.gateway.http.errors import error_response, render_error
+
+TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing here", 503: "Not now"}
+
+
+def routes() -> Blueprint:
+    """The views of pages, and of their files."""
+    views = Blueprint("console", __name__)
+    assets = Assets()
+    pages = Pages(assets)
+    home.add_pages(views, pages)
+
+    @views.get("/assets/<digest>/<path:name>")
+    def get_asset(digest: str, name: str) -> Response:
+        response = assets.respond(name)
+        if digest != assets.digest:  # of another release: not to be kept as this one's
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @views.errorhandler(Exception)
+    def show_error(error: Exception) -> Response:
+        if "text/html" not in request.headers.get("Accept", ""):
+            return error_response(error)
+        status, headers, body = render_error(error, g.request_id)
+        text = orjson.loads(body)["error"]
+        title = TITLES.get(status, "Something went wrong")
+        page = pages.render("error.html", status=status, title=title, text=text, request_id=g.request_id)
+        page.headers.extend([(name, value) for name, value in headers if name.lower() != "content-type"])
+        return page
+
+    return views

@@ -1,0 +1,66 @@
+"""What holds for every page of the console."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from modelyard.services.gateway.console.public_api import PublicApi
+from modelyard.services.gateway.console.templates import (
+    NOTHING,
+    format_ago,
+    format_bytes,
+    format_duration,
+    format_number,
+    format_percent,
+    link,
+)
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_page_is_not_cached_and_runs_only_its_own_files(client: FlaskClient) -> None:
+    """A strict policy: no inline script, nothing from elsewhere."""
+    answer = client.get("/", headers=BROWSER)
+    assert answer.status_code == 200
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_page_asks_the_public_api_with_the_clients_own_permissions(app: Flask) -> None:
+    """The same JSON as over HTTP; an error is the view's own."""
+    api = PublicApi()
+    with app.test_request_context("/"):
+        app.preprocess_request()
+        assert api.get("/api/models") == app.test_client().get("/api/models").json
+        assert api.find("/api/models/none") is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "path"), [(("models", "a b"), "/models/a%20b"), (("models", "<b>&?#"), "/models/%3Cb%3E%26%3F%23")]
+)
+def test_links_encode_every_part(parts: tuple[str, ...], path: str) -> None:
+    """Names hold any character but / and :."""
+    assert link(*parts) == path
+
+
+def test_values_are_written_as_people_read_them() -> None:
+    """Durations by their two largest units, numbers by four digits, and a dash for what is not there."""
+    assert [format_duration(s) for s in (0.2, 61, 8100, 90061, None)] == [
+        "0 s",
+        "1 min 1 s",
+        "2 h 15 min",
+        "1 d 1 h",
+        NOTHING,
+    ]
+    assert [format_number(n) for n in (3, 0.98765, 1e-9, 12345678, float("nan"))] == [
+        "3",
+        "0.9877",
+        "1.00e-09",
+        "12,345,678",
+        NOTHING,
+    ]
+    assert (format_percent(0.256), format_bytes(2048), format_bytes(12)) == ("25.6 %", "2.0 KiB", "12 B")
+    assert format_ago("2020-01-01T00:00:00+00:00").endswith(" d ago")
