@@ -186,10 +186,22 @@ def describe_model(spec: ModelSpec) -> TrainableModel:
 
 def _fields(chosen: Recipe) -> dict[str, RecipeField]:
     schema = TypeAdapter(type(chosen)).json_schema()
+    entries = _inline(schema["properties"], schema.get("$defs", {}))
     return {
         key: RecipeField(default=getattr(chosen, key), constraints={k: v for k, v in entry.items() if k != "default"})
-        for key, entry in schema["properties"].items()
+        for key, entry in entries.items()
     }
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A JSON schema with what it refers to in place, such as an enumeration's values: each field stands by itself."""
+    if isinstance(schema, list):
+        return [_inline(entry, definitions) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _inline(value, definitions) for key, value in schema.items() if key != "$ref"}
+    reference = schema.get("$ref")
+    return _inline(definitions[reference.removeprefix("#/$defs/")], definitions) | found if reference else found
 
 
 def source_digest() -> str:

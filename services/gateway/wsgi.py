@@ -26,6 +26,8 @@ from modelyard.services.gateway.api import (
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
+from modelyard.services.gateway.api.training import queue, recipes
+from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -102,6 +104,8 @@ def create_app(
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
     app.register_blueprint(searches.routes(store, ledger, limits))
+    app.register_blueprint(queue.routes(store, ledger, BrokerProbe(settings.broker)))
+    app.register_blueprint(recipes.routes(store))
     app.register_blueprint(keys.routes(settings, ledger))
     app.register_blueprint(audit.routes(ledger))
     app.register_blueprint(openapi.routes())
@@ -126,12 +130,12 @@ def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
-    def queue() -> "Celery":
+    def connect() -> "Celery":
         from modelyard.services.broker import make_sender  # loads Celery
 
         return make_sender(settings.broker)
 
-    return queue
+    return connect
 
 
 class NoSessions(SessionInterface):

@@ -3,7 +3,7 @@
 import orjson
 from flask import Blueprint, Response, g, request
 
-from modelyard.services.gateway.console import home
+from modelyard.services.gateway.console import home, queue
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, render_error
@@ -17,6 +17,7 @@ def routes() -> Blueprint:
     assets = Assets()
     pages = Pages(assets)
     home.add_pages(views, pages)
+    queue.add_pages(views, pages)
 
     @views.get("/assets/<digest>/<path:name>")
     def get_asset(digest: str, name: str) -> Response:
