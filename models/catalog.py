@@ -178,13 +178,14 @@ def describe_model(spec: ModelSpec) -> TrainableModel:
         summary=spec.summary,
         dataset=spec.dataset.name,
         homepage=spec.dataset.homepage,
-        recipes={name: _fields(chosen) for name, chosen in spec.recipes.items()},
+        recipes={name: describe_recipe(chosen) for name, chosen in spec.recipes.items()},
         search=dict(spec.search),
         metric=spec.gate.metric,
     )
 
 
-def _fields(chosen: Recipe) -> dict[str, RecipeField]:
+def describe_recipe(chosen: Recipe) -> dict[str, RecipeField]:
+    """Each value with its default, type, bounds and description."""
     schema = TypeAdapter(type(chosen)).json_schema()
     entries = _inline(schema["properties"], schema.get("$defs", {}))
     return {

@@ -174,7 +174,7 @@ def explain_rung(search: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 def list_trials(search: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each trial once, as far as it came: the one that came farthest first, then by the metric."""
-    found = {
+    found: dict[int, dict[str, Any]] = {
         number: {"trial": number, "rung": 0, "state": "not begun", "value": None, "job": None, "version": None}
         for number in range(len(search["values"]))
     }
@@ -183,7 +183,7 @@ def list_trials(search: Mapping[str, Any]) -> list[dict[str, Any]]:
             kept = found[one["trial"]]["value"] if one["value"] is None else one["value"]
             found[one["trial"]] |= {**one, "rung": number, "value": kept}
     best = search["best"]["trial"] if search["best"] else None
-    ordered = sorted(found.values(), key=lambda one: (-one["rung"], -(one["value"] or float("-inf")), one["trial"]))
+    ordered = sorted(found.values(), key=lambda one: (-one["rung"], one["value"] is None, -(one["value"] or 0.0)))
     return [one | {"values": search["values"][one["trial"]], "best": one["trial"] == best} for one in ordered]
 
 

@@ -92,16 +92,17 @@ def read_own_estimate(job: Job) -> float | None:
     """Seconds that its training still takes, as it says itself; None before, after, and in its first steps."""
     said = job.progress
     done = ((said.get("epoch") or 1) - 1) * (said.get("steps") or 0) + (said.get("step") or 0)
-    return said.get("eta_s") if done >= FIRST_STEPS else None
+    left: float | None = said.get("eta_s")
+    return left if done >= FIRST_STEPS else None
 
 
 def measure_progress(job: Job) -> float | None:
     """Share of the training's steps that are done; None outside of the training."""
     said = job.progress
-    total = (said.get("epochs") or 0) * (said.get("steps") or 0)
+    total: int = (said.get("epochs") or 0) * (said.get("steps") or 0)
     if said.get("stage") != "train" or not total:
         return None
-    done = ((said.get("epoch") or 1) - 1) * said["steps"] + (said.get("step") or 0)
+    done: int = ((said.get("epoch") or 1) - 1) * said["steps"] + (said.get("step") or 0)
     return min(1.0, done / total)
 
 
@@ -160,6 +161,4 @@ def _place(
 
 def explain_unknown(job: Job) -> str:
     """Why nobody can say how long a job takes."""
-    return (
-        f"no job of {job.model} with recipe {job.recipe} has gone through before, so nobody can say how long one takes"
-    )
+    return f"no job of {job.model} with recipe {job.recipe} has gone through yet, so nobody knows how long one takes"
