@@ -128,7 +128,8 @@ def read_model(api: PublicApi, model: Mapping[str, Any], may_read: bool) -> dict
     """A model with its canary and shadow."""
     rollout = api.find(f"/api/models/{model['name']}/rollout") if may_read else None
     roles = {role: rollout[role] if rollout else None for role in ("canary", "shadow")}
-    return {**model, **roles, "damaged": model.get("error")}
+    unread = {"summary": "", "metric": None, "data": None}
+    return {**unread, **model, **roles, "damaged": "error" in model}
 
 
 def find_drift(api: PublicApi, model: Mapping[str, Any]) -> Iterator[Problem]:
@@ -140,7 +141,7 @@ def find_drift(api: PublicApi, model: Mapping[str, Any]) -> Iterator[Problem]:
     triggers, _ = api.attempt(f"/api/models/{model['name']}/triggers")
     limits = [one["psi"] for one in (triggers or {"triggers": []})["triggers"] if one.get("psi") is not None]
     limit = min(limits, default=MAX_DRIFT)
-    if shift["psi"] > limit:
+    if (shift["psi"] or 0.0) > limit:
         measured = f"{name} has moved by {format_number(shift['psi'])}, more than {limit:g}"
         text = f"{measured} (population stability index of {drift['answers']} requests)"
         yield Problem("warn", f"{model['name']} drifts", text, link("models", model["name"], "feedback"))

@@ -22,7 +22,6 @@ KINDS: Mapping[str, Kind] = {
     "boolean": "boolean",
     "array": "list",
 }
-LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
 
 
 class FieldResponse(Body):
@@ -112,32 +111,10 @@ def field_response(name: str, field: RecipeField) -> FieldResponse:
         above=one.get("exclusiveMinimum"),
         below=one.get("exclusiveMaximum"),
         choices=list(list_choices(ways)) or None,
-        allowed=", or ".join(describe_range(way) for way in ways),
+        allowed=describe_constraints(schema),
     )
 
 
 def list_choices(ways: list[Mapping[str, Any]]) -> Iterator[str | int | float]:
     for way in ways:
         yield from way.get("enum", [way["const"]] if "const" in way else ())
-
-
-def describe_range(schema: Mapping[str, Any]) -> str:
-    """What a value may be, in words: "a whole number from 1 to 1,000"."""
-    if "enum" in schema or "const" in schema or schema.get("type") not in ("integer", "number"):
-        return describe_other(schema)
-    kind = "a whole number" if schema["type"] == "integer" else "a number"
-    if "minimum" in schema and "maximum" in schema:
-        return f"{kind} from {schema['minimum']:,} to {schema['maximum']:,}"
-    limits = [f"{words} {schema[key]:,}" for key, words in LIMITS.items() if key in schema]
-    return f"{kind} {' and '.join(limits)}".rstrip()
-
-
-def describe_other(schema: Mapping[str, Any]) -> str:
-    """The same of a value that is no number."""
-    if "const" in schema:
-        return str(schema["const"])
-    if schema.get("type") == "boolean":
-        return "true or false"
-    if schema.get("type") == "array":
-        return "a list, such as [64, 32]"
-    return "text" if schema.get("type") == "string" and "enum" not in schema else describe_constraints(schema)

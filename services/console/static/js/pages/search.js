@@ -50,6 +50,7 @@ function drawScatter() {
   const [wanted] = chosen("key");
   if (data.keys.includes(wanted)) picker.value = wanted;
   const key = picker.value || data.keys[0];
+  find("#none-yet").hidden = rows.some((row) => row.value !== null);
   const points = rows.map((row) => ({ ...row, x: row.values[key], y: row.value }));
   charts[1] = scatterChart(find("#scatter"), { rows: points, xLabel: key, yLabel: data.metric, byMagnitude: data.magnitudes.includes(key), onHover: highlight });
 }
