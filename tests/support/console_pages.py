@@ -24,5 +24,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "queue": lambda _: "/queue",
+    "new_search": lambda _: "/queue?model=neuron&kind=search",
+    "searches": lambda _: "/searches",
 }
 """Path by name."""

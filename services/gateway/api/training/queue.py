@@ -1,6 +1,7 @@
 """The queue over HTTP: workers, what runs where, what waits and why, and when it will be empty."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint
@@ -22,12 +23,13 @@ from modelyard.services.gateway.api.training.estimates import (
 from modelyard.services.gateway.auth.principal import Principal, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
-from modelyard.services.ledger import OPEN, Job, Ledger, State, Worker
+from modelyard.services.ledger import UNDER_WAY, Job, Ledger, State, Worker
 from modelyard.services.queues import Workers, choose_queue, describe_queue, explain_wait, list_served
 
 MAX_OPEN = 1000
 """Jobs that are looked at; what is behind them is only counted."""
-MAX_SHOWN = 200
+TOO_MANY = f"more than {MAX_OPEN:,} jobs wait, of which only the first are looked at"
+MAX_SHOWN = 100
 """Waiting jobs that are returned, the next ones first."""
 
 
@@ -99,7 +101,7 @@ def routes(store: Store, ledger: Ledger, broker: BrokerProbe) -> Blueprint:
         principal = current_principal()
         if not may_have_work(store, ledger):
             return WorkerList(workers=[])
-        held = [job for job in ledger.jobs.find(states=OPEN, limit=MAX_OPEN) if job.state is not State.QUEUED]
+        held = ledger.jobs.find(states=UNDER_WAY, limit=MAX_OPEN)
         return WorkerList(workers=[worker_response(one, held, principal) for one in ledger.workers.list_workers()])
 
     @views.get("/api/queue")
@@ -139,16 +141,17 @@ def queue_response(ledger: Ledger, principal: Principal, problem: str | None) ->
     """The queue, with the jobs that the principal may see; the others count."""
     workers, now = ledger.workers.list_workers(), datetime.now(UTC)
     queues = {worker.name: worker.queues for worker in workers}
-    jobs = ledger.jobs.find(states=OPEN, limit=MAX_OPEN)
-    running = [job for job in jobs if job.state is not State.QUEUED and job.worker in queues]
-    waiting = sort_waiting(job for job in jobs if job not in running)
+    jobs = (*ledger.jobs.find(states=UNDER_WAY, limit=MAX_OPEN), *ledger.jobs.list_queued(MAX_OPEN))
+    running = [job for job in jobs if job.state in UNDER_WAY and job.worker in queues]
+    held = {job.id for job in running}
+    waiting = sort_waiting(job for job in jobs if job.id not in held)
     durations = Durations(ledger.workers.list_trainings({job.model for job in jobs}) if jobs else ())
     plan = Forecast() if problem else forecast(running, waiting, workers, durations, now)
     return QueueResponse.model_construct(
         running=[running_job(job, queues, durations, now) for job in running if principal.can_see(job.model)],
         waiting=list_waiting(waiting, workers, plan if not problem else None, durations, principal),
-        depth=count_depth(waiting, queues),
-        empty_in_s=None if problem and jobs else plan.empty_s,
+        depth=count_depth(ledger, waiting, queues),
+        empty_in_s=None if (problem and jobs) or len(jobs) >= MAX_OPEN else plan.empty_s,
         empty_unknown=list_unknown(plan, jobs, problem, principal),
         problem=problem,
         workers=len(workers),
@@ -161,16 +164,18 @@ def list_unknown(plan: Forecast, jobs: Sequence[Job], problem: str | None, princ
         return [problem]
     if principal.visible_models is not None and plan.unknown:
         return ["not every job that waits can be estimated"]
-    return plan.unknown
+    return [TOO_MANY] if len(jobs) >= MAX_OPEN else plan.unknown
 
 
-def count_depth(waiting: Iterable[Job], workers: Workers) -> dict[str, int]:
-    """Number of waiting jobs by queue."""
-    served, depth = list_served(workers), dict[str, int]()
-    for job in waiting:
-        queue = choose_queue(job.devices, served)
-        depth[queue] = depth.get(queue, 0) + 1
-    return depth
+def count_depth(ledger: Ledger, waiting: Sequence[Job], workers: Workers) -> dict[str, int]:
+    """Number of waiting jobs by queue, also of those that were not looked at."""
+    counts: Mapping[str, int] = Counter(job.devices for job in waiting)
+    if len(waiting) >= MAX_OPEN:
+        counts = ledger.workers.count_waiting_jobs()
+    served, depth = list_served(workers), Counter[str]()
+    for devices, count in counts.items():
+        depth[choose_queue(devices, served)] += count
+    return dict(depth)
 
 
 def running_job(job: Job, workers: Workers, durations: Durations, now: datetime) -> RunningJob:

@@ -42,23 +42,26 @@ export function parallelChart(place, { axes, rows, brushes, onBrush, onHover, on
     const range = brushes.get(axis.key);
     const selected = svg("rect", { class: "selected", x: -7, width: 14, visibility: range ? "visible" : "hidden" });
     mark(selected, range);
-    const overlay = svg("rect", { class: "grip", x: -18, width: 36, y: TOP - 6, height: HEIGHT - TOP - BOTTOM + 12 });
+    const help = "arrow keys move its lower end, with shift its upper end, Escape lets go";
+    const grip = { class: "grip", x: -18, width: 36, y: TOP - 6, height: HEIGHT - TOP - BOTTOM + 12 };
+    const overlay = svg("rect", { ...grip, tabindex: 0, role: "button", "aria-pressed": String(Boolean(range)), "aria-label": `Filter by ${axis.label}: ${help}` });
     const group = svg(
       "g",
-      { class: `axis ${axis.strong ? "strong" : ""}`, transform: `translate(${x(index)} 0)`, tabindex: 0, role: "button", "data-axis": axis.key, "aria-label": `Filter by ${axis.label}${range ? ", filtered" : ""}: arrow keys move its lower end, with shift its upper end, Escape lets go` },
+      { class: `axis ${axis.strong ? "strong" : ""}`, transform: `translate(${x(index)} 0)`, "data-axis": axis.key },
       svg("line", { y1: y(1), y2: y(0) }),
       svg("text", { class: "name", y: 18, "text-anchor": index === 0 ? "start" : index === axes.length - 1 ? "end" : "middle", x: index === 0 ? -SIDE + 6 : index === axes.length - 1 ? SIDE - 6 : 0 }, axis.label),
       scale.ticks.map((tick) => [svg("line", { class: "tick", x1: -4, x2: 4, y1: y(tick.share), y2: y(tick.share) }), svg("text", { class: "value", x: index === axes.length - 1 ? -9 : 9, "text-anchor": index === axes.length - 1 ? "end" : "start", y: y(tick.share) + 4 }, tick.text)]),
       selected,
       overlay,
     );
-    group.addEventListener("pointerdown", (event) => drag(event, axis, selected, group));
+    group.addEventListener("pointerdown", (event) => drag(event, axis, selected, overlay));
     group.addEventListener("keydown", (event) => moveByKey(event, axis));
     return group;
   }
 
   function mark(selected, range) {
     selected.setAttribute("visibility", range ? "visible" : "hidden");
+    selected.nextSibling?.setAttribute("aria-pressed", String(Boolean(range)));
     if (!range) return;
     selected.setAttribute("y", y(range[1]) - 3);
     selected.setAttribute("height", y(range[0]) - y(range[1]) + 6);
@@ -70,9 +73,9 @@ export function parallelChart(place, { axes, rows, brushes, onBrush, onHover, on
     return Math.min(1, Math.max(0, 1 - (down - TOP) / (HEIGHT - TOP - BOTTOM)));
   }
 
-  function drag(event, axis, selected, group) {
+  function drag(event, axis, selected, overlay) {
     event.preventDefault();
-    group.focus({ preventScroll: true });
+    overlay.focus({ preventScroll: true });
     const start = shareAt(event);
     let range = null;
     const move = (moved) => {

@@ -152,9 +152,9 @@ function update() {
   const text = document.getElementById("trials-data").dataset.json;
   if (text === drawn) return;
   drawn = text;
-  const focused = document.activeElement?.dataset?.axis;
+  const focused = document.activeElement?.closest?.("[data-axis]")?.dataset.axis;
   draw();
-  if (focused) document.querySelector(`[data-axis="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  if (focused) document.querySelector(`[data-axis="${CSS.escape(focused)}"] .grip`)?.focus({ preventScroll: true });
 }
 
 data = pageData("trials-data");

@@ -165,9 +165,9 @@ def test_jobs_of_hidden_models_count_and_are_not_shown(
 
 
 def test_all_jobs_count_and_the_next_ones_are_shown(client: FlaskClient, ledger: Ledger) -> None:
-    """200 of them."""
+    """100 of them."""
     ledger.workers.register("w", ["train.cpu"])
-    for _ in range(205):
+    for _ in range(105):
         add(ledger)
     found = read(client)
-    assert (len(found["waiting"]), found["depth"]) == (200, {"train.cpu": 205})
+    assert (len(found["waiting"]), found["depth"]) == (100, {"train.cpu": 105})
