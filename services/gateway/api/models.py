@@ -85,6 +85,8 @@ class Models(Body):
     models: list[ModelSummary | DamagedModel]
     trainable: list[str]
     broken: list[BrokenModel]
+    external: list[str]
+    """Models that only the model servers know: they have no manifest and no rollout."""
 
 
 class VersionRecord(Body):
@@ -167,6 +169,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
             models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
+            external=[name for name in predictor.list_models() if principal.can_see(name) and not store.versions(name)],
         )
 
     @views.get("/api/models/<model>")

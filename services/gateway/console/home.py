@@ -49,20 +49,22 @@ def read_overview(api: PublicApi) -> dict[str, Any]:
     may_read = current_principal().may(Permission.READ)
     known, ready = api.get("/api/models"), api.get("/readyz")
     queue, ledger_problem = api.attempt("/api/queue") if may_read else (None, "")
-    recent = read_jobs(api) if queue else []
+    trains = queue and (known["trainable"] or known["broken"] or queue["workers"])  # else no ledger is asked, or made
+    recent = read_jobs(api) if trains else []
     serving = [read_model(api, model, may_read) for model in known["models"][:MAX_ROWS]]
     problems = [*find_readiness_problems(known, ready), *find_model_problems(known)]
     if ledger_problem:
         problems.append(Problem("bad", "The ledger cannot be read", ledger_problem, "/queue"))
     if queue and queue["problem"]:
         problems.append(Problem("bad", "The queue stands still", queue["problem"], "/queue"))
-    if queue:
+    if trains:
         problems += [*find_job_problems(recent), *(one for model in serving for one in find_drift(api, model))]
     return {
         "problems": sorted(problems, key=lambda one: one.tone != "bad"),
         "queue": queue,
         "serving": serving,
         "unlisted": known["models"][MAX_ROWS:],
+        "external": known["external"][:MAX_ROWS],
         "trainable": known["trainable"],
         "requests": count_requests(api),
         "lately": recent[:6],

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from flask.testing import FlaskClient
 
 from modelyard.models.catalog import FILE, Catalog
@@ -54,6 +55,7 @@ def test_what_is_wrong_leads_to_its_page(client: FlaskClient, ledger: Ledger, ca
     assert page.rindex('<li class="bad">') < page.index('<li class="warn">')
 
 
+@pytest.mark.usefixtures("catalog")
 def test_a_failure_that_was_mended_is_no_news(client: FlaskClient, ledger: Ledger) -> None:
     """A later job of the model went through."""
     end(ledger, State.FAILED, reason="no memory")
@@ -63,6 +65,7 @@ def test_a_failure_that_was_mended_is_no_news(client: FlaskClient, ledger: Ledge
     assert "→ version 3" in page
 
 
+@pytest.mark.usefixtures("catalog")
 def test_drift_beyond_its_limit_is_named(client: FlaskClient, ledger: Ledger) -> None:
     """Of the stable version only: by the trigger's limit, else a quarter."""
     shifts = {"size": {"psi": 0.2, "p_value": 0.0}}
@@ -118,6 +121,22 @@ def test_a_new_system_shows_its_first_trainings(tmp_path: Path, server: FakeMode
 def test_a_gateway_over_finished_models_says_that_nobody_trains(client: FlaskClient) -> None:
     """There is no catalog."""
     assert "nobody trains for it" in read(client)
+
+
+def test_foreign_models_are_shown_too(tmp_path: Path, server: FakeModelServer) -> None:
+    """They have no manifest: nothing but their name is known."""
+    store = Store(tmp_path / "none")
+    store.prepare()
+    url = f"sqlite:///{tmp_path}/none.db"
+    settings = GatewaySettings(
+        store=store.root, serving=(server.address,), ledger_url=url, external_models=(HALF_PLUS,)
+    )
+    with open_app(settings) as app:
+        page = read(app.test_client())
+    assert "All is well: 1 model serves" in page
+    assert f'href="/v1/models/{HALF_PLUS}/metadata"' in page
+    assert "nobody trains for it" in page
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_a_key_for_predictions_sees_what_serves_only(settings: GatewaySettings, ledger: Ledger, filled: Store) -> None:
