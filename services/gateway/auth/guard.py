@@ -15,13 +15,13 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g
 from flask.globals import request_ctx
-from werkzeug.routing import Map, Rule
 
 from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.browsers import locate_sign_in, wants_page
 from modelyard.services.gateway.auth.denials import Attempt, Denials
 from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache, KeysNotRead
+from modelyard.services.gateway.auth.open_routes import build_route_pattern
 from modelyard.services.gateway.auth.permissions import (
     ALL_MODELS_ONLY,
     AUDITED,
@@ -61,6 +61,10 @@ class Forbidden(ModelyardError):
     """The key's role lacks the permission; the text names the roles that have it."""
 
     status = 403
+
+
+class InvalidToken(Forbidden):
+    """A session changes something, and the token of its page is missing."""
 
 
 class Guard:
@@ -117,15 +121,21 @@ class Guard:
             token: the request's ``X-CSRF-Token``.
 
         Raises:
-            Forbidden: the token is not that of the session.
+            InvalidToken: the token is not that of the session.
         """
         if principal.session is None or method in READING:
             return
         if not hmac.compare_digest((token or "").encode(), principal.session.csrf_token.encode()):
-            raise Forbidden(
+            raise InvalidToken(
                 f"expected the header {TOKEN_HEADER} of this session, which GET /api/session names; received "
                 f"{'another one' if token else 'none'}"
             )
+
+    def note_denied(self, method: str, path: str, principal: Principal, reason: str, address: str) -> None:
+        """For the audit trail: what was refused before a view was found for it."""
+        who = {"by": principal.name, "prefix": principal.prefix, "role": principal.role or ""}
+        log.warning("audit", key=principal.name, prefix=principal.prefix, action=f"{method} {path[:128]}", status=403)
+        self.denials.add(Attempt(f"{method} {path[:128]}", f"403 {reason}", address=address, **who))
 
     def sign_in(self, key: str, address: str) -> Principal:
         """The principal of a key, with a new session.
@@ -240,19 +250,6 @@ def read_key(authorization: Sequence[str]) -> str:
     if len(authorization) > 1 or found is None:
         raise InvalidKey("several" if len(authorization) > 1 else "malformed")
     return found[1]
-
-
-def build_route_pattern(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
-    """Methods and paths of some views, with and without a slash at their end; of a variable part, whatever follows."""
-    open_rules = [rule for rule in rules.iter_rules() if rule.endpoint in endpoints]
-    return re.compile("|".join(sorted({describe_route(rule) for rule in open_rules})))
-
-
-def describe_route(rule: Rule) -> str:
-    """The pattern of a rule's methods and paths."""
-    methods = "|".join(sorted(rule.methods or ()))
-    head = re.escape(rule.rule.partition("<")[0].rstrip("/"))
-    return f"(?:{methods}) {head}{'/.*' if rule.arguments else '/?'}"
 
 
 def with_session(principal: Principal, session: Session) -> Principal:

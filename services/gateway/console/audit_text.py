@@ -39,6 +39,8 @@ REQUESTS: Mapping[str, str] = {
 }
 """Of a rollout: what was done follows in an entry of its own."""
 DENIED: Mapping[str, str] = {
+    "403 ForeignPage": "had a page of another site send {action}",
+    "403 InvalidToken": "sent no valid token with {action}",
     "403": "tried what the role may not: {action}",
     "404": "tried what is not there, or not theirs: {action}",
 }
@@ -95,7 +97,7 @@ def describe_denial(entry: Mapping[str, Any]) -> str:
         return FAULTS.get(fault, f"was not let in: {fault}")
     about = " ".join(str(entry[name]) for name in ("model", "version", "subject") if entry[name] is not None)
     tried = f"{entry['action']} {about}".strip()
-    return DENIED.get(status, f"was refused ({reason}): {{action}}").replace("{action}", tried)
+    return DENIED.get(reason, f"was refused ({reason}): {{action}}").replace("{action}", tried)
 
 
 def locate(entry: Mapping[str, Any]) -> str | None:

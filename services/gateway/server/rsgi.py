@@ -153,7 +153,7 @@ class RsgiApp:
             raise make_limit_error(decision)
         headers = dict(scope.headers.items())
         check_headers(headers)
-        self._check_sender(scope, headers, principal)
+        self._check_sender(scope, headers, principal, address)
         headers["x-request-id"] = request_id
         if path:
             limit_headers = decision.headers() if decision else []
@@ -190,7 +190,7 @@ class RsgiApp:
         except ModelyardError as error:
             raise make_refusal(error) from None
 
-    def _check_sender(self, scope: Any, headers: Headers, principal: Principal) -> None:
+    def _check_sender(self, scope: Any, headers: Headers, principal: Principal, address: str) -> None:
         """Raises ``Refused`` before anything is read of what another site's page made a browser send."""
         get = headers.get
         try:
@@ -198,6 +198,8 @@ class RsgiApp:
             if principal.session and self._guard:
                 self._guard.check_token(scope.method, principal, get("x-csrf-token"))
         except ModelyardError as error:
+            if principal.name and self._guard:
+                self._guard.note_denied(scope.method, scope.path, principal, type(error).__name__, address)
             raise make_refusal(error) from None
 
     async def _admit_prediction(
