@@ -4,14 +4,14 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.auth.browsers import wants_page
 from modelyard.services.gateway.console import access, home
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
+SHOWN_CHARS = 200
 API = ("/api/", "/v1/", "/v2/")
-SHOWN_CHARS = 100
+"""Whoever asks for these is a client, browser or not."""
 TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing here", 503: "Not now"}
 
 
@@ -32,23 +32,25 @@ def routes() -> Blueprint:
 
     @views.errorhandler(Exception)
     def show_error(error: Exception) -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
+        if not wants_page():
             return error_response(error)
         status, headers, body = render_error(error, g.request_id)
-        page = show(status, orjson.loads(body)["error"])
+        text = orjson.loads(body)["error"]
+        title = TITLES.get(status, "Something went wrong")
+        page = pages.render("error.html", status=status, title=title, text=text, request_id=g.request_id)
         page.headers.extend([(name, value) for name, value in headers if name.lower() != "content-type"])
         return page
 
-    @views.app_errorhandler(404)
-    def show_unknown(error: NotFound) -> Response:
-        """An address without a page, asked for by a browser; anything else gets the error of the API."""
-        accept, mode = (request.headers.get(name) for name in ("Accept", "Sec-Fetch-Mode"))
-        if not wants_page(request.method, accept, mode) or request.path.startswith(API):
+    @views.app_errorhandler(NotFound)
+    def show_unknown_path(error: NotFound) -> Response:
+        if not wants_page() or request.path.startswith(API):
             return http_response(error)
-        return show(404, f"There is no page {request.path[:SHOWN_CHARS]}.")
-
-    def show(status: int, text: str) -> Response:
-        title = TITLES.get(status, "Something went wrong")
-        return pages.render("error.html", status=status, title=title, text=text, request_id=g.request_id)
+        text = f"No page has the address {request.path[:SHOWN_CHARS]}."
+        return pages.render("error.html", status=404, title=TITLES[404], text=text, request_id="")
 
     return views
+
+
+def wants_page() -> bool:
+    """Whether a browser asks, for its reader."""
+    return "text/html" in request.headers.get("Accept", "")
