@@ -67,12 +67,12 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
     @views.get("/audit")
     def show_audit() -> Response:
         asked = {name: request.args[name] for name in (*AUDIT_FIELDS, "before") if request.args.get(name)}
-        found, problem = find_entries(api, asked)
+        found, problem, status = find_entries(api, asked)
         following = urlencode(asked | {"before": found["next"]}) if found["next"] else ""
         return pages.render(
             "audit.html",
             current="audit",
-            status=400 if problem else 200,
+            status=status,
             problem=problem,
             asked=asked,
             entries=[describe_entry(entry) for entry in found["entries"]],
@@ -83,11 +83,11 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
         )
 
 
-def find_entries(api: PublicApi, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """A page of entries; or none, and what is wrong with the filters, which stay as they were typed."""
+def find_entries(api: PublicApi, asked: Mapping[str, str]) -> tuple[dict[str, Any], str, int]:
+    """A page of entries; or none, what is wrong with the filters, which stay as they were typed, and its status."""
     try:
-        return api.get("/api/audit", limit=PAGE, **asked), ""
+        return api.get("/api/audit", limit=PAGE, **asked), "", 200
     except ModelyardError as error:
         if error.status not in (InvalidRequest.status, UnknownName.status):
             raise
-        return {"entries": [], "next": None}, str(error)
+        return {"entries": [], "next": None}, str(error), error.status
