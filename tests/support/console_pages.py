@@ -24,5 +24,7 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "keys": lambda _: "/keys",
+    "audit": lambda _: "/audit",
 }
 """Path by name."""
