@@ -146,6 +146,9 @@ class GatewaySettings(KeySettings):
     capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is captured.")
     capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a captured prediction is deleted.")
     capture_bytes: int = Field(268_435_456, ge=0, description="Bytes of captured inputs; the oldest are deleted first.")
+    traffic_s: float = Field(
+        10.0, ge=0, le=300, description="Seconds between two writes of each version's traffic into the ledger; 0: none."
+    )
 
     def limits_only(self) -> "GatewaySettings":
         """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""

@@ -20,7 +20,8 @@ from modelyard.models.registry.manifest import (
     TensorSpec,
     Verdict,
 )
-from modelyard.models.registry.rollout import Canary, Shadow
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
