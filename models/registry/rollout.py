@@ -215,7 +215,7 @@ class Rollout(FrozenModel):
 
     def reject(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Unloads a version that was preloaded and was not promoted."""
-        return self.unload(version)._changed("reject", version, by, reason, detail)
+        return self._changed("reject", version, by, reason, detail, keep=self.unload(version).keep)
 
     def note_import(self, version: int, *, by: str, reason: str) -> "Rollout":
         """Records that a version was imported; it gets its role by other changes."""

@@ -24,6 +24,7 @@ from modelyard.services.gateway.api import (
     triggers,
 )
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.auth import permissions
@@ -96,6 +97,8 @@ def create_app(
     app.register_blueprint(oip.routes(predictions, readiness.reasons))
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
+    app.register_blueprint(canary.routes(store, ledger))
+    app.register_blueprint(traffic.routes(predictor, ledger))
     app.register_blueprint(evaluations.routes(store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger, predictor.capture))

@@ -88,8 +88,8 @@ class Observations:
         """When each gateway last reported."""
         query = select(ObservationRow).where(ObservationRow.model == model, ObservationRow.since == since.isoformat())
         with self._session() as session:
-            found = session.scalars(query.order_by(ObservationRow.at.desc())).all()
-        return tuple(Report(row.gateway, row.role, row.at) for row in found)  # type: ignore[arg-type]  # a role
+            rows = session.scalars(query.order_by(ObservationRow.at.desc()))
+            return tuple(Report(row.gateway, row.role, row.at) for row in rows)  # type: ignore[arg-type]  # a role
 
     def read_analysis(self, model: str, since: datetime) -> Analysis:
         """The state of a canary's analysis; an empty one before the first look."""
@@ -119,9 +119,7 @@ class Observations:
                 session.execute(
                     delete(VerdictRow).where(VerdictRow.model == model, VerdictRow.since != since.isoformat())
                 )
-                return insert_if_absent(
-                    session, VerdictRow(model=model, since=since.isoformat(), revision=1, **values)
-                )
+                return insert_if_absent(session, VerdictRow(model=model, since=since.isoformat(), revision=1, **values))
             ours = (VerdictRow.model == model, VerdictRow.since == since.isoformat(), VerdictRow.revision == revision)
             return execute_change(session, update(VerdictRow).where(*ours).values(revision=revision + 1, **values))
 

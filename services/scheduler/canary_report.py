@@ -1,7 +1,7 @@
-"""What canary analysis tells of itself: each comparison with its evidence and bound, its path, and what is needed yet."""
+"""What canary analysis tells of itself: each comparison with its evidence and bound, its path, and what it needs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.models.registry.roles.canary import Canary
@@ -36,7 +36,9 @@ def report_state(experiment: Experiment, canary: Canary) -> dict[str, Any]:
         "comparisons": [describe_comparison(experiment, name) for name in RATIOS],
         "stable": experiment.stable.model_dump(mode="json"),
         "canary": experiment.canary.model_dump(mode="json"),
-        "slow_above_s": BOUNDS_S[experiment.slow] if experiment.slow is not None and experiment.slow < len(BOUNDS_S) else None,
+        "slow_above_s": BOUNDS_S[experiment.slow]
+        if experiment.slow is not None and experiment.slow < len(BOUNDS_S)
+        else None,
         "needed": canary.needed,
         "compared": experiment.count_compared("errors", canary),
         "timed": experiment.count_compared("slow", canary),
@@ -72,9 +74,9 @@ def make_point(experiment: Experiment, at_s: float) -> Point:
     return found | {str(name): round_evidence(value) for name, value in experiment.weights().items()}
 
 
-def extend_path(path: Sequence[Point], point: Point) -> list[Point]:
+def extend_path(path: Sequence[Mapping[str, float]], point: Point) -> list[Mapping[str, float]]:
     """The path with another point; of too many, the one is left out whose neighbours are closest in time."""
-    found = [*path, point]
+    found: list[Mapping[str, float]] = [*path, point]
     if len(found) > MAX_POINTS:
         gaps = [after["at_s"] - before["at_s"] for before, after in zip(found, found[2:], strict=False)]
         del found[1 + gaps.index(min(gaps))]
@@ -87,9 +89,7 @@ def estimate_labels(experiment: Experiment, canary: Canary) -> tuple[int, Compar
     If both versions go on to be wrong as often as until now, and labels come in the present shares.
     """
     stable, tried = experiment.stable, experiment.canary
-    share = (tried.labelled + USUAL_WEIGHT * canary.percent / 100) / (
-        stable.labelled + tried.labelled + USUAL_WEIGHT
-    )
+    share = (tried.labelled + USUAL_WEIGHT * canary.percent / 100) / (stable.labelled + tried.labelled + USUAL_WEIGHT)
     found: list[tuple[int, Comparison]] = []
     names: tuple[Comparison, ...] = ("mistakes", "fit")
     for name in names:

@@ -76,9 +76,7 @@ def expect_gains(
         return (0.0,) * len(steps)
     bad = canary_share * canary_rate, (1 - canary_share) * stable_rate
     null, *others = (_share(1 - canary_share, canary_share, ratio * step) for step in (1.0, *steps))
-    return tuple(
-        bad[0] * math.log(other / null) + bad[1] * math.log((1 - other) / (1 - null)) for other in others
-    )
+    return tuple(bad[0] * math.log(other / null) + bad[1] * math.log((1 - other) / (1 - null)) for other in others)
 
 
 def _share(stable: float, canary: float, ratio: float) -> float:

@@ -75,7 +75,9 @@ def rollout(
     if canary is not None:
         judge = "off" if manual else "abort-only" if abort_only else "full"
         asked = {"version": canary, "percent": percent, "judge": judge, "enough": enough, "steps": parse_steps(steps)}
-        request["canary"] = {name: value for name, value in asked.items() if value or name == "percent" and value is not None} if canary else None
+        request["canary"] = (
+            {name: value for name, value in asked.items() if value not in (None, [])} if canary else None
+        )
     if shadow is not None:
         request["shadow"] = shadow or None
     if label:

@@ -85,7 +85,9 @@ class CanaryRequest(BaseModel):
     version: Number
     percent: float = Field(10.0, ge=0, le=100, description="The first step's, unless said.")
     judge: Judge = Field("full", description="`abort-only` may end the canary and raise its share, never promote it.")
-    judged: bool | None = Field(None, description="The name of before 0.4: false is `off`.", deprecated=True)
+    judged: bool | None = Field(
+        None, description="The name of before 0.4: false is `off`.", json_schema_extra={"deprecated": True}
+    )
     enough: int = Field(10_000, ge=1, le=10**9)
     steps: tuple[float | StepRequest, ...] = Field((), max_length=20, description="Ascending shares in percent.")
 
@@ -104,9 +106,7 @@ class CanaryRequest(BaseModel):
         steps = tuple(Step(percent=step.percent, enough=step.enough or self.enough) for step in asked)
         percent = steps[0].percent if steps and "percent" not in self.model_fields_set else self.percent
         judge = "off" if self.judged is False and "judge" not in self.model_fields_set else self.judge
-        return Canary(
-            version=self.version, percent=percent, since=since, judge=judge, enough=self.enough, steps=steps
-        )
+        return Canary(version=self.version, percent=percent, since=since, judge=judge, enough=self.enough, steps=steps)
 
 
 class RolloutRequest(ForcibleRequest):

@@ -110,9 +110,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Make the previous stable version stable again, at once."""
         store.require_versions(model)
         by, reason, detail = current_author(), body.reason or NO_REASON, {"request_id": g.request_id}
-        changed = serving_set.roll_back(
-            store, model, by=by, reason=reason, detail=detail, if_stable=body.if_stable
-        )
+        changed = serving_set.roll_back(store, model, by=by, reason=reason, detail=detail, if_stable=body.if_stable)
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return build_rollout_history(changed)
 

@@ -16,7 +16,7 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("audit", "evaluations", "examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
+    *("audit", "canary", "evaluations", "examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
     *("rollouts", "searches", "tfs", "triggers", "v2"),
 )
 CASES = 6
