@@ -16,6 +16,8 @@ LATE = timedelta(seconds=60)
 """After so long without a look canary analysis is thought to be away."""
 SILENT = timedelta(seconds=60)
 """And a gateway to be silent, while others report."""
+FORGOTTEN = timedelta(minutes=10)
+"""After so long it is taken to have ended, as after a restart."""
 WHOLE = 100
 
 Next = Literal["step", "promote", "a person decides"]
@@ -113,7 +115,7 @@ def list_silent(reports: Sequence[Report]) -> Iterator[str]:
         latest[each.gateway] = max(each.at, latest.get(each.gateway, each.at))
     newest = max(latest.values(), default=datetime.now(UTC))
     for name, at in latest.items():
-        if newest - at > SILENT:
+        if SILENT < newest - at < FORGOTTEN:
             said = f"Gateway {name} has reported nothing since {at:%H:%M:%S} UTC"
             yield f"{said}: it got no requests, or has ended, or cannot reach the ledger."
 

@@ -15,9 +15,12 @@ const CHARTS = [
 const clip = (value) => Math.min(CEILING, Math.max(FLOOR, value));
 const format = (value) => (value === null ? "–" : value <= FLOOR ? `≤ ${FLOOR}` : value >= CEILING ? `≥ ${number(CEILING)}` : number(value));
 
+/** The path as columns: it begins with the canary, when nothing is known, and goes on until the last look. */
 function columns(found, names) {
   const bounds = Object.fromEntries(found.comparisons.map((one) => [one.name, one.bound]));
-  const points = found.path;
+  const start = { at: found.since, ...Object.fromEntries(names.map((name) => [name, 1])) };
+  const last = found.path.at(-1);
+  const points = last && found.looked_at > last.at ? [start, ...found.path, { ...last, at: found.looked_at }] : [start, ...found.path];
   const x = points.map((point) => new Date(point.at).getTime() / 1000);
   return [x, ...names.map((name) => points.map((point) => clip(point[name]))), points.map(() => bounds[names[0]] ?? null)];
 }
