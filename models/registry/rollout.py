@@ -208,10 +208,10 @@ class Rollout(FrozenModel):
         """
         if version in (None, self.stable):
             return
-        changes = (change for change in reversed(self.history) if change.action in ("promote", "rollback"))
-        last = next(changes, None)
-        why = f" ({last.action} by {last.by}, {last.at:%H:%M:%S} UTC: {last.reason})" if last else ""
-        raise Overtaken(f"nothing was changed: version {self.stable} is stable now{why}, no longer version {version}")
+        found, said = (c for c in reversed(self.history) if c.action in ("promote", "rollback")), ""
+        if last := next(found, None):
+            said = f" ({last.action} by {last.by} at {last.at:%H:%M:%S} UTC: {last.detail.get('why') or last.reason})"
+        raise Overtaken(f"nothing was changed: version {version} is not stable any more, {self.stable} is{said}")
 
     def reject(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Unloads a version that was preloaded and was not promoted."""

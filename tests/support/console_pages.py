@@ -24,5 +24,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "models": lambda _: "/models",
+    "model": lambda places: f"/models/{places.model}",
+    "canary": lambda places: f"/models/{places.model}/canary",
 }
 """Path by name."""

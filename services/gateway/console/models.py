@@ -10,7 +10,14 @@ from modelyard.services.gateway.console.templates import Pages
 
 SHOWN_CHANGES = 12
 BUILT_IN = ("stable", "canary", "shadow")
-NO_TRAFFIC: Mapping[str, Any] = {"requests": 0, "errors": 0, "p50_s": None, "p99_s": None, "labelled": 0, "accuracy": None}
+NO_TRAFFIC: Mapping[str, Any] = {
+    "requests": 0,
+    "errors": 0,
+    "p50_s": None,
+    "p99_s": None,
+    "labelled": 0,
+    "accuracy": None,
+}
 
 
 def add_pages(views: Blueprint, pages: Pages) -> None:

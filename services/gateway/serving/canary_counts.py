@@ -1,4 +1,4 @@
-"""Counts outcomes of predictions while a model has a canary or a shadow, and writes them, and traffic, into the ledger.
+"""Counts outcomes of predictions while a model has a canary or a shadow; writes them, and traffic, into the ledger.
 
 Predictions never wait for the ledger. Each gateway writes its own sums, so nothing is counted twice; canary
 analysis adds them up.

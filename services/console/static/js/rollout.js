@@ -34,7 +34,7 @@ function look(dialog) {
 
 function showShare(range) {
   const output = range.closest(".slider")?.querySelector("output");
-  if (output) output.textContent = range.disabled ? "by steps" : `${range.value} %`;
+  if (output) output.textContent = range.disabled ? "steps" : `${range.value} %`;
 }
 
 /** With steps the first one is the share: the slider rests. */
