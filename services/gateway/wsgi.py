@@ -24,6 +24,7 @@ from modelyard.services.gateway.api import (
     triggers,
 )
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.auth import permissions
@@ -92,23 +93,28 @@ def create_app(
     allow_origins(app, settings.cors_origins)
     add_limit_headers(app)
     register_handlers(app)
-    app.register_blueprint(predict.routes(predictions))
-    app.register_blueprint(classify.routes(predictions))
-    app.register_blueprint(tfs_status.routes(predictor))
-    app.register_blueprint(oip.routes(predictions, readiness.reasons))
-    app.register_blueprint(models.routes(store, predictor))
-    app.register_blueprint(rollouts.routes(settings, store, ledger))
-    app.register_blueprint(evaluations.routes(store, ledger))
-    app.register_blueprint(triggers.routes(store, ledger))
-    app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
-    app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
-    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
-    app.register_blueprint(searches.routes(store, ledger, limits))
-    app.register_blueprint(keys.routes(settings, ledger, guard))
-    app.register_blueprint(audit.routes(ledger))
-    app.register_blueprint(openapi.routes())
-    app.register_blueprint(openapi.pages())
-    app.register_blueprint(console.routes())
+    for views in (
+        predict.routes(predictions),
+        classify.routes(predictions),
+        tfs_status.routes(predictor),
+        oip.routes(predictions, readiness.reasons),
+        models.routes(store, predictor),
+        rollouts.routes(settings, store, ledger),
+        canary.routes(store, ledger),
+        traffic.routes(predictor, ledger),
+        evaluations.routes(store, ledger),
+        triggers.routes(store, ledger),
+        feedback.routes(store, ledger, predictor.capture),
+        health.routes(predictor, metrics, ledger, queue_watch, readiness),
+        jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
+        searches.routes(store, ledger, limits),
+        keys.routes(settings, ledger, guard),
+        audit.routes(ledger),
+        openapi.routes(),
+        openapi.pages(),
+        console.routes(),
+    ):
+        app.register_blueprint(views)
     permissions.check(app.url_map)
     if guard:
         guard.guard(app)

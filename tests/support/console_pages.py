@@ -26,5 +26,8 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
     "keys": lambda _: "/keys",
     "audit": lambda _: "/audit",
+    "models": lambda _: "/models",
+    "model": lambda places: f"/models/{places.model}",
+    "canary": lambda places: f"/models/{places.model}/canary",
 }
 """Path by name."""
