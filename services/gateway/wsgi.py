@@ -27,6 +27,8 @@ from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
+from modelyard.services.gateway.api.training import queue, recipes
+from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -108,6 +110,8 @@ def create_app(
         health.routes(predictor, metrics, ledger, queue_watch, readiness),
         jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
         searches.routes(store, ledger, limits),
+        queue.routes(store, ledger, BrokerProbe(settings.broker)),
+        recipes.routes(store),
         keys.routes(settings, ledger, guard),
         audit.routes(ledger),
         openapi.routes(),
@@ -136,12 +140,12 @@ def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
-    def queue() -> "Celery":
+    def connect() -> "Celery":
         from modelyard.services.broker import make_sender  # loads Celery
 
         return make_sender(settings.broker)
 
-    return queue
+    return connect
 
 
 class NoSessions(SessionInterface):

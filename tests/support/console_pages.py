@@ -29,5 +29,8 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "models": lambda _: "/models",
     "model": lambda places: f"/models/{places.model}",
     "canary": lambda places: f"/models/{places.model}/canary",
+    "queue": lambda _: "/queue",
+    "new_search": lambda _: "/queue?model=neuron&kind=search",
+    "searches": lambda _: "/searches",
 }
 """Path by name."""
