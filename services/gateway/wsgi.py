@@ -13,7 +13,6 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     audit,
-    evaluations,
     feedback,
     health,
     jobs,
@@ -26,6 +25,7 @@ from modelyard.services.gateway.api import (
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
+from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -97,6 +97,8 @@ def create_app(
     app.register_blueprint(models.routes(store, predictor))
     app.register_blueprint(rollouts.routes(settings, store, ledger))
     app.register_blueprint(evaluations.routes(store, ledger))
+    app.register_blueprint(mistakes.routes(store, ledger))
+    app.register_blueprint(uses.routes(store, ledger))
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
