@@ -63,13 +63,13 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
     @views.get("/api/models/<model>/versions/<version:version>/evaluation/mistakes")
     @json_view(parameters=MISTAKE_FILTERS, errors=(404, 500))
-    def list_of_version(model: str, version: int) -> MistakePage:
+    def list_mistakes(model: str, version: int) -> MistakePage:
         """A version's mistakes of one kind, the worst first."""
         return list_of(model, version)
 
     @views.get("/api/jobs/<job_id>/evaluation/mistakes")
     @json_view(parameters=MISTAKE_FILTERS, errors=(404, 500))
-    def list_of_job(job_id: str) -> MistakePage:
+    def list_job_mistakes(job_id: str) -> MistakePage:
         """The same of a job's version, or of what its gate rejected."""
         job, version = find_evaluated(ledger, job_id)
         if version:

@@ -67,16 +67,16 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
     @views.get("/api/models/<model>/versions/<version:version>/uses")
     @json_view(errors=(404, 500))
-    def get_uses(model: str, version: int) -> VersionUses:
+    def get_version_uses(model: str, version: int) -> VersionUses:
         """What uses a version, and what was made from it."""
         read_record(store, model, version)
         return find_uses(store, ledger, model, version)
 
     @views.get("/api/models/<model>/versions/<version:version>/files")
     @json_view(errors=(404, 500))
-    def list_files(model: str, version: int) -> VersionFiles:
+    def list_version_files(model: str, version: int) -> VersionFiles:
         """A version's files, with sizes and hashes."""
-        files = list(list_version_files(store, read_record(store, model, version)))
+        files = list(describe_files(store, read_record(store, model, version)))
         return VersionFiles(bytes=sum(file.bytes or 0 for file in files), files=files)
 
     return views
@@ -113,7 +113,7 @@ def list_comparing(jobs: Sequence[Job], version: int) -> list[UsingJob]:
     return [UsingJob(id=job.id, state=job.state, version=job.result.get("version")) for job in compared]
 
 
-def list_version_files(store: Store, manifest: Manifest) -> Iterator[VersionFile]:
+def describe_files(store: Store, manifest: Manifest) -> Iterator[VersionFile]:
     """As the manifest has them, in order of path, and the manifest itself."""
     folder = store.path(manifest.model, manifest.version)
     for path, digest in sorted({**manifest.files, MANIFEST: None}.items()):
