@@ -24,5 +24,6 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "version": lambda places: f"/models/{places.model}/versions/{places.version}",
 }
 """Path by name."""

@@ -21,6 +21,9 @@ MAX_CLASSES = 50
 MAX_COLUMNS = 8
 """Columns of a mistake's row; the viewer has all."""
 STEPS = 9
+LEAST_SCALE = 0.1
+"""Share of wrong answers that is coloured most, where no kind has more."""
+MEASURES = ("precision", "recall", "f1", "support")
 
 
 def add_pages(views: Blueprint, pages: Pages) -> None:
@@ -29,7 +32,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
 
     @views.get("/models/<model>/versions/<version:version>")
     def version(model: str, version: int) -> Response:
-        known = {"model": model, "version": version, "here": here}
+        known: dict[str, Any] = {"model": model, "version": version, "here": here}
         path = link("api", "models", model, "versions", version)
         try:
             record = api.get(path)
@@ -80,7 +83,7 @@ def describe_errors(record: Mapping[str, Any], evaluation: Mapping[str, Any]) ->
     support = {label: values["support"] for label, values in evaluation["per_class"].items() if "support" in values}
     matrix = evaluation["confusion"] if len(labels) <= MAX_MATRIX else ()
     return {
-        "matrix": [list(describe_row(labels, index, row)) for index, row in enumerate(matrix)],
+        "matrix": list(describe_matrix(labels, matrix)),
         "labels": labels,
         "long": max(map(len, labels), default=0) > STEPS // 2,
         "pairs": [
@@ -93,29 +96,38 @@ def describe_errors(record: Mapping[str, Any], evaluation: Mapping[str, Any]) ->
     }
 
 
-def describe_row(labels: Sequence[str], index: int, row: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Cells of one true class; ``tone`` is the class of their colour: the root of the share, so that few are seen."""
-    total = sum(row)
-    for column, count in enumerate(row):
-        share = count / total if total else 0.0
-        step = min(STEPS, round(STEPS * share**0.5 + 0.5)) if count else 0
-        yield {
-            "expected": labels[index],
-            "received": labels[column],
-            "count": count,
-            "share": share,
-            "right": index == column,
-            "tone": f"{'right' if index == column else 'wrong'}-{step}",
-        }
+def describe_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of cells; ``tone`` is the class of a cell's colour: the root of its share, so that few are seen, too."""
+    shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
+    wrong = (share for index, row in enumerate(shares) for column, share in enumerate(row) if index != column)
+    most = max(LEAST_SCALE, max(wrong, default=0.0))
+    for index, row in enumerate(shares):
+        yield [
+            {
+                "expected": labels[index],
+                "received": labels[column],
+                "count": matrix[index][column],
+                "share": share,
+                "right": index == column,
+                "tone": f"right-{choose_step(share)}" if index == column else f"wrong-{choose_step(share / most)}",
+            }
+            for column, share in enumerate(row)
+        ]
 
 
-def read_mistakes(api: PublicApi, path: str, record: Mapping[str, Any]) -> dict[str, Any]:
+def choose_step(share: float) -> int:
+    """0 for none, 1 to 9 for some."""
+    return min(STEPS, round(STEPS * share**0.5 + 0.5)) if share else 0
+
+
+def read_mistakes(api: PublicApi, path: str, record: Mapping[str, Any]) -> Mapping[str, Any]:
     """The mistakes that the page's query chooses, and how their inputs are shown."""
     asked = {name: request.args.get(name) for name in ("expected", "received", "offset")}
     try:
-        found = api.get(f"{path}/evaluation/mistakes", limit=PAGE, **asked)
+        found: dict[str, Any] = api.get(f"{path}/evaluation/mistakes", limit=PAGE, **asked)
     except ModelyardError as error:
-        return asked | {"mistakes": [], "text": str(error), "total": 0, "kept": 0, "next": None, "offset": 0}
+        nothing = {"mistakes": [], "total": None, "kept": 0, "next": None, "offset": 0}
+        return asked | nothing | {"text": str(error), "kind": "", "columns": [], "titles": {}}
     inputs = (record["input"] or {}).get("inputs")
     kind = (
         "row"
@@ -150,7 +162,8 @@ class Column:
 def describe_classes(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The measures of each class, sorted as the page's query says."""
     per_class = evaluation["per_class"]
-    names = ["label", *dict.fromkeys(name for values in per_class.values() for name in values)]
+    there = dict.fromkeys(name for values in per_class.values() for name in values)
+    names = ["label", *sorted(there, key=lambda name: MEASURES.index(name) if name in MEASURES else 0)]
     sort = request.args.get("sort", "label" if len(per_class) <= MAX_MATRIX else "f1")
     falling = request.args.get("order") == "down"
     rows = [{"label": label, **values} for label, values in per_class.items()]

@@ -17,13 +17,12 @@ document.addEventListener("click", (event) => {
 });
 
 async function pick(link) {
-  const from = link.closest("table, nav") ? link : null;
   history.pushState(null, "", link.href);
   await refresh(PARTS);
   rove();
   if (link.hash !== "#mistakes") return;
   const title = find("#mistakes-title");
-  title.focus({ preventScroll: Boolean(from) });
+  title.focus({ preventScroll: true });
   title.scrollIntoView({ block: "nearest" });
 }
 
