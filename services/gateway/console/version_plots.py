@@ -1,7 +1,8 @@
 """Plots of an evaluation as points in a square of 100 by 100, for SVG: the page needs no script to draw them."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,26 @@ from modelyard.services.gateway.console.templates import format_number, format_p
 COLOURS = 8
 SIDE = 100.0
 MAX_ROWS = 25
-"""Points of a curve in its table."""
-SHARES = ("0", "0.25", "0.5", "0.75", "1")
+"""Points in a plot's table."""
+MAX_CURVE_ROWS = 200
+"""Of all curves together."""
+LEAST_ROWS = 5
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+INTERVALS = 4
+"""Of an axis, at most two more."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Its ticks are evenly apart, from one end to the other."""
+
+    title: str
+    low: float = 0.0
+    high: float = 1.0
+    ticks: Sequence[str] = ("0", "0.25", "0.5", "0.75", "1")
+
+    def place(self, value: float) -> float:
+        return round(SIDE * (value - self.low) / (self.high - self.low), 2)
 
 
 @dataclass(frozen=True)
@@ -31,10 +50,8 @@ class Plot:
     name: str
     title: str
     help: str
-    x: str
-    y: str
-    x_ticks: Sequence[str] = SHARES
-    y_ticks: Sequence[str] = SHARES
+    x: Axis
+    y: Axis
     diagonal: bool = False
     lines: Sequence[Line] = ()
     bars: Sequence[tuple[float, float, float, float, str]] = ()
@@ -73,8 +90,8 @@ def plot_reliability(evaluation: Mapping[str, Any]) -> Plot:
         "Reliability",
         "On the diagonal, the version is right as often as it says. Above it, it is too modest; below, too sure. Mean "
         f"gap (expected calibration error): {format_number(evaluation['metrics']['ece'])}. Bars: share of the answers.",
-        "Confidence",
-        "Accuracy",
+        Axis("Confidence"),
+        Axis("Accuracy"),
         diagonal=True,
         lines=[Line("Accuracy", join(points), 1)],
         bars=[
@@ -100,6 +117,7 @@ def plot_curves(evaluation: Mapping[str, Any], kind: str) -> Plot:
     """Curves of each class against all others."""
     roc, curves = kind == "roc", evaluation["curves"]
     area, x, y = ("AUC", "False positive rate", "True positive rate") if roc else ("AP", "Recall", "Precision")
+    rows = max(LEAST_ROWS, min(MAX_ROWS, MAX_CURVE_ROWS // len(curves)))
     whose = "" if len(curves) > 1 else f" of {next(iter(curves))}"
     return Plot(
         kind,
@@ -110,8 +128,8 @@ def plot_curves(evaluation: Mapping[str, Any], kind: str) -> Plot:
             else "Each class against all others: how many of those found are right, over how many are found. Of a rare "
             "class it shows what ROC hides."
         ),
-        x,
-        y,
+        Axis(x),
+        Axis(y),
         diagonal=roc,
         lines=[
             Line(
@@ -123,36 +141,35 @@ def plot_curves(evaluation: Mapping[str, Any], kind: str) -> Plot:
             for index, (label, one) in enumerate(curves.items())
         ],
         head=("Class", "Threshold", x, y),
-        rows=[row for label, one in curves.items() for row in list_points(label, one[kind])],
+        rows=[row for label, one in curves.items() for row in list_points(label, one[kind], rows)],
     )
 
 
-def list_points(label: str, curve: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def list_points(label: str, curve: Mapping[str, Any], rows: int) -> Iterator[tuple[str, ...]]:
     """Some points of a curve, evenly apart."""
-    count = len(curve["x"])
-    for k in sorted({round(step * (count - 1) / (MAX_ROWS - 1)) for step in range(MAX_ROWS)}):
+    last = len(curve["x"]) - 1
+    for k in sorted({round(row * last / (rows - 1)) for row in range(rows)}):
         threshold = curve["thresholds"][k]
         yield label, format_number(threshold), f"{curve['x'][k]:.4f}", f"{curve['y'][k]:.4f}"
 
 
 def plot_residuals(title: str, residuals: Mapping[str, Any]) -> Plot:
     """A histogram of the errors."""
-    edges, counts, most = residuals["edges"], residuals["counts"], max(residuals["counts"]) or 1
-    width = SIDE / len(counts)
+    edges, counts = residuals["edges"], residuals["counts"]
+    x, y = make_axis("Predicted less true", edges[0], edges[-1]), make_axis("Examples", 0, max(*counts, 1))
     beyond = residuals["below"] + residuals["above"]
     texts = [f"{format_number(low)} to {format_number(high)}" for low, high in itertools.pairwise(edges)]
+    width = x.place(edges[1]) - x.place(edges[0])
     return Plot(
         "residuals",
         f"Errors{title}",
         f"Predicted less true. Mean: {format_number(residuals['bias'])}."
         + (f" {beyond:,} of the farthest lie beyond the axis." if beyond else ""),
-        "Predicted less true",
-        "Examples",
-        x_ticks=list_ticks(edges[0], edges[-1]),
-        y_ticks=list_ticks(0, most),
+        x,
+        y,
         bars=[
-            (width * k, SIDE - SIDE * count / most, width * 0.92, SIDE * count / most, f"{text}: {count:,}")
-            for k, (count, text) in enumerate(zip(counts, texts, strict=True))
+            (x.place(edge), SIDE - y.place(count), round(width * 0.92, 2), y.place(count), f"{text}: {count:,}")
+            for edge, count, text in zip(edges, counts, texts, strict=False)
         ],
         head=("Error", "Examples"),
         rows=[(text, f"{count:,}") for text, count in zip(texts, counts, strict=True)],
@@ -163,28 +180,32 @@ def plot_truth(title: str, residuals: Mapping[str, Any]) -> Plot:
     """Predicted values over true ones, on equal axes."""
     points = residuals["points"]
     low, high = min(map(min, points)), max(map(max, points))
-    size = (high - low) or 1.0
-    places = [place((true - low) / size, (predicted - low) / size) for true, predicted in points]
+    x, y = make_axis("True", low, high), make_axis("Predicted", low, high)
     texts = [f"true {format_number(true)}, predicted {format_number(predicted)}" for true, predicted in points]
-    ticks = list_ticks(low, low + size)
     return Plot(
         "truth",
         f"Predicted and true{title}",
         f"{len(points):,} examples. On the diagonal, both are equal.",
-        "True",
-        "Predicted",
-        x_ticks=ticks,
-        y_ticks=ticks,
+        x,
+        y,
         diagonal=True,
-        dots=[(x, y, 0.9, text) for (x, y), text in zip(places, texts, strict=True)],
+        dots=[
+            (x.place(true), SIDE - y.place(predicted), 0.9, text)
+            for (true, predicted), text in zip(points, texts, strict=True)
+        ],
         head=("True", "Predicted"),
         rows=[(format_number(true), format_number(predicted)) for true, predicted in points[:MAX_ROWS]],
     )
 
 
-def list_ticks(low: float, high: float) -> list[str]:
-    """Five, evenly apart."""
-    return [f"{low + (high - low) * k / 4:.3g}" for k in range(5)]
+def make_axis(title: str, low: float, high: float) -> Axis:
+    """One whose ticks are round numbers, from below the lowest value to above the highest."""
+    size = (high - low) or abs(high) or 1.0
+    power = 10 ** math.floor(math.log10(size / INTERVALS))
+    step = next(power * each for each in STEPS if power * each * INTERVALS >= size)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    return Axis(title, first * step, last * step, [f"{k * step:.6g}" for k in range(first, last + 1)])
 
 
 def place(x: float, y: float) -> tuple[float, float]:
@@ -192,5 +213,5 @@ def place(x: float, y: float) -> tuple[float, float]:
     return round(SIDE * x, 2), round(SIDE - SIDE * y, 2)
 
 
-def join(points: Any) -> str:
+def join(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x},{y}" for x, y in points)

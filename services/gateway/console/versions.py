@@ -21,7 +21,7 @@ MAX_CLASSES = 50
 MAX_COLUMNS = 8
 """Columns of a mistake's row; the viewer has all."""
 STEPS = 9
-LEAST_SCALE = 0.1
+LEAST_SCALE = 0.25
 """Share of wrong answers that is coloured most, where no kind has more."""
 MEASURES = ("precision", "recall", "f1", "support")
 
@@ -126,7 +126,7 @@ def read_mistakes(api: PublicApi, path: str, record: Mapping[str, Any]) -> Mappi
     try:
         found: dict[str, Any] = api.get(f"{path}/evaluation/mistakes", limit=PAGE, **asked)
     except ModelyardError as error:
-        nothing = {"mistakes": [], "total": None, "kept": 0, "next": None, "offset": 0}
+        nothing: dict[str, Any] = {"mistakes": [], "total": None, "kept": 0, "next": None, "offset": 0}
         return asked | nothing | {"text": str(error), "kind": "", "columns": [], "titles": {}}
     inputs = (record["input"] or {}).get("inputs")
     kind = (

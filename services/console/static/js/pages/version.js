@@ -49,19 +49,18 @@ document.addEventListener("keydown", (event) => {
   next.focus();
 });
 
-/** The next cell in a direction that has mistakes. */
+/** The nearest cell with mistakes in a direction: in the same row or column if there is one, so that each can be reached. */
 function findNext(place, [down, right]) {
-  const rows = [...place.closest("tbody").rows];
-  let row = rows.indexOf(place.parentElement);
-  let column = place.cellIndex;
-  for (;;) {
-    row += down;
-    column += right;
-    const found = rows[row]?.cells[column];
-    if (!found) return null;
-    const link = found.querySelector("[data-cell]");
-    if (link) return link;
+  const row = place.parentElement.rowIndex;
+  let best = null;
+  for (const link of cells()) {
+    const found = link.closest("td");
+    const [rows, columns] = [found.parentElement.rowIndex - row, found.cellIndex - place.cellIndex];
+    const [along, across] = down ? [rows * down, Math.abs(columns)] : [columns * right, Math.abs(rows)];
+    const distance = along + 100 * across;
+    if (along > 0 && (!best || distance < best.distance)) best = { link, distance };
   }
+  return best?.link ?? null;
 }
 
 // --- the viewer ---
@@ -96,10 +95,11 @@ function open(index) {
   if (!viewer.contains(document.activeElement) || document.activeElement.disabled) find("#viewer-title").focus();
 }
 
-function showInput({ input, example, titles = {} }, image) {
+function showInput({ input, example }, image) {
   if (input === null) return image ? h("img", { src: image.src, alt: `Example ${example}` }) : h("p", { class: "muted" }, "Its input is too large to be kept.");
   if (typeof input === "string") return h("pre", { class: "code" }, input);
   if (Array.isArray(input) || typeof input !== "object") return h("pre", { class: "code" }, JSON.stringify(input));
+  const titles = JSON.parse(find("#mistakes").dataset.titles);
   return h("dl", { class: "facts" }, Object.entries(input).map(([name, value]) => [h("dt", {}, titles[name] ?? name), h("dd", {}, showValue(value))]));
 }
 
