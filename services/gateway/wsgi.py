@@ -13,7 +13,6 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     audit,
-    evaluations,
     feedback,
     health,
     jobs,
@@ -29,6 +28,7 @@ from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.api.training import queue, recipes
 from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
+from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -112,6 +112,8 @@ def create_app(
         searches.routes(store, ledger, limits),
         queue.routes(store, ledger, BrokerProbe(settings.broker)),
         recipes.routes(store),
+        mistakes.routes(store, ledger),
+        uses.routes(store, ledger),
         keys.routes(settings, ledger, guard),
         audit.routes(ledger),
         openapi.routes(),

@@ -156,6 +156,17 @@ class Feedback:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
 
+    def count_of_version(self, model: str, version: int) -> tuple[int, int]:
+        """Number of a version's captured predictions, and of those with feedback."""
+        tables = CapturedRow, FeedbackRow
+        with self._session() as session:
+            queries = (
+                select(func.count()).select_from(table).where(table.model == model, table.version == version)
+                for table in tables
+            )
+            captured, feedback = (session.scalar(query) or 0 for query in queries)
+            return captured, feedback
+
     def list_newest_predictions(self, model: str, version: int, limit: int) -> tuple[CapturedPrediction, ...]:
         """A version's newest captured predictions."""
         theirs = select(CapturedRow).where(CapturedRow.model == model, CapturedRow.version == version)

@@ -32,5 +32,6 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "queue": lambda _: "/queue",
     "new_search": lambda _: "/queue?model=neuron&kind=search",
     "searches": lambda _: "/searches",
+    "version": lambda places: f"/models/{places.model}/versions/{places.version}",
 }
 """Path by name."""
