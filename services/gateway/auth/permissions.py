@@ -98,6 +98,8 @@ VIEWS: Mapping[str, Permission] = {
     "v2.load": Permission.ROLL_OUT,
     "v2.unload": Permission.ROLL_OUT,
     "console.home": Permission.READ_MODELS,
+    "console.try_model": Permission.PREDICT,
+    "console.label_answers": Permission.GIVE_FEEDBACK,
     "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
