@@ -48,7 +48,7 @@ function buildPanels() {
       onAnswer: (answer, call) => {
         panel.show(answer);
         offerCorrection(panel, call, page);
-        panel.element.dispatchEvent(new CustomEvent("answered", { bubbles: true, detail: { at: performance.now(), seq: call.seq } }));
+        panel.element.dispatchEvent(new CustomEvent("answered", { bubbles: true, detail: call.seq }));
         compare();
       },
       onError: (error, waitS) => fail(panel, error, waitS),
@@ -105,6 +105,7 @@ async function ask() {
   keep();
   lastCall = call;
   if (call) call.seq = number;
+  document.dispatchEvent(new CustomEvent("asked", { detail: number }));
   for (const { asker, panel } of panels) {
     if (call) asker.ask(call);
     else {
