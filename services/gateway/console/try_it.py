@@ -59,7 +59,8 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
 
 def find_summary(api: PublicApi, model: str) -> dict[str, Any]:
     """What the list of models says of this one; empty values where its manifest cannot be read."""
-    found = next((one for one in api.get("/api/models")["models"] if one["name"] == model), {})
+    models: list[dict[str, Any]] = api.get("/api/models")["models"]
+    found = next((one for one in models if one["name"] == model), {})
     return {"summary": "", "task": "", "labels": []} | found
 
 
