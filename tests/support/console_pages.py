@@ -24,5 +24,7 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "try it": lambda places: f"/models/{places.model}/try",
+    "label desk": lambda places: f"/models/{places.model}/label",
 }
 """Path by name."""

@@ -12,7 +12,7 @@ const CAPTURED = { "X-Capture": "yes" };
 export function offerCorrection(panel, call, page) {
   panel.foot.replaceChildren();
   if (!page.may_give_feedback) return;
-  const open = h("button", { type: "button", class: "wrong" }, "That’s wrong");
+  const open = h("button", { type: "button", class: "wrong" }, "That's wrong");
   open.addEventListener("click", () => {
     panel.foot.replaceChildren(page.feedback === null ? explainKind(page) : page.capture.on ? ask(panel, call, page) : explainCapture(page));
     panel.foot.querySelector("button, input")?.focus();
