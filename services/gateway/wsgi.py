@@ -31,10 +31,12 @@ from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.key_cache import KeyCache
+from modelyard.services.gateway.auth.sessions import Sessions
 from modelyard.services.gateway.console import views as console
 from modelyard.services.gateway.http.cors import allow_origins
 from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.http.origins import Origins
 from modelyard.services.gateway.http.paths import CONVERTERS, MatchingRule
 from modelyard.services.gateway.inference import classify, oip, predict, tfs_status
 from modelyard.services.gateway.inference.fast_path import FastPath
@@ -104,7 +106,7 @@ def create_app(
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
     app.register_blueprint(searches.routes(store, ledger, limits))
-    app.register_blueprint(keys.routes(settings, ledger))
+    app.register_blueprint(keys.routes(settings, ledger, guard))
     app.register_blueprint(audit.routes(ledger))
     app.register_blueprint(openapi.routes())
     app.register_blueprint(openapi.pages())
@@ -112,6 +114,7 @@ def create_app(
     permissions.check(app.url_map)
     if guard:
         guard.guard(app)
+    Origins(settings).protect(app)
     return app
 
 
@@ -121,7 +124,8 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, li
         return None
     denials = Denials(ledger)
     key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write_due)
-    return Guard(key_cache, denials, metrics, limits, public_docs=settings.public_docs)
+    sessions = Sessions(settings.key_bytes, settings.session_hours)
+    return Guard(key_cache, sessions, denials, metrics, limits, public_docs=settings.public_docs)
 
 
 def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":

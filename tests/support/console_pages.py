@@ -24,6 +24,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "keys": lambda _: "/keys",
+    "audit": lambda _: "/audit",
     "try it": lambda places: f"/models/{places.model}/try",
     "label desk": lambda places: f"/models/{places.model}/label",
 }

@@ -45,8 +45,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
 
 PROBES = frozenset({"health.live", "health.ready", "v2.live", "v2.ready"})
 """Views that need no key: supervisors and load balancers have none."""
-PUBLIC = frozenset({"console.get_asset"})
-"""Views that need no key: they hold nothing of anybody."""
+PUBLIC = frozenset({"console.get_asset", "console.show_sign_in", "keys.sign_in"})
+"""Views that need no key: they hold nothing of anybody, or take a key themselves."""
 DOCUMENTS = frozenset({"openapi.get_document", "docs.show"})
 """Views that need no key with ``MODELYARD_PUBLIC_DOCS``."""
 VIEWS: Mapping[str, Permission] = {
@@ -104,6 +104,10 @@ VIEWS: Mapping[str, Permission] = {
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
     "keys.revoke_key": Permission.MANAGE_KEYS,
+    "keys.get_session": Permission.READ_SERVICE,
+    "keys.sign_out": Permission.READ_SERVICE,
+    "console.show_keys": Permission.MANAGE_KEYS,
+    "console.show_audit": Permission.READ_AUDIT,
 }
 
 

@@ -232,6 +232,7 @@ class KeyRow(Table):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class AuditRow(Table):
