@@ -33,5 +33,7 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "new_search": lambda _: "/queue?model=neuron&kind=search",
     "searches": lambda _: "/searches",
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
+    "try it": lambda places: f"/models/{places.model}/try",
+    "label desk": lambda places: f"/models/{places.model}/label",
 }
 """Path by name."""
