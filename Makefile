@@ -10,7 +10,7 @@ QUICK := test_*process.py test_*fuzz.py test_rsgi.py test_schema.py cli/*
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-system test-quick fuzz test-containers check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-keras test-system test-browser test-quick fuzz test-containers check format bench bench-accuracy docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -33,8 +33,8 @@ $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv
 up: install ## Start the whole system here, train what is missing, serve until Ctrl-C (ARGS="--port 9000")
 	@$(BIN)/modelyard up $(ARGS)
 
-test: install $(SLIM)/.installed ## Run all tests, three kinds beside each other
-	@$(MAKE) --no-print-directory -j 3 test-slim test-keras test-system
+test: install $(SLIM)/.installed ## Run all tests, four kinds beside each other
+	@$(MAKE) --no-print-directory -j 4 test-slim test-keras test-system test-browser
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
@@ -45,6 +45,10 @@ test-keras: install ## Run the tests that compute
 # They wait much of their time, hence three.
 test-system: install ## Run the tests of whole systems
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system
+
+# One running system and one Chromium for all of them.
+test-browser: install ## Run the tests of the console in Chromium (skipped where there is none)
+	$(BIN)/pytest tests/browser
 
 test-quick: $(SLIM)/.installed ## Run what needs neither TensorFlow nor processes, with few examples each: a minute
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim

@@ -16,8 +16,16 @@ PLACES = ROOT / ".venv-clients"
 MARK = ".installed"
 INSTALL_S = 240
 RUN_S = 120
-NO_REGISTRY = ("Failed to fetch", "error sending request", "dns error", "Could not connect")
-"""What uv says when it cannot reach the registry."""
+NO_REGISTRY = (
+    "Failed to fetch",
+    "error sending request",
+    "dns error",
+    "Could not connect",
+    "npm error code EAI_AGAIN",
+    "npm error code ENOTFOUND",
+    "npm error code ECONNREFUSED",
+)
+"""What uv and npm say when they cannot reach the registry."""
 
 
 def interpreter(client: str) -> Path:
@@ -37,14 +45,19 @@ def uv() -> str:
 
 def install(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-    if any(words in done.stderr for words in NO_REGISTRY):
-        pytest.skip(f"the package registry cannot be reached: {done.stderr.splitlines()[0][:200]}")
-    assert done.returncode == 0, done.stderr
+    check(done)
 
 
 def run(python: Path, client: str, *arguments: str) -> Any:
     """What a client's script printed; its own directory is not searched for modules, which it may be named like."""
     command = [str(python), "-P", str(CLIENTS / f"{client}.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False)
-    assert done.returncode == 0, done.stderr
+    check(done)
     return json.loads(done.stdout)
+
+
+def check(done: subprocess.CompletedProcess[str]) -> None:
+    """Skips the test where the registry cannot be reached; any other failure is one."""
+    if any(words in done.stderr for words in NO_REGISTRY):
+        pytest.skip(f"the package registry cannot be reached: {done.stderr.splitlines()[0][:200]}")
+    assert done.returncode == 0, done.stderr

@@ -181,3 +181,32 @@ def test_grpc_health_probe(served: Served) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             check(health_pb2.HealthCheckRequest(service="nothing"), timeout=30)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+CLIENT_ERRORS = {
+    "missing": (404, "'nothing_here' has no version yet"),
+    "wrong": (400, "expected"),
+}
+"""Of generated clients."""
+
+
+def test_a_generated_python_client(served: Served, known: Golden) -> None:
+    """Made from /openapi.json by openapi-python-client: typed answers and errors, JSON and files."""
+    python = environments.interpreter("openapi_python")
+    found = environments.run(python, "openapi_python", served.url, str(known.png))
+    label = str(known.of_png.argmax())
+    assert found["models"] == [MODEL]
+    assert found["row"] == ["Predictions", label]
+    assert found["file"] == ["SingleLabel", label, "1"]
+    assert {name: found[name][1] for name in CLIENT_ERRORS} == dict.fromkeys(CLIENT_ERRORS, "Error")
+    check_errors({name: found[name][::2] for name in CLIENT_ERRORS}, CLIENT_ERRORS)
+    assert all("text/" in line or "json" in line for line in found["left out"])
+
+
+def test_a_generated_typescript_client(served: Served, known: Golden) -> None:
+    """Types by openapi-typescript from /openapi.json, checked by tsc in strict mode; run by Node.js."""
+    python = environments.interpreter("openapi_typescript")
+    found = environments.run(python, "openapi_typescript", served.url, str(known.png))
+    label = str(known.of_png.argmax())
+    assert (found["models"], found["row"], found["file"]) == ([MODEL], label, [label, "1"])
+    check_errors({name: found[name] for name in CLIENT_ERRORS}, CLIENT_ERRORS)

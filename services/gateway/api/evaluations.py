@@ -38,13 +38,13 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
     @views.get("/api/models/<model>/versions/<version:version>/evaluation")
     @json_view(errors=(404, 500))
-    def get_of_version(model: str, version: int) -> EvaluationRecord:
+    def get_evaluation(model: str, version: int) -> EvaluationRecord:
         """Where a version errs: per class, confusion, calibration, its worst mistakes."""
         return read_of_version(store, model, version)
 
     @views.get("/api/jobs/<job_id>/evaluation")
     @json_view(errors=(404, 500))
-    def get_of_job(job_id: str) -> EvaluationRecord:
+    def get_job_evaluation(job_id: str) -> EvaluationRecord:
         """The same of a job's version, or of what its gate rejected."""
         job = ledger.jobs.get(job_id, current_principal().visible_models)
         if version := job.result.get("version"):

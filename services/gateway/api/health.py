@@ -123,7 +123,7 @@ def routes(
 
     @views.get("/version")
     @json_view()
-    def get_version() -> Release:
+    def get_release() -> Release:
         """Name and release."""
         return Release(name="modelyard", version=importlib.metadata.version("modelyard"))
 

@@ -2,12 +2,14 @@
 
 import orjson
 from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import NotFound
 
 from modelyard.services.gateway.console import home
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
-from modelyard.services.gateway.http.errors import error_response, render_error
+from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
+SHOWN_CHARS = 200
 TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing here", 503: "Not now"}
 
 
@@ -27,7 +29,7 @@ def routes() -> Blueprint:
 
     @views.errorhandler(Exception)
     def show_error(error: Exception) -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
+        if not wants_page():
             return error_response(error)
         status, headers, body = render_error(error, g.request_id)
         text = orjson.loads(body)["error"]
@@ -36,4 +38,16 @@ def routes() -> Blueprint:
         page.headers.extend([(name, value) for name, value in headers if name.lower() != "content-type"])
         return page
 
+    @views.app_errorhandler(NotFound)
+    def show_unknown_path(error: NotFound) -> Response:
+        if not wants_page():
+            return http_response(error)
+        text = f"No page has the address {request.path[:SHOWN_CHARS]}."
+        return pages.render("error.html", status=404, title=TITLES[404], text=text, request_id="")
+
     return views
+
+
+def wants_page() -> bool:
+    """Whether a browser asks, for its reader."""
+    return "text/html" in request.headers.get("Accept", "")

@@ -91,8 +91,8 @@ def add_server_views(views: Blueprint, predictions: Predictions, not_ready: Call
         visible = [model for model in predictor.list_models() if current_principal().can_see(model)]
         return oip_models.list_versions(predictor, visible, ready_only=ready_only)
 
-    @views.post("/v2/repository/models/<model:model>/load")
-    @views.post("/v2/repository/models/<model:model>/unload")
+    @views.post("/v2/repository/models/<model:model>/load", endpoint="load")
+    @views.post("/v2/repository/models/<model:model>/unload", endpoint="unload")
     def change(model: str) -> Response:
         raise ReadOnlyRepository(
             f"which versions of {model} are loaded follows from its rollout: POST /api/jobs starts one"

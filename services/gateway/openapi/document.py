@@ -5,6 +5,7 @@ Format: https://spec.openapis.org/oas/v3.1.1.html
 
 import importlib.metadata
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import responses as PHRASES  # noqa: N812  # a constant there, too
 from typing import Any
@@ -22,6 +23,8 @@ from modelyard.services.gateway.openapi.protocols import PROTOCOLS
 PATTERNS = frozenset({"tfs.other", "docs.show"})
 """Endpoints that are no path of their own: TensorFlow Serving's in other cases and its refusals; files of ``/docs``."""
 ARGUMENT = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
+VARIANTS: Mapping[str, str] = {"/versions/<": "_of_version", "/labels/<": "_of_label"}
+"""Endings of an operation's name, by a part of its path, where one view has several paths."""
 NAME = {"type": "string", "pattern": "^[^/:]{1,255}$"}
 SEGMENTS: Mapping[str | None, Mapping[str, Any]] = {
     "model": NAME,
@@ -43,6 +46,24 @@ HEADERS: Mapping[str, tuple[str, bool, Mapping[str, Any]]] = {
     "Location": ("Where the job is.", True, {"type": "string"}),
 }
 """Headers of responses: description, whether it is always there, and schema."""
+MEANINGS: Mapping[int, str] = {
+    400: "The request cannot be understood, or is not what the model or the view takes.",
+    401: "No valid API key.",
+    403: "The key's role may not do this.",
+    404: "No such thing, or none for this key.",
+    408: "The body did not arrive in time.",
+    409: "Not in the present state; the text says why.",
+    413: "The body is too large; the text names the limit.",
+    415: "The body is in a form that is not taken here; the text names those that are.",
+    422: "The idempotency key was used for another request.",
+    429: "The client's limit is reached, or the model server's queue is full.",
+    431: "The headers are too large.",
+    500: "An error of the gateway or of the model; the log has it under the request's id.",
+    501: "Not done here, nor by TensorFlow Serving in this form.",
+    503: "More requests than can be answered in time, or something that is needed is away. Try again.",
+    504: "No answer within the time limit.",
+}
+"""Of errors, by status."""
 COMMON_ERRORS = (400, 401, 403, 408, 413, 431, 500, 503)
 """Errors that any request can have: malformed, unauthenticated, forbidden, too slow, too large, too many headers,
 internal, overloaded."""
@@ -66,11 +87,13 @@ def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[
     """The whole document. Raises ``KeyError`` for a view without a description."""
     found = sorted((rule for rule in rules.iter_rules() if is_documented(rule.endpoint)), key=lambda rule: rule.rule)
     operations = {rule.endpoint: find_operation(rule.endpoint, views) for rule in found}
+    several = {endpoint for endpoint, count in Counter(rule.endpoint for rule in found).items() if count > 1}
     references, schemas = build_schemas(operations.values())
     paths: dict[str, Any] = {}
     for rule in found:
         path = paths.setdefault(convert_path(rule), {"parameters": list(build_path_parameters(rule))})
-        path |= build_operations(rule, operations[rule.endpoint], references)
+        name = name_operation(rule, has_variants=rule.endpoint in several)
+        path |= build_operations(rule, name, operations[rule.endpoint], references)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -78,6 +101,7 @@ def build_document(rules: Map, views: Mapping[str, Callable[..., Any]]) -> dict[
             "version": importlib.metadata.version("modelyard"),
             "description": "Predictions, models and training jobs. Every error has one form.",
         },
+        "servers": [{"url": "/", "description": "This gateway."}],
         "paths": paths,
         "components": build_components(operations.values(), references) | {"schemas": schemas},
     }
@@ -158,16 +182,24 @@ def build_path_parameters(rule: Rule) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": SEGMENTS[kind or None]}
 
 
-def build_operations(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def name_operation(rule: Rule, *, has_variants: bool) -> str:
+    """The name of a function in a generated client, such as ``submit_job`` or ``predict_of_version``."""
+    blueprint, _, name = rule.endpoint.partition(".")
+    name = f"v2_{name}" if blueprint == "v2" else name
+    ending = next((ending for part, ending in VARIANTS.items() if part in rule.rule), "") if has_variants else ""
+    return f"{name}{ending}"
+
+
+def build_operations(rule: Rule, name: str, operation: Operation, schemas: Schemas) -> dict[str, Any]:
     """By method; HEAD and OPTIONS follow from the others."""
     methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return {method.lower(): build_operation(rule, operation, schemas) for method in sorted(methods)}
+    return {method.lower(): build_operation(rule, name, operation, schemas) for method in sorted(methods)}
 
 
-def build_operation(rule: Rule, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def build_operation(rule: Rule, name: str, operation: Operation, schemas: Schemas) -> dict[str, Any]:
     parameters = (REQUEST_ID_HEADER, *operation.parameters)
     found = {
-        "operationId": "_".join(re.findall(r"\w+", f"{rule.endpoint} {rule.rule}")),
+        "operationId": name,
         "summary": operation.summary,
         **build_security(rule.endpoint),
         "tags": [rule.endpoint.partition(".")[0]],
@@ -207,7 +239,7 @@ def build_responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
 def build_response(status: int, contents: Contents, headers: Iterable[str], schemas: Schemas) -> dict[str, Any]:
     """One response."""
     found = {
-        "description": PHRASES.get(status, "Client Closed Request"),
+        "description": MEANINGS.get(status) or PHRASES[status],
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
     }
     return found | ({"content": build_content(contents, schemas)} if contents else {})

@@ -51,6 +51,8 @@ def examples_operation(summary: str, schema: type[BaseModel]) -> Operation:
     )
 
 
+REPOSITORY_CHANGE = Operation("Not here: what is loaded follows from rollouts.", {}, errors=(501,))
+
 PROTOCOLS: Mapping[str, Operation] = {
     "predict.predict": Operation(
         "Predict: rows, columns, an image or a text as it is, several files, a form with a row, a table, or any number "
@@ -103,6 +105,7 @@ PROTOCOLS: Mapping[str, Operation] = {
         parameters=(CONTENT_ENCODING,),
         errors=(*MODEL_SERVER_ERRORS, 415),
     ),
-    "v2.change": Operation("Not here: what is loaded follows from rollouts.", {}, errors=(501,)),
+    "v2.load": REPOSITORY_CHANGE,
+    "v2.unload": REPOSITORY_CHANGE,
 }
 """By endpoint: views whose bodies codecs write, byte by byte."""

@@ -11,17 +11,19 @@ from flask.testing import FlaskClient
 
 from modelyard.services.gateway.console.assets import STATIC, TEMPLATES, Assets
 
+FOR_TESTS = Path(__file__).parents[3] / "browser" / "vendor"
 FIRST_LOAD_BYTES = 250 * 1000
 
 
-def test_vendored_files_are_those_of_their_releases() -> None:
+@pytest.mark.parametrize("vendor", [STATIC / "vendor", FOR_TESTS], ids=["console", "tests"])
+def test_vendored_files_are_those_of_their_releases(vendor: Path) -> None:
     """Each has its version, licence and hash; none is there without."""
-    listed = json.loads((STATIC / "vendor" / "vendor.json").read_bytes())["files"]
+    listed = json.loads((vendor / "vendor.json").read_bytes())["files"]
     for one in listed:
-        assert hashlib.sha256((STATIC / "vendor" / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
+        assert hashlib.sha256((vendor / one["file"]).read_bytes()).hexdigest() == one["sha256"], one["file"]
         assert one["version"]
         assert one["licence"]
-    there = {path.name for path in (STATIC / "vendor").iterdir() if path.suffix in {".js", ".css"}}
+    there = {path.name for path in vendor.iterdir() if path.suffix in {".js", ".css"}}
     assert there == {one["file"] for one in listed}
 
 

@@ -64,3 +64,12 @@ def test_values_are_written_as_people_read_them() -> None:
     ]
     assert (format_percent(0.256), format_bytes(2048), format_bytes(12)) == ("25.6 %", "2.0 KiB", "12 B")
     assert format_ago("2020-01-01T00:00:00+00:00").endswith(" d ago")
+
+
+def test_an_unknown_path_is_a_page_for_browsers_and_json_for_programs(client: FlaskClient) -> None:
+    """Markup in it stays text."""
+    shown = client.get("/no/<b>page", headers=BROWSER)
+    assert (shown.status_code, shown.content_type) == (404, "text/html; charset=utf-8")
+    assert b"/no/&lt;b&gt;page" in shown.data
+    told = client.get("/no/page")
+    assert (told.status_code, told.json) == (404, {"error": "no such route: GET /no/page; GET /api lists them"})

@@ -1,0 +1,113 @@
+"""Chromium before a running system: each test has pages of its own, and fails with what goes wrong in them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.faults import Faults
+from tests.browser.stack import CAPTURED, make_folder, own_gateway
+from tests.system.conftest import System
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+GRAVE = ("serious", "critical")
+PATIENCE_MS = 60_000
+"""For what comes soon on a machine with nothing else to do."""
+SIZE = {"width": 1280, "height": 900}
+
+expect.set_options(timeout=PATIENCE_MS)
+
+OpenPage = Callable[..., Page]
+
+
+def find_chromium() -> str | None:
+    """Of the variable CHROMIUM, or where Debian has it."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        pytest.skip("there is no Chromium: install Debian's package `chromium`, or set CHROMIUM to its path")
+    as_root = ["--no-sandbox"] if os.getuid() == 0 else []
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=as_root)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def system(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Serves ``mnist_mlp``, ``sentiment_lstm``, ``neuron`` and ``wine``, trained on what ships with the project.
+
+    All tests share it: each takes it as the others left it.
+    """
+    del browser  # without one, nothing is trained
+    root = tmp_path_factory.mktemp("browser")
+    arguments = ("--data", "sample", "--models", str(make_folder(root)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_CAPTURED_MODELS", CAPTURED)
+        running = System(root / "home", arguments).start()
+    yield running
+    assert running.stop() == []
+
+
+@pytest.fixture
+def gateway(system: System) -> Iterator[Any]:
+    """A gateway of the test's own."""
+    with own_gateway(system) as found:
+        yield found
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    found = Faults()
+    yield found
+    assert found.unexpected() == []
+
+
+@pytest.fixture
+def open_page(browser: Browser, system: System, faults: Faults) -> Iterator[OpenPage]:
+    """Opens pages that know nothing of each other: ``open_page(base_url=..., color_scheme="dark")``."""
+    opened = []
+
+    def open_one(**options: Any) -> Page:
+        context = browser.new_context(**{"base_url": system.url, "viewport": SIZE, "locale": "en-GB"} | options)
+        opened.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        faults.watch(page)
+        return page
+
+    yield open_one
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: OpenPage) -> Page:
+    return open_page()
+
+
+@pytest.fixture(scope="session")
+def assert_accessible() -> Callable[[Page], None]:
+    """Fails if axe-core finds something serious in a page as it is now."""
+    source = AXE.read_text()
+
+    def check(page: Page) -> None:
+        page.evaluate(source)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        grave = [describe(one) for one in found if one["impact"] in GRAVE]
+        assert not grave, "\n".join(grave)
+
+    return check
+
+
+def describe(violation: dict[str, Any]) -> str:
+    places = [node["failureSummary"] + " " + node["html"][:200] for node in violation["nodes"][:3]]
+    return f"{violation['id']}: {violation['help']}: {places}"

@@ -1,0 +1,5 @@
+"""The example of this name, trained on what ships with the project."""
+
+from modelyard.models.zoo.neuron import SPEC
+
+__all__ = ["SPEC"]

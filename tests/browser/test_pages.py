@@ -1,0 +1,88 @@
+"""What holds for every page: it can be read by everyone, fits a phone, and is there in light and dark."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.faults import Faults
+from tests.browser.stack import OwnGateway
+from tests.support.console_pages import PAGES, Places, find_places
+from tests.system.conftest import System
+
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def places(system: System) -> Places:
+    return find_places(system.url)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_by_everyone(
+    name: str, page: Page, places: Places, assert_accessible: Callable[[Page], None]
+) -> None:
+    """No serious finding in light and dark; no sideways scrolling on a phone; one heading."""
+    page.goto(PAGES[name](places))
+    expect(page.locator("h1")).to_have_count(1)
+    assert_accessible(page)
+    page.emulate_media(color_scheme="dark")
+    assert_accessible(page)
+    page.set_viewport_size(PHONE)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+def test_what_cannot_be_read_by_everyone_is_found(page: Page, assert_accessible: Callable[[Page], None]) -> None:
+    """A picture and a button without a name."""
+    page.goto("/")
+    page.evaluate("document.querySelector('main').append(document.createElement('button'), new Image())")
+    with pytest.raises(AssertionError, match=r"(?s)button-name.*image-alt"):
+        assert_accessible(page)
+
+
+def test_the_theme_is_the_systems_until_the_reader_chooses(page: Page) -> None:
+    """And the choice stays."""
+    page.emulate_media(color_scheme="dark")
+    page.goto("/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.locator("#theme").click()
+    light = page.evaluate(ground)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(ground) == light
+
+
+def test_a_page_says_that_the_gateway_is_away_and_recovers_by_itself(
+    gateway: OwnGateway, open_page: OpenPage, faults: Faults
+) -> None:
+    """Nobody reloads it."""
+    faults.allow("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
+    page = open_page(base_url=gateway.url)
+    page.goto("/")
+    expect(page.locator("#away")).to_be_hidden()
+    gateway.stop()
+    expect(page.locator("#away")).to_be_visible()
+    gateway.start()
+    expect(page.locator("#away")).to_be_hidden()
+    expect(page.locator("#toasts")).to_contain_text("answers again")
+
+
+def test_an_address_that_leads_nowhere_is_a_page_too(page: Page, faults: Faults) -> None:
+    """It says so, and leads home."""
+    faults.allow("404")
+    page.goto("/no/such/page")
+    expect(page.locator("h1")).to_have_text("There is nothing here")
+    page.get_by_role("link", name="Home", exact=True).last.click()
+    expect(page.locator("h1")).to_have_text("Home")
+
+
+def test_markup_in_names_stays_text(page: Page, places: Places) -> None:
+    """Titles, classes and the summary of one model have scripts and pictures in them, which nobody runs."""
+    for name, path in PAGES.items():
+        page.goto(path(places._replace(model="wine")))
+        expect(page.locator("h1")).to_have_count(1)
+        assert page.title() != "run", name
+        assert page.locator('main img[src="x"], main b:text-is("alcohol"), main i:text-is("C")').count() == 0, name

@@ -1,0 +1,28 @@
+"""All pages of the console, in one place: what looks at each of them finds them here."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+
+class Places(NamedTuple):
+    """What there is to look at in a running system."""
+
+    model: str
+    version: int
+
+
+def find_places(url: str, model: str = "mnist_mlp") -> Places:
+    """Of a system that serves ``model``."""
+
+    def get(path: str) -> Any:
+        return httpx.get(url + path, timeout=30).raise_for_status().json()
+
+    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"])
+
+
+PAGES: Mapping[str, Callable[[Places], str]] = {
+    "home": lambda _: "/",
+}
+"""Path by name."""
