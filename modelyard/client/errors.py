@@ -1,5 +1,7 @@
 """Errors of the client, one class for each thing that a caller can do about it; all are ``ModelyardClientError``."""
 
+from typing import Any
+
 from modelyard.models.errors import ModelyardError
 
 NO_ANSWER = 0
@@ -13,6 +15,7 @@ class ModelyardClientError(ModelyardError):
         status: of the answer; 0 if there was none.
         request_id: names the request in the gateway's logs; None if no answer came.
         retry_after_s: seconds after which the gateway asks to try again; None if it says nothing.
+        body: the answer's JSON; None if it had none.
     """
 
     status = NO_ANSWER
@@ -24,12 +27,14 @@ class ModelyardClientError(ModelyardError):
         status: int | None = None,
         request_id: str | None = None,
         retry_after_s: float | None = None,
+        body: Any = None,
     ) -> None:
         super().__init__(message)
         if status is not None:
             self.status = status
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+        self.body = body
 
 
 class InvalidInput(ModelyardClientError):

@@ -181,7 +181,7 @@ def make_request(
     headers = {"Content-Type": content_type}
     if timeout is not None:
         headers["X-Timeout-Ms"] = str(max(1, min(MAX_TIMEOUT_MS, round(1000 * timeout))))
-    return Request("POST", path, query or {}, headers, content, repeat="always", timeout_s=timeout)
+    return Request("POST", path, query or {}, headers, content, repeat="unless late", timeout_s=timeout)
 
 
 def _read_single(reply: Reply) -> Mapping[str, Any]:

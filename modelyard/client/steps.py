@@ -30,8 +30,9 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
 MAX_DOUBLINGS = 10
 SHOWN_CHARS = 200
 
-Repeat = Literal["always", "never sent"]
-"""``always``: a repetition changes nothing. ``never sent``: only if the first try did not reach the gateway's code."""
+Repeat = Literal["always", "unless late", "never sent"]
+"""``always``: a repetition changes nothing. ``unless late``: nor that, but it would be more work for who has too much.
+``never sent``: only if the first try did not reach the gateway's code."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,9 @@ def may_repeat(request: Request, error: ModelyardClientError) -> bool:
     """Whether another try can neither do something twice, nor meet the same answer for sure."""
     if isinstance(error, Unreachable | RateLimited):  # refused before anything was done
         return True
-    if isinstance(error, TimedOut):  # of a gateway that has too much to do: more requests do not help it
-        return request.repeat == "always" and request.method == "GET"
-    return isinstance(error, Unavailable) and request.repeat == "always"
+    if request.repeat == "never sent" or not isinstance(error, Unavailable):
+        return False
+    return request.repeat == "always" or not isinstance(error, TimedOut)
 
 
 def choose_pause(error: ModelyardClientError, tries: int) -> float:
@@ -178,20 +179,28 @@ def raise_for_status(reply: Reply) -> None:
     """Raises the error of a reply that is one."""
     if reply.status < 300:  # noqa: PLR2004
         return
+    body = _error_body(reply)
     raise choose_error(reply.status)(
-        _error_text(reply),
+        _error_text(reply, body),
         status=reply.status,
         request_id=reply.headers.get("x-request-id"),
         retry_after_s=_parse_seconds(reply.headers.get("retry-after")),
+        body=body,
     )
 
 
-def _error_text(reply: Reply) -> str:
+def _error_body(reply: Reply) -> Any:
     try:
-        return str(json.loads(reply.content)["error"])
-    except (ValueError, KeyError, TypeError):
-        shown = reply.content[:SHOWN_CHARS].decode(errors="replace").strip()
-        return f"{reply.status} {shown}".strip()
+        return json.loads(reply.content)
+    except ValueError:
+        return None
+
+
+def _error_text(reply: Reply, body: Any) -> str:
+    if isinstance(body, dict) and "error" in body:
+        return str(body["error"])
+    shown = reply.content[:SHOWN_CHARS].decode(errors="replace").strip()
+    return f"{reply.status} {shown}".strip()
 
 
 def _parse_seconds(header: str | None) -> float | None:

@@ -9,8 +9,8 @@ import typer
 from modelyard.models.registry.store import Store
 from modelyard.services import audit as trail
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.options import DEFAULT_URL, Url, name_author
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, name_author
 from modelyard.services.ledger import Kind, Ledger, Outcome
 from modelyard.services.scheduler.settings import SchedulerSettings
 
@@ -30,15 +30,23 @@ def audit(
     until: Annotated[str | None, typer.Option(help="Only entries before this time.", metavar="TIME")] = None,
     limit: Annotated[int, typer.Option(help="Maximum number of entries.", min=1, max=500)] = 50,
     before: Annotated[str | None, typer.Option(help="Only entries behind this one.", metavar="ENTRY")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print entries as JSON, with all their fields.")] = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """List who did what, the newest first."""
-    plain = {"by": by, "action": action, "model": model, "version": version, "subject": subject, "limit": limit}
+    plain: dict[str, Any] = {
+        "by": by,
+        "action": action,
+        "model": model,
+        "version": version,
+        "subject": subject,
+        "limit": limit,
+    }
     chosen = {"kind": kind, "outcome": outcome, "since": since, "until": until, "before": before}
-    found = Client(url).get("/api/audit", **plain, **chosen)
-    if json:
-        output.console.print_json(data=found)
+    found = connect(url, key_file).call("GET", "/api/audit", **plain, **chosen)
+    if as_json:
+        output.print_json(found)
         return
     rows = [describe_entry(entry) for entry in found["entries"]]
     output.print_table("entry", "at (UTC)", "by", "action", "outcome", "about", "detail", rows=rows)
@@ -60,6 +68,7 @@ def verify(
         str | None, typer.Option(metavar="MODEL", help="Accept this model's history as it is now; the trail says so.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why it is accepted.")] = NO_REASON,
+    as_json: AsJson = False,
 ) -> None:
     """Check that nothing in the audit trail and the rollouts' histories was changed, removed or reordered.
 
@@ -71,7 +80,14 @@ def verify(
         if accept is not None:
             trail.accept_history(store, ledger, accept, name_author(), reason)
         found = list(trail.verify(store, ledger))
-    rows = [(each.name, each.head.count, each.head.digest[:16], each.fault or "whole") for each in found]
-    output.print_table("chain", "entries", "last hash", "", rows=rows)
+    if as_json:
+        chains = [
+            {"chain": each.name, "entries": each.head.count, "last_hash": each.head.digest, "fault": each.fault}
+            for each in found
+        ]
+        output.print_json({"chains": chains})
+    else:
+        rows = [(each.name, each.head.count, each.head.digest[:16], each.fault or "whole") for each in found]
+        output.print_table("chain", "entries", "last hash", "", rows=rows)
     if any(each.fault for each in found):
         raise typer.Exit(1)

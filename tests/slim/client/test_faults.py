@@ -140,7 +140,7 @@ def test_each_status_is_an_error_of_one_tree(
 
 def test_where_nothing_listens_it_is_said_at_once(opens: Opens) -> None:
     """With the address."""
-    with pytest.raises(Unreachable, match="no gateway answers at http://127.0.0.1:9") as failed:
+    with pytest.raises(Unreachable, match=r"no gateway answers at http://127\.0\.0\.1:9") as failed:
         opens(NOTHING_LISTENS, retries=0).models.list()
     assert (failed.value.status, failed.value.request_id) == (0, None)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.pipeline.job import DataPolicy
+from modelyard.pipeline.job_options import DataPolicy
 
 
 def check(
