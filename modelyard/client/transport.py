@@ -2,6 +2,7 @@
 
 import ssl
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ class Transport:
     def __init__(self, options: Options) -> None:
         self.url = options.url
         self.http = httpx.Client(**configure(options))
+        weakref.finalize(self, self.http.close)  # of a client that nobody closes
 
     def run(self, routine: Routine[T]) -> T:
         """Carries out all steps of a routine; returns what it returns, or raises what it raises."""

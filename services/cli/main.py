@@ -1,6 +1,7 @@
 """The ``modelyard`` command."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import typer
@@ -65,13 +66,13 @@ def options(
     """Train Keras models from a job queue, and serve them."""
 
 
-def main() -> None:
-    """Runs a command; an expected failure is one line, with the way out, and its exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command, that of the process unless given; an expected failure is one line, and its exit code."""
     columns = {} if sys.stdout.isatty() else {"terminal_width": PIPE_COLUMNS}
     command = typer.main.get_command(app)
     finish(command, "")
     try:
-        command(prog_name="modelyard", **columns)
+        command(arguments, prog_name="modelyard", **columns)
     except ModelyardError as error:
         from modelyard.services.cli import output
 
