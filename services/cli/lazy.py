@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ClassVar
@@ -10,10 +10,16 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from modelyard.models.errors import ModelyardError
 from modelyard.services.cli.exit_codes import INTERRUPTED
 from modelyard.services.cli.help_examples import EXAMPLES
 
 PACKAGE = "modelyard.services.cli.commands"
+ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+class NotInstalled(ModelyardError):
+    """A command whose packages are not installed."""
 
 
 class LazyCommands(MutableMapping[str, Any]):
@@ -80,17 +86,31 @@ def exit_at_interrupt() -> Iterator[None]:
 def make_command(name: str, place: str) -> Any:
     """A command, with its examples, from ``module:name``."""
     module, _, attribute = place.partition(":")
-    with exit_at_interrupt():
-        found = getattr(import_module(f"{PACKAGE}.{module}"), attribute)
+    settings: dict[str, Any] = {}
+    try:
+        with exit_at_interrupt():
+            found = getattr(import_module(f"{PACKAGE}.{module}"), attribute)
+    except ModuleNotFoundError as error:
+        found, settings = make_substitute(f"modelyard {name}: {error}; pip install 'modelyard[local]'"), ANY_ARGUMENTS
     if isinstance(found, typer.Typer):
         command: Any = typer.main.get_group(found)
     else:
         app = typer.Typer(add_completion=False)
-        app.command(name)(found)
+        app.command(name, context_settings=settings)(found)
         command = typer.main.get_command(app)
     command.name = name
     finish(command, name)
     return command
+
+
+def make_substitute(why: str) -> Callable[[], None]:
+    """In place of a command whose packages are not installed: it is listed, and says what it lacks."""
+
+    def refuse() -> None:
+        raise NotInstalled(why)
+
+    refuse.__doc__ = f"Not installed here: {why}"
+    return refuse
 
 
 def finish(command: Any, path: str) -> None:

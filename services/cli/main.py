@@ -24,7 +24,7 @@ class Commands(LazyGroup):
         "rollback": "rollouts:rollback",
         "rollout": "rollouts:rollout",
         "audit": "audit:audit",
-        "verify": "audit:verify",
+        "verify": "verify:verify",
         "gc": "gc:gc",
         "migrate": "migrate:migrate",
         "tensorboard": "local.tensorboard:tensorboard",

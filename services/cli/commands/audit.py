@@ -1,20 +1,17 @@
-"""``modelyard audit`` and ``modelyard verify``: the audit trail, and whether it and rollouts' histories are whole."""
+"""``modelyard audit``: who did what, over the gateway's HTTP API."""
 
 from collections.abc import Mapping
-from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from modelyard.models.registry.store import Store
-from modelyard.services import audit as trail
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, name_author
-from modelyard.services.ledger import Kind, Ledger, Outcome
-from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
 
-NO_REASON = "accepted by an operator"
+Kind = Literal["job", "search", "trigger", "rollout", "version", "key", "denied", "audit"]
+Outcome = Literal["done", "requested", "denied"]
+"""As the ledger has them, which takes longer to import than the whole command."""
 
 
 def audit(
@@ -60,34 +57,3 @@ def describe_entry(entry: Mapping[str, Any]) -> tuple[object, ...]:
     detail = entry["detail"].get("reason") or ""
     at = entry["at"][:19].replace("T", " ")
     return entry["id"], at, entry["by"] or "-", entry["action"], entry["outcome"], " ".join(about), detail
-
-
-def verify(
-    *,
-    accept: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Accept this model's history as it is now; the trail says so.")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = NO_REASON,
-    as_json: AsJson = False,
-) -> None:
-    """Check that nothing in the audit trail and the rollouts' histories was changed, removed or reordered.
-
-    Runs where the ledger and the model store are.
-    """
-    settings = SchedulerSettings.load()
-    store = Store(settings.store)
-    with closing(Ledger(settings.ledger)) as ledger:
-        if accept is not None:
-            trail.accept_history(store, ledger, accept, name_author(), reason)
-        found = list(trail.verify(store, ledger))
-    if as_json:
-        chains = [
-            {"chain": each.name, "entries": each.head.count, "last_hash": each.head.digest, "fault": each.fault}
-            for each in found
-        ]
-        output.print_json({"chains": chains})
-    else:
-        rows = [(each.name, each.head.count, each.head.digest[:16], each.fault or "whole") for each in found]
-        output.print_table("chain", "entries", "last hash", "", rows=rows)
-    if any(each.fault for each in found):
-        raise typer.Exit(1)

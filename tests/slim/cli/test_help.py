@@ -5,16 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
 from modelyard import client
 from modelyard.models import errors
+from modelyard.services.cli.commands import audit
 from modelyard.services.cli.exit_codes import MEANINGS
 from modelyard.services.cli.help_examples import EXAMPLES
 from modelyard.services.cli.main import app
+from modelyard.services.ledger import Kind, Outcome
 from tests.support.command_line import run_here
 
 ROOT = typer.main.get_command(app)
@@ -85,6 +87,21 @@ def test_every_exit_status_is_documented() -> None:
     assert statuses <= set(MEANINGS)
     distinct = (client.InvalidInput, client.Conflict, client.NotFound, client.Forbidden, client.Unavailable)
     assert [kind.exit_code for kind in distinct] == [2, 3, 4, 5, 6]
+
+
+def test_the_audits_kinds_are_the_ledgers() -> None:
+    """Which the command does not import."""
+    assert list(get_args(audit.Kind)) == list(Kind)
+    assert list(get_args(audit.Outcome)) == list(Outcome)
+
+
+def test_a_command_whose_packages_are_missing_is_listed_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the client's own packages and Typer alone, what calls a gateway works."""
+    monkeypatch.setitem(sys.modules, "modelyard.services.cli.commands.gc", None)
+    done = run_here("gc", "--dry-run")
+    assert (done.status, done.out) == (1, "")
+    assert "pip install 'modelyard[local]'" in done.err
+    assert "gc" in run_here("--help").out
 
 
 def test_help_is_not_wrapped_in_a_pipe() -> None:
