@@ -56,7 +56,7 @@ def served(
         "ledger_url": f"sqlite:///{ledger}",
         "broker_url": "redis://127.0.0.1:1/0",
         "key_secret": KEY_SECRET,
-        "captured_models": f"{REVIEWS},{HALF_PLUS}",
+        "captured_models": f"{REVIEWS},{HALF_PLUS},mnist_cnn",
     }
     with gateway(**options) as (_, http):
         yield Gateway(str(http.base_url).rstrip("/"), ledger, key, shared_server)
