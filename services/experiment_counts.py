@@ -1,6 +1,4 @@
-"""Names of the counts of versions: the contract between gateways, which count, and who adds them up."""
-
-"""What counts for a canary or shadow: the contract between gateways, which count, and canary analysis."""
+"""What is counted of versions, and by which names: the contract between gateways, which count, and who adds up."""
 
 from typing import Literal
 

@@ -84,31 +84,15 @@ def rollout(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
 ) -> None:
-    """Show the roles of versions and their history, the newest change first; or change roles."""
-    client = Client(url)
-    request: dict[str, Any] = {}
-    if canary is not None:
-        judge = "off" if manual else "abort-only" if abort_only else "full"
-        asked = {"version": canary, "percent": percent, "judge": judge, "enough": enough, "steps": parse_steps(steps)}
-        request["canary"] = (
-            {name: value for name, value in asked.items() if value not in (None, [])} if canary else None
-        )
-    if shadow is not None:
-        request["shadow"] = shadow or None
-    if label:
-        request["labels"] = parse_labels(label)
-    if fallback is not None:
-        request["fallback"] = fallback
-    if request:
-        client.post(f"/api/models/{model}/rollout", request | {"reason": reason, "force": force})
-    found = client.get(f"/api/models/{model}/rollout")
     """Show the roles of versions, what was observed of them and their history; or change roles."""
     client = connect(url, key_file)
     client.models.rollout(
         model,
         canary=UNCHANGED if canary is None else canary or None,
         percent=percent,
-        judged=not manual,
+        judge="off" if manual else "abort-only" if abort_only else "full",
+        steps=parse_steps(steps),
+        enough=enough,
         shadow=UNCHANGED if shadow is None else shadow or None,
         labels=parse_labels(label or []),
         fallback=fallback,
@@ -135,6 +119,8 @@ def parse_steps(text: str) -> list[dict[str, float | int]]:
         except ValueError:
             raise typer.BadParameter(f"--steps expects PERCENT or PERCENT:ANSWERS; received {part!r}") from None
     return found
+
+
 def read_canary(client: Client, model: str) -> Any:
     """The evidence of the canary; None of a gateway that has no such route."""
     try:
@@ -225,13 +211,12 @@ def read_reason(change: dict[str, Any]) -> str:
 JUDGES = {"full": "automatic analysis", "abort-only": "analysis that only ends it", "off": "manual analysis"}
 
 
-def describe_plan(canary: dict[str, Any]) -> str:
+def describe_plan(canary: Mapping[str, Any]) -> str:
     """Who decides about a canary, and its steps."""
     steps = " → ".join(f"{step['percent']:g}" for step in canary["steps"])
     return JUDGES[canary["judge"]] + (f", steps {steps} %" if steps else "")
 
 
-def print_roles(model: str, found: dict[str, Any]) -> None:
 def print_roles(model: str, found: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Which version has which role, in one line; or the whole rollout."""
     if as_json:

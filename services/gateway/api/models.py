@@ -242,6 +242,7 @@ def describe_foreign(predictor: Predictor, model: str) -> ModelRecord:
     states, known = foreign.find_foreign_states(predictor, model), foreign.read_tensors(predictor, model)
     return ModelRecord(
         name=model,
+        capture=CaptureState(on=False, rate=0.0),
         rollout=RolloutState.model_validate(Rollout()),
         usage=Usage(version=known[0], inputs=list(map(describe_tensor, known[1])), example=None) if known else None,
         versions=[foreign.ForeignVersion(version=version, state=state) for version, state in states.items()],
