@@ -13,6 +13,10 @@ class Places(NamedTuple):
     version: int
 
 
+NO_PLACES = Places("mnist_mlp", 1)
+"""Where nothing has been trained yet."""
+
+
 def find_places(url: str, model: str = "mnist_mlp") -> Places:
     """Of a system that serves ``model``."""
 
@@ -24,5 +28,6 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "live": lambda _: "/live",
 }
 """Path by name."""

@@ -96,6 +96,7 @@ VIEWS: Mapping[str, Permission] = {
     "v2.load": Permission.ROLL_OUT,
     "v2.unload": Permission.ROLL_OUT,
     "console.home": Permission.READ_MODELS,
+    "console.live": Permission.READ_METRICS,
     "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
