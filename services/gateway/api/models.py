@@ -141,10 +141,18 @@ class Usage(Body):
     example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
 
 
+class CaptureState(Body):
+    """Whether predictions of a model are captured, so that feedback can be given on them."""
+
+    on: bool
+    rate: float = Field(description="Share of the requests that are captured without asking for it.")
+
+
 class ModelRecord(Body):
     """A model with all its versions."""
 
     name: str
+    capture: CaptureState
     rollout: RolloutState
     usage: Usage | None
     """What the stable version takes, or the newest where none is stable; null where it is damaged."""
@@ -178,6 +186,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         rollout = predictor.get_rollout(model)
         return ModelRecord(
             name=model,
+            capture=CaptureState(on=model in predictor.capture.models, rate=predictor.capture.rate),
             rollout=RolloutState.model_validate(rollout),
             usage=describe_usage(store, model, rollout.stable or versions[-1]),
             versions=[read_version(store, model, number, states[number]) for number in versions],

@@ -69,6 +69,8 @@ VIEWS: Mapping[str, Permission] = {
     "v2.infer": Permission.PREDICT,
     "feedback.record_feedback": Permission.GIVE_FEEDBACK,
     "feedback.get_origin": Permission.GIVE_FEEDBACK,
+    "answers.list_answers": Permission.GIVE_FEEDBACK,
+    "answers.get_picture": Permission.GIVE_FEEDBACK,
     "rollouts.get_rollout": Permission.READ,
     "rollouts.get_version": Permission.READ,
     "evaluations.get_evaluation": Permission.READ,
