@@ -22,6 +22,7 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
@@ -114,6 +115,7 @@ def create_app(
         recipes.routes(store),
         mistakes.routes(store, ledger),
         uses.routes(store, ledger),
+        answers.routes(store, ledger, predictor),
         keys.routes(settings, ledger, guard),
         audit.routes(ledger),
         openapi.routes(),

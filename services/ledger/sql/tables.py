@@ -175,6 +175,8 @@ class CapturedRow(Table):
     predicted: Mapped[float]
     score: Mapped[float | None]
     at: Mapped[datetime] = mapped_column(index=True)
+    margin: Mapped[float | None]
+    """Score of the likeliest class less that of the next."""
 
 
 class FeedbackRow(Table):
@@ -192,6 +194,8 @@ class FeedbackRow(Table):
     right: Mapped[bool | None]
     client: Mapped[str]
     at: Mapped[datetime]
+    chosen: Mapped[str] = mapped_column(String(16))
+    """How the prediction came to be labelled."""
 
 
 class TriggerRow(Table):
