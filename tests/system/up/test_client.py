@@ -15,7 +15,7 @@ def test_the_readmes_lines_of_python_run(system: System) -> None:
     printed, names = run_blocks(readme, {**folder, "http://127.0.0.1:8080": system.url, **UNPUBLISHED})
     first, *events, last = printed.splitlines()
     assert first.split()[0] in map(str, range(10))
-    assert [line.split()[0] for line in events][0] == "queued"
+    assert events[0].split()[0] == "queued"
     assert {"running", "train"} <= {line.split()[0] for line in events}
     assert last == "succeeded None"
 
