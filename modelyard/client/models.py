@@ -1,8 +1,8 @@
 """Routines of models, rollouts and triggers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from modelyard.client.records import Model, Models, ModelSummary, Rollout, Trigger
 from modelyard.client.steps import Routine, encode_path, get, send_json
@@ -67,8 +67,10 @@ def change_rollout(
     model: str,
     *,
     canary: int | Unchanged | None = UNCHANGED,
-    percent: float = 10.0,
-    judged: bool = True,
+    percent: float | None = None,
+    judge: Literal["full", "abort-only", "off"] = "full",
+    steps: Sequence[Mapping[str, float | int]] = (),
+    enough: int | None = None,
     shadow: int | Unchanged | None = UNCHANGED,
     labels: Mapping[str, int | None] | None = None,
     fallback: bool | None = None,
@@ -80,8 +82,10 @@ def change_rollout(
     Args:
         model: whose versions.
         canary: version that gets ``percent`` of the requests.
-        percent: of the requests that name no version.
-        judged: whether the canary is promoted or ended automatically.
+        percent: of the requests that name no version; 10, or the first step, unless given.
+        judge: ``full``: analysis promotes the canary, or ends it; ``abort-only``: it may end it alone; ``off``.
+        steps: shares one after the other, ``{"percent", "enough"}`` each.
+        enough: answers that are enough for the next step, or a promotion.
         shadow: version that gets copies of requests.
         labels: version by label; None removes the label.
         fallback: whether the version before answers while the stable one cannot be loaded.
@@ -90,7 +94,8 @@ def change_rollout(
     """
     body: dict[str, Any] = {}
     if canary is not UNCHANGED:
-        body["canary"] = None if canary is None else {"version": canary, "percent": percent, "judged": judged}
+        asked = {"version": canary, "percent": percent, "judge": judge, "steps": list(steps), "enough": enough}
+        body["canary"] = canary and {name: value for name, value in asked.items() if value not in (None, [])}
     if shadow is not UNCHANGED:
         body["shadow"] = shadow
     if labels:
