@@ -167,14 +167,20 @@ def test_a_canarys_evidence_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
         "comparisons": [{"name": "errors", "evidence": 3.21, "bound": 100.0, "decides": "end"}],
         "supports": {"action": "step", "reason": "nothing spoke against it"},
         "missing": ["no feedback"],
+        "progress": {"compared": 99, "needed": 10_000, "then": "promote"},
+        "outlook": {"seconds_left": 3700.0, "labels_left": 140},
     }
     found = {"stable": 1, "canary": {"version": 2}, "observed": {"shadow": {"asked": 4}}}
     print_observed(found, evidence)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
     assert ["stable", "1", "1,234", "5", "21.3", "ms", "7", "2"] in lines
     assert ["canary", "2", "99", "5", "-", "7", "2"] in lines
     assert ["errors", "3.21", "100", "ends", "the", "canary"] in lines
     assert ["missing:", "no", "feedback"] in lines
+    assert "99 of 10,000 answers compared; then: promote" in printed
+    assert "about 1 h 1 min left at the present rate" in printed
+    assert "about 140 labels until feedback decides" in printed
     assert ["shadow:", "asked", "4"] in lines
     print_observed({"stable": 1, "canary": None, "observed": None}, None)
     assert capsys.readouterr().out == ""
