@@ -82,9 +82,9 @@ export class Picture {
   #build(title) {
     const { height, width, channels } = this.limits;
     const ratio = Math.min(1.5, Math.max(0.5, height / width));
-    this.canvas = h("canvas", { width: SIDE, height: Math.round(SIDE * ratio), class: "pad", tabindex: "0", role: "img", "aria-label": `${title}: draw here with pen, mouse or finger; or drop, paste or choose a picture` });
+    this.canvas = h("canvas", { width: SIDE, height: Math.round(SIDE * ratio), class: "pad", tabindex: "0", role: "img", "aria-label": `${title}: draw here with pen, mouse or finger; or drop or paste a picture, or press Enter to choose one` });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.hint = h("p", { class: "pad-hint", "aria-hidden": "true" }, this.drawn ? "Draw here" : "Drop or paste a picture here");
+    this.hint = h("p", { class: "pad-hint", "aria-hidden": "true" }, this.drawn ? "Draw here, or drop or paste a picture" : "Drop or paste a picture here");
     this.input = h("input", { type: "file", accept: TYPES.join(","), class: "visually-hidden", id: `file-${title}`, "aria-label": `Choose a picture for ${title}` });
     this.alert = h("p", { role: "alert" });
     this.fileNote = h("p", { class: "muted file-note" });
@@ -132,6 +132,7 @@ export class Picture {
     this.clearer.addEventListener("click", () => this.clear());
     this.useExample?.addEventListener("click", () => this.take(this.#exampleFile()));
     this.centre.addEventListener("change", () => this.changed(0));
+    canvas.addEventListener("keydown", (event) => event.key === "Enter" && this.input.click());
     this.element.addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key !== "z") return;
       event.preventDefault();
@@ -161,7 +162,7 @@ export class Picture {
   }
 
   #start(event) {
-    if (event.button) return;
+    if (event.button || (this.pen ?? null) !== null) return; // a second finger draws nothing
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     if (this.file) {
