@@ -40,6 +40,7 @@ function show() {
   const [answer] = queue;
   find("#skip").disabled = !answer;
   for (const control of find("#classes").querySelectorAll("button, input")) control.disabled = !answer;
+  find("#classes").hidden = !answer && exhausted;
   place.classList.toggle("missing", !answer);
   if (answer) place.replaceChildren(...showItem(answer, hints()));
   else if (exhausted) place.replaceChildren(nothingLeft());

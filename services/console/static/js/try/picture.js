@@ -96,12 +96,12 @@ export class Picture {
     this.small = h("canvas", { width, height, class: "sent-picture", "aria-hidden": "true" });
     this.caption = h("p", { class: "muted" });
     this.sent = h("figure", { class: "sent", hidden: true }, this.small, h("figcaption", {}, h("strong", {}, "What the model gets"), this.caption));
-    const options = this.drawn ? h("label", { class: "check" }, this.centre, "Centre and scale what is drawn, as in the training pictures") : null;
+    this.options = this.drawn ? h("label", { class: "check" }, this.centre, "Centre and scale what is drawn, as in the training pictures") : null;
     this.element = h(
       "div",
       { class: "picture" },
       h("div", { class: "pad-frame" }, this.canvas, this.hint),
-      h("div", { class: "picture-side" }, h("div", { class: "row" }, this.chooser, this.input, this.useExample), h("div", { class: "row" }, this.undo, this.clearer), this.fileNote, options, this.sent),
+      h("div", { class: "picture-side" }, h("div", { class: "row" }, this.chooser, this.input, this.useExample), h("div", { class: "row" }, this.undo, this.clearer), this.fileNote, this.options, this.sent),
       this.alert,
     );
     this.colours = channels === 1 ? "grey" : "colour";
@@ -205,6 +205,7 @@ export class Picture {
     context.fillStyle = this.dark ? "#000" : "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
     this.hint.hidden = this.strokes.length > 0;
+    if (this.options) this.options.hidden = this.file !== null;
     this.hint.classList.toggle("on-dark", this.dark);
     this.undo.disabled = !this.strokes.length;
     this.clearer.disabled = !this.strokes.length && !this.file;
