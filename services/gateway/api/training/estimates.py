@@ -89,16 +89,18 @@ def estimate_rest(job: Job, durations: Durations, now: datetime) -> float | None
 
 
 def read_own_estimate(job: Job) -> float | None:
-    """Seconds that its training still takes, as it says itself; None before, after, and in its first steps."""
+    """Seconds that it still takes, as it says itself; None before its training, and in its first steps."""
     said = job.progress
     done = ((said.get("epoch") or 1) - 1) * (said.get("steps") or 0) + (said.get("step") or 0)
     left: float | None = said.get("eta_s")
-    return left if done >= FIRST_STEPS else None
+    return left if "share" in said or done >= FIRST_STEPS else None
 
 
 def measure_progress(job: Job) -> float | None:
-    """Share of the training's steps that are done; None outside of the training."""
+    """How much of its time has gone, as it says itself, else share of the training's steps; None outside of that."""
     said = job.progress
+    if "share" in said:
+        return float(said["share"])
     total: int = (said.get("epochs") or 0) * (said.get("steps") or 0)
     if said.get("stage") != "train" or not total:
         return None
