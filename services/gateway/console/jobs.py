@@ -61,6 +61,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             first_page=f"/jobs?{urlencode(rest)}",
             older=f"/jobs?{urlencode([*rest, ('before', found['next'])])}",
             max_compared=MAX_COMPARED,
+            compare_all=f"/jobs/compare?{urlencode([('id', job['id']) for job in found['jobs']])}",
             took=measure_time,
             choose_metric=choose_metric,
         )

@@ -1,11 +1,14 @@
 """A job's stages, and what is left of it."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from modelyard.pipeline.progress import Progress
 from modelyard.services.cli.output import describe_progress
+from modelyard.services.gateway.api.training.estimates import Durations, estimate_rest
 from modelyard.services.job_stages import JobEstimate, list_stages, measure_earlier
-from modelyard.services.ledger import Ledger, State
+from modelyard.services.ledger import Ledger, State, Training
 from modelyard.services.trainer.execute import ProgressRecorder
 from tests.support.curves import add_job, add_trained, begin_stage, end_epoch
 from tests.support.jobs import claim
@@ -94,13 +97,15 @@ def test_curves_within_epochs_have_some_hundred_points_however_long_it_trains(
 
 
 def test_the_command_line_says_what_the_ledger_says(ledger: Ledger) -> None:
-    """One figure everywhere."""
+    """One figure everywhere, also in the queue, whatever earlier jobs took."""
     clock, job = Clock(), add_job(ledger)
     record = ProgressRecorder(ledger, job, clock)
     clock.s = 10
     record(Progress("train", epoch=1, epochs=2, step=12, steps=20, eta_s=30.0, eta_at_most=True, metrics={"loss": 1.0}))
     progress = ledger.jobs.get(job.id).progress
     assert (progress["eta_s"], progress["share"], progress["eta_at_most"]) == (30.0, 0.25, True)
+    earlier = Durations([Training(job.model, job.recipe, {}, "auto", 500.0)])
+    assert estimate_rest(ledger.jobs.get(job.id), earlier, datetime.now(UTC)) == 30.0
     assert describe_progress(progress)[1] == "25 % · at most 30 s left · epoch 1/2 · loss 1.0000"
 
 

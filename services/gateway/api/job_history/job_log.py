@@ -15,15 +15,16 @@ NEXT_HEADER = "X-Log-Next"
 GAP_HEADER = "X-Log-Gap"
 """Present if lines between ``after`` and this part are not kept any more."""
 MAX_LINES = 100_000
+MAX_AFTER = 2**53 - 1
 PARAMETERS = (
     Parameter(
         "after",
         "query",
         f"Only what was added since: the `{NEXT_HEADER}` of the response before.",
-        {"type": "integer", "minimum": 0},
+        {"type": "integer", "minimum": 0, "maximum": MAX_AFTER},
     ),
     Parameter(
-        "tail", "query", "Only the newest lines, so many.", {"type": "integer", "minimum": 1, "maximum": MAX_LINES}
+        "tail", "query", "Only the newest lines, so many.", {"type": "integer", "minimum": 0, "maximum": MAX_LINES}
     ),
     Parameter("stage", "query", "Only what this stage wrote.", {"enum": list(STAGES)}),
 )
@@ -39,7 +40,7 @@ class InvalidLogPart(ModelyardError):
 
 def respond(ledger: Ledger, job_id: str) -> Response:
     """The part of the log that the request asks for."""
-    after, tail = parse_count("after", 10**18), parse_count("tail", MAX_LINES)
+    after, tail = parse_count("after", MAX_AFTER), parse_count("tail", MAX_LINES)
     stage = request.args.get("stage")
     if stage is not None and stage not in STAGES:
         raise InvalidLogPart(f"stage: received {stage[:40]!r}, allowed: {', '.join(STAGES)}")

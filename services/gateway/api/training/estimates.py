@@ -79,9 +79,12 @@ def sort_waiting(jobs: Iterable[Job]) -> list[Job]:
 def estimate_rest(job: Job, durations: Durations, now: datetime) -> float | None:
     """Seconds that a running job still takes: by its own count while it trains, and by earlier jobs of its length.
 
-    What comes after the training is in those only, so the larger one counts.
+    Its own ends with the job, and all surfaces show it; of an older trainer, which gives no ``share`` of its time, it
+    ends with the training: then the larger one counts.
     """
     own, earlier = read_own_estimate(job), durations.estimate(job)
+    if own is not None and "share" in job.progress:
+        return own
     if earlier is None or (own is not None and not earlier.same_length):
         return own
     left = earlier.seconds - (now - (job.started_at or now)).total_seconds()

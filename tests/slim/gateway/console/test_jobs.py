@@ -69,6 +69,8 @@ def test_the_list_is_filtered_and_goes_on_by_pages(client: FlaskClient, ledger: 
     assert older.count('name="id"') == 1
     assert "data-refresh" not in older
     assert other.id in read(client, "/jobs?state=rejected")
+    group = ledger.jobs.add(JobRequest(model="digits"), by="test", group="search-1")
+    assert f'href="/jobs/compare?id={group.id}"' in read(client, "/jobs?group=search-1")
     read(client, "/jobs?state=none", 400)
 
 
