@@ -23,7 +23,7 @@ from modelyard.pipeline.job import (
 )
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE, DataPolicy, RolloutTarget, parse_overrides
 from modelyard.pipeline.processes.forkserver import ForkServer
-from modelyard.pipeline.progress import Progress
+from modelyard.pipeline.progress import Progress, format_left
 
 if TYPE_CHECKING:
     from modelyard.pipeline.check import CheckedModel
@@ -35,7 +35,7 @@ def print_progress(progress: Progress) -> None:
     """Prints one line per report to standard error."""
     epoch = f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps}" if progress.epoch else ""
     values = " ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
-    eta = f"ETA {progress.eta_s:.0f} s" if progress.eta_s else ""
+    eta = format_left(progress.eta_s, at_most=progress.eta_at_most) if progress.eta_s else ""
     print(*filter(None, (f"[{progress.stage}]", epoch, progress.message, values, eta)), file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ from modelyard.models.spec import PreparedData
 from modelyard.models.types import Array
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints, copy_variables
 from modelyard.pipeline.fitting.devices import Devices
+from modelyard.pipeline.fitting.eta import FitEstimate
 from modelyard.pipeline.progress import Progress, Report
 
 REPORT_INTERVAL_S = 0.5
@@ -30,7 +31,7 @@ def fit(
             writer.make_raw_weights_callback(),
             *make_averaging_callbacks(recipe),
             writer,
-            ProgressReporter(report, recipe.epochs),
+            ProgressReporter(report, recipe, len(prepared.validation)),
         ],
     )
     return writer.done
@@ -96,43 +97,42 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     The last step of an epoch is reported when the epoch has ended: validated, and its checkpoint written.
     """
 
-    def __init__(self, report: Report, epochs: int) -> None:
+    def __init__(self, report: Report, recipe: Recipe, validation_steps: int) -> None:
         super().__init__()
-        self._report, self._epochs = report, epochs
-        self._epoch = self._done_steps = 0
-        self._first = epochs
-        self._started = self._last = 0.0
+        self._report, self._recipe, self._validation_steps = report, recipe, validation_steps
+        self._epoch = 0
+        self._last = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._started = time.monotonic()
+        self._estimate = FitEstimate(self._recipe.epochs, self.params["steps"], self._validation_steps)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._first = epoch + 1, min(self._first, epoch)
+        self._epoch = epoch + 1
+        self._estimate.begin_epoch(self._epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._done_steps += 1
+        self._estimate.end_step(batch + 1)
         now = time.monotonic()
         if batch + 1 < self.params["steps"] and now - self._last >= REPORT_INTERVAL_S:
             self._last = now
             self._send(step=batch + 1, logs=logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._estimate.end_epoch()
         self._send(step=self.params["steps"], logs=logs, learning_rate=float(self.model.optimizer.learning_rate))
 
     def _send(self, step: int, logs: Any, learning_rate: float | None = None) -> None:
-        steps = self.params["steps"]
-        remaining = steps * (self._epochs - self._first) - self._done_steps
-        eta_s = (time.monotonic() - self._started) / max(1, self._done_steps) * remaining
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        eta_s = self._estimate.remaining_s
         self._report(
             Progress(
                 "train",
                 epoch=self._epoch,
-                epochs=self._epochs,
+                epochs=self._recipe.epochs,
                 step=step,
-                steps=steps,
-                eta_s=round(eta_s, 1),
-                metrics=values,
+                steps=self.params["steps"],
+                eta_s=None if eta_s is None else round(eta_s, 1),
+                eta_at_most=bool(self._recipe.patience and eta_s),
+                metrics={name: float(value) for name, value in (logs or {}).items()},
                 learning_rate=learning_rate,
             )
         )

@@ -11,6 +11,7 @@ from modelyard.models.sources.loading import describe_failure
 from modelyard.models.spec import FitRun, ModelSpec, PreparedData
 from modelyard.pipeline.errors import TrainingFailed
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
+from modelyard.pipeline.fitting.eta import EpochEstimate
 from modelyard.pipeline.fitting.keras_loop import FitTimer
 from modelyard.pipeline.job import Cancelled
 from modelyard.pipeline.progress import Progress, Report
@@ -52,11 +53,16 @@ class History:
     expected: int
     epochs: list[dict[str, float]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._estimate = EpochEstimate(self.expected)
+
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Called by the loop at the end of an epoch; raises ``Cancelled`` if the job is."""
         values = {name: float(value) for name, value in metrics.items()}
         self.epochs.append(values)
-        self.report(Progress("train", epoch=epoch, epochs=max(epoch, self.expected), metrics=values))
+        eta_s = self._estimate.end_epoch(epoch)
+        planned = max(epoch, self.expected)
+        self.report(Progress("train", epoch=epoch, epochs=planned, eta_s=eta_s and round(eta_s, 1), metrics=values))
 
 
 def require_finite(model: Any) -> None:

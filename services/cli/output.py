@@ -103,7 +103,10 @@ def describe_progress(progress: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def describe_time_left(progress: Mapping[str, Any]) -> str | None:
-    """``45 % · 2 h 15 min left``; None in the first steps, and where nothing is known."""
+    """``45 % · 2 h 15 min left``, as the job says; None in the first steps, and where nothing is known."""
+    most = "at most " if progress.get("eta_at_most") else ""
+    if progress.get("share") is not None and progress.get("eta_s") is not None:
+        return f"{100 * progress['share']:.0f} % · {most}{format_duration(progress['eta_s'])} left"
     step, steps, epochs = progress.get("step"), progress.get("steps"), progress.get("epochs")
     if progress.get("eta_s") is None or not step or not steps or not epochs:
         return None
@@ -148,6 +151,8 @@ def estimate_share(job: Mapping[str, Any]) -> float:
     if job["finished_at"]:
         return 1.0
     progress = job["progress"]
+    if progress.get("share"):  # by time
+        return float(progress["share"])
     share = before.get(progress.get("stage", ""), 0.0)
     if progress.get("stage") == "train" and progress.get("steps"):
         epochs_done = progress["epoch"] - 1 + progress["step"] / progress["steps"]

@@ -24,6 +24,7 @@ from modelyard.services.gateway.api import (
 )
 from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.job_history import views as job_history
 from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
@@ -110,6 +111,7 @@ def create_app(
         feedback.routes(store, ledger, predictor.capture),
         health.routes(predictor, metrics, ledger, queue_watch, readiness),
         jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
+        job_history.routes(store, ledger),
         searches.routes(store, ledger, limits),
         queue.routes(store, ledger, BrokerProbe(settings.broker)),
         recipes.routes(store),

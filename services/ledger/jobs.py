@@ -141,9 +141,10 @@ class Jobs:
         with self._session() as session:
             return tuple(read_jobs(session, query))
 
-    def list_events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
-        """A job's events in order, from the event after ``after``."""
-        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after).order_by(EventRow.id)
+    def list_events(self, job_id: str, after: int = 0, kinds: Collection[str] | None = None) -> tuple[Event, ...]:
+        """A job's events in order, from the event after ``after``; of these kinds, or of all."""
+        chosen = true() if kinds is None else EventRow.kind.in_(kinds)
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.id > after, chosen).order_by(EventRow.id)
         with self._session() as session:
             return tuple(Event(row.id, row.at, row.kind, row.body) for row in session.scalars(query))
 
@@ -168,6 +169,7 @@ class Jobs:
             job_id,
             State.PUBLISHING if publishing else State.RUNNING,
             and_(free, JOB.state == current.state),
+            {"worker": worker},
             started_at=datetime.now(UTC),
             attempts=current.attempts + 1,
             losses=losses,
@@ -183,12 +185,12 @@ class Jobs:
             held = update(JOBS).where(is_held_by(job)).values(lease_until=now(lease_s), spent_s=spent_s(job))
             return execute_change(session, held)
 
-    def record_progress(self, job: Job, progress: Mapping[str, Any], *, milestone: bool) -> None:
-        """Stores the latest progress of a running job; a milestone becomes an event too."""
+    def record_progress(self, job: Job, progress: Mapping[str, Any], *, milestone: bool, point: bool = False) -> None:
+        """Stores the latest progress of a running job; a milestone, or a point of its curves, becomes an event too."""
         with self._session() as session:
             written = execute_change(session, update(JOBS).where(is_held_by(job)).values(progress=dict(progress)))
-            if milestone and written:
-                _record(session, job.id, "progress", progress)
+            if written and (milestone or point):
+                _record(session, job.id, "progress" if milestone else "point", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""

@@ -26,6 +26,7 @@ from modelyard.pipeline.processes.forkserver_process import set_process_title
 from modelyard.pipeline.progress import Progress
 from modelyard.services.trainer.mlflow_run import track_job
 from modelyard.services.trainer.process import CANCEL, FORKED, PUBLISH, TITLE
+from modelyard.services.trainer.stage_lines import StageLines
 
 STDIN = 0
 
@@ -38,6 +39,7 @@ class ParentConnection:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output goes to the log
         self._commands: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._cancelled = threading.Event()
+        self._lines = StageLines()
         self.request = orjson.loads(read_line())
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -46,9 +48,14 @@ class ParentConnection:
 
     def report(self, progress: Progress) -> None:
         """Sends progress; raises ``Cancelled`` if the parent cancelled: a job reports after a batch at the latest."""
+        self._lines.write(progress)
         self.send_message({"progress": asdict(progress)})
         if self._cancelled.is_set():
             raise Cancelled
+
+    def send_error(self, reason: str) -> None:
+        self._lines.write_error(reason)
+        self.send_message({"error": reason})
 
     def require_permission(self) -> None:
         """Returns when the parent allows publishing, or the promotion; raises ``Cancelled`` if it does not."""
@@ -84,7 +91,7 @@ def send_outcome(connection: ParentConnection, forks: ForkServer) -> None:
         outcome = run_request(connection.request, forks, connection.report, connection.require_permission)
         connection.send_message(outcome)
     except ModelyardError as error:
-        connection.send_message({"error": str(error)})
+        connection.send_error(str(error))
     except Cancelled:
         sys.exit("cancelled")
 

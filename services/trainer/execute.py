@@ -1,6 +1,8 @@
 """One delivery of a job: claims it, trains in a child process, and records the outcome or tries again."""
 
 import shutil
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -11,12 +13,16 @@ from modelyard.pipeline.event_files import prune_runs
 from modelyard.pipeline.job import Promotion, Published, describe_published
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
+from modelyard.services.job_stages import JobEstimate, measure_earlier
 from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, Job, Ledger, State
 from modelyard.services.trainer.lease import Lease, call_ledger
 from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess, remove_folders
 from modelyard.services.trainer.settings import TrainerSettings
 
 log = structlog.get_logger()
+
+POINT_S, POINT_SHARE = 1.0, 0.01
+"""Between two points of a curve within an epoch: seconds at least, and share of the time that it has trained."""
 
 
 def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
@@ -111,25 +117,47 @@ def end_job(job: Job, ledger: Ledger, settings: TrainerSettings, reason: str) ->
 
 
 class ProgressRecorder:
-    """Writes progress into the ledger; a new stage and the end of an epoch become events of the job."""
+    """Writes progress into the ledger; a new stage and the end of an epoch become events of the job.
 
-    def __init__(self, ledger: Ledger, job: Job) -> None:
-        self._ledger, self._job = ledger, job
+    So do points of its curves within an epoch: the longer it trains, the fewer, some hundreds in all.
+    """
+
+    def __init__(self, ledger: Ledger, job: Job, now: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._job, self._now = ledger, job, now
         self._last: tuple[Any, ...] = ()
+        self._estimate = JobEstimate(job, self._measure_earlier(), now)
+        self._began = self._point_at = now()
 
     def __call__(self, progress: Progress) -> None:
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
+        values = self._estimate.complete(dump_progress(progress))
         if mark != self._last:
-            log.info("job progress", **dump_progress(progress))
+            log.info("job progress", **values)
         try:
-            self._ledger.jobs.record_progress(self._job, dump_progress(progress), milestone=mark != self._last)
+            self._ledger.jobs.record_progress(
+                self._job, values, milestone=mark != self._last, point=self._is_point(progress)
+            )
         except StorageFailed as error:  # a missing event is no reason to end a job
             log.warning("progress not recorded", cause=str(error))
         self._last = mark
 
+    def _measure_earlier(self) -> dict[str, float]:
+        try:
+            return measure_earlier(self._ledger, self._job)
+        except StorageFailed as error:  # without it the estimate ends with the training
+            log.warning("earlier jobs not read", cause=str(error))
+            return {}
+
+    def _is_point(self, progress: Progress) -> bool:
+        now = self._now()
+        if progress.step is None or now - self._point_at < max(POINT_S, POINT_SHARE * (now - self._began)):
+            return False
+        self._point_at = now
+        return progress.stage == "train"
+
 
 def dump_progress(progress: Progress) -> dict[str, Any]:
     """The fields that have a value."""
-    values = {name: value for name, value in vars(progress).items() if value not in (None, "")}
+    values = {name: value for name, value in vars(progress).items() if value not in (None, "") and value is not False}
     return values | {"metrics": dict(progress.metrics)}

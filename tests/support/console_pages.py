@@ -11,6 +11,7 @@ class Places(NamedTuple):
 
     model: str
     version: int
+    job: str = ""
 
 
 NO_PLACES = Places("mnist_mlp", 1)
@@ -23,7 +24,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
     def get(path: str) -> Any:
         return httpx.get(url + path, timeout=30).raise_for_status().json()
 
-    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"])
+    (job,) = get(f"/api/jobs?model={model}&limit=1")["jobs"]
+    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"], job["id"])
 
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
@@ -40,5 +42,8 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "try it": lambda places: f"/models/{places.model}/try",
     "label desk": lambda places: f"/models/{places.model}/label",
     "live": lambda _: "/live",
+    "jobs": lambda _: "/jobs",
+    "job": lambda places: f"/jobs/{places.job}",
+    "compare": lambda places: f"/jobs/compare?id={places.job}",
 }
 """Path by name."""

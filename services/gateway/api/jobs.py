@@ -13,11 +13,13 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api import job_events
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.job_history import job_log
 from modelyard.services.gateway.api.submission_limit import take_submission
 from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
 from modelyard.services.gateway.limits.rate_limits import RateLimits
+from modelyard.services.job_stages import list_stages
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
 from modelyard.services.queues import Workers, explain_wait
 
@@ -68,9 +70,11 @@ class NotEnded(ModelyardError):
 
 
 class JobResponse(Job):
-    """A training job; ``stage``, ``epoch`` and ``metrics`` are lifted out of its progress.
+    """A training job; ``stage``, ``epoch``, ``metrics``, ``eta_s`` and ``share`` are lifted out of its progress.
 
-    ``waits_for`` says which worker it lacks; null if one runs it, one can take it, or it has ended.
+    ``eta_s``: seconds until it has ended, at most if ``eta_at_most``; null while nothing can be said, as in its first
+    ten steps. ``share``: how much of its time has gone. ``waits_for`` says which worker it lacks; null if one runs it,
+    one can take it, or it has ended.
     """
 
     stage: str | None
@@ -78,6 +82,9 @@ class JobResponse(Job):
     metrics: dict[str, Any]
     version: int | None
     waits_for: str | None
+    eta_s: float | None
+    eta_at_most: bool
+    share: float | None
 
 
 class JobEvent(Body):
@@ -89,10 +96,21 @@ class JobEvent(Body):
     body: dict[str, Any]
 
 
+class JobStage(Body):
+    """One stage of one attempt; ``finished_at`` and ``seconds`` are null while it goes on."""
+
+    stage: str
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None
+
+
 class JobWithEvents(JobResponse):
-    """A job with its events."""
+    """A job with its events, and its stages."""
 
     events: list[JobEvent]
+    stages: list[JobStage]
 
 
 class JobPage(Body):
@@ -138,8 +156,10 @@ def routes(
         """A job and its events."""
         found = ledger.jobs.get(job_id, current_principal().visible_models)
         job = job_response(found, list_workers(ledger, found))
-        events = [JobEvent.model_validate(event) for event in ledger.jobs.list_events(job_id)]
-        return JobWithEvents.model_construct(**vars(job), events=events)
+        found_events = ledger.jobs.list_events(job_id, kinds=("state", "progress"))
+        events = [JobEvent.model_validate(event) for event in found_events]
+        stages = [JobStage.model_validate(stage) for stage in list_stages(found_events)]
+        return JobWithEvents.model_construct(**vars(job), events=events, stages=stages)
 
     @views.get("/api/jobs/<job_id>/events")
     @describe_view(
@@ -165,12 +185,13 @@ def routes(
         Operation(
             "What a job's processes wrote, of all attempts; the newest 256 KB.",
             {200: {"text/plain": None}},
+            parameters=job_log.PARAMETERS,
             errors=(404,),
         )
     )
     def read_log(job_id: str) -> Response:
         job = ledger.jobs.get(job_id, current_principal().visible_models)
-        return Response(ledger.logs.read(job.id), mimetype="text/plain")
+        return job_log.respond(ledger, job.id)
 
     @views.post("/api/jobs/<job_id>:retry")
     @json_view(status=202, location=LOCATION, parameters=(IDEMPOTENCY_KEY_HEADER,), errors=(404, 409, 422, 429))
@@ -272,4 +293,7 @@ def job_response(job: Job, workers: Workers) -> JobResponse:
         metrics=job.result.get("metrics") or progress.get("metrics") or {},
         version=job.result.get("version"),
         waits_for=explain_wait(job, workers),
+        eta_s=None if job.finished_at else progress.get("eta_s"),
+        eta_at_most=bool(progress.get("eta_at_most")),
+        share=None if job.finished_at else progress.get("share"),
     )

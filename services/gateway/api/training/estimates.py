@@ -79,9 +79,12 @@ def sort_waiting(jobs: Iterable[Job]) -> list[Job]:
 def estimate_rest(job: Job, durations: Durations, now: datetime) -> float | None:
     """Seconds that a running job still takes: by its own count while it trains, and by earlier jobs of its length.
 
-    What comes after the training is in those only, so the larger one counts.
+    Its own ends with the job, and all surfaces show it; of an older trainer, which gives no ``share`` of its time, it
+    ends with the training: then the larger one counts.
     """
     own, earlier = read_own_estimate(job), durations.estimate(job)
+    if own is not None and "share" in job.progress:
+        return own
     if earlier is None or (own is not None and not earlier.same_length):
         return own
     left = earlier.seconds - (now - (job.started_at or now)).total_seconds()
@@ -89,16 +92,18 @@ def estimate_rest(job: Job, durations: Durations, now: datetime) -> float | None
 
 
 def read_own_estimate(job: Job) -> float | None:
-    """Seconds that its training still takes, as it says itself; None before, after, and in its first steps."""
+    """Seconds that it still takes, as it says itself; None before its training, and in its first steps."""
     said = job.progress
     done = ((said.get("epoch") or 1) - 1) * (said.get("steps") or 0) + (said.get("step") or 0)
     left: float | None = said.get("eta_s")
-    return left if done >= FIRST_STEPS else None
+    return left if "share" in said or done >= FIRST_STEPS else None
 
 
 def measure_progress(job: Job) -> float | None:
-    """Share of the training's steps that are done; None outside of the training."""
+    """How much of its time has gone, as it says itself, else share of the training's steps; None outside of that."""
     said = job.progress
+    if "share" in said:
+        return float(said["share"])
     total: int = (said.get("epochs") or 0) * (said.get("steps") or 0)
     if said.get("stage") != "train" or not total:
         return None

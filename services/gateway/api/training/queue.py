@@ -55,11 +55,12 @@ class WorkerList(Body):
 
 
 class RunningJob(JobResponse):
-    """A job that a worker runs. ``left_s``: the seconds it still takes, 0 if it takes longer than earlier ones."""
+    """A job that a worker runs. ``left_s``: the seconds it still takes, 0 if it takes longer than earlier ones.
+
+    Without a ``share`` of its time, that of the training's steps that are done.
+    """
 
     queue: str
-    share: float | None
-    """Of the training's steps that are done; null outside of the training."""
     left_s: float | None
     left_unknown: str | None
     """Why there is no estimate."""
@@ -181,9 +182,8 @@ def count_depth(ledger: Ledger, waiting: Sequence[Job], workers: Workers) -> dic
 def running_job(job: Job, workers: Workers, durations: Durations, now: datetime) -> RunningJob:
     left = estimate_rest(job, durations, now)
     return RunningJob.model_construct(
-        **vars(job_response(job, workers)),
+        **vars(job_response(job, workers)) | {"share": measure_progress(job)},
         queue=choose_queue(job.devices, list_served(workers)),
-        share=measure_progress(job),
         left_s=left,
         left_unknown=explain_unknown(job) if left is None else None,
     )
