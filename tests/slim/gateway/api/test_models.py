@@ -71,6 +71,8 @@ def test_models_are_listed_by_their_stable_version(client: FlaskClient, filled: 
         "task": "binary",
         "summary": "half plus version",
         "stable": 1,
+        "canary": None,
+        "shadow": None,
         "metric": {"name": "r2", "value": 1.0},
         "data": {"name": "fake", "source": "sample"},
         "labels": ["negative", "positive"],
