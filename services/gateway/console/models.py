@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from modelyard.models.errors import StorageFailed
 from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import Pages
 
@@ -42,7 +43,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
         known = {one["name"]: one for one in api.get("/api/models")["models"]}.get(model, {})
         rollout = api.find(f"/api/models/{model}/rollout")
         traffic = api.find(f"/api/models/{model}/traffic")
-        evidence = api.find(f"/api/models/{model}/canary") if record["rollout"]["canary"] else None
+        evidence = find_evidence(api, model) if record["rollout"]["canary"] else None
         return pages.render(
             "model.html",
             current="models",
@@ -57,6 +58,14 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             evidence=evidence,
             traffic=traffic,
         )
+
+
+def find_evidence(api: PublicApi, model: str) -> Any:
+    """The canary's; None while the ledger is away: roles are shown, and can be changed, without it."""
+    try:
+        return api.find(f"/api/models/{model}/canary")
+    except StorageFailed:
+        return None
 
 
 def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
