@@ -127,7 +127,7 @@ def canary_system(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_system: CanarySystem) -> None:
-    """By analysis that may only end it, with how much worse it was; requests that name no version get the stable one."""
+    """By analysis that may only end it, with how much worse it was. Other requests get the stable one again."""
     asked = {"version": 2, "steps": [50, 90], "judge": "abort-only"}
     assert canary_system.change(canary=asked, reason="try it").status_code == 200
     rollout = canary_system.await_decision()
