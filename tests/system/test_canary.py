@@ -141,7 +141,8 @@ def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_syste
     assert (evidence["running"], evidence["outcome"]["action"]) == (False, "end canary")
     assert evidence["path"][-1]["mistakes"] >= 100 > evidence["path"][0]["mistakes"]
     traffic = canary_system.http.get(f"/api/models/{MODEL}/traffic").json()["hour"]
-    assert {version["version"]: version["accuracy"] < 0.95 for version in traffic} == {1: True, 2: True}
+    assert [version["version"] for version in traffic] == [2, 1]
+    assert traffic[0]["accuracy"] < traffic[1]["accuracy"]
     assert sum(version["requests"] for version in traffic) >= stable["answers"] + canary["answers"]
     record = canary_system.http.get(f"/api/models/{MODEL}/versions/2").json()
     assert [change["action"] for change in record["changes"]] == ["canary", "end canary"]

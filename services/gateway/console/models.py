@@ -10,6 +10,7 @@ from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import Pages
 
 SHOWN_CHANGES = 12
+FOREIGN = "A SavedModel without a manifest, served as it is."
 BUILT_IN = ("stable", "canary", "shadow")
 NO_TRAFFIC: Mapping[str, Any] = {
     "requests": 0,
@@ -29,8 +30,9 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
     def list_models() -> Response:
         found, traffic = api.get("/api/models"), api.find("/api/traffic")
         hours = {one["model"]: one["hour"] for one in traffic["models"]} if traffic else {}
-        rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in found["models"]]
-        names = {model["name"] for model in found["models"]}
+        models = [*found["models"], *(read_foreign(api, name) for name in found["external"])]
+        rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in models]
+        names = {model["name"] for model in models}
         untrained = [name for name in found["trainable"] if name not in names]
         broken, counted = found["broken"], traffic is not None
         return pages.render(
@@ -50,7 +52,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             module="model",
             name=model,
             record=record,
-            summary=known.get("summary") or known.get("error", ""),
+            summary=FOREIGN if record["is_foreign"] else known.get("summary") or known.get("error", ""),
             roles=list(list_roles(record, traffic)),
             versions=list_versions(record, traffic),
             observed=(rollout or {}).get("observed") or {},
@@ -58,6 +60,17 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             evidence=evidence,
             traffic=traffic,
         )
+
+
+def read_foreign(api: PublicApi, name: str) -> dict[str, Any]:
+    """A model that only the model servers know, as the list shows it."""
+    stable = find_answering(api.get(f"/api/models/{name}"))
+    return {"name": name, "summary": FOREIGN, "stable": stable, "is_foreign": True}
+
+
+def find_answering(record: Mapping[str, Any]) -> int | None:
+    """The version that answers who names none: the highest that is available."""
+    return max((version["version"] for version in record["versions"] if version["state"] == "AVAILABLE"), default=None)
 
 
 def find_evidence(api: PublicApi, model: str) -> Any:
@@ -75,7 +88,7 @@ def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> 
     shares = {"stable": 100.0 - percent, "canary": percent, "shadow": 0.0}
     stable = rollout["stable"]
     if record["is_foreign"]:
-        stable = max((v["version"] for v in record["versions"] if v["state"] == "AVAILABLE"), default=None)
+        stable = find_answering(record)
     versions = {"stable": stable, **{role: (rollout[role] or {}).get("version") for role in ("canary", "shadow")}}
     for role, version in versions.items():
         if version is not None:
