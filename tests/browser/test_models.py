@@ -84,7 +84,7 @@ def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(
     other.goto(f"/models/{MODEL}")
     other.get_by_role("button", name="Roll back").click()
     page.get_by_role("button", name="Promote it now").click()
-    page.locator("#promote").get_by_label("Reason").fill("as good")
+    page.locator("#promote").get_by_label("Reason", exact=True).fill("as good")
     page.locator("#promote").get_by_role("button", name="Promote").click()
     expect(page.locator("#canary")).to_contain_text("The last canary")
     expect(page.locator("#canary")).to_contain_text("as good")
