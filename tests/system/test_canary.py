@@ -127,8 +127,9 @@ def canary_system(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_system: CanarySystem) -> None:
-    """The history says by how much it was worse; requests that name no version get the stable one again."""
-    assert canary_system.change(canary={"version": 2, "percent": 50}, reason="try it").status_code == 200
+    """By analysis that may only end it, with how much worse it was. Other requests get the stable one again."""
+    asked = {"version": 2, "steps": [50, 90], "judge": "abort-only"}
+    assert canary_system.change(canary=asked, reason="try it").status_code == 200
     rollout = canary_system.await_decision()
     last = rollout.history[-1]
     assert (rollout.stable, last.action, last.version, last.by) == (1, "end canary", 2, "canary analysis")
@@ -136,6 +137,13 @@ def test_a_canary_with_perturbed_weights_is_rolled_back_on_feedback(canary_syste
     assert last.detail["evidence"]["mistakes"] >= 100
     stable, canary = last.detail["stable"], last.detail["canary"]
     assert canary["mistakes"] / canary["labelled"] > 1.5 * stable["mistakes"] / stable["labelled"]
+    evidence = canary_system.http.get(f"/api/models/{MODEL}/canary").json()
+    assert (evidence["running"], evidence["outcome"]["action"]) == (False, "end canary")
+    assert evidence["path"][-1]["mistakes"] >= 100 > evidence["path"][0]["mistakes"]
+    traffic = canary_system.http.get(f"/api/models/{MODEL}/traffic").json()["hour"]
+    assert [version["version"] for version in traffic] == [2, 1]
+    assert traffic[0]["accuracy"] < traffic[1]["accuracy"]
+    assert sum(version["requests"] for version in traffic) >= stable["answers"] + canary["answers"]
     record = canary_system.http.get(f"/api/models/{MODEL}/versions/2").json()
     assert [change["action"] for change in record["changes"]] == ["canary", "end canary"]
     answers = {

@@ -1,23 +1,17 @@
 """Models and versions in the store, and their state in the model server."""
 
 from datetime import datetime
-from typing import Any
 
 from flask import Blueprint
 from pydantic import Field
 
 from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import CorruptData
-from modelyard.models.inputs import TENSOR_NAMES
-from modelyard.models.registry.inputs.example_body import make_example_body
 from modelyard.models.registry.manifest import (
     DataRecord,
     ImportRecord,
     Manifest,
-    NamedLimits,
-    OneLimits,
     RecipeRecord,
-    TensorSpec,
     Verdict,
 )
 from modelyard.models.registry.roles.canary import Canary
@@ -26,9 +20,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
 from modelyard.services.gateway.api.observed import foreign
+from modelyard.services.gateway.api.versions.usage import Usage, describe_tensor, describe_usage
 from modelyard.services.gateway.auth.principal import current_principal
-from modelyard.services.gateway.codecs.tensors import format_shape
-from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.json_body import Body, Error
 from modelyard.services.gateway.http.operation import MODEL_SERVER_ERRORS, json_view
 from modelyard.services.gateway.serving.predictor import Predictor
@@ -37,8 +30,6 @@ UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
 NOT_LOADED = "not loaded"
 """State of a version that the model server does not know; the others are TensorFlow Serving's."""
-MAX_VALUES = 100
-"""Of a category, as many as are listed."""
 
 
 class Metric(Body):
@@ -86,7 +77,7 @@ class BrokenModel(Error):
 class Models(Body):
     """What is served, what can be trained, and what cannot."""
 
-    models: list[ModelSummary | DamagedModel | foreign.ForeignModel]
+    models: list[ModelSummary | DamagedModel]
     trainable: list[str]
     broken: list[BrokenModel]
 
@@ -122,29 +113,6 @@ class RolloutState(Body):
     fallback: bool
 
 
-class InputDescription(Body):
-    """One input: by its name or its title a client names it."""
-
-    name: str
-    title: str
-    """Its name in the data."""
-    kind: str
-    missing: bool
-    """Whether it may be left out, or null."""
-    values: tuple[str, ...] | None = None
-    """Of a category, those that training saw, 100 at most; any other is taken as unknown."""
-    limits: dict[str, int | str]
-    """Sizes: of images, texts, vectors and sequences."""
-
-
-class Usage(Body):
-    """How a model is asked for a prediction."""
-
-    version: int
-    inputs: list[InputDescription]
-    example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
-
-
 class CaptureState(Body):
     """Whether predictions of a model are captured, so that feedback can be given on them."""
 
@@ -177,14 +145,11 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         known = principal.filter_catalog(read_catalog(store.root))
         broken = sorted(known.broken.items()) if known else ()
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
-        others = [model for model in foreign.list_foreign(store, predictor) if principal.can_see(model)]
         return Models(
-            models=[
-                *(summarise(store, predictor, model) for model in visible),
-                *(foreign.summarise_foreign(predictor, model) for model in others),
-            ],
+            models=[summarise(store, predictor, model) for model in visible],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
+            external=[name for name in foreign.list_foreign(store, predictor) if principal.can_see(name)],
         )
 
     @views.get("/api/models/<model>")
@@ -268,42 +233,4 @@ def read_version(store: Store, model: str, version: int, state: str) -> VersionR
         imported=manifest.imported,
         verdict=manifest.verdict,
         state=state,
-    )
-
-
-def describe_usage(store: Store, model: str, version: int) -> Usage | None:
-    """What one version takes; None where its manifest cannot be read."""
-    try:
-        manifest = store.manifest(model, version)
-    except CorruptData:
-        return None
-    return Usage(version=version, inputs=describe_inputs(manifest), example=make_example_body(manifest))
-
-
-def describe_inputs(manifest: Manifest) -> list[InputDescription]:
-    """Each input; of a version that says nothing of them, the tensors of its default signature."""
-    if isinstance(manifest.input, NamedLimits):
-        return [describe_input(name, limits) for name, limits in manifest.input.inputs.items()]
-    if manifest.input is not None:
-        return [describe_input(TENSOR_NAMES[manifest.input.kind], manifest.input)]
-    default = manifest.signatures.get(DEFAULT_SIGNATURE)
-    return [describe_tensor(spec) for spec in default.inputs] if default else []
-
-
-def describe_tensor(spec: TensorSpec) -> InputDescription:
-    """An input of which nothing is known but its tensor."""
-    limits: dict[str, int | str] = {"dtype": spec.dtype, "shape": format_shape(spec.shape)}
-    return InputDescription(name=spec.name, title=spec.name, kind="tensor", missing=False, limits=limits)
-
-
-def describe_input(name: str, limits: OneLimits) -> InputDescription:
-    fields = limits.model_dump()
-    values = fields.pop("values", None)
-    return InputDescription(
-        name=name,
-        title=fields.pop("title", "") or name,
-        kind=fields.pop("kind"),
-        missing=fields.pop("missing", False),
-        values=None if values is None else values[:MAX_VALUES],
-        limits=fields,
     )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Self
 
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
@@ -77,6 +77,14 @@ class StepRequest(BaseModel):
     enough: int | None = Field(None, ge=1, le=10**9, description="As the canary's, unless said.")
 
 
+def read_step(given: Any) -> Any:
+    """A share alone stands for a step."""
+    return given if isinstance(given, dict) else {"percent": given}
+
+
+AnyStep = Annotated[StepRequest, BeforeValidator(read_step, json_schema_input_type=float | StepRequest)]
+
+
 class CanaryRequest(BaseModel):
     """The canary's version, its share of the requests that name none, and who decides about it."""
 
@@ -89,21 +97,19 @@ class CanaryRequest(BaseModel):
         None, description="The name of before 0.4: false is `off`.", json_schema_extra={"deprecated": True}
     )
     enough: int = Field(10_000, ge=1, le=10**9)
-    steps: tuple[float | StepRequest, ...] = Field((), max_length=20, description="Ascending shares in percent.")
+    steps: tuple[AnyStep, ...] = Field((), max_length=20, description="Ascending shares in percent.")
 
     @field_validator("steps")
     @classmethod
-    def _ascending(cls, steps: tuple[float | StepRequest, ...]) -> tuple[float | StepRequest, ...]:
-        found = [step if isinstance(step, StepRequest) else StepRequest(percent=step) for step in steps]
-        shares = [step.percent for step in found]
+    def _ascending(cls, steps: tuple[StepRequest, ...]) -> tuple[StepRequest, ...]:
+        shares = [step.percent for step in steps]
         if shares != sorted(set(shares)):
             raise ValueError(f"expected ascending shares; received {', '.join(f'{share:g}' for share in shares)}")
-        return tuple(found)
+        return steps
 
     def start(self, since: datetime) -> Canary:
         """The canary that is asked for."""
-        asked = [step for step in self.steps if isinstance(step, StepRequest)]
-        steps = tuple(Step(percent=step.percent, enough=step.enough or self.enough) for step in asked)
+        steps = tuple(Step(percent=step.percent, enough=step.enough or self.enough) for step in self.steps)
         percent = steps[0].percent if steps and "percent" not in self.model_fields_set else self.percent
         judge = "off" if self.judged is False and "judge" not in self.model_fields_set else self.judge
         return Canary(version=self.version, percent=percent, since=since, judge=judge, enough=self.enough, steps=steps)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from modelyard.models.errors import StorageFailed
 from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import Pages, format_duration, format_number
 
@@ -32,9 +33,12 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
 
     @views.get("/models/<model>/canary")
     def show_canary(model: str) -> Response:
-        record, found = api.get(f"/api/models/{model}"), None
+        record, found, away = api.get(f"/api/models/{model}"), None, ""
         if not record["is_foreign"]:
-            found = api.get(f"/api/models/{model}/canary")
+            try:
+                found = api.get(f"/api/models/{model}/canary")
+            except StorageFailed as error:
+                away = str(error)
         return pages.render(
             "canary.html",
             current="models",
@@ -42,6 +46,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             name=model,
             record=record,
             found=found,
+            away=away,
             verdict=describe_verdict(found) if found else "",
             comparisons=[describe(one) for one in found["comparisons"]] if found else [],
             times=draw_times(found) if found else None,

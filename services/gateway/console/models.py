@@ -5,10 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from modelyard.models.errors import StorageFailed
 from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import Pages
 
 SHOWN_CHANGES = 12
+FOREIGN = "A SavedModel without a manifest, served as it is."
 BUILT_IN = ("stable", "canary", "shadow")
 NO_TRAFFIC: Mapping[str, Any] = {
     "requests": 0,
@@ -28,8 +30,9 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
     def list_models() -> Response:
         found, traffic = api.get("/api/models"), api.find("/api/traffic")
         hours = {one["model"]: one["hour"] for one in traffic["models"]} if traffic else {}
-        rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in found["models"]]
-        names = {model["name"] for model in found["models"]}
+        models = [*found["models"], *(read_foreign(api, name) for name in found["external"])]
+        rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in models]
+        names = {model["name"] for model in models}
         untrained = [name for name in found["trainable"] if name not in names]
         broken, counted = found["broken"], traffic is not None
         return pages.render(
@@ -42,14 +45,14 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
         known = {one["name"]: one for one in api.get("/api/models")["models"]}.get(model, {})
         rollout = api.find(f"/api/models/{model}/rollout")
         traffic = api.find(f"/api/models/{model}/traffic")
-        evidence = api.find(f"/api/models/{model}/canary") if record["rollout"]["canary"] else None
+        evidence = find_evidence(api, model) if record["rollout"]["canary"] else None
         return pages.render(
             "model.html",
             current="models",
             module="model",
             name=model,
             record=record,
-            summary=known.get("summary") or known.get("error", ""),
+            summary=FOREIGN if record["is_foreign"] else known.get("summary") or known.get("error", ""),
             roles=list(list_roles(record, traffic)),
             versions=list_versions(record, traffic),
             observed=(rollout or {}).get("observed") or {},
@@ -59,6 +62,25 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
         )
 
 
+def read_foreign(api: PublicApi, name: str) -> dict[str, Any]:
+    """A model that only the model servers know, as the list shows it."""
+    stable = find_answering(api.get(f"/api/models/{name}"))
+    return {"name": name, "summary": FOREIGN, "stable": stable, "is_foreign": True}
+
+
+def find_answering(record: Mapping[str, Any]) -> int | None:
+    """The version that answers who names none: the highest that is available."""
+    return max((version["version"] for version in record["versions"] if version["state"] == "AVAILABLE"), default=None)
+
+
+def find_evidence(api: PublicApi, model: str) -> Any:
+    """The canary's; None while the ledger is away: roles are shown, and can be changed, without it."""
+    try:
+        return api.find(f"/api/models/{model}/canary")
+    except StorageFailed:
+        return None
+
+
 def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Stable, canary and shadow, each with its share of the requests and its last hour."""
     rollout, hour = record["rollout"], find_versions(traffic, "hour")
@@ -66,7 +88,7 @@ def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> 
     shares = {"stable": 100.0 - percent, "canary": percent, "shadow": 0.0}
     stable = rollout["stable"]
     if record["is_foreign"]:
-        stable = max((v["version"] for v in record["versions"] if v["state"] == "AVAILABLE"), default=None)
+        stable = find_answering(record)
     versions = {"stable": stable, **{role: (rollout[role] or {}).get("version") for role in ("canary", "shadow")}}
     for role, version in versions.items():
         if version is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,9 @@ def test_the_gateway_does_its_work(ledgers: Mapping[str, Ledger]) -> None:
     ledger.feedback.prune(NOW, 0)
     for _ in range(2):
         ledger.observations.put_counts("m", "canary", 1, NOW, "g", {"answers": 1})
+        ledger.observations.put_traffic("m", 1, "g", 0, {"requests": 1})
     ledger.observations.read_analysis("m", NOW)
+    ledger.observations.sum_traffic(["m"], NOW)
     ledger.observations.list_drift()
     ledger.audit.record(Entry(Kind.DENIED, "a", "eve"))
     assert ledger.audit.find(filters={"kind": "denied"})
@@ -111,6 +113,8 @@ def test_the_scheduler_does_its_work(ledgers: Mapping[str, Ledger]) -> None:
     assert ledger.searches.begin_rung(search, [])
     for revision in range(2):
         assert ledger.observations.save_analysis("s", NOW, revision, {})
+    ledger.observations.note_look("s", NOW)
+    ledger.observations.prune_traffic(timedelta(days=1))
     ledger.observations.sum_counts("s", NOW)
     ledger.feedback.count_mistakes("s", NOW)
     ledger.feedback.list_newest_predictions("s", 1, 10)

@@ -36,8 +36,11 @@ def import_one(module):
     importlib.import_module(module)
     return [name for name in ("keras", "tensorflow.python") if name in sys.modules]
 
-found = {module: import_one(module) for module in sys.argv[1:]}
-print(json.dumps({"loaded": found, "threads": threading.active_count(), "sockets": list_sockets()}))
+found = {sys.argv[1]: import_one(sys.argv[1])}
+database = "sqlalchemy" in sys.modules
+found |= {module: import_one(module) for module in sys.argv[2:]}
+state = {"threads": threading.active_count(), "sockets": list_sockets()}
+print(json.dumps({"loaded": found, "database": database, **state}))
 """
 
 
@@ -53,6 +56,12 @@ def imported() -> dict[str, Any]:
 def test_neither_keras_nor_the_tensorflow_runtime_is_loaded(imported: dict[str, Any], module: str) -> None:
     """TensorFlow's runtime costs 7 s and 700 MB; these processes compute nothing."""
     assert imported["loaded"][module] == []
+
+
+def test_the_gateway_begins_without_a_database(imported: dict[str, Any]) -> None:
+    """SQLAlchemy takes half a second, and one that only predicts may never need it."""
+    assert MODULES[0] == "modelyard.services.gateway.wsgi"
+    assert imported["database"] is False
 
 
 def test_importing_starts_nothing(imported: dict[str, Any]) -> None:

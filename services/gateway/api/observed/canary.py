@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask import Blueprint
 from pydantic import Field
@@ -24,7 +24,9 @@ from modelyard.services.gateway.api.observed.traffic import estimate_percentile
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
 from modelyard.services.ledger import Ledger
-from modelyard.services.ledger.observations import Analysis, Report
+
+if TYPE_CHECKING:
+    from modelyard.services.ledger.observations import Analysis, Report
 
 ENDS = ("end canary", "promote", "rollback")
 SHOWN = ("canary", "canary step", *ENDS)
@@ -151,6 +153,8 @@ def describe_running(model: str, now: Rollout, canary: Canary, ledger: Ledger) -
 
 def describe_last(model: str, now: Rollout, ledger: Ledger) -> CanaryEvidence:
     """The last canary as canary analysis last saw it, and how it ended."""
+    from modelyard.services.ledger.observations import Analysis  # loads SQLAlchemy
+
     analysis = ledger.observations.find_last_analysis(model) or Analysis()
     report = dict(analysis.state.get("report", {}))
     canary = Canary.model_validate(found) if (found := analysis.state.get("canary")) else None
@@ -171,7 +175,7 @@ def describe_last(model: str, now: Rollout, ledger: Ledger) -> CanaryEvidence:
     )
 
 
-def describe_analysis(analysis: Analysis, report: Mapping[str, Any], reports: Sequence[Report]) -> dict[str, Any]:
+def describe_analysis(analysis: "Analysis", report: Mapping[str, Any], reports: "Sequence[Report]") -> dict[str, Any]:
     """What canary analysis has written down."""
     latest: dict[str, datetime] = {}
     for each in reports:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from modelyard.models.registry.roles.canary import Canary
 from modelyard.services.gateway.http.json_body import Body
-from modelyard.services.ledger.observations import Analysis, Report
+
+if TYPE_CHECKING:
+    from modelyard.services.ledger.observations import Analysis, Report
 
 RATE_S = 600.0
 """The rate of answers is that of the last ten minutes."""
@@ -91,7 +93,7 @@ def measure_rate(path: Sequence[Any], now: datetime) -> float | None:
 
 
 def list_missing(
-    canary: Canary, report: dict[str, Any], analysis: Analysis, reports: Sequence[Report], now: datetime
+    canary: Canary, report: dict[str, Any], analysis: "Analysis", reports: "Sequence[Report]", now: datetime
 ) -> Iterator[str]:
     """What keeps canary analysis from deciding, in sentences; without it nothing is decided either way."""
     if not analysis.revision:
@@ -108,7 +110,7 @@ def list_missing(
     yield from list_uncounted(canary, report)
 
 
-def list_silent(reports: Sequence[Report]) -> Iterator[str]:
+def list_silent(reports: "Sequence[Report]") -> Iterator[str]:
     """Gateways that reported before, and have not lately, while others do."""
     latest: dict[str, datetime] = {}
     for each in reports:

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.manifest import ImageLimits, Manifest, VectorLimits
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.examples import make_predict_line
-from modelyard.services.gateway.api.models import describe_inputs
+from modelyard.services.gateway.api.versions.usage import describe_inputs
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, publish
 from tests.support.named_models import CHURN, FUNCTIONS, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER
 from tests.support.versions import seal_as

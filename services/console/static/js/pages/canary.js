@@ -25,10 +25,9 @@ function columns(found, names) {
   return [x, ...names.map((name) => points.map((point) => clip(point[name]))), points.map(() => bounds[names[0]] ?? null)];
 }
 
-async function draw({ id, names, bound, decides }) {
+async function draw(found, { id, names, bound, decides }) {
   const place = document.getElementById(id);
-  if (!place) return;
-  const titles = Object.fromEntries((pageData("evidence")?.comparisons ?? []).map((one) => [one.name, one.title]));
+  const titles = Object.fromEntries(found.comparisons.map((one) => [one.name, one.title]));
   const lines = names.map((name) => ({ label: titles[name] ?? name, token: LINES[name] }));
   const chart = await lineChart(place, {
     series: [...lines, { label: `Bound: ${decides}`, token: bound, dashed: true }],
@@ -38,15 +37,22 @@ async function draw({ id, names, bound, decides }) {
     height: 240,
     title: place.closest("figure").querySelector("h2").textContent,
   });
-  const update = () => {
-    const found = pageData("evidence");
-    if (found) chart.set(columns(found, names));
-  };
-  update();
-  document.addEventListener("refreshed", update);
+  return (next) => chart.set(columns(next, names));
+}
+
+let updates = null;
+
+/** Draws when there is a canary: at once, or when one was started, or the ledger is back. */
+async function show() {
+  const found = pageData("evidence");
+  document.getElementById("paths")?.toggleAttribute("hidden", !found);
+  if (!found) return;
+  updates ??= Promise.all(CHARTS.map((chart) => draw(found, chart)));
+  for (const update of await updates) update(found);
 }
 
 const LINES = { errors: "--run-1", slow: "--run-2", mistakes: "--run-4", fit: "--run-3" };
 
 startRollout();
-await Promise.all(CHARTS.map(draw));
+document.addEventListener("refreshed", show);
+await show();
