@@ -23,6 +23,7 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api.answers import summary
 from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.queue_state import QueueWatch
@@ -101,6 +102,7 @@ def create_app(
     app.register_blueprint(triggers.routes(store, ledger))
     app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
     app.register_blueprint(answers.routes(store, ledger, predictor))
+    app.register_blueprint(summary.routes(store, ledger, predictor))
     app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
     app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
     app.register_blueprint(searches.routes(store, ledger, limits))

@@ -30,8 +30,7 @@ def test_a_page_can_be_read_by_everyone(
     page.emulate_media(color_scheme="dark")
     assert_accessible(page)
     page.set_viewport_size(PHONE)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0
+    page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_what_cannot_be_read_by_everyone_is_found(page: Page, assert_accessible: Callable[[Page], None]) -> None:

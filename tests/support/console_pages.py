@@ -29,5 +29,7 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
     "live": lambda _: "/live",
+    "feedback": lambda places: f"/models/{places.model}/feedback",
+    "triggers": lambda places: f"/models/{places.model}/triggers",
 }
 """Path by name."""

@@ -4,7 +4,7 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import home, live
+from modelyard.services.gateway.console import feedback, home, live, triggers
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
@@ -20,6 +20,8 @@ def routes() -> Blueprint:
     pages = Pages(assets)
     home.add_pages(views, pages)
     live.add_pages(views, pages)
+    feedback.add_pages(views, pages)
+    triggers.add_pages(views, pages)
 
     @views.get("/assets/<digest>/<path:name>")
     def get_asset(digest: str, name: str) -> Response:
