@@ -10,6 +10,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from modelyard.services.gateway.traffic import Traffic
+
 if TYPE_CHECKING:
     from modelyard.models.registry.serving_config import LeftOutVersion
     from modelyard.services.ledger.observations import Drift
@@ -53,6 +55,7 @@ class Metrics:
     def __init__(self) -> None:
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._prediction_children: dict[tuple[str, int], Counter] = {}
+        self.traffic = Traffic()
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(

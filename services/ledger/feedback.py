@@ -151,6 +151,17 @@ class Feedback:
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
+    def count_by_version(self, models: Collection[str], since: datetime) -> Mapping[tuple[str, int], tuple[int, int]]:
+        """By model and version: number of feedback since this time that says right or wrong, and of the latter."""
+        wrong = func.sum(case((FeedbackRow.right.is_(False), 1), else_=0))
+        query = (
+            select(FeedbackRow.model, FeedbackRow.version, func.count(), wrong)
+            .where(FeedbackRow.model.in_(models), FeedbackRow.right.is_not(None), FeedbackRow.at >= since)
+            .group_by(FeedbackRow.model, FeedbackRow.version)
+        )
+        with self._session() as session:
+            return {(model, version): (count, int(bad)) for model, version, count, bad in session.execute(query)}
+
     def count_correct(self, model: str, version: int, limit: int) -> tuple[int, int]:
         """Number of right predictions among a version's newest ones with unbiased feedback, and the number of these."""
         query = (
@@ -167,6 +178,17 @@ class Feedback:
         with self._session() as session:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
+
+    def count_of_version(self, model: str, version: int) -> tuple[int, int]:
+        """Number of a version's captured predictions, and of those with feedback."""
+        tables = CapturedRow, FeedbackRow
+        with self._session() as session:
+            queries = (
+                select(func.count()).select_from(table).where(table.model == model, table.version == version)
+                for table in tables
+            )
+            captured, feedback = (session.scalar(query) or 0 for query in queries)
+            return captured, feedback
 
     def list_newest_predictions(self, model: str, version: int, limit: int) -> tuple[CapturedPrediction, ...]:
         """A version's newest captured predictions."""

@@ -94,6 +94,12 @@ class Labels:
             found = session.execute(query.order_by(*orders[order]).limit(limit))
             return tuple(Labelled(read_captured(row), truth, chosen) for row, truth, chosen in found)
 
+    def is_drawn_from(self, answer: CapturedPrediction) -> bool:
+        """Whether a captured prediction is one of those that are drawn at random."""
+        ours = (CapturedRow.request_id == answer.request_id, CapturedRow.row == answer.row)
+        with self._session() as session:
+            return session.scalar(select(CapturedRow.id).where(*ours, is_set_aside(CapturedRow.id))) is not None
+
     def count_labels(self, model: str) -> LabelCounts:
         """How many predictions have labels, by how they were chosen, and how often those drawn at random were right."""
         ours = FeedbackRow.model == model

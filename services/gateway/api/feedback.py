@@ -30,6 +30,8 @@ WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
 POLL_INTERVAL_S = 0.1
 CLASSIFYING = ("binary", "multiclass", "multilabel")
 """Tasks whose predictions are classes."""
+LISTED: tuple[Choice, ...] = ("random", "margin", "disagreement")
+"""Choices that are made by listing captured predictions in an order."""
 MAX_WAITERS = 2
 """Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
@@ -141,6 +143,7 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
+        check_choice(ledger, answer, body.chosen)
         right = None if answers_with_number(manifest) else truth == answer.predicted
         ledger.feedback.record_truth(answer, truth, right=right, client=current_client(), chosen=body.chosen)
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
@@ -162,6 +165,17 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         )
 
     return views
+
+
+def check_choice(ledger: Ledger, answer: "CapturedPrediction", chosen: Choice) -> None:
+    """Raises ``InvalidRequest`` for what cannot have been chosen so: each order takes from a half of its own."""
+    if chosen not in LISTED or ledger.labels.is_drawn_from(answer) == (chosen == "random"):
+        return
+    half = "is not of the half that is drawn from" if chosen == "random" else "is kept for drawing at random"
+    raise InvalidRequest(
+        f"chosen: received {chosen!r}, but this prediction {half}; label what GET /api/models/{answer.model}/answers "
+        "lists in this order, or say hand"
+    )
 
 
 def answers_with_number(manifest: Manifest) -> bool:

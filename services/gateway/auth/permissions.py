@@ -45,8 +45,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
 
 PROBES = frozenset({"health.live", "health.ready", "v2.live", "v2.ready"})
 """Views that need no key: supervisors and load balancers have none."""
-PUBLIC = frozenset({"console.get_asset"})
-"""Views that need no key: they hold nothing of anybody."""
+PUBLIC = frozenset({"console.get_asset", "console.show_sign_in", "keys.sign_in"})
+"""Views that need no key: they hold nothing of anybody, or take a key themselves."""
 DOCUMENTS = frozenset({"openapi.get_document", "docs.show"})
 """Views that need no key with ``MODELYARD_PUBLIC_DOCS``."""
 VIEWS: Mapping[str, Permission] = {
@@ -74,8 +74,15 @@ VIEWS: Mapping[str, Permission] = {
     "feedback_summary.get_feedback": Permission.GIVE_FEEDBACK,
     "rollouts.get_rollout": Permission.READ,
     "rollouts.get_version": Permission.READ,
+    "canary.get_canary": Permission.READ,
+    "traffic.list_traffic": Permission.READ,
+    "traffic.get_traffic": Permission.READ,
     "evaluations.get_evaluation": Permission.READ,
     "evaluations.get_job_evaluation": Permission.READ,
+    "mistakes.list_mistakes": Permission.READ,
+    "mistakes.list_job_mistakes": Permission.READ,
+    "versions.get_version_uses": Permission.READ,
+    "versions.list_version_files": Permission.READ,
     "triggers.list_triggers": Permission.READ,
     "triggers.get_drift": Permission.READ,
     "jobs.list_jobs": Permission.READ,
@@ -84,6 +91,9 @@ VIEWS: Mapping[str, Permission] = {
     "jobs.read_log": Permission.READ,
     "searches.list_searches": Permission.READ,
     "searches.get_search": Permission.READ,
+    "queue.list_workers": Permission.READ,
+    "queue.read_queue": Permission.READ,
+    "recipes.list_recipes": Permission.READ,
     "health.read_metrics": Permission.READ_METRICS,
     "health.read_metrics_as_tensorflow_serving": Permission.READ_METRICS,
     "jobs.submit_job": Permission.TRAIN,
@@ -99,6 +109,15 @@ VIEWS: Mapping[str, Permission] = {
     "v2.load": Permission.ROLL_OUT,
     "v2.unload": Permission.ROLL_OUT,
     "console.home": Permission.READ_MODELS,
+    "console.list_models": Permission.READ_MODELS,
+    "console.show_model": Permission.READ_MODELS,
+    "console.show_canary": Permission.READ,
+    "console.queue": Permission.READ,
+    "console.searches": Permission.READ,
+    "console.search": Permission.READ,
+    "console.version": Permission.READ,
+    "console.try_model": Permission.PREDICT,
+    "console.label_answers": Permission.GIVE_FEEDBACK,
     "console.live": Permission.READ_METRICS,
     "console.show_feedback": Permission.READ,
     "console.show_triggers": Permission.READ,
@@ -106,6 +125,10 @@ VIEWS: Mapping[str, Permission] = {
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
     "keys.revoke_key": Permission.MANAGE_KEYS,
+    "keys.get_session": Permission.READ_SERVICE,
+    "keys.sign_out": Permission.READ_SERVICE,
+    "console.show_keys": Permission.MANAGE_KEYS,
+    "console.show_audit": Permission.READ_AUDIT,
 }
 
 

@@ -4,12 +4,25 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import feedback, home, live, triggers
+from modelyard.services.gateway.console import (
+    access,
+    canary,
+    feedback,
+    home,
+    live,
+    models,
+    queue,
+    triggers,
+    try_it,
+    versions,
+)
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
 SHOWN_CHARS = 200
+API = ("/api/", "/v1/", "/v2/")
+"""Whoever asks for these is a client, browser or not."""
 TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing here", 503: "Not now"}
 
 
@@ -19,6 +32,12 @@ def routes() -> Blueprint:
     assets = Assets()
     pages = Pages(assets)
     home.add_pages(views, pages)
+    access.add_pages(views, pages)
+    models.add_pages(views, pages)
+    canary.add_pages(views, pages)
+    queue.add_pages(views, pages)
+    versions.add_pages(views, pages)
+    try_it.add_pages(views, pages)
     live.add_pages(views, pages)
     feedback.add_pages(views, pages)
     triggers.add_pages(views, pages)
@@ -43,7 +62,7 @@ def routes() -> Blueprint:
 
     @views.app_errorhandler(NotFound)
     def show_unknown_path(error: NotFound) -> Response:
-        if not wants_page():
+        if not wants_page() or request.path.startswith(API):
             return http_response(error)
         text = f"No page has the address {request.path[:SHOWN_CHARS]}."
         return pages.render("error.html", status=404, title=TITLES[404], text=text, request_id="")

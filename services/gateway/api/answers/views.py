@@ -11,6 +11,7 @@ from pydantic import Field
 
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.feedback import (
     MAX_ID,
@@ -38,8 +39,8 @@ FILTERS = (
     Parameter(
         "order",
         "query",
-        "At random, of a half that is set aside for it; or of the others, the unsurest first, those that the canary "
-        "(or shadow) answers otherwise than stable, or the newest first.",
+        "At random, of a half that is set aside for it, and of the versions that answer now; or of the others, the "
+        "unsurest first, those that the canary (or shadow) answers otherwise than stable, or the newest first.",
         {"enum": list(get_args(Order)), "default": "random"},
     ),
     Parameter("unlabelled", "query", "Only without feedback.", {"type": "boolean", "default": True}),
@@ -198,7 +199,10 @@ def find_answers(
 ) -> "list[tuple[Labelled, Second | None]]":
     """Captured predictions in this order; what the other version says where that is the order."""
     if order != "disagreement":
-        found = ledger.labels.list_predictions(model, order, manifests.keys(), limit, unlabelled=unlabelled)
+        versions = set(manifests)
+        if order == "random":
+            versions = find_answering(predictor.get_rollout(model)) & versions or versions
+        found = ledger.labels.list_predictions(model, order, versions, limit, unlabelled=unlabelled)
         return [(one, None) for one in found]
     from modelyard.services.gateway.api.answers.disagreement import MAX_COMPARED, find_disagreements, find_pair
 
@@ -208,6 +212,12 @@ def find_answers(
     by_row = {(one.answer.request_id, one.answer.row): one for one in newest}
     differing = find_disagreements(predictor, model, pair, [one.answer for one in newest])
     return [(by_row[answer.request_id, answer.row], second) for answer, second in differing[:limit]]
+
+
+def find_answering(rollout: Rollout) -> set[int]:
+    """Versions that answer clients who name none."""
+    canary = rollout.canary.version if rollout.canary else None
+    return {version for version in (rollout.stable, canary) if version is not None}
 
 
 def make_answer(one: "Labelled", second: "Second | None", manifests: Mapping[int, Manifest]) -> KeptAnswer:

@@ -194,6 +194,20 @@ def test_feedback_without_a_reason_counts_as_before(
     assert ledger.feedback.count_mistakes(REVIEWS, NOW - timedelta(days=1)) == {1: (1, 1)}
 
 
+@pytest.mark.usefixtures("reviews")
+@pytest.mark.parametrize(
+    ("order", "said", "text"),
+    [("margin", "random", "not of the half that is drawn from"), ("random", "margin", "kept for drawing at random")],
+)
+def test_what_was_not_listed_so_cannot_be_said_to_be(client: FlaskClient, order: str, said: str, text: str) -> None:
+    """One label in the wrong half, and the sample would be none."""
+    asked = list_answers(client, order=order, limit=1)[0]["request_id"]
+    body = {"request_id": asked, "label": "positive"}
+    refused = client.post("/api/feedback", json=body | {"chosen": said})
+    assert (refused.status_code, text in refused.json["error"]) == (400, True)
+    assert client.post("/api/feedback", json=body | {"chosen": "hand"}).status_code == 201
+
+
 # --- whether a request is captured ------------------------------------------------------------------------------------
 
 
