@@ -31,7 +31,7 @@ def test_feedback_shows_up_by_itself(system: System, page: Page) -> None:
     other = "negative" if predicted == "positive" else "positive"
     body = {"request_id": origin, "label": other}
     httpx.post(f"{system.url}/api/feedback", json=body, timeout=30).raise_for_status()
-    page.get_by_label("Time").select_option("7")
+    page.get_by_label("Time", exact=True).select_option("7")
     page.get_by_role("button", name="Show").click()
     expect(page).to_have_url(re.compile("days=7"))
     card = page.locator("#wrong article", has_text="I loved every minute")

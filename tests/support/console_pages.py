@@ -11,6 +11,7 @@ class Places(NamedTuple):
 
     model: str
     version: int
+    search: str = "none"
 
 
 NO_PLACES = Places("mnist_mlp", 1)
@@ -23,7 +24,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
     def get(path: str) -> Any:
         return httpx.get(url + path, timeout=30).raise_for_status().json()
 
-    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"])
+    stable: int = get(f"/api/models/{model}")["rollout"]["stable"]
+    return Places(model, stable, search=next((one["id"] for one in get("/api/searches")["searches"]), "none"))
 
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
@@ -36,9 +38,10 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "queue": lambda _: "/queue",
     "new_search": lambda _: "/queue?model=neuron&kind=search",
     "searches": lambda _: "/searches",
+    "search": lambda places: f"/searches/{places.search}",
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
-    "try it": lambda places: f"/models/{places.model}/try",
-    "label desk": lambda places: f"/models/{places.model}/label",
+    "try_it": lambda places: f"/models/{places.model}/try",
+    "label_desk": lambda places: f"/models/{places.model}/label",
     "live": lambda _: "/live",
     "feedback": lambda places: f"/models/{places.model}/feedback",
     "triggers": lambda places: f"/models/{places.model}/triggers",

@@ -4,20 +4,10 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import (
-    access,
-    canary,
-    feedback,
-    home,
-    live,
-    models,
-    queue,
-    triggers,
-    try_it,
-    versions,
-)
+from modelyard.services.gateway.console import access, canary, home, models, queue, try_it, versions
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
+from modelyard.services.gateway.console.watching import feedback, live, triggers
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
 SHOWN_CHARS = 200

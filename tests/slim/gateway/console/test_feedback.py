@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.reference import FILE, Histogram, Reference
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.console.feedback import describe_shift, name_bins
+from modelyard.services.gateway.console.watching.feedback import describe_shift, name_bins
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.services.gateway.console.triggers import describe_when, measure_nearness
+from modelyard.services.gateway.console.watching.triggers import describe_when, measure_nearness
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.support.fakes import HALF_PLUS
 
