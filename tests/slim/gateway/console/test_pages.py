@@ -84,3 +84,10 @@ def test_every_page_is_in_the_list_that_others_look_at(app: Flask) -> None:
     adapter, places = app.url_map.bind("localhost"), Places("m", 1)
     listed = {adapter.match(urlsplit(path(places)).path)[0] for path in PAGES.values()}
     assert rules - listed == {"console.get_asset", "console.show_sign_in"}
+
+
+def test_what_a_page_asks_in_process_leaves_the_requests_in_progress_as_they_are(client: FlaskClient) -> None:
+    """After pages that ask much, one that is refused among them, only the reading itself is in progress."""
+    for path in ("/", "/models", "/models/none/feedback"):
+        client.get(path, headers=BROWSER)
+    assert "modelyard_gateway_requests_in_flight 1.0" in client.get("/metrics").text.splitlines()
