@@ -56,7 +56,7 @@ def load(browser: Browser, url: str, places: Places, name: str) -> Load:
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 860})
     page = context.new_page()
     answers: list[Response] = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  # Playwright marks what it is given
     page.goto(PAGES[name](places), wait_until="load")
     ready, painted = page.evaluate(
         "[performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd,"

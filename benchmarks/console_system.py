@@ -130,8 +130,9 @@ def ask(http: httpx.Client) -> None:
 def draw(digit: int, generator: np.random.Generator) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """``[28,28,1]``, 0..255: a digit of the font that Pillow has, not quite in the middle."""
     image = Image.new("L", (28, 28))
-    place = tuple(generator.uniform(5, 11, 2) - (0, 4))
-    ImageDraw.Draw(image).text(place, str(digit), fill=255, font_size=22)
+    middle = tuple(14 + generator.uniform(-1.5, 1.5, 2))
+    pen = ImageDraw.Draw(image)
+    pen.text(middle, str(digit), fill=255, font_size=24, anchor="mm")
     return np.asarray(image, np.float32)[..., None]
 
 

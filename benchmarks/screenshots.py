@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--url", help="of a running system with something to look at")
     parser.add_argument("--empty-url", help="of a gateway over an empty store")
     parser.add_argument("--model", default="mnist_mlp", help="whose pages are shown")
+    parser.add_argument("--bare-model", default="logistic", help="whose pages are shown empty")
     parser.add_argument("--page", action="append", choices=sorted(PAGES), help="only this one; may be repeated")
     asked = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
@@ -59,11 +60,12 @@ def main() -> None:
         empty = asked.empty_url or stack.enter_context(empty_system(folder / "empty"))
         url = asked.url or stack.enter_context(full_system(folder / "full"))
         browser = stack.enter_context(chromium())
-        places = find_places(url, asked.model)
+        places, bare = find_places(url, asked.model), find_places(url, asked.bare_model)
         for name in asked.page or PAGES:
             for look in LOOKS:
                 take(browser, url, places, name, look, f"{name}-{look.name}")
-            take(browser, empty, NO_PLACES, name, LIGHT, f"{name}-empty")
+            if not take(browser, empty, NO_PLACES, name, LIGHT, f"{name}-empty"):
+                take(browser, url, bare, name, LIGHT, f"{name}-empty")
     size = sum(path.stat().st_size for path in FOLDER.glob("*.png"))
     print(f"{size / 1e6:.2f} MB in {FOLDER}")
     if size > MAX_BYTES:
@@ -80,8 +82,8 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def take(browser: Browser, url: str, places: Places, name: str, look: Look, file: str) -> None:
-    """One picture. A page of something that is not there is left out, and an earlier picture of it removed."""
+def take(browser: Browser, url: str, places: Places, name: str, look: Look, file: str) -> bool:
+    """One picture. False for a page of something that is not there; an earlier picture of it is removed."""
     path = FOLDER / f"{file}.png"
     context = browser.new_context(
         base_url=url,
@@ -104,6 +106,7 @@ def take(browser: Browser, url: str, places: Places, name: str, look: Look, file
         path.write_bytes(compress(page.screenshot()))
         print(f"{file}: {path.stat().st_size / 1000:.0f} kB")
     context.close()
+    return path.exists()
 
 
 def compress(png: bytes) -> bytes:

@@ -1,11 +1,22 @@
-"""Triggers as values: the contract between the gateway, where they are set, and the scheduler."""
+"""Triggers: the contract between the gateway, where they are set and looked at, and the scheduler, which fires them."""
 
-from datetime import UTC, datetime
-from typing import Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modelyard.services.ledger import JobOptions
+from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.store import Store
+from modelyard.services.ledger import JobOptions, Ledger
+
+if TYPE_CHECKING:
+    from modelyard.services.ledger.triggers import StoredTrigger
+
+WEEK = timedelta(days=7)
+SIGNIFICANCE = 0.01
+"""Probability that a drift trigger fires though nothing has moved; a vector has up to 260 histograms, and some vary."""
 
 
 class Quality(BaseModel):
@@ -61,3 +72,94 @@ def next_firing_time(cron: str, moment: datetime) -> datetime:
     except CroniterError as error:
         raise ValueError(f"cron: {cron!r} is never due: {error}") from None
     return found
+
+
+# --- whether one is due -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a trigger's condition says now."""
+
+    due: bool
+    reason: str
+    """In words, whether it is due or not."""
+    value: float | None = None
+    """What is compared with the limit, as far as it is known."""
+    limit: float | None = None
+
+
+def check_condition(
+    stored: "StoredTrigger", trigger: Trigger, store: Store, ledger: Ledger, now: datetime
+) -> Condition:
+    """Whether a trigger is due; whether it may fire is another question.
+
+    Raises:
+        StorageFailed: the ledger is away.
+    """
+    last = stored.fired_at or stored.since
+    if trigger.cron is not None:
+        due = next_firing_time(trigger.cron, last)
+        return Condition(due <= now, f"due at {due:%Y-%m-%d %H:%M} UTC")
+    if trigger.feedback is not None:
+        count = ledger.feedback.count(stored.model, last)
+        return Condition(count >= trigger.feedback, f"{count} new answers with feedback", count, trigger.feedback)
+    stable = read_rollout(store, stored.model).stable
+    if trigger.psi is not None:
+        return _check_drift(stored.model, trigger.psi, stable, ledger)
+    assert trigger.quality
+    return _check_quality(stored.model, trigger.quality, stable, ledger)
+
+
+def _check_drift(model: str, limit: float, stable: int | None, ledger: Ledger) -> Condition:
+    for drift in ledger.observations.list_drift(model):
+        significant = {name: moved for name, moved in drift.shifts.items() if is_significant(moved, len(drift.shifts))}
+        psi, name = max(((moved["psi"] or 0.0, name) for name, moved in significant.items()), default=(0.0, ""))
+        if drift.version == stable:
+            moved = f"{name} has moved: population stability index {psi:.3f}" if name else "nothing has moved"
+            return Condition(psi > limit, f"{moved} over {drift.answers} answers", psi, limit)
+    return Condition(False, "drift of the stable version has not been measured yet", None, limit)
+
+
+def _check_quality(model: str, quality: Quality, stable: int | None, ledger: Ledger) -> Condition:
+    right, count = ledger.feedback.count_correct(model, stable or 0, quality.of)
+    if count < quality.of:
+        return Condition(False, f"{count} of {quality.of} answers with feedback yet", None, quality.floor)
+    due = right < quality.floor * count
+    than = f"fewer than {quality.floor:.1%}" if due else f"at least {quality.floor:.1%}"
+    return Condition(due, f"{right} of the newest {count} answers were right, {than}", right / count, quality.floor)
+
+
+def is_significant(moved: Mapping[str, Any], count: int) -> bool:
+    """Whether a shift is more than chance, as one of so many that were looked at (Bonferroni); True where unknown."""
+    p_value = moved.get("p_value")
+    return p_value is None or p_value * count < SIGNIFICANCE
+
+
+def find_hold(stored: "StoredTrigger", trigger: Trigger, ledger: Ledger, now: datetime) -> str:
+    """What keeps a trigger from firing though it may be due: its cool-down, its job, or its weekly limit; or nothing.
+
+    Raises:
+        StorageFailed: the ledger is away.
+    """
+    if stored.fired_at and now - stored.fired_at < (pause := timedelta(seconds=trigger.cooldown_s)):
+        return f"its cool-down lasts until {stored.fired_at + pause:%Y-%m-%d %H:%M} UTC"
+    if stored.job_id and not ledger.jobs.get(stored.job_id).finished_at:
+        return f"{stored.job_id}, which it started, has not ended"
+    count = ledger.jobs.count_by_author(trigger_author(stored), now - WEEK)
+    return f"it has started {count} jobs within seven days, its limit" if count >= trigger.per_week else ""
+
+
+def list_next_times(stored: "StoredTrigger", trigger: Trigger, now: datetime, count: int) -> Iterator[datetime]:
+    """When a schedule fires next, if nothing but its cool-down holds it back; nothing of other triggers."""
+    last, fired_at = stored.fired_at or stored.since, stored.fired_at
+    for _ in range(count if trigger.cron else 0):
+        due = next_firing_time(trigger.cron or "", last)
+        held_until = fired_at + timedelta(seconds=trigger.cooldown_s) if fired_at else due
+        last = fired_at = max(due, held_until, now)
+        yield last
+
+
+def trigger_author(stored: "StoredTrigger") -> str:
+    """The author of a trigger's jobs."""
+    return f"trigger {stored.model}/{stored.name}"

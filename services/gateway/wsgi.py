@@ -22,6 +22,7 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api.answers import summary
 from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.job_history import views as job_history
@@ -118,6 +119,7 @@ def create_app(
         mistakes.routes(store, ledger),
         uses.routes(store, ledger),
         answers.routes(store, ledger, predictor),
+        summary.routes(store, ledger, predictor),
         keys.routes(settings, ledger, guard),
         audit.routes(ledger),
         openapi.routes(),

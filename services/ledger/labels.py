@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, extract, func, select
 
+from modelyard.services.experiment_counts import UNBIASED
 from modelyard.services.ledger.feedback import CapturedPrediction, read_captured
 from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.tables import CapturedRow, FeedbackRow
@@ -16,6 +18,7 @@ MAX_CANDIDATES = 10_000
 POOL_STEP, POOL_SIZE = 40503, 65536
 """Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4): neighbours go to either half in turn, without
 a period that requests could have."""
+DAY_S = 86_400
 HAS_FEEDBACK = (FeedbackRow.request_id == CapturedRow.request_id) & (FeedbackRow.row == CapturedRow.row)
 
 
@@ -38,6 +41,24 @@ class LabelCounts:
     """All feedback."""
     drawn: Mapping[int, tuple[int, int]]
     """By version: the right ones, and all, of the predictions that were drawn at random."""
+
+
+@dataclass(frozen=True)
+class DayCounts:
+    """Captured predictions of a version on one day, in UTC."""
+
+    day: date
+    version: int
+    right: int
+    wrong: int
+    """Those and the right ones had feedback that does not depend on what the model said."""
+    numbers: int
+    """Predictions of a number with feedback."""
+    biased: int
+    """Predictions with other feedback, which says nothing about how often the version is right."""
+    unlabelled: int
+    mean_error: float | None
+    """Mean absolute error of the numbers."""
 
 
 class Labels:
@@ -102,6 +123,62 @@ class Labels:
                 {row[0]: row[1] for row in session.execute(choices)},
                 {version: (int(right), count) for version, right, count in session.execute(drawn)},
             )
+
+    def count_by_day(self, model: str, since: datetime, version: int | None = None) -> tuple[DayCounts, ...]:
+        """Of each day on which there was a prediction, by version; ascending."""
+        seconds = extract("epoch", CapturedRow.at)
+        day = (seconds - seconds % DAY_S).label("on_day")
+        labelled, unbiased = FeedbackRow.id.is_not(None), FeedbackRow.chosen.in_(UNBIASED)
+        conditions = (
+            unbiased & FeedbackRow.right.is_(True),
+            unbiased & FeedbackRow.right.is_(False),
+            labelled & FeedbackRow.right.is_(None),
+            labelled & ~unbiased & FeedbackRow.right.is_not(None),
+            FeedbackRow.id.is_(None),
+        )
+        error = case((FeedbackRow.right.is_(None), func.abs(FeedbackRow.truth - CapturedRow.predicted)))
+        counts = [func.sum(case((condition, 1), else_=0)) for condition in conditions]
+        query = (
+            select(day, CapturedRow.version, *counts, func.avg(error))
+            .outerjoin(FeedbackRow, HAS_FEEDBACK)
+            .where(CapturedRow.model == model, CapturedRow.at >= since)
+            .group_by("on_day", CapturedRow.version)
+            .order_by("on_day", CapturedRow.version)
+        )
+        if version is not None:
+            query = query.where(CapturedRow.version == version)
+        with self._session() as session:
+            return tuple(
+                DayCounts(
+                    datetime.fromtimestamp(int(at), UTC).date(),
+                    number,
+                    right=right,
+                    wrong=wrong,
+                    numbers=numbers,
+                    biased=biased,
+                    unlabelled=unlabelled,
+                    mean_error=error,
+                )
+                for at, number, right, wrong, numbers, biased, unlabelled, error in session.execute(query)
+            )
+
+    def list_wrong(
+        self, model: str, versions: Collection[int], since: datetime, limit: int, *, numbers: bool
+    ) -> tuple[Labelled, ...]:
+        """The newest wrong predictions of some versions; of numbers, those with the largest errors."""
+        query = (
+            select(CapturedRow, FeedbackRow.truth, FeedbackRow.chosen)
+            .join(FeedbackRow, HAS_FEEDBACK)
+            .where(CapturedRow.model == model, CapturedRow.version.in_(versions), CapturedRow.at >= since)
+        )
+        if numbers:
+            distance = func.abs(FeedbackRow.truth - CapturedRow.predicted)
+            query = query.where(FeedbackRow.right.is_(None)).order_by(distance.desc(), FeedbackRow.id.desc())
+        else:
+            query = query.where(FeedbackRow.right.is_(False)).order_by(FeedbackRow.id.desc())
+        with self._session() as session:
+            found = session.execute(query.limit(limit))
+            return tuple(Labelled(read_captured(row), truth, chosen) for row, truth, chosen in found)
 
 
 def is_set_aside(number: Any) -> ColumnElement[bool]:

@@ -21,8 +21,8 @@ class Drift:
     version: int
     answers: int
     """Number of predictions that were compared."""
-    shifts: Mapping[str, Mapping[str, float | None]]
-    """``psi`` and ``p_value`` by histogram."""
+    shifts: Mapping[str, Mapping[str, Any]]
+    """``psi``, ``p_value`` and ``seen``, counts by bin, of each histogram."""
     at: datetime
 
 

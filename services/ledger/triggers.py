@@ -9,9 +9,12 @@ from sqlalchemy import delete, select, update
 
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
+from modelyard.services.ledger.job import State
 from modelyard.services.ledger.sql.database import Database, execute_change, insert_if_absent
-from modelyard.services.ledger.sql.tables import TriggerRow
+from modelyard.services.ledger.sql.tables import JOBS, TriggerRow
 from modelyard.services.ledger.trail import append_entry
+
+JOB = JOBS.c
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,18 @@ class StoredTrigger:
     fired_at: datetime | None
     job_id: str | None
     """The job that it started last."""
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A job that a trigger has started."""
+
+    at: datetime
+    job: str
+    state: State
+    reason: str
+    """Why it was due."""
+    finished_at: datetime | None
 
 
 class Triggers:
@@ -55,6 +70,16 @@ class Triggers:
             query = query.where(TriggerRow.model == model)
         with self._session() as session:
             return tuple(map(_trigger, session.scalars(query)))
+
+    def list_firings(self, model: str, name: str, limit: int) -> tuple[Firing, ...]:
+        """Jobs that a trigger has started, the newest first; as long as jobs are kept."""
+        author = f"trigger {model}/{name}: "
+        columns = (JOB.created_at, JOB.id, JOB.state, JOB.by, JOB.finished_at)
+        theirs = (JOB.model == model, JOB.by.startswith(author, autoescape=True), JOB.retry_of.is_(None))
+        query = select(*columns).where(*theirs).order_by(JOB.created_at.desc(), JOB.id.desc()).limit(limit)
+        with self._session() as session:
+            rows = session.execute(query)
+            return tuple(Firing(at, job, state, by.removeprefix(author), end) for at, job, state, by, end in rows)
 
     def remove(self, model: str, name: str, by: str, origin: Origin = SYSTEM) -> None:
         """Raises ``UnknownName``."""

@@ -74,6 +74,8 @@ class Shift:
     psi: float
     p_value: float | None
     """Of chi-square; None where scipy is not installed."""
+    seen: tuple[int, ...]
+    """Counts in the bins of the reference."""
 
 
 def measure_shifts(
@@ -144,7 +146,8 @@ def measure_shift(reference: Histogram | Shares, seen: Sequence[int]) -> Shift:
     """Raises nothing: both have the same bins."""
     expected, found = (np.array(counts, float) for counts in (reference.counts, seen))
     p, q = ((counts + SMOOTHING) / (counts + SMOOTHING).sum() for counts in (expected, found))
-    return Shift(psi=float(((q - p) * np.log(q / p)).sum()), p_value=chi_square(expected, found))
+    psi = float(((q - p) * np.log(q / p)).sum())
+    return Shift(psi=psi, p_value=chi_square(expected, found), seen=tuple(map(int, seen)))
 
 
 def chi_square(expected: Array, found: Array) -> float | None:

@@ -12,6 +12,7 @@ class Places(NamedTuple):
     model: str
     version: int
     job: str = ""
+    search: str = "none"
 
 
 NO_PLACES = Places("mnist_mlp", 1)
@@ -26,6 +27,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
     (job,) = get(f"/api/jobs?model={model}&limit=1")["jobs"]
     return Places(model, get(f"/api/models/{model}")["rollout"]["stable"], job["id"])
+    stable: int = get(f"/api/models/{model}")["rollout"]["stable"]
+    return Places(model, stable, search=next((one["id"] for one in get("/api/searches")["searches"]), "none"))
 
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
@@ -38,12 +41,15 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "queue": lambda _: "/queue",
     "new_search": lambda _: "/queue?model=neuron&kind=search",
     "searches": lambda _: "/searches",
+    "search": lambda places: f"/searches/{places.search}",
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
-    "try it": lambda places: f"/models/{places.model}/try",
-    "label desk": lambda places: f"/models/{places.model}/label",
+    "try_it": lambda places: f"/models/{places.model}/try",
+    "label_desk": lambda places: f"/models/{places.model}/label",
     "live": lambda _: "/live",
     "jobs": lambda _: "/jobs",
     "job": lambda places: f"/jobs/{places.job}",
     "compare": lambda places: f"/jobs/compare?id={places.job}",
+    "feedback": lambda places: f"/models/{places.model}/feedback",
+    "triggers": lambda places: f"/models/{places.model}/triggers",
 }
 """Path by name."""

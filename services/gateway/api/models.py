@@ -77,7 +77,7 @@ class BrokenModel(Error):
 class Models(Body):
     """What is served, what can be trained, and what cannot."""
 
-    models: list[ModelSummary | DamagedModel]
+    models: list[ModelSummary | DamagedModel | foreign.ForeignModel]
     trainable: list[str]
     broken: list[BrokenModel]
 
@@ -145,11 +145,14 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         known = principal.filter_catalog(read_catalog(store.root))
         broken = sorted(known.broken.items()) if known else ()
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
+        others = [model for model in foreign.list_foreign(store, predictor) if principal.can_see(model)]
         return Models(
-            models=[summarise(store, predictor, model) for model in visible],
+            models=[
+                *(summarise(store, predictor, model) for model in visible),
+                *(foreign.summarise_foreign(predictor, model) for model in others),
+            ],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
-            external=[name for name in foreign.list_foreign(store, predictor) if principal.can_see(name)],
         )
 
     @views.get("/api/models/<model>")

@@ -30,7 +30,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
     def list_models() -> Response:
         found, traffic = api.get("/api/models"), api.find("/api/traffic")
         hours = {one["model"]: one["hour"] for one in traffic["models"]} if traffic else {}
-        models = [*found["models"], *(read_foreign(api, name) for name in found["external"])]
+        models = found["models"]
         rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in models]
         names = {model["name"] for model in models}
         untrained = [name for name in found["trainable"] if name not in names]
@@ -60,12 +60,6 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             evidence=evidence,
             traffic=traffic,
         )
-
-
-def read_foreign(api: PublicApi, name: str) -> dict[str, Any]:
-    """A model that only the model servers know, as the list shows it."""
-    stable = find_answering(api.get(f"/api/models/{name}"))
-    return {"name": name, "summary": FOREIGN, "stable": stable, "is_foreign": True}
 
 
 def find_answering(record: Mapping[str, Any]) -> int | None:

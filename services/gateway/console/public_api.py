@@ -47,6 +47,7 @@ class PublicApi:
 
     def _call(self, path: str, query: Mapping[str, Any]) -> Response:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # as Flask documents it
+        app.extensions["metrics"].in_flight.inc()  # the end of every context takes one away
         with app.request_context(make_environ(path, query)):
             return app.make_response(app.dispatch_request())
 

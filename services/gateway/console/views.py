@@ -4,9 +4,10 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import access, canary, home, jobs, live, models, queue, try_it, versions
+from modelyard.services.gateway.console import access, canary, home, jobs, models, queue, try_it, versions
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
+from modelyard.services.gateway.console.watching import feedback, live, triggers
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
 SHOWN_CHARS = 200
@@ -29,6 +30,8 @@ def routes() -> Blueprint:
     try_it.add_pages(views, pages)
     live.add_pages(views, pages)
     jobs.add_pages(views, pages)
+    feedback.add_pages(views, pages)
+    triggers.add_pages(views, pages)
 
     @views.get("/assets/<digest>/<path:name>")
     def get_asset(digest: str, name: str) -> Response:

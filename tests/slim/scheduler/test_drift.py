@@ -23,7 +23,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.scheduler.drift import MIN_ANSWERS, check_drift, measure_shift, measure_shifts
-from modelyard.services.scheduler.triggers import is_significant
+from modelyard.services.triggers import is_significant
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.versions import seal_as
 

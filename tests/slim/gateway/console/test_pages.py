@@ -1,5 +1,7 @@
 """What holds for every page of the console."""
 
+from urllib.parse import urlsplit
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -14,6 +16,7 @@ from modelyard.services.gateway.console.templates import (
     format_percent,
     link,
 )
+from tests.support.console_pages import PAGES, Places
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -73,3 +76,18 @@ def test_an_unknown_path_is_a_page_for_browsers_and_json_for_programs(client: Fl
     assert b"/no/&lt;b&gt;page" in shown.data
     told = client.get("/no/page")
     assert (told.status_code, told.json) == (404, {"error": "no such route: GET /no/page; GET /api lists them"})
+
+
+def test_every_page_is_in_the_list_that_others_look_at(app: Flask) -> None:
+    """What axe-core, screenshots and benchmarks find in ``tests/support/console_pages.py``."""
+    rules = {rule.endpoint for rule in app.url_map.iter_rules() if rule.endpoint.startswith("console.")}
+    adapter, places = app.url_map.bind("localhost"), Places("m", 1)
+    listed = {adapter.match(urlsplit(path(places)).path)[0] for path in PAGES.values()}
+    assert rules - listed == {"console.get_asset", "console.show_sign_in"}
+
+
+def test_what_a_page_asks_in_process_leaves_the_requests_in_progress_as_they_are(client: FlaskClient) -> None:
+    """After pages that ask much, one that is refused among them, only the reading itself is in progress."""
+    for path in ("/", "/models", "/models/none/feedback"):
+        client.get(path, headers=BROWSER)
+    assert "modelyard_gateway_requests_in_flight 1.0" in client.get("/metrics").text.splitlines()

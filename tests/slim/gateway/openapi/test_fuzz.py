@@ -16,8 +16,8 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "health", "job_history", "jobs", "keys"),
-    *("mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts", "searches", "sessions", "tfs"),
+    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health", "job_history", "jobs", "keys"),
+    *("mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts", "searches", "tfs"),
     *("traffic", "triggers", "v2", "versions"),
 )
 CASES = 6

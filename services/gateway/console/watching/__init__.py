@@ -1,0 +1,1 @@
+"""Pages of what happens by itself: traffic, drift and feedback, and triggers."""
