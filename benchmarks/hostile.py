@@ -166,7 +166,7 @@ def send(connection: socket.socket, case: Case, body: bytes) -> None:
     length = "Transfer-Encoding: chunked" if case.chunk_bytes else f"Content-Length: {len(body)}"
     lines = (
         f"{case.method} {case.path} HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         f"Content-Type: {case.content_type}",
         length,
         *case.headers,

@@ -78,6 +78,8 @@ class Key:
     revoked_at: datetime | None
     left_s: float
     """Seconds until it expires, by the database's clock when it was read."""
+    last_used_at: datetime | None = None
+    """To the minute; None if it never was."""
 
     @property
     def state(self) -> str:

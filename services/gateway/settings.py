@@ -146,6 +146,20 @@ class GatewaySettings(KeySettings):
     capture_rate: float = Field(1.0, ge=0, le=1, description="Share of their requests that is captured.")
     capture_days: float = Field(30.0, gt=0, le=3650, description="Days after which a captured prediction is deleted.")
     capture_bytes: int = Field(268_435_456, ge=0, description="Bytes of captured inputs; the oldest are deleted first.")
+    session_hours: float = Field(
+        12.0,
+        gt=0,
+        le=720,
+        description="Hours until a browser that signed in has to do so again; its key may end before.",
+    )
+    allowed_hosts: Annotated[Addresses, NoDecode] = Field(
+        (),
+        description="Names besides localhost by which a gateway without keys may be called, such as that of a proxy on "
+        "the same machine, separated by commas; others are refused, as any site could give its own name this address.",
+    )
+    traffic_s: float = Field(
+        10.0, ge=0, le=300, description="Seconds between two writes of each version's traffic into the ledger; 0: none."
+    )
 
     def limits_only(self) -> "GatewaySettings":
         """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""
@@ -172,6 +186,11 @@ class GatewaySettings(KeySettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"expected origins such as https://app.example.org, received {origin!r}")
         return origins
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _lower_case(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower() for name in names)
 
     @field_validator("host")
     @classmethod

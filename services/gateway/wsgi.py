@@ -23,6 +23,7 @@ from modelyard.services.gateway.api import (
     triggers,
 )
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
@@ -30,10 +31,12 @@ from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.key_cache import KeyCache
+from modelyard.services.gateway.auth.sessions import Sessions
 from modelyard.services.gateway.console import views as console
 from modelyard.services.gateway.http.cors import allow_origins
 from modelyard.services.gateway.http.errors import register_handlers
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.http.origins import Origins
 from modelyard.services.gateway.http.paths import CONVERTERS, MatchingRule
 from modelyard.services.gateway.inference import classify, oip, predict, tfs_status
 from modelyard.services.gateway.inference.fast_path import FastPath
@@ -90,28 +93,34 @@ def create_app(
     allow_origins(app, settings.cors_origins)
     add_limit_headers(app)
     register_handlers(app)
-    app.register_blueprint(predict.routes(predictions))
-    app.register_blueprint(classify.routes(predictions))
-    app.register_blueprint(tfs_status.routes(predictor))
-    app.register_blueprint(oip.routes(predictions, readiness.reasons))
-    app.register_blueprint(models.routes(store, predictor))
-    app.register_blueprint(rollouts.routes(settings, store, ledger))
-    app.register_blueprint(evaluations.routes(store, ledger))
-    app.register_blueprint(mistakes.routes(store, ledger))
-    app.register_blueprint(uses.routes(store, ledger))
-    app.register_blueprint(triggers.routes(store, ledger))
-    app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
-    app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
-    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
-    app.register_blueprint(searches.routes(store, ledger, limits))
-    app.register_blueprint(keys.routes(settings, ledger))
-    app.register_blueprint(audit.routes(ledger))
-    app.register_blueprint(openapi.routes())
-    app.register_blueprint(openapi.pages())
-    app.register_blueprint(console.routes())
+    for views in (
+        predict.routes(predictions),
+        classify.routes(predictions),
+        tfs_status.routes(predictor),
+        oip.routes(predictions, readiness.reasons),
+        models.routes(store, predictor),
+        rollouts.routes(settings, store, ledger),
+        canary.routes(store, ledger),
+        traffic.routes(predictor, ledger),
+        evaluations.routes(store, ledger),
+        mistakes.routes(store, ledger),
+        uses.routes(store, ledger),
+        triggers.routes(store, ledger),
+        feedback.routes(store, ledger, predictor.capture),
+        health.routes(predictor, metrics, ledger, queue_watch, readiness),
+        jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
+        searches.routes(store, ledger, limits),
+        keys.routes(settings, ledger, guard),
+        audit.routes(ledger),
+        openapi.routes(),
+        openapi.pages(),
+        console.routes(),
+    ):
+        app.register_blueprint(views)
     permissions.check(app.url_map)
     if guard:
         guard.guard(app)
+    Origins(settings).protect(app)
     return app
 
 
@@ -121,7 +130,8 @@ def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, li
         return None
     denials = Denials(ledger)
     key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write_due)
-    return Guard(key_cache, denials, metrics, limits, public_docs=settings.public_docs)
+    sessions = Sessions(settings.key_bytes, settings.session_hours)
+    return Guard(key_cache, sessions, denials, metrics, limits, public_docs=settings.public_docs)
 
 
 def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":

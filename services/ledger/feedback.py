@@ -133,6 +133,17 @@ class Feedback:
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
+    def count_by_version(self, models: Collection[str], since: datetime) -> Mapping[tuple[str, int], tuple[int, int]]:
+        """By model and version: number of feedback since this time that says right or wrong, and of the latter."""
+        wrong = func.sum(case((FeedbackRow.right.is_(False), 1), else_=0))
+        query = (
+            select(FeedbackRow.model, FeedbackRow.version, func.count(), wrong)
+            .where(FeedbackRow.model.in_(models), FeedbackRow.right.is_not(None), FeedbackRow.at >= since)
+            .group_by(FeedbackRow.model, FeedbackRow.version)
+        )
+        with self._session() as session:
+            return {(model, version): (count, int(bad)) for model, version, count, bad in session.execute(query)}
+
     def count_correct(self, model: str, version: int, limit: int) -> tuple[int, int]:
         """Number of right predictions among a version's newest ones with feedback, and the number of these."""
         query = (

@@ -1,5 +1,6 @@
 """API keys in the ledger: their names, roles and hashes, never the keys themselves."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, text, update
@@ -74,6 +75,12 @@ class Keys:
                 append_entry(session, Entry(Kind.KEY, "revoke", by, origin, subject=prefix, detail=detail))
             return _key(row, _time(session))
 
+    def note_use(self, prefixes: Collection[str]) -> None:
+        """Notes that these keys were used just now. No entry in the audit trail: it would have one for each minute."""
+        with self._session() as session:
+            theirs = KeyRow.prefix.in_(sorted(prefixes))
+            session.execute(update(KeyRow).where(theirs).values(last_used_at=now()))
+
 
 def _wait_for_others(session: Session) -> None:
     """Locks the creation of keys until this transaction ends; readers do not wait. SQLite does so by itself."""
@@ -105,4 +112,5 @@ def _key(row: KeyRow, at: datetime) -> Key:
         expires_at=expires_at,
         revoked_at=row.revoked_at,
         left_s=(expires_at - at).total_seconds(),
+        last_used_at=row.last_used_at,
     )

@@ -24,6 +24,11 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
 
 PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
+    "keys": lambda _: "/keys",
+    "audit": lambda _: "/audit",
+    "models": lambda _: "/models",
+    "model": lambda places: f"/models/{places.model}",
+    "canary": lambda places: f"/models/{places.model}/canary",
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
 }
 """Path by name."""

@@ -35,7 +35,23 @@ def rollout(
     model: str,
     *,
     canary: Annotated[int | None, typer.Option(help="Version that gets a share of the requests; 0 ends it.")] = None,
-    percent: Annotated[float, typer.Option(help="Percent of the requests for the canary.", min=0, max=100)] = 10.0,
+    percent: Annotated[
+        float | None,
+        typer.Option(help="Percent of the requests for the canary: 10, or its first step.", min=0, max=100),
+    ] = None,
+    steps: Annotated[
+        str,
+        typer.Option(
+            help="Shares of the canary one after the other, such as 5,25,50; 5:500,25:2000 also says how many answers "
+            "each needs."
+        ),
+    ] = "",
+    enough: Annotated[
+        int | None, typer.Option(help="Answers that are enough for the next step or a promotion.", min=1)
+    ] = None,
+    abort_only: Annotated[
+        bool, typer.Option("--abort-only", help="Canary analysis may end the canary, and never promotes it.")
+    ] = False,
     manual: Annotated[bool, typer.Option("--manual", help="Do not promote or end the canary automatically.")] = False,
     shadow: Annotated[
         int | None, typer.Option(help="Version that gets copies of requests for comparison; 0 ends it.")
@@ -57,7 +73,11 @@ def rollout(
     client = Client(url)
     request: dict[str, Any] = {}
     if canary is not None:
-        request["canary"] = {"version": canary, "percent": percent, "judged": not manual} if canary else None
+        judge = "off" if manual else "abort-only" if abort_only else "full"
+        asked = {"version": canary, "percent": percent, "judge": judge, "enough": enough, "steps": parse_steps(steps)}
+        request["canary"] = (
+            {name: value for name, value in asked.items() if value not in (None, [])} if canary else None
+        )
     if shadow is not None:
         request["shadow"] = shadow or None
     if label:
@@ -69,6 +89,18 @@ def rollout(
     found = client.get(f"/api/models/{model}/rollout")
     print_roles(model, found)
     print_changes(found["history"])
+
+
+def parse_steps(text: str) -> list[dict[str, float | int]]:
+    """``"5:500,25"`` -> ``[{"percent": 5.0, "enough": 500}, {"percent": 25.0}]``."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        percent, colon, enough = part.partition(":")
+        try:
+            found.append({"percent": float(percent)} | ({"enough": int(enough)} if colon else {}))
+        except ValueError:
+            raise typer.BadParameter(f"--steps expects PERCENT or PERCENT:ANSWERS; received {part!r}") from None
+    return found
 
 
 def parse_labels(pairs: list[str]) -> dict[str, int | None]:
@@ -149,11 +181,19 @@ def read_reason(change: dict[str, Any]) -> str:
     return str(change["detail"].get("why") or change["reason"])
 
 
+JUDGES = {"full": "automatic analysis", "abort-only": "analysis that only ends it", "off": "manual analysis"}
+
+
+def describe_plan(canary: dict[str, Any]) -> str:
+    """Who decides about a canary, and its steps."""
+    steps = " → ".join(f"{step['percent']:g}" for step in canary["steps"])
+    return JUDGES[canary["judge"]] + (f", steps {steps} %" if steps else "")
+
+
 def print_roles(model: str, found: dict[str, Any]) -> None:
     roles = [f"stable: version {found['stable']}"]
     if canary := found["canary"]:
-        judge = "automatic analysis" if canary["judged"] else "manual analysis"
-        roles.append(f"canary: version {canary['version']}, {canary['percent']:g} % ({judge})")
+        roles.append(f"canary: version {canary['version']}, {canary['percent']:g} % ({describe_plan(canary)})")
     if shadow := found["shadow"]:
         roles.append(f"shadow: version {shadow['version']}")
     roles += [f"label {name}: version {version}" for name, version in found["labels"].items()]

@@ -1,23 +1,27 @@
 """Authentication and authorisation: in the RSGI app before a body is read, and before every view of Flask.
 
-A client without a valid key learns nothing: not what is wrong with its key, nor which routes there are.
+A client without a valid key learns nothing: not what is wrong with its key, nor which routes there are. A browser may
+have a session in place of the key; what it changes takes a token, too, that only pages of ours know.
 """
 
 import functools
+import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from flask import Flask, Response, g
 from flask.globals import request_ctx
-from werkzeug.routing import Map
 
 from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
+from modelyard.services.gateway.auth.browsers import locate_sign_in, wants_page
 from modelyard.services.gateway.auth.denials import Attempt, Denials
-from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
+from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache, KeysNotRead
+from modelyard.services.gateway.auth.open_routes import build_route_pattern
 from modelyard.services.gateway.auth.permissions import (
     ALL_MODELS_ONLY,
     AUDITED,
@@ -28,7 +32,10 @@ from modelyard.services.gateway.auth.permissions import (
     Permission,
 )
 from modelyard.services.gateway.auth.principal import NOBODY, Principal, current_address, current_principal
+from modelyard.services.gateway.auth.sessions import TOKEN_HEADER, InvalidSession, Session, Sessions
+from modelyard.services.gateway.http.body import BodyLimit
 from modelyard.services.gateway.http.errors import ServableNotFound, not_found_text
+from modelyard.services.gateway.http.origins import READING
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 
@@ -37,9 +44,11 @@ log = structlog.get_logger()
 BEARER = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 """RFC 6750, section 2.1, and RFC 9110, section 11.1: the scheme's case does not matter."""
 LOG_INTERVAL_S = 1.0
+SIGN_IN = "/api/session"
+SIGN_IN_LIMIT = BodyLimit(4096)
+"""Of what is read of a client before it has shown a key."""
 PREFLIGHT = "OPTIONS"
 """A browser's request before the request, without a key: Flask answers it, and no view is run."""
-READING = frozenset({"GET", "HEAD"})
 
 
 class Unauthenticated(ModelyardError):
@@ -54,53 +63,119 @@ class Forbidden(ModelyardError):
     status = 403
 
 
+class InvalidToken(Forbidden):
+    """A session changes something, and the token of its page is missing."""
+
+
 class Guard:
     """Authenticates requests for the RSGI app, and for Flask's views."""
 
     def __init__(
-        self, key_cache: KeyCache, denials: Denials, metrics: Metrics, limits: RateLimits, *, public_docs: bool = False
+        self,
+        key_cache: KeyCache,
+        sessions: Sessions,
+        denials: Denials,
+        metrics: Metrics,
+        limits: RateLimits,
+        *,
+        public_docs: bool = False,
     ) -> None:
-        self.key_cache, self.denials = key_cache, denials
+        self.key_cache, self.sessions, self.denials = key_cache, sessions, denials
         self._limits = limits
         self._open_views = PROBES | PUBLIC | (DOCUMENTS if public_docs else frozenset())
         """Endpoints that need no key."""
-        self._open_paths = re.compile("(?!)")
-        """Their paths; none before there is an application."""
+        self._open_routes = re.compile("(?!)")
+        """Their methods and paths; none before there is an application."""
         self._metrics = metrics
         self._logged_at: dict[str, float] = {}
         metrics.keys_age.set_function(lambda: self.key_cache.age_s)
 
-    def authenticate(self, method: str, path: str, authorization: Sequence[str], address: str) -> Principal:
-        """The principal of a request. A key is checked even where none is needed.
+    def authenticate(
+        self, method: str, path: str, authorization: Sequence[str], cookies: str | None, address: str
+    ) -> Principal:
+        """The principal of a request. A key is checked even where none is needed; a session that is over is not.
 
         Args:
             authorization: the request's ``Authorization`` headers.
+            cookies: its ``Cookie`` header, which only counts where there are none of these.
 
         Raises:
-            Unauthenticated: no valid key.
+            Unauthenticated: no valid key, and no session.
             RateLimited: too often, from this address; a valid key is not refused for the others.
             KeysNotRead: the keys have not been read yet.
         """
-        if not authorization and (method == PREFLIGHT or self._open_paths.fullmatch(path)):
-            return NOBODY
+        if not authorization and (method == PREFLIGHT or self._open_routes.fullmatch(f"{method} {path}")):
+            return self._recognise(method, cookies)
         try:
+            if cookies and not authorization and (found := self._find_by_cookie(cookies)):
+                return found
             return self.key_cache.find_principal(read_key(authorization))
-        except InvalidKey as bad:
-            self._log_failure(str(bad), address)
-            self._limits.take_failed_key(address)
+        except (InvalidKey, InvalidSession) as bad:
+            self._refuse(str(bad), address)
             raise Unauthenticated("expected a valid API key: Authorization: Bearer KEY") from None
+
+    def check_token(self, method: str, principal: Principal, token: str | None) -> None:
+        """Checks what a session changes, where the browser sends its cookie by itself.
+
+        Args:
+            token: the request's ``X-CSRF-Token``.
+
+        Raises:
+            InvalidToken: the token is not that of the session.
+        """
+        if principal.session is None or method in READING:
+            return
+        if not hmac.compare_digest((token or "").encode(), principal.session.csrf_token.encode()):
+            raise InvalidToken(
+                f"expected the header {TOKEN_HEADER} of this session, which GET /api/session names; received "
+                f"{'another one' if token else 'none'}"
+            )
+
+    def note_denied(self, method: str, path: str, principal: Principal, reason: str, address: str) -> None:
+        """For the audit trail: what was refused before a view was found for it."""
+        who = {"by": principal.name, "prefix": principal.prefix, "role": principal.role or ""}
+        log.warning("audit", key=principal.name, prefix=principal.prefix, action=f"{method} {path[:128]}", status=403)
+        self.denials.add(Attempt(f"{method} {path[:128]}", f"403 {reason}", address=address, **who))
+
+    def sign_in(self, key: str, address: str) -> Principal:
+        """The principal of a key, with a new session.
+
+        Raises:
+            Unauthenticated: the key is not valid.
+            RateLimited, KeysNotRead: as ``authenticate``.
+        """
+        try:
+            principal = self.key_cache.find_principal(key)
+            left_s = self.key_cache.find_holder(principal.prefix).left_s
+        except InvalidKey as bad:
+            self._refuse(str(bad), address)
+            raise Unauthenticated("this is no valid API key: it may be mistyped, expired or revoked") from None
+        log.info("signed in", key=principal.name, prefix=principal.prefix, role=principal.role, address=address)
+        return with_session(principal, self.sessions.open(principal.prefix, left_s))
 
     def guard(self, app: Flask) -> None:
         """Authenticates every request of an application, and authorises its views."""
-        self._open_paths = build_path_pattern(app.url_map, self._open_views)
+        self._open_routes = build_route_pattern(app.url_map, self._open_views)
 
         @app.before_request
-        def authenticate() -> None:
+        def authenticate() -> Response | None:
             self.key_cache.start()
+            g.principal = NOBODY
             request = request_ctx.request
-            header = request.environ.get("HTTP_AUTHORIZATION")
+            get = request.environ.get
+            header = get("HTTP_AUTHORIZATION")
             authorization = [] if header is None else [header]
-            g.principal = self.authenticate(request.method, request.path, authorization, current_address())
+            address = current_address()
+            try:
+                g.principal = self.authenticate(
+                    request.method, request.path, authorization, get("HTTP_COOKIE"), address
+                )
+            except Unauthenticated:
+                if not wants_page(request.method, get("HTTP_ACCEPT"), get("HTTP_SEC_FETCH_MODE")):
+                    raise
+                return Response(status=303, headers={"Location": locate_sign_in(request.path, get("QUERY_STRING", ""))})
+            self.check_token(request.method, g.principal, get("HTTP_X_CSRF_TOKEN"))
+            return None
 
         app.after_request(self._record)
         for endpoint in VIEWS.keys() - self._open_views:
@@ -110,6 +185,24 @@ class Guard:
         """Ends its thread, and writes the denied attempts that are not in the trail yet."""
         self.key_cache.close()
         self.denials.write()
+
+    def _recognise(self, method: str, cookies: str | None) -> Principal:
+        """Whoever a page that needs no session is shown to; a cookie that is over is none."""
+        if not cookies or method not in READING or method == PREFLIGHT:
+            return NOBODY
+        try:
+            return self._find_by_cookie(cookies) or NOBODY
+        except (InvalidKey, InvalidSession, KeysNotRead):
+            return NOBODY
+
+    def _find_by_cookie(self, cookies: str) -> Principal | None:
+        session = self.sessions.read(cookies)
+        return with_session(self.key_cache.find_holder(session.prefix).principal, session) if session else None
+
+    def _refuse(self, reason: str, address: str) -> None:
+        """Logs a failure; raises ``RateLimited`` for too many of an address."""
+        self._log_failure(reason, address)
+        self._limits.take_failed_key(address)
 
     def _log_failure(self, reason: str, address: str) -> None:
         """Counts it, and writes one line a second for each reason."""
@@ -159,11 +252,13 @@ def read_key(authorization: Sequence[str]) -> str:
     return found[1]
 
 
-def build_path_pattern(rules: Map, endpoints: frozenset[str]) -> re.Pattern[str]:
-    """All paths of some views, with and without a slash at their end; of those with a variable part, what follows."""
-    open_rules = [rule for rule in rules.iter_rules() if rule.endpoint in endpoints]
-    heads = {(rule.rule.partition("<")[0].rstrip("/"), "/.*" if rule.arguments else "/?") for rule in open_rules}
-    return re.compile("|".join(re.escape(head) + rest for head, rest in sorted(heads)))
+def with_session(principal: Principal, session: Session) -> Principal:
+    """The principal while both last: the key and the session."""
+
+    def is_valid() -> bool:
+        return not session.is_over and principal.is_valid()
+
+    return replace(principal, session=session, is_valid=is_valid)
 
 
 def guard_view(view: Callable[..., Any], needed: Permission) -> Callable[..., Any]:

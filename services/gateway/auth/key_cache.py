@@ -24,6 +24,8 @@ POLL_INTERVAL_S = 2.0
 """Between two polls of the ledger."""
 MAX_WAIT_S = 5.0
 """How long a start waits for a ledger that does not answer."""
+NOTE_INTERVAL_S = 60.0
+"""Between two writes of which keys were used."""
 MAX_ENDED_S = 30 * 24 * 3600.0
 """How long expired and revoked keys are cached; afterwards they are unknown."""
 NO_DIGEST = "0" * 64
@@ -49,6 +51,11 @@ class CachedKey:
     ends_at: float
     """On this process's monotonic clock, which does not depend on the wall clock."""
 
+    @property
+    def left_s(self) -> float:
+        """Seconds until it expires."""
+        return self.ends_at - time.monotonic()
+
     def find_refusal(self) -> str | None:
         """Why the key is refused: revoked or expired; None if it is valid."""
         if self.revoked:
@@ -63,6 +70,9 @@ class KeyCache:
         """``after_poll``: what else this thread does with the ledger."""
         self._ledger, self._secret, self._after_poll = ledger, secret, after_poll
         self._keys: Mapping[str, CachedKey] | None = None
+        self._used: set[str] = set()
+        """Prefixes of keys that were used since that was last noted."""
+        self._noted_at = time.monotonic()
         self._read_at = time.monotonic()
         self._away = False
         self._lock = threading.Lock()
@@ -107,17 +117,33 @@ class KeyCache:
             raise InvalidKey("unknown")
         if fault := held.find_refusal() if right else "wrong":
             raise InvalidKey(fault)
+        self._used.add(held.principal.prefix)
         return held.principal
+
+    def find_holder(self, prefix: str) -> CachedKey:
+        """The key of a prefix that is known to be authentic, while it is valid; raises as ``find_principal``."""
+        if self._keys is None:
+            raise KeysNotRead("API keys cannot be checked yet; try again later")
+        held = self._keys.get(prefix)
+        if held is None:
+            raise InvalidKey("unknown")
+        if fault := held.find_refusal():
+            raise InvalidKey(fault)
+        self._used.add(prefix)
+        return held
 
     def close(self) -> None:
         self._ended.set()
         if self._thread:
             self._thread.join(MAX_WAIT_S)
+            self._note_use()
 
     def _run(self) -> None:
         while not self._ended.is_set():
             self._poll()
             self._polled.set()
+            if time.monotonic() - self._noted_at >= NOTE_INTERVAL_S:
+                self._note_use()
             self._after_poll()
             self._ended.wait(POLL_INTERVAL_S)
 
@@ -133,6 +159,17 @@ class KeyCache:
                 log.warning("there are no API keys", hint="modelyard keys create NAME --role admin")
             self._keys = {key.prefix: self._cached_key(key) for key in keys}
             self._read_at, self._away = time.monotonic(), False
+
+    def _note_use(self) -> None:
+        """Tells the ledger; what it does not take is told the next time."""
+        self._noted_at = time.monotonic()
+        used, self._used = self._used, set()
+        try:
+            if used:
+                self._ledger.keys.note_use(frozenset(used))
+        except StorageFailed as error:
+            log.warning("use of API keys not noted; retried later", cause=str(error))
+            self._used |= used
 
     def _log_failure(self, cause: str) -> None:
         """Logs a failure once; the keys read before stay valid."""

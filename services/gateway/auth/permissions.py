@@ -45,8 +45,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
 
 PROBES = frozenset({"health.live", "health.ready", "v2.live", "v2.ready"})
 """Views that need no key: supervisors and load balancers have none."""
-PUBLIC = frozenset({"console.get_asset"})
-"""Views that need no key: they hold nothing of anybody."""
+PUBLIC = frozenset({"console.get_asset", "console.show_sign_in", "keys.sign_in"})
+"""Views that need no key: they hold nothing of anybody, or take a key themselves."""
 DOCUMENTS = frozenset({"openapi.get_document", "docs.show"})
 """Views that need no key with ``MODELYARD_PUBLIC_DOCS``."""
 VIEWS: Mapping[str, Permission] = {
@@ -71,6 +71,9 @@ VIEWS: Mapping[str, Permission] = {
     "feedback.get_origin": Permission.GIVE_FEEDBACK,
     "rollouts.get_rollout": Permission.READ,
     "rollouts.get_version": Permission.READ,
+    "canary.get_canary": Permission.READ,
+    "traffic.list_traffic": Permission.READ,
+    "traffic.get_traffic": Permission.READ,
     "evaluations.get_evaluation": Permission.READ,
     "evaluations.get_job_evaluation": Permission.READ,
     "mistakes.list_mistakes": Permission.READ,
@@ -100,11 +103,18 @@ VIEWS: Mapping[str, Permission] = {
     "v2.load": Permission.ROLL_OUT,
     "v2.unload": Permission.ROLL_OUT,
     "console.home": Permission.READ_MODELS,
+    "console.list_models": Permission.READ_MODELS,
+    "console.show_model": Permission.READ_MODELS,
+    "console.show_canary": Permission.READ,
     "console.version": Permission.READ,
     "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,
     "keys.revoke_key": Permission.MANAGE_KEYS,
+    "keys.get_session": Permission.READ_SERVICE,
+    "keys.sign_out": Permission.READ_SERVICE,
+    "console.show_keys": Permission.MANAGE_KEYS,
+    "console.show_audit": Permission.READ_AUDIT,
 }
 
 

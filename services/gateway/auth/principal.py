@@ -7,6 +7,7 @@ from flask import g, request
 
 from modelyard.models.catalog import Catalog
 from modelyard.services.gateway.auth.permissions import ROLES, Permission
+from modelyard.services.gateway.auth.sessions import Session
 from modelyard.services.gateway.http.client_address import CLIENT
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Origin
@@ -24,7 +25,9 @@ class Principal:
     models: frozenset[str] = frozenset()
     """Models that the key is for; empty for all."""
     is_valid: Callable[[], bool] = lambda: True
-    """Whether the key is still valid, for responses that take long."""
+    """Whether the key is still valid, and the session, for responses that take long."""
+    session: Session | None = None
+    """Of a browser that signed in with the key; None if it was sent with the request."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions

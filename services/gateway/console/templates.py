@@ -31,6 +31,7 @@ TONES: Mapping[str, str] = {
     "available": "good",
     "stable": "good",
     "passed": "good",
+    "active": "good",
     "running": "busy",
     "publishing": "busy",
     "loading": "busy",
@@ -113,7 +114,7 @@ class Pages:
                 navigation=[item for item in NAVIGATION if principal.may(item.needed)],
                 principal=principal,
                 may=Permitted(principal),
-                csrf_token="",
+                csrf_token=principal.session.csrf_token if principal.session else "",
                 release=importlib.metadata.version("modelyard"),
                 **values,
             )

@@ -4,12 +4,14 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import home, versions
+from modelyard.services.gateway.console import access, canary, home, models, versions
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
 
 SHOWN_CHARS = 200
+API = ("/api/", "/v1/", "/v2/")
+"""Whoever asks for these is a client, browser or not."""
 TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing here", 503: "Not now"}
 
 
@@ -19,6 +21,9 @@ def routes() -> Blueprint:
     assets = Assets()
     pages = Pages(assets)
     home.add_pages(views, pages)
+    access.add_pages(views, pages)
+    models.add_pages(views, pages)
+    canary.add_pages(views, pages)
     versions.add_pages(views, pages)
 
     @views.get("/assets/<digest>/<path:name>")
@@ -41,7 +46,7 @@ def routes() -> Blueprint:
 
     @views.app_errorhandler(NotFound)
     def show_unknown_path(error: NotFound) -> Response:
-        if not wants_page():
+        if not wants_page() or request.path.startswith(API):
             return http_response(error)
         text = f"No page has the address {request.path[:SHOWN_CHARS]}."
         return pages.render("error.html", status=404, title=TITLES[404], text=text, request_id="")

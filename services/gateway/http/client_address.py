@@ -1,8 +1,9 @@
 """The address of a client, also behind proxies: forwarded addresses are believed only from configured ones."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 CLIENT = "modelyard.client"
 """Where the RSGI app leaves the address in the WSGI environment, if there are proxies."""
@@ -27,6 +28,22 @@ def find_client_address(peer: str, forwarded: Sequence[str], proxies: Sequence[s
         if not is_within(address, tuple(proxies)):
             return address
     return address
+
+
+def is_encrypted(environ: Mapping[str, Any], proxies: Sequence[str]) -> bool:
+    """Whether the client's side of a connection is TLS.
+
+    A proxy of ours says so, or the page itself, by its origin: who lies there makes only their own cookie useless.
+
+    Args:
+        environ: of the WSGI request.
+        proxies: addresses or networks of our proxies.
+    """
+    if environ.get("wsgi.url_scheme") == "https" or environ.get("HTTP_ORIGIN", "").startswith("https://"):
+        return True
+    peer = environ.get("REMOTE_ADDR", "").strip("[]")
+    forwarded = environ.get("HTTP_X_FORWARDED_PROTO", "").lower().split(",")
+    return "https" in [part.strip() for part in forwarded] and is_within(peer, tuple(proxies))
 
 
 def is_address(text: str) -> bool:

@@ -15,7 +15,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Map, Rule
 
 from modelyard.services.gateway import access_log
-from modelyard.services.gateway.auth.permissions import PROBES, VIEWS, roles_with
+from modelyard.services.gateway.auth.permissions import PROBES, PUBLIC, VIEWS, roles_with
 from modelyard.services.gateway.http.json_body import Error
 from modelyard.services.gateway.http.operation import JSON, Contents, Operation, Parameter
 from modelyard.services.gateway.openapi.protocols import PROTOCOLS
@@ -216,7 +216,7 @@ def build_operation(rule: Rule, name: str, operation: Operation, schemas: Schema
 
 def build_security(endpoint: str) -> dict[str, Any]:
     """The security requirement of a view."""
-    if endpoint in PROBES:
+    if endpoint in PROBES | PUBLIC:
         return {"security": []}
     return {"security": [{"key": []}], "description": f"Roles: {', '.join(roles_with(VIEWS[endpoint]))}."}
 

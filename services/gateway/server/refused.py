@@ -4,7 +4,8 @@ import math
 import random
 from typing import Any
 
-from modelyard.services.gateway.http.errors import RETRY_AFTER_S
+from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.http.errors import RETRY_AFTER_S, describe_error
 from modelyard.services.gateway.http.headers import Headers
 from modelyard.services.gateway.limits.token_bucket import Decision
 
@@ -23,6 +24,12 @@ class Refused(Exception):
         self.status = status
         self.unread = unread
         self.headers = headers
+
+
+def make_refusal(error: ModelyardError) -> Refused:
+    """The response to an error that was found before the body was read."""
+    status, text, headers = describe_error(error)
+    return Refused(status, text, unread=True, **dict(headers))
 
 
 def make_overload_error(model: str, wait_s: float, *, unread: bool) -> Refused:

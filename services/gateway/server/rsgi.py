@@ -19,13 +19,14 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
 from modelyard.services.gateway import access_log
 from modelyard.services.gateway.access_log import RequestRecord
-from modelyard.services.gateway.auth.guard import Guard
+from modelyard.services.gateway.auth.browsers import locate_sign_in, wants_page
+from modelyard.services.gateway.auth.guard import SIGN_IN, SIGN_IN_LIMIT, Guard, Unauthenticated
 from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Principal
 from modelyard.services.gateway.http.body import HttpRequest, HttpResponse
 from modelyard.services.gateway.http.client_address import CLIENT, find_client_address
 from modelyard.services.gateway.http.cors import cors_headers
 from modelyard.services.gateway.http.deadline import parse_timeout_s
-from modelyard.services.gateway.http.errors import InvalidRequest, describe_error, encode_error, render_error
+from modelyard.services.gateway.http.errors import InvalidRequest, encode_error, render_error
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import (
     CLASS_HEADER,
@@ -35,6 +36,7 @@ from modelyard.services.gateway.http.headers import (
     Headers,
     media_type,
 )
+from modelyard.services.gateway.http.origins import Origins
 from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
@@ -46,6 +48,7 @@ from modelyard.services.gateway.server.refused import (
     check_headers,
     make_limit_error,
     make_overload_error,
+    make_refusal,
     make_share_error,
 )
 from modelyard.services.gateway.server.rsgi_body import BodyReader, StreamedBody
@@ -79,6 +82,7 @@ class RsgiApp:
         self._app = app
         self._fast_path = fast_path
         self._guard = guard
+        self._origins = Origins(settings)
         self._settings = settings
         self._loop = loop
         self._admission = Admission(settings.max_in_flight, client_share=settings.key_share)
@@ -149,12 +153,17 @@ class RsgiApp:
             raise make_limit_error(decision)
         headers = dict(scope.headers.items())
         check_headers(headers)
+        self._check_sender(scope, headers, principal, address)
         headers["x-request-id"] = request_id
         if path:
             limit_headers = decision.headers() if decision else []
             await self._admit_prediction(path, scope, headers, protocol, principal, limit_headers)
             return
-        body = b"" if principal is NOBODY else await self._bodies.read(headers, protocol)
+        body = b""
+        if principal is not NOBODY:
+            body = await self._bodies.read(headers, protocol)
+        elif scope.path == SIGN_IN and scope.method == "POST":
+            body = await self._bodies.read(headers, protocol, SIGN_IN_LIMIT)
         try:
             environ = make_environ(scope, headers) | make_body_environ(body) | {CLIENT: address}
             await self._respond(environ, protocol, [], in_thread=not NON_BLOCKING.fullmatch(scope.path))
@@ -169,11 +178,29 @@ class RsgiApp:
 
     def _authenticate(self, scope: Any, guard: Guard, address: str) -> Principal:
         """The principal; raises ``Refused`` before anything is read of a client without a good key."""
+        authorization = scope.headers.get_all("authorization")
+        cookies = None if authorization else scope.headers.get("cookie")
         try:
-            return guard.authenticate(scope.method, scope.path, scope.headers.get_all("authorization"), address)
+            return guard.authenticate(scope.method, scope.path, authorization, cookies, address)
+        except Unauthenticated as error:
+            if not wants_page(scope.method, scope.headers.get("accept"), scope.headers.get("sec-fetch-mode")):
+                raise make_refusal(error) from None
+            location = locate_sign_in(scope.path, scope.query_string)
+            raise Refused(303, f"sign in at {location}", unread=True, location=location) from None
         except ModelyardError as error:
-            status, text, headers = describe_error(error)
-            raise Refused(status, text, unread=True, **dict(headers)) from None
+            raise make_refusal(error) from None
+
+    def _check_sender(self, scope: Any, headers: Headers, principal: Principal, address: str) -> None:
+        """Raises ``Refused`` before anything is read of what another site's page made a browser send."""
+        get = headers.get
+        try:
+            self._origins.check(scope.method, scope.path, get("host"), get("origin"), get("sec-fetch-site"))
+            if principal.session and self._guard:
+                self._guard.check_token(scope.method, principal, get("x-csrf-token"))
+        except ModelyardError as error:
+            if principal.name and self._guard:
+                self._guard.note_denied(scope.method, scope.path, principal, type(error).__name__, address)
+            raise make_refusal(error) from None
 
     async def _admit_prediction(
         self,

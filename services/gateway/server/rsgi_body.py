@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is meant for applications, and not exported
 
-from modelyard.services.gateway.http.body import SizeSetting, find_limit
+from modelyard.services.gateway.http.body import BodyLimit, SizeSetting, find_limit
 from modelyard.services.gateway.http.errors import RETRY_AFTER_S, BodyBroken
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.headers import Headers
@@ -32,23 +32,27 @@ class BodyReader:
         self._max_held = settings.max_bytes_in_flight
         self._held = 0
 
-    async def read(self, headers: Headers, protocol: Any) -> bytes:
+    async def read(self, headers: Headers, protocol: Any, limit: BodyLimit | None = None) -> bytes:
         """The whole body, within size, time and memory; a client that stalls holds no thread.
 
         Its bytes count as held until ``release``, also while they arrive.
+
+        Args:
+            limit: where it is lower than that of all bodies.
 
         Raises:
             Refused: 413, 408, 503, or 400 where the connection broke off.
         """
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return b""
+        limit = limit or self._limit
         announced = headers.get("content-length", "")
         size = int(announced) if announced.isdecimal() else 0
-        if size > self._limit.max_bytes:
-            raise Refused(413, self._limit.describe(announced[:20]), unread=True)
+        if size > limit.max_bytes:
+            raise Refused(413, limit.describe(announced[:20]), unread=True)
         self._hold(size)
         try:
-            body = await self._receive(announced, protocol)
+            body = await self._receive(announced, protocol, limit)
             if announced and len(body) != size:
                 raise Refused(400, f"expected {size} bytes as announced, received {len(body)}", connection="close")
         except BaseException:
@@ -67,27 +71,27 @@ class BodyReader:
             raise Refused(503, text, unread=True, **{"retry-after": retry_after_s})
         self._held += size
 
-    async def _receive(self, announced: str, protocol: Any) -> bytes:
+    async def _receive(self, announced: str, protocol: Any, limit: BodyLimit) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                body = bytes(await (protocol() if announced else self._receive_chunks(protocol)))
+                body = bytes(await (protocol() if announced else self._receive_chunks(protocol, limit)))
         except (ProtocolClosed, BodyBroken):
             whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
             raise Refused(400, f"expected {whole}; the connection was closed before", connection="close") from None
         except TimeoutError:
-            limit = f"{self._timeout_s:g} s"
-            raise Refused(408, f"expected the whole body within {limit}", connection="close") from None
+            seconds = f"{self._timeout_s:g} s"
+            raise Refused(408, f"expected the whole body within {seconds}", connection="close") from None
         return body
 
-    async def _receive_chunks(self, protocol: Any) -> bytearray:
+    async def _receive_chunks(self, protocol: Any, limit: BodyLimit) -> bytearray:
         """A body of unknown length, which is held as it grows; refused as soon as it is too large."""
         body = bytearray()  # a list of chunks, which may have one byte each, would take many times as much
         try:
             async for chunk in iterate_chunks(protocol):
                 self._hold(len(chunk))
                 body += chunk
-                if len(body) > self._limit.max_bytes:
-                    raise Refused(413, self._limit.describe("more"), connection="close")
+                if len(body) > limit.max_bytes:
+                    raise Refused(413, limit.describe("more"), connection="close")
         except BaseException:
             self.release(len(body))
             raise

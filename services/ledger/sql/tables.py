@@ -35,6 +35,7 @@ class Table(DeclarativeBase):
         dict[str, Any]: JSON,
         list[str]: JSON,
         list[int]: JSON,
+        list[dict[str, Any]]: JSON,
         datetime: UtcDateTime,
     }
 
@@ -130,6 +131,23 @@ class VerdictRow(Table):
     since: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int]
     state: Mapped[dict[str, Any]]
+    path: Mapped[list[dict[str, Any]] | None]
+    """The evidence over time, thinned; None as of before 0.4."""
+    looked_at: Mapped[datetime | None]
+    """When it was last analysed, whether or not there was anything new."""
+
+
+class TrafficRow(Table):
+    """What one gateway counted of one version in a slot of time."""
+
+    __tablename__ = "traffic"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=False)
+    gateway: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=False, index=True)
+    """When it began, in seconds since 1970."""
+    counts: Mapped[dict[str, Any]]
 
 
 class CapturedRow(Table):
@@ -228,6 +246,7 @@ class KeyRow(Table):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class AuditRow(Table):

@@ -26,9 +26,17 @@ from tests.support.fakes import HALF_PLUS, FakeModelServer
 TENSORS = {"inputs": [{"name": "vectors", "shape": [1, 1], "datatype": "FP32", "data": [0.0]}]}
 WAYS = {
     "fast": (f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}, {}),
-    "view": (f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}, {"Origin": "http://page"}),
+    "view": (
+        f"/v1/models/{HALF_PLUS}:predict",
+        {"instances": [[1.0]]},
+        {"Origin": "http://page", "Sec-Fetch-Site": "same-origin"},
+    ),
     "infer": (f"/v2/models/{HALF_PLUS}/infer", TENSORS, {}),
-    "infer-view": (f"/v2/models/{HALF_PLUS}/infer", TENSORS, {"Origin": "http://page"}),
+    "infer-view": (
+        f"/v2/models/{HALF_PLUS}/infer",
+        TENSORS,
+        {"Origin": "http://page", "Sec-Fetch-Site": "same-origin"},
+    ),
     "examples": (f"/v1/models/{HALF_PLUS}:regress", {"examples": [{"x": 1.0}]}, {}),
 }
 

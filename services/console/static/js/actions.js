@@ -120,8 +120,14 @@ export function startActions() {
   });
 }
 
-/** Copies what stands in the element that `data-copy` names. */
+/** Copies what stands in the element that `data-copy` names; where a browser forbids that, as without TLS, selects it. */
 async function copy(button) {
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  announce("Copied.");
+  const element = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+    announce("Copied.");
+  } catch {
+    getSelection().selectAllChildren(element);
+    announce("This browser copies nothing from here by itself. It is selected: press Ctrl+C.", "bad");
+  }
 }

@@ -3,6 +3,7 @@
 import "../vendor/htmx.js";
 import { startActions } from "./actions.js";
 import { startRefresh } from "./refresh.js";
+import { startSession } from "./session.js";
 import { startTheme } from "./theme.js";
 import { startTimes } from "./time.js";
 import { announce } from "./toast.js";
@@ -10,6 +11,7 @@ import { announce } from "./toast.js";
 startTheme();
 startTimes();
 startActions();
+startSession();
 startRefresh();
 
 const { module } = document.querySelector("main").dataset;

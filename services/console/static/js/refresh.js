@@ -8,9 +8,11 @@ const MAX_WAIT_S = 30;
 let failures = 0;
 let timer = 0;
 let latest = 0;
+let signedOut = false;
 
 /** Refreshes now: all parts, or those of `selector`. */
 export async function refresh(selector = "[data-refresh]") {
+  if (signedOut) return;
   const number = ++latest;
   const text = await load();
   if (text === null || number !== latest) return;
@@ -66,6 +68,11 @@ function schedule() {
 
 export function startRefresh() {
   document.addEventListener("visibilitychange", () => !document.hidden && refresh().then(schedule));
+  document.addEventListener("signed-out", () => (signedOut = true));
+  document.addEventListener("signed-in", () => {
+    signedOut = false;
+    refresh();
+  });
   document.getElementById("try-now")?.addEventListener("click", () => refresh().then(schedule));
   schedule();
 }

@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 REFUSED = {"error": "expected a valid API key: Authorization: Bearer KEY"}
 PLANTED = "myd_0123456789ab_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"
 """Has the form of a key; its secret begins after the prefix."""
-VIA_VIEW = {"Origin": "http://elsewhere"}
+VIA_VIEW = {"Origin": "http://elsewhere", "Sec-Fetch-Site": "same-origin"}
 
 
 def settings_with_keys(store: Store, server: FakeModelServer, ledger: Path) -> dict[str, Any]:

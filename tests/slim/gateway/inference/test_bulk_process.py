@@ -19,7 +19,7 @@ from tests.support.fakes import FakeModelServer
 from tests.support.waiting import wait_until
 
 LINES = 200_000
-HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/jsonl\r\n".encode()
+HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jsonl\r\n".encode()
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 Running = contextlib.AbstractContextManager[tuple[subprocess.Popen[str], httpx.Client]]

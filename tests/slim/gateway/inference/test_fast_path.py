@@ -15,7 +15,7 @@ from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, enc
 IMAGE = np.arange(784).reshape(28, 28, 1).tolist()
 OWN = {"x-request-id", "date"}
 """Headers that differ from answer to answer."""
-VIA_VIEW = {"Origin": "http://elsewhere"}
+VIA_VIEW = {"Origin": "http://elsewhere", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture(scope="module")

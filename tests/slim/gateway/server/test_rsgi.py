@@ -39,7 +39,7 @@ def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
 
 def head(*lines: str, length: int | None = len(BODY)) -> bytes:
     announced = [] if length is None else [f"Content-Length: {length}"]
-    return "\r\n".join([f"POST {PREDICT} HTTP/1.1", "Host: x", *announced, *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {PREDICT} HTTP/1.1", "Host: localhost", *announced, *lines, "", ""]).encode()
 
 
 def exchange(client: httpx.Client, raw: bytes, *, half_close: bool = False, answers: int = 100) -> bytes:

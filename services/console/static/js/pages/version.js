@@ -90,7 +90,8 @@ function open(index) {
   find("#viewer-title").textContent = `Mistake ${index + 1} of ${all.length}`;
   find("#viewer-previous").disabled = index === 0;
   find("#viewer-next").disabled = index === all.length - 1;
-  find("#viewer-body").replaceChildren(showInput(mistake, all[index].querySelector("img")), showFacts(mistake));
+  const shown = [showInput(mistake, all[index].querySelector("img")), showFacts(mistake)];
+  find("#viewer-body").replaceChildren(...(mistake.input === null ? shown : shown.reverse()));
   if (!viewer.open) viewer.showModal();
   if (!viewer.contains(document.activeElement) || document.activeElement.disabled) find("#viewer-title").focus();
 }
