@@ -22,10 +22,13 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
 from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
+from modelyard.services.gateway.api.training import queue, recipes
+from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
 from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
@@ -103,13 +106,16 @@ def create_app(
         canary.routes(store, ledger),
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
-        mistakes.routes(store, ledger),
-        uses.routes(store, ledger),
         triggers.routes(store, ledger),
         feedback.routes(store, ledger, predictor.capture),
         health.routes(predictor, metrics, ledger, queue_watch, readiness),
         jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
         searches.routes(store, ledger, limits),
+        queue.routes(store, ledger, BrokerProbe(settings.broker)),
+        recipes.routes(store),
+        mistakes.routes(store, ledger),
+        uses.routes(store, ledger),
+        answers.routes(store, ledger, predictor),
         keys.routes(settings, ledger, guard),
         audit.routes(ledger),
         openapi.routes(),
@@ -138,12 +144,12 @@ def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
-    def queue() -> "Celery":
+    def connect() -> "Celery":
         from modelyard.services.broker import make_sender  # loads Celery
 
         return make_sender(settings.broker)
 
-    return queue
+    return connect
 
 
 class NoSessions(SessionInterface):

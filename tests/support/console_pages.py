@@ -13,6 +13,10 @@ class Places(NamedTuple):
     version: int
 
 
+NO_PLACES = Places("mnist_mlp", 1)
+"""Where nothing has been trained yet."""
+
+
 def find_places(url: str, model: str = "mnist_mlp") -> Places:
     """Of a system that serves ``model``."""
 
@@ -29,6 +33,12 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "models": lambda _: "/models",
     "model": lambda places: f"/models/{places.model}",
     "canary": lambda places: f"/models/{places.model}/canary",
+    "queue": lambda _: "/queue",
+    "new_search": lambda _: "/queue?model=neuron&kind=search",
+    "searches": lambda _: "/searches",
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
+    "try it": lambda places: f"/models/{places.model}/try",
+    "label desk": lambda places: f"/models/{places.model}/label",
+    "live": lambda _: "/live",
 }
 """Path by name."""

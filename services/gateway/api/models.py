@@ -89,6 +89,8 @@ class Models(Body):
     models: list[ModelSummary | DamagedModel | foreign.ForeignModel]
     trainable: list[str]
     broken: list[BrokenModel]
+    external: list[str]
+    """Models that only the model servers know: they have no manifest and no rollout."""
 
 
 class VersionRecord(Body):
@@ -145,10 +147,18 @@ class Usage(Body):
     example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
 
 
+class CaptureState(Body):
+    """Whether predictions of a model are captured, so that feedback can be given on them."""
+
+    on: bool
+    rate: float = Field(description="Share of the requests that are captured without asking for it.")
+
+
 class ModelRecord(Body):
     """A model with all its versions."""
 
     name: str
+    capture: CaptureState
     rollout: RolloutState
     usage: Usage | None
     """What the stable version takes, or the newest where none is stable; null where it is damaged."""
@@ -177,6 +187,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
             ],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
+            external=[name for name in predictor.list_models() if principal.can_see(name) and not store.versions(name)],
         )
 
     @views.get("/api/models/<model>")
@@ -190,6 +201,7 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         rollout = predictor.get_rollout(model)
         return ModelRecord(
             name=model,
+            capture=CaptureState(on=model in predictor.capture.models, rate=predictor.capture.rate),
             rollout=RolloutState.model_validate(rollout),
             usage=describe_usage(store, model, rollout.stable or versions[-1]),
             versions=[read_version(store, model, number, states[number]) for number in versions],
@@ -230,6 +242,7 @@ def describe_foreign(predictor: Predictor, model: str) -> ModelRecord:
     states, known = foreign.find_foreign_states(predictor, model), foreign.read_tensors(predictor, model)
     return ModelRecord(
         name=model,
+        capture=CaptureState(on=False, rate=0.0),
         rollout=RolloutState.model_validate(Rollout()),
         usage=Usage(version=known[0], inputs=list(map(describe_tensor, known[1])), example=None) if known else None,
         versions=[foreign.ForeignVersion(version=version, state=state) for version, state in states.items()],

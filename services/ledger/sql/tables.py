@@ -21,6 +21,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from modelyard.services.ledger.job import Job
+from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.column_types import EnumText, UtcDateTime
 
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
@@ -105,6 +106,10 @@ class WorkerRow(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     queues: Mapped[list[str]]
     seen_at: Mapped[datetime]
+    since: Mapped[datetime | None] = mapped_column(default=now())
+    """When it registered first."""
+    slots: Mapped[int | None]
+    """Number of jobs that it runs at a time."""
 
 
 class ObservationRow(Table):
@@ -170,6 +175,8 @@ class CapturedRow(Table):
     predicted: Mapped[float]
     score: Mapped[float | None]
     at: Mapped[datetime] = mapped_column(index=True)
+    margin: Mapped[float | None]
+    """Score of the likeliest class less that of the next."""
 
 
 class FeedbackRow(Table):
@@ -187,6 +194,8 @@ class FeedbackRow(Table):
     right: Mapped[bool | None]
     client: Mapped[str]
     at: Mapped[datetime]
+    chosen: Mapped[str] = mapped_column(String(16))
+    """How the prediction came to be labelled."""
 
 
 class TriggerRow(Table):
