@@ -19,14 +19,14 @@ document.addEventListener("click", (event) => {
 async function pick(link) {
   history.pushState(null, "", link.href);
   await refresh(PARTS);
-  rove();
   if (link.hash !== "#mistakes") return;
   const title = find("#mistakes-title");
   title.focus({ preventScroll: true });
   title.scrollIntoView({ block: "nearest" });
 }
 
-addEventListener("popstate", () => refresh(PARTS).then(rove));
+addEventListener("popstate", () => refresh(PARTS));
+document.addEventListener("refreshed", () => rove());
 
 // --- the confusion matrix: one stop of the Tab key, arrow keys inside ---
 
@@ -34,7 +34,7 @@ const cells = () => [...document.querySelectorAll(".matrix [data-cell]")];
 
 function rove(chosen = null) {
   const all = cells();
-  const current = chosen ?? all.find((cell) => cell.ariaCurrent) ?? all[0];
+  const current = chosen ?? all.find((cell) => cell === document.activeElement) ?? all.find((cell) => cell.ariaCurrent) ?? all[0];
   for (const cell of all) cell.tabIndex = cell === current ? 0 : -1;
 }
 
