@@ -11,7 +11,8 @@ from modelyard.models.registry.manifest import CategoryLimits, NamedLimits, Numb
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.results import ConfusedPair, Evaluation, Mistake
 from tests.browser.conftest import OpenPage
-from tests.browser.stack import own_gateway
+from tests.browser.faults import Faults
+from tests.browser.stack import OwnGateway, own_gateway
 from tests.support.fakes import REVIEWS, publish
 from tests.system.conftest import System
 
@@ -88,6 +89,23 @@ def test_classes_are_sorted_and_curves_stand_out(page: Page, path: str) -> None:
     key.click()
     expect(key).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#plots polyline.lit")).to_have_count(1)
+
+
+def test_what_was_picked_while_the_gateway_was_away_is_shown_when_it_is_back(
+    gateway: OwnGateway, open_page: OpenPage, faults: Faults, path: str
+) -> None:
+    """The page says that it is away, and nobody picks it again."""
+    faults.allow("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
+    page = open_page(base_url=gateway.url)
+    page.goto(path)
+    expect(page.locator('.matrix [data-cell][tabindex="0"]')).to_have_count(1)
+    gateway.stop()
+    page.locator(".matrix [data-cell]").first.click()
+    expect(page.locator("#away")).to_be_visible()
+    expect(page.locator("#mistakes-title")).to_contain_text("The worst mistakes")
+    gateway.start()
+    expect(page.locator("#mistakes-title")).to_contain_text("taken for")
+    expect(page.locator("#away")).to_be_hidden()
 
 
 def test_markup_in_texts_labels_and_columns_stays_text(system: System, open_page: OpenPage, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelyard.models.errors import InvalidRecipe, UnknownName
+from modelyard.models.registry.evaluations import read_rejected, read_rejected_mistakes
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline import golden
@@ -75,8 +76,8 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     extra = {path.name for path in (version / "assets.extra").iterdir()}
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     assert extra == {
-        *("data_card.json", "evaluation.json", "golden.npz", "manifest.json", "model.weights.h5", "reference.json"),
-        *("state.npz", "tf_serving_warmup_requests"),
+        *("data_card.json", "evaluation.json", "golden.npz", "manifest.json", "mistakes.jsonl", "model.weights.h5"),
+        *("reference.json", "state.npz", "tf_serving_warmup_requests"),
     }
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
@@ -116,10 +117,16 @@ def test_nothing_temporary_stays_behind(published: tuple[Path, Published, list[P
 def test_a_worse_version_is_rejected_with_both_numbers(
     published: tuple[Path, Published, list[Progress]], forks: ForkServer
 ) -> None:
-    """The champion is measured on the same data; nothing is published."""
+    """The champion is measured on the same data; nothing is published, but its evaluation and mistakes are kept."""
     root, _, _ = published
-    outcome = neuron(root, forks, epochs=2, learning_rate=1e-6)
+    job = replace(JOB, overrides={"epochs": 2, "learning_rate": 1e-6}, job="job-0002", name="job-0002.1")
+    outcome = run_job(job, locations(root), forks, IGNORE)
     assert isinstance(outcome, Rejected)
+    store = Store(root / "store")
+    kept = json.loads(read_rejected(store, "neuron", "job-0002"))
+    assert kept["champion"]["version"] == 1
+    assert kept["champion"]["metrics"]["r2"] == outcome.verdict.champion_value
+    assert len(read_rejected_mistakes(store, "neuron", "job-0002") or ()) == kept["examples"]
     assert outcome.verdict.champion == 1
     assert any("below the floor" in reason for reason in outcome.verdict.reasons)
     assert any("of version 1 on the same test data" in reason for reason in outcome.verdict.reasons)

@@ -189,3 +189,20 @@ def test_the_decision_record_is_a_timeline(client: FlaskClient, filled: Store, s
     found = re.findall(r"<h3>(.*?)</h3>", timeline)
     assert found == ["Data", "Training", "Gate: passed", "Published", "Made stable"]
     assert f"fake ({source})" in timeline
+
+
+def test_several_labels_at_once_are_missed_or_given_wrongly(client: FlaskClient, filled: Store) -> None:
+    """Pairs in place of a matrix; a list of labels reads as people write it."""
+    pairs = (
+        ConfusedPair(expected="dark", received=None, count=4),
+        ConfusedPair(expected=None, received="light", count=2),
+    )
+    tagged = CLASSES.model_copy(update={"confusion": [], "confused": pairs, "calibration": (), "champion": None})
+    mistake = make_mistake("a text", ["dark"], [])
+    version = publish(filled, REVIEWS, task="multilabel", labels=("dark", "light"), prepare=write(tagged, mistake))
+    page = show(client, REVIEWS, version)
+    assert "4: dark taken for nothing" in page
+    assert "(not there)" in page
+    assert '<span class="received">nothing</span>' in page
+    assert "dark missed" in show(client, REVIEWS, version, "?expected=dark")
+    assert "light given wrongly" in show(client, REVIEWS, version, "?received=light")

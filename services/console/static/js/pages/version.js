@@ -19,14 +19,14 @@ document.addEventListener("click", (event) => {
 async function pick(link) {
   history.pushState(null, "", link.href);
   await refresh(PARTS);
-  rove();
   if (link.hash !== "#mistakes") return;
   const title = find("#mistakes-title");
   title.focus({ preventScroll: true });
   title.scrollIntoView({ block: "nearest" });
 }
 
-addEventListener("popstate", () => refresh(PARTS).then(rove));
+addEventListener("popstate", () => refresh(PARTS));
+document.addEventListener("refreshed", () => rove());
 
 // --- the confusion matrix: one stop of the Tab key, arrow keys inside ---
 
@@ -34,7 +34,7 @@ const cells = () => [...document.querySelectorAll(".matrix [data-cell]")];
 
 function rove(chosen = null) {
   const all = cells();
-  const current = chosen ?? all.find((cell) => cell.ariaCurrent) ?? all[0];
+  const current = chosen ?? all.find((cell) => cell === document.activeElement) ?? all.find((cell) => cell.ariaCurrent) ?? all[0];
   for (const cell of all) cell.tabIndex = cell === current ? 0 : -1;
 }
 
@@ -90,7 +90,8 @@ function open(index) {
   find("#viewer-title").textContent = `Mistake ${index + 1} of ${all.length}`;
   find("#viewer-previous").disabled = index === 0;
   find("#viewer-next").disabled = index === all.length - 1;
-  find("#viewer-body").replaceChildren(showInput(mistake, all[index].querySelector("img")), showFacts(mistake));
+  const shown = [showInput(mistake, all[index].querySelector("img")), showFacts(mistake)];
+  find("#viewer-body").replaceChildren(...(mistake.input === null ? shown : shown.reverse()));
   if (!viewer.open) viewer.showModal();
   if (!viewer.contains(document.activeElement) || document.activeElement.disabled) find("#viewer-title").focus();
 }
