@@ -16,7 +16,19 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health", "job_history", "jobs", "keys"),
+    *(
+        "answers",
+        "audit",
+        "canary",
+        "evaluations",
+        "examples",
+        "feedback",
+        "feedback_summary",
+        "health",
+        "job_history",
+        "jobs",
+        "keys",
+    ),
     *("mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts", "searches", "tfs"),
     *("traffic", "triggers", "v2", "versions"),
 )
