@@ -61,12 +61,13 @@ test-containers: install ## Build the images, start the whole system on Podman o
 	$(UV) sync --frozen --extra local --group foreign --group containers
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
-check: install ## Lint, types, import rules, reference pages
+check: install ## Lint, types, import rules, reference pages, links of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m modelyard.services.cli.reference docs --check
+	$(BIN)/zensical build --clean --strict
 
 format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
@@ -79,8 +80,9 @@ bench: install ## Compare our serving with its peers; writes docs/benchmarks.md 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
-docs: install ## Write the reference pages of docs/ from the code: command line, metrics, permissions, settings
+docs: install ## Write the reference pages of docs/ from the code, and all of docs/ as a site into site/
 	$(BIN)/python -m modelyard.services.cli.reference docs
+	$(BIN)/zensical build --clean --strict
 
 clean: ## Remove environments and caches; trained models in .modelyard stay
 	rm -rf .venv .venv-slim .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.page import replace_section
-from modelyard.models.registry.rollout import Canary
+from modelyard.models.registry.roles.canary import Canary
 from modelyard.services.experiment_counts import bucket_name
 from modelyard.services.scheduler.canary_evidence import Experiment, Sums, decide, update_experiment
 
@@ -92,8 +92,8 @@ def run(case: Case, generator: np.random.Generator) -> tuple[str, int]:
     while True:
         experiment = update_experiment(experiment, stable.grow(), canary.grow())
         if decision := decide(experiment, CANARY):
-            how = "rolled back" if not decision.promote else "promoted on feedback"
-            how = "promoted after enough" if decision.promote and "nothing spoke" in decision.reason else how
+            how = "rolled back" if decision.action == "end" else "promoted on feedback"
+            how = "promoted after enough" if "nothing spoke" in decision.reason else how
             return how, experiment.canary.answers
 
 

@@ -32,7 +32,8 @@ from benchmarks.serving.processes import Command, running
 from benchmarks.serving.roster import CONTENDERS
 from benchmarks.serving.tally import percentile
 from benchmarks.serving.workload import Workload, load_all
-from modelyard.services.cli.client import Client
+from modelyard.client import Client
+from modelyard.services.cli.gateway import responds_ok
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -170,7 +171,7 @@ def make_gateway_command(port: int, serving_port: int, store: Path) -> Command:
 
 def wait_until_up(port: int) -> None:
     deadline, client = time.monotonic() + START_S, Client(f"http://127.0.0.1:{port}")
-    while not client.responds_ok("/readyz"):
+    while not responds_ok(client, "/readyz"):
         if time.monotonic() > deadline:
             raise SystemExit(f"no gateway is ready on port {port}")
         time.sleep(0.1)

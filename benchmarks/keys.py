@@ -21,7 +21,8 @@ from benchmarks.overhead import in_turns, over_http
 from benchmarks.served import free_ports, make_versions, served
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
-from modelyard.services.cli.client import Client
+from modelyard.client import Client
+from modelyard.services.cli.gateway import responds_ok
 from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
@@ -48,7 +49,7 @@ def guarded_gateway(home: Path, socket: Path, ledger_url: str, secret: str) -> I
         command = [sys.executable, "-m", "modelyard.services.gateway"]
         process = subprocess.Popen(command, env=os.environ | settings, stdout=out, stderr=out)
     try:
-        while not Client(f"http://127.0.0.1:{port}").responds_ok("/healthz"):
+        while not responds_ok(Client(f"http://127.0.0.1:{port}"), "/healthz"):
             if process.poll() is not None:
                 raise SystemExit((home / "guarded").read_text()[-500:])
             time.sleep(0.1)

@@ -27,8 +27,8 @@ from benchmarks.page import replace_section
 from benchmarks.served import free_ports
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
+from modelyard.client import Client
 from modelyard.services import broker, jobs
-from modelyard.services.cli.client import Client
 from modelyard.services.cli.commands.local.up import LocalSystem, make_services
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.supervisor import Service, Supervisor

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelyard.services.cli.client import Client
+from modelyard.client import Client
+from modelyard.services.cli.gateway import responds_ok
 
 START_S = 120.0
 STOP_S = 30.0
@@ -41,7 +42,7 @@ def served(home: Path, model: str, *arguments: str) -> Iterator[int]:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + START_S
-        while not Client(f"http://127.0.0.1:{port}").responds_ok(f"/v1/models/{model}/metadata"):
+        while not responds_ok(Client(f"http://127.0.0.1:{port}"), f"/v1/models/{model}/metadata"):
             if process.poll() is not None or time.monotonic() > give_up:
                 raise SystemExit((home / "out").read_text()[-500:])
             time.sleep(0.1)

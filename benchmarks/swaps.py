@@ -26,7 +26,7 @@ from benchmarks.serving.answers import instances_body, request
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
 from benchmarks.version_ways import WAYS, Versions
-from modelyard.services.cli.client import Client, Refused
+from modelyard.client import Client, ModelyardClientError
 
 MODEL = "half_plus"
 RESULTS = Path(__file__).parent / "results" / "swaps.jsonl"
@@ -156,8 +156,8 @@ class Publisher:
 
     def _state(self, version: int) -> str | None:
         try:
-            entries = self._client.get(f"/v1/models/{MODEL}")["model_version_status"]
-        except Refused:
+            entries = self._client.call("GET", f"/v1/models/{MODEL}")["model_version_status"]
+        except ModelyardClientError:
             return ""
         return next((entry["state"] for entry in entries if entry["version"] == str(version)), None)
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.served import free_ports
-from modelyard.services.cli.client import Client
+from modelyard.client import Client
 from modelyard.services.cli.commands.local.up import LocalSystem, make_services, train_missing, wait_until_serving
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Supervisor

@@ -26,7 +26,14 @@ from modelyard.models.sources.loading import load_model
 from modelyard.models.spec import ModelSpec
 
 FILE = "catalog.json"
-MINIMUM_KEYS = ("minimum", "exclusiveMinimum")
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list, such as [64, 32]",
+    "string": "text",
+}
+LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
 
 
 def list_models(sources: Sources = EXAMPLES) -> tuple[str, ...]:
@@ -137,13 +144,17 @@ def _is_finite(value: Any) -> bool:
 
 
 def describe_constraints(constraints: Mapping[str, Any]) -> str:
-    """A value's JSON schema as text: ``integer, minimum 1, maximum 1000``."""
+    """What a value's JSON schema allows, in words: "a whole number from 1 to 1,000"."""
     if "anyOf" in constraints:
-        return ", or ".join(describe_constraints(choice) for choice in constraints["anyOf"])
-    if "enum" in constraints:
-        return ", ".join(map(str, constraints["enum"]))
-    bounds = sorted(set(constraints) - {"type", "title", "description"}, key=lambda key: (key not in MINIMUM_KEYS, key))
-    return ", ".join([constraints.get("type", "any"), *(f"{key} {constraints[key]}" for key in bounds)])
+        ways = [way for way in constraints["anyOf"] if way.get("type") != "null"]
+        return ", or ".join(describe_constraints(way) for way in ways)
+    if "enum" in constraints or "const" in constraints:
+        return ", ".join(map(str, constraints.get("enum", [constraints.get("const")])))
+    kind = KINDS.get(constraints.get("type", ""), "any value")
+    if "minimum" in constraints and "maximum" in constraints:
+        return f"{kind} from {constraints['minimum']:,} to {constraints['maximum']:,}"
+    limits = [f"{words} {constraints[key]:,}" for key, words in LIMITS.items() if key in constraints]
+    return f"{kind} {' and '.join(limits)}".rstrip()
 
 
 class Catalog(BaseModel):
@@ -178,18 +189,31 @@ def describe_model(spec: ModelSpec) -> TrainableModel:
         summary=spec.summary,
         dataset=spec.dataset.name,
         homepage=spec.dataset.homepage,
-        recipes={name: _fields(chosen) for name, chosen in spec.recipes.items()},
+        recipes={name: describe_recipe(chosen) for name, chosen in spec.recipes.items()},
         search=dict(spec.search),
         metric=spec.gate.metric,
     )
 
 
-def _fields(chosen: Recipe) -> dict[str, RecipeField]:
+def describe_recipe(chosen: Recipe) -> dict[str, RecipeField]:
+    """Each value with its default, type, bounds and description."""
     schema = TypeAdapter(type(chosen)).json_schema()
+    entries = _inline(schema["properties"], schema.get("$defs", {}))
     return {
         key: RecipeField(default=getattr(chosen, key), constraints={k: v for k, v in entry.items() if k != "default"})
-        for key, entry in schema["properties"].items()
+        for key, entry in entries.items()
     }
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A JSON schema with what it refers to in place, such as an enumeration's values: each field stands by itself."""
+    if isinstance(schema, list):
+        return [_inline(entry, definitions) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _inline(value, definitions) for key, value in schema.items() if key != "$ref"}
+    reference = schema.get("$ref")
+    return _inline(definitions[reference.removeprefix("#/$defs/")], definitions) | found if reference else found
 
 
 def source_digest() -> str:

@@ -16,15 +16,12 @@ from modelyard.models.sources.files import Sources
 from modelyard.models.sources.project import ModelSettings
 from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.job import (
-    REJECTED_EXIT_CODE,
-    DataPolicy,
     JobLocations,
     Measured,
     Rejected,
-    RolloutTarget,
     TrainingJob,
-    parse_overrides,
 )
+from modelyard.pipeline.job_options import REJECTED_EXIT_CODE, DataPolicy, RolloutTarget, parse_overrides
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 

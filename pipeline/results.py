@@ -82,6 +82,73 @@ class Mistake(BaseModel):
     """Cut short; None if it is too large, ``{"png": base64}`` for an image."""
 
 
+class ConfusedPair(BaseModel):
+    """Wrong answers of one kind. Of several labels at once: a label that was missed, or given wrongly, and None."""
+
+    model_config = ConfigDict(frozen=True)
+
+    expected: str | None
+    received: str | None
+    count: int
+
+
+class Curve(BaseModel):
+    """Points of a curve, at most 100; each belongs to the answers whose probability reaches ``thresholds``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    thresholds: tuple[float | None, ...]
+    """None where no answer reaches it."""
+    area: float
+    """ROC AUC, or average precision."""
+
+
+class ClassCurves(BaseModel):
+    """One class against all others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    positives: int
+    """Examples of the class."""
+    roc: Curve
+    """True positive rate (recall) over false positive rate."""
+    precision_recall: Curve
+    """Precision over recall."""
+
+
+class Residuals(BaseModel):
+    """Errors of one predicted number: predicted less true, over bins of equal width."""
+
+    model_config = ConfigDict(frozen=True)
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    below: int
+    """Errors less than the first edge."""
+    above: int
+    bias: float
+    """Mean error."""
+    points: tuple[tuple[float, float], ...]
+    """True and predicted values of some examples, at most 300."""
+
+
+class Comparison(BaseModel):
+    """The serving version on the same test split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
+    latency_ms: dict[str, float] = Field(default_factory=dict)
+    mended: int | None = None
+    """Examples that it answered wrongly and the new version rightly; None where no answer is right or wrong."""
+    broken: int | None = None
+    """Examples that it answered rightly and the new version wrongly."""
+
+
 class Evaluation(BaseModel):
     """``evaluation.json``. Latencies are the median milliseconds of one call of ``serving_default`` in process."""
 
@@ -93,12 +160,22 @@ class Evaluation(BaseModel):
     """By batch size."""
     examples: int
     per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Precision, recall and support by label; of several numbers, the errors of each."""
+    """Precision, recall, F1 and support by label; of several numbers, the errors of each."""
     confusion: list[list[int]] = Field(default_factory=list)
-    """Rows are true labels, columns predicted ones, in the order of the labels."""
+    """Rows are true labels, columns predicted ones, in the order of the labels; empty above 100 of these."""
+    confused: tuple[ConfusedPair, ...] = ()
+    """The commonest kinds of wrong answers, at most 2,000."""
+    wrong: int | None = None
+    """Wrong answers; None where no answer is right or wrong."""
     calibration: tuple[CalibrationBin, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
-    """The 50 worst, the worst first."""
+    """The 50 worst, the worst first; more of each kind are in a file of their own (``evaluation.mistakes``)."""
+    curves: dict[str, ClassCurves] = Field(default_factory=dict)
+    """By label: the second of two classes, all of a few, or those with the smallest F1."""
+    residuals: dict[str, Residuals] = Field(default_factory=dict)
+    """By name of the number; ``value`` if it has none."""
+    champion: Comparison | None = None
+    """None if nothing served, or what did cannot be measured on this test split."""
     golden_difference: float = 0.0
     """Maximum absolute difference between the trained model and the reloaded export."""
     reference: Reference = Reference()

@@ -19,7 +19,7 @@ from modelyard.models.errors import StorageFailed
 from modelyard.models.inputs import TENSOR_NAMES, name_inputs
 from modelyard.models.metrics import list_metrics
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry.evaluations import keep_rejected
+from modelyard.models.registry.evaluations import MISTAKES_FILE, keep_rejected
 from modelyard.models.registry.manifest import Manifest, NamedLimits
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.storage_errors import translate_storage_errors
@@ -107,7 +107,7 @@ def run_job(
         )
         report(Progress("gate", message="; ".join(verdict.reasons), metrics=evaluations.challenger.metrics))
         if not verdict.accepted:
-            keep_evaluation(store, spec, job, evaluations.challenger)
+            keep_evaluation(store, spec, job, evaluations.challenger, staged)
             return Rejected(verdict, evaluations.challenger.metrics)
         baseline = measure_baseline(spec, data, locations.work / "baselines", report)
         require_permission()
@@ -214,11 +214,12 @@ def choose_checkpoint_folder(
     return locations.checkpoints(job.job) / f"{data.fingerprint[:16]}-{hash_sources(loaded.sources)[-8:]}"
 
 
-def keep_evaluation(store: Store, spec: ModelSpec, job: TrainingJob, evaluation: Evaluation) -> None:
+def keep_evaluation(store: Store, spec: ModelSpec, job: TrainingJob, evaluation: Evaluation, staged: Path) -> None:
     """Keeps what was measured of a rejected job: there its mistakes are wanted most."""
     if job.job:
         content = evaluation.model_dump(exclude={"reference"}) | {"labels": spec.labels}
-        keep_rejected(store, spec.name, job.job, orjson.dumps(content))
+        mistakes = (staged / MISTAKES_FILE).read_bytes()
+        keep_rejected(store, spec.name, job.job, orjson.dumps(content), mistakes)
 
 
 def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobLocations, report: Report) -> Published:

@@ -29,6 +29,15 @@ def list_worker_queues(gpus: int) -> tuple[str, ...]:
     return tuple(gpu_queue_name(count) for count in range(1, gpus + 1)) or (CPU_QUEUE,)
 
 
+def describe_queue(queue: str) -> str:
+    """What a worker of this queue trains on, in words."""
+    if queue == CPU_QUEUE:
+        return "CPU"
+    if queue == GPU_QUEUE:
+        return "1 GPU"
+    return f"{queue.rpartition('.')[2]} GPUs" if queue.startswith(f"{GPU_QUEUE}.") else queue
+
+
 def list_served(workers: Workers) -> frozenset[str]:
     """Queues that some worker takes jobs from."""
     return frozenset(queue for queues in workers.values() for queue in queues)

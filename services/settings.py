@@ -14,9 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from modelyard.models.sources.project import InvalidSettings as InvalidSettings  # noqa: PLC0414  # it is raised here too
 from modelyard.models.sources.project import ProjectSettings
+from modelyard.models.sources.project_file import HOME as HOME  # noqa: PLC0414  # a default of settings
 
-HOME = Path(".modelyard")
-"""Default folder of all files, below the working directory."""
 SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 """Folder of the files that hold secrets; each is named like its variable, in small letters."""
 MIN_KEY_SECRET_CHARS = 32

@@ -15,6 +15,7 @@ from modelyard.models.errors import CorruptData, ModelyardError
 from modelyard.models.registry import history, serving_config
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
+from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.serving_config import NOTHING, Entry
 from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import Store, first_line, replace_file
@@ -38,17 +39,8 @@ class InvalidChange(ModelyardError):
     status = 409
 
 
-class Canary(FrozenModel):
-    """A version that gets ``percent`` of the unpinned requests."""
-
-    version: int
-    percent: Annotated[float, Field(ge=0, le=100)]
-    since: datetime
-    """When it started; observations since then count."""
-    judged: bool = True
-    """Whether canary analysis promotes it or rolls it back; else a person decides."""
-    enough: Annotated[int, Field(ge=1)] = 10_000
-    """Answers after which canary analysis promotes it if it finds no objection."""
+class Overtaken(InvalidChange):
+    """The rollout is no longer as whoever asks for the change saw it; the text says who changed it."""
 
 
 class Shadow(FrozenModel):
@@ -149,11 +141,17 @@ class Rollout(FrozenModel):
         if self.stable is None or canary.version == self.stable:
             why = "is stable already" if self.stable else "would be alone; promote it"
             raise InvalidChange(f"version {canary.version} {why}")
-        detail = {"percent": canary.percent, **(detail or {})}
+        detail = {"percent": canary.percent, **canary.plan, **(detail or {})}
         if self.canary and self.canary.version == canary.version:
             canary = canary.model_copy(update={"since": self.canary.since})
         keep = self._kept_without(canary.version)
         return self._changed("canary", canary.version, by, reason, detail, canary=canary, keep=keep)
+
+    def step_canary(self, percent: float, *, by: str, reason: str, detail: dict[str, Any]) -> "Rollout":
+        """Gives the canary its next share; its observations stay."""
+        assert self.canary
+        canary, detail = self.canary.model_copy(update={"percent": percent}), {"percent": percent, **detail}
+        return self._changed("canary step", canary.version, by, reason, detail, canary=canary)
 
     def end_canary(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Ends the canary: it gets no more requests, and is unloaded.
@@ -198,10 +196,26 @@ class Rollout(FrozenModel):
         labels = {label: version for label, version in self.labels.items() if label != name}
         return self._changed("unlabel", self.labels[name], by, reason, {"label": name}, labels=labels)
 
+    def unload(self, version: int) -> "Rollout":
+        """Unloads a version that was preloaded, without a word in the history."""
+        return self.model_copy(update={"keep": tuple(number for number in self.keep if number != version)})
+
+    def require_stable(self, version: int | None) -> None:
+        """Checks that this version is still stable; None asks for nothing.
+
+        Raises:
+            Overtaken: another one is.
+        """
+        if version in (None, self.stable):
+            return
+        found, said = (c for c in reversed(self.history) if c.action in ("promote", "rollback")), ""
+        if last := next(found, None):
+            said = f" ({last.action} by {last.by} at {last.at:%H:%M:%S} UTC: {last.detail.get('why') or last.reason})"
+        raise Overtaken(f"nothing was changed: version {version} is not stable any more, {self.stable} is{said}")
+
     def reject(self, version: int, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
         """Unloads a version that was preloaded and was not promoted."""
-        keep = tuple(number for number in self.keep if number != version)
-        return self._changed("reject", version, by, reason, detail, keep=keep)
+        return self._changed("reject", version, by, reason, detail, keep=self.unload(version).keep)
 
     def note_import(self, version: int, *, by: str, reason: str) -> "Rollout":
         """Records that a version was imported; it gets its role by other changes."""

@@ -61,14 +61,24 @@ def is_current(store: Store) -> bool:
     return text == serving_config.render(store, labelled)
 
 
-def roll_back(store: Store, model: str, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> Rollout:
+def roll_back(
+    store: Store,
+    model: str,
+    *,
+    by: str,
+    reason: str,
+    detail: dict[str, Any] | None = None,
+    if_stable: int | None = None,
+) -> Rollout:
     """Makes the previous version stable again.
 
     Raises:
+        Overtaken: another version is stable than ``if_stable``.
         NoPreviousVersion: as ``Rollout.rollback``; or it is damaged, so that model servers may not have loaded it.
     """
 
     def edit(now: Rollout) -> Rollout:
+        now.require_stable(if_stable)
         changed = now.rollback(by=by, reason=reason, detail=detail)
         obstacle = serving_config.find_obstacle(store, model, changed.stable or 0)
         if obstacle:

@@ -1,7 +1,6 @@
 """``modelyard.toml`` in the working directory: a project's settings, by the names of the variables in small letters."""
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,37 +13,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from modelyard.models.errors import ModelyardError
+from modelyard.models.sources.project_file import PROJECT as PROJECT  # noqa: PLC0414  # likewise
+from modelyard.models.sources.project_file import InvalidSettings as InvalidSettings  # noqa: PLC0414  # raised here
+from modelyard.models.sources.project_file import read_project as read_project  # noqa: PLC0414  # likewise
 
-PROJECT = Path("modelyard.toml")
 PREFIX = "MODELYARD_"
-
-
-class InvalidSettings(ModelyardError):
-    """A setting is missing or out of range; names it."""
-
-    exit_code = 2
 
 
 def split_paths(value: object) -> object:
     """The paths in a text, separated as in ``PATH``; any other value as it is."""
     return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
-
-
-def read_project(path: Path = PROJECT) -> dict[str, Any]:
-    """The settings in a project's file; empty if there is no such file.
-
-    Raises:
-        InvalidSettings: it cannot be read, or is no TOML; with the line.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InvalidSettings(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise InvalidSettings(f"{path}: expected TOML: {error}") from None
 
 
 class ProjectSettings(BaseSettings):

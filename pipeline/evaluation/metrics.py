@@ -30,7 +30,7 @@ def compute_metrics(task: Task, labels: Sequence[str], y: Array, outputs: Array)
 
 
 def compute_class_metrics(task: Task, labels: Sequence[str], y: Array, outputs: Array) -> dict[str, dict[str, float]]:
-    """By label: precision, recall and support; of several numbers, the errors of each."""
+    """By label: precision, recall, F1 and support; of several numbers, the errors of each."""
     from sklearn.metrics import precision_recall_fscore_support
 
     if task == "regression":
@@ -41,21 +41,8 @@ def compute_class_metrics(task: Task, labels: Sequence[str], y: Array, outputs: 
         return {}
     predicted = outputs >= THRESHOLD if task == "multilabel" else outputs.argmax(axis=1)
     found = precision_recall_fscore_support(y, predicted, labels=np.arange(len(labels)), zero_division=0, average=None)
-    precision, recall, _, support = found
-    return {
-        label: {"precision": float(precision[k]), "recall": float(recall[k]), "support": float(support[k])}
-        for k, label in enumerate(labels)
-    }
-
-
-def compute_confusion(task: Task, labels: Sequence[str], y: Array, outputs: Array) -> list[list[int]]:
-    """Rows are true labels, columns predicted ones; empty unless one of several classes is right."""
-    from sklearn.metrics import confusion_matrix
-
-    if task not in ("multiclass", "binary"):
-        return []
-    counts: list[list[int]] = confusion_matrix(y, outputs.argmax(axis=1), labels=np.arange(len(labels))).tolist()
-    return counts
+    columns = dict(zip(("precision", "recall", "f1", "support"), found, strict=True))
+    return {label: {name: float(values[k]) for name, values in columns.items()} for k, label in enumerate(labels)}
 
 
 def measure_simplest(task: Task, labels: Sequence[str], y: Array, metric: str) -> float | None:

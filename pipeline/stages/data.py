@@ -9,7 +9,7 @@ import httpx
 from modelyard.models.data import Dataset, RemoteFile, Splits, list_arrays
 from modelyard.models.errors import CorruptData, DataUnavailable
 from modelyard.models.types import Array, Source
-from modelyard.pipeline.job import DataPolicy
+from modelyard.pipeline.job_options import DataPolicy
 from modelyard.pipeline.progress import Progress, Report
 from modelyard.pipeline.results import LoadedDataset
 

@@ -15,6 +15,7 @@ from modelyard.models.backend import use_backend
 from modelyard.models.data import Split, list_rows
 from modelyard.models.errors import ModelyardError
 from modelyard.models.inputs import list_kinds
+from modelyard.models.registry import evaluations
 from modelyard.models.registry.reference import build_reference
 from modelyard.models.sources.loading import describe_failure, load_saved
 from modelyard.models.spec import ModelSpec
@@ -23,18 +24,16 @@ from modelyard.pipeline import golden
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.evaluation.calibration import list_calibration_bins
+from modelyard.pipeline.evaluation.confusion import compute_confusion, find_wrong, list_confused
+from modelyard.pipeline.evaluation.curves import compute_curves
 from modelyard.pipeline.evaluation.exported import Signature, measure_golden_difference, measure_latency, predict_all
-from modelyard.pipeline.evaluation.metrics import (
-    compute_class_metrics,
-    compute_confusion,
-    compute_metrics,
-    measure_simplest,
-)
-from modelyard.pipeline.evaluation.mistakes import list_mistakes
+from modelyard.pipeline.evaluation.metrics import compute_class_metrics, compute_metrics, measure_simplest
+from modelyard.pipeline.evaluation.mistakes import list_mistakes, write_mistakes
+from modelyard.pipeline.evaluation.residuals import list_residuals
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import run_stage
 from modelyard.pipeline.progress import Report
-from modelyard.pipeline.results import Evaluation, Evaluations
+from modelyard.pipeline.results import Comparison, Evaluation, Evaluations
 
 X, Y = "x", "y"
 """Names of inputs and targets in a file of examples."""
@@ -111,17 +110,41 @@ def main(request_path: str) -> None:
 
 
 def evaluate_request(request: EvaluateRequest) -> None:
-    split = read_split(request.test)
-    challenger = evaluate_version(request, Path(request.challenger), split, "the new version")
-    champion = (
-        evaluate_version(request, Path(request.champion), split, "the serving version") if request.champion else None
-    )
+    split, folder = read_split(request.test), Path(request.challenger)
+    measured, outputs = measure_version(request, folder, split, "the new version")
+    described = describe_answers(request.task, request.labels, request.kinds, split, outputs)
+    write_mistakes(folder / evaluations.MISTAKES_FILE, request.task, request.labels, split.x, split.y, outputs)
+    challenger = described.model_copy(update=measured.model_dump(exclude_unset=True))
+    champion = None
+    if request.champion:
+        wrong = find_wrong(request.task, split.y, outputs)
+        champion, outputs = measure_version(request, Path(request.champion), split, "the serving version")
+        compared = compare(request, champion, wrong, find_wrong(request.task, split.y, outputs))
+        challenger = challenger.model_copy(update={"champion": compared})
     found = Evaluations(
         challenger=challenger,
         champion=champion,
         simplest=measure_simplest(request.task, request.labels, split.y, request.metric),
     )
     Path(request.result).write_text(found.model_dump_json())
+
+
+def compare(request: EvaluateRequest, champion: Evaluation, wrong: Array | None, its_wrong: Array | None) -> Comparison:
+    """What the new version's record keeps of the serving one."""
+    assert request.champion
+    return Comparison(
+        version=int(Path(request.champion).name),
+        metrics=champion.metrics,
+        per_class=champion.per_class,
+        latency_ms=champion.latency_ms,
+        mended=count_only_in(its_wrong, wrong),
+        broken=count_only_in(wrong, its_wrong),
+    )
+
+
+def count_only_in(one: Array | None, other: Array | None) -> int | None:
+    """Examples that are wrong in the one alone; None where nothing is right or wrong."""
+    return None if one is None or other is None else int((one & ~other).sum())
 
 
 def save_split(path: Path, split: Split) -> str:
@@ -139,7 +162,8 @@ def read_split(file: str) -> Split:
     return Split(found[X] if X in found else {name.removeprefix(f"{X}/"): values for name, values in found.items()}, y)
 
 
-def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: str) -> Evaluation:
+def measure_version(request: EvaluateRequest, folder: Path, test: Split, who: str) -> tuple[Evaluation, Array]:
+    """What is measured of the new version and of the serving one, and all predictions."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -151,28 +175,34 @@ def evaluate_version(request: EvaluateRequest, folder: Path, test: Split, who: s
         )
     outputs = predict_all(default, test.x, who)
     own = measure_own(request, default, test)
-    return describe_answers(request.task, request.labels, request.kinds, test, outputs).model_copy(
-        update={
-            "metrics": require_metric(request, compute_metrics(request.task, request.labels, test.y, outputs) | own),
-            "latency_ms": {
-                size: measure_latency(default, test.x, int(size), calls) for size, calls in LATENCY_CALLS.items()
-            },
-            "golden_difference": difference,
-            "recent": evaluate_feedback(request, default, who),
-        }
+    metrics = compute_metrics(request.task, request.labels, test.y, outputs) | own
+    found = Evaluation(
+        examples=len(test),
+        metrics=require_metric(request, metrics),
+        per_class=compute_class_metrics(request.task, request.labels, test.y, outputs),
+        latency_ms={size: measure_latency(default, test.x, int(size), calls) for size, calls in LATENCY_CALLS.items()},
+        golden_difference=difference,
+        recent=evaluate_feedback(request, default, who),
     )
+    return found, outputs
 
 
 def describe_answers(
     task: Task, labels: tuple[str, ...], kinds: Mapping[str, str], test: Split, outputs: Array
 ) -> Evaluation:
     """All that is known of the answers beside the metrics."""
+    per_class = compute_class_metrics(task, labels, test.y, outputs)
+    wrong = find_wrong(task, test.y, outputs)
     return Evaluation(
         examples=len(test),
-        per_class=compute_class_metrics(task, labels, test.y, outputs),
+        per_class=per_class,
         confusion=compute_confusion(task, labels, test.y, outputs),
+        confused=tuple(list_confused(task, labels, test.y, outputs)),
+        wrong=None if wrong is None else int(wrong.sum()),
         calibration=tuple(list_calibration_bins(outputs, test.y)) if task in ("multiclass", "binary") else (),
         mistakes=tuple(list_mistakes(task, labels, test.x, test.y, outputs)),
+        curves=compute_curves(task, labels, test.y, outputs, per_class),
+        residuals=dict(list_residuals(task, labels, test.y, outputs)),
         reference=build_reference(labels, list_rows(test.x), extract_predictions(task, outputs), kinds),
     )
 
@@ -216,7 +246,9 @@ def extract_predictions(task: Task, outputs: Array) -> dict[str, Array]:
         return {"value": outputs[:, 0]}
     if task == "multilabel":
         return {"score": outputs.max(axis=1)}
-    return {"class_id": outputs.argmax(axis=1), "score": outputs.max(axis=1)} if outputs.ndim > 1 else {}
+    return (
+        {"class_id": outputs.argmax(axis=1), "score": outputs.max(axis=1)} if outputs.ndim > 1 and outputs.size else {}
+    )
 
 
 def evaluate_feedback(request: EvaluateRequest, signature: Signature, who: str) -> dict[str, float]:

@@ -101,4 +101,5 @@ class _Comparison:
         elif simplest is not None:
             yield f"{self._gate.metric} {value:.4f} is better than the {simplest:.4f} of the simplest answer"
         if champion and champion.value is not None:
-            yield f"version {champion.version} has {champion.value:.4f} on the same test data"
+            allowed = f"{'less' if self._higher else 'plus'} {self._gate.max_drop:.4f} allowed"
+            yield f"version {champion.version} has {champion.value:.4f} on the same test data, {allowed}"

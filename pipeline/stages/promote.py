@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.rollout import Canary, InvalidChange, Rollout, change_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import InvalidChange, Overtaken, Rollout, change_rollout
 from modelyard.models.registry.serving_config import find_obstacle, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
@@ -128,6 +129,9 @@ def _give_role(
         change_rollout(store, model, lambda now: edit(now, reason, {**detail, "parity": worst}))
     except (VersionNotServed, ServingFailed, InvalidChange) as error:
         because = str(error)
+        if isinstance(error, Overtaken):  # nothing speaks against the version
+            change_rollout(store, model, lambda now: now.unload(version))
+            raise
         change_rollout(store, model, lambda now: now.reject(version, by=by, reason=because, detail={**detail}))
         if isinstance(error, InvalidChange):
             raise

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.models.sources.project import ModelSettings, read_project
-from modelyard.services.settings import HOME
+from modelyard.models.sources.project_file import HOME, read_project
 
 DEFAULT_PORT = 8080
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -21,6 +20,8 @@ def read_setting(name: str, default: Any) -> Callable[[], Any]:
 
 def read_folders() -> list[str]:
     """The default of ``--models``."""
+    from modelyard.models.sources.project import ModelSettings
+
     return [str(folder) for folder in ModelSettings.load().models]
 
 
@@ -74,6 +75,14 @@ Workers = Annotated[
     ),
 ]
 Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="MODELYARD_KEY_FILE", help="File with the API key; without it, MODELYARD_API_KEY.", metavar="FILE"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")]
 
 
 def name_author() -> str:

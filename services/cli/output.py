@@ -1,5 +1,7 @@
-"""Output of the command line: tables and progress bars."""
+"""Output of the command line: tables, JSON and progress bars."""
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 if TYPE_CHECKING:
     from modelyard.models.registry.serving_config import LeftOutVersion
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+"""No line is cut or wrapped: a terminal does that by itself, and in a pipe it would be in the way."""
+
+FIRST_STEPS = 10
+"""In which nothing can be said about when a training ends: they hold what is done once."""
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 MARKS = {"sample": "sample, not for real use", "generated": "generated"}
 
@@ -35,6 +42,11 @@ def print_table(*columns: str, rows: Iterable[Iterable[object]]) -> None:
     for number, row in enumerate(cells):
         line = "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         console.print(line, style="" if number else "bold", markup=False, soft_wrap=True)
+
+
+def print_json(data: object) -> None:
+    """Prints one JSON document, and nothing else on standard output."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def report_left_out(versions: "Iterable[LeftOutVersion]") -> None:
@@ -60,14 +72,15 @@ def format_test(verdict: Mapping[str, Any]) -> str | None:
     return None if verdict["metric"] is None else format_metric(verdict["metric"], verdict["value"])
 
 
-def make_progress_bars() -> Progress:
+def make_progress_bars(shown: Console = console) -> Progress:
+    """Bars on standard output, or elsewhere if that holds JSON."""
     return Progress(
         TextColumn("{task.fields[model]:<16}"),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[stage]:<9}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console,
+        console=shown,
     )
 
 
@@ -82,13 +95,36 @@ def describe_job(job: Mapping[str, Any]) -> tuple[str, str]:
 
 def describe_progress(progress: Mapping[str, Any]) -> tuple[str, str]:
     """The stage, and its progress or message."""
-    notes = []
+    notes = [left] if (left := describe_time_left(progress)) else []
     if progress.get("epoch"):
         notes.append(f"epoch {progress['epoch']}/{progress['epochs']}")
     notes += [f"{name} {value:.4f}" for name, value in choose_metrics(progress.get("metrics", {}))]
-    if progress.get("eta_s"):
-        notes.append(f"ETA {progress['eta_s']:.0f} s")
     return progress["stage"], " · ".join(notes) or progress.get("message", "")
+
+
+def describe_time_left(progress: Mapping[str, Any]) -> str | None:
+    """``45 % · 2 h 15 min left``; None in the first steps, and where nothing is known."""
+    step, steps, epochs = progress.get("step"), progress.get("steps"), progress.get("epochs")
+    if progress.get("eta_s") is None or not step or not steps or not epochs:
+        return None
+    done = ((progress.get("epoch") or 1) - 1) * steps + step
+    if done <= FIRST_STEPS:
+        return None
+    return f"{done / (steps * epochs):.0%} · {format_duration(progress['eta_s'])} left".replace("%", " %", 1)
+
+
+def format_duration(seconds: float) -> str:
+    """``2 h 15 min``: the two largest units."""
+    whole = max(1, round(seconds))
+    for size, name, next_size, next_name in (
+        (DAY_S, "d", HOUR_S, "h"),
+        (HOUR_S, "h", MINUTE_S, "min"),
+        (MINUTE_S, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size} {name}" + (f" {rest} {next_name}" if rest else "")
+    return f"{whole} s"
 
 
 def choose_metrics(metrics: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from pydantic import Field
 
+from modelyard.client.options import DEFAULT_URL
 from modelyard.services.settings import Secret, ServiceSettings, Settings, below_home
 
 
 class ClientSettings(Settings):
-    """Settings of a client of the gateway."""
+    """Settings of a client of the gateway, as ``modelyard.client.options`` reads them; here for the reference."""
 
-    key: Secret | None = Field(None, description="API key that commands send to the gateway.")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of every request."""
-        return {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
+    api_key: Secret | None = Field(None, description="API key that commands, and the Python client, send.")
+    key: Secret | None = Field(None, description="The same; `MODELYARD_API_KEY` wins.")
+    key_file: Path | None = Field(None, description="File that holds the key, where no variable does.")
+    url: str = Field(DEFAULT_URL, description="Address of the gateway.")
 
 
 class MigrationSettings(ServiceSettings):

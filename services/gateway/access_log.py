@@ -101,6 +101,8 @@ def record_response(record: RequestRecord, metrics: Metrics, method: str, rule: 
     """
     took_s = time.perf_counter() - record.started
     metrics.count_request(rule, method, status, took_s)
+    if record.interface is not None and method == "POST":  # a prediction, and it is known whose
+        metrics.traffic.count(record.interface.model, record.interface.version, status, took_s)
     write = log.debug if rule in PROBES and status == 200 else logs.write_soon  # noqa: PLR2004  # OK
     fields = {
         "method": method,

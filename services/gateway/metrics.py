@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from modelyard.services.gateway.traffic import Traffic
+
 if TYPE_CHECKING:
     from modelyard.models.registry.serving_config import LeftOutVersion
     from modelyard.services.ledger.observations import Drift
@@ -19,6 +21,7 @@ class Metrics:
     def __init__(self) -> None:
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._prediction_children: dict[tuple[str, int], Counter] = {}
+        self.traffic = Traffic()
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(

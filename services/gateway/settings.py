@@ -157,6 +157,9 @@ class GatewaySettings(KeySettings):
         description="Names besides localhost by which a gateway without keys may be called, such as that of a proxy on "
         "the same machine, separated by commas; others are refused, as any site could give its own name this address.",
     )
+    traffic_s: float = Field(
+        10.0, ge=0, le=300, description="Seconds between two writes of each version's traffic into the ledger; 0: none."
+    )
 
     def limits_only(self) -> "GatewaySettings":
         """The limits of bodies, with everything else as it is by default: no secret goes where none is needed."""

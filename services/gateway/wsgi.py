@@ -13,7 +13,6 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     audit,
-    evaluations,
     feedback,
     health,
     jobs,
@@ -23,9 +22,14 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
+from modelyard.services.gateway.api.observed import canary, traffic
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
+from modelyard.services.gateway.api.training import queue, recipes
+from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
+from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -92,23 +96,33 @@ def create_app(
     allow_origins(app, settings.cors_origins)
     add_limit_headers(app)
     register_handlers(app)
-    app.register_blueprint(predict.routes(predictions))
-    app.register_blueprint(classify.routes(predictions))
-    app.register_blueprint(tfs_status.routes(predictor))
-    app.register_blueprint(oip.routes(predictions, readiness.reasons))
-    app.register_blueprint(models.routes(store, predictor))
-    app.register_blueprint(rollouts.routes(settings, store, ledger))
-    app.register_blueprint(evaluations.routes(store, ledger))
-    app.register_blueprint(triggers.routes(store, ledger))
-    app.register_blueprint(feedback.routes(store, ledger, predictor.capture))
-    app.register_blueprint(health.routes(predictor, metrics, ledger, queue_watch, readiness))
-    app.register_blueprint(jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits))
-    app.register_blueprint(searches.routes(store, ledger, limits))
-    app.register_blueprint(keys.routes(settings, ledger, guard))
-    app.register_blueprint(audit.routes(ledger))
-    app.register_blueprint(openapi.routes())
-    app.register_blueprint(openapi.pages())
-    app.register_blueprint(console.routes())
+    for views in (
+        predict.routes(predictions),
+        classify.routes(predictions),
+        tfs_status.routes(predictor),
+        oip.routes(predictions, readiness.reasons),
+        models.routes(store, predictor),
+        rollouts.routes(settings, store, ledger),
+        canary.routes(store, ledger),
+        traffic.routes(predictor, ledger),
+        evaluations.routes(store, ledger),
+        triggers.routes(store, ledger),
+        feedback.routes(store, ledger, predictor.capture),
+        health.routes(predictor, metrics, ledger, queue_watch, readiness),
+        jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
+        searches.routes(store, ledger, limits),
+        queue.routes(store, ledger, BrokerProbe(settings.broker)),
+        recipes.routes(store),
+        mistakes.routes(store, ledger),
+        uses.routes(store, ledger),
+        answers.routes(store, ledger, predictor),
+        keys.routes(settings, ledger, guard),
+        audit.routes(ledger),
+        openapi.routes(),
+        openapi.pages(),
+        console.routes(),
+    ):
+        app.register_blueprint(views)
     permissions.check(app.url_map)
     if guard:
         guard.guard(app)
@@ -130,12 +144,12 @@ def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":
     """Connects to the broker at the first call: predictions need none."""
 
     @cache
-    def queue() -> "Celery":
+    def connect() -> "Celery":
         from modelyard.services.broker import make_sender  # loads Celery
 
         return make_sender(settings.broker)
 
-    return queue
+    return connect
 
 
 class NoSessions(SessionInterface):

@@ -19,8 +19,10 @@ from modelyard.services.ledger.job import (
     State,
     Submission,
     TooLate,
+    Training,
     TrainOptions,
     TrainTarget,
+    Worker,
 )
 from modelyard.services.ledger.ledger import Ledger
 
@@ -51,4 +53,6 @@ __all__ = [
     "TooLate",
     "TrainOptions",
     "TrainTarget",
+    "Training",
+    "Worker",
 ]

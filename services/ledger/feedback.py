@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import case, delete, func, select
 
 from modelyard.models.errors import ModelyardError
+from modelyard.services.experiment_counts import UNBIASED, Choice
 from modelyard.services.ledger.sql.database import Database, insert_if_absent
 from modelyard.services.ledger.sql.tables import CapturedRow, FeedbackRow
 
@@ -44,6 +45,8 @@ class CapturedPrediction:
     """The class, or the value."""
     score: float | None
     at: datetime
+    margin: float | None = None
+    """Score of the likeliest class less that of the next; None of anything but classes."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,22 @@ class Feedback:
             found = session.scalar(query)
             if found is None:
                 raise UnknownPrediction(f"no prediction {request_id[:64]!r}, row {row}, was captured, or it is too old")
-            return _answer(found)
+            return read_captured(found)
 
-    def record_truth(self, answer: CapturedPrediction, truth: float, *, right: bool | None, client: str) -> None:
+    def record_truth(
+        self,
+        answer: CapturedPrediction,
+        truth: float,
+        *,
+        right: bool | None,
+        client: str,
+        chosen: Choice = "outcome",
+    ) -> None:
         """Records the truth, once for each prediction.
 
         Args:
             right: whether the prediction was right; None for numbers.
+            chosen: how the prediction was chosen.
 
         Raises:
             AlreadyRecorded: it has feedback already.
@@ -115,29 +127,51 @@ class Feedback:
             right=right,
             client=client,
             at=datetime.now(UTC),
+            chosen=chosen,
         )
         with self._session() as session:
             if not insert_if_absent(session, row):
                 raise AlreadyRecorded(f"answer {answer.request_id!r}, row {answer.row}, has feedback already")
 
     def count_mistakes(self, model: str, since: datetime) -> Mapping[int, tuple[int, int]]:
-        """By version: number of predictions with feedback since this time, and of wrong ones among them."""
+        """By version: predictions since this time whose feedback is unbiased, and the wrong ones among them."""
         query = (
             select(FeedbackRow.version, func.count(), func.sum(case((FeedbackRow.right.is_(False), 1), else_=0)))
             .join(
                 CapturedRow, (CapturedRow.request_id == FeedbackRow.request_id) & (CapturedRow.row == FeedbackRow.row)
             )
-            .where(FeedbackRow.model == model, FeedbackRow.right.is_not(None), CapturedRow.at >= since)
+            .where(
+                FeedbackRow.model == model,
+                FeedbackRow.right.is_not(None),
+                FeedbackRow.chosen.in_(UNBIASED),
+                CapturedRow.at >= since,
+            )
             .group_by(FeedbackRow.version)
         )
         with self._session() as session:
             return {version: (count, int(wrong)) for version, count, wrong in session.execute(query)}
 
+    def count_by_version(self, models: Collection[str], since: datetime) -> Mapping[tuple[str, int], tuple[int, int]]:
+        """By model and version: number of feedback since this time that says right or wrong, and of the latter."""
+        wrong = func.sum(case((FeedbackRow.right.is_(False), 1), else_=0))
+        query = (
+            select(FeedbackRow.model, FeedbackRow.version, func.count(), wrong)
+            .where(FeedbackRow.model.in_(models), FeedbackRow.right.is_not(None), FeedbackRow.at >= since)
+            .group_by(FeedbackRow.model, FeedbackRow.version)
+        )
+        with self._session() as session:
+            return {(model, version): (count, int(bad)) for model, version, count, bad in session.execute(query)}
+
     def count_correct(self, model: str, version: int, limit: int) -> tuple[int, int]:
-        """Number of right predictions among a version's newest ones with feedback, and the number of these."""
+        """Number of right predictions among a version's newest ones with unbiased feedback, and the number of these."""
         query = (
             select(FeedbackRow.right)
-            .where(FeedbackRow.model == model, FeedbackRow.version == version, FeedbackRow.right.is_not(None))
+            .where(
+                FeedbackRow.model == model,
+                FeedbackRow.version == version,
+                FeedbackRow.right.is_not(None),
+                FeedbackRow.chosen.in_(UNBIASED),
+            )
             .order_by(FeedbackRow.id.desc())
             .limit(limit)
         )
@@ -145,11 +179,22 @@ class Feedback:
             found = session.scalars(query).all()
         return sum(map(bool, found)), len(found)
 
+    def count_of_version(self, model: str, version: int) -> tuple[int, int]:
+        """Number of a version's captured predictions, and of those with feedback."""
+        tables = CapturedRow, FeedbackRow
+        with self._session() as session:
+            queries = (
+                select(func.count()).select_from(table).where(table.model == model, table.version == version)
+                for table in tables
+            )
+            captured, feedback = (session.scalar(query) or 0 for query in queries)
+            return captured, feedback
+
     def list_newest_predictions(self, model: str, version: int, limit: int) -> tuple[CapturedPrediction, ...]:
         """A version's newest captured predictions."""
         theirs = select(CapturedRow).where(CapturedRow.model == model, CapturedRow.version == version)
         with self._session() as session:
-            return tuple(map(_answer, session.scalars(theirs.order_by(CapturedRow.id.desc()).limit(limit))))
+            return tuple(map(read_captured, session.scalars(theirs.order_by(CapturedRow.id.desc()).limit(limit))))
 
     def count(self, model: str, since: datetime | None = None) -> int:
         """Number of feedback since a time."""
@@ -180,7 +225,9 @@ class Feedback:
             for feedback, answer in session.execute(query).yield_per(100):
                 if len(found) == limit:
                     break
-                found.setdefault(answer.digest, Example(_answer(answer), feedback.truth, feedback.client, feedback.at))
+                found.setdefault(
+                    answer.digest, Example(read_captured(answer), feedback.truth, feedback.client, feedback.at)
+                )
         return tuple(reversed(found.values()))
 
 
@@ -208,7 +255,7 @@ def limit_shares(examples: Collection[Example], share: float, free: int) -> Iter
             yield example
 
 
-def _answer(row: CapturedRow) -> CapturedPrediction:
+def read_captured(row: CapturedRow) -> CapturedPrediction:
     return CapturedPrediction(
         row.request_id,
         row.row,
@@ -221,4 +268,5 @@ def _answer(row: CapturedRow) -> CapturedPrediction:
         row.predicted,
         row.score,
         row.at,
+        row.margin,
     )

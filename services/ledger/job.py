@@ -1,4 +1,4 @@
-"""A job as a value: its request, state and events. No database in here."""
+"""A job as a value: its request, state and events; and the workers that run jobs. No database in here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,3 +143,27 @@ class Event:
     at: datetime
     kind: str
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A live worker."""
+
+    name: str
+    queues: tuple[str, ...]
+    since: datetime | None
+    """When it registered first; None of an earlier release."""
+    seen_at: datetime
+    slots: int
+    """Number of jobs that it runs at a time."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A job that went through all its stages, and the seconds that its last attempt took."""
+
+    model: str
+    recipe: str
+    overrides: Mapping[str, Any]
+    devices: str
+    took_s: float

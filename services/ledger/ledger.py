@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from modelyard.services.ledger.feedback import Feedback
     from modelyard.services.ledger.jobs import Jobs
     from modelyard.services.ledger.keys import Keys
+    from modelyard.services.ledger.labels import Labels
     from modelyard.services.ledger.logs import Logs
     from modelyard.services.ledger.observations import Observations
     from modelyard.services.ledger.searches import Searches
@@ -65,6 +66,13 @@ class Ledger:
         from modelyard.services.ledger.feedback import Feedback
 
         return Feedback(self._database)
+
+    @property
+    def labels(self) -> "Labels":
+        """Captured predictions to be labelled."""
+        from modelyard.services.ledger.labels import Labels
+
+        return Labels(self._database)
 
     @property
     def observations(self) -> "Observations":

@@ -3,16 +3,18 @@
 Three comparisons with the stable version are made at every analysis, each an e-process (``e_process.py``): answers that
 failed, slow answers, and answers that feedback called wrong. If one of them shows that the canary is worse, it is
 rolled back. It is promoted when feedback shows that it makes no more mistakes than allowed, or after enough answers
-without evidence against it.
+without evidence against it; where its share grows in steps, enough answers lead to the next one first.
+
+Missing data never decides: only what was counted of both versions is compared, and only what was compared counts.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from modelyard.models.registry.rollout import Canary
+from modelyard.models.registry.roles.canary import Canary, Judge
 from modelyard.services.experiment_counts import BOUNDS_S, bucket_name
 from modelyard.services.scheduler.e_process import FEWER, MORE, Block, combine_evidence, update_evidence
 
@@ -45,6 +47,10 @@ REASONS: Mapping[Comparison, str] = {
     "mistakes": "feedback finds more mistakes in its answers",
     "fit": "feedback finds no more mistakes in its answers than allowed",
 }
+BOUNDS: Mapping[Comparison, float] = {"errors": 1 / HARM, "slow": 1 / HARM, "mistakes": 1 / HARM, "fit": 1 / LEAVE}
+"""The evidence that decides."""
+MIN_TIMED = 0.5
+"""Of the answers that are enough, the share whose times must have been compared too."""
 
 
 class Sums(BaseModel):
@@ -81,35 +87,83 @@ class Experiment(BaseModel):
     slow: int | None = None
     """The bound that slow answers exceed, by number; None until it is fixed."""
     seen: Mapping[Comparison, Block] = {}
-    """What each comparison has counted so far."""
+    """What was counted when each comparison was last made."""
+    compared: Mapping[Comparison, Block] = {}
+    """What each comparison has compared: without what was counted of one version alone, or before there was a bound."""
     logs: Mapping[Comparison, tuple[float, ...]] = {}
+    percent: float | None = None
+    """The canary's share when this was last updated."""
+    begun: Mapping[Comparison, int] = {}
+    """Of its answers, those that were compared before it had this share."""
 
-    def weights(self) -> dict[str, float]:
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """States of before 0.4 do not say what was compared: it was what they had seen."""
+        if isinstance(given, dict) and "seen" in given and "compared" not in given:
+            return {**given, "compared": given["seen"]}
+        return given
+
+    def weights(self) -> dict[Comparison, float]:
         """The evidence of each comparison."""
         return {name: combine_evidence(self.logs.get(name, ())) for name in RATIOS}
+
+    def count_compared(self, name: Comparison, canary: Canary) -> int:
+        """Answers of the canary that were compared; where it has steps, at its present share."""
+        total = self.compared.get(name, NOTHING).canary
+        return total - (self.begun.get(name, 0) if canary.steps else 0)
+
+    def has_enough(self, canary: Canary) -> bool:
+        """Whether enough answers of the canary were compared with those of the stable version, by time too."""
+        timed, stable = self.count_compared("slow", canary), self.compared.get("errors", NOTHING).stable
+        enough = self.count_compared("errors", canary) >= canary.needed
+        return enough and timed >= MIN_TIMED * canary.needed and stable >= MIN_STABLE_ANSWERS
+
+
+Action = Literal["promote", "step", "end"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the canary is promoted or rolled back, and why."""
+    """What becomes of the canary, and why."""
 
-    promote: bool
+    action: Action
     reason: str
 
 
-def update_experiment(experiment: Experiment, stable: Sums, canary: Sums) -> Experiment:
-    """The experiment after further counts; those of one version alone wait for the other's."""
-    seen, logs = dict(experiment.seen), dict(experiment.logs)
+def update_experiment(experiment: Experiment, stable: Sums, canary: Sums, percent: float | None = None) -> Experiment:
+    """The experiment after further counts; those of one version alone wait for the other's.
+
+    Args:
+        percent: the canary's share. What was counted until it is first seen counts for the share before.
+    """
+    seen, logs, compared = dict(experiment.seen), dict(experiment.logs), dict(experiment.compared)
     for name, total in count_blocks(stable, canary, experiment.slow).items():
-        block = Block(*(now - before for now, before in zip(total, seen.get(name, NOTHING), strict=True)))
-        if block.stable and block.canary:
+        block = subtract(total, seen.get(name, NOTHING))
+        if min(block) < 0:  # counts were lost, or old feedback was deleted: what is left says nothing new
+            seen[name] = total
+        elif block.stable and block.canary:
             seen[name], logs[name] = total, update_evidence(logs.get(name, ()), block, *RATIOS[name])
+            compared[name] = add(compared.get(name, NOTHING), block)
     slow = experiment.slow
     if slow is None and sum(stable.within) >= MIN_STABLE_ANSWERS:
         # For later counts: a bound may not be chosen by the data that it is applied to.
         slow = choose_slow_bound(stable)
         seen["slow"] = count_blocks(stable, canary, slow)["slow"]
-    return Experiment(stable=stable, canary=canary, slow=slow, seen=seen, logs=logs)
+    begun = experiment.begun
+    if experiment.percent not in (None, percent):
+        begun = {name: block.canary for name, block in compared.items()}
+    return Experiment(
+        stable=stable, canary=canary, slow=slow, seen=seen, compared=compared, logs=logs, percent=percent, begun=begun
+    )
+
+
+def add(one: Block, other: Block) -> Block:
+    return Block(*(left + right for left, right in zip(one, other, strict=True)))
+
+
+def subtract(total: Block, before: Block) -> Block:
+    return Block(*(now - then for now, then in zip(total, before, strict=True)))
 
 
 def count_blocks(stable: Sums, canary: Sums, slow: int | None) -> dict[Comparison, Block]:
@@ -132,22 +186,42 @@ def choose_slow_bound(stable: Sums) -> int:
 
 
 def decide(experiment: Experiment, canary: Canary) -> Decision | None:
-    """The decision that the evidence supports; None while there is too little."""
+    """The decision that the evidence supports, and the canary's judge may make; None while there is none."""
+    found = find_decision(experiment, canary)
+    allowed: Mapping[Judge, tuple[Action, ...]] = {
+        "full": ("promote", "step", "end"),
+        "abort-only": ("step", "end"),
+        "off": (),
+    }
+    return found if found and found.action in allowed[canary.judge] else None
+
+
+def find_decision(experiment: Experiment, canary: Canary) -> Decision | None:
+    """The decision that the evidence supports, whoever may make it; None while there is too little."""
     weights = experiment.weights()
     harm: Comparison
     for harm in ("errors", "slow", "mistakes"):
-        if weights[harm] >= 1 / HARM:
-            return Decision(False, f"{REASONS[harm]} (evidence {weights[harm]:.0f}, needed {1 / HARM:.0f})")
-    if weights["fit"] >= 1 / LEAVE:
-        return Decision(True, f"{REASONS['fit']} (evidence {weights['fit']:.0f}, needed {1 / LEAVE:.0f})")
-    if experiment.canary.answers >= canary.enough:
-        return Decision(True, f"nothing spoke against it in {experiment.canary.answers} answers")
-    return None
+        if weights[harm] >= BOUNDS[harm]:
+            return Decision("end", f"{REASONS[harm]} (evidence {weights[harm]:.0f}, needed {BOUNDS[harm]:.0f})")
+    following = canary.next_step
+    if weights["fit"] >= BOUNDS["fit"] and following is None and experiment.compared.get("errors"):
+        return Decision("promote", f"{REASONS['fit']} (evidence {weights['fit']:.0f}, needed {BOUNDS['fit']:.0f})")
+    if not experiment.has_enough(canary):
+        return None
+    why = f"nothing spoke against it in {experiment.count_compared('errors', canary)} answers"
+    if following is None:
+        return Decision("promote", why)
+    return Decision("step", f"{why} at {canary.percent:g} %")
+
+
+def round_evidence(value: float) -> float:
+    """To four digits."""
+    return float(f"{value:.4g}")
 
 
 def describe_evidence(experiment: Experiment) -> dict[str, Any]:
     """The evidence of a decision, for the history."""
-    found: dict[str, Any] = {"evidence": {name: float(f"{value:.4g}") for name, value in experiment.weights().items()}}
+    found: dict[str, Any] = {"evidence": {name: round_evidence(value) for name, value in experiment.weights().items()}}
     for role, sums in (("stable", experiment.stable), ("canary", experiment.canary)):
         counted = {name: getattr(sums, name) for name in ("answers", "errors", "labelled", "mistakes")}
         if experiment.slow is not None:

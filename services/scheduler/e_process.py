@@ -45,10 +45,10 @@ def update_evidence(logs: Sequence[float], block: Block, ratio: float, steps: Se
     before = logs or (0.0,) * len(steps)
     if not (block.stable and block.canary):
         return tuple(before)  # nothing to compare
-    null = _share(block, ratio)
+    null = _share(block.stable, block.canary, ratio)
     found = []
     for log_e, step in zip(before, steps, strict=True):
-        other = _share(block, ratio * step)
+        other = _share(block.stable, block.canary, ratio * step)
         gain = block.canary_bad * math.log(other / null) + block.stable_bad * math.log((1 - other) / (1 - null))
         found.append(log_e + gain)
     return tuple(found)
@@ -63,6 +63,22 @@ def combine_evidence(logs: Sequence[float]) -> float:
     return math.exp(min(total, 690.0))
 
 
-def _share(block: Block, ratio: float) -> float:
-    """Of bad answers, the canary's, if its rate is ``ratio`` times stable's."""
-    return ratio * block.canary / (block.stable + ratio * block.canary)
+def expect_gains(
+    stable_rate: float, canary_rate: float, canary_share: float, ratio: float, steps: Sequence[float]
+) -> tuple[float, ...]:
+    """By how much the logarithm of each alternative's evidence grows with one more answer, on average.
+
+    Args:
+        stable_rate: of bad answers.
+        canary_share: of answers that are the canary's, between 0 and 1.
+    """
+    if not 0 < canary_share < 1:
+        return (0.0,) * len(steps)
+    bad = canary_share * canary_rate, (1 - canary_share) * stable_rate
+    null, *others = (_share(1 - canary_share, canary_share, ratio * step) for step in (1.0, *steps))
+    return tuple(bad[0] * math.log(other / null) + bad[1] * math.log((1 - other) / (1 - null)) for other in others)
+
+
+def _share(stable: float, canary: float, ratio: float) -> float:
+    """Of bad answers, the canary's, if its rate is ``ratio`` times stable's; of so many answers of both."""
+    return ratio * canary / (stable + ratio * canary)

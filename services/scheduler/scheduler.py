@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -28,6 +28,7 @@ TICK_S = 0.1
 HEARTBEAT_S = 5.0
 STOPPED_WRITER_S = 2.0
 PRUNE_S = 3600.0
+TRAFFIC_KEPT = timedelta(days=2)
 
 
 def main() -> int:
@@ -65,6 +66,7 @@ def main() -> int:
             (settings.search_s, "searches", searcher.step_all),
             (settings.history_s, "histories", histories.record_all),
             (PRUNE_S, "audit retention", lambda: prune_audit(ledger, settings)),
+            (PRUNE_S, "traffic retention", lambda: ledger.observations.prune_traffic(TRAFFIC_KEPT)),
         )
     return 0
 

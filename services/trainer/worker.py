@@ -106,7 +106,7 @@ def recover_jobs(
         while True:
             try:
                 ledger.end_stopped_writer()
-                ledger.workers.register(name, served)
+                ledger.workers.register(name, served, settings.concurrency)
                 if lost := broker.resend_lost(ledger, app):
                     log.warning("lost jobs resent", jobs=lost)
                 if is_worker_alive(loop, ledger, name):

@@ -26,5 +26,14 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "home": lambda _: "/",
     "keys": lambda _: "/keys",
     "audit": lambda _: "/audit",
+    "models": lambda _: "/models",
+    "model": lambda places: f"/models/{places.model}",
+    "canary": lambda places: f"/models/{places.model}/canary",
+    "queue": lambda _: "/queue",
+    "new_search": lambda _: "/queue?model=neuron&kind=search",
+    "searches": lambda _: "/searches",
+    "version": lambda places: f"/models/{places.model}/versions/{places.version}",
+    "try it": lambda places: f"/models/{places.model}/try",
+    "label desk": lambda places: f"/models/{places.model}/label",
 }
 """Path by name."""

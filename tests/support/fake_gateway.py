@@ -10,6 +10,8 @@ from tests.support.ports import free_port
 JOB = {
     "id": "job-0123456789abcdef",
     "model": "neuron",
+    "recipe": "quick",
+    "created_at": "2026-11-29T00:00:00Z",
     "state": "running",
     "progress": {"stage": "train"},
     "result": {},
@@ -17,7 +19,14 @@ JOB = {
     "finished_at": None,
     "waits_for": None,
 }
-SEARCH = {"id": "search-0123456789abcdef", "model": "neuron", "state": "running", "rungs": [], "finished_at": None}
+SEARCH = {
+    "id": "search-0123456789abcdef",
+    "model": "neuron",
+    "state": "running",
+    "rungs": [],
+    "created_at": "2026-11-29T00:00:00Z",
+    "finished_at": None,
+}
 
 
 class FakeGateway:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # as modelyard.services.trainer does before it imports Celery
 
-import modelyard.services.cli.main  # noqa: F401  # which the command imports once it has begun
+import typer
+
 from modelyard.pipeline import __main__ as pipeline
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import logs
 from modelyard.services.cli import entry
+from modelyard.services.cli.main import app
 from modelyard.services.trainer.settings import TrainerSettings
 from modelyard.services.trainer.worker import work
+
+list(typer.main.get_command(app).commands.values())  # whose modules a command imports once it has begun
 
 
 def main(program: str, *arguments: str) -> None:

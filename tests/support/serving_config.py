@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from modelyard.models.registry.rollout import Canary, Rollout, change_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Rollout, change_rollout
 from modelyard.models.registry.serving_config import CONFIG, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import model_server_config_pb2

@@ -247,7 +247,7 @@ def test_a_list_that_cannot_be_is_refused(refusing_api: JobApi, query: str, stat
     [
         ({"budget_s": 0}, "field 'budget_s': Input should be greater than or equal to 1"),
         ({"priority": "urgent"}, "field 'priority': Input should be 'high', 'normal' or 'low'"),
-        ({"overrides": {"epochs": 0}}, "recipe key 'epochs': received 0, allowed: integer, minimum 1"),
+        ({"overrides": {"epochs": 0}}, "recipe key 'epochs': received 0, allowed: a whole number from 1"),
         ({"overrides": {"epoch": 1}}, "unknown recipe key 'epoch'; did you mean epochs?"),
         ({"url": "http://elsewhere"}, "field 'url': Extra inputs are not permitted; the fields are recipe"),
         ({"rollout": "now"}, "field 'rollout'"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,13 +47,19 @@ class Installed:
     def run_module(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run(str(self.environment / "bin" / "python"), "-m", "modelyard", *arguments)
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        env = plain() | variables
         return subprocess.run(
-            command, cwd=self.folder, env=plain(), capture_output=True, text=True, timeout=COMMAND_S, check=False
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=COMMAND_S, check=False
         )
 
-    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
-        return self._run("sh", "-c", line)
+    def shell(self, line: str, port: int) -> subprocess.CompletedProcess[str]:
+        """A line of a page, which expects the gateway at port 8080."""
+        path = f"{self.environment / 'bin'}:{os.environ['PATH']}"
+        url = f"http://127.0.0.1:{port}"
+        return self._run(
+            "bash", "-c", line.replace("localhost:8080", f"127.0.0.1:{port}"), PATH=path, MODELYARD_URL=url
+        )
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
@@ -131,35 +138,56 @@ def read_lines() -> list[str]:
     return [line.partition("  #")[0].strip() for line in section.split("```")[1].strip().splitlines()]
 
 
-def test_the_readmes_lines_work_beside_a_users_own_packages_and_modules(installed: Installed, made: Path) -> None:
-    """From ``modelyard init`` to an answer by name and an imported model; then ``doctor`` and ``serve``."""
+def read_blocks(page: str) -> list[tuple[str, str]]:
+    """Language and text of each block of code; commands have no language."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def follow_tutorial(shop: Installed, blocks: list[tuple[str, str]], port: int) -> str:
+    """Runs its commands, and saves its model; returns what they printed."""
+    printed = []
+    for language, text in blocks:
+        if language == "python":
+            (shop.folder / "models" / "churn.py").write_text(text)
+            continue
+        for line in text.strip().splitlines():
+            done = shop.shell(line, port)
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            printed.append(done.stdout)
+    return "".join(printed)
+
+
+def test_the_tutorial_and_the_readmes_lines_work_beside_a_users_own_packages_and_modules(
+    installed: Installed, made: Path
+) -> None:
+    """From ``modelyard init`` over a canary to an answer by name and an imported model; ``doctor`` and ``serve``."""
     install_line, init, up, train, ask, bring = read_lines()
+    begin, model, start, *rest = read_blocks("tutorial.md")
     assert install_line.startswith("pip install 'modelyard[local]'")
-    assert (init, up) == ("modelyard init shop && cd shop", "modelyard up")
+    assert begin == ("", "pip install 'modelyard[local]'\nmodelyard init shop && cd shop\n")
+    assert (init, up, start) == ("modelyard init shop && cd shop", "modelyard up", ("", "modelyard up\n"))
     created = installed.run(*init.partition(" && ")[0].split()[1:])
     assert created.returncode == 0, created.stderr
     shop = replace(installed, folder=installed.folder / "shop")
+    assert (shop.folder / "models" / "churn.py").read_text() == model[1]
     for name in MODULES:
         (shop.folder / f"{name}.py").write_text(NOT_OURS)
     shutil.copytree(made / "imported" / "sharp", shop.folder / "saved_model")
 
     port = free_port()
     ports = ("--port", str(port), "--serving-port", str(free_port()))
-    url = ("--url", f"http://127.0.0.1:{port}")
     with shop.running(*up.split()[1:], *ports):
-        trained = shop.run(*train.split()[1:], *url)
-        assert "churn version 2" in trained.stdout, trained.stderr
-        answer = shop.shell(ask.replace("localhost:8080", f"127.0.0.1:{port}"))
+        printed = follow_tutorial(shop, rest, port)
+        assert "canary: version 2" in printed
+        assert "churn: stable: version 1" in printed.splitlines()
+        trained, answer, imported = (shop.shell(line, port) for line in (train, ask, bring))
+        assert "churn version 3" in trained.stdout, trained.stderr
         assert len(json.loads(answer.stdout)["predictions"][0]["probabilities"]) == 2, answer.stdout + answer.stderr
-        imported = shop.run(*bring.split()[1:])
-        assert imported.returncode == 0, imported.stderr
-        assert "cats version 1" in imported.stdout
-        checked = shop.run("check", "churn")
-        assert "ready to be trained" in checked.stdout, checked.stderr
-        doctor = shop.run("doctor", *url)
+        assert "cats version 1" in imported.stdout, imported.stderr
+        doctor = shop.shell("modelyard doctor", port)
         assert "trainable: churn" in doctor.stdout, doctor.stdout + doctor.stderr
     with shop.running("serve", "--models-dir", str(shop.folder / ".modelyard" / "store"), *ports):
-        again = shop.shell(ask.replace("localhost:8080", f"127.0.0.1:{port}"))
+        again = shop.shell(ask, port)
         assert json.loads(again.stdout) == json.loads(answer.stdout)
 
 

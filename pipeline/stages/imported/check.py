@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from modelyard.models.backend import use_backend
 from modelyard.models.data import Split
 from modelyard.models.errors import ModelyardError
+from modelyard.models.registry import evaluations
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
 from modelyard.pipeline.errors import ImportRefused
 from modelyard.pipeline.evaluation.exported import BATCH, measure_median_ms
+from modelyard.pipeline.evaluation.mistakes import write_mistakes
 from modelyard.pipeline.golden import input_key, max_difference, output_key, save_golden
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import print_progress, run_stage
@@ -142,7 +144,7 @@ def check(request: CheckRequest) -> Checked:
     dependence = find_dependence(calls[chosen], inputs, outputs)
     prediction = read_prediction(outputs, len(next(iter(inputs.values()))), tuple(request.labels), request.output)
     measured = _Measurement(prediction, test, independent=not dependence) if test else None
-    evaluation = measured.evaluate(calls[chosen]) if measured else None
+    evaluation = measured.evaluate(calls[chosen], staged / evaluations.MISTAKES_FILE) if measured else None
     champion, why_not = measured.compare(request.champion, chosen) if measured and request.champion else (None, ())
     alone = (f"requests do not share runs: {dependence}",) if dependence else ()
     return Checked(
@@ -194,12 +196,14 @@ class _Measurement:
         self._size = BATCH if independent else 1
         self.y = read_targets(test.y, prediction)
 
-    def evaluate(self, call: Call) -> Evaluation:
+    def evaluate(self, call: Call, mistakes: Path) -> Evaluation:
+        """All that is measured; writes the mistakes of each kind to a file."""
         prediction, test = self._prediction, self._test
         outputs = self._predict(call, "the imported model")
         expanded = expand_classes(outputs) if prediction.labels else outputs.reshape(len(test), 1)
         test_split = Split(self._raw_inputs(), self.y)
         found = describe_answers(prediction.task, prediction.labels, {}, test_split, expanded)
+        write_mistakes(mistakes, prediction.task, prediction.labels, test_split.x, self.y, expanded)
         latency = {size: self._measure_latency(call, int(size), calls) for size, calls in LATENCY_CALLS.items()}
         return found.model_copy(update={"metrics": measure(prediction, self.y, outputs), "latency_ms": latency})
 

@@ -1,20 +1,17 @@
-"""``modelyard audit`` and ``modelyard verify``: the audit trail, and whether it and rollouts' histories are whole."""
+"""``modelyard audit``: who did what, over the gateway's HTTP API."""
 
 from collections.abc import Mapping
-from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from modelyard.models.registry.store import Store
-from modelyard.services import audit as trail
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.options import DEFAULT_URL, Url, name_author
-from modelyard.services.ledger import Kind, Ledger, Outcome
-from modelyard.services.scheduler.settings import SchedulerSettings
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
 
-NO_REASON = "accepted by an operator"
+Kind = Literal["job", "search", "trigger", "rollout", "version", "key", "denied", "audit"]
+Outcome = Literal["done", "requested", "denied"]
+"""As the ledger has them, which takes longer to import than the whole command."""
 
 
 def audit(
@@ -30,15 +27,23 @@ def audit(
     until: Annotated[str | None, typer.Option(help="Only entries before this time.", metavar="TIME")] = None,
     limit: Annotated[int, typer.Option(help="Maximum number of entries.", min=1, max=500)] = 50,
     before: Annotated[str | None, typer.Option(help="Only entries behind this one.", metavar="ENTRY")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print entries as JSON, with all their fields.")] = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """List who did what, the newest first."""
-    plain = {"by": by, "action": action, "model": model, "version": version, "subject": subject, "limit": limit}
+    plain: dict[str, Any] = {
+        "by": by,
+        "action": action,
+        "model": model,
+        "version": version,
+        "subject": subject,
+        "limit": limit,
+    }
     chosen = {"kind": kind, "outcome": outcome, "since": since, "until": until, "before": before}
-    found = Client(url).get("/api/audit", **plain, **chosen)
-    if json:
-        output.console.print_json(data=found)
+    found = connect(url, key_file).call("GET", "/api/audit", **plain, **chosen)
+    if as_json:
+        output.print_json(found)
         return
     rows = [describe_entry(entry) for entry in found["entries"]]
     output.print_table("entry", "at (UTC)", "by", "action", "outcome", "about", "detail", rows=rows)
@@ -52,26 +57,3 @@ def describe_entry(entry: Mapping[str, Any]) -> tuple[object, ...]:
     detail = entry["detail"].get("reason") or ""
     at = entry["at"][:19].replace("T", " ")
     return entry["id"], at, entry["by"] or "-", entry["action"], entry["outcome"], " ".join(about), detail
-
-
-def verify(
-    *,
-    accept: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Accept this model's history as it is now; the trail says so.")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = NO_REASON,
-) -> None:
-    """Check that nothing in the audit trail and the rollouts' histories was changed, removed or reordered.
-
-    Runs where the ledger and the model store are.
-    """
-    settings = SchedulerSettings.load()
-    store = Store(settings.store)
-    with closing(Ledger(settings.ledger)) as ledger:
-        if accept is not None:
-            trail.accept_history(store, ledger, accept, name_author(), reason)
-        found = list(trail.verify(store, ledger))
-    rows = [(each.name, each.head.count, each.head.digest[:16], each.fault or "whole") for each in found]
-    output.print_table("chain", "entries", "last hash", "", rows=rows)
-    if any(each.fault for each in found):
-        raise typer.Exit(1)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.pipeline.job import REJECTED_EXIT_CODE
+from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.options import DEFAULT_URL, Url
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
 
 app = typer.Typer(help="List training jobs, the newest first; show, follow, cancel or retry one.")
 
@@ -26,13 +26,19 @@ def list_jobs(
     limit: Annotated[int, typer.Option(help="Maximum number of jobs.", min=1, max=200)] = 50,
     group: Annotated[str | None, typer.Option(help="Only of this search.")] = None,
     before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """List training jobs, the newest first; show, follow, cancel or retry one."""
     if context.invoked_subcommand:
         return
+    chosen: dict[str, Any] = {"model": model, "state": state, "limit": limit, "before": before, "group": group}
+    found = connect(url, key_file).call("GET", "/api/jobs", **chosen)
+    if as_json:
+        output.print_json(found)
+        return
     rows = []
-    found = Client(url).get("/api/jobs", model=model, state=state, limit=limit, before=before, group=group)
     for job in found["jobs"]:
         stage, note = output.describe_job(job)
         version = job["result"].get("version")
@@ -43,9 +49,12 @@ def list_jobs(
 
 
 @app.command("show")
-def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+def show_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Show a job's events: states and progress, with their times."""
-    found = Client(url).get(f"/api/jobs/{job}")
+    found = connect(url, key_file).jobs.get(job).raw
+    if as_json:
+        output.print_json(found)
+        return
     output.console.print(
         f"{found['model']} {found['recipe']}, submitted by {found['by']}: {found['state']}", markup=False
     )
@@ -55,38 +64,50 @@ def show_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
 
 
 @app.command("follow")
-def follow_job(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+def follow_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Show a job's progress until it ends. Exit status: 0, 1 (failed or cancelled) or 3 (rejected)."""
     from modelyard.services.cli.follow import follow_one
 
-    exit_with_outcome(follow_one(Client(url), job))
+    shown = output.errors if as_json else output.console
+    exit_with_outcome(follow_one(connect(url, key_file), job, shown), as_json=as_json)
 
 
 @app.command()
-def cancel(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+def cancel(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Cancel a job that is queued or runs."""
-    found = Client(url).cancel(job)
-    output.console.print(f"{found['id']} {found['state']}", markup=False)
+    print_job(connect(url, key_file).jobs.cancel(job).raw, as_json=as_json)
 
 
 @app.command()
-def retry(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+def retry(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Run a job that has ended again, as a new job."""
-    found = Client(url).post(f"/api/jobs/{job}:retry")
-    output.console.print(f"{found['id']} {found['state']}", markup=False)
+    found = connect(url, key_file).jobs.retry(job).raw
+    print_job(found, as_json=as_json)
     print_wait(found)
 
 
 @app.command()
-def log(job: JobId, *, url: Url = DEFAULT_URL) -> None:
+def log(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Print the output of a job's processes."""
-    sys.stdout.write(Client(url).text(f"/api/jobs/{job}/log"))
+    text = connect(url, key_file).jobs.log(job)
+    if as_json:
+        output.print_json({"job": job, "log": text})
+    else:
+        sys.stdout.write(text)
 
 
-def print_wait(found: dict[str, Any]) -> None:
+def print_job(found: Any, *, as_json: bool, hint: str = "") -> None:
+    """The id and state of a job or search, or all of it."""
+    if as_json:
+        output.print_json(found)
+    else:
+        output.console.print(f"{found['id']} {found['state']}{hint}", markup=False)
+
+
+def print_wait(found: Any) -> None:
     """Prints the worker that a job or search lacks, if it lacks one."""
     if found.get("waits_for"):
-        output.errors.print(f"waits: {found['waits_for']}", style="yellow", markup=False, soft_wrap=True)
+        output.errors.print(f"waits: {found['waits_for']}", style="yellow", markup=False)
 
 
 def describe_event(entry: dict[str, Any]) -> tuple[str, str]:
@@ -105,20 +126,28 @@ def describe_promotion(promotion: dict[str, Any]) -> str:
     return "is stable now" if percent == ALL_PERCENT else f"is the canary now, for {percent:g} % of the requests"
 
 
-def exit_with_outcome(job: dict[str, Any]) -> None:
+def exit_with_outcome(job: dict[str, Any], *, as_json: bool = False) -> None:
     """Prints the outcome of a job, and ends the command with 0, 1 (failed) or 3 (rejected)."""
+    if as_json:
+        output.print_json(job)
+    else:
+        print_outcome(job)
+    if job["state"] != "succeeded":
+        raise typer.Exit(REJECTED_EXIT_CODE if job["state"] == "rejected" else 1)
+
+
+def print_outcome(job: dict[str, Any]) -> None:
+    """What a job that has ended reached, or why it did not."""
     result = job["result"]
     if result.get("state") == "measured":
         found = " · ".join(output.format_metric(name, value) for name, value in result["metrics"].items())
-        output.console.print(
-            f"{job['model']} reached {found} on the validation split; nothing is published", markup=False
-        )
-        return
-    if job["state"] == "succeeded":
+        text = f"{job['model']} reached {found} on the validation split; nothing is published"
+        output.console.print(text, markup=False)
+    elif job["state"] == "succeeded":
         promotion, verdict = result["promotion"], result["verdict"]
-        now = describe_promotion(promotion)
         test = output.format_metric(verdict["metric"], verdict["value"])
-        output.console.print(f"{job['model']} version {result['version']} ({test}) {now}", markup=False)
-        return
-    output.errors.print(f"{job['state']}: {result.get('reason')}", markup=False)
-    raise typer.Exit(REJECTED_EXIT_CODE if job["state"] == "rejected" else 1)
+        text = f"{job['model']} version {result['version']} ({test}) {describe_promotion(promotion)}"
+        output.console.print(text, markup=False)
+    else:
+        way_out = f"; see `modelyard jobs log {job['id']}`" if job["state"] == "failed" else ""
+        output.errors.print(f"{job['state']}: {result.get('reason')}{way_out}", markup=False)

@@ -4,15 +4,15 @@ It runs where the ledger and the secret of the keys can be read, as in the gatew
 """
 
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output
-from modelyard.services.cli.options import name_author
-from modelyard.services.keys import DAYS, MAX_DAYS, KeyRequest, Role
+from modelyard.services.cli.options import AsJson, name_author
+from modelyard.services.keys import DAYS, MAX_DAYS, Key, KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
 
@@ -32,13 +32,17 @@ def create(
     role: Annotated[Role, typer.Option(help="Permissions of the key.")],
     model: Annotated[list[str] | None, typer.Option(help="Only for this model; may be repeated.")] = None,
     days: Annotated[int, typer.Option(help="Days until it expires.", min=1, max=MAX_DAYS)] = DAYS,
+    as_json: AsJson = False,
 ) -> None:
     """Create a key, and print it. It is not shown again."""
     request, settings = parse_key(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
     with closing(Ledger(settings.ledger)) as ledger:
         key, text = ledger.keys.create(request, name_author(), secret)
-    output.console.print(text, markup=False, soft_wrap=True)
+    if as_json:
+        output.print_json(describe_key(key) | {"key": text})
+    else:
+        output.console.print(text, markup=False)
     models = ", ".join(key.models) or "all models"
     output.errors.print(
         f"{key.prefix} for {key.name}: {key.role} of {models}, until {key.expires_at:%Y-%m-%d}. "
@@ -49,10 +53,13 @@ def create(
 
 
 @app.command("list")
-def list_keys() -> None:
+def list_keys(*, as_json: AsJson = False) -> None:
     """List keys, without their secrets; expired and revoked ones too."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
         found = ledger.keys.list_keys()
+    if as_json:
+        output.print_json({"keys": [describe_key(key) for key in found]})
+        return
     rows = [
         (
             *(key.prefix, key.name, key.role, ", ".join(key.models) or "all", key.state),
@@ -66,11 +73,23 @@ def list_keys() -> None:
 @app.command()
 def revoke(
     prefix: Annotated[str, typer.Argument(metavar="KEY", help="Prefix, as listed by `modelyard keys list`.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key: every gateway refuses it within five seconds."""
     with closing(Ledger(KeySettings.load().ledger)) as ledger:
         key = ledger.keys.revoke(prefix, name_author())
-    output.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
+    if as_json:
+        output.print_json(describe_key(key))
+    else:
+        output.errors.print(f"{key.prefix} of {key.name} is revoked", markup=False)
+
+
+def describe_key(key: Key) -> dict[str, Any]:
+    """A key without its secret, as ``GET /api/keys`` has it."""
+    times = {name: getattr(key, name) for name in ("created_at", "expires_at", "revoked_at")}
+    about = {"prefix": key.prefix, "name": key.name, "role": key.role.value, "models": list(key.models)}
+    return about | {"state": key.state, "by": key.by} | times
 
 
 def parse_key(name: str, role: Role, models: list[str], days: int) -> KeyRequest:

@@ -5,12 +5,13 @@ from contextlib import closing
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
 from modelyard.services.cli import output
+from modelyard.services.cli.options import AsJson
 from modelyard.services.cli.settings import MigrationSettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import mask_password
 
 
-def migrate() -> None:
+def migrate(*, as_json: AsJson = False) -> None:
     """Create or upgrade the ledger's tables and roles, and the store; before each start, as it checks files."""
     settings = MigrationSettings.load()
     store = Store(settings.store)
@@ -19,6 +20,8 @@ def migrate() -> None:
     output.report_left_out(left_out.versions)
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate(settings.passwords)
-    output.console.print(
-        f"{mask_password(settings.ledger_url)} and {store.root} are up to date", markup=False, soft_wrap=True
-    )
+    ledger_url = mask_password(settings.ledger_url)
+    if as_json:
+        output.print_json({"ledger": ledger_url, "store": str(store.root), "left_out": len(left_out.versions)})
+    else:
+        output.console.print(f"{ledger_url} and {store.root} are up to date", markup=False)

@@ -23,8 +23,10 @@ MIN_CALLS = 20
 TIMEOUT_S = 60.0
 
 
-def plan_batches(store: Store, model: str, version: int | None, serving: str, target_ms: float, seconds: float) -> None:
-    """Measures each size, prints the curve and writes the plan.
+def plan_batches(
+    store: Store, model: str, version: int | None, serving: str, target_ms: float, seconds: float
+) -> BatchingPlan:
+    """Measures each size, and writes the plan.
 
     Raises:
         UnknownName: no such version. ServingFailed: the model server refuses, or cannot be reached.
@@ -36,7 +38,7 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
     server = ServingClient(serving)
     curve = []
     for size in SIZES:
-        with output.console.status(f"batches of {size}"):
+        with output.errors.status(f"batches of {size}"):
             curve.append(measure_size(server, model, number, repeat_rows(inputs, size), size, seconds))
         if curve[-1].p50_ms > target_ms:
             break
@@ -53,7 +55,7 @@ def plan_batches(store: Store, model: str, version: int | None, serving: str, ta
         curve=tuple(curve),
     )
     write_plan(store, model, plan)
-    print_plan(plan, model)
+    return plan
 
 
 def read_golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
@@ -87,6 +89,7 @@ def measure_size(
 
 
 def print_plan(plan: BatchingPlan, model: str) -> None:
+    """The curve, and the size that was chosen."""
     rows = [(point.batch, point.p50_ms, point.p99_ms, f"{point.rows_per_s:.0f}") for point in plan.curve]
     output.print_table("batch", "p50 ms", "p99 ms", "rows/s", rows=rows)
     fits = any(point.p99_ms <= plan.target_ms for point in plan.curve)

@@ -1,12 +1,16 @@
 """``modelyard promote``, ``rollback`` and ``rollout``: the roles of versions."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from modelyard.client import UNCHANGED, Client, NotFound
+from modelyard.client.steps import encode_path
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.options import DEFAULT_URL, Url
+from modelyard.services.cli.commands.observed import print_observed
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
 
 Reason = Annotated[str, typer.Option(help="Kept in the model's history.")]
 
@@ -19,23 +23,48 @@ def promote(
     *,
     reason: Reason = "",
     force: Force = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """Make a version stable, once the model server gives its golden outputs."""
-    request = {"version": version, "reason": reason, "force": force}
-    print_roles(model, Client(url).post(f"/api/models/{model}:promote", request))
+    found = connect(url, key_file).models.promote(model, version, reason=reason, force=force)
+    print_roles(model, found.raw, as_json=as_json)
 
 
-def rollback(model: str, *, reason: Reason = "", url: Url = DEFAULT_URL) -> None:
+def rollback(
+    model: str,
+    *,
+    reason: Reason = "",
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+) -> None:
     """Make the previous stable version stable again, at once."""
-    print_roles(model, Client(url).post(f"/api/models/{model}:rollback", {"reason": reason}))
+    print_roles(model, connect(url, key_file).models.rollback(model, reason).raw, as_json=as_json)
 
 
 def rollout(
     model: str,
     *,
     canary: Annotated[int | None, typer.Option(help="Version that gets a share of the requests; 0 ends it.")] = None,
-    percent: Annotated[float, typer.Option(help="Percent of the requests for the canary.", min=0, max=100)] = 10.0,
+    percent: Annotated[
+        float | None,
+        typer.Option(help="Percent of the requests for the canary: 10, or its first step.", min=0, max=100),
+    ] = None,
+    steps: Annotated[
+        str,
+        typer.Option(
+            help="Shares of the canary one after the other, such as 5,25,50; 5:500,25:2000 also says how many answers "
+            "each needs."
+        ),
+    ] = "",
+    enough: Annotated[
+        int | None, typer.Option(help="Answers that are enough for the next step or a promotion.", min=1)
+    ] = None,
+    abort_only: Annotated[
+        bool, typer.Option("--abort-only", help="Canary analysis may end the canary, and never promotes it.")
+    ] = False,
     manual: Annotated[bool, typer.Option("--manual", help="Do not promote or end the canary automatically.")] = False,
     shadow: Annotated[
         int | None, typer.Option(help="Version that gets copies of requests for comparison; 0 ends it.")
@@ -51,24 +80,53 @@ def rollout(
     ] = None,
     reason: Reason = "",
     force: Force = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
-    """Show the roles of versions and their history, the newest change first; or change roles."""
-    client = Client(url)
-    request: dict[str, Any] = {}
-    if canary is not None:
-        request["canary"] = {"version": canary, "percent": percent, "judged": not manual} if canary else None
-    if shadow is not None:
-        request["shadow"] = shadow or None
-    if label:
-        request["labels"] = parse_labels(label)
-    if fallback is not None:
-        request["fallback"] = fallback
-    if request:
-        client.post(f"/api/models/{model}/rollout", request | {"reason": reason, "force": force})
-    found = client.get(f"/api/models/{model}/rollout")
+    """Show the roles of versions, what was observed of them and their history; or change roles."""
+    client = connect(url, key_file)
+    client.models.rollout(
+        model,
+        canary=UNCHANGED if canary is None else canary or None,
+        percent=percent,
+        judge="off" if manual else "abort-only" if abort_only else "full",
+        steps=parse_steps(steps),
+        enough=enough,
+        shadow=UNCHANGED if shadow is None else shadow or None,
+        labels=parse_labels(label or []),
+        fallback=fallback,
+        reason=reason,
+        force=force,
+    )
+    found = client.models.rollout(model).raw  # as changed, with what was observed
+    evidence = read_canary(client, model) if found["canary"] else None
+    if as_json:
+        output.print_json({**found, "canary_evidence": evidence})
+        return
     print_roles(model, found)
+    print_observed(found, evidence)
     print_changes(found["history"])
+
+
+def parse_steps(text: str) -> list[dict[str, float | int]]:
+    """``"5:500,25"`` -> ``[{"percent": 5.0, "enough": 500}, {"percent": 25.0}]``."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        percent, colon, enough = part.partition(":")
+        try:
+            found.append({"percent": float(percent)} | ({"enough": int(enough)} if colon else {}))
+        except ValueError:
+            raise typer.BadParameter(f"--steps expects PERCENT or PERCENT:ANSWERS; received {part!r}") from None
+    return found
+
+
+def read_canary(client: Client, model: str) -> Any:
+    """The evidence of the canary; None of a gateway that has no such route."""
+    try:
+        return client.call("GET", encode_path("api", "models", model, "canary"))
+    except NotFound:
+        return None
 
 
 def parse_labels(pairs: list[str]) -> dict[str, int | None]:
@@ -137,6 +195,7 @@ def describe_import(imported: dict[str, Any]) -> dict[str, str]:
 
 
 def print_changes(changes: list[dict[str, Any]]) -> None:
+    """The history, the newest change first."""
     rows = [
         (change["at"][:19].replace("T", " "), change["action"], change["version"], change["by"], read_reason(change))
         for change in changes
@@ -149,11 +208,23 @@ def read_reason(change: dict[str, Any]) -> str:
     return str(change["detail"].get("why") or change["reason"])
 
 
-def print_roles(model: str, found: dict[str, Any]) -> None:
+JUDGES = {"full": "automatic analysis", "abort-only": "analysis that only ends it", "off": "manual analysis"}
+
+
+def describe_plan(canary: Mapping[str, Any]) -> str:
+    """Who decides about a canary, and its steps."""
+    steps = " → ".join(f"{step['percent']:g}" for step in canary["steps"])
+    return JUDGES[canary["judge"]] + (f", steps {steps} %" if steps else "")
+
+
+def print_roles(model: str, found: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """Which version has which role, in one line; or the whole rollout."""
+    if as_json:
+        output.print_json(found)
+        return
     roles = [f"stable: version {found['stable']}"]
     if canary := found["canary"]:
-        judge = "automatic analysis" if canary["judged"] else "manual analysis"
-        roles.append(f"canary: version {canary['version']}, {canary['percent']:g} % ({judge})")
+        roles.append(f"canary: version {canary['version']}, {canary['percent']:g} % ({describe_plan(canary)})")
     if shadow := found["shadow"]:
         roles.append(f"shadow: version {shadow['version']}")
     roles += [f"label {name}: version {version}" for name, version in found["labels"].items()]

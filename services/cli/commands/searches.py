@@ -4,11 +4,13 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
+from modelyard.client import Client
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.commands.jobs import print_wait
-from modelyard.services.cli.options import DEFAULT_URL, Url
+from modelyard.services.cli.commands.jobs import print_job, print_wait
+from modelyard.services.cli.gateway import be_patient, connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
 
 app = typer.Typer(help="List searches, the newest first; show or cancel one.")
 
@@ -17,61 +19,69 @@ SearchId = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, as listed b
 
 
 @app.callback(invoke_without_command=True)
-def list_searches(context: typer.Context, *, url: Url = DEFAULT_URL) -> None:
+def list_searches(
+    context: typer.Context, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None
+) -> None:
     """List searches, the newest first; show or cancel one."""
     if context.invoked_subcommand:
         return
-    found = Client(url).get("/api/searches")["searches"]
+    body = connect(url, key_file).call("GET", "/api/searches")
+    if as_json:
+        output.print_json(body)
+        return
+    found = body["searches"]
     rows = [(each["id"], each["model"], each["asked"]["trials"], each["state"], each["reason"]) for each in found]
     output.print_table("search", "model", "trials", "state", "", rows=rows)
 
 
 @app.command("show")
-def show_search(search: SearchId, *, url: Url = DEFAULT_URL) -> None:
+def show_search(search: SearchId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Show the results of a search's trials, by rung."""
-    print_search(Client(url).get(f"/api/searches/{search}"))
+    print_search(connect(url, key_file).searches.get(search).raw, as_json=as_json)
 
 
 @app.command()
-def cancel(search: SearchId, *, url: Url = DEFAULT_URL) -> None:
+def cancel(search: SearchId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Cancel a search and its jobs."""
-    found = Client(url).post(f"/api/searches/{search}:cancel")
-    output.console.print(f"{found['id']} {found['state']}", markup=False)
+    print_job(connect(url, key_file).searches.cancel(search).raw, as_json=as_json)
 
 
-def submit_search(client: Client, request: dict[str, Any], *, wait: bool) -> None:
+def submit_search(client: Client, request: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     """Submits a search; with ``wait``, prints rungs as they start, and ends with 0 if the search succeeded, else 1."""
     with output.doubt_on_interrupt("modelyard searches"):
-        search = client.post("/api/searches", request)
+        search: Any = client.searches.submit(**request).raw
     print_wait(search)
     if not wait:
-        output.console.print(f"{search['id']} {search['state']}; see `modelyard searches show {search['id']}`")
+        print_job(search, as_json=as_json, hint=f"; see `modelyard searches show {search['id']}`")
         return
     from modelyard.services.cli.follow import say_what_goes_on
 
     number = search["id"]
     commands = f"`modelyard searches show {number}` shows it, `modelyard searches cancel {number}` ends it"
     with say_what_goes_on("search", number, commands):
-        search = follow_search(client, search)
-    print_search(search)
+        search = follow_search(client, search, output.errors if as_json else output.console)
+    print_search(search, as_json=as_json)
     if search["state"] != "succeeded":
         raise typer.Exit(1)
 
 
-def follow_search(client: Client, search: dict[str, Any]) -> dict[str, Any]:
+def follow_search(client: Client, search: Any, console: Console) -> Any:
     """Prints the rungs of a search as they start; returns it when it has ended."""
     started = 0
     while not search["finished_at"]:
         time.sleep(POLL_INTERVAL_S)
-        search = client.get_with_retries(f"/api/searches/{search['id']}")
+        search = be_patient(client).searches.get(search["id"]).raw
         for rung in [rung for rung in search["rungs"] if rung["tried"]][started:]:
-            output.console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
+            console.print(f"trials: {rung['trials']}, epochs: {rung['epochs']}", markup=False)
             started += 1
     return search
 
 
-def print_search(search: dict[str, Any]) -> None:
+def print_search(search: Any, *, as_json: bool) -> None:
     """The trials and their results."""
+    if as_json:
+        output.print_json(search)
+        return
     output.console.print(f"{search['model']}: {search['state']} {search['reason']}", markup=False, soft_wrap=True)
     print_wait(search)
     rows = [

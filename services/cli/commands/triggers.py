@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.pipeline.job import RolloutTarget, parse_overrides
+from modelyard.client.steps import encode_path
+from modelyard.pipeline.job_options import RolloutTarget, parse_overrides
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
-from modelyard.services.cli.options import DEFAULT_URL, Url
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Overrides, Url
 
 app = typer.Typer(
     help="List triggers, which start training jobs automatically; set or remove one.", no_args_is_help=True
@@ -17,9 +18,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the trigger."
 
 
 @app.command("list")
-def list_triggers(model: str, *, url: Url = DEFAULT_URL) -> None:
+def list_triggers(model: str, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """List a model's triggers."""
-    found = Client(url).get(f"/api/models/{model}/triggers")["triggers"]
+    body = connect(url, key_file).call("GET", encode_path("api", "models", model, "triggers"))
+    if as_json:
+        output.print_json(body)
+        return
+    found = body["triggers"]
     rows = [
         (each["name"], describe_condition(each), (each["fired_at"] or "")[:16] or None, each["job_id"])
         for each in found
@@ -39,12 +44,14 @@ def set_trigger(
     ] = None,
     psi: Annotated[float | None, typer.Option(help="Population stability index that drift exceeds.")] = None,
     recipe: Annotated[str, typer.Option(help="quick or full.")] = "quick",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe value as key=value; may be repeated.")] = None,
+    set_: Overrides = None,
     rollout: Annotated[RolloutTarget, typer.Option(help="Role of the new version.")] = "stable",
     with_feedback: Annotated[bool, typer.Option("--with-feedback", help="Train on feedback too.")] = False,
     cooldown_h: Annotated[float, typer.Option(help="Minimum hours between two jobs.", min=0)] = 24.0,
     per_week: Annotated[int, typer.Option(help="Maximum of jobs within seven days.", min=1)] = 7,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """Set a trigger, or replace it."""
     job = {
@@ -53,23 +60,35 @@ def set_trigger(
         "rollout": rollout,
         "with_feedback": with_feedback,
     }
-    request: dict[str, Any] = {"job": job, "cooldown_s": 3600 * cooldown_h, "per_week": per_week}
-    request |= {
-        key: value for key, value in (("cron", cron), ("feedback", feedback), ("psi", psi)) if value is not None
-    }
-    if floor is not None:
-        request["quality"] = {"floor": floor}
-    found = Client(url).put(f"/api/models/{model}/triggers/{name}", request)
-    output.console.print(f"{found['name']}: {describe_condition(found)}", markup=False)
+    client = connect(url, key_file)
+    found = client.triggers.set(
+        model,
+        name,
+        cron=cron,
+        feedback=feedback,
+        floor=floor,
+        psi=psi,
+        job=job,
+        cooldown_s=3600 * cooldown_h,
+        per_week=per_week,
+    ).raw
+    if as_json:
+        output.print_json(found)
+    else:
+        output.console.print(f"{found['name']}: {describe_condition(found)}", markup=False)
 
 
 @app.command()
-def remove(model: str, name: Name, *, url: Url = DEFAULT_URL) -> None:
+def remove(
+    model: str, name: Name, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None
+) -> None:
     """Remove a trigger."""
-    Client(url).delete(f"/api/models/{model}/triggers/{name}")
+    connect(url, key_file).triggers.remove(model, name)
+    if as_json:
+        output.print_json({"model": model, "removed": name})
 
 
-def describe_condition(trigger: dict[str, Any]) -> str:
+def describe_condition(trigger: Any) -> str:
     """The condition in words."""
     if trigger.get("cron"):
         return f"at {trigger['cron']} (UTC)"

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelyard.client import Client
 from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
+from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 
 LOOPBACK = "127.0.0.1"
@@ -73,12 +74,12 @@ def make_model_server(client: Client, port: int, config: Path, socket_path: Path
         "--allow_version_labels_for_unavailable_models",
         f"--grpc_socket_path={socket_path}",
     ]
-    return Service("modelserver", command, client.reaches_model_server, {"TF_CPP_MIN_LOG_LEVEL": "2"})
+    return Service("modelserver", command, lambda: reaches_model_server(client), {"TF_CPP_MIN_LOG_LEVEL": "2"})
 
 
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
-    return Service("gateway", command, lambda: client.responds_ok("/healthz"), environment)
+    return Service("gateway", command, lambda: responds_ok(client, "/healthz"), environment)
 
 
 def make_supervisor(home: Path) -> Supervisor:

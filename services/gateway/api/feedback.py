@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from flask import Blueprint
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import DataRecord, Manifest
 from modelyard.models.registry.store import Store
+from modelyard.services.experiment_counts import Choice
 from modelyard.services.gateway.auth.principal import current_client, current_principal
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
@@ -29,6 +30,8 @@ WRITTEN_AFTER_S = 4 * WRITE_INTERVAL_S
 POLL_INTERVAL_S = 0.1
 CLASSIFYING = ("binary", "multiclass", "multilabel")
 """Tasks whose predictions are classes."""
+LISTED: tuple[Choice, ...] = ("random", "margin", "disagreement")
+"""Choices that are made by listing captured predictions in an order."""
 MAX_WAITERS = 2
 """Requests that wait at the same time: each holds one of the few threads that probes need too."""
 
@@ -42,6 +45,11 @@ class FeedbackRequest(BaseModel):
     row: int = Field(0, ge=0, le=10_000)
     label: str | int | None = None
     value: float | None = None
+    chosen: Choice = Field(
+        "outcome",
+        description="Why this prediction: only outcome and random count for a canary and for quality, as others were "
+        "chosen by what the model said.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -135,8 +143,9 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         answer = captured.find(body.request_id, body.row)
         manifest = store.manifest(answer.model, answer.version)
         truth = find_truth(body, manifest)
+        check_choice(ledger, answer, body.chosen)
         right = None if answers_with_number(manifest) else truth == answer.predicted
-        ledger.feedback.record_truth(answer, truth, right=right, client=current_client())
+        ledger.feedback.record_truth(answer, truth, right=right, client=current_client(), chosen=body.chosen)
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
     @views.get("/api/answers/<request_id>")
@@ -158,9 +167,29 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
     return views
 
 
+def check_choice(ledger: Ledger, answer: "CapturedPrediction", chosen: Choice) -> None:
+    """Raises ``InvalidRequest`` for what cannot have been chosen so: each order takes from a half of its own."""
+    if chosen not in LISTED or ledger.labels.is_drawn_from(answer) == (chosen == "random"):
+        return
+    half = "is not of the half that is drawn from" if chosen == "random" else "is kept for drawing at random"
+    raise InvalidRequest(
+        f"chosen: received {chosen!r}, but this prediction {half}; label what GET /api/models/{answer.model}/answers "
+        "lists in this order, or say hand"
+    )
+
+
 def answers_with_number(manifest: Manifest) -> bool:
     """Whether a captured prediction is a number, not a class."""
     return manifest.task == "regression" or not manifest.labels
+
+
+def find_feedback_kind(manifest: Manifest) -> Literal["class", "number"] | None:
+    """What feedback on this version is; None where it answers with something else, which takes none."""
+    if manifest.task not in ("binary", "multiclass", "regression") or (
+        manifest.task == "regression" and len(manifest.labels) > 1
+    ):
+        return None
+    return "number" if answers_with_number(manifest) else "class"
 
 
 def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
@@ -169,14 +198,13 @@ def find_truth(feedback: FeedbackRequest, manifest: Manifest) -> float:
     Raises:
         InvalidRequest: this model has no such class, or answers with the other kind, or with neither.
     """
-    if manifest.task not in ("binary", "multiclass", "regression") or (
-        manifest.task == "regression" and len(manifest.labels) > 1
-    ):
+    kind = find_feedback_kind(manifest)
+    if kind is None:
         raise InvalidRequest(
             f"feedback is one class or one number, and {manifest.model} answers with something else; "
             "train on corrected data instead"
         )
-    if answers_with_number(manifest):
+    if kind == "number":
         if feedback.value is None or not math.isfinite(feedback.value):
             raise InvalidRequest(f"{manifest.model} answers with a number: expected a finite value")
         return feedback.value

@@ -20,10 +20,12 @@ from modelyard.models.registry.manifest import (
     TensorSpec,
     Verdict,
 )
-from modelyard.models.registry.rollout import Canary, Shadow
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Rollout, Shadow
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task
+from modelyard.services.gateway.api.observed import foreign
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs.tensors import format_shape
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
@@ -60,6 +62,8 @@ class ModelSummary(Body):
     task: Task
     summary: str
     stable: int | None
+    canary: Canary | None
+    shadow: Shadow | None
     metric: Metric | None
     """None, as data, of an imported version that was not measured."""
     data: DataName | None
@@ -82,9 +86,11 @@ class BrokenModel(Error):
 class Models(Body):
     """What is served, what can be trained, and what cannot."""
 
-    models: list[ModelSummary | DamagedModel]
+    models: list[ModelSummary | DamagedModel | foreign.ForeignModel]
     trainable: list[str]
     broken: list[BrokenModel]
+    external: list[str]
+    """Models that only the model servers know: they have no manifest and no rollout."""
 
 
 class VersionRecord(Body):
@@ -141,14 +147,24 @@ class Usage(Body):
     example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
 
 
+class CaptureState(Body):
+    """Whether predictions of a model are captured, so that feedback can be given on them."""
+
+    on: bool
+    rate: float = Field(description="Share of the requests that are captured without asking for it.")
+
+
 class ModelRecord(Body):
     """A model with all its versions."""
 
     name: str
+    capture: CaptureState
     rollout: RolloutState
     usage: Usage | None
     """What the stable version takes, or the newest where none is stable; null where it is damaged."""
-    versions: list[VersionRecord | DamagedVersion]
+    versions: list[VersionRecord | DamagedVersion | foreign.ForeignVersion]
+    is_foreign: bool = False
+    """Whether only the model servers know it: then no version has a role, and the highest one answers."""
 
 
 def routes(store: Store, predictor: Predictor) -> Blueprint:
@@ -163,21 +179,29 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
         known = principal.filter_catalog(read_catalog(store.root))
         broken = sorted(known.broken.items()) if known else ()
         visible = [model for model in store.models() if principal.can_see(model) and store.versions(model)]
+        others = [model for model in foreign.list_foreign(store, predictor) if principal.can_see(model)]
         return Models(
-            models=[summarise(store, predictor, model) for model in visible],
+            models=[
+                *(summarise(store, predictor, model) for model in visible),
+                *(foreign.summarise_foreign(predictor, model) for model in others),
+            ],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
+            external=[name for name in predictor.list_models() if principal.can_see(name) and not store.versions(name)],
         )
 
     @views.get("/api/models/<model>")
     @json_view(errors=MODEL_SERVER_ERRORS)
     def get_model(model: str) -> ModelRecord:
         """A model with all its versions."""
+        if model in foreign.list_foreign(store, predictor):
+            return describe_foreign(predictor, model)
         versions = store.require_versions(model)
         states = find_states(predictor, model, versions)
         rollout = predictor.get_rollout(model)
         return ModelRecord(
             name=model,
+            capture=CaptureState(on=model in predictor.capture.models, rate=predictor.capture.rate),
             rollout=RolloutState.model_validate(rollout),
             usage=describe_usage(store, model, rollout.stable or versions[-1]),
             versions=[read_version(store, model, number, states[number]) for number in versions],
@@ -189,27 +213,40 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
 def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
-        found = predictor.get_states(model)
+        return dict.fromkeys(versions, NOT_LOADED) | predictor.get_states(model)
     except ServingFailed:
         return dict.fromkeys(versions, UNKNOWN)
-    return {number: found.get(number, NOT_LOADED) for number in versions}
 
 
 def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | DamagedModel:
     """A model by its stable version, or by its newest one where none is stable."""
-    stable = predictor.get_rollout(model).stable
+    rollout = predictor.get_rollout(model)
+    roles = {"stable": rollout.stable, "canary": rollout.canary, "shadow": rollout.shadow}
     try:
-        manifest = store.manifest(model, stable or store.versions(model)[-1])
+        manifest = store.manifest(model, rollout.stable or store.versions(model)[-1])
     except CorruptData as error:
-        return DamagedModel(name=model, stable=stable, error=str(error))
+        return DamagedModel(name=model, error=str(error), stable=rollout.stable)
     return ModelSummary(
         name=model,
         task=manifest.task,
         summary=manifest.summary,
-        stable=stable,
         metric=read_metric(manifest),
         data=DataName(name=manifest.data.name, source=manifest.data.source) if manifest.data else None,
         labels=manifest.labels,
+        **roles,
+    )
+
+
+def describe_foreign(predictor: Predictor, model: str) -> ModelRecord:
+    """A model that only the model servers know."""
+    states, known = foreign.find_foreign_states(predictor, model), foreign.read_tensors(predictor, model)
+    return ModelRecord(
+        name=model,
+        capture=CaptureState(on=False, rate=0.0),
+        rollout=RolloutState.model_validate(Rollout()),
+        usage=Usage(version=known[0], inputs=list(map(describe_tensor, known[1])), example=None) if known else None,
+        versions=[foreign.ForeignVersion(version=version, state=state) for version, state in states.items()],
+        is_foreign=True,
     )
 
 

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
-from modelyard.models.registry.rollout import MAX_HISTORY, Canary, Rollout, Shadow, change_rollout, read_rollout
+from modelyard.models.registry.roles.canary import Canary, Judge, Step
+from modelyard.models.registry.rollout import MAX_HISTORY, Rollout, Shadow, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.keys import mask_keys
@@ -31,12 +32,19 @@ LOAD_DEADLINE_S = 30.0
 """How long a client waits for a version to be loaded; the model servers go on."""
 
 
+SeenStable = Annotated[
+    Number | None,
+    Field(description="The version that was stable when you looked. If another is by now, nothing is changed: 409."),
+]
+
+
 class RollbackRequest(BaseModel):
     """The reason of a rollback; the body may be left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: Reason = ""
+    if_stable: SeenStable = None
 
 
 class ForcibleRequest(BaseModel):
@@ -46,6 +54,7 @@ class ForcibleRequest(BaseModel):
 
     reason: Reason = ""
     force: bool = False
+    if_stable: SeenStable = None
 
     @model_validator(mode="after")
     def _forced_for_a_reason(self) -> Self:
@@ -59,15 +68,45 @@ class PromotionRequest(ForcibleRequest):
     version: Number
 
 
+class StepRequest(BaseModel):
+    """A share, and the answers without evidence against the canary that lead to the next one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    percent: float = Field(gt=0, le=100)
+    enough: int | None = Field(None, ge=1, le=10**9, description="As the canary's, unless said.")
+
+
 class CanaryRequest(BaseModel):
-    """The canary's version, and its share of the requests that name none."""
+    """The canary's version, its share of the requests that name none, and who decides about it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Number
-    percent: float = Field(10.0, ge=0, le=100)
-    judged: bool = True
+    percent: float = Field(10.0, ge=0, le=100, description="The first step's, unless said.")
+    judge: Judge = Field("full", description="`abort-only` may end the canary and raise its share, never promote it.")
+    judged: bool | None = Field(
+        None, description="The name of before 0.4: false is `off`.", json_schema_extra={"deprecated": True}
+    )
     enough: int = Field(10_000, ge=1, le=10**9)
+    steps: tuple[float | StepRequest, ...] = Field((), max_length=20, description="Ascending shares in percent.")
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: tuple[float | StepRequest, ...]) -> tuple[float | StepRequest, ...]:
+        found = [step if isinstance(step, StepRequest) else StepRequest(percent=step) for step in steps]
+        shares = [step.percent for step in found]
+        if shares != sorted(set(shares)):
+            raise ValueError(f"expected ascending shares; received {', '.join(f'{share:g}' for share in shares)}")
+        return tuple(found)
+
+    def start(self, since: datetime) -> Canary:
+        """The canary that is asked for."""
+        asked = [step for step in self.steps if isinstance(step, StepRequest)]
+        steps = tuple(Step(percent=step.percent, enough=step.enough or self.enough) for step in asked)
+        percent = steps[0].percent if steps and "percent" not in self.model_fields_set else self.percent
+        judge = "off" if self.judged is False and "judge" not in self.model_fields_set else self.judge
+        return Canary(version=self.version, percent=percent, since=since, judge=judge, enough=self.enough, steps=steps)
 
 
 class RolloutRequest(ForcibleRequest):
@@ -97,21 +136,31 @@ def change_roles(store: Store, serving: Sequence[str], model: str, request: Roll
 
     Raises:
         UnknownName: no such version.
+        Overtaken: another version is stable than the request says.
         InvalidChange: nothing is stable, there is nothing to end, or the version has that role.
         NotPromoted: a version may not answer, or failed a check; later changes are not made.
     """
     reason = request.reason or NO_REASON
-    for end in list_ended_roles(request):
-        change_rollout(store, model, partial(end, by=by, reason=reason))
+    edits = [partial(end, by=by, reason=reason) for end in list_ended_roles(request)]
     if request.fallback is not None:
-        change_rollout(store, model, partial(set_fallback, allowed=request.fallback, by=by, reason=reason))
+        edits.append(partial(set_fallback, allowed=request.fallback, by=by, reason=reason))
+    for edit in edits:
+        change_rollout(store, model, partial(edit_if_stable, request.if_stable, edit))
     for version, role in list_new_roles(request):
         assign_role(store, serving, model, version, request, by, role)
 
 
+def edit_if_stable(version: int | None, edit: Callable[[Rollout], Rollout], now: Rollout) -> Rollout:
+    """The edited rollout; raises ``Overtaken`` if another version than this one is stable."""
+    now.require_stable(version)
+    return edit(now)
+
+
 def promote(store: Store, serving: Sequence[str], model: str, request: PromotionRequest, by: str) -> None:
     """Makes a version stable, if it is not; raises as ``change_roles``."""
-    if read_rollout(store, model).stable != request.version:
+    now = read_rollout(store, model)
+    now.require_stable(request.if_stable)
+    if now.stable != request.version:
         assign_role(store, serving, model, request.version, request, by, Rollout.promote)
 
 
@@ -120,6 +169,7 @@ def assign_role(
 ) -> None:
     """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
     manifest, now = store.manifest(model, version), read_rollout(store, model)
+    now.require_stable(request.if_stable)
     role(now, version, by=by, reason="", detail={})  # before anything is loaded for it
     objection = check_promotion(
         manifest, store.manifest(model, now.stable) if now.stable else None, force=request.force
@@ -127,6 +177,7 @@ def assign_role(
     why = f"{request.reason} (forced: {objection})" if objection else request.reason
 
     def edit(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
+        now.require_stable(request.if_stable)
         return role(now, version, by=by, reason=reason, detail=detail)
 
     done = give_role(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
@@ -159,7 +210,7 @@ def list_new_roles(request: RolloutRequest) -> Iterator[tuple[int, Role]]:
     """Versions, and the role that each gets."""
     since = datetime.now(UTC)
     if request.canary:
-        canary = Canary(**request.canary.model_dump(), since=since)
+        canary = request.canary.start(since)
         yield canary.version, lambda now, _, **why: now.start_canary(canary, **why)
     if request.shadow:
         shadow = Shadow(version=request.shadow, since=since)

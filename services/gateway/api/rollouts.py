@@ -110,7 +110,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Make the previous stable version stable again, at once."""
         store.require_versions(model)
         by, reason, detail = current_author(), body.reason or NO_REASON, {"request_id": g.request_id}
-        changed = serving_set.roll_back(store, model, by=by, reason=reason, detail=detail)
+        changed = serving_set.roll_back(store, model, by=by, reason=reason, detail=detail, if_stable=body.if_stable)
         log.warning("rolled back", model=model, version=changed.stable, by=by)
         return build_rollout_history(changed)
 
@@ -157,7 +157,7 @@ def read_observations(ledger: Ledger, model: str, rollout: Rollout) -> dict[str,
         found: dict[str, Any] = {}
         if rollout.canary:
             sums = ledger.observations.sum_counts(model, rollout.canary.since)
-            _, state = ledger.observations.read_analysis(model, rollout.canary.since)
+            state = ledger.observations.read_analysis(model, rollout.canary.since).state
             found |= {role: sums.get(role, {}) for role in ("stable", "canary")} | {"judge": state.get("statistics")}
         if rollout.shadow:
             found |= {"shadow": ledger.observations.sum_counts(model, rollout.shadow.since).get("shadow", {})}

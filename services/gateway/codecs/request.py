@@ -6,7 +6,7 @@ labels. Several files, or the inputs of one row, come as ``multipart``, and any 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 from werkzeug.datastructures import MIMEAccept
@@ -34,8 +34,10 @@ RAW_TYPES = {"image/png": "image", "image/jpeg": "image", "text/plain": "text"}
 IMAGE_MARKS = (b'"b64"', b'"iVBORw0KGgo', b'"/9j/', b'"data:image/')
 """What JSON with images in base64 has in it."""
 
-ResponseFormat = Literal["row", "column", "labels", "labelled", "csv"]
-"""Of the response: TensorFlow Serving's two; a label per row; one label with all scores; lines of numbers or labels."""
+ResponseFormat = Literal["row", "column", "labels", "scores", "labelled", "csv"]
+"""Of the response: TensorFlow Serving's two; a label per row, or with all scores; the only row's; lines of values."""
+Words = Literal["false", "true", "scores"]
+"""Values of ``?labels=``: the outputs as they are, rows in words, or whatever there is of either with all scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +93,12 @@ def decode_common_json(request: HttpRequest, interface: Interface, limits: Gatew
     if fast is None:
         return None
     check_output_types(interface.signatures[DEFAULT_SIGNATURE])
-    form = choose_row_format(DEFAULT_SIGNATURE, interface, named=wants_labels(request.query))
+    form = choose_row_format(DEFAULT_SIGNATURE, interface, choose_words(request.query))
     return PredictCall(signature=DEFAULT_SIGNATURE, inputs=fast, form=form)
 
 
 def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall:
-    named = wants_labels(request.query)
+    words = choose_words(request.query)
     if (common := decode_common_json(request, interface, limits)) is not None:
         return common
     if is_raw(request, interface):
@@ -114,7 +116,7 @@ def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySetti
     except InvalidRequest as refused:
         raise InvalidRequest(f"{refused}{hint_at_images(request.body, signature, interface)}") from None
     check_inputs(inputs, signature, interface, limits)
-    rows = choose_row_format(signature, interface, named=named) if form == "row" else form
+    rows = choose_row_format(signature, interface, words) if form == "row" else form
     return PredictCall(signature=signature, inputs=inputs, form=rows)
 
 
@@ -195,19 +197,20 @@ def hint_at_images(body: bytes, signature: str, interface: Interface) -> str:
     return f'; images as files go, as {{"b64": "…"}}, to another signature: "signature_name": "{found}"'
 
 
-def wants_labels(query: Mapping[str, str]) -> bool:
-    """Whether ``?labels=true`` asks for labels instead of the outputs."""
+def choose_words(query: Mapping[str, str]) -> Words:
+    """What ``?labels=`` asks for instead of the outputs; raises ``InvalidRequest``."""
     wanted = query.get("labels", "false").lower()
-    if wanted not in ("true", "false"):
-        raise InvalidRequest(f"labels: expected true or false, received {wanted[:20]!r}")
-    return wanted == "true"
+    for known in get_args(Words):
+        if wanted == known:
+            return cast("Words", known)
+    raise InvalidRequest(f"labels: expected true, false or scores, received {wanted[:20]!r}")
 
 
-def choose_row_format(signature: str, interface: Interface, *, named: bool) -> Literal["row", "labels"]:
-    if not named:
-        return "row"
-    labels.require_labels(interface, signature)
-    return "labels"
+def choose_row_format(signature: str, interface: Interface, words: Words) -> Literal["row", "labels", "scores"]:
+    if words == "true":
+        labels.require_labels(interface, signature)
+        return "labels"
+    return "scores" if words == "scores" else "row"
 
 
 def input_kind(interface: Interface) -> str | None:

@@ -37,6 +37,8 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
         body = {"outputs": tfs_json.encode_columns(found)}
     elif call.form == "labels":
         body = {"predictions": labels.label_rows(found, interface, call.signature)}
+    elif call.form == "scores":
+        body = {"predictions": describe_rows(found, call.signature, interface)}
     else:
         body = label_single(found, call.signature, interface, outputs.version, request_id)
     return JSON_HEADERS, encode_json(body)

@@ -38,6 +38,13 @@ class PublicApi:
                 return None
             raise
 
+    def attempt(self, path: str, **query: Any) -> tuple[Any, str]:
+        """The same as ``get``, for a part of a page that others do without: None and what is wrong, if it fails."""
+        try:
+            return self.get(path, **query), ""
+        except ModelyardError as error:
+            return None, str(error)
+
     def _call(self, path: str, query: Mapping[str, Any]) -> Response:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # as Flask documents it
         with app.request_context(make_environ(path, query)):

@@ -11,7 +11,7 @@ PATHS = ("/v1/", "/v2/", "/api/feedback")
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
-    "Inference-Header-Content-Length, X-Request-Class, X-Request-Id, X-Rollout-Key, X-Timeout-Ms",
+    "Inference-Header-Content-Length, X-Capture, X-Request-Class, X-Request-Id, X-Rollout-Key, X-Timeout-Ms",
     "Access-Control-Max-Age": "600",
 }
 """Of the response to a browser's preflight request."""

@@ -15,6 +15,8 @@ CLASS_HEADER = "x-request-class"
 """``bulk``: goes after everything interactive."""
 KEY_HEADER = "x-rollout-key"
 """Identifies the user: equal keys get the same version."""
+CAPTURE_HEADER = "x-capture"
+"""``no``: the prediction is not captured; ``yes``: it is, whatever the rate, if its model is one that is captured."""
 TIMEOUT_HEADER = "x-timeout-ms"
 MULTIPART = "multipart/form-data"
 STREAMED = frozenset({"application/jsonl", "application/x-ndjson", "application/jsonlines"})

@@ -18,7 +18,7 @@ from flask.globals import request_ctx
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs import labels
-from modelyard.services.gateway.codecs.request import wants_labels
+from modelyard.services.gateway.codecs.request import choose_words
 from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import find_signature
 from modelyard.services.gateway.http.body import open_stream
@@ -63,14 +63,14 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     request = request_ctx.request
     headers, interface, deadline = predictions.wait_for_interface(servable)
     named = {"signature_name": request.args["signature_name"]} if "signature_name" in request.args else {}
-    labelled, signature = wants_labels(request.args), find_signature(named, interface)
-    if labelled:
+    words, signature = choose_words(request.args), find_signature(named, interface)
+    if words == "true":
         labels.require_labels(interface, signature)
     check_output_types(interface.signatures[signature])
     if not interface.signatures[signature].inputs:
         raise InvalidRequest(f"{signature} has no inputs, so it cannot predict line by line")
     predictor = predictions.predictor
-    task = Task(interface.pin(), signature, labelled, deadline.total_s, predictions)
+    task = Task(interface.pin(), signature, words, deadline.total_s, predictions)
     body = open_stream(request.stream, headers.get("content-encoding"))
     read = read_while_key_is_valid(body.read, current_principal().is_valid)
     # In a thread: it looks through all open connections.

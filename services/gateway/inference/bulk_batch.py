@@ -17,8 +17,8 @@ from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import check_inputs
 from modelyard.services.gateway.codecs.named import json_rows
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS
-from modelyard.services.gateway.codecs.request import FAST_BYTES
-from modelyard.services.gateway.codecs.response import is_quick_to_write, select_outputs
+from modelyard.services.gateway.codecs.request import FAST_BYTES, Words
+from modelyard.services.gateway.codecs.response import describe_rows, is_quick_to_write, select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
 from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
@@ -45,8 +45,8 @@ class Task:
 
     interface: Interface
     signature: str
-    labels: bool
-    """Whether the response to a line is its label."""
+    words: Words
+    """Whether the response to a line is in words."""
     timeout_s: float
     """Of each batch."""
     predictions: Predictions
@@ -101,18 +101,20 @@ async def encode_part(task: Task, part: Part) -> Sequence[Any]:
     if isinstance(part.result, ModelyardError):
         return [part.result] * part.size
     if is_quick_to_write(part.result):
-        return list_rows(part.result, task.interface, task.signature, labelled=task.labels)
+        return list_rows(part.result, task.interface, task.signature, task.words)
     side_process = task.predictions.predictor.side_process
-    return await side_process.run(encode_result, part.result, task.interface, task.signature, task.labels)
+    return await side_process.run(encode_result, part.result, task.interface, task.signature, task.words)
 
 
-def list_rows(result: Mapping[str, Array], interface: Interface, signature: str, *, labelled: bool) -> Sequence[Any]:
-    return labels.label_rows(result, interface, signature) if labelled else tfs_json.encode_rows(result)
+def list_rows(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> Sequence[Any]:
+    if words == "scores":
+        return describe_rows(result, signature, interface)
+    return labels.label_rows(result, interface, signature) if words == "true" else tfs_json.encode_rows(result)
 
 
-def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, labelled: bool) -> list[bytes]:
+def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> list[bytes]:
     """The lines of some rows."""
-    return [encode_line(row) for row in list_rows(result, interface, signature, labelled=labelled)]
+    return [encode_line(row) for row in list_rows(result, interface, signature, words)]
 
 
 def encode_line(value: Any) -> bytes:
@@ -146,7 +148,7 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
         raise InvalidRequest(
             f"{task.signature} does not return one row for each input, so it cannot predict line by line"
         )
-    if task.labels:
+    if task.words != "false" and labels.has_labels(task.interface, task.signature):
         labels.label_rows(results, task.interface, task.signature)
     return results
 

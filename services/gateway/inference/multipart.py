@@ -101,7 +101,7 @@ def respond_to_row(
         predictions.decode_body(deadline, len(body), read_row, body, boundary, signature, interface)
     )
     outputs = predictor.wait_for(predictor.predict(interface, signature, inputs, deadline))
-    predictor.capture.sample(g.record.request_id, interface, inputs, outputs)
+    predictor.capture.sample(g.record.request_id, interface, inputs, outputs, headers)
     call = PredictCall(signature=signature, inputs={}, form="labelled")
     response_headers, content = response.encode(call, outputs, interface, g.record.request_id)
     return Response(content, headers=response_headers)

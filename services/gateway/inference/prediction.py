@@ -92,7 +92,7 @@ class Predictions:
             interface, call.signature, call.inputs, deadline.within(call.timeout_s), bulk=bulk
         )
         record.version = outputs.version
-        self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs)
+        self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs, request.headers)
         return await self._encode(form, call, outputs, interface, record.request_id)
 
     async def _decode(self, form: Format[Call], request: HttpRequest, interface: Interface, deadline: Deadline) -> Call:

@@ -26,7 +26,11 @@ BINARY_HEADER = Parameter(
     "Inference-Header-Content-Length", "header", "Where JSON ends and binary tensors begin.", {"type": "integer"}
 )
 LABELS = Parameter(
-    "labels", "query", "Return rows in words: labels, numbers by name, or texts.", {"enum": ["true", "false"]}
+    "labels",
+    "query",
+    "Return rows in words: labels, numbers by name, or texts; `scores`: with every label's score, and outputs by name "
+    "where there are no words.",
+    {"enum": ["true", "false", "scores"]},
 )
 SIGNATURE = Parameter("signature_name", "query", "Another signature than the default one.", {"type": "string"})
 

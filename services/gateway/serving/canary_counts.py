@@ -1,4 +1,4 @@
-"""Counts outcomes of predictions while a model has a canary or a shadow, and writes them into the ledger.
+"""Counts outcomes of predictions while a model has a canary or a shadow; writes them, and traffic, into the ledger.
 
 Predictions never wait for the ledger. Each gateway writes its own sums, so nothing is counted twice; canary
 analysis adds them up.
@@ -20,6 +20,7 @@ from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.services.experiment_counts import BOUNDS_S, Role, bucket_name
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.gateway.traffic import Traffic
 from modelyard.services.ledger import Ledger
 
 log = structlog.get_logger()
@@ -27,6 +28,11 @@ log = structlog.get_logger()
 WRITE_INTERVAL_S = 2.0
 SERVER_ERROR = 500
 Result = TypeVar("Result")
+
+
+def name_gateway() -> str:
+    """A name of its own for each process, also after it was started again."""
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
 
 
 class CountKey(NamedTuple):
@@ -44,7 +50,7 @@ class CanaryCounts:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._gateway = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
+        self._gateway = name_gateway()
         self._lock = threading.Lock()
         self._counts: dict[CountKey, Counter[str]] = {}
         self._changed: set[CountKey] = set()
@@ -91,3 +97,32 @@ class CanaryCounts:
             log.warning("observations not written; retried later", cause=str(error))
             with self._lock:
                 self._changed |= changed.keys()
+
+
+class TrafficWriter:
+    """Writes the traffic of versions; its thread starts with the first prediction."""
+
+    def __init__(self, traffic: Traffic, ledger: Ledger, interval_s: float) -> None:
+        self.traffic, self.gateway = traffic, name_gateway()
+        self._ledger, self._failing = ledger, False
+        self._writer = BackgroundWriter("traffic", interval_s, self._write)
+        if interval_s:
+            traffic.begin = self._writer.start
+
+    def close(self) -> None:
+        """Writes what has been counted since."""
+        self._writer.close()
+
+    def _write(self) -> None:
+        if not self._ledger.exists():
+            return  # nothing but predictions was ever asked for here: this process alone knows
+        changed = self.traffic.take_changed()
+        try:
+            for slot, counts in changed.items():
+                self._ledger.observations.put_traffic(slot.model, slot.version, self.gateway, slot.began, counts)
+            self._failing = False
+        except StorageFailed as error:
+            self.traffic.mark_changed(set(changed))
+            if not self._failing:
+                log.warning("traffic not written; retried later", cause=str(error))
+            self._failing = True

@@ -17,6 +17,7 @@ import structlog
 from modelyard.models.errors import StorageFailed
 from modelyard.models.registry.inputs.captured_input import DTYPE, encode_row
 from modelyard.models.types import Array
+from modelyard.services.gateway.http.headers import CAPTURE_HEADER, Headers
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
@@ -43,14 +44,22 @@ class Capture:
         self._settings, self._metrics, self._ledger = settings, metrics, ledger
         self.models = frozenset(settings.captured_models)
         """Those of which a sample is captured."""
+        self.rate = settings.capture_rate
+        """Size of the sample."""
         self._pending: queue.Queue[CapturedPrediction] = queue.Queue(MAX_PENDING)
         self._writer = BackgroundWriter("capture", WRITE_INTERVAL_S, self._write_and_prune)
         self._writing = threading.Lock()
         self._pruned_at = 0.0
 
-    def sample(self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs) -> None:
-        """Captures a request's rows, if its model is captured and the request is in the sample."""
-        if interface.model not in self.models or random.random() >= self._settings.capture_rate:
+    def sample(
+        self, request_id: str, interface: Interface, inputs: Mapping[str, Array], outputs: Outputs, headers: Headers
+    ) -> None:
+        """Captures a request's rows, if its model is captured and the request is in the sample, or asks to be.
+
+        Args:
+            headers: of the request; ``X-Capture`` says ``no``, or ``yes`` whatever the rate is.
+        """
+        if interface.model not in self.models or not self._is_wanted(headers.get(CAPTURE_HEADER)):
             return
         for row in captured_rows(request_id, interface, inputs, outputs):
             try:
@@ -59,6 +68,9 @@ class Capture:
                 self._metrics.capture_dropped.inc()
                 return
         self._writer.start()
+
+    def _is_wanted(self, said: str | None) -> bool:
+        return said == "yes" or (said != "no" and random.random() < self.rate)
 
     def flush(self) -> None:
         """Returns when all that was captured until now is written, or was dropped."""
@@ -104,6 +116,7 @@ def captured_rows(
     if predictions is None or not inputs or any(not array.shape for array in inputs.values()):
         return
     predicted, scores = predictions
+    margins = read_margins(outputs, interface)
     now = datetime.now(UTC)
     for index in range(min(len(predicted), *map(len, inputs.values()))):
         yield CapturedPrediction(
@@ -115,6 +128,7 @@ def captured_rows(
             predicted=float(predicted[index]),
             score=None if scores is None else float(scores[index]),
             at=now,
+            margin=None if margins is None else float(margins[index]),
         )
 
 
@@ -127,6 +141,15 @@ def describe_row(inputs: Mapping[str, Array], index: int) -> dict[str, Any]:
     if isinstance(row, bytes):
         return {"input": name, "dtype": "bytes", "shape": (), "content": row}
     return {"input": name, "dtype": rows.dtype.name, "shape": row.shape, "content": row.tobytes()}
+
+
+def read_margins(outputs: Mapping[str, Array], interface: Interface) -> Array | None:
+    """By how much the likeliest class is ahead of the next, float ``[n]``; None of outputs that are no classes."""
+    found = read_classes(outputs, interface.probabilities)
+    if found is None or found[1].ndim != MATRIX or found[1].shape[1] < MATRIX:
+        return None
+    best: Array = np.partition(found[1], -2, axis=1)[:, -2:]
+    return np.diff(best, axis=1)[:, 0]
 
 
 def read_predictions(outputs: Mapping[str, Array], interface: Interface) -> tuple[Array, Array | None] | None:

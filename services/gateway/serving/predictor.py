@@ -30,7 +30,7 @@ from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
-from modelyard.services.gateway.serving.canary_counts import CanaryCounts
+from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
 from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed
 from modelyard.services.gateway.serving.interface import Interface, external_interface
@@ -72,6 +72,7 @@ class Predictor:
         self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
         self._external_interfaces: MetadataCache[Interface] = MetadataCache()
         self.canary_counts = CanaryCounts(ledger)
+        self.traffic = TrafficWriter(metrics.traffic, ledger, settings.traffic_s)
         self.capture = Capture(settings, metrics, ledger)
         self.shadow_traffic = ShadowTraffic(self._versions.get_interface, self._predict, self.canary_counts)
 
@@ -188,8 +189,7 @@ class Predictor:
     ) -> Outputs:
         target = make_target(interface, signature)
         key = self._cache.key(target, inputs)
-        cached = self._cache.get(key, interface.model) if key else None
-        if cached is not None:
+        if key and (cached := self._cache.get(key, interface.model)) is not None:
             return cached
         outputs = await self._run_shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
         self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs))
@@ -267,8 +267,8 @@ class Predictor:
 
     def close(self) -> None:
         """Writes what is pending, and closes the connections."""
-        self.canary_counts.close()
-        self.capture.close()
+        for writer in (self.canary_counts, self.traffic, self.capture):
+            writer.close()
         self.wait_for(self.failed_versions.close())
         self.wait_for(self._model_server.close())
         self.wait_for(self.side_process.close())

@@ -21,6 +21,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from modelyard.services.ledger.job import Job
+from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.column_types import EnumText, UtcDateTime
 
 Wide = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
@@ -35,6 +36,7 @@ class Table(DeclarativeBase):
         dict[str, Any]: JSON,
         list[str]: JSON,
         list[int]: JSON,
+        list[dict[str, Any]]: JSON,
         datetime: UtcDateTime,
     }
 
@@ -104,6 +106,10 @@ class WorkerRow(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     queues: Mapped[list[str]]
     seen_at: Mapped[datetime]
+    since: Mapped[datetime | None] = mapped_column(default=now())
+    """When it registered first."""
+    slots: Mapped[int | None]
+    """Number of jobs that it runs at a time."""
 
 
 class ObservationRow(Table):
@@ -130,6 +136,23 @@ class VerdictRow(Table):
     since: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int]
     state: Mapped[dict[str, Any]]
+    path: Mapped[list[dict[str, Any]] | None]
+    """The evidence over time, thinned; None as of before 0.4."""
+    looked_at: Mapped[datetime | None]
+    """When it was last analysed, whether or not there was anything new."""
+
+
+class TrafficRow(Table):
+    """What one gateway counted of one version in a slot of time."""
+
+    __tablename__ = "traffic"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=False)
+    gateway: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[Wide] = mapped_column(primary_key=True, autoincrement=False, index=True)
+    """When it began, in seconds since 1970."""
+    counts: Mapped[dict[str, Any]]
 
 
 class CapturedRow(Table):
@@ -152,6 +175,8 @@ class CapturedRow(Table):
     predicted: Mapped[float]
     score: Mapped[float | None]
     at: Mapped[datetime] = mapped_column(index=True)
+    margin: Mapped[float | None]
+    """Score of the likeliest class less that of the next."""
 
 
 class FeedbackRow(Table):
@@ -169,6 +194,8 @@ class FeedbackRow(Table):
     right: Mapped[bool | None]
     client: Mapped[str]
     at: Mapped[datetime]
+    chosen: Mapped[str] = mapped_column(String(16))
+    """How the prediction came to be labelled."""
 
 
 class TriggerRow(Table):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from modelyard.models.registry import store as registry_store
-from modelyard.models.registry.rollout import Canary, Rollout, change_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Rollout, change_rollout
 from modelyard.models.registry.serving_config import CONFIG
 from modelyard.models.registry.serving_set import prepare_config, refresh_config, roll_back
 from modelyard.models.tfserving.messages import get_model_metadata_pb2

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from modelyard.services.cli.client import Client, GatewayUnreachable
+from modelyard.client import Client, Unreachable
 from modelyard.services.cli.entry import INTERRUPTED
 from modelyard.services.cli.follow import follow_one, say_what_goes_on
+from modelyard.services.cli.gateway import be_patient, connect
 from tests.support.fake_gateway import JOB, SEARCH, FakeGateway
 from tests.support.waiting import wait_until
 
@@ -34,7 +35,7 @@ def start(tmp_path: Path, *arguments: str, python: tuple[str, ...] = ()) -> tupl
 @pytest.mark.parametrize(
     "command", [("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",)]
 )
-@pytest.mark.parametrize("module", ["typer", "pydantic", "modelyard.models.registry.store"])
+@pytest.mark.parametrize("module", ["typer", "httpx", "modelyard.services.cli.output"])
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str
 ) -> None:
@@ -97,12 +98,12 @@ def restart(gateway: FakeGateway) -> None:
 
 def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> None:
     """The job goes on all the same."""
-    client = Client("http://127.0.0.1:9")
+    client = be_patient(connect("http://127.0.0.1:9"), 0.3)
     with (
-        pytest.raises(GatewayUnreachable, match=r"no gateway answers at .*; job job-1 goes on; `modelyard"),
+        pytest.raises(Unreachable, match=r"no gateway answers at .*; job job-1 goes on; `modelyard"),
         say_what_goes_on("job", "job-1", "`modelyard jobs follow job-1` follows it"),
     ):
-        client.get_with_retries("/api/jobs/job-1", retry_s=0.1)
+        client.jobs.get("job-1")
     with pytest.raises(typer.Exit), say_what_goes_on("job", "job-1", ""):
         raise KeyboardInterrupt
 
@@ -110,7 +111,7 @@ def test_a_gateway_that_is_gone_for_good_is_an_error_that_names_the_job() -> Non
 def test_a_submission_that_is_repeated_is_one_job(gateway: FakeGateway) -> None:
     """The gateway that took it may have ended before it answered: the same key says that it is the same one."""
     gateway.failures = 2
-    assert Client(gateway.url).submit_with_retries({"model": "neuron"})["id"] == JOB["id"]
+    assert be_patient(connect(gateway.url)).jobs.submit("neuron").id == JOB["id"]
     assert len(gateway.keys) == 3
     assert len(set(gateway.keys)) == 1
     assert gateway.keys[0]

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from modelyard.services.cli.client import Client, TryLater
+from modelyard.client import Client, Unavailable
 from modelyard.services.cli.commands.local import up
 from modelyard.services.cli.commands.local.serve import (
     choose_example,
@@ -17,6 +17,7 @@ from modelyard.services.cli.commands.local.serve import (
     wait_for_model,
     wait_until_loaded,
 )
+from modelyard.services.cli.gateway import connect
 from tests.support.waiting import TIMEOUT_S
 
 Response = tuple[int, object]
@@ -47,7 +48,7 @@ def gateway(*answers: Response) -> Iterator[Client]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever).start()
-        yield Client(f"http://127.0.0.1:{server.server_port}")
+        yield connect(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
 
@@ -60,7 +61,7 @@ def test_a_status_request_that_times_out_is_retried() -> None:
 
 def test_a_server_without_a_status_ends_the_start_with_its_reason() -> None:
     """When the time is up."""
-    with gateway(TIMED_OUT) as client, pytest.raises(TryLater, match="did not answer in time"):
+    with gateway(TIMED_OUT) as client, pytest.raises(Unavailable, match="did not answer in time"):
         wait_for_model(client, "m", deadline=time.monotonic())
 
 

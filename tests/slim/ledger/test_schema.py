@@ -167,7 +167,7 @@ def test_of_two_judges_who_begin_at_once_one_does(ledger_url: str) -> None:
         found = ledger.observations
         assert run_at_once(*4 * [lambda: won.append(found.save_analysis("m", since, 0, {"by": "one of us"}))]) == []
         assert sorted(won) == [False, False, False, True]
-        assert found.read_analysis("m", since) == (1, {"by": "one of us"})
+        assert found.read_analysis("m", since).state == {"by": "one of us"}
 
 
 def test_a_trigger_that_is_set_twice_at_once_is_one(ledger_url: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry.rollout import Canary, Rollout, change_rollout, read_history, read_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Rollout, change_rollout, read_history, read_rollout
 from modelyard.models.registry.store import RESERVE, Store
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.support.versions import seal_as

@@ -7,10 +7,10 @@ import pytest
 
 from modelyard.models.errors import CorruptData
 from modelyard.models.registry import rollout
+from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.rollout import (
     HISTORY_FILE,
     MAX_HISTORY,
-    Canary,
     InvalidChange,
     NoPreviousVersion,
     Rollout,

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from modelyard.models.registry.rollout import Canary, change_rollout, read_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.experiment_counts import BOUNDS_S, bucket_name
 from modelyard.services.ledger import Ledger
@@ -118,7 +119,7 @@ def test_a_canary_that_is_worse_is_rolled_back(canary: Sums, reason: str) -> Non
     """With the comparison that showed it, its evidence, and what was needed."""
     decision = decide(watched(sums(5000, errors=5, slow=50, labelled=4000, mistakes=200), canary), CANARY)
     assert decision
-    assert not decision.promote
+    assert decision.action == "end"
     assert reason in decision.reason
     assert "needed 100" in decision.reason
 
@@ -127,7 +128,7 @@ def test_a_canary_that_makes_fewer_mistakes_is_promoted() -> None:
     """On feedback, before it has made enough predictions."""
     decision = decide(watched(sums(5000, labelled=4000, mistakes=400), sums(900, labelled=800, mistakes=20)), CANARY)
     assert decision
-    assert decision.promote
+    assert decision.action == "promote"
     assert "no more mistakes" in decision.reason
 
 
@@ -136,7 +137,7 @@ def test_a_canary_without_evidence_against_it_is_promoted_after_enough_predictio
     experiment = watched(sums(90_000, errors=90, slow=900), sums(9_999, errors=10, slow=100))
     assert decide(experiment, CANARY) is None
     assert decide(watched(sums(90_000, errors=90), sums(10_000, errors=10)), CANARY) == Decision(
-        True, "nothing spoke against it in 10000 answers"
+        "promote", "nothing spoke against it in 10000 answers"
     )
 
 
@@ -203,8 +204,9 @@ def test_what_two_gateways_saw_rolls_a_failing_canary_back(filled: Store, ledger
 
 def test_a_canary_with_enough_predictions_becomes_stable(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """The version before stays loaded."""
-    observe(ledger, canary, "one", sums(90_000), sums(10_000))
-    analyse_canaries(filled, ledger)
+    for share in (0.1, 1.0):
+        observe(ledger, canary, "one", scale(sums(90_000), share), scale(sums(10_000), share))
+        analyse_canaries(filled, ledger)
     now = read_rollout(filled, HALF_PLUS)
     assert (now.stable, now.canary, now.keep) == (2, None, (1,))
     assert now.history[-1].reason == "nothing spoke against it in 10000 answers"
@@ -212,7 +214,7 @@ def test_a_canary_with_enough_predictions_becomes_stable(filled: Store, ledger: 
 
 def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledger, canary: Canary) -> None:
     """However it fares."""
-    ours = canary.model_copy(update={"judged": False})
+    ours = canary.model_copy(update={"judge": "off"})
     change_rollout(filled, HALF_PLUS, lambda now: now.start_canary(ours, by="t", reason="mine"))
     observe(ledger, canary, "one", sums(1000), sums(1000, errors=1000))
     analyse_canaries(filled, ledger)
@@ -222,7 +224,8 @@ def test_a_canary_that_a_person_judges_is_left_alone(filled: Store, ledger: Ledg
 def test_of_two_judges_at_once_one_adds_to_the_evidence(ledger: Ledger) -> None:
     """The other one's check has no effect."""
     assert ledger.observations.save_analysis(HALF_PLUS, NOW, 0, {"experiment": {}})
-    revision, _ = ledger.observations.read_analysis(HALF_PLUS, NOW)
+    revision = ledger.observations.read_analysis(HALF_PLUS, NOW).revision
     assert ledger.observations.save_analysis(HALF_PLUS, NOW, revision, {"by": "first"})
     assert not ledger.observations.save_analysis(HALF_PLUS, NOW, revision, {"by": "second"})
-    assert ledger.observations.read_analysis(HALF_PLUS, NOW) == (revision + 1, {"by": "first"})
+    found = ledger.observations.read_analysis(HALF_PLUS, NOW)
+    assert (found.revision, found.state) == (revision + 1, {"by": "first"})

@@ -118,7 +118,7 @@ def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(syste
     assert all(word in events for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
     assert b"is stable now" in modelyard("jobs", "follow", job).stdout
     late = modelyard("jobs", "cancel", job)
-    assert (late.returncode, late.stderr.strip()) == (1, f"error: {job} has succeeded".encode())
+    assert (late.returncode, late.stderr.strip()) == (3, f"error: {job} has succeeded".encode())
     assert modelyard("jobs", "log", job).returncode == 0
 
 

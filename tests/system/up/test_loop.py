@@ -163,7 +163,7 @@ def test_a_recipe_value_out_of_range_is_refused_with_the_range(system: System) -
     """By what the trainers announced, before there is a job."""
     refused = system.submit(model="neuron", overrides={"epochs": 0})
     assert refused.status_code == 400
-    assert "recipe key 'epochs': received 0, allowed: integer, minimum 1, maximum 1000" in refused.json()["error"]
+    assert "recipe key 'epochs': received 0, allowed: a whole number from 1 to 1,000" in refused.json()["error"]
 
 
 def test_a_running_job_that_is_cancelled_stops_and_leaves_nothing(system: System) -> None:

@@ -8,11 +8,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
-
+from modelyard.client import Client, ModelyardClientError, Unauthenticated, Unavailable, Unreachable
 from modelyard.models import backend
 from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
@@ -21,11 +20,12 @@ from modelyard.models.registry.serving_config import Entry, find_damage
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources, find_models
 from modelyard.models.sources.project import ModelSettings
+from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import redis_server
-from modelyard.services.cli.settings import ClientSettings
 
 REQUIRED_PACKAGES = ("flask", "celery", "redis", "tensorflow-serving-api", "keras")
 MIN_FREE_GB = 5.0
+PROBE_S = 5.0
 INSTALL = "pip install 'modelyard[local]', or `make install` in a checkout"
 START = "modelyard up"
 RESTORE = "restore the file from a backup, or train a new version; the next start leaves it out until then"
@@ -41,7 +41,7 @@ class Finding:
     remedy: str = ""
 
 
-def check_system(home: Path, data_dir: Path, url: str) -> list[Finding]:
+def check_system(home: Path, data_dir: Path, url: str, key_file: Path | None = None) -> list[Finding]:
     """Runs all checks."""
     return [
         *check_packages(),
@@ -49,7 +49,7 @@ def check_system(home: Path, data_dir: Path, url: str) -> list[Finding]:
         check_disk(home),
         *check_store(home),
         *check_data(data_dir),
-        *check_gateway(url),
+        *check_gateway(url, key_file),
         *check_models(home),
     ]
 
@@ -126,32 +126,22 @@ def check_data(folder: Path) -> Iterator[Finding]:
             )
 
 
-def check_gateway(url: str) -> Iterator[Finding]:
+def check_gateway(url: str, key_file: Path | None = None) -> Iterator[Finding]:
     """Checks what listens at the gateway's address, and whether it is ready."""
-    headers = ClientSettings.load().headers
+    client = connect(url, key_file).limited(timeout=PROBE_S)
     try:
-        response = httpx.get(f"{url}/version", timeout=2, trust_env=False, headers=headers)
-        version = response.json()
-        ready = httpx.get(f"{url}/readyz", timeout=5, trust_env=False, headers=headers)
-    except httpx.ConnectError:
+        version = client.call("GET", "/version")
+        ready = read_readiness(client)
+    except Unreachable:
         yield Finding("note", f"nothing listens at {url}", START)
-    except (httpx.HTTPError, ValueError):
+    except Unauthenticated:
+        yield Finding("bad", f"a gateway at {url} requires a valid API key", "put one into MODELYARD_API_KEY")
+        return
+    except ModelyardClientError:
         yield Finding("bad", f"something other than a gateway listens at {url}", "choose another port with --port")
     else:
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            yield Finding("bad", f"a gateway at {url} requires a valid API key", "put one into MODELYARD_KEY")
-            return
         yield Finding("ok", f"gateway {version.get('version')} at {url}")
-        if ready.is_success:
-            yield Finding("ok", "the gateway is ready")
-        else:
-            yield Finding(
-                "bad",
-                f"the gateway is not ready: {'; '.join(read_list(ready, 'reasons')) or ready.text.strip()}",
-                "see .modelyard/log/modelserver.log",
-            )
-        for detail in read_list(ready, "details"):
-            yield Finding("bad", detail, "start one: `modelyard up`, or `docker compose up -d trainer`")
+        yield from describe_readiness(ready)
     for name, port in (("model server", 8500),):
         if can_connect(urlsplit(url).hostname or "127.0.0.1", port):
             yield Finding("ok", f"port {port} ({name}) is open")
@@ -159,12 +149,24 @@ def check_gateway(url: str) -> Iterator[Finding]:
             yield Finding("note", f"nothing listens on port {port} ({name})", START)
 
 
-def read_list(ready: httpx.Response, name: str) -> list[str]:
-    """A list of texts in the body of ``/readyz``; empty where it has none."""
+def read_readiness(client: Client) -> dict[str, Any]:
+    """The body of ``/readyz``, which is an error where the gateway is not ready."""
     try:
-        return [str(text) for text in ready.json().get(name, [])]
-    except (ValueError, AttributeError):
-        return []
+        found = client.call("GET", "/readyz")
+    except Unavailable as error:
+        found = error.body or {"reasons": [str(error)]}
+    return found if isinstance(found, dict) else {}
+
+
+def describe_readiness(ready: dict[str, Any]) -> Iterator[Finding]:
+    """Why the gateway is not ready, and what else is wrong."""
+    if ready.get("ready"):
+        yield Finding("ok", "the gateway is ready")
+    else:
+        reasons = "; ".join(map(str, ready.get("reasons", ())))
+        yield Finding("bad", f"the gateway is not ready: {reasons}", "see .modelyard/log/modelserver.log")
+    for detail in ready.get("details", ()):
+        yield Finding("bad", str(detail), "start one: `modelyard up`, or `docker compose up -d trainer`")
 
 
 def can_connect(host: str, port: int) -> bool:

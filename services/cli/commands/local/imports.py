@@ -12,13 +12,11 @@ import typer
 from modelyard.models import backend
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
-from modelyard.services.cli.options import name_author
+from modelyard.services.cli.options import AsJson, name_author
 from modelyard.services.cli.processes.launch import SERVING_SOCKET, make_private_folder
 from modelyard.services.settings import HOME
-
-REJECTED_EXIT_CODE = 3
-"""As of a training whose version was rejected."""
 
 
 class TrainerMissing(ModelyardError):
@@ -59,12 +57,13 @@ def import_model(
             help="gRPC addresses of all model servers, separated by commas; found if `modelyard up` runs on --home.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Import a SavedModel that was trained elsewhere: checked, measured, published and rolled out as any version."""
     if backend.tensorflow_version() is None:
         raise TrainerMissing("import loads the model, which needs TensorFlow: pip install 'modelyard[trainer]'")
     from modelyard.pipeline.import_model import ImportJob, import_model
-    from modelyard.pipeline.job import Rejected
+    from modelyard.pipeline.job import Rejected, describe_published
     from modelyard.pipeline.processes.forkserver import ForkServer
 
     home = home.resolve()
@@ -81,7 +80,7 @@ def import_model(
         percent=canary,
         manual=manual,
     )
-    with output.console.status(f"importing {name}") as status, ForkServer() as forks:
+    with output.errors.status(f"importing {name}") as status, ForkServer() as forks:
         outcome = import_model(
             job,
             Store(store.resolve() if store else home / "store"),
@@ -93,7 +92,12 @@ def import_model(
         output.errors.print(
             f"rejected: {'; '.join(outcome.verdict.reasons)}", style="red", markup=False, soft_wrap=True
         )
+        if as_json:
+            output.print_json({"model": name, "state": outcome.state, "verdict": outcome.verdict.model_dump()})
         raise typer.Exit(REJECTED_EXIT_CODE)
+    if as_json:
+        output.print_json({"model": name, **describe_published(outcome)})
+        return
     manifest, promotion = outcome.manifest, outcome.promotion
     share = f"answers {promotion.percent:g} % of the requests" if promotion.promoted else "has no role"
     for line in (

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.sources.project import PROJECT
-from modelyard.services.cli.options import read_folders
+from modelyard.models.sources.project_file import PROJECT
+from modelyard.services.cli.options import AsJson, read_folders
+from modelyard.services.cli.output import print_json
 from modelyard.services.cli.project.files import add_examples, make_project
 
 
@@ -24,6 +25,7 @@ def init(
     example: Annotated[
         list[str] | None, typer.Option(help="Copy this model of ours, too; may be repeated. Without NAME: only that.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a project: a model, its data, a test. It runs as it is."""
     if folder is None:
@@ -32,6 +34,9 @@ def init(
             raise NoProject("expected the NAME of a new folder, or an --example for the project in this one")
     else:
         made = make_project(folder, example or ())
+    if as_json:
+        print_json({"files": [str(path) for path in made]})
+        return
     for path in made:
         typer.echo(f"  {path}")
     if folder is not None:

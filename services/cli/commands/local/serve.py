@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from modelyard.client import Client, ModelyardClientError, Unavailable
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client, Refused, TryLater
 from modelyard.services.cli.commands.local.serve_models import Selection, select_entries, select_folders
+from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service
@@ -54,7 +55,7 @@ def serve(options: ServeOptions) -> None:
         services = make_services(options, selection)
         with output.console.status("loading"):
             launch.start_services(supervisor, services)
-            client = Client(options.url)
+            client = connect(options.url)
             found = wait_until_loaded(client, selection.names)
         print_summary(options, found, selection.notes, time.monotonic() - started)
 
@@ -68,7 +69,7 @@ def select_models(options: ServeOptions) -> Selection:
 
 
 def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
-    client = Client(options.url)
+    client = connect(options.url)
     socket_path = launch.make_private_folder(options.home) / SERVING_SOCKET
     environment = {
         "MODELYARD_HOME": str(options.home.parent),
@@ -97,18 +98,18 @@ def wait_for_model(client: Client, name: str, deadline: float) -> Versions:
     A model that the model server does not know has none: that says nothing of the others.
 
     Raises:
-        TryLater: the model server, busy with loading, did not answer before the deadline.
+        Unavailable: the model server, busy with loading, did not answer before the deadline.
     """
     while True:
         late = time.monotonic() > deadline
         try:
-            found: Versions = client.get(f"/v1/models/{quote(name, safe='')}")["model_version_status"]
+            found: Versions = client.call("GET", f"/v1/models/{quote(name, safe='')}")["model_version_status"]
             if late or (found and all(entry["state"] in ("AVAILABLE", "END") for entry in found)):
                 return found
-        except TryLater:
+        except Unavailable:
             if late:
                 raise
-        except Refused:
+        except ModelyardClientError:
             return ()
         time.sleep(POLL_INTERVAL_S)
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.client import Client
+from modelyard.client.steps import encode_path
 from modelyard.models.errors import CorruptData, ModelyardError, UnknownName
 from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import Manifest
@@ -19,9 +21,9 @@ from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources, show
 from modelyard.services import gpus
 from modelyard.services.cli import output
-from modelyard.services.cli.client import Client
 from modelyard.services.cli.examples import RETRAIN, make_curl_lines
 from modelyard.services.cli.follow import follow_jobs
+from modelyard.services.cli.gateway import be_patient, connect, responds_ok
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
@@ -93,7 +95,7 @@ def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> Non
         supervisor = launch.make_supervisor(local.home)
         with launch.run_until_stopped(supervisor):
             start_all(local, supervisor, models)
-            client, usable = Client(local.url), drop_broken(local.store, models)
+            client, usable = connect(local.url), drop_broken(local.store, models)
             train_missing(local, client, usable, recipe, data)
             whole = list_loadable(local.store, usable)
             wait_until_serving(local, client, whole)
@@ -136,7 +138,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
     if redis.warning:
         output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
     output.report_left_out(prepare_config(local.store).versions)
-    client, before = Client(local.url), read_time(local.store)
+    client, before = connect(local.url), read_time(local.store)
     return [
         Service(
             "redis",
@@ -181,8 +183,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
         return
     waiting = find_unfinished(client)
     ids = [
-        waiting.get(model) or client.submit_with_retries({"model": model, "recipe": recipe, "data": data})["id"]
-        for model in missing
+        waiting.get(model) or be_patient(client).jobs.submit(model, recipe=recipe, data=data).id for model in missing
     ]
     for job in follow_jobs(client, ids):
         if not job["result"].get("promotion", {}).get("promoted"):
@@ -195,8 +196,7 @@ def train_missing(local: LocalSystem, client: Client, models: Sequence[str], rec
 
 def find_unfinished(client: Client) -> dict[str, str]:
     """Ids of jobs that an earlier start left in the queue, by model."""
-    jobs = client.get_with_retries("/api/jobs")["jobs"]
-    return {job["model"]: job["id"] for job in jobs if not job["finished_at"]}
+    return {job.model: job.id for job in be_patient(client).jobs.list() if not job.ended}
 
 
 def list_loadable(store: Store, models: Sequence[str]) -> list[str]:
@@ -227,8 +227,10 @@ def wait_for_version(client: Client, model: str, stable: int | None, deadline: f
         NotServing: neither before the deadline, of ``time.monotonic()``.
     """
     while True:
-        answers = client.responds_ok(f"/v2/models/{model}/ready")  # first: the next one says by which version
-        versions = client.get_with_retries(f"/api/models/{model}")["versions"]
+        answers = responds_ok(
+            client, encode_path("v2", "models", model, "ready")
+        )  # first: the next one says by which version
+        versions = be_patient(client).call("GET", encode_path("api", "models", model))["versions"]
         state = next((entry["state"] for entry in versions if entry["version"] == stable), "not loaded")
         if state == "AVAILABLE" or not versions:
             return True

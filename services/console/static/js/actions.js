@@ -1,7 +1,7 @@
 // Forms that call the API: `<form data-api="POST /api/models/x:rollback" data-done="Rolled back.">`.
 //
-// A field's name is its place in the body, with dots between the levels; `data-type` is number, json, boolean or list
-// (of words, by commas). Empty fields that are not required are left out; `data-body='{"a": 1}'` is what is always sent.
+// A field's name is its place in the body, with dots between the levels; `data-type` is number, json, boolean, list
+// (of words, by commas), or many (a list of those checkboxes of one name that are ticked). Empty fields that are not required are left out; `data-body='{"a": 1}'` is what is always sent.
 // An error stands in the form's own `[role=alert]`, and what was typed stays. Afterwards the page's parts are refreshed,
 // or `data-then="/path/{id}"` is opened, with values of the response.
 // `data-confirm="…"` asks first. `<dialog>`s open by `<button data-open="ID">` and close by `<button data-close>`.
@@ -14,6 +14,7 @@ const READERS = {
   number: (field) => readNumber(field),
   json: (field) => readJson(field),
   boolean: (field) => (field.type === "checkbox" ? field.checked : field.value === "true"),
+  many: (field) => [field.value],
   list: (field) => field.value.split(",").map((word) => word.trim()).filter(Boolean),
 };
 
@@ -55,7 +56,8 @@ export function readForm(form) {
 
 function put(body, names, value) {
   const [first, ...rest] = names;
-  if (rest.length) put((body[first] ??= {}), rest, value);
+  if (Array.isArray(value) && Array.isArray(body[first])) body[first].push(...value);
+  else if (rest.length) put((body[first] ??= {}), rest, value);
   else body[first] = value;
 }
 

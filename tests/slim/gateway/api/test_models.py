@@ -127,4 +127,4 @@ def test_unknown_models_are_404(client: FlaskClient) -> None:
 def test_an_empty_store_lists_nothing(server: FakeModelServer, tmp_path: Any) -> None:
     """Before anything was trained, and before the folder exists."""
     client = create_app(GatewaySettings(store=tmp_path / "none", serving=(server.address,))).test_client()
-    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": [], "broken": []}
+    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": [], "broken": [], "external": []}

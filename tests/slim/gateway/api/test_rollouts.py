@@ -123,7 +123,12 @@ def test_a_version_that_failed_its_gate_needs_force_and_a_reason(
     ("path", "body", "status", "text"),
     [
         (f"{ROUTE}:promote", b"", 400, "Invalid JSON"),
-        (f"{ROUTE}:promote", b"{}", 400, "field 'version': Field required; the fields are reason, force, version"),
+        (
+            f"{ROUTE}:promote",
+            b"{}",
+            400,
+            "field 'version': Field required; the fields are reason, force, if_stable, version",
+        ),
         (f"{ROUTE}:promote", b'{"version": 0}', 400, "field 'version': Input should be greater than or equal to 1"),
         (f"{ROUTE}:promote", b'{"version": 2, "url": "x"}', 400, "field 'url': Extra inputs are not permitted"),
         (f"{ROUTE}:promote", b'{"version": 99}', 404, "has no version 99"),
@@ -138,7 +143,7 @@ def test_a_version_that_failed_its_gate_needs_force_and_a_reason(
         (f"{ROUTE}/rollout", b'{"labels": {"Blue!": 1}}', 400, "field 'labels.Blue!"),
         (f"{ROUTE}/rollout", b'{"labels": {"blue": null}}', 409, "no version is labelled 'blue'"),
         (f"{ROUTE}:rollback", b'{"reason": 7}', 400, "field 'reason'"),
-        (f"{ROUTE}:rollback", b'{"percent": 7}', 400, "the fields are reason"),
+        (f"{ROUTE}:rollback", b'{"percent": 7}', 400, "the fields are reason, if_stable"),
         ("/api/models/nobody:rollback", b"", 404, "has no version yet"),
         ("/api/models/..:promote", b'{"version": 1}', 404, "unknown model"),
     ],

@@ -381,10 +381,10 @@ def test_the_command_line_shows_its_key(client: httpx.Client, ledger: Path, tmp_
     for settings in ({"key": viewer}, {"secrets_dir": str(tmp_path)}):
         assert HALF_PLUS in modelyard("models", "--url", url, **settings).stdout
     refused = modelyard("models", "--url", url)
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "put one into MODELYARD_KEY" in refused.stderr
+    assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
+    assert "put one into MODELYARD_API_KEY" in refused.stderr
     forbidden = modelyard("rollback", HALF_PLUS, "--reason", "r", "--url", url, key=viewer)
-    assert (forbidden.returncode, "role operator or admin" in forbidden.stderr) == (1, True)
+    assert (forbidden.returncode, "role operator or admin" in forbidden.stderr) == (5, True)
 
 
 def test_failures_are_logged_once_a_second_for_each_reason(

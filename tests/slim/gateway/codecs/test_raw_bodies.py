@@ -195,7 +195,7 @@ def test_rows_are_returned_as_labels_on_request(client: FlaskClient, query: str,
     ("query", "text"),
     [
         ("?labels=true", "labels: serving_default of half_plus has none to answer with"),
-        ("?labels=1", "labels: expected true or false, received '1'"),
+        ("?labels=1", "labels: expected true, false or scores, received '1'"),
     ],
 )
 def test_labels_where_there_are_none_are_400(client: FlaskClient, query: str, text: str) -> None:

@@ -161,7 +161,7 @@ def test_any_saved_model_predicts_lines(client: FlaskClient, server: FakeModelSe
     [
         ("?signature_name=no", {}, 400, 'Serving signature name: "no" not found'),
         ("?labels=true", {}, 400, "labels: serving_default of half_plus has none"),
-        ("?labels=x", {}, 400, "labels: expected true or false"),
+        ("?labels=x", {}, 400, "labels: expected true, false or scores"),
         ("", {"Content-Encoding": "br"}, 415, "expected Content-Encoding gzip, deflate or identity"),
         ("", {"X-Timeout-Ms": "soon"}, 400, "X-Timeout-Ms"),
     ],

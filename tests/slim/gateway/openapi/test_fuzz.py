@@ -16,8 +16,10 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("audit", "evaluations", "examples", "feedback", "health", "jobs", "keys", "models", "openapi", "predict"),
-    *("rollouts", "searches", "tfs", "triggers", "v2"),
+    *("audit", "canary", "evaluations", "examples", "feedback", "health", "jobs", "keys", "models", "openapi"),
+    *("predict", "rollouts", "searches", "tfs", "traffic", "triggers", "v2"),
+    *("audit", "evaluations", "examples", "feedback", "health", "jobs", "keys", "mistakes", "models", "openapi"),
+    *("predict", "rollouts", "searches", "tfs", "triggers", "v2", "versions"),
 )
 CASES = 6
 """Of each kind for each operation."""

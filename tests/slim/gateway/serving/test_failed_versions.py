@@ -10,7 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from modelyard.models.registry import manifest
-from modelyard.models.registry.rollout import Canary, Rollout, change_rollout
+from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.rollout import Rollout, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app

@@ -1,0 +1,1 @@
+"""Roles that a version may have in a rollout."""

@@ -1,0 +1,57 @@
+"""``modelyard models`` and ``modelyard versions``: what is served, what can be trained, and every version."""
+
+from typing import Annotated
+
+import typer
+
+from modelyard.services.cli import output
+from modelyard.services.cli.commands import rollouts
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+
+
+def models(*, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+    """List served and trainable models."""
+    found = connect(url, key_file).models.list().raw
+    if as_json:
+        output.print_json(found)
+        return
+    served = {entry["name"]: entry for entry in found["models"]}
+    rows: list[tuple[object, ...]] = []
+    broken = {entry["name"]: entry["error"] for entry in found["broken"]}
+    for name in sorted({*served, *found["trainable"], *broken}):
+        entry = served.get(name, {})
+        test = output.format_metric(entry["metric"]["name"], entry["metric"]["value"]) if entry.get("metric") else None
+        data = output.format_dataset(entry["data"]) if entry.get("data") else None
+        rows.append(
+            (name, entry.get("stable"), test, data, broken.get(name) or entry.get("error") or entry.get("summary"))
+        )
+    output.print_table("model", "stable", "test", "dataset", "summary", rows=rows)
+
+
+def versions(
+    model: str,
+    version: Annotated[int | None, typer.Argument(help="Show the decision record of this version.")] = None,
+    *,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+) -> None:
+    """List the versions of a model, or show the decision record of one."""
+    client = connect(url, key_file)
+    found = client.models.get(model).raw if version is None else client.models.version(model, version)
+    if as_json:
+        output.print_json(found)
+        return
+    if version is not None:
+        rollouts.print_record(dict(found))
+        return
+    stable = found["rollout"]["stable"]
+    rows: list[tuple[object, ...]] = []
+    for entry in reversed(found["versions"]):
+        name = f"{entry['version']} (stable)" if entry["version"] == stable else entry["version"]
+        if "error" in entry:
+            rows.append((name, entry["state"], entry["error"]))
+            continue
+        rows.append((name, *rollouts.describe_version(entry)))
+    output.print_table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)

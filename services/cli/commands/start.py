@@ -1,0 +1,115 @@
+"""``modelyard up``, ``serve``, ``plan-batches`` and ``doctor``: their options."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from modelyard.services.cli import output
+from modelyard.services.cli.commands.training import Data
+from modelyard.services.cli.options import DEFAULT_URL, AsJson, DataDir, Home, KeyFile, Models, Port, Url, Workers
+
+Sharing = Literal["checked", "always", "never"]
+
+
+def up(
+    *,
+    home: Home,
+    data_dir: DataDir,
+    port: Port,
+    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    workers: Workers,
+    models: Models,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Model to train and serve; may be repeated. All, if not set."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe of the first versions.")] = "quick",
+    data: Data = "auto",
+) -> None:
+    """Start the whole system on this machine, train missing models, and serve until Ctrl-C."""
+    from modelyard.models.sources.files import Sources
+    from modelyard.services.cli.commands.local.up import LocalSystem
+    from modelyard.services.cli.commands.local.up import up as run
+    from modelyard.services.cli.project.catalog import choose_models
+    from modelyard.services.cli.project.settings import check_project
+
+    check_project()
+    sources = Sources(tuple(models)).resolve()
+    chosen = choose_models(sources, model or ())
+    home = home.resolve()
+    folder = (data_dir or home / "data").resolve()
+    workers = workers or min(2, os.cpu_count() or 1)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources), chosen, recipe, data)
+
+
+def serve(
+    *,
+    models_dir: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of SavedModels: DIR/NAME/VERSION.")
+    ] = None,
+    model_config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="ModelServerConfig in text format.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
+    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    home: Home,
+    batch: Annotated[
+        Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
+    ] = "checked",
+) -> None:
+    """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
+    from modelyard.services.cli.commands.local.serve import ServeOptions
+    from modelyard.services.cli.commands.local.serve import serve as run
+
+    if (models_dir is None) == (model_config is None):
+        raise typer.BadParameter("expected one of --models-dir and --model-config")
+    found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch))
+
+
+def plan_batches(
+    model: str,
+    *,
+    latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
+    version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
+    home: Home,
+    serving: Annotated[str, typer.Option(help="gRPC address of the model server.")] = "127.0.0.1:8500",
+    seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure batch sizes on this machine, and record the largest within a latency."""
+    from modelyard.models.registry.store import Store
+    from modelyard.services.cli.commands.plan_batches import plan_batches as run
+    from modelyard.services.cli.commands.plan_batches import print_plan
+
+    plan = run(Store(home.resolve() / "store"), model, version, serving, latency_ms, seconds)
+    if as_json:
+        output.print_json({"model": model, **plan.model_dump(mode="json")})
+    else:
+        print_plan(plan, model)
+
+
+def doctor(
+    *,
+    home: Home,
+    data_dir: DataDir,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+) -> None:
+    """Check the installation, the store and the processes, and print how to fix what is wrong."""
+    from modelyard.services.cli.commands.local.doctor import check_system
+
+    findings = check_system(home.resolve(), (data_dir or home / "data").resolve(), url, key_file)
+    if as_json:
+        output.print_json({"findings": [asdict(finding) for finding in findings]})
+    colours = {"ok": "green", "note": "yellow", "bad": "red"}
+    for finding in () if as_json else findings:
+        output.console.print(f"[{colours[finding.level]}]{finding.level:<4}[/] {finding.message}")
+        if finding.remedy:
+            output.console.print(f"     {finding.remedy}", style="dim", markup=False)
+    if any(finding.level == "bad" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,58 @@
+"""The gateway, as commands call it: ``modelyard.client`` with the command line's settings."""
+
+from pathlib import Path
+
+from modelyard.client import Client, ModelyardClientError, NotFound, Unauthenticated
+from modelyard.client.options import Options, find_key, make_options
+from modelyard.models.sources.project_file import read_project
+
+TIMEOUT_S = 35.0
+"""Longer than a gateway waits for a version to be loaded."""
+PATIENCE_S = 60.0
+"""How long a command that has begun waits for a gateway that went away."""
+PROBE_S = 2.0
+PROBE = "modelyard"
+"""A model that nobody has."""
+KEY_SETTING = "key"
+
+
+def connect(url: str, key_file: Path | None = None) -> Client:
+    """A client with the key of the file, of the environment, of the mounted secrets or of the project's file.
+
+    What fails, fails at once: whoever typed the command is there to see it.
+    """
+    found: Options = make_options(url, key_file=key_file, timeout=TIMEOUT_S, retries=0)
+    if found.key is None and (named := read_project().get(KEY_SETTING)):
+        found = make_options(url, find_key(str(named)), timeout=TIMEOUT_S, retries=0)
+    return Client.from_options(found)
+
+
+def be_patient(client: Client, seconds: float = PATIENCE_S) -> Client:
+    """The same client for a command that waits: it outlives a restart of the gateway."""
+    return client.limited(timeout=seconds, retries=None)
+
+
+def responds_ok(client: Client, path: str) -> bool:
+    """Whether the path responds without an error."""
+    try:
+        client.limited(timeout=PROBE_S).call("GET", path)
+    except ModelyardClientError:
+        return False
+    return True
+
+
+def reaches_model_server(client: Client) -> bool:
+    """Whether the gateway reaches the model server: then it says that it does not know a model.
+
+    Raises:
+        Unauthenticated: the gateway requires a key.
+    """
+    try:
+        client.limited(timeout=PROBE_S).call("GET", f"/v1/models/{PROBE}")
+    except NotFound:
+        return True
+    except Unauthenticated:
+        raise
+    except ModelyardClientError:
+        return False
+    return False

@@ -1,0 +1,5 @@
+// A model's first page.
+
+import { startRollout } from "../rollout.js";
+
+startRollout();

@@ -1,0 +1,1 @@
+"""Captured predictions, for people who label them."""

@@ -1,0 +1,1 @@
+"""What was observed of versions while they answered: their traffic, and the evidence about a canary."""

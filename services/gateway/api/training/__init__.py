@@ -1,0 +1,1 @@
+"""What is trained, where and when: workers, the queue, and what recipes take."""

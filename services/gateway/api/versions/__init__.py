@@ -1,0 +1,1 @@
+"""Views of one version: where it errs, what uses it, its files."""

@@ -1,0 +1,106 @@
+"""The list of models, and each model's first page: which version has which role, how it fares, and what to do."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Response
+
+from modelyard.services.gateway.console.public_api import PublicApi
+from modelyard.services.gateway.console.templates import Pages
+
+SHOWN_CHANGES = 12
+BUILT_IN = ("stable", "canary", "shadow")
+NO_TRAFFIC: Mapping[str, Any] = {
+    "requests": 0,
+    "errors": 0,
+    "p50_s": None,
+    "p99_s": None,
+    "labelled": 0,
+    "accuracy": None,
+}
+
+
+def add_pages(views: Blueprint, pages: Pages) -> None:
+    """Adds ``/models`` and ``/models/<model>``."""
+    api = PublicApi()
+
+    @views.get("/models")
+    def list_models() -> Response:
+        found, traffic = api.get("/api/models"), api.find("/api/traffic")
+        hours = {one["model"]: one["hour"] for one in traffic["models"]} if traffic else {}
+        rows = [{"model": model, "traffic": add_up(hours.get(model["name"], []))} for model in found["models"]]
+        names = {model["name"] for model in found["models"]}
+        untrained = [name for name in found["trainable"] if name not in names]
+        broken, counted = found["broken"], traffic is not None
+        return pages.render(
+            "models.html", current="models", rows=rows, untrained=untrained, broken=broken, counted=counted
+        )
+
+    @views.get("/models/<model>")
+    def show_model(model: str) -> Response:
+        record = api.get(f"/api/models/{model}")
+        known = {one["name"]: one for one in api.get("/api/models")["models"]}.get(model, {})
+        rollout = api.find(f"/api/models/{model}/rollout")
+        traffic = api.find(f"/api/models/{model}/traffic")
+        evidence = api.find(f"/api/models/{model}/canary") if record["rollout"]["canary"] else None
+        return pages.render(
+            "model.html",
+            current="models",
+            module="model",
+            name=model,
+            record=record,
+            summary=known.get("summary") or known.get("error", ""),
+            roles=list(list_roles(record, traffic)),
+            versions=list_versions(record, traffic),
+            observed=(rollout or {}).get("observed") or {},
+            changes=rollout["history"][:SHOWN_CHANGES] if rollout else None,
+            evidence=evidence,
+            traffic=traffic,
+        )
+
+
+def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Stable, canary and shadow, each with its share of the requests and its last hour."""
+    rollout, hour = record["rollout"], find_versions(traffic, "hour")
+    percent = rollout["canary"]["percent"] if rollout["canary"] else 0.0
+    shares = {"stable": 100.0 - percent, "canary": percent, "shadow": 0.0}
+    stable = rollout["stable"]
+    if record["is_foreign"]:
+        stable = max((v["version"] for v in record["versions"] if v["state"] == "AVAILABLE"), default=None)
+    versions = {"stable": stable, **{role: (rollout[role] or {}).get("version") for role in ("canary", "shadow")}}
+    for role, version in versions.items():
+        if version is not None:
+            yield {"role": role, "version": version, "percent": shares[role], **hour.get(version, NO_TRAFFIC)}
+
+
+def list_versions(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The newest first, each with its roles and its last day."""
+    rollout, day = record["rollout"], find_versions(traffic, "day")
+    named = {role: (rollout[role] or {}).get("version") for role in ("canary", "shadow")}
+    named |= {"stable": rollout["stable"], **rollout["labels"]}
+    return [
+        {
+            **version,
+            "roles": [role for role, number in named.items() if number == version["version"]],
+            "kept": version["version"] in rollout["keep"],
+            "traffic": day.get(version["version"], NO_TRAFFIC),
+        }
+        for version in reversed(record["versions"])
+    ]
+
+
+def find_versions(traffic: Mapping[str, Any] | None, span: str) -> dict[int, dict[str, Any]]:
+    """Traffic by version."""
+    return {one["version"]: one for one in traffic[span]} if traffic else {}
+
+
+def add_up(versions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all versions together; the slowest version's p99, as percentiles do not add up."""
+    labelled, right = (sum(one[name] for one in versions) for name in ("labelled", "right"))
+    return {
+        "requests": sum(one["requests"] for one in versions),
+        "errors": sum(one["errors"] for one in versions),
+        "p99_s": max((one["p99_s"] for one in versions if one["p99_s"] is not None), default=None),
+        "labelled": labelled,
+        "accuracy": right / labelled if labelled else None,
+    }

@@ -1,0 +1,154 @@
+"""Try it, and the label desk: what is drawn, typed or filled in has its answer at once, and a wrong one its label."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.faults import Faults
+from tests.browser.stack import COLUMNS, OwnGateway
+from tests.support.waiting import wait_until
+from tests.system.conftest import System
+
+ZERO = ((140, 45), (90, 80), (75, 140), (95, 215), (140, 235), (190, 210), (205, 140), (190, 75), (140, 45))
+PAD = 280
+SENT = 12
+AWAY = ("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
+
+
+def draw(page: Page, points: Sequence[tuple[float, float]]) -> None:
+    """One stroke, by the mouse."""
+    pad = page.locator("canvas.pad")
+    pad.scroll_into_view_if_needed()
+    box: Any = pad.bounding_box()
+    scale = box["width"] / PAD
+    (x, y), *rest = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in rest:
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+
+
+def test_a_drawn_digit_is_answered_and_corrected(page: Page, system: System) -> None:
+    """With its bars, version and request id; the call in code gives the same answer; a correction is feedback."""
+    page.goto("/models/mnist_mlp/try")
+    expect(page.locator(".says")).to_contain_text("as you draw")
+    draw(page, ZERO)
+    says = page.locator(".says strong")
+    expect(says).to_have_text("0")
+    expect(page.locator(".bars li")).to_have_count(10)
+    expect(page.locator(".bars .best .bar-name")).to_have_text("0")
+    expect(page.locator(".answer-meta")).to_contain_text("version 1")
+    expect(page.locator(".answer-meta")).to_contain_text("sample data")
+    expect(page.locator(".sent")).to_contain_text("28 pixels, grey, white on black, centred.")
+    expect(page.locator("#code")).to_contain_text("base64 -d")
+    said = subprocess.run(["bash", "-c", page.locator("#code").inner_text()], capture_output=True, check=True).stdout
+    assert b'"label":"0"' in said
+
+    page.get_by_role("button", name="That's wrong").click()
+    page.get_by_role("group", name="What is right?").get_by_role("button", name="6").click()
+    expect(page.locator(".answer-foot")).to_contain_text("should have said “6”")
+    kept = httpx.get(f"{system.url}/api/models/mnist_mlp/answers?order=newest&unlabelled=false").json()
+    assert (kept["answers"][0]["predicted"], kept["answers"][0]["label"], kept["labels"]["hand"]) == ("0", "6", 1)
+
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".says")).to_contain_text("as you draw")
+    expect(page.locator(".bars")).to_have_count(0)
+
+
+def test_a_file_that_is_no_picture_is_said_where_it_was_chosen(page: Page, tmp_path: Path) -> None:
+    """And the next one is answered; a version beside another one says whether they agree."""
+    wrong = tmp_path / "notes.txt"
+    wrong.write_text("no picture")
+    page.goto("/models/mnist_mlp/try")
+    page.locator("input[type=file]").set_input_files(wrong)
+    expect(page.locator(".picture [role=alert]")).to_contain_text("notes.txt is no picture that can be read")
+    page.get_by_role("button", name="Example").click()
+    expect(page.locator(".bars li")).to_have_count(10)
+    expect(page.locator(".picture [role=alert]")).to_be_empty()
+    page.locator("#with").select_option("1")
+    expect(page.locator("#verdict")).to_have_text("Both say the same.")
+    assert "version=*&version=1" in page.url.replace("%2A", "*")
+    page.reload()
+    expect(page.locator(".answer")).to_have_count(2)
+
+
+def test_a_review_is_answered_as_it_is_typed(page: Page) -> None:
+    """One that is too long is neither cut nor sent, and stays when the page is loaded again."""
+    page.goto("/models/sentiment_lstm/try")
+    text = page.get_by_label("text")
+    expect(page.locator(".bars li")).to_have_count(2)
+    text.fill("")
+    expect(page.locator(".says")).to_contain_text("as you type")
+    text.press_sequentially("a wonderful film, superbly acted")
+    expect(page.locator(".bars li")).to_have_count(2)
+    expect(page.locator("#code")).to_contain_text("superbly acted")
+    text.fill("x" * 100_000)
+    expect(page.locator(".field-error")).to_contain_text("at most 20,000 characters; these are 100,000")
+    page.reload()
+    expect(page.get_by_label("text")).to_have_value("a wonderful film, superbly acted")
+
+
+def test_a_row_of_a_table_is_filled_in_by_name(page: Page, faults: Faults) -> None:
+    """Names are text, whatever is in them; what is no number is said at its field, and what is wrong as JSON too."""
+    faults.allow("400")
+    page.goto("/models/wine/try")
+    alcohol = page.get_by_label(COLUMNS["alcohol"], exact=True)
+    expect(page.locator(".bars li")).to_have_count(3)
+    expect(page.locator(".bars")).to_contain_text("B & <i>C</i>")
+    alcohol.fill("strong")
+    expect(page.locator(".field-error").first).to_contain_text("expected a number such as 3 or -0.5; received strong")
+    expect(page.locator("#input-alert")).to_contain_text("expected a number")
+    alcohol.fill("13.2")
+    expect(page.locator("#input-alert")).to_be_empty()
+    expect(page.locator("#code")).to_contain_text('"instances":[{"')
+    expect(page.locator("#code")).to_contain_text("13.2")
+    page.get_by_label("As JSON").check()
+    page.get_by_label("Body of the request").fill('{"instances": [{"hue": "blue"}]}')
+    expect(page.locator(".answer [role=alert]")).to_contain_text("instances")
+    assert page.title() != "run"
+
+
+def test_what_was_typed_is_answered_when_the_gateway_is_back(
+    gateway: OwnGateway, open_page: OpenPage, faults: Faults
+) -> None:
+    """Nobody types it again."""
+    faults.allow(*AWAY)
+    page = open_page(base_url=gateway.url)
+    page.goto("/models/sentiment_lstm/try")
+    expect(page.locator(".bars li")).to_have_count(2)
+    gateway.stop()
+    page.get_by_label("text").fill("an awful film")
+    expect(page.locator(".answer [role=alert]")).to_contain_text("Trying again in")
+    gateway.start()
+    expect(page.locator(".answer [role=alert]")).to_be_empty()
+    expect(page.get_by_label("text")).to_have_value("an awful film")
+
+
+def test_answers_are_labelled_by_one_key_each(page: Page, system: System) -> None:
+    """One label is taken back before it is sent; those at random make an estimate; then there is nothing to do."""
+    for number in range(SENT):
+        pixels = [[[float((17 * number + row * column) % 255)] for column in range(28)] for row in range(28)]
+        body = {"instances": [pixels]}
+        httpx.post(f"{system.url}/v1/models/mnist_mlp:predict", json=body).raise_for_status()
+    url = f"{system.url}/api/models/mnist_mlp/answers"
+    wait_until(lambda: httpx.get(url).json()["unlabelled"] >= SENT, 30, "what was captured")
+    waiting = len(httpx.get(f"{url}?order=random&limit=50").json()["answers"])
+    page.goto("/models/mnist_mlp/label")
+    expect(page.locator("#item img")).to_be_visible()
+    page.keyboard.press("3")
+    page.keyboard.press("Backspace")
+    expect(page.locator("#progress")).to_contain_text("0 on this page")
+    for _ in range(waiting):
+        page.keyboard.press("3")
+    expect(page.locator("#item")).to_contain_text("Nothing to label")
+    expect(page.locator("#progress")).to_contain_text(f"from {waiting} labels at random")
+    page.get_by_role("button", name="Unsure").click()
+    page.get_by_label("Show what the model said").check()
+    expect(page.locator(".said")).to_contain_text("version 1:")
+    assert httpx.get(url).json()["labels"]["random"] == waiting

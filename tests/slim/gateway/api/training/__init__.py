@@ -1,0 +1,1 @@
+"""What is trained, where and when."""
