@@ -13,6 +13,10 @@ class Places(NamedTuple):
     version: int
 
 
+NO_PLACES = Places("mnist_mlp", 1)
+"""Where nothing has been trained yet."""
+
+
 def find_places(url: str, model: str = "mnist_mlp") -> Places:
     """Of a system that serves ``model``."""
 
@@ -35,5 +39,6 @@ PAGES: Mapping[str, Callable[[Places], str]] = {
     "version": lambda places: f"/models/{places.model}/versions/{places.version}",
     "try it": lambda places: f"/models/{places.model}/try",
     "label desk": lambda places: f"/models/{places.model}/label",
+    "live": lambda _: "/live",
 }
 """Path by name."""

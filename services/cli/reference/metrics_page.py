@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from modelyard.services.gateway.metrics import Metrics
+from modelyard.services.gateway.metrics import LoopHistogram, Metrics
 
 HEAD = """# Metrics
 
@@ -23,7 +23,7 @@ def page() -> str:
 
 def rows(metrics: Metrics) -> Iterator[str]:
     for metric in vars(metrics).values():
-        if isinstance(metric, Counter | Gauge | Histogram):
+        if isinstance(metric, Counter | Gauge | Histogram | LoopHistogram):
             (family,) = metric.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # it has no public name

@@ -117,6 +117,7 @@ def routes(
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
         metrics.set_left_out(predictor.list_left_out())
+        metrics.waiting_requests.set(predictor.batcher.count_waiting())
         state = queue.read()
         metrics.set_queue((state.workers, state.waiting, state.without_worker) if state else None)
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)

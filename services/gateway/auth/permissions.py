@@ -117,6 +117,7 @@ VIEWS: Mapping[str, Permission] = {
     "console.version": Permission.READ,
     "console.try_model": Permission.PREDICT,
     "console.label_answers": Permission.GIVE_FEEDBACK,
+    "console.live": Permission.READ_METRICS,
     "audit.list_entries": Permission.READ_AUDIT,
     "keys.list_keys": Permission.MANAGE_KEYS,
     "keys.create_key": Permission.MANAGE_KEYS,

@@ -4,7 +4,7 @@ import orjson
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
-from modelyard.services.gateway.console import access, canary, home, models, queue, try_it, versions
+from modelyard.services.gateway.console import access, canary, home, live, models, queue, try_it, versions
 from modelyard.services.gateway.console.assets import Assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
@@ -27,6 +27,7 @@ def routes() -> Blueprint:
     queue.add_pages(views, pages)
     versions.add_pages(views, pages)
     try_it.add_pages(views, pages)
+    live.add_pages(views, pages)
 
     @views.get("/assets/<digest>/<path:name>")
     def get_asset(digest: str, name: str) -> Response:

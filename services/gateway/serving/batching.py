@@ -98,6 +98,10 @@ class Batcher:
         self.queues: dict[Hashable, BatchQueue] = {}
         """Those that have something to do."""
 
+    def count_waiting(self) -> int:
+        """Number of requests that are in no call yet; from any thread."""
+        return sum(len(queue.interactive) + len(queue.bulk) for queue in tuple(self.queues.values()))
+
     async def run(
         self, target: Target, inputs: Inputs, deadline: Deadline, *, max_rows: int | None = None, bulk: bool = False
     ) -> Outputs:

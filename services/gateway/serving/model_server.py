@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -23,8 +24,9 @@ from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
+from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
-from modelyard.services.gateway.serving.batching import Outputs, Target
+from modelyard.services.gateway.serving.batching import Outputs, Target, count_rows
 from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, PROBE_EVERY_S, CircuitBreaker
 from modelyard.services.gateway.serving.replicas import SERVER_ERROR, Replicas
 from modelyard.services.gateway.settings import GatewaySettings
@@ -41,12 +43,13 @@ class ModelServerClient:
 
     def __init__(
         self,
-        servers: Replicas,
         settings: GatewaySettings,
+        metrics: Metrics,
         explain: Callable[[Target, ServingFailed], Awaitable[ServingFailed]],
     ) -> None:
         """``explain``: the failure to raise in place of NOT_FOUND."""
-        self._replicas = servers
+        self._replicas = Replicas(settings.serving, metrics)
+        self._metrics = metrics
         self._status_timeout_s = settings.status_timeout_s
         self._predict_timeout_s = settings.predict_timeout_s
         self._explain = explain
@@ -62,7 +65,7 @@ class ModelServerClient:
         """
         request = encode_predict_request(target.model, target.version, target.signature, inputs)
         response = predict_pb2.PredictResponse.FromString(
-            await self._infer(replicas.PREDICT, target, request, deadline)
+            await self._infer(replicas.PREDICT, target, request, deadline, count_rows(inputs))
         )
         try:
             return Outputs(read_outputs(response), target.version or response.model_spec.version.value)
@@ -117,18 +120,23 @@ class ModelServerClient:
             check.cancel()
         await self._replicas.close()
 
-    async def _infer(self, method: str, target: Target, request: bytes, deadline: Deadline) -> bytes:
+    async def _infer(
+        self, method: str, target: Target, request: bytes, deadline: Deadline, rows: int | None = None
+    ) -> bytes:
         """A call that runs the model; the circuit breaker watches it."""
         breaker = self._breakers[target.model]
         if not breaker.allows():
             raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{target.model} does not answer at present")
+        began = time.perf_counter()
         try:
             response = await self._call(method, request, deadline)
         except ServingFailed as failure:
+            self._metrics.call_errors.labels(target.model).inc()
             self._record_failure(target.model, breaker, failure, deadline)
             if failure.code is grpc.StatusCode.NOT_FOUND:
                 raise await self._explain(target, failure) from failure
             raise
+        self._metrics.count_call(target.model, rows, time.perf_counter() - began)
         self._record(target.model, breaker, responded=True)
         return response
 

@@ -36,7 +36,6 @@ from modelyard.services.gateway.serving.failed_versions import FailedVersions, V
 from modelyard.services.gateway.serving.interface import Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
-from modelyard.services.gateway.serving.replicas import Replicas
 from modelyard.services.gateway.serving.response_cache import ResponseCache
 from modelyard.services.gateway.serving.row_independence import CheckedSignature, RowIndependence
 from modelyard.services.gateway.serving.shadow import ShadowTraffic
@@ -65,7 +64,7 @@ class Predictor:
         self.side_process = SideProcess()
         store = Store(settings.store)
         self._versions = PublishedVersions(store)
-        self._model_server = ModelServerClient(Replicas(settings.serving, metrics), settings, self._explain_missing)
+        self._model_server = ModelServerClient(settings, metrics, self._explain_missing)
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)

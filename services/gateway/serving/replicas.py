@@ -8,6 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import grpc
 import structlog
@@ -48,6 +49,9 @@ class Replicas:
         self._budget = RetryBudget()
         self._metrics = metrics
         self._clock = clock
+        for replica in self._replicas:  # read when somebody asks for metrics
+            metrics.replica_calls.labels(replica.address).set_function(partial(getattr, replica, "in_flight"))
+            metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
 
     async def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
         """The response of the least busy replica that can be reached; once more if it was away and there is time.
@@ -132,6 +136,10 @@ class Replica:
             self.in_flight -= 1
         self.avoid_until = 0.0
         return response
+
+    def was_reached(self) -> bool:
+        """False if the last call did not reach it."""
+        return self.avoid_until == 0.0
 
     async def close(self) -> None:
         if self._channel:

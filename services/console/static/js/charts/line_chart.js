@@ -22,7 +22,7 @@ export const runColour = (order) => `--run-${(order % 8) + 1}`;
  * A chart in an element.
  *
  * `series`: `[{label, token: "--run-1", dashed, width, band: [lowIndex, highIndex]}]`; `x`: `{label, time: false}`;
- * `y`: `{label, log: false}`; `format`: of values; `height`: pixels; `onZoom(min, max)`: null for the whole.
+ * `y`: `{label, log: false, zero: false}`; `format`: of values; `height`: pixels; `onZoom(min, max)`: null for the whole.
  * Returns `{set(columns), zoom(min, max), destroy()}`; `columns` are uPlot's: x, then one array per series, with null for gaps.
  */
 export async function lineChart(element, { series, x = {}, y = {}, format = number, height = 260, onZoom = null, title = "" }) {
@@ -41,9 +41,9 @@ export async function lineChart(element, { series, x = {}, y = {}, format = numb
       {
         width: Math.max(place.clientWidth, 200),
         height,
-        scales: { x: { time: Boolean(x.time) }, y: { distr: y.log ? 3 : 1 } },
-        axes: [{ ...axis, label: x.label, labelSize: x.label ? 20 : 0 }, { ...axis, label: y.label, labelSize: y.label ? 20 : 0, size: 56, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) }],
-        series: [{ label: x.label ?? "x", value: (_, value) => (value === null ? "–" : x.time ? new Date(value * 1000).toLocaleTimeString() : number(value)) }, ...series.map(describeSeries)],
+        scales: { x: { time: Boolean(x.time) }, y: { distr: y.log ? 3 : 1, ...(y.zero ? { range: fromZero } : {}) } },
+        axes: [{ ...axis, ...(x.time ? { values: clockTimes } : { label: x.label, labelSize: x.label ? 20 : 0 }) }, { ...axis, label: y.label, labelSize: y.label ? 20 : 0, size: 56, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) }],
+        series: [{ label: x.label ?? "x", value: (_, value) => (value === null ? "–" : x.time ? clockTime(value) : number(value)) }, ...series.map(describeSeries)],
         bands: series.flatMap((one, index) => (one.band ? [{ series: one.band.map((other) => other + 1), fill: fade(colour(series[index].token ?? runColour(index))) }] : [])),
         focus: { alpha: 0.25 },
         cursor: { focus: { prox: 24 }, points: { size: 7 }, drag: { x: true, y: false, setScale: true } },
@@ -74,7 +74,7 @@ export async function lineChart(element, { series, x = {}, y = {}, format = numb
     const head = h("tr", {}, h("th", { scope: "col" }, x.label ?? "x"), series.map((one) => h("th", { scope: "col", class: "number" }, one.label)));
     const rows = columns[0].slice(-200).map((value, row) => {
       const place = Math.max(columns[0].length - 200, 0) + row;
-      return h("tr", {}, h("td", {}, x.time ? new Date(value * 1000).toLocaleTimeString() : number(value)), columns.slice(1).map((column) => h("td", { class: "number" }, format(column[place]))));
+      return h("tr", {}, h("td", {}, x.time ? clockTime(value) : number(value)), columns.slice(1).map((column) => h("td", { class: "number" }, format(column[place]))));
     });
     table.replaceChildren(table.firstChild, h("div", { class: "scroll", tabindex: "0" }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows))));
   }
@@ -106,6 +106,17 @@ export async function lineChart(element, { series, x = {}, y = {}, format = numb
     },
   };
 }
+
+const clockTime = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
+
+/** Hours and minutes below the axis, with seconds where they tell two of them apart. */
+function clockTimes(_, splits, __, ___, step) {
+  const shown = step % 60 ? { hour: "2-digit", minute: "2-digit", second: "2-digit" } : { hour: "2-digit", minute: "2-digit" };
+  return splits.map((value) => (value === null ? "" : new Date(value * 1000).toLocaleTimeString([], { ...shown, hourCycle: "h23" })));
+}
+
+/** From zero to a little more than the largest value. */
+const fromZero = (_, __, max) => [0, max > 0 ? max * 1.1 : 1];
 
 function fade(rgb) {
   return rgb.replace("rgb(", "rgba(").replace(")", ", 0.15)");

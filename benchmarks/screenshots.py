@@ -1,0 +1,118 @@
+"""Pictures of every page of the console: light, dark, on a phone, and with nothing to show yet; into docs/images.
+
+    python -m benchmarks.screenshots [--url URL] [--empty-url URL] [--page NAME ...]
+
+Without addresses, systems are started for it, trained on what ships with the project and filled (some minutes).
+Needs Chromium, or the path of one in CHROMIUM.
+"""
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks.console_system import empty_system, full_system
+from tests.support.console_pages import NO_PLACES, PAGES, Places, find_places
+
+FOLDER = Path(__file__).parents[1] / "docs" / "images"
+COLOURS = 96
+MAX_BYTES = 3_000_000
+QUIET_MS = 1500
+"""What a page needs to draw its charts when nothing is loaded any more."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to look at a page."""
+
+    name: str
+    width: int
+    height: int
+    dark: bool = False
+    max_height: int = 1500
+    """Of the picture; what is below is left out."""
+
+
+LIGHT = Look("light", 1280, 860)
+LOOKS = (LIGHT, Look("dark", 1280, 860, dark=True), Look("phone", 390, 844, max_height=1700))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="of a running system with something to look at")
+    parser.add_argument("--empty-url", help="of a gateway over an empty store")
+    parser.add_argument("--model", default="mnist_mlp", help="whose pages are shown")
+    parser.add_argument("--page", action="append", choices=sorted(PAGES), help="only this one; may be repeated")
+    asked = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        empty = asked.empty_url or stack.enter_context(empty_system(folder / "empty"))
+        url = asked.url or stack.enter_context(full_system(folder / "full"))
+        browser = stack.enter_context(chromium())
+        places = find_places(url, asked.model)
+        for name in asked.page or PAGES:
+            for look in LOOKS:
+                take(browser, url, places, name, look, f"{name}-{look.name}")
+            take(browser, empty, NO_PLACES, name, LIGHT, f"{name}-empty")
+    size = sum(path.stat().st_size for path in FOLDER.glob("*.png"))
+    print(f"{size / 1e6:.2f} MB in {FOLDER}")
+    if size > MAX_BYTES:
+        sys.exit(f"more than {MAX_BYTES / 1e6:.0f} MB")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("no Chromium: set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        as_root = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=path, args=as_root)
+        yield browser
+        browser.close()
+
+
+def take(browser: Browser, url: str, places: Places, name: str, look: Look, file: str) -> None:
+    """One picture. A page of something that is not there is left out, and an earlier picture of it removed."""
+    path = FOLDER / f"{file}.png"
+    context = browser.new_context(
+        base_url=url,
+        viewport={"width": look.width, "height": look.height},
+        color_scheme="dark" if look.dark else "light",
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.on("pageerror", lambda error: print(f"{file}: {error}"))
+    answer = page.goto(PAGES[name](places))
+    if answer is None or not answer.ok:
+        path.unlink(missing_ok=True)
+        print(f"{file}: left out, status {answer.status if answer else None}")
+    else:
+        page.wait_for_timeout(QUIET_MS)
+        height = min(page.evaluate("document.documentElement.scrollHeight"), look.max_height)
+        page.set_viewport_size({"width": look.width, "height": max(height, look.height)})
+        page.wait_for_timeout(QUIET_MS / 3)
+        path.write_bytes(compress(page.screenshot()))
+        print(f"{file}: {path.stat().st_size / 1000:.0f} kB")
+    context.close()
+
+
+def compress(png: bytes) -> bytes:
+    """The same picture in few colours: pages have few."""
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    written = io.BytesIO()
+    image.save(written, "PNG", optimize=True)
+    return written.getvalue()
+
+
+if __name__ == "__main__":
+    main()
