@@ -81,7 +81,7 @@ class _AsyncPerformer:
                 return await self._send(request)
             if isinstance(step, NextLine) and self._lines is not None:
                 return await anext(self._lines, None)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise translate_error(error, self._transport.url, request.timeout_s if request else None) from error
         if isinstance(step, Sleep):
             await asyncio.sleep(step.seconds)
@@ -89,7 +89,11 @@ class _AsyncPerformer:
 
     async def _send(self, request: Request) -> Reply:
         started = time.perf_counter()
-        response = await self._transport.http.request(**make_arguments(request))
+        try:
+            async with asyncio.timeout(request.timeout_s):  # httpx limits each read, not all of them together
+                response = await self._transport.http.request(**make_arguments(request))
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the answer came too slowly") from error
         return make_reply(response, started, response.content)
 
     async def _open(self, request: Request) -> Reply:

@@ -117,9 +117,11 @@ _BY_STATUS: dict[int, type[ModelyardClientError]] = {
     error.status: error
     for error in (Unauthenticated, Forbidden, NotFound, Conflict, Unavailable, RateLimited, TimedOut)
 }
-_SERVER_ERRORS = 500
+_CLIENT_ERRORS, _SERVER_ERRORS = 400, 500
 
 
 def choose_error(status: int) -> type[ModelyardClientError]:
-    """The class of an answer's status."""
+    """The class of an answer's status. Gateways redirect nobody."""
+    if status < _CLIENT_ERRORS:
+        return BrokenAnswer
     return _BY_STATUS.get(status, InvalidInput if status < _SERVER_ERRORS else ServerFailed)

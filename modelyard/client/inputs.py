@@ -149,6 +149,8 @@ def read_value(value: object) -> Any:
     if image is not None:
         find_type(image)
         return _base64(image)
+    if not hasattr(value, "tolist") and hasattr(value, "numpy"):  # TensorFlow's tensors
+        value = value.numpy()
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers
         value = value.tolist()
     if value is None or _is_missing(value):

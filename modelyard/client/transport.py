@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from modelyard.client.errors import ConnectionBroken, ModelyardClientError, TimedOut, Unreachable
+from modelyard.client.errors import ConnectionBroken, InvalidInput, ModelyardClientError, TimedOut, Unreachable
 from modelyard.client.options import Options
 from modelyard.client.steps import Emit, NextLine, Open, Reply, Request, Routine, Sleep, Step
 
@@ -31,8 +31,10 @@ def configure(options: Options) -> dict[str, Any]:
     }
 
 
-def translate_error(error: httpx.HTTPError, url: str, timeout_s: float | None) -> ModelyardClientError:
+def translate_error(error: Exception, url: str, timeout_s: float | None) -> ModelyardClientError:
     """Our error for one of httpx."""
+    if isinstance(error, httpx.InvalidURL):
+        return InvalidInput(f"expected shorter names and values in the address: {error}")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
         return Unreachable(f"no gateway answers at {url} ({error or type(error).__name__})")
     if isinstance(error, httpx.TimeoutException):
@@ -125,16 +127,20 @@ class _Performer:
                 return self._send(request)
             if isinstance(step, NextLine):
                 return next(self._lines, None)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise translate_error(error, self._transport.url, request.timeout_s if request else None) from error
         if isinstance(step, Sleep):
             time.sleep(step.seconds)
         return None
 
     def _send(self, request: Request) -> Reply:
-        started = time.perf_counter()
-        response = self._transport.http.request(**make_arguments(request))
-        return make_reply(response, started, response.content)
+        started, parts = time.perf_counter(), []
+        with self._transport.http.stream(**make_arguments(request)) as response:
+            for part in response.iter_bytes():  # httpx limits each read, not all of them together
+                parts.append(part)
+                if request.timeout_s and time.perf_counter() - started > request.timeout_s:
+                    raise httpx.ReadTimeout("the answer came too slowly")
+        return make_reply(response, started, b"".join(parts))
 
     def _open(self, request: Request) -> Reply:
         self.close()

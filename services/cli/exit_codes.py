@@ -47,6 +47,8 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, Unauthenticated):
         return NO_KEY
     text = " ".join(str(error).split())
+    if "try again" in text:
+        return text
     if isinstance(error, Unavailable) and error.retry_after_s:
         return f"{text}; try again in {error.retry_after_s:g} s"
     found = next((way for kind in type(error).__mro__ if (way := WAYS_OUT.get(kind))), None)

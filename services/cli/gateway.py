@@ -1,9 +1,11 @@
 """The gateway, as commands call it: ``modelyard.client`` with the command line's settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from modelyard.client import Client, ModelyardClientError, NotFound, Unauthenticated
-from modelyard.client.options import Options, find_key, make_options
+from modelyard.client.options import find_key, make_options
 from modelyard.models.sources.project_file import read_project
 
 TIMEOUT_S = 35.0
@@ -13,7 +15,7 @@ PATIENCE_S = 60.0
 PROBE_S = 2.0
 PROBE = "modelyard"
 """A model that nobody has."""
-KEY_SETTING = "key"
+KEY_SETTINGS, KEY_FILE_SETTING = ("api_key", "key"), "key_file"
 
 
 def connect(url: str, key_file: Path | None = None) -> Client:
@@ -21,10 +23,16 @@ def connect(url: str, key_file: Path | None = None) -> Client:
 
     What fails, fails at once: whoever typed the command is there to see it.
     """
-    found: Options = make_options(url, key_file=key_file, timeout=TIMEOUT_S, retries=0)
-    if found.key is None and (named := read_project().get(KEY_SETTING)):
-        found = make_options(url, find_key(str(named)), timeout=TIMEOUT_S, retries=0)
-    return Client.from_options(found)
+    key = find_key(key_file=key_file) or find_project_key(read_project())
+    return Client.from_options(make_options(url, key, timeout=TIMEOUT_S, retries=0))
+
+
+def find_project_key(project: Mapping[str, Any]) -> str | None:
+    """The key that the project's file holds, or names the file of; None if it has none."""
+    for name in KEY_SETTINGS:
+        if name in project:
+            return find_key(str(project[name]))
+    return find_key(key_file=str(project[KEY_FILE_SETTING])) if KEY_FILE_SETTING in project else None
 
 
 def be_patient(client: Client, seconds: float = PATIENCE_S) -> Client:

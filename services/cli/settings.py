@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from modelyard.client.options import DEFAULT_URL
 from modelyard.services.settings import Secret, ServiceSettings, Settings, below_home
 
 
@@ -15,7 +14,6 @@ class ClientSettings(Settings):
     api_key: Secret | None = Field(None, description="API key that commands, and the Python client, send.")
     key: Secret | None = Field(None, description="The same; `MODELYARD_API_KEY` wins.")
     key_file: Path | None = Field(None, description="File that holds the key, where no variable does.")
-    url: str = Field(DEFAULT_URL, description="Address of the gateway.")
 
 
 class MigrationSettings(ServiceSettings):

@@ -1,8 +1,9 @@
 """Queue and searches in Chromium: a job from the form, one that waits and why, and the trials of a search."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,8 +13,9 @@ from modelyard.models.catalog import read_catalog
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.ledger.searches import SUCCEEDED, Tried
 from modelyard.services.searches import SearchRequest, make_plan
-from modelyard.services.settings import make_sqlite_url
+from tests.browser.conftest import OpenPage
 from tests.browser.faults import Faults
+from tests.browser.stack import own_gateway
 from tests.support.jobs import claim
 from tests.system.conftest import System
 
@@ -24,7 +26,7 @@ def test_a_job_is_started_from_the_form_and_a_bad_value_is_said_there(
     page: Page, system: System, faults: Faults
 ) -> None:
     """Model and recipe are in the address; what was typed stays through all of it; only what was changed is sent."""
-    faults.allow("400")
+    faults.allow("400", "404.*/jobs/job-")
     page.goto("/queue#new")
     page.get_by_label("epochs").fill("2")
     page.get_by_label("Model").select_option("neuron")
@@ -65,9 +67,14 @@ def test_a_job_that_waits_says_why_and_is_cancelled_there(page: Page, system: Sy
 
 
 @pytest.fixture
-def search(system: System) -> Iterator[str]:
-    """One that has ended, of so many trials: the best has the highest learning rate of them."""
-    with closing(Ledger(make_sqlite_url(system.home))) as ledger:
+def search(system: System, tmp_path: Path, open_page: OpenPage) -> Iterator[Page]:
+    """The page of one that has ended: the best of its trials has the highest learning rate of them.
+
+    It is in a ledger of its own, where no scheduler takes another step.
+    """
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with closing(Ledger(url)) as ledger, own_gateway(system, MODELYARD_LEDGER_URL=url) as gateway:
+        ledger.prepare()
         known = read_catalog(system.home / "store")
         assert known
         plan = make_plan(SearchRequest(model="neuron", trials=TRIALS), known.find("neuron"))
@@ -76,7 +83,9 @@ def search(system: System) -> Iterator[str]:
         tried = [Tried(trial, measure(ledger, found.id, rate)) for trial, rate in enumerate(rates)]
         assert ledger.searches.begin_rung(found, tried)
         ledger.searches.end(ledger.searches.get(found.id), SUCCEEDED, "the fastest is the best")
-        yield found.id
+        page = open_page(base_url=gateway.url)
+        page.goto(f"/searches/{found.id}")
+        yield page
 
 
 def measure(ledger: Ledger, search: str, rate: float) -> str:
@@ -100,13 +109,16 @@ def drag(page: Page, axis: Locator, start: float, end: float) -> None:
     page.mouse.up()
 
 
-def test_the_trials_of_a_search_are_filtered_sorted_and_pointed_at(page: Page, search: str) -> None:
+def test_the_trials_of_a_search_are_filtered_sorted_and_pointed_at(
+    search: Page, assert_accessible: Callable[[Page], None]
+) -> None:
     """On parallel axes, in a scatter and in a table; what is chosen is in the address."""
-    page.goto(f"/searches/{search}")
+    page = search
     rows = page.locator("#trials tbody tr:not([hidden])")
     expect(rows).to_have_count(TRIALS)
     expect(rows.first).to_contain_text("best")
     expect(page.locator("#scatter circle")).to_have_count(TRIALS)
+    assert_accessible(page)
     rows.nth(3).hover()
     expect(page.locator("#parallel svg")).to_have_class(re.compile("pointed"))
     expect(page.locator("#parallel .lines > .on")).to_have_count(1)

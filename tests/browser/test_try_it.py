@@ -1,6 +1,7 @@
 """Try it, and the label desk: what is drawn, typed or filled in has its answer at once, and a wrong one its label."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tests.system.conftest import System
 ZERO = ((140, 45), (90, 80), (75, 140), (95, 215), (140, 235), (190, 210), (205, 140), (190, 75), (140, 45))
 PAD = 280
 SENT = 12
+PROGRAMS = {"curl": ("bash", "-c"), "python": (sys.executable, "-c"), "client": (sys.executable, "-c")}
+MARKS = {"curl": "base64 -d", "python": "urllib.request", "client": "modelyard.client"}
 AWAY = ("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
 
 
@@ -46,9 +49,12 @@ def test_a_drawn_digit_is_answered_and_corrected(page: Page, system: System) -> 
     expect(page.locator(".answer-meta")).to_contain_text("version 1")
     expect(page.locator(".answer-meta")).to_contain_text("sample data")
     expect(page.locator(".sent")).to_contain_text("28 pixels, grey, white on black, centred.")
-    expect(page.locator("#code")).to_contain_text("base64 -d")
-    said = subprocess.run(["bash", "-c", page.locator("#code").inner_text()], capture_output=True, check=True).stdout
-    assert b'"label":"0"' in said
+    for language, program in PROGRAMS.items():
+        page.locator(f"[data-language={language}]").click()
+        expect(page.locator("#code")).to_contain_text(MARKS[language])
+        code = page.locator("#code").inner_text()
+        said = subprocess.run([*program, code], capture_output=True, check=True, text=True).stdout
+        assert "'label': '0'" in said.replace('"', "'").replace("':'", "': '"), language
 
     page.get_by_role("button", name="That's wrong").click()
     page.get_by_role("group", name="What is right?").get_by_role("button", name="6").click()

@@ -2,12 +2,14 @@
 
 import socket
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 CHUNK = 65_536
+PAUSE_S = 0.05
 HEAD_END = b"\r\n\r\n"
 
 
@@ -41,7 +43,12 @@ class Silent:
     """Nothing is ever answered."""
 
 
-Fault = Answers | Closes | Cuts | Silent
+@dataclass(frozen=True)
+class Trickles:
+    """The answer comes a byte at a time, each in time."""
+
+
+Fault = Answers | Closes | Cuts | Silent | Trickles
 
 
 class FaultProxy:
@@ -89,6 +96,8 @@ class FaultProxy:
                 client.sendall(fault.encode())
             if isinstance(fault, Answers | Closes):
                 close(client)
+            elif isinstance(fault, Trickles):
+                trickle(client)
             elif not isinstance(fault, Silent):
                 self._pass_on(request, client, fault)
 
@@ -104,6 +113,14 @@ class FaultProxy:
                 client.sendall(kept[len(sent) :])
                 sent = kept
         close(client)
+
+
+def trickle(client: socket.socket) -> None:
+    """Until the client has left."""
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        client.sendall(b" ")
+        time.sleep(PAUSE_S)
 
 
 def close(client: socket.socket) -> None:

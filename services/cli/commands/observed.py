@@ -56,7 +56,14 @@ def describe_comparison(each: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def list_prospects(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """What the evidence supports now, and which data is missing."""
+    """How far the canary is, what the evidence supports now, and which data is missing."""
+    if progress := evidence.get("progress"):
+        yield f"{progress['compared']:,} of {progress['needed']:,} answers compared; then: {progress['then']}"
+    outlook = evidence.get("outlook") or {}
+    if outlook.get("seconds_left"):
+        yield f"about {output.format_duration(outlook['seconds_left'])} left at the present rate"
+    if outlook.get("labels_left"):
+        yield f"about {outlook['labels_left']:,} labels until feedback decides"
     if supports := evidence.get("supports"):
         yield f"supported now: {supports['action']}, as {supports['reason']}"
     for missing in evidence.get("missing") or ():

@@ -89,8 +89,6 @@ class Models(Body):
     models: list[ModelSummary | DamagedModel | foreign.ForeignModel]
     trainable: list[str]
     broken: list[BrokenModel]
-    external: list[str]
-    """Models that only the model servers know: they have no manifest and no rollout."""
 
 
 class VersionRecord(Body):
@@ -187,7 +185,6 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
             ],
             trainable=sorted(known.trainable) if known else [],
             broken=[BrokenModel(name=name, error=error) for name, error in broken],
-            external=[name for name in predictor.list_models() if principal.can_see(name) and not store.versions(name)],
         )
 
     @views.get("/api/models/<model>")

@@ -1,6 +1,5 @@
 """The first page: whether anything is wrong, what trains, and what serves."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,13 +14,12 @@ from modelyard.services.gateway.console.templates import Pages, format_number, l
 LATELY = timedelta(hours=24)
 ENDED = ("succeeded", "rejected", "failed", "cancelled")
 MAX_ROWS = 50
-"""Models of which the rollout is read; those behind them are listed without."""
+"""Models that are shown; the others are counted."""
 MAX_DRIFT = 0.25
 """Of the population stability index, where no trigger says less: worth a new model (Siddiqi 2006)."""
+MAX_ERRORS = 0.01
+"""Share of a model's requests in the last hour that failed, above which it is named."""
 NO_STABLE = "no model has a stable version yet"
-PREDICTIONS = re.compile(
-    r'^modelyard_gateway_predictions_total\{model="((?:[^"\\]|\\.)*)",version="\d*"\} (\S+)$', re.MULTILINE
-)
 
 
 class Problem(NamedTuple):
@@ -51,8 +49,10 @@ def read_overview(api: PublicApi) -> dict[str, Any]:
     queue, ledger_problem = api.attempt("/api/queue") if may_read else (None, "")
     trains = queue and (known["trainable"] or known["broken"] or queue["workers"])  # else no ledger is asked, or made
     recent = read_jobs(api) if trains else []
-    serving = [read_model(api, model, may_read) for model in known["models"][:MAX_ROWS]]
+    serving = [complete(model) for model in known["models"][:MAX_ROWS]]
+    requests = count_requests(api)
     problems = [*find_readiness_problems(known, ready), *find_model_problems(known)]
+    problems += find_errors(requests or {})
     if ledger_problem:
         problems.append(Problem("bad", "The ledger cannot be read", ledger_problem, "/queue"))
     if queue and queue["problem"]:
@@ -64,9 +64,8 @@ def read_overview(api: PublicApi) -> dict[str, Any]:
         "queue": queue,
         "serving": serving,
         "unlisted": known["models"][MAX_ROWS:],
-        "external": known["external"][:MAX_ROWS],
         "trainable": known["trainable"],
-        "requests": count_requests(api),
+        "requests": requests,
         "lately": recent[:6],
         "ready": ready["ready"],
     }
@@ -126,12 +125,18 @@ def find_job_problems(jobs: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
             yield Problem("bad" if job["state"] == "failed" else "warn", title, reason, link("jobs", job["id"]))
 
 
-def read_model(api: PublicApi, model: Mapping[str, Any], may_read: bool) -> dict[str, Any]:
-    """A model with its canary and shadow."""
-    rollout = api.find(f"/api/models/{model['name']}/rollout") if may_read else None
-    roles = {role: rollout[role] if rollout else None for role in ("canary", "shadow")}
-    unread = {"summary": "", "metric": None, "data": None}
-    return {**unread, **model, **roles, "damaged": "error" in model}
+def complete(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model with what is not known of a damaged or foreign one."""
+    unknown = {"summary": "", "metric": None, "data": None, "canary": None, "shadow": None}
+    return {**unknown, **model, "damaged": "error" in model, "foreign": "is_foreign" in model}
+
+
+def find_errors(requests: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
+    """Models that fail more often than they should."""
+    for model, counts in requests.items():
+        if counts["errors"] > MAX_ERRORS * counts["requests"]:
+            text = f"{counts['errors']:,} of {counts['requests']:,} requests of the last hour failed"
+            yield Problem("bad", f"{model} fails", text, link("models", model))
 
 
 def find_drift(api: PublicApi, model: Mapping[str, Any]) -> Iterator[Problem]:
@@ -149,12 +154,13 @@ def find_drift(api: PublicApi, model: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("warn", f"{model['name']} drifts", text, link("models", model["name"], "feedback"))
 
 
-def count_requests(api: PublicApi) -> dict[str, int] | None:
-    """Inputs that each model has predicted since the gateway started; None for those who may not read metrics."""
-    if not current_principal().may(Permission.READ_METRICS):
+def count_requests(api: PublicApi) -> dict[str, dict[str, int]] | None:
+    """Each model's requests and errors of the last hour; None for those who may not read them."""
+    if not current_principal().may(Permission.READ):
         return None
-    counts = dict[str, int]()
-    for name, count in PREDICTIONS.findall(api.get_text("/metrics")):
-        model = name.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-        counts[model] = counts.get(model, 0) + int(float(count))
-    return counts
+    found, _ = api.attempt("/api/traffic")
+    models = found["models"] if found else []
+    return {
+        one["model"]: {key: sum(version[key] for version in one["hour"]) for key in ("requests", "errors")}
+        for one in models
+    }

@@ -83,7 +83,8 @@ def read_form(api: PublicApi) -> dict[str, Any]:
             f"{model} has no recipe {recipe}; {next(iter(recipes), 'none')} is chosen.",
             next(iter(recipes), ""),
         )
-    first, rest = split_fields(recipes.get(recipe, []), found["search"]["keys"])
+    kind = "search" if request.args.get("kind") == "search" else "job"
+    first, rest = split_fields(recipes.get(recipe, []), found["search"]["keys"], kind)
     return form | {
         "model": model,
         "problem": problem,
@@ -93,15 +94,21 @@ def read_form(api: PublicApi) -> dict[str, Any]:
         "first": first,
         "rest": rest,
         "search": found["search"],
-        "kind": "search" if request.args.get("kind") == "search" else "job",
+        "kind": kind,
         "ranges": {key: describe_span(span) for key, span in found["search"]["keys"].items()},
     }
 
 
-def split_fields(fields: Sequence[Mapping[str, Any]], searched: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Those that people change most, and the others."""
+def split_fields(
+    fields: Sequence[Mapping[str, Any]], searched: Mapping[str, Any], kind: str
+) -> tuple[list[Any], list[Any]]:
+    """Those that people change most, and the others: what a search tries is rarely fixed for all its trials."""
+    tried = [field for field in fields if field["name"] in searched]
     first = [field for key in FIRST_KEYS for field in fields if field["name"] == key]
-    first += [field for field in fields if field["name"] in searched and field["name"] not in FIRST_KEYS]
+    if kind == "search":
+        first = [field for field in first if field not in tried]
+    else:
+        first += [field for field in tried if field not in first]
     return first, [field for field in fields if field not in first]
 
 

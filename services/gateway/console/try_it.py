@@ -70,9 +70,9 @@ def list_targets(record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     roles = [(name, rollout[name]["version"]) for name in ("canary", "shadow") if rollout[name]]
     stable = rollout["stable"]
     if stable is not None:
-        anybody = {"value": ANY, "title": f"As clients are answered (version {stable})"}
+        anybody = {"value": ANY, "title": f"Default (version {stable})"}
         if rollout["canary"]:
-            anybody["title"] = "As clients are answered (stable or canary)"
+            anybody["title"] = "Default (stable or canary, by share)"
         by_label = {"value": "stable", "title": f"stable (version {stable})"}
         yield from (by_label, anybody) if rollout["canary"] else (anybody, by_label)
     for name, version in (*roles, *sorted(rollout["labels"].items())):

@@ -22,6 +22,9 @@ REQUEST_CLASS = Parameter(
 ROLLOUT_KEY = Parameter(
     "X-Rollout-Key", "header", "Identifies the user: equal keys get the same version.", {"type": "string"}
 )
+CAPTURE = Parameter(
+    "X-Capture", "header", "Whether to keep the prediction for feedback; a sample unless said.", {"enum": ["yes", "no"]}
+)
 BINARY_HEADER = Parameter(
     "Inference-Header-Content-Length", "header", "Where JSON ends and binary tensors begin.", {"type": "integer"}
 )
@@ -61,7 +64,7 @@ PROTOCOLS: Mapping[str, Operation] = {
         request_bodies={JSON: v1.PredictRequest}
         | dict.fromkeys(("image/png", "image/jpeg", "text/plain", "text/csv", *LINES))
         | {"multipart/form-data": None},
-        parameters=(TIMEOUT, REQUEST_CLASS, ROLLOUT_KEY, CONTENT_ENCODING, LABELS, SIGNATURE),
+        parameters=(TIMEOUT, REQUEST_CLASS, ROLLOUT_KEY, CAPTURE, CONTENT_ENCODING, LABELS, SIGNATURE),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
     ),
@@ -75,7 +78,7 @@ PROTOCOLS: Mapping[str, Operation] = {
         "Infer: tensors in JSON, or in binary behind it.",
         {200: {JSON: v2.InferResponse, "application/octet-stream": None}},
         request_bodies={JSON: v2.InferRequest, "application/octet-stream": None},
-        parameters=(TIMEOUT, ROLLOUT_KEY, CONTENT_ENCODING, BINARY_HEADER),
+        parameters=(TIMEOUT, ROLLOUT_KEY, CAPTURE, CONTENT_ENCODING, BINARY_HEADER),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
     ),

@@ -1,5 +1,6 @@
 """What commands print: JSON that a script can read, lines that are whole, errors with the way out, times that help."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,13 @@ def commands(
     ledger.close()
     with gateway(**settings_with_keys(shared_store, shared_server, folder / "ledger.db")) as (_, http):
         yield Commands(url_of(http), folder / "key", job.id)
+
+
+def run_in(folder: Path, project: str, *arguments: str) -> str:
+    """What a command prints in a folder with this ``modelyard.toml``."""
+    (folder / "modelyard.toml").write_text(project)
+    with contextlib.chdir(folder):
+        return run_here(*arguments).out
 
 
 def url_of(http: httpx.Client) -> str:
@@ -110,6 +118,8 @@ def test_without_a_key_it_is_said_where_to_put_it(commands: Commands, tmp_path: 
     assert (refused.status, "--key-file" in refused.err) == (5, True)
     missing = run_here("models", "--url", commands.url, "--key-file", str(tmp_path / "no"))
     assert (missing.status, "No such file" in missing.err) == (2, True)
+    for name, value in (("api_key", commands.key_file.read_text().strip()), ("key_file", str(commands.key_file))):
+        assert HALF_PLUS in run_in(tmp_path, f'{name} = "{value}"', "models", "--url", commands.url)
     (tmp_path / "empty").write_text("\n")
     empty = run_here("models", "--url", commands.url, "--key-file", str(tmp_path / "empty"))
     assert (empty.status, "expected an API key" in empty.err) == (2, True)
@@ -167,14 +177,20 @@ def test_a_canarys_evidence_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
         "comparisons": [{"name": "errors", "evidence": 3.21, "bound": 100.0, "decides": "end"}],
         "supports": {"action": "step", "reason": "nothing spoke against it"},
         "missing": ["no feedback"],
+        "progress": {"compared": 99, "needed": 10_000, "then": "promote"},
+        "outlook": {"seconds_left": 3700.0, "labels_left": 140},
     }
     found = {"stable": 1, "canary": {"version": 2}, "observed": {"shadow": {"asked": 4}}}
     print_observed(found, evidence)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
     assert ["stable", "1", "1,234", "5", "21.3", "ms", "7", "2"] in lines
     assert ["canary", "2", "99", "5", "-", "7", "2"] in lines
     assert ["errors", "3.21", "100", "ends", "the", "canary"] in lines
     assert ["missing:", "no", "feedback"] in lines
+    assert "99 of 10,000 answers compared; then: promote" in printed
+    assert "about 1 h 1 min left at the present rate" in printed
+    assert "about 140 labels until feedback decides" in printed
     assert ["shadow:", "asked", "4"] in lines
     print_observed({"stable": 1, "canary": None, "observed": None}, None)
     assert capsys.readouterr().out == ""

@@ -1,6 +1,7 @@
 """A real gateway before a fake model server, for all tests of the client; and clients of both kinds."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Gateway:
     ledger: Path
     key: str
     """Of an operator of every model."""
+    store: Store
     server: FakeModelServer
 
     @property
@@ -41,25 +43,29 @@ class Gateway:
         return closing(Ledger(f"sqlite:///{self.ledger}"))
 
 
-@pytest.fixture(scope="module")
-def served(
-    shared_store: Store, shared_server: FakeModelServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
+@pytest.fixture(scope="package")
+def served(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """For all tests of this folder: each takes it as the others left it."""
+    store = Store(shutil.copytree(template, tmp_path_factory.mktemp("served") / "store"))
+    with FakeModelServer(store) as server:
+        yield from serve_models(store, server, tmp_path_factory.mktemp("ledger") / "ledger.db")
+
+
+def serve_models(store: Store, server: FakeModelServer, ledger: Path) -> Iterator[Gateway]:
     known = TrainableModel(name=HALF_PLUS, task="", summary="", dataset="", homepage="", recipes={"quick": {}})
-    (shared_store.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
-    serve(shared_store, shared_server, CHURN, PAIR, TAGS, SIZES, WRITER)
-    ledger = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    (store.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
+    serve(store, server, CHURN, PAIR, TAGS, SIZES, WRITER)
     key = key_for(ledger, Role.OPERATOR)
     options: dict[str, Any] = {
-        "store": shared_store.root,
-        "serving": shared_server.address,
+        "store": store.root,
+        "serving": server.address,
         "ledger_url": f"sqlite:///{ledger}",
         "broker_url": "redis://127.0.0.1:1/0",
         "key_secret": KEY_SECRET,
         "captured_models": f"{REVIEWS},{HALF_PLUS},mnist_cnn",
     }
     with gateway(**options) as (_, http):
-        yield Gateway(str(http.base_url).rstrip("/"), ledger, key, shared_server)
+        yield Gateway(str(http.base_url).rstrip("/"), ledger, key, store, server)
 
 
 @pytest.fixture

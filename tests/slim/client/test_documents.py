@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.registry.manifest import CategoryLimits, NumberLimits
-from modelyard.models.registry.store import Store
 from tests.slim.client.conftest import Gateway
 from tests.support.documents import python_blocks, run_blocks
 from tests.support.fakes import DIGITS, KINDS, REVIEWS, encoded, publish
@@ -15,14 +14,14 @@ COLUMNS = {"age": NumberLimits(), "plan": CategoryLimits(values=("basic", "gold"
 
 
 @pytest.fixture
-def models(served: Gateway, shared_store: Store) -> None:
+def models(served: Gateway) -> None:
     """The models of the page, as the fake model server computes them."""
     for name, fields in (
         ("mnist_cnn", {**KINDS[DIGITS], "labels": ("1", "7")}),
         ("sentiment_lstm", KINDS[REVIEWS]),
         ("churn_of_page", table(COLUMNS)),
     ):
-        served.server.loaded.add((name, publish(shared_store, name, **fields)))
+        served.server.loaded.add((name, publish(served.store, name, **fields)))
     served.server.functions["churn_of_page"] = FUNCTIONS["churn"]
 
 

@@ -27,7 +27,7 @@ from modelyard.client import (
 from modelyard.models.errors import ModelyardError
 from tests.slim.client.conftest import Gateway, Opens
 from tests.support.fakes import HALF_PLUS, REVIEWS
-from tests.support.fault_proxy import Answers, Closes, Cuts, FaultProxy, Silent
+from tests.support.fault_proxy import Answers, Closes, Cuts, FaultProxy, Silent, Trickles
 
 BUSY, LIMITED = Answers(503, "Retry-After: 0\r\n"), Answers(429, "Retry-After: 0\r\n")
 NOTHING_LISTENS = "http://127.0.0.1:9"
@@ -95,11 +95,13 @@ def test_retry_after_is_waited_for(behind: Any, proxy: FaultProxy) -> None:
 
 
 def test_all_tries_together_have_one_deadline(behind: Any, proxy: FaultProxy) -> None:
-    """A gateway that says nothing, and one that is away."""
-    proxy.faults.append(Silent())
-    with pytest.raises(TimedOut, match=r"did not answer within 0\.[12]"):
-        behind.predict(REVIEWS, "x", timeout=0.2)
+    """A gateway that says nothing, one that never comes to an end, and one that is away."""
+    for fault in (Silent(), Trickles()):
+        proxy.faults.append(fault)
+        with pytest.raises(TimedOut, match=r"did not answer within 0\.[12]"):
+            behind.predict(REVIEWS, "x", timeout=0.2)
     assert "x-timeout-ms: 200" in proxy.requests[0].lower()
+    proxy.requests.clear()
     proxy.faults.extend([Closes()] * 1000)
     with pytest.raises(Unavailable):
         behind.limited(timeout=0.5, retries=None).models.list()
@@ -118,7 +120,7 @@ def test_all_tries_together_have_one_deadline(behind: Any, proxy: FaultProxy) ->
         (Answers(422), InvalidInput),
         (Answers(500), ServerFailed),
         (Answers(504), TimedOut),
-        (Answers(302, "Location: http://elsewhere/\r\n"), InvalidInput),
+        (Answers(302, "Location: http://elsewhere/\r\n"), BrokenAnswer),
         (Answers(200, body="<html>a proxy's page</html>"), BrokenAnswer),
         (Answers(200, body="[]"), BrokenAnswer),
         (Answers(502, body="<html>Bad gateway</html>"), ServerFailed),

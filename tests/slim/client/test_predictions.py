@@ -139,6 +139,12 @@ def test_what_no_model_takes_is_said(client: Any, given: object, words: str) -> 
         client.predict(CHURN, given)
 
 
+def test_a_name_that_no_address_can_hold_is_said(client: Any) -> None:
+    """Not an error of the HTTP library."""
+    with pytest.raises(ModelyardClientError):
+        client.predict("x" * 100_000, "text")
+
+
 def test_one_where_several_are_expected_is_said(client: Any) -> None:
     """A text would be as many inputs as it has characters."""
     for given in ("a text", {"age": 1}, 3):

@@ -71,6 +71,8 @@ def test_models_are_listed_by_their_stable_version(client: FlaskClient, filled: 
         "task": "binary",
         "summary": "half plus version",
         "stable": 1,
+        "canary": None,
+        "shadow": None,
         "metric": {"name": "r2", "value": 1.0},
         "data": {"name": "fake", "source": "sample"},
         "labels": ["negative", "positive"],
@@ -127,4 +129,4 @@ def test_unknown_models_are_404(client: FlaskClient) -> None:
 def test_an_empty_store_lists_nothing(server: FakeModelServer, tmp_path: Any) -> None:
     """Before anything was trained, and before the folder exists."""
     client = create_app(GatewaySettings(store=tmp_path / "none", serving=(server.address,))).test_client()
-    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": [], "broken": [], "external": []}
+    assert orjson.loads(client.get("/api/models").data) == {"models": [], "trainable": [], "broken": []}

@@ -134,7 +134,8 @@ def test_foreign_models_are_shown_too(tmp_path: Path, server: FakeModelServer) -
     with open_app(settings) as app:
         page = read(app.test_client())
     assert "All is well: 1 model serves" in page
-    assert f'href="/v1/models/{HALF_PLUS}/metadata"' in page
+    assert f'href="/models/{HALF_PLUS}"' in page
+    assert "a SavedModel without a manifest" in page
     assert "nobody trains for it" in page
     assert not (tmp_path / "none.db").exists()
 

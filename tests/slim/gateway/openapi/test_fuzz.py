@@ -16,10 +16,9 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *("audit", "canary", "evaluations", "examples", "feedback", "health", "jobs", "keys", "models", "openapi"),
-    *("predict", "rollouts", "searches", "tfs", "traffic", "triggers", "v2"),
-    *("audit", "evaluations", "examples", "feedback", "health", "jobs", "keys", "mistakes", "models", "openapi"),
-    *("predict", "rollouts", "searches", "tfs", "triggers", "v2", "versions"),
+    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "health", "jobs", "keys", "mistakes"),
+    *("models", "openapi", "predict", "queue", "recipes", "rollouts", "searches", "tfs", "traffic", "triggers", "v2"),
+    "versions",
 )
 CASES = 6
 """Of each kind for each operation."""

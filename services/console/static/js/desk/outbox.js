@@ -12,7 +12,7 @@ export class Outbox {
   constructor(model, { onChange, onSent, onRefused }) {
     Object.assign(this, { onChange, onSent, onRefused });
     this.place = `modelyard-labels-${model}`;
-    this.labels = this.#load().map((label) => ({ ...label, due: 0 }));
+    this.labels = this.#load().map((label) => ({ ...label, due: 0, tried: true }));
     this.failures = 0;
     this.error = null;
     this.sending = false;
@@ -95,9 +95,11 @@ export class Outbox {
   #fail(label, error) {
     if (DONE.has(error.status)) {
       this.#drop(label);
-      this.onRefused(label, error);
+      if (error.status === 409 && label.tried) this.onSent(); // it had arrived, and only the answer to it was lost
+      else this.onRefused(label, error);
       return null;
     }
+    label.tried = true;
     this.failures += 1;
     this.error = error;
     return 1000 * Math.min(error.retryAfter ?? 2 ** (this.failures - 1), LONGEST_WAIT_S);
@@ -105,7 +107,10 @@ export class Outbox {
 
   /** When the page is left: the browser goes on sending. What does not arrive is sent at the next visit. */
   #sendAll() {
-    for (const label of this.labels) if (!label.sending) fetch("/api/feedback", { method: "POST", keepalive: true, headers: headers(), body: JSON.stringify(label.body) }).catch(() => {});
+    for (const label of this.labels.filter((one) => !one.sending)) {
+      label.tried = true;
+      fetch("/api/feedback", { method: "POST", keepalive: true, headers: headers(), body: JSON.stringify(label.body) }).catch(() => {});
+    }
   }
 }
 

@@ -40,6 +40,7 @@ function show() {
   const [answer] = queue;
   find("#skip").disabled = !answer;
   for (const control of find("#classes").querySelectorAll("button, input")) control.disabled = !answer;
+  find("#classes").hidden = !answer && exhausted;
   place.classList.toggle("missing", !answer);
   if (answer) place.replaceChildren(...showItem(answer, hints()));
   else if (exhausted) place.replaceChildren(nothingLeft());
@@ -60,7 +61,7 @@ function showProgress() {
   if (!state) return;
   const { random = 0, outcome = 0, margin = 0, disagreement = 0, hand = 0 } = state.labels;
   const parts = [
-    h("dl", { class: "stats" }, stat("left to label", state.unlabelled), stat("labels at random", random), stat("others", outcome + margin + disagreement + hand)),
+    h("dl", { class: "stats" }, stat("left to label", state.unlabelled), stat("at random", random), stat("unsure or picked", margin + disagreement + hand), outcome ? stat("sent by clients", outcome) : null),
     h("p", { class: "muted" }, `${given} on this page${outbox.size ? `, ${outbox.size} not sent yet` : ""}.`),
   ];
   if (outbox.error) parts.push(h("p", { class: "notice warn" }, `${outbox.error.message} ${outbox.size} labels wait; they are sent again by themselves, also after you leave this page and come back.`));
@@ -86,7 +87,7 @@ async function readCanary() {
   try {
     const { running, outlook } = await api.get(path("api", "models", desk.name, "canary"));
     const left = running && outlook ? outlook.labels_left : null;
-    canary = left === null || left === undefined ? null : h("p", { class: "notice" }, `About ${left.toLocaleString("en")} labels at random until feedback decides about the canary.`);
+    canary = left === null || left === undefined ? null : h("p", { class: "notice" }, `About ${Number(left.toPrecision(2)).toLocaleString("en")} labels at random until feedback decides about the canary.`);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     canary = null; // this key may not see it

@@ -14,13 +14,17 @@ export class Asker {
     this.running = null;
     this.failures = 0;
     this.timer = 0;
+    this.notBefore = 0; // where the gateway asked for patience, whatever is typed meanwhile
   }
 
   /** Asks about this call, now or when the request before has been answered; an earlier one that still waits is left out. */
   ask(call) {
     this.waiting = call;
     clearTimeout(this.timer);
-    if (!this.running) this.#next();
+    if (this.running) return;
+    const waitMs = this.notBefore - performance.now();
+    if (waitMs > 0) this.timer = setTimeout(() => this.#next(), waitMs);
+    else this.#next();
   }
 
   /** Drops what was asked, and its answer. */
@@ -61,6 +65,7 @@ export class Asker {
     this.onError(error, waitS, call);
     if (!again) return;
     this.waiting ??= call;
+    if (error.retryAfter) this.notBefore = performance.now() + waitS * 1000;
     this.timer = setTimeout(() => !this.running && this.#next(), waitS * 1000);
   }
 }

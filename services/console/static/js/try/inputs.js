@@ -75,7 +75,7 @@ class Input {
     if (this.only === "image" && !this.named) return { type: values[this.parts[0].name].type, body: values[this.parts[0].name], raw: "picture" };
     if (this.only === "text" && !this.named) return { type: "text/plain; charset=utf-8", body: values[this.parts[0].name], raw: "text" };
     const body = await this.#encode(values);
-    return { body, raw: null };
+    return { body, raw: null, instance: true };
   }
 
   async #encode(values) {

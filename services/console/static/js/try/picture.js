@@ -1,11 +1,11 @@
 // A picture as input: drawn by pen, mouse or finger, dropped, pasted or chosen. What the model gets is shown beside it.
 
 import { h } from "../dom.js";
+import { borderBrightness, halved, inked, inside, surface } from "./pixels.js";
 
 const SIDE = 280;
 const SMALL = 64; // models of so small pictures are drawn for
 const PEN = 1 / 13; // of the side
-const INK = 40; // brightness from which a pixel counts as drawn
 const FIT = 20 / 28; // as in MNIST: 20 pixels of 28, then centred by mass
 const PAUSE_MS = 40; // between two answers while the pen moves
 const TYPES = ["image/png", "image/jpeg"];
@@ -82,9 +82,9 @@ export class Picture {
   #build(title) {
     const { height, width, channels } = this.limits;
     const ratio = Math.min(1.5, Math.max(0.5, height / width));
-    this.canvas = h("canvas", { width: SIDE, height: Math.round(SIDE * ratio), class: "pad", tabindex: "0", role: "img", "aria-label": `${title}: draw here with pen, mouse or finger; or drop, paste or choose a picture` });
+    this.canvas = h("canvas", { width: SIDE, height: Math.round(SIDE * ratio), class: "pad", tabindex: "0", role: "img", "aria-label": `${title}: draw here with pen, mouse or finger; or drop or paste a picture, or press Enter to choose one` });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.hint = h("p", { class: "pad-hint", "aria-hidden": "true" }, this.drawn ? "Draw here" : "Drop or paste a picture here");
+    this.hint = h("p", { class: "pad-hint", "aria-hidden": "true" }, this.drawn ? "Draw here, or drop or paste a picture" : "Drop or paste a picture here");
     this.input = h("input", { type: "file", accept: TYPES.join(","), class: "visually-hidden", id: `file-${title}`, "aria-label": `Choose a picture for ${title}` });
     this.alert = h("p", { role: "alert" });
     this.fileNote = h("p", { class: "muted file-note" });
@@ -96,12 +96,12 @@ export class Picture {
     this.small = h("canvas", { width, height, class: "sent-picture", "aria-hidden": "true" });
     this.caption = h("p", { class: "muted" });
     this.sent = h("figure", { class: "sent", hidden: true }, this.small, h("figcaption", {}, h("strong", {}, "What the model gets"), this.caption));
-    const options = this.drawn ? h("label", { class: "check" }, this.centre, "Centre and scale what is drawn, as in the training pictures") : null;
+    this.options = this.drawn ? h("label", { class: "check" }, this.centre, "Centre and scale what is drawn, as in the training pictures") : null;
     this.element = h(
       "div",
       { class: "picture" },
       h("div", { class: "pad-frame" }, this.canvas, this.hint),
-      h("div", { class: "picture-side" }, h("div", { class: "row" }, this.chooser, this.input, this.useExample), h("div", { class: "row" }, this.undo, this.clearer), this.fileNote, options, this.sent),
+      h("div", { class: "picture-side" }, h("div", { class: "row" }, this.chooser, this.input, this.useExample), h("div", { class: "row" }, this.undo, this.clearer), this.fileNote, this.options, this.sent),
       this.alert,
     );
     this.colours = channels === 1 ? "grey" : "colour";
@@ -132,6 +132,7 @@ export class Picture {
     this.clearer.addEventListener("click", () => this.clear());
     this.useExample?.addEventListener("click", () => this.take(this.#exampleFile()));
     this.centre.addEventListener("change", () => this.changed(0));
+    canvas.addEventListener("keydown", (event) => event.key === "Enter" && this.input.click());
     this.element.addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key !== "z") return;
       event.preventDefault();
@@ -161,7 +162,7 @@ export class Picture {
   }
 
   #start(event) {
-    if (event.button) return;
+    if (event.button || (this.pen ?? null) !== null) return; // a second finger draws nothing
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     if (this.file) {
@@ -204,6 +205,7 @@ export class Picture {
     context.fillStyle = this.dark ? "#000" : "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
     this.hint.hidden = this.strokes.length > 0;
+    if (this.options) this.options.hidden = this.file !== null;
     this.hint.classList.toggle("on-dark", this.dark);
     this.undo.disabled = !this.strokes.length;
     this.clearer.disabled = !this.strokes.length && !this.file;
@@ -249,62 +251,6 @@ export class Picture {
     const text = `${width} × ${height} pixels, ${this.colours}, ${how}.`;
     if (this.caption.textContent !== text) this.caption.textContent = text;
   }
-}
-
-/** Not beyond the edges, where there is a margin for it. */
-const inside = (place, room) => Math.min(Math.max(place, Math.min(1, room / 2)), Math.max(room - 1, room / 2));
-
-function surface(width, height) {
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(width));
-  canvas.height = Math.max(1, Math.round(height));
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  return context;
-}
-
-/** A part of a canvas, made smaller by halves: browsers look at four pixels only where they make one of many. */
-function halved(source, left, top, width, height, toWidth, toHeight) {
-  let context = surface(width, height);
-  context.drawImage(source, left, top, width, height, 0, 0, context.canvas.width, context.canvas.height);
-  while (context.canvas.width >= 2 * toWidth && context.canvas.height >= 2 * toHeight) {
-    const next = surface(context.canvas.width / 2, context.canvas.height / 2);
-    next.drawImage(context.canvas, 0, 0, next.canvas.width, next.canvas.height);
-    context = next;
-  }
-  return context.canvas;
-}
-
-/** Where ink is, and its centre of mass. */
-function inked(context, canvas, dark) {
-  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  let [left, top, right, bottom, mass, x, y] = [canvas.width, canvas.height, -1, -1, 0, 0, 0];
-  for (let row = 0; row < canvas.height; row++) {
-    for (let column = 0; column < canvas.width; column++) {
-      const value = data[4 * (row * canvas.width + column)];
-      const ink = dark ? value : 255 - value;
-      if (ink < INK) continue;
-      left = Math.min(left, column);
-      right = Math.max(right, column);
-      top = Math.min(top, row);
-      bottom = Math.max(bottom, row);
-      mass += ink;
-      x += ink * column;
-      y += ink * row;
-    }
-  }
-  return mass ? { left, top, width: right - left + 1, height: bottom - top + 1, massX: x / mass, massY: y / mass } : null;
-}
-
-function borderBrightness({ data, width, height }) {
-  let [sum, count] = [0, 0];
-  for (let row = 0; row < height; row++) {
-    for (let column = 0; column < width; column += row === 0 || row === height - 1 ? 1 : Math.max(1, width - 1)) {
-      sum += data[4 * (row * width + column)];
-      count += 1;
-    }
-  }
-  return sum / count;
 }
 
 /** The file itself if the gateway takes it, else the same picture as a JPEG that it takes. */

@@ -71,17 +71,27 @@ function writeJavaScript({ type, text, base64, file }, url, keyed) {
   ].join("\n");
 }
 
-/** With `modelyard.client`. */
+/** With `modelyard.client`: a picture, a text or one row; any other body as it is. */
 function writeClient(call, { text, base64, file }, origin, { model, version, label }, keyed) {
-  const which = version ? `, version=${version}` : label ? `, version=${literal(label)}` : "";
-  const lines = ["from modelyard.client import Client", ""];
-  if (base64) lines.unshift("import base64");
-  if (keyed) lines.unshift("import os");
-  if (file) lines.splice(lines.length - 1, 0, "from pathlib import Path");
-  const value = base64 ? `base64.b64decode(${literal(base64)})` : file ? `Path(${literal(file.name)}).read_bytes()` : call.raw === "text" ? literal(text) : toPython(call.body.instances?.[0] ?? call.body);
-  lines.push(`client = Client(${literal(origin)}${keyed ? `, os.environ["MODELYARD_KEY"]` : ""})`);
-  lines.push(`print(client.predict(${literal(model)}, ${value}${which}))`);
-  return lines.join("\n");
+  const which = version ? `, version=${version}` : label ? `, label=${literal(label)}` : "";
+  const plain = call.raw || (call.instance && !file);
+  const value = plain ? writeValue(call, { text, base64, file }) : file ? `Path(${literal(file.name)}).read_bytes()` : toPython(call.body);
+  const imports = ["from modelyard.client import Client"];
+  if (file) imports.unshift("from pathlib import Path", "");
+  if (keyed) imports.unshift("import os");
+  if (value.includes("base64.b64decode(")) imports.unshift("import base64");
+  return [
+    ...imports,
+    "",
+    `client = Client(${literal(origin)}${keyed ? `, os.environ["MODELYARD_KEY"]` : ""})`,
+    `print(client.${plain ? "predict" : "predict_raw"}(${literal(model)}, ${value}${which}))`,
+  ].join("\n");
+}
+
+function writeValue(call, { text, base64, file }) {
+  if (base64) return `base64.b64decode(${literal(base64)})`;
+  if (file) return `Path(${literal(file.name)})${call.raw === "text" ? ".read_text()" : ""}`;
+  return call.raw === "text" ? literal(text) : toPython(call.body.instances[0]);
 }
 
 function toPython(value) {
@@ -89,6 +99,7 @@ function toPython(value) {
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(toPython).join(", ")}]`;
+  if (typeof value === "object" && typeof value.b64 === "string") return `base64.b64decode(${literal(value.b64)})`;
   if (typeof value === "object") return `{${Object.entries(value).map(([name, one]) => `${literal(name)}: ${toPython(one)}`).join(", ")}}`;
   return typeof value === "string" ? literal(value) : String(value);
 }
