@@ -22,7 +22,8 @@ export const path = (...parts) => "/" + parts.map((part) => encodeURIComponent(p
 export async function send(method, url, options = {}) {
   const response = await attempt(method, url, options);
   if (response.ok) return response;
-  const again = url !== SESSION && ((response.status === 401 && (await askToSignIn())) || (response.status === 403 && (await renewToken(method))));
+  if (url === SESSION && response.status === 401 && method === "DELETE") return new Response(null, { status: 204 }); // it had ended
+  const again = (response.status === 401 && url !== SESSION && (await askToSignIn())) || (response.status === 403 && (await renewToken(method)));
   const last = again ? await attempt(method, url, options) : response;
   if (!last.ok) throw await readError(last, url);
   return last;

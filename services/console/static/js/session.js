@@ -59,8 +59,9 @@ function finish(session) {
   dismissed = !session;
   showBanner(dismissed && waiting);
   if (dialog.open) dialog.close();
+  const same = session ? adopt(session) : false;
   if (session) document.dispatchEvent(new CustomEvent("signed-in", { detail: session }));
-  waiting?.settle(session ? adopt(session) : false);
+  waiting?.settle(same);
 }
 
 /** Uses a session that is not the page's; whether it is of the same person with the same role. */
