@@ -11,7 +11,7 @@ class Places(NamedTuple):
 
     model: str
     version: int
-    job: str = ""
+    job: str = "none"
     search: str = "none"
 
 
@@ -26,9 +26,8 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
         return httpx.get(url + path, timeout=30).raise_for_status().json()
 
     (job,) = get(f"/api/jobs?model={model}&limit=1")["jobs"]
-    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"], job["id"])
-    stable: int = get(f"/api/models/{model}")["rollout"]["stable"]
-    return Places(model, stable, search=next((one["id"] for one in get("/api/searches")["searches"]), "none"))
+    search = next((one["id"] for one in get("/api/searches")["searches"]), "none")
+    return Places(model, get(f"/api/models/{model}")["rollout"]["stable"], job["id"], search)
 
 
 PAGES: Mapping[str, Callable[[Places], str]] = {

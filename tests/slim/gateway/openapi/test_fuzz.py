@@ -16,21 +16,9 @@ from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
 
 TAGS = (
-    *(
-        "answers",
-        "audit",
-        "canary",
-        "evaluations",
-        "examples",
-        "feedback",
-        "feedback_summary",
-        "health",
-        "job_history",
-        "jobs",
-        "keys",
-    ),
-    *("mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts", "searches", "tfs"),
-    *("traffic", "triggers", "v2", "versions"),
+    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health"),
+    *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts"),
+    *("searches", "tfs", "traffic", "triggers", "v2", "versions"),
 )
 CASES = 6
 """Of each kind for each operation."""
