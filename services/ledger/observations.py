@@ -43,6 +43,11 @@ class Analysis:
     looked_at: datetime = NEVER
     """When canary analysis last looked."""
 
+    @property
+    def has_looked(self) -> bool:
+        """False also of a canary that an earlier release analysed, which did not say when."""
+        return self.looked_at > NEVER
+
 
 @dataclass(frozen=True)
 class Report:

@@ -185,7 +185,7 @@ def describe_analysis(analysis: "Analysis", report: Mapping[str, Any], reports: 
         "slow_above_s": report.get("slow_above_s"),
         "path": [read_point(point) for point in analysis.path],
         "supports": Supported.model_validate(found) if (found := report.get("supports")) else None,
-        "looked_at": analysis.looked_at if analysis.revision else None,
+        "looked_at": analysis.looked_at if analysis.has_looked else None,
         "gateways": [GatewayReport(gateway=name, at=at) for name, at in sorted(latest.items())],
     }
 

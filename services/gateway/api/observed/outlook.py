@@ -96,7 +96,7 @@ def list_missing(
     canary: Canary, report: dict[str, Any], analysis: "Analysis", reports: "Sequence[Report]", now: datetime
 ) -> Iterator[str]:
     """What keeps canary analysis from deciding, in sentences; without it nothing is decided either way."""
-    if not analysis.revision:
+    if not analysis.has_looked:
         yield "Canary analysis has not looked at it yet. It runs in the scheduler: is one running?"
     elif now - analysis.looked_at > LATE:
         ago = round((now - analysis.looked_at).total_seconds() / 60)

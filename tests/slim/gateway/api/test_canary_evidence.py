@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import create_engine, text
 
 from modelyard.models.registry.roles.canary import Canary, Step
 from modelyard.models.registry.rollout import change_rollout, read_rollout
@@ -115,8 +116,8 @@ def test_a_canary_of_an_earlier_release_is_read(client: FlaskClient, filled: Sto
     """Its file says only whether it is judged."""
     canary = start(filled)
     path = filled.folder(HALF_PLUS) / "rollout.json"
-    text = path.read_text().replace('"judge": "full",', "").replace('"judged": true', '"judged": false')
-    path.write_text(text.replace('"steps": [],', ""))
+    content = path.read_text().replace('"judge": "full",', "").replace('"judged": true', '"judged": false')
+    path.write_text(content.replace('"steps": [],', ""))
     now = read_rollout(filled, HALF_PLUS)
     assert now.canary == canary.model_copy(update={"judge": "off"})
     found = client.get(ROUTE).json
@@ -125,6 +126,21 @@ def test_a_canary_of_an_earlier_release_is_read(client: FlaskClient, filled: Sto
         False,
         "a person decides",
     )
+
+
+def test_an_analysis_of_an_earlier_release_has_not_looked_yet(
+    client: FlaskClient, filled: Store, ledger: Ledger, settings: GatewaySettings
+) -> None:
+    """It did not say when it looked: that is no time long ago."""
+    canary = start(filled)
+    look(filled, ledger, canary, 300, 20)
+    engine = create_engine(settings.ledger_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE verdicts SET looked_at = NULL"))
+    engine.dispose()
+    found = client.get(ROUTE).json
+    assert found["looked_at"] is None
+    assert "has not looked at it yet" in found["missing"][0]
 
 
 def test_traffic_of_all_gateways_adds_up_by_version(client: FlaskClient, ledger: Ledger) -> None:
