@@ -65,6 +65,7 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
             lambda: decode_each(_decode_usual, files),
         )
 
+    @tf.autograph.experimental.do_not_convert  # it has only `tf.cond`, and conversion takes seconds
     def decode(files: Any) -> Any:
         are_exact = tf.reduce_all(_are_exact(files, kind))
         images = tf.cond(are_exact, lambda: decode_each(_decode_exact, files), lambda: decode_others(files))
@@ -88,7 +89,7 @@ def compile_image_decoder(kind: ImageInput) -> Callable[[Sequence[bytes]], Array
 
 def _call_only_if_needed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Keeps a function apart in the graph: inlined, each of its operations costs those who do not call it."""
-    apart: Callable[..., Any] = tf.function(function, experimental_attributes={"_noinline": True})
+    apart: Callable[..., Any] = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
     return apart
 
 
