@@ -169,7 +169,8 @@ def encode_rows(encode: Callable[[Any], Any], x: Inputs) -> Array:
     for start in range(0, count_examples(x), BATCH):
         raw = to_tensors(take(x, slice(start, start + BATCH)))
         if function is None:
-            function = tf.function(encode, input_signature=[tf.nest.map_structure(_any_length, raw)])
+            signature = [tf.nest.map_structure(_any_length, raw)]
+            function = tf.function(encode, signature, autograph=False)  # an export traces it so, too
         parts.append(function(raw).numpy())
     return np.concatenate(parts)
 
