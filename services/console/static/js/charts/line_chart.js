@@ -68,11 +68,11 @@ export async function lineChart(element, options) {
         bands: now.series.flatMap((one, index) => (one.band ? [{ series: one.band.map((other) => other + 1), fill: fade(colour(one.token ?? runColour(index))) }] : [])),
         focus: { alpha: 1 },
         cursor: { focus: { prox: 24 }, points: { size: 7 }, drag: { x: true, y: false, setScale: true }, dataIdx: nearest },
-        legend: { show: now.legend, live: true },
+        legend: { show: now.legend, live: false, markers: { fill: (_, index) => (now.series[index - 1]?.dashed ? null : colour(now.series[index - 1]?.token ?? runColour(index - 1))) } },
         hooks: {
           setScale: [(_, scale) => scale === "x" && rememberZoom()],
           setSeries: [(_, index, change) => change.focus !== undefined && pointAt(index)],
-          setCursor: [() => !now.legend && writeTip()],
+          setCursor: [writeTip],
           draw: [drawMarks],
         },
       },
