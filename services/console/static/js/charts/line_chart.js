@@ -55,7 +55,7 @@ export async function lineChart(element, options) {
     chart?.destroy();
     muted = colour("--muted");
     const axis = { stroke: muted, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: `12px ${getComputedStyle(document.body).fontFamily}` };
-    const xAxis = { ...axis, ...(now.x.time ? { values: clockTimes } : { label: now.x.label, labelSize: now.x.label ? 20 : 0 }), ...(now.x.whole ? { incrs: wholeSteps } : {}), ...(now.x.format ? { values: (_, values) => values.map(now.x.format) } : {}) };
+    const xAxis = { ...axis, ...(now.x.time ? { values: clockTimes, space: 76 } : { label: now.x.label, labelSize: now.x.label ? 20 : 0 }), ...(now.x.whole ? { incrs: wholeSteps } : {}), ...(now.x.format ? { values: (_, values) => values.map(now.x.format) } : {}) };
     const log = Boolean(now.y.log);
     chart = new UPlot(
       {
