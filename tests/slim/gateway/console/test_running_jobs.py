@@ -1,10 +1,12 @@
 """Pages that show a job while it runs, at every stage of it, as its trainer reports them."""
 
+from typing import get_args
+
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.pipeline.progress import Progress
-from modelyard.services.job_stages import AFTER_TRAINING, STAGES
+from modelyard.pipeline.progress import Progress, Stage
+from modelyard.services.job_stages import AFTER_TRAINING
 from modelyard.services.ledger import Job, Ledger, State
 from modelyard.services.trainer.execute import ProgressRecorder
 from tests.slim.gateway.console.conftest import MARKUP, add
@@ -16,7 +18,7 @@ WORKER = "w"
 
 
 REPORTS = (
-    *(Progress(stage, MARKUP) for stage in STAGES),
+    *(Progress(stage, MARKUP) for stage in get_args(Stage)),
     Progress("train", epoch=1, epochs=2, step=1, steps=4),
     Progress("train", epoch=1, epochs=2, step=4, steps=4, eta_s=9.0, metrics={"loss": 0.5}),
     Progress("train", epoch=2, eta_s=0.0),
@@ -27,7 +29,7 @@ def finish_one(ledger: Ledger) -> None:
     """A job that went through, so that those after it are estimated."""
     job = claim(ledger, add(ledger), WORKER)
     record = ProgressRecorder(ledger, job)
-    for report in REPORTS[: len(STAGES)]:
+    for report in REPORTS:
         record(report)
     ledger.jobs.begin_publishing(job)
     ledger.jobs.finish(job, State.SUCCEEDED, {"version": 1})
