@@ -45,13 +45,13 @@ class Look:
     width: int
     height: int
     dark: bool = False
-    max_height: int = 1500
+    max_height: int = 1300
     """Of the picture; what is below is left out."""
 
 
 LIGHT = Look("light", 1280, 860)
 PHONE_WIDTH, MARGIN = 390, 20
-LOOKS = (LIGHT, Look("dark", 1280, 860, dark=True), Look("phone", 390, 844, max_height=1700))
+LOOKS = (LIGHT, Look("dark", 1280, 860, dark=True), Look("phone", 390, 844, max_height=1500))
 
 
 def main() -> None:
