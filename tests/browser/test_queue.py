@@ -86,6 +86,7 @@ def search(system: System, tmp_path: Path, open_page: OpenPage) -> Iterator[Page
         page = open_page(base_url=gateway.url)
         page.goto(f"/searches/{found.id}")
         yield page
+        page.close()  # it would ask on when its gateway is gone
 
 
 def measure(ledger: Ledger, search: str, rate: float) -> str:

@@ -139,3 +139,4 @@ def test_markup_in_texts_labels_and_columns_stays_text(system: System, open_page
             expect(page.locator("#viewer-body .expected")).to_have_text(LABELS[0])
             assert page.locator('main img[src="x"], main b').count() == 0
             assert page.title() != "run"
+        page.close()  # it would ask on when its gateway is gone

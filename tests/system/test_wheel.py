@@ -116,13 +116,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 
 def test_the_wheel_holds_one_package_and_all_of_its_files(wheel: Path) -> None:
-    """Every file of the three folders, data included; nothing else beside the metadata."""
+    """Every file of the three folders and of the client, data included; nothing else beside the metadata."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = (path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file())
     expected = {f"modelyard/{path}" for path in files if path.parent.name != "__pycache__"}
-    assert names == expected | {
-        f"modelyard/{name}" for name in ("__init__.py", "__init__.pyi", "__main__.py", "py.typed")
-    }
+    own = [
+        *(ROOT / "modelyard").glob("*.py*"),
+        ROOT / "modelyard" / "py.typed",
+        *(ROOT / "modelyard" / "client").glob("*.py"),
+    ]
+    assert names == expected | {str(path.relative_to(ROOT)) for path in own}
 
 
 @pytest.mark.parametrize("by_module", [False, True])
