@@ -33,7 +33,7 @@ def tensorboard(
         raise TensorBoardMissing(
             f"TensorBoard cannot run here, {' and '.join(missing)} is missing: pip install 'modelyard[tensorboard]'"
         )
-    require_free_port(port)
+    require_free_port(port, "--port")
     events = (folder or home / "tensorboard").resolve()
     sys.argv = ["tensorboard", "--logdir", str(events), "--host", LOOPBACK, "--port", str(port)]
     with hide_module("tensorflow"):  # scalars need none of it: 600 MB
