@@ -12,22 +12,29 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.console_system import empty_system, full_system
 from tests.support.console_pages import NO_PLACES, PAGES, Places, find_places
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
-COLOURS = 96
+COLOURS, COMMON = 256, 128
 MAX_BYTES = 3_000_000
 QUIET_MS = 1500
 """What a page needs to draw its charts when nothing is loaded any more."""
+LIVE_MS = 16_000
+"""What the page of what happens now needs for lines that can be seen: send requests meanwhile."""
+ENDS: Mapping[str, str] = {"version": "#errors"}
+"""Where the wide picture of a page ends, if not at its end or the look's largest height."""
+ONE_FOR_ALL = ("search", "job", "compare", "keys")
+"""Pages of something that is there, or that look the same with nothing to show: no empty picture."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,13 @@ class Look:
     width: int
     height: int
     dark: bool = False
-    max_height: int = 1500
+    max_height: int = 1300
     """Of the picture; what is below is left out."""
 
 
 LIGHT = Look("light", 1280, 860)
-LOOKS = (LIGHT, Look("dark", 1280, 860, dark=True), Look("phone", 390, 844, max_height=1700))
+PHONE_WIDTH, MARGIN = 390, 20
+LOOKS = (LIGHT, Look("dark", 1280, 860, dark=True), Look("phone", 390, 844, max_height=1500))
 
 
 def main() -> None:
@@ -64,6 +72,8 @@ def main() -> None:
         for name in asked.page or PAGES:
             for look in LOOKS:
                 take(browser, url, places, name, look, f"{name}-{look.name}")
+            if name in ONE_FOR_ALL:
+                continue
             if not take(browser, empty, NO_PLACES, name, LIGHT, f"{name}-empty"):
                 take(browser, url, bare, name, LIGHT, f"{name}-empty")
     size = sum(path.stat().st_size for path in FOLDER.glob("*.png"))
@@ -99,8 +109,10 @@ def take(browser: Browser, url: str, places: Places, name: str, look: Look, file
         path.unlink(missing_ok=True)
         print(f"{file}: left out, status {answer.status if answer else None}")
     else:
+        if name in PREPARE and not file.endswith("-empty"):
+            PREPARE[name](page)
         page.wait_for_timeout(QUIET_MS)
-        height = min(page.evaluate("document.documentElement.scrollHeight"), look.max_height)
+        height = min(find_end(page, ENDS.get(name) if look.width > PHONE_WIDTH else None), look.max_height)
         page.set_viewport_size({"width": look.width, "height": max(height, look.height)})
         page.wait_for_timeout(QUIET_MS / 3)
         path.write_bytes(compress(page.screenshot()))
@@ -109,11 +121,41 @@ def take(browser: Browser, url: str, places: Places, name: str, look: Look, file
     return path.exists()
 
 
+def ask_for_an_answer(page: Page) -> None:
+    """Of the example, as there is nothing to see before."""
+    page.get_by_role("button", name="Example").click()
+    expect(page.locator(".answer[data-version]")).to_be_visible()
+
+
+PREPARE: Mapping[str, Callable[[Page], None]] = {
+    "try_it": ask_for_an_answer,
+    "live": lambda page: page.wait_for_timeout(LIVE_MS),
+}
+"""What is done on a page before its picture is taken."""
+
+
+def find_end(page: Page, selector: str | None) -> int:
+    """Height of the picture in pixels: the page's, or down to the end of an element."""
+    if selector and page.locator(selector).count():
+        bottom = page.locator(selector).evaluate("(one) => one.getBoundingClientRect().bottom + scrollY")
+        return round(float(bottom)) + MARGIN
+    return int(page.evaluate("document.documentElement.scrollHeight"))
+
+
 def compress(png: bytes) -> bytes:
-    """The same picture in few colours: pages have few."""
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    """The same picture in few colours: its commonest ones as they are, and the nearest of rare ones."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    pixels = np.asarray(image).reshape(-1, 3)
+    colours, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    common = colours[np.argsort(-counts)[:COMMON]]
+    rare = image.quantize(COLOURS - len(common), Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = np.concatenate([common, np.array(rare, np.uint8).reshape(-1, 3)])[:COLOURS]
+    distances = ((colours[:, None].astype(np.int32) - palette[None]) ** 2).sum(-1)
+    indices = distances.argmin(-1).astype(np.uint8)[places.reshape(image.height, image.width)]
+    small = Image.fromarray(indices, "P")
+    small.putpalette(palette.tobytes())
     written = io.BytesIO()
-    image.save(written, "PNG", optimize=True)
+    small.save(written, "PNG", optimize=True)
     return written.getvalue()
 
 

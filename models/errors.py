@@ -63,6 +63,11 @@ class Superseded(ModelyardError):
     """A later attempt of the job has taken over: this one may publish nothing any more."""
 
 
+def describe_problem(message: str) -> str:
+    """What pydantic says of a value, as one sentence: our own refusals without the name of the exception."""
+    return message.removeprefix("Value error, ")
+
+
 def describe_unknown(what: str, name: str, valid: Iterable[str]) -> str:
     """``unknown model 'mnst'; did you mean mnist_cnn?``; the text lists all valid names if none is close."""
     candidates = sorted(valid)

@@ -128,6 +128,11 @@ def name_inputs(given: ModelInput) -> dict[str, OneInput]:
     return dict(given) if isinstance(given, Mapping) else {TENSOR_NAMES[given.kind]: given}
 
 
+def find_title(name: str, kind: OneInput) -> str:
+    """The name that people know an input by: its column's title, where that is no identifier."""
+    return getattr(kind, "title", "") or name
+
+
 def list_kinds(given: ModelInput) -> dict[str, str]:
     """Kinds of inputs by their names; of the only input without one by an empty one."""
     return {name: one.kind for name, one in given.items()} if isinstance(given, Mapping) else {"": given.kind}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, dataclass_transform
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from modelyard.models.errors import InvalidRecipe
+from modelyard.models.errors import InvalidRecipe, describe_problem
 from modelyard.models.types import Backend
 
 
@@ -83,4 +83,6 @@ class Recipe:
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(str(part) for part in problem["loc"])
-            raise InvalidRecipe(f"recipe key {where!r}: {problem['msg']}, received {problem['input']!r}") from None
+            raise InvalidRecipe(
+                f"recipe key {where!r}: {describe_problem(problem['msg'])}, received {problem['input']!r}"
+            ) from None

@@ -4,7 +4,7 @@ import keyword
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.models.errors import InvalidSpec, UnknownName, describe_unknown
@@ -49,16 +49,22 @@ class FoundModels:
 
     files: Mapping[str, ModelFile]
     faults: Mapping[str, str]
+    helpers: Mapping[str, Path] = field(default_factory=dict)
+    """Files of the folders that are no models, by what would be their names."""
 
     def find(self, name: str) -> ModelFile:
         """The file of this model.
 
         Raises:
             InvalidSpec: there is one, and it cannot be used.
-            UnknownName: there is none; the text has the closest names.
+            UnknownName: there is none; the text has the closest names, or says what its file lacks.
         """
         if name in self.faults:
             raise InvalidSpec(self.faults[name])
+        if name in self.helpers:
+            raise UnknownName(
+                f"{show(self.helpers[name])} is no model: no line of it begins with SPEC = ModelSpec(...)"
+            )
         if name not in self.files:
             raise UnknownName(describe_unknown("model", name, self.files))
         return self.files[name]
@@ -70,8 +76,9 @@ def find_models(sources: Sources) -> FoundModels:
     A file is a model's unless its name begins with ``_`` or no line of it begins with ``SPEC``: then it is a helper.
     """
     faults: dict[str, str] = {}
+    helpers: dict[str, Path] = {}
     by_name: dict[str, list[ModelFile]] = {}
-    for file in list_files(sources, faults):
+    for file in list_files(sources, faults, helpers):
         if not NAME.fullmatch(file.name) or keyword.iskeyword(file.name):
             faults[show(file.path)] = f"{show(file.path)}: expected a lower-case identifier, received {file.name!r}"
         else:
@@ -79,17 +86,22 @@ def find_models(sources: Sources) -> FoundModels:
     for name, files in by_name.items():
         if len(files) > 1:
             faults[name] = f"several files are named {name}: {', '.join(show(file.path) for file in files)}"
-    return FoundModels({name: files[0] for name, files in sorted(by_name.items()) if len(files) == 1}, faults)
+    models = {name: files[0] for name, files in sorted(by_name.items()) if len(files) == 1}
+    return FoundModels(models, faults, {name: path for name, path in helpers.items() if name not in models})
 
 
-def list_files(sources: Sources, faults: dict[str, str]) -> Iterator[ModelFile]:
+def list_files(sources: Sources, faults: dict[str, str], helpers: dict[str, Path]) -> Iterator[ModelFile]:
     """Files of folders, entry points and the zoo; a place that cannot be read becomes a fault."""
     seen = set[str]()
     for file in (*list_folder_files(sources.folders, faults), *list_package_files(faults, zoo=not sources.folders)):
         resolved = os.path.realpath(file.path)  # which has no loops, where pathlib raises
-        if resolved not in seen and is_model(file.path):
+        if resolved in seen:
+            continue
+        if is_model(file.path):
             seen.add(resolved)
             yield file
+        elif not (file.module or file.name.startswith(HELPER_PREFIX)):
+            helpers[file.name] = file.path
 
 
 def list_folder_files(folders: Iterable[Path], faults: dict[str, str]) -> Iterator[ModelFile]:

@@ -13,6 +13,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from modelyard.models.errors import describe_problem
 from modelyard.models.sources.project_file import PROJECT as PROJECT  # noqa: PLC0414  # likewise
 from modelyard.models.sources.project_file import InvalidSettings as InvalidSettings  # noqa: PLC0414  # raised here
 from modelyard.models.sources.project_file import read_project as read_project  # noqa: PLC0414  # likewise
@@ -54,7 +55,7 @@ class ProjectSettings(BaseSettings):
         except ValidationError as error:
             problem = error.errors()[0]
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-            raise InvalidSettings(f"{name}: {problem['msg']}") from None
+            raise InvalidSettings(f"{name}: {describe_problem(problem['msg'])}") from None
 
 
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(split_paths)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from modelyard.models.data import Split, Splits, name_arrays
 from modelyard.models.errors import InvalidData
-from modelyard.models.inputs import CategoryInput, DateInput, NumberInput, OneInput, name_inputs
+from modelyard.models.inputs import CategoryInput, DateInput, NumberInput, OneInput, find_title, name_inputs
 from modelyard.models.registry.data_card import DataCard
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
@@ -114,7 +114,7 @@ def check_inputs(spec: ModelSpec, name: str, part: Split) -> None:
     """Types, shapes, and numbers that are finite."""
     arrays = name_arrays(spec.input, part.x)
     for key, kind in name_inputs(spec.input).items():
-        check_input(f"{name}, input {key!r}", name, kind, arrays[key])
+        check_input(f"{name}, input {find_title(key, kind)!r}", name, kind, arrays[key])
 
 
 def check_input(where: str, part: str, kind: OneInput, values: Array) -> None:
@@ -235,7 +235,7 @@ def list_constants(spec: ModelSpec, train: Split) -> Iterator[str]:
                     f" and {len(same) - SHOWN_ROWS} more" if len(same) > SHOWN_ROWS else ""
                 )
         elif values.ndim == 1 and _is_constant(values):
-            yield f"the same in every training row, so that nothing is learned from it: {key}"
+            yield f"the same in every training row, so that nothing is learned from it: {find_title(key, kind)}"
 
 
 def _is_constant(values: Array) -> bool:
@@ -251,7 +251,8 @@ def list_ids(spec: ModelSpec, train: Split) -> Iterator[str]:
         values = train.x[key]
         different = isinstance(kind, CategoryInput) and len(set(values.tolist())) == len(values)
         if different or (isinstance(kind, NumberInput) and _counts_up(values)):
-            yield f"{key} is another in every training row, as an id is: leave it out with ignore, or give it as id"
+            title = find_title(key, kind)
+            yield f"{title} is another in every training row, as an id is: leave it out with ignore, or give it as id"
 
 
 def _counts_up(values: Array) -> bool:

@@ -13,14 +13,23 @@ from modelyard.models.registry.store import Store
 REVIEW = "I loved this film: warm, funny and superbly acted."
 MAX_BODY_CHARS = 600
 """Longer ones go into a file."""
+KEY_HEADER = '-H "Authorization: Bearer $MODELYARD_API_KEY"'
 RETRAIN = "mnist_mlp"
 """A model that trains in seconds."""
 
 
 def make_curl_lines(
-    store: Store, home: Path, url: str, models: Sequence[str], trained: str | None = RETRAIN
+    store: Store, home: Path, url: str, models: Sequence[str], trained: str | None = RETRAIN, *, has_key: bool = False
 ) -> list[str]:
-    """One ``curl`` per model, and one that submits a job for ``trained``; their files are below ``home``."""
+    """One ``curl`` per model, and one that submits a job for ``trained``; their files are below ``home``.
+
+    ``has_key``: whether the gateway requires a key, which the shell that runs them has in ``MODELYARD_API_KEY``.
+    """
+    lines = list_lines(store, home, url, models, trained)
+    return [line.replace("curl -s", f"curl -s {KEY_HEADER}", 1) for line in lines] if has_key else lines
+
+
+def list_lines(store: Store, home: Path, url: str, models: Sequence[str], trained: str | None) -> list[str]:
     lines = []
     for model in models:
         stable = read_rollout(store, model).stable

@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard.models.sources.project_file import HOME, read_project
+from modelyard.services.cli.up_lock import read_ports
 
 DEFAULT_PORT = 8080
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -16,6 +18,13 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 def read_setting(name: str, default: Any) -> Callable[[], Any]:
     """The default of an option: what the project's file says, else ``default``."""
     return lambda: read_project().get(name, default)
+
+
+def find_url() -> str:
+    """The default of ``--url``: where the system of this folder listens, or would."""
+    project = read_project()
+    ports = read_ports(Path(os.environ.get("MODELYARD_HOME") or project.get("home", HOME)))
+    return f"http://127.0.0.1:{ports.gateway if ports else project.get('port', DEFAULT_PORT)}"
 
 
 def read_folders() -> list[str]:
@@ -74,7 +83,15 @@ Workers = Annotated[
         show_default="0",
     ),
 ]
-Url = Annotated[str, typer.Option(envvar="MODELYARD_URL", help="Address of the gateway.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="MODELYARD_URL",
+        help="Address of the gateway.",
+        default_factory=find_url,
+        show_default=f"of this folder's `modelyard up`, else {DEFAULT_URL}",
+    ),
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from modelyard.models.errors import describe_problem
 from modelyard.services.modelserver.runtime.servable import RequestOptions
 
 WITHOUT_EFFECT = {
@@ -237,4 +238,4 @@ class RefusedFlag(argparse.Action):
 def _refuse(error: ValidationError) -> NoReturn:
     problem = error.errors()[0]
     flag = f"--{problem['loc'][0]}: " if problem["loc"] else ""
-    _parser().exit(2, f"{flag}{problem['msg'].removeprefix('Value error, ')}\n")
+    _parser().exit(2, f"{flag}{describe_problem(problem['msg'])}\n")

@@ -20,6 +20,7 @@ PAD = 280
 SENT = 12
 PROGRAMS = {"curl": ("bash", "-c"), "python": (sys.executable, "-c"), "client": (sys.executable, "-c")}
 MARKS = {"curl": "base64 -d", "python": "urllib.request", "client": "modelyard.client"}
+STALE = "This answers the input before."
 AWAY = ("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
 
 
@@ -96,8 +97,14 @@ def test_a_review_is_answered_as_it_is_typed(page: Page) -> None:
     expect(page.locator("#code")).to_contain_text("superbly acted")
     text.fill("x" * 100_000)
     expect(page.locator(".field-error")).to_contain_text("at most 20,000 characters; these are 100,000")
+    expect(page.get_by_text(STALE)).to_be_visible()
+    text.fill("a dull film")
+    expect(page.locator("#code")).to_contain_text("a dull film")
+    expect(page.get_by_text(STALE)).to_be_hidden()
+    text.fill("x" * 100_000)
+    expect(page.get_by_text(STALE)).to_be_visible()
     page.reload()
-    expect(page.get_by_label("text")).to_have_value("a wonderful film, superbly acted")
+    expect(page.get_by_label("text")).to_have_value("a dull film")
 
 
 def test_a_row_of_a_table_is_filled_in_by_name(page: Page, faults: Faults) -> None:
@@ -110,7 +117,9 @@ def test_a_row_of_a_table_is_filled_in_by_name(page: Page, faults: Faults) -> No
     alcohol.fill("strong")
     expect(page.locator(".field-error").first).to_contain_text("expected a number such as 3 or -0.5; received strong")
     expect(page.locator("#input-alert")).to_contain_text("expected a number")
+    expect(page.get_by_text(STALE)).to_be_visible()
     alcohol.fill("13.2")
+    expect(page.get_by_text(STALE)).to_be_hidden()
     expect(page.locator("#input-alert")).to_be_empty()
     expect(page.locator("#code")).to_contain_text('"instances":[{"')
     expect(page.locator("#code")).to_contain_text("13.2")

@@ -7,7 +7,7 @@ import typer
 
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 
 Kind = Literal["job", "search", "trigger", "rollout", "version", "key", "denied", "audit"]
 Outcome = Literal["done", "requested", "denied"]
@@ -28,7 +28,7 @@ def audit(
     limit: Annotated[int, typer.Option(help="Maximum number of entries.", min=1, max=500)] = 50,
     before: Annotated[str | None, typer.Option(help="Only entries behind this one.", metavar="ENTRY")] = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """List who did what, the newest first."""

@@ -10,8 +10,7 @@ from modelyard.models.registry.retention import find_removable, remove_version
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.event_files import RUNS, prune_runs
 from modelyard.services.cli import output
-from modelyard.services.cli.options import AsJson
-from modelyard.services.settings import HOME
+from modelyard.services.cli.options import AsJson, Home
 
 MEGABYTE = 1e6
 
@@ -22,7 +21,7 @@ def gc(
     keep: Annotated[int, typer.Option(help="Number of newest versions that always stay.", min=1)] = 5,
     keep_runs: Annotated[int, typer.Option(help="Number of newest jobs whose TensorBoard files stay.", min=0)] = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
-    home: Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")] = HOME,
+    home: Home,
     as_json: AsJson = False,
 ) -> None:
     """Delete versions that have no role (stable, canary, shadow, label, kept for a rollback) and are not the newest."""

@@ -8,7 +8,7 @@ import typer
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 
 app = typer.Typer(help="List training jobs, the newest first; show, follow, cancel or retry one.")
 
@@ -27,7 +27,7 @@ def list_jobs(
     group: Annotated[str | None, typer.Option(help="Only of this search.")] = None,
     before: Annotated[str | None, typer.Option(help="Only older ones than this job.", metavar="JOB")] = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """List training jobs, the newest first; show, follow, cancel or retry one."""
@@ -49,7 +49,7 @@ def list_jobs(
 
 
 @app.command("show")
-def show_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def show_job(job: JobId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Show a job's events: states and progress, with their times."""
     found = connect(url, key_file).jobs.get(job).raw
     if as_json:
@@ -64,7 +64,7 @@ def show_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key
 
 
 @app.command("follow")
-def follow_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def follow_job(job: JobId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Show a job's progress until it ends. Exit status: 0, 1 (failed or cancelled) or 3 (rejected)."""
     from modelyard.services.cli.follow import follow_one
 
@@ -73,13 +73,13 @@ def follow_job(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, k
 
 
 @app.command()
-def cancel(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def cancel(job: JobId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Cancel a job that is queued or runs."""
     print_job(connect(url, key_file).jobs.cancel(job).raw, as_json=as_json)
 
 
 @app.command()
-def retry(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def retry(job: JobId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Run a job that has ended again, as a new job."""
     found = connect(url, key_file).jobs.retry(job).raw
     print_job(found, as_json=as_json)
@@ -87,7 +87,7 @@ def retry(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_fi
 
 
 @app.command()
-def log(job: JobId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def log(job: JobId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Print the output of a job's processes."""
     text = connect(url, key_file).jobs.log(job)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from modelyard.models.errors import ModelyardError
+from modelyard.models.errors import ModelyardError, describe_problem
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, name_author
 from modelyard.services.keys import DAYS, MAX_DAYS, Key, KeyRequest, Role
@@ -98,4 +98,4 @@ def parse_key(name: str, role: Role, models: list[str], days: int) -> KeyRequest
         return KeyRequest(name=name, role=role, models=tuple(models), days=days)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise InvalidKey(f"{'.'.join(map(str, problem['loc'])) or 'key'}: {problem['msg']}") from None
+        raise InvalidKey(f"{'.'.join(map(str, problem['loc'])) or 'key'}: {describe_problem(problem['msg'])}") from None

@@ -7,10 +7,10 @@ import typer
 from modelyard.services.cli import output
 from modelyard.services.cli.commands import rollouts
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 
 
-def models(*, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def models(*, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """List served and trainable models."""
     found = connect(url, key_file).models.list().raw
     if as_json:
@@ -34,7 +34,7 @@ def versions(
     version: Annotated[int | None, typer.Argument(help="Show the decision record of this version.")] = None,
     *,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """List the versions of a model, or show the decision record of one."""

@@ -7,7 +7,7 @@ import typer
 
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 from modelyard.services.cli.prediction_body import read_prediction_body
 
 
@@ -23,7 +23,7 @@ def predict(
     *,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
     as_json: AsJson = False,  # noqa: ARG001  # it is JSON in any case
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Get a prediction from a model, as JSON."""

@@ -10,7 +10,7 @@ from modelyard.client.steps import encode_path
 from modelyard.services.cli import output
 from modelyard.services.cli.commands.observed import print_observed
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 
 Reason = Annotated[str, typer.Option(help="Kept in the model's history.")]
 
@@ -24,7 +24,7 @@ def promote(
     reason: Reason = "",
     force: Force = False,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Make a version stable, once the model server gives its golden outputs."""
@@ -37,7 +37,7 @@ def rollback(
     *,
     reason: Reason = "",
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Make the previous stable version stable again, at once."""
@@ -81,7 +81,7 @@ def rollout(
     reason: Reason = "",
     force: Force = False,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Show the roles of versions, what was observed of them and their history; or change roles."""

@@ -10,7 +10,7 @@ from modelyard.client import Client
 from modelyard.services.cli import output
 from modelyard.services.cli.commands.jobs import print_job, print_wait
 from modelyard.services.cli.gateway import be_patient, connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Url
 
 app = typer.Typer(help="List searches, the newest first; show or cancel one.")
 
@@ -19,9 +19,7 @@ SearchId = Annotated[str, typer.Argument(metavar="SEARCH", help="Id, as listed b
 
 
 @app.callback(invoke_without_command=True)
-def list_searches(
-    context: typer.Context, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None
-) -> None:
+def list_searches(context: typer.Context, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """List searches, the newest first; show or cancel one."""
     if context.invoked_subcommand:
         return
@@ -35,13 +33,13 @@ def list_searches(
 
 
 @app.command("show")
-def show_search(search: SearchId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def show_search(search: SearchId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Show the results of a search's trials, by rung."""
     print_search(connect(url, key_file).searches.get(search).raw, as_json=as_json)
 
 
 @app.command()
-def cancel(search: SearchId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def cancel(search: SearchId, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Cancel a search and its jobs."""
     print_job(connect(url, key_file).searches.cancel(search).raw, as_json=as_json)
 

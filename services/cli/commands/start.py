@@ -9,7 +9,7 @@ import typer
 
 from modelyard.services.cli import output
 from modelyard.services.cli.commands.training import Data
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, DataDir, Home, KeyFile, Models, Port, Url, Workers
+from modelyard.services.cli.options import AsJson, DataDir, Home, KeyFile, Models, Port, Url, Workers
 
 Sharing = Literal["checked", "always", "never"]
 
@@ -97,7 +97,7 @@ def doctor(
     home: Home,
     data_dir: DataDir,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Check the installation, the store and the processes, and print how to fix what is wrong."""

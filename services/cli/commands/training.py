@@ -8,7 +8,7 @@ from modelyard.pipeline.job_options import DataPolicy, RolloutTarget, parse_over
 from modelyard.services.cli import output
 from modelyard.services.cli.commands.jobs import exit_with_outcome, print_job, print_wait
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Overrides, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Overrides, Url
 
 Priority = Literal["high", "normal", "low"]
 Data = Annotated[DataPolicy, typer.Option(help="auto: the real data, else the shipped sample.")]
@@ -38,7 +38,7 @@ def train(
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job ends.")] = False,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Submit a training job, or a search over many of them."""

@@ -8,7 +8,7 @@ from modelyard.client.steps import encode_path
 from modelyard.pipeline.job_options import RolloutTarget, parse_overrides
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import connect
-from modelyard.services.cli.options import DEFAULT_URL, AsJson, KeyFile, Overrides, Url
+from modelyard.services.cli.options import AsJson, KeyFile, Overrides, Url
 
 app = typer.Typer(
     help="List triggers, which start training jobs automatically; set or remove one.", no_args_is_help=True
@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the trigger."
 
 
 @app.command("list")
-def list_triggers(model: str, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def list_triggers(model: str, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """List a model's triggers."""
     body = connect(url, key_file).call("GET", encode_path("api", "models", model, "triggers"))
     if as_json:
@@ -50,7 +50,7 @@ def set_trigger(
     cooldown_h: Annotated[float, typer.Option(help="Minimum hours between two jobs.", min=0)] = 24.0,
     per_week: Annotated[int, typer.Option(help="Maximum of jobs within seven days.", min=1)] = 7,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url,
     key_file: KeyFile = None,
 ) -> None:
     """Set a trigger, or replace it."""
@@ -79,9 +79,7 @@ def set_trigger(
 
 
 @app.command()
-def remove(
-    model: str, name: Name, *, as_json: AsJson = False, url: Url = DEFAULT_URL, key_file: KeyFile = None
-) -> None:
+def remove(model: str, name: Name, *, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> None:
     """Remove a trigger."""
     connect(url, key_file).triggers.remove(model, name)
     if as_json:

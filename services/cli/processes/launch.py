@@ -34,15 +34,15 @@ class PortTaken(ModelyardError):
     """Another program listens on a port."""
 
 
-def require_free_port(port: int) -> None:
-    """Raises ``PortTaken``."""
+def require_free_port(port: int, options: str = "--port and --serving-port") -> None:
+    """Raises ``PortTaken``, which names the options that choose another one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise PortTaken(
-                f"port {port} is taken ({error.strerror}); choose others with --port and --serving-port, "
+                f"port {port} is taken ({error.strerror}); choose another with {options}, "
                 "`modelyard doctor` shows what listens"
             ) from None
 

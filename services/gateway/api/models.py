@@ -28,6 +28,8 @@ from modelyard.services.gateway.serving.predictor import Predictor
 
 UNKNOWN = "unknown"
 """State of a version when the model server does not answer."""
+ENDED = "END"
+"""TensorFlow Serving's state of a version that was unloaded, until its next start: as good as never loaded."""
 NOT_LOADED = "not loaded"
 """State of a version that the model server does not know; the others are TensorFlow Serving's."""
 
@@ -178,7 +180,10 @@ def routes(store: Store, predictor: Predictor) -> Blueprint:
 def find_states(predictor: Predictor, model: str, versions: tuple[int, ...]) -> dict[int, str]:
     """State by version, also when the model server is away."""
     try:
-        return dict.fromkeys(versions, NOT_LOADED) | predictor.get_states(model)
+        found = predictor.get_states(model)
+        return dict.fromkeys(versions, NOT_LOADED) | {
+            number: state for number, state in found.items() if state != ENDED
+        }
     except ServingFailed:
         return dict.fromkeys(versions, UNKNOWN)
 

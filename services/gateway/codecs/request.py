@@ -16,6 +16,7 @@ from modelyard.models.registry.manifest import NamedLimits
 from modelyard.services.gateway.codecs import csv_rows, images, json_syntax, labels, tfs_json, tfs_json_fast
 from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
 from modelyard.services.gateway.codecs.named import csv_table, json_rows
+from modelyard.services.gateway.codecs.named.names import list_expected
 from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.body import HttpRequest, SizeSetting, check_charset, check_size
@@ -244,8 +245,10 @@ def find_form_signature(interface: Interface) -> str | None:
 
 
 def accepted_types(interface: Interface) -> str:
-    """Content types that a model takes, as text."""
+    """Content types that a model takes, as text; and what stands in them, where inputs have names."""
     raw = [name for name, kind in RAW_TYPES.items() if kind == input_kind(interface) and find_raw_signature(interface)]
     several = ["multipart/form-data"] if raw or find_form_signature(interface) else []
     table = [csv_rows.TYPE] if find_table_signature(interface) else []
-    return " or ".join(["application/json", "application/jsonl", *raw, *several, *table])
+    taken = " or ".join(["application/json", "application/jsonl", *raw, *several, *table])
+    named = interface.tables.get(DEFAULT_SIGNATURE)
+    return f"{taken}, with {list_expected(named)}" if named else taken

@@ -26,6 +26,13 @@ ROLES_IN_WORDS: Mapping[str, str] = {
     Role.OPERATOR: "also promotes, rolls back, runs canaries, and ends the jobs of others.",
     Role.ADMIN: "everything, and keys and the audit trail. Never for some models only.",
 }
+FIRST_KEYS = (
+    "mkdir -p -m 700 secrets && openssl rand -hex 32 > secrets/modelyard_key_secret",
+    "export MODELYARD_SECRETS_DIR=secrets",
+    "export MODELYARD_API_KEY=$(modelyard keys create ann --role admin | tee secrets/modelyard_key)",
+    "modelyard up",
+)
+"""For who runs `modelyard up`: others have keys, as the gateway would not listen for them without."""
 PAGE = 50
 
 
@@ -61,6 +68,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             roles_in_words=ROLES_IN_WORDS,
             own=session.prefix,
             has_keys=bool(session.name),
+            first_keys=FIRST_KEYS,
             models=[model["name"] for model in api.get("/api/models")["models"]],
         )
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from modelyard.models.errors import StorageFailed
+from modelyard.models.errors import StorageFailed, UnknownName
 from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import Pages
 
 SHOWN_CHANGES = 12
+SHOWN_JOBS = 5
 FOREIGN = "A SavedModel without a manifest, served as it is."
 BUILT_IN = ("stable", "canary", "shadow")
 NO_TRAFFIC: Mapping[str, Any] = {
@@ -39,9 +40,33 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             "models.html", current="models", rows=rows, untrained=untrained, broken=broken, counted=counted
         )
 
+    def show_untrained(model: str) -> Response:
+        """A model whose file or jobs are known, and that has no version: pages of its jobs lead here.
+
+        Raises:
+            UnknownName: nothing is known of it.
+        """
+        found, (jobs, _) = api.get("/api/models"), api.attempt("/api/jobs", model=model, limit=SHOWN_JOBS)
+        known = jobs["jobs"] if jobs else []
+        error = {one["name"]: one["error"] for one in found["broken"]}.get(model, "")
+        if not (model in found["trainable"] or error or known):
+            raise UnknownName(f"model {model[:64]!r} has no version yet")
+        return pages.render(
+            "untrained.html",
+            current="models",
+            name=model,
+            error=error,
+            is_trainable=model in found["trainable"],
+            is_under_way=any(job["finished_at"] is None for job in known),
+            jobs=known,
+        )
+
     @views.get("/models/<model>")
     def show_model(model: str) -> Response:
-        record = api.get(f"/api/models/{model}")
+        try:
+            record = api.get(f"/api/models/{model}")
+        except UnknownName:
+            return show_untrained(model)
         known = {one["name"]: one for one in api.get("/api/models")["models"]}.get(model, {})
         rollout = api.find(f"/api/models/{model}/rollout")
         traffic = api.find(f"/api/models/{model}/traffic")

@@ -5,6 +5,7 @@ Everything is escaped; a name that a template uses and nobody gave is an error.
 
 import importlib.metadata
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -50,6 +51,8 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 NOW_S = 5
 NOTHING = "\N{EN DASH}"
 """Stands for a value that is not there."""
+SAID_TWICE = re.compile(r"\b(?:http (?=[\d\[])|job (?=job-)|search (?=search-))")
+"""In the names of those who did something: what their ids and addresses say already."""
 LEAST, MOST = 1e-4, 1e6
 """Between these, numbers are shown without an exponent."""
 KIB = 1024
@@ -136,6 +139,7 @@ class Pages:
         )
         environment.globals |= {"asset": self._assets.address, "link": link}
         environment.filters |= {
+            "actor": format_actor,
             "ago": format_ago,
             "bytes": format_bytes,
             "duration": format_duration,
@@ -192,6 +196,11 @@ def format_number(value: float | None) -> str:
     if float(value).is_integer() and abs(value) < 1e15:  # noqa: PLR2004  # exact
         return f"{int(value):,}"
     return f"{value:.4g}" if LEAST <= abs(value) < MOST else f"{value:.2e}"
+
+
+def format_actor(name: str) -> str:
+    """Who did something: "job-1 of 127.0.0.1" for "job job-1 of http 127.0.0.1"."""
+    return SAID_TWICE.sub("", name)
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:

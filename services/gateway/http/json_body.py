@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelyard.models.errors import describe_problem
 from modelyard.services.gateway.http.errors import SHOWN_CHARS, InvalidRequest
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -39,7 +40,7 @@ def parse_json_body(kind: type[Kind], body: bytes) -> Kind:
         where = f"field {field!r}: " if field else ""
         unknown = problem["type"] in ("extra_forbidden", "missing")
         hint = f"; the fields are {', '.join(kind.model_fields)}" if unknown else ""
-        raise InvalidRequest(f"{where}{problem['msg']}{hint}") from None
+        raise InvalidRequest(f"{where}{describe_problem(problem['msg'])}{hint}") from None
     check_unambiguous(body)
     return found
 

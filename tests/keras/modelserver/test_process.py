@@ -68,7 +68,7 @@ def test_sigterm_lets_all_calls_in_flight_finish(store: Store, start: Callable[.
     store.configure(store.entry("m"), store.entry("n"))
     server = start("--grpc_max_threads=60", f"--drain_timeout_seconds={LONG_S}")
     served = server.served
-    eventually(lambda: served.health() == "SERVING", "ready")
+    eventually(served.is_serving, "ready")
     watched = served.health_stub.Watch(health_pb2.HealthCheckRequest())
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
 
@@ -93,7 +93,7 @@ def test_second_sigterm_ends_at_once_what_the_first_would_wait_for(store: Store,
         store.put(model, 1)
     store.configure(store.entry("m"), store.entry("n"))
     server = start(f"--drain_timeout_seconds={LONG_S}")
-    eventually(lambda: server.served.health() == "SERVING", "ready")
+    eventually(server.served.is_serving, "ready")
     before = server.served.runs(1)
     message = request(signature="slow", steps=np.array(2_000_000_000, np.int32))
     call = server.served.prediction.Predict.future(message, timeout=LONG_S)
@@ -114,7 +114,7 @@ def test_a_stopped_server_costs_clients_their_deadline_and_recovers_by_itself(
     store.configure(store.entry("m"))
     server = start()
     served = server.served
-    eventually(lambda: served.health() == "SERVING", "ready")
+    eventually(served.is_serving, "ready")
     server.process.send_signal(signal.SIGSTOP)
     calls = [served.prediction.Predict.future(request(x=X), timeout=1) for _ in range(100)]
     began = time.monotonic()
@@ -130,7 +130,7 @@ def test_a_unix_domain_socket_serves_beside_the_port(store: Store, start: Callab
     store.configure(store.entry("m"))
     path = store.root / "grpc.sock"
     server = start(f"--grpc_socket_path={path}")
-    eventually(lambda: server.served.health() == "SERVING", "ready")
+    eventually(server.served.is_serving, "ready")
     local = Served(f"unix:{path}", store)
     for served in (local, server.served):
         np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
@@ -143,7 +143,7 @@ def test_tensorflows_python_package_is_not_loaded(store: Store, start: Callable[
     store.put("m", 1)
     store.configure(store.entry("m"))
     server = start()
-    eventually(lambda: server.served.health() == "SERVING", "ready")
+    eventually(server.served.is_serving, "ready")
     np.testing.assert_array_equal(server.served.predict(1), X / 2 + 1)
     libraries = {Path(entry.path).name for entry in psutil.Process(server.process.pid).memory_maps()}
     assert "libtensorflow_cc.so.2" in libraries

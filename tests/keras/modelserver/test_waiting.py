@@ -63,7 +63,7 @@ def test_status_and_health_respond_while_every_prediction_thread_is_busy(
     """They have threads of their own."""
     served, _, call = blocked
     assert served.state(1) == "AVAILABLE"
-    eventually(lambda: served.health() == "SERVING", "ready")
+    eventually(served.is_serving, "ready")
     assert not call.done()
 
 

@@ -39,6 +39,8 @@ def test_a_new_project_has_a_model_data_and_a_test(tmp_path: Path) -> None:
     assert (folder / "README.md").read_text().startswith("# my shop\n")
     assert set(find_models(Sources((folder / "models",))).files) == {"churn", "mnist_cnn"}
     assert len((folder / "models" / "churn.py").read_text().splitlines()) <= 5
+    for name in (".gitignore", ".dockerignore"):
+        assert {".modelyard/", "secrets/"} <= set((folder / name).read_text().splitlines())
 
 
 def test_its_data_is_always_the_same_and_has_something_to_learn(tmp_path: Path) -> None:

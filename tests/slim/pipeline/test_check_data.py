@@ -234,6 +234,10 @@ def test_constants_and_ids_are_warnings() -> None:
     assert [name for name in inputs if f"from it: {name}" in found] == ["a", "b", "gone"]
     assert [name for name in inputs if f"{name} is another in every training row" in found] == ["id", "key"]
     assert card.list_missing() == {"gone": 1.0}
+    titled = {name: replace(kind, title=f"{name} (%)") for name, kind in inputs.items()}
+    found = "\n".join(check_data(spec_of(titled), splits_of(x, CLASSES)).warnings)
+    assert "id (%) is another in every training row" in found  # as the data names it, so that `ignore` takes it
+    assert "from it: gone (%)" in found
     vectors = check_data(spec_of(VectorInput(3)), splits_of(change(numbers(), (slice(None), 1), 4), CLASSES))
     assert vectors.warnings == ("the same in every training row, so that nothing is learned from it: vectors[1]",)
 

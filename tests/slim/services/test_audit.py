@@ -167,5 +167,5 @@ def test_how_long_entries_are_kept_is_a_setting_by_kind() -> None:
     assert settings.audit_days == {**AUDIT_DAYS, Kind.DENIED: 7.0, Kind.JOB: 30.0}
     assert set(SchedulerSettings.load().audit_days) == set(Kind)
     for wrong in ("jobs=1", "job=0", "job", "job=-1", "job=1.5"):
-        with pytest.raises(InvalidSettings, match="MODELYARD_AUDIT_DAYS: Value error, expected KIND=DAYS"):
+        with pytest.raises(InvalidSettings, match="MODELYARD_AUDIT_DAYS: expected KIND=DAYS"):
             SchedulerSettings.load(audit_days=wrong)

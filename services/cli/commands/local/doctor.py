@@ -22,12 +22,15 @@ from modelyard.models.sources.files import Sources, find_models
 from modelyard.models.sources.project import ModelSettings
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.up_lock import read_ports
 
 REQUIRED_PACKAGES = ("flask", "celery", "redis", "tensorflow-serving-api", "keras")
 MIN_FREE_GB = 5.0
 PROBE_S = 5.0
 INSTALL = "pip install 'modelyard[local]', or `make install` in a checkout"
 START = "modelyard up"
+SERVING_PORT = 8500
+"""Of a model server that was not started by `modelyard up`."""
 RESTORE = "restore the file from a backup, or train a new version; the next start leaves it out until then"
 DATA_FILES = ("mnist.npz", "aclImdb_v1.tar.gz")
 
@@ -43,13 +46,14 @@ class Finding:
 
 def check_system(home: Path, data_dir: Path, url: str, key_file: Path | None = None) -> list[Finding]:
     """Runs all checks."""
+    ports = read_ports(home)
     return [
         *check_packages(),
         check_redis(),
         check_disk(home),
         *check_store(home),
         *check_data(data_dir),
-        *check_gateway(url, key_file),
+        *check_gateway(url, key_file, ports.model_server if ports else SERVING_PORT),
         *check_models(home),
     ]
 
@@ -126,7 +130,7 @@ def check_data(folder: Path) -> Iterator[Finding]:
             )
 
 
-def check_gateway(url: str, key_file: Path | None = None) -> Iterator[Finding]:
+def check_gateway(url: str, key_file: Path | None = None, serving_port: int = SERVING_PORT) -> Iterator[Finding]:
     """Checks what listens at the gateway's address, and whether it is ready."""
     client = connect(url, key_file).limited(timeout=PROBE_S)
     try:
@@ -142,11 +146,10 @@ def check_gateway(url: str, key_file: Path | None = None) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"gateway {version.get('version')} at {url}")
         yield from describe_readiness(ready)
-    for name, port in (("model server", 8500),):
-        if can_connect(urlsplit(url).hostname or "127.0.0.1", port):
-            yield Finding("ok", f"port {port} ({name}) is open")
-        else:
-            yield Finding("note", f"nothing listens on port {port} ({name})", START)
+    if can_connect(urlsplit(url).hostname or "127.0.0.1", serving_port):
+        yield Finding("ok", f"port {serving_port} (model server) is open")
+    else:
+        yield Finding("note", f"nothing listens on port {serving_port} (model server)", START)
 
 
 def read_readiness(client: Client) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """``modelyard import``: brings in a model that was trained elsewhere."""
 
-import fcntl
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +12,9 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
-from modelyard.services.cli.options import AsJson, name_author
+from modelyard.services.cli.options import AsJson, Home, name_author
 from modelyard.services.cli.processes.launch import SERVING_SOCKET, make_private_folder
-from modelyard.services.settings import HOME
+from modelyard.services.cli.up_lock import is_up
 
 
 class TrainerMissing(ModelyardError):
@@ -46,7 +44,7 @@ def import_model(
         float, typer.Option(help="Percent of the requests, if a version serves already.", min=0, max=100)
     ] = 10.0,
     manual: Annotated[bool, typer.Option("--manual", help="Publish it, and leave its role to a person.")] = False,
-    home: Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")] = HOME,
+    home: Home,
     store: Annotated[
         Path | None, typer.Option(envvar="MODELYARD_STORE", help="Folder of the model store, if not in --home.")
     ] = None,
@@ -125,18 +123,3 @@ def find_servers(home: Path) -> Sequence[str]:
     if not is_up(home):
         return ()
     return (f"unix:{make_private_folder(home) / SERVING_SOCKET}",)
-
-
-def is_up(home: Path) -> bool:
-    """Whether a process holds the lock that ``modelyard up`` holds."""
-    try:
-        lock = os.open(home / ".up.lock", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False

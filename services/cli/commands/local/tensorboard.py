@@ -9,8 +9,8 @@ import typer
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.imports import hide_module
+from modelyard.services.cli.options import Home
 from modelyard.services.cli.processes.launch import LOOPBACK, require_free_port
-from modelyard.services.settings import HOME
 
 NEEDED = ("tensorboard", "pkg_resources")
 """Modules: TensorFlow brings the first, but not the second, which newer setuptools have no more."""
@@ -23,7 +23,7 @@ class TensorBoardMissing(ModelyardError):
 def tensorboard(
     *,
     port: Annotated[int, typer.Option(help="Port of TensorBoard, on loopback.", min=1, max=65535)] = 6006,
-    home: Annotated[Path, typer.Option(envvar="MODELYARD_HOME", help="Folder of all files.")] = HOME,
+    home: Home,
     folder: Annotated[
         Path | None, typer.Option(envvar="MODELYARD_TENSORBOARD_DIR", help="Folder of event files, if not in --home.")
     ] = None,
@@ -33,7 +33,7 @@ def tensorboard(
         raise TensorBoardMissing(
             f"TensorBoard cannot run here, {' and '.join(missing)} is missing: pip install 'modelyard[tensorboard]'"
         )
-    require_free_port(port)
+    require_free_port(port, "--port")
     events = (folder or home / "tensorboard").resolve()
     sys.argv = ["tensorboard", "--logdir", str(events), "--host", LOOPBACK, "--port", str(port)]
     with hide_module("tensorflow"):  # scalars need none of it: 600 MB

@@ -1,11 +1,10 @@
 """``modelyard up``: the whole system on one machine, on loopback, in the foreground."""
 
-import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +27,11 @@ from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.cli.project.catalog import drop_broken, is_listed, read_time
+from modelyard.services.cli.up_lock import Ports, hold_lock
 from modelyard.services.settings import make_sqlite_url
 
 LOCAL_DRAIN_S = "2"
 POLL_INTERVAL_S = 0.5
-
-
-class AlreadyUp(ModelyardError):
-    """Another `modelyard up` runs on the same folder."""
 
 
 class NotServing(ModelyardError):
@@ -89,32 +85,18 @@ def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> Non
     """
     started = time.monotonic()
     local.store.prepare()
-    with lock_home(local.home):
+    with hold_lock(local.home, Ports(local.port, local.serving_port)):
         for port in (local.port, local.serving_port):
             launch.require_free_port(port)
         supervisor = launch.make_supervisor(local.home)
         with launch.run_until_stopped(supervisor):
             start_all(local, supervisor, models)
+            output.console.print(f"the console answers at {local.url}", markup=False)
             client, usable = connect(local.url), drop_broken(local.store, models)
             train_missing(local, client, usable, recipe, data)
             whole = list_loadable(local.store, usable)
             wait_until_serving(local, client, whole)
-            print_summary(local, whole, time.monotonic() - started)
-
-
-@contextmanager
-def lock_home(home: Path) -> Iterator[None]:
-    """Holds the lock of ``home``, which ends with this process.
-
-    Raises:
-        AlreadyUp: another process holds it.
-    """
-    with (home / ".up.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyUp(f"the system in {home} is already up; stop it first, or choose another --home") from None
-        yield
+            print_summary(local, whole, time.monotonic() - started, has_key=client.options.key is not None)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -241,8 +223,8 @@ def wait_for_version(client: Client, model: str, stable: int | None, deadline: f
         time.sleep(POLL_INTERVAL_S)
 
 
-def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> None:
-    """Prints the models, example commands, and how to stop."""
+def print_summary(local: LocalSystem, models: Sequence[str], took_s: float, *, has_key: bool) -> None:
+    """Prints the models, example commands, where to look, and how to stop."""
     manifests = read_manifests(local.store, models)
     rows = [
         (
@@ -259,11 +241,12 @@ def print_summary(local: LocalSystem, models: Sequence[str], took_s: float) -> N
     output.console.print("\ntry:\n")
     readable = [manifest.model for manifest in manifests]
     trained = next(iter(readable), None) if local.sources.folders else RETRAIN
-    for line in make_curl_lines(local.store, local.home, local.url, readable, trained):
+    for line in make_curl_lines(local.store, local.home, local.url, readable, trained, has_key=has_key):
         output.console.print(f"  {line}", soft_wrap=True, markup=False)
     for folder in local.sources.folders:
         output.console.print(f"\nmodels in {show(folder)}: a new or edited file is known within seconds.", markup=False)
-    output.console.print(f"\nlogs in {local.home}/log. Ctrl-C stops everything.", markup=False)
+    output.console.print(f"\nconsole: {local.url}", markup=False)
+    output.console.print(f"logs in {local.home}/log. Ctrl-C stops everything.", markup=False)
 
 
 def read_manifests(store: Store, models: Sequence[str]) -> list[Manifest]:

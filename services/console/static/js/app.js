@@ -13,6 +13,7 @@ startTimes();
 startActions();
 startSession();
 startRefresh();
+showCurrent();
 
 const { module } = document.querySelector("main").dataset;
 if (module) {
@@ -20,4 +21,13 @@ if (module) {
     console.error(error);
     announce(`A part of this page could not be loaded: ${error.message}`, "bad");
   });
+}
+
+/** Where pages and tabs do not fit side by side, the one that is open is in view. */
+function showCurrent() {
+  for (const current of document.querySelectorAll('nav [aria-current="page"]')) {
+    const bar = current.closest("nav");
+    const [place, whole] = [current.getBoundingClientRect(), bar.getBoundingClientRect()];
+    bar.scrollLeft += place.left + place.width / 2 - (whole.left + whole.width / 2);
+  }
 }

@@ -97,7 +97,10 @@ def list_missing(
 ) -> Iterator[str]:
     """What keeps canary analysis from deciding, in sentences; without it nothing is decided either way."""
     if not analysis.has_looked:
-        yield "Canary analysis has not looked at it yet. It runs in the scheduler: is one running?"
+        began = (
+            "It looks every few seconds." if now - canary.since <= LATE else "It runs in the scheduler: is one running?"
+        )
+        yield f"Canary analysis has not looked at it yet. {began}"
     elif now - analysis.looked_at > LATE:
         ago = round((now - analysis.looked_at).total_seconds() / 60)
         yield f"Canary analysis last looked {ago} min ago. The scheduler is away; nothing is decided until it is back."

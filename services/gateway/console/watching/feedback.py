@@ -69,6 +69,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             current="models",
             model=model,
             stable=rollout["stable"],
+            canary=rollout["canary"]["version"] if rollout["canary"] else None,
             drift=drift,
             series=list(read_series(drift["shifts"], found["classes"] if found else ())),
             found=found,

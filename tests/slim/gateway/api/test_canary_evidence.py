@@ -82,7 +82,11 @@ def test_a_running_canary_has_its_evidence_its_path_and_what_follows(
 def test_what_is_missing_is_said(client: FlaskClient, filled: Store, ledger: Ledger) -> None:
     """No look yet, no answers, too few of the stable version, no feedback, a share with nothing to compare."""
     canary = start(filled)
-    assert "has not looked at it yet" in client.get(ROUTE).json["missing"][0]
+    assert "has not looked at it yet. It looks every few seconds." in client.get(ROUTE).json["missing"][0]
+    earlier = canary.model_copy(update={"since": canary.since - timedelta(minutes=2)})
+    change_rollout(filled, HALF_PLUS, lambda now: now.model_copy(update={"canary": earlier}))
+    assert "is one running?" in client.get(ROUTE).json["missing"][0]
+    change_rollout(filled, HALF_PLUS, lambda now: now.model_copy(update={"canary": canary}))
     analyse_canaries(filled, ledger)
     texts = " ".join(client.get(ROUTE).json["missing"])
     assert "Version 1 has answered nothing yet" in texts

@@ -102,6 +102,15 @@ def test_a_model_has_its_versions_and_their_state(client: FlaskClient, server: F
     }
 
 
+def test_a_version_that_was_unloaded_is_not_loaded(client: FlaskClient, server: FakeModelServer) -> None:
+    """TensorFlow Serving calls it "END" until its next start, and then knows nothing of it."""
+    server.loaded.discard((HALF_PLUS, 1))
+    server.unloadable[HALF_PLUS, 1] = (0, "")
+    answer = client.get(f"/api/models/{HALF_PLUS}")
+    assert answer.json is not None
+    assert [version["state"] for version in answer.json["versions"]] == ["not loaded", "AVAILABLE"]
+
+
 def test_models_are_listed_while_the_model_server_is_down(filled: Store) -> None:
     """The store knows all but the state."""
     client = create_app(GatewaySettings(store=filled.root, serving=("127.0.0.1:9",))).test_client()

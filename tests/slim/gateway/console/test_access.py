@@ -1,16 +1,23 @@
 """Signing in, keys and the audit trail as pages: who sees what, and what entries say."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
 from modelyard.models.registry.store import Store
+from modelyard.services.gateway.console.access import FIRST_KEYS
 from modelyard.services.gateway.console.audit_text import describe_entry
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
@@ -105,6 +112,37 @@ def test_without_keys_the_page_says_how_to_have_some(filled: Store, server: Fake
         shown = page(app.test_client(), "/keys")
     assert "This gateway uses no keys" in shown
     assert "Create key" not in shown
+    assert [unescape(line) for line in re.findall(r'<code id="first-keys-\d">([^<]*)', shown)] == list(FIRST_KEYS)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the page's first line calls openssl")
+def test_the_lines_that_it_shows_make_a_secret_and_a_key(
+    filled: Store, server: FakeModelServer, ledger: Path, tmp_path: Path
+) -> None:
+    """In any folder, typed one after the other. The gateway that is started there takes the key, and nobody without."""
+    *lines, up = FIRST_KEYS
+    assert up == "modelyard up"
+    url = f"sqlite:///{ledger}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = "\n".join(("set -e", *lines, "modelyard keys list"))
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"MODELYARD_LEDGER_URL": url, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ann" in done.stdout
+    secret, key = (
+        (tmp_path / "secrets" / name).read_text().strip() for name in ("modelyard_key_secret", "modelyard_key")
+    )
+    with open_app(
+        GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=url, key_secret=SecretStr(secret))
+    ) as app:
+        assert app.test_client().get("/api/models").status_code == 401
+        assert app.test_client().get("/api/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
 
 
 # --- the audit trail --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from modelyard.services.gateway.console.public_api import PublicApi
 from modelyard.services.gateway.console.templates import (
     NOTHING,
+    format_actor,
     format_ago,
     format_bytes,
     format_duration,
@@ -67,6 +68,22 @@ def test_values_are_written_as_people_read_them() -> None:
     ]
     assert (format_percent(0.256), format_bytes(2048), format_bytes(12)) == ("25.6 %", "2.0 KiB", "12 B")
     assert format_ago("2020-01-01T00:00:00+00:00").endswith(" d ago")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("http 127.0.0.1", "127.0.0.1"),
+        ("http [::1]", "[::1]"),
+        ("job job-1 of http 127.0.0.1", "job-1 of 127.0.0.1"),
+        ("job job-1 of search search-2: trial 3", "job-1 of search-2: trial 3"),
+        ("http lover", "http lover"),
+        ("the job job keeper", "the job job keeper"),
+    ],
+)
+def test_who_did_something_is_said_once(name: str, shown: str) -> None:
+    """Names of keys stay as they are."""
+    assert format_actor(name) == shown
 
 
 def test_an_unknown_path_is_a_page_for_browsers_and_json_for_programs(client: FlaskClient) -> None:

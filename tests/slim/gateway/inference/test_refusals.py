@@ -11,7 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from modelyard.models.registry.store import Store
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
+from tests.support.named_models import CHURN, serve
 
 ROW = [[1.0]]
 
@@ -103,6 +105,17 @@ def test_other_content_types_are_415(client: FlaskClient, model: str, content_ty
     assert answer.status_code == 415
     assert answer.json is not None
     assert accepted in answer.json["error"]
+
+
+def test_a_model_with_named_inputs_names_them(client: FlaskClient, filled: Store, server: FakeModelServer) -> None:
+    """Whoever sends it a text, or a picture, does not know what it takes."""
+    serve(filled, server, CHURN)
+    for content_type in ("text/plain", "image/png"):
+        answer = client.post(f"/v1/models/{CHURN}:predict", data=b"x", content_type=content_type)
+        assert answer.status_code == 415
+        assert answer.json is not None
+        assert "text/csv, with age, plan, tenure_months (may be missing), city" in answer.json["error"]
+        assert answer.json["error"].endswith(f"received {content_type}")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "text/json", "application/octet-stream"])

@@ -57,6 +57,19 @@ def test_helpers_are_no_models(write: Write, sources: Sources, name: str, text: 
     assert (dict(found.files), dict(found.faults)) == ({}, {})
 
 
+def test_a_file_that_is_asked_for_as_a_model_says_what_it_lacks(write: Write, sources: Sources) -> None:
+    """Where the model's line was forgotten; of files that nobody would take for a model the names are suggested."""
+    write("churn.py", SPEC)
+    write("chorn.py", "MODEL = make()\n")
+    write("_charn.py", SPEC)
+    found = find_models(sources)
+    with pytest.raises(UnknownName, match=r"chorn\.py is no model: no line of it begins with SPEC = ModelSpec"):
+        found.find("chorn")
+    for name in ("_charn", "chern"):
+        with pytest.raises(UnknownName, match=r"unknown model .*churn"):
+            found.find(name)
+
+
 @pytest.mark.parametrize("name", ["Churn", "2cats", "my-model", "class", "größe", "a" * 65])
 def test_a_name_that_is_no_identifier_is_refused_with_the_file(write: Write, sources: Sources, name: str) -> None:
     """The name stands in URLs and in the store."""

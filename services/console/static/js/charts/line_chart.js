@@ -55,7 +55,7 @@ export async function lineChart(element, options) {
     chart?.destroy();
     muted = colour("--muted");
     const axis = { stroke: muted, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: `12px ${getComputedStyle(document.body).fontFamily}` };
-    const xAxis = { ...axis, ...(now.x.time ? { values: clockTimes } : { label: now.x.label, labelSize: now.x.label ? 20 : 0 }), ...(now.x.whole ? { incrs: wholeSteps } : {}), ...(now.x.format ? { values: (_, values) => values.map(now.x.format) } : {}) };
+    const xAxis = { ...axis, ...(now.x.time ? { values: clockTimes, space: 76 } : { label: now.x.label, labelSize: now.x.label ? 20 : 0 }), ...(now.x.whole ? { incrs: wholeSteps } : {}), ...(now.x.format ? { values: (_, values) => values.map(now.x.format) } : {}) };
     const log = Boolean(now.y.log);
     chart = new UPlot(
       {
@@ -68,11 +68,11 @@ export async function lineChart(element, options) {
         bands: now.series.flatMap((one, index) => (one.band ? [{ series: one.band.map((other) => other + 1), fill: fade(colour(one.token ?? runColour(index))) }] : [])),
         focus: { alpha: 1 },
         cursor: { focus: { prox: 24 }, points: { size: 7 }, drag: { x: true, y: false, setScale: true }, dataIdx: nearest },
-        legend: { show: now.legend, live: true },
+        legend: { show: now.legend, live: false, markers: { fill: (_, index) => (now.series[index - 1]?.dashed ? null : colour(now.series[index - 1]?.token ?? runColour(index - 1))) } },
         hooks: {
           setScale: [(_, scale) => scale === "x" && rememberZoom()],
           setSeries: [(_, index, change) => change.focus !== undefined && pointAt(index)],
-          setCursor: [() => !now.legend && writeTip()],
+          setCursor: [writeTip],
           draw: [drawMarks],
         },
       },

@@ -9,6 +9,7 @@ import { quantile, sum, sumBy } from "../prometheus.js";
 import { choose, chosen } from "../url.js";
 
 const EVERY_MS = 3000;
+const FIRST_MS = 700; // rates need two readings
 const MAX_WAIT_MS = 30_000;
 const KEPT = 1200; // an hour
 const PREDICTS = /:predict|:classify|:regress|\/infer$/;
@@ -20,6 +21,7 @@ const readings = new Readings();
 let model = chosen("model")[0] ?? "";
 let paused = false;
 let failures = 0;
+let drawn = false;
 let timer = 0;
 
 const ms = (seconds) => (seconds === null ? null : seconds * 1000);
@@ -151,7 +153,8 @@ async function read() {
   listServers(found.samples);
   listModels(found.rates, found.models);
   sayHowMany(found.gateways);
-  if (found.complete) draw(time, found);
+  drawn = found.complete;
+  if (drawn) draw(time, found);
 }
 
 function setTrouble(error) {
@@ -167,7 +170,8 @@ function setTrouble(error) {
 async function tick() {
   clearTimeout(timer);
   if (!document.hidden && !paused) await read().then(() => setTrouble(null), setTrouble);
-  timer = setTimeout(tick, Math.min(EVERY_MS * 2 ** Math.min(failures, 5), MAX_WAIT_MS));
+  const wait = drawn || paused || failures ? EVERY_MS : FIRST_MS;
+  timer = setTimeout(tick, Math.min(wait * 2 ** Math.min(failures, 5), MAX_WAIT_MS));
 }
 
 find("#pause").addEventListener("click", ({ currentTarget: button }) => {

@@ -81,10 +81,12 @@ function drawTable() {
   find("#trials tbody").replaceChildren(...sorted.map((row) => drawRow(row, columns)));
 }
 
+const TONES = { succeeded: "good", running: "busy", publishing: "busy", rejected: "warn", failed: "bad" };
+
 function drawRow(row, columns) {
   const cells = columns.map((one) => {
     if (one.name === "trial") return h("td", { class: "number" }, row.best ? h("span", { class: "badge good plain" }, "best") : null, ` ${row.trial}`);
-    if (one.name === "state") return h("td", {}, row.state);
+    if (one.name === "state") return h("td", {}, h("span", { class: `badge ${TONES[row.state] ?? ""}` }, row.state));
     return h("td", { class: one.numeric ? "number" : null }, show(one.value(row)));
   });
   const job = row.job ? h("a", { href: path("jobs", row.job) }, row.version ? `version ${row.version}` : "open") : "–";

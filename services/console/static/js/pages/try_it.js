@@ -97,7 +97,12 @@ async function ask() {
     call = await input.read();
   } catch (error) {
     if (!(error instanceof FieldError)) throw error;
-    if (number === reading) inputAlert.textContent = page.usage.inputs.length > 1 ? error.message : "";
+    if (number !== reading) return;
+    inputAlert.textContent = page.usage.inputs.length > 1 ? error.message : "";
+    for (const { asker, panel } of panels) {
+      asker.clear();
+      panel.outlive();
+    }
     return;
   }
   if (number !== reading) return; // read again meanwhile

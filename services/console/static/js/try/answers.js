@@ -19,8 +19,9 @@ export class Panel {
     this.body = h("div", { class: "answer-body" });
     this.meta = h("p", { class: "answer-meta" });
     this.alert = h("p", { role: "alert" });
+    this.stale = h("p", { class: "muted", hidden: true }, "This answers the input before.");
     this.foot = h("div", { class: "answer-foot" });
-    this.element = h("article", { class: "answer" }, h("header", {}, this.title), this.alert, this.says, this.body, this.meta, this.foot);
+    this.element = h("article", { class: "answer" }, h("header", {}, this.title), this.alert, this.stale, this.says, this.body, this.meta, this.foot);
     this.empty();
   }
 
@@ -31,6 +32,7 @@ export class Panel {
     this.body.replaceChildren();
     this.meta.replaceChildren();
     this.alert.textContent = "";
+    this.stale.hidden = true;
     this.foot.replaceChildren();
     delete this.element.dataset.version;
   }
@@ -42,6 +44,7 @@ export class Panel {
   /** Shows an answer of `asking.request`. */
   show(answer) {
     this.alert.textContent = "";
+    this.stale.hidden = true;
     this.answer = answer;
     this.read = readAnswer(answer.json, this.model);
     const [says, body] = SHOWN[this.read.kind](this.read, this.model);
@@ -54,6 +57,12 @@ export class Panel {
   /** Shows an error, and keeps the answer before in sight. */
   fail(text) {
     if (this.alert.textContent !== text) this.alert.textContent = text;
+    this.outlive();
+  }
+
+  /** The input has changed, and cannot be asked about: an answer that is in sight is not its answer. */
+  outlive() {
+    this.stale.hidden = !this.answer;
   }
 
   #describe({ version, source, requestId, ms }) {
