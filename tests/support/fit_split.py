@@ -34,6 +34,13 @@ class CutOff(BaseException):
     """Nothing below may catch it, as nothing catches SIGKILL."""
 
 
+def cache_programs(folder: Path) -> None:
+    """Has JAX compile once what several steps of this process compute: each begins with a model of its own."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / f"compiled-{os.getpid()}")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
 def split_processor() -> None:
     if current_backend() == "jax":
         return  # XLA_FLAGS says so
@@ -120,6 +127,7 @@ def main(name: str, folder: str, *steps: str) -> None:
     with ForkServer(fork=name == DEFAULT) as forks:  # first of all: what has computed must not be forked
         flags = (f"--xla_force_host_platform_device_count={COUNT}", XLA_PATIENCE_FLAG, FAST_COMPILATION_FLAG)
         os.environ["XLA_FLAGS"] = " ".join(flags)
+        cache_programs(Path(folder))
         use_backend(parse_backend(name))
         split_processor()
         print(json.dumps({step: STEPS[step](Path(folder), forks) for step in steps}))  # noqa: T201  # the test reads it
