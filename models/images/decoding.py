@@ -65,13 +65,14 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
             lambda: decode_each(_decode_usual, files),
         )
 
-    @tf.autograph.experimental.do_not_convert  # it has only `tf.cond`, and conversion takes seconds
     def decode(files: Any) -> Any:
         are_exact = tf.reduce_all(_are_exact(files, kind))
         images = tf.cond(are_exact, lambda: decode_each(_decode_exact, files), lambda: decode_others(files))
         return tf.cast(images, tf.float32)
 
-    return decode
+    # It has only `tf.cond`: there is nothing to convert, and to look for it takes seconds.
+    as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert(decode)
+    return as_it_is
 
 
 @cache
