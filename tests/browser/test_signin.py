@@ -214,7 +214,8 @@ def test_a_stream_of_events_has_the_session_and_ends_with_its_key(
     """An EventSource can send nothing else; it is not let in again."""
     del keys
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
-        job = found.jobs.add(JobRequest(model="neuron"), by="test")
+        waits = JobRequest(model="neuron", overrides={"devices": "gpu"})  # no worker here has one: it does not end
+        job = found.jobs.add(waits, by="test", devices="gpu")
     reader = key_for(ledger, Role.VIEWER, name="reader")
     page = visit("/")
     wait_until(lambda: signed_in(page, reader))

@@ -206,7 +206,7 @@ function changeOrder(wanted) {
   exhausted = false;
   say("");
   pressOrder();
-  find("#item").replaceChildren(h("span", { class: "skeleton tall" }, "Loading"));
+  find("#item").replaceChildren(h("span", { class: "skeleton tall" }, h("span", { class: "visually-hidden" }, "Loading")));
   load();
 }
 
