@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from modelyard.models.errors import ModelyardError
+from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Parameter, json_view
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.ledger import Kind, Ledger, Outcome, StoredEntry
 
 MAX_LIMIT = 500
@@ -37,12 +38,6 @@ FILTERS = (
         "before", "query", "Only entries behind this one.", {"type": "string", "pattern": f"^{ENTRY_ID.pattern}$"}
     ),
 )
-
-
-class InvalidFilter(ModelyardError):
-    """A malformed parameter; the text names it."""
-
-    status = 400
 
 
 class AuditEntry(Body):
@@ -95,13 +90,8 @@ def make_entry(entry: StoredEntry) -> AuditEntry:
 
 
 def parse_filters(query: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The filters as arguments of ``Audit.find``. Raises ``InvalidFilter``: names the parameter, and what it may be."""
-    known = [parameter.name for parameter in FILTERS]
-    for name, values in query.items():
-        if name not in known:
-            raise InvalidFilter(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
-        if len(values) > 1:
-            raise InvalidFilter(f"{name}: expected once, received {len(values)} times")
+    """The filters as arguments of ``Audit.find``. Raises ``InvalidRequest``, which names one, and what it may be."""
+    check_parameters(query, [parameter.name for parameter in FILTERS])
     given = {name: value for name, (value,) in query.items()}
     kinds: Mapping[str, type[Kind] | type[Outcome]] = {"kind": Kind, "outcome": Outcome}
     chosen = {name: parse_choice(name, given[name], allowed) for name, allowed in kinds.items() if name in given}
@@ -118,19 +108,19 @@ def parse_filters(query: Mapping[str, list[str]]) -> dict[str, Any]:
 
 def parse_choice(name: str, received: str, allowed: type[Kind] | type[Outcome]) -> str:
     if received not in list(allowed):
-        raise InvalidFilter(f"{name}: received {received[:40]!r}, allowed: {', '.join(allowed)}")
+        raise InvalidRequest(f"{name}: received {received[:40]!r}, allowed: {', '.join(allowed)}")
     return received
 
 
 def parse_text(name: str, received: str) -> str:
     if not received.isprintable() or not 1 <= len(received) <= MAX_TEXT_CHARS:
-        raise InvalidFilter(f"{name}: received {received[:40]!r}, expected 1 to {MAX_TEXT_CHARS} printable characters")
+        raise InvalidRequest(f"{name}: received {received[:40]!r}, expected 1 to {MAX_TEXT_CHARS} printable characters")
     return received
 
 
 def parse_number(name: str, received: str, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,16}", received) or not 1 <= int(received) <= most:
-        raise InvalidFilter(f"{name}: received {received[:40]!r}, allowed: 1 to {most}")
+        raise InvalidRequest(f"{name}: received {received[:40]!r}, allowed: 1 to {most}")
     return int(received)
 
 
@@ -142,7 +132,7 @@ def parse_time(name: str, received: str | None) -> datetime | None:
         found = datetime.fromisoformat(received)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise InvalidFilter(
+        raise InvalidRequest(
             f"{name}: expected a time such as 2026-11-29T12:00:00Z, received {received[:40]!r}"
         ) from None
 
@@ -152,5 +142,5 @@ def parse_entry_id(received: str | None) -> tuple[str, int] | None:
         return None
     found = ENTRY_ID.fullmatch(received)
     if found is None:
-        raise InvalidFilter(f"before: expected the id of an entry, such as job-12, received {received[:40]!r}")
+        raise InvalidRequest(f"before: expected the id of an entry, such as job-12, received {received[:40]!r}")
     return found[1], int(found[2])

@@ -18,6 +18,7 @@ from modelyard.services.gateway.api.submission_limit import take_submission
 from modelyard.services.gateway.auth.principal import current_author, current_origin, current_owner, current_principal
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.job_stages import list_stages
 from modelyard.services.ledger import Event, Job, JobRequest, Ledger, State
@@ -242,14 +243,10 @@ def parse_filters(query: MultiDict[str, str]) -> dict[str, Any]:
     """The filters of a list of jobs, as arguments of ``Jobs.find``: model, search, states, limit, older than a job.
 
     Raises:
-        InvalidJob: names the parameter, and what it may be.
+        InvalidRequest, InvalidJob: names the parameter, and what it may be.
     """
     known = [parameter.name for parameter in FILTERS]
-    for name in query:
-        if name not in known:
-            raise InvalidJob(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
-        if name != "state" and len(query.getlist(name)) > 1:
-            raise InvalidJob(f"{name}: expected once, received {len(query.getlist(name))} times")
+    check_parameters(query.to_dict(flat=False), known, several=("state",))
     for state in query.getlist("state"):
         if state not in list(State):
             raise InvalidJob(f"state: received {state[:40]!r}, allowed: {', '.join(State)}")

@@ -19,9 +19,9 @@ from modelyard.services.gateway.api.answers.views import (
     read_manifests,
 )
 from modelyard.services.gateway.api.feedback import find_feedback_kind
-from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Parameter, json_view
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.ledger import Ledger
 
@@ -97,12 +97,8 @@ def routes(store: Store, ledger: Ledger, predictor: Predictor) -> Blueprint:
 def parse_filters(query: Mapping[str, list[str]]) -> tuple[int, int | None, int]:
     """Days, version, and how many wrong ones. Raises ``InvalidRequest``."""
     given = {"days": "30", "version": "", "wrong": "20"}
-    for name, values in query.items():
-        if name not in given:
-            raise InvalidRequest(f"unknown parameter {name[:40]!r}; there are {', '.join(given)}")
-        if len(values) > 1:
-            raise InvalidRequest(f"{name}: expected once, received {len(values)} times")
-        given[name] = values[0]
+    check_parameters(query, given)
+    given |= {name: value for name, (value,) in query.items()}
     version = parse_number("version", given["version"], 1, MAX_VERSION - 1) if given["version"] else None
     return (
         parse_number("days", given["days"], 1, MAX_DAYS),

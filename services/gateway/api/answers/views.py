@@ -22,6 +22,7 @@ from modelyard.services.gateway.api.feedback import (
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Operation, Parameter, describe_view, json_view
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.ledger import Ledger
 
@@ -153,12 +154,8 @@ def routes(store: Store, ledger: Ledger, predictor: Predictor) -> Blueprint:
 def parse_filters(query: Mapping[str, list[str]]) -> tuple[Order, bool, int]:
     """Order, whether only those without feedback, and how many. Raises ``InvalidRequest``."""
     given = {"order": "random", "unlabelled": "true", "limit": "20"}
-    for name, values in query.items():
-        if name not in given:
-            raise InvalidRequest(f"unknown parameter {name[:40]!r}; there are {', '.join(given)}")
-        if len(values) > 1:
-            raise InvalidRequest(f"{name}: expected once, received {len(values)} times")
-        given[name] = values[0]
+    check_parameters(query, given)
+    given |= {name: value for name, (value,) in query.items()}
     order: Any = parse_choice("order", given["order"], get_args(Order))
     unlabelled = parse_choice("unlabelled", given["unlabelled"], ("true", "false")) == "true"
     return order, unlabelled, parse_number("limit", given["limit"], 1, MAX_LIMIT)

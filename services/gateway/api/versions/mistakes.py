@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, request
 from pydantic import ValidationError
 
-from modelyard.models.errors import CorruptData, ModelyardError
+from modelyard.models.errors import CorruptData
 from modelyard.models.registry import evaluations
 from modelyard.models.registry.store import Store, first_line
 from modelyard.pipeline.results import ConfusedPair, Mistake
@@ -17,8 +17,10 @@ from modelyard.services.gateway.api.versions.evaluations import (
     read_of_rejected,
     read_of_version,
 )
+from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import Parameter, json_view
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.ledger import Ledger
 
 MAX_LIMIT = 100
@@ -32,12 +34,6 @@ MISTAKE_FILTERS = (
     ),
     Parameter("offset", "query", "How many to leave out before.", {"type": "integer", "minimum": 0, "default": 0}),
 )
-
-
-class InvalidMistakeFilter(ModelyardError):
-    """A malformed parameter; the text names it."""
-
-    status = 400
 
 
 class MistakePage(Body):
@@ -83,17 +79,13 @@ def routes(store: Store, ledger: Ledger) -> Blueprint:
 
 
 def parse_query(labels: Sequence[str]) -> dict[str, Any]:
-    """The parameters of a list of mistakes; raises ``InvalidMistakeFilter``, which names one and what it may be."""
-    query, known = request.args, [parameter.name for parameter in MISTAKE_FILTERS]
-    for name in query:
-        if name not in known:
-            raise InvalidMistakeFilter(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
-        if len(query.getlist(name)) > 1:
-            raise InvalidMistakeFilter(f"{name}: expected once, received {len(query.getlist(name))} times")
+    """The parameters of a list of mistakes; raises ``InvalidRequest``, which names one and what it may be."""
+    query = request.args
+    check_parameters(query.to_dict(flat=False), [parameter.name for parameter in MISTAKE_FILTERS])
     for name in ("expected", "received"):
         if name in query and query[name] not in labels:
             there = ", ".join(labels[:SHOWN_LABELS]) + (", ..." if len(labels) > SHOWN_LABELS else "")
-            raise InvalidMistakeFilter(
+            raise InvalidRequest(
                 f"{name}: received {query[name][:40]!r}, which is no label; there are {there or 'none'}"
             )
     limit, offset = parse_number("limit", "50", 1, MAX_LIMIT), parse_number("offset", "0", 0, 10**6)
@@ -103,7 +95,7 @@ def parse_query(labels: Sequence[str]) -> dict[str, Any]:
 def parse_number(name: str, default: str, least: int, most: int) -> int:
     received = request.args.get(name, default)
     if not re.fullmatch(r"[0-9]{1,7}", received) or not least <= int(received) <= most:
-        raise InvalidMistakeFilter(f"{name}: received {received[:40]!r}, allowed: {least} to {most}")
+        raise InvalidRequest(f"{name}: received {received[:40]!r}, allowed: {least} to {most}")
     return int(received)
 
 
