@@ -11,7 +11,6 @@ from modelyard.services.gateway.console.templates import Pages
 
 SHOWN_CHANGES = 12
 SHOWN_JOBS = 5
-FOREIGN = "A SavedModel without a manifest, served as it is."
 BUILT_IN = ("stable", "canary", "shadow")
 NO_TRAFFIC: Mapping[str, Any] = {
     "requests": 0,
@@ -77,19 +76,14 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             module="model",
             name=model,
             record=record,
-            summary=FOREIGN if record["is_foreign"] else known.get("summary") or known.get("error", ""),
-            roles=list(list_roles(record, traffic)),
+            summary=known.get("summary") or known.get("error", ""),
+            roles=list(list_roles(record, known.get("stable"), traffic)),
             versions=list_versions(record, traffic),
             observed=(rollout or {}).get("observed") or {},
             changes=rollout["history"][:SHOWN_CHANGES] if rollout else None,
             evidence=evidence,
             traffic=traffic,
         )
-
-
-def find_answering(record: Mapping[str, Any]) -> int | None:
-    """The version that answers who names none: the highest that is available."""
-    return max((version["version"] for version in record["versions"] if version["state"] == "AVAILABLE"), default=None)
 
 
 def find_evidence(api: PublicApi, model: str) -> Any:
@@ -100,14 +94,17 @@ def find_evidence(api: PublicApi, model: str) -> Any:
         return None
 
 
-def list_roles(record: Mapping[str, Any], traffic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Stable, canary and shadow, each with its share of the requests and its last hour."""
+def list_roles(
+    record: Mapping[str, Any], stable: int | None, traffic: Mapping[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    """Stable, canary and shadow, each with its share of the requests and its last hour.
+
+    Args:
+        stable: as the list of models has it: of one that only the model servers know, the version that answers.
+    """
     rollout, hour = record["rollout"], find_versions(traffic, "hour")
     percent = rollout["canary"]["percent"] if rollout["canary"] else 0.0
     shares = {"stable": 100.0 - percent, "canary": percent, "shadow": 0.0}
-    stable = rollout["stable"]
-    if record["is_foreign"]:
-        stable = find_answering(record)
     versions = {"stable": stable, **{role: (rollout[role] or {}).get("version") for role in ("canary", "shadow")}}
     for role, version in versions.items():
         if version is not None:

@@ -25,10 +25,6 @@ class PublicApi:
         """
         return orjson.loads(self._call(path, query).get_data())
 
-    def get_text(self, path: str, **query: Any) -> str:
-        """The same of a view that answers with text."""
-        return self._call(path, query).get_data(as_text=True)
-
     def find(self, path: str, **query: Any) -> Any:
         """The same as ``get``; None where there is no such thing, or the principal may not see it."""
         try:
