@@ -31,11 +31,16 @@ Report = Callable[[Progress], None]
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def format_left(seconds: float, *, at_most: bool = False) -> str:
-    """A time that is left, by its two largest units: "2 h 15 min left", "at most 40 s left"."""
+def format_duration(seconds: float) -> str:
+    """The two largest units: "2 h 15 min"."""
     rest, parts = max(0, round(seconds)), []
     for unit, size in UNITS:
         count, rest = divmod(rest, size)
         if count:
             parts.append(f"{count} {unit}")
-    return f"{'at most ' if at_most else ''}{' '.join(parts[:2]) or '0 s'} left"
+    return " ".join(parts[:2]) or "0 s"
+
+
+def format_left(seconds: float, *, at_most: bool = False) -> str:
+    """A time that is left: "2 h 15 min left", "at most 40 s left"."""
+    return f"{'at most ' if at_most else ''}{format_duration(seconds)} left"

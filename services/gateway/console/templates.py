@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 from flask import Response
 
+from modelyard.pipeline import progress
 from modelyard.services.gateway.auth.permissions import Permission
 from modelyard.services.gateway.auth.principal import Principal, current_principal
 from modelyard.services.gateway.console.assets import TEMPLATES, Assets
@@ -47,7 +48,6 @@ TONES: Mapping[str, str] = {
     "expired": "warn",
 }
 """Colour of a state's badge, by its name in lower case."""
-UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 NOW_S = 5
 NOTHING = "\N{EN DASH}"
 """Stands for a value that is not there."""
@@ -172,21 +172,14 @@ def format_ago(moment: str | datetime) -> str:
     seconds = (parse_time(moment) - datetime.now(UTC)).total_seconds()
     if abs(seconds) < NOW_S:
         return "now"
-    unit, size = next(found for found in UNITS if abs(seconds) >= found[1])
+    unit, size = next(found for found in progress.UNITS if abs(seconds) >= found[1])
     count = f"{int(abs(seconds) / size)} {unit}"
     return f"in {count}" if seconds > 0 else f"{count} ago"
 
 
 def format_duration(seconds: float | None) -> str:
     """The two largest units: "2 h 15 min"."""
-    if seconds is None:
-        return NOTHING
-    rest, parts = max(0, round(seconds)), []
-    for unit, size in UNITS:
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+    return NOTHING if seconds is None else progress.format_duration(seconds)
 
 
 def format_number(value: float | None) -> str:
