@@ -4,21 +4,37 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import update
 
+from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth.key_cache import POLL_INTERVAL_S
+from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import KeyRow
+from tests.support.fakes import FakeModelServer
 from tests.support.waiting import TIMEOUT_S
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
 """The server's."""
 ENDED_WITHIN_S = 5.0
 """What is promised of a key that was revoked."""
+
+
+def keyed_settings(store: Store, server: FakeModelServer, ledger: Path, **more: Any) -> GatewaySettings:
+    """Of a gateway whose keys are in this ledger."""
+    return GatewaySettings(
+        store=store.root,
+        serving=(server.address,),
+        ledger_url=f"sqlite:///{ledger}",
+        broker_url="redis://127.0.0.1:1/0",
+        key_secret=KEY_SECRET,
+        **more,
+    )
 
 
 def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> str:

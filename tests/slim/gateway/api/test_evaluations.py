@@ -1,12 +1,10 @@
 """Where a version errs can be read, and where a rejected one erred."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.registry import evaluations
@@ -14,7 +12,6 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.results import CalibrationBin, Evaluation, Mistake
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, Ledger, State
-from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, publish
 from tests.support.jobs import accept, claim
 
@@ -33,12 +30,6 @@ EVALUATION = Evaluation(
 def settings(filled: Store, server: FakeModelServer, ledger_url: str, ledger: Ledger) -> GatewaySettings:
     ledger.prepare()
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 def write_evaluation(staged: Path) -> None:

@@ -2,11 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
@@ -14,7 +12,6 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.api.job_history.tables import write_csv
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
-from tests.slim.conftest import open_app
 from tests.support.curves import add_job, add_trained, begin_stage, end_epoch, end_step
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.jobs import claim
@@ -32,12 +29,6 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str, ledger: Le
     known = TrainableModel(name=HALF_PLUS, task="", summary="", dataset="", homepage="", recipes={"quick": RECIPE})
     (filled.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 def compare(client: FlaskClient, *ids: str) -> Any:

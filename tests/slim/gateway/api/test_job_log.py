@@ -1,10 +1,8 @@
 """Parts of a job's log over HTTP."""
 
 import io
-from collections.abc import Iterator
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.registry.store import Store
@@ -13,7 +11,6 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.logs import LOG_CHARS
 from modelyard.services.trainer.stage_lines import StageLines
-from tests.slim.conftest import open_app
 from tests.support.curves import add_job
 from tests.support.fakes import FakeModelServer
 
@@ -22,12 +19,6 @@ from tests.support.fakes import FakeModelServer
 def settings(filled: Store, server: FakeModelServer, ledger_url: str, ledger: Ledger) -> GatewaySettings:
     ledger.prepare()
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 def write_stages() -> str:

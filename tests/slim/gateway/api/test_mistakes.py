@@ -1,11 +1,9 @@
 """A version's mistakes by kind, what uses it, and its files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.registry import evaluations
@@ -13,7 +11,6 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.results import ConfusedPair, Evaluation, Mistake
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger, State
-from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, publish
 from tests.support.jobs import accept, claim
 from tests.support.versions import DEFAULTS
@@ -54,12 +51,6 @@ OLD = {
 def settings(filled: Store, server: FakeModelServer, ledger_url: str, ledger: Ledger) -> GatewaySettings:
     ledger.prepare()
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 def write(staged: Path, lines: bytes | None = None, evaluation: bytes | None = None) -> None:

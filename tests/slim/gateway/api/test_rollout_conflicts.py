@@ -14,7 +14,7 @@ from tests.support.fakes import HALF_PLUS, FakeModelServer
 
 
 def test_the_second_of_two_who_promote_at_once_is_told(app: Flask, server: FakeModelServer, filled: Store) -> None:
-    """One version is promoted; nothing is said against the other, which is let go of."""
+    """One version is promoted; nothing is said against the other, which is unloaded."""
     versions = [publish_golden(server, filled), publish_golden(server, filled)]
 
     def promote(version: int) -> Any:

@@ -1,10 +1,8 @@
 """Jobs that no worker can take: said wherever somebody looks, and accepted all the same."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
@@ -29,12 +27,6 @@ def settings(filled: Store, server: FakeModelServer, ledger_url: str, ledger: Le
     )
     (filled.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 def add(ledger: Ledger, devices: str) -> Job:

@@ -20,7 +20,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, prefix_of, revoke
+from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, keyed_settings, prefix_of, revoke
 from tests.support.waiting import wait_until
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
@@ -45,14 +45,7 @@ def keys(ledger: Path) -> Mapping[Role, str]:
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger: Path) -> GatewaySettings:
-    return GatewaySettings(
-        store=filled.root,
-        serving=(server.address,),
-        ledger_url=f"sqlite:///{ledger}",
-        broker_url="redis://127.0.0.1:1/0",
-        key_secret=KEY_SECRET,
-        failed_keys_per_min=0,
-    )
+    return keyed_settings(filled, server, ledger, failed_keys_per_min=0)
 
 
 @pytest.fixture

@@ -18,7 +18,15 @@ from modelyard.services.keys import Role
 from tests.slim.conftest import open_app
 from tests.support.browsing import NAVIGATION, OWN_SCRIPT, sign_in, with_token
 from tests.support.fakes import HALF_PLUS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, prefix_of, revoke, until_ended
+from tests.support.keyed import (
+    bearer_header,
+    expire,
+    key_for,
+    keyed_settings,
+    prefix_of,
+    revoke,
+    until_ended,
+)
 
 NO_KEY = {"error": "this is no valid API key: it may be mistyped, expired or revoked"}
 PREDICT, BODY = f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
@@ -37,14 +45,7 @@ def keys(ledger: Path) -> Mapping[Role, str]:
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger: Path, keys: Mapping[Role, str]) -> GatewaySettings:
     del keys  # they are there before the gateway is
-    return GatewaySettings(
-        store=filled.root,
-        serving=(server.address,),
-        ledger_url=f"sqlite:///{ledger}",
-        broker_url="redis://127.0.0.1:1/0",
-        key_secret=KEY_SECRET,
-        trusted_proxies=("10.0.0.0/8",),
-    )
+    return keyed_settings(filled, server, ledger, trusted_proxies=("10.0.0.0/8",))
 
 
 # --- signing in -------------------------------------------------------------------------------------------------------

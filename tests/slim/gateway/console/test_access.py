@@ -25,7 +25,7 @@ from modelyard.services.ledger import Entry, Kind, Outcome
 from tests.slim.conftest import open_app
 from tests.support.browsing import NAVIGATION, sign_in
 from tests.support.fakes import HALF_PLUS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of
+from tests.support.keyed import expire, key_for, keyed_settings, prefix_of
 
 MARKUP = "<b>x</b>"
 
@@ -43,13 +43,7 @@ def keys(ledger: Path) -> Mapping[Role, str]:
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, ledger: Path, keys: Mapping[Role, str]) -> GatewaySettings:
     del keys  # they are there before the gateway is
-    return GatewaySettings(
-        store=filled.root,
-        serving=(server.address,),
-        ledger_url=f"sqlite:///{ledger}",
-        broker_url="redis://127.0.0.1:1/0",
-        key_secret=KEY_SECRET,
-    )
+    return keyed_settings(filled, server, ledger)
 
 
 def page(client: FlaskClient, path: str, status: int = 200) -> str:

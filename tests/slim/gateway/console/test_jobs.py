@@ -1,17 +1,14 @@
 """Pages of jobs."""
 
-from collections.abc import Iterator
 from html import unescape
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.console.jobs import advise, format_took
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
-from tests.slim.conftest import open_app
 from tests.support.curves import add_job, add_trained, begin_stage, end_epoch
 from tests.support.fakes import FakeModelServer
 
@@ -23,12 +20,6 @@ MARKUP = "<script>alert(1)</script>"
 def settings(filled: Store, server: FakeModelServer, ledger: Ledger, ledger_url: str) -> GatewaySettings:
     ledger.prepare()
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
-
-
-@pytest.fixture
-def app(settings: GatewaySettings) -> Iterator[Flask]:
-    with open_app(settings) as app:
-        yield app
 
 
 @pytest.fixture
