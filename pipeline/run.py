@@ -103,6 +103,7 @@ def run_job(
             describe_champion(spec, champion, evaluations),
             direction=list_metrics(spec.task, spec.metrics)[spec.gate.metric],
             simplest=evaluations.simplest,
+            ece=evaluations.challenger.metrics.get("ece"),
         )
         verdict = verdict.model_copy(
             update={"reasons": (*verdict.reasons, *describe_rest(spec, champion, data, evaluations))}

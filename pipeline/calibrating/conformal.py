@@ -1,8 +1,8 @@
 """Prediction sets and intervals whose coverage is known: split conformal prediction.
 
 Angelopoulos & Bates 2021, arXiv:2107.07511; sets by the probability of the label (LAC, Sadinle et al. 2019,
-arXiv:1609.00451), which are the smallest on average. One may be empty: what is stated is the share of sets that hold the
-truth, over all inputs.
+arXiv:1609.00451), which are the smallest on average. One may be empty: what is stated is the share of
+sets that hold the truth, over all inputs.
 """
 
 import math

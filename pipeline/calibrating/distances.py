@@ -56,7 +56,7 @@ class SubspaceDistance:
 
 @dataclass(frozen=True)
 class SummaryDistance:
-    """``|(x - centre) @ directions|^2``"""
+    """``|(x - centre) @ directions|^2``."""
 
     centre: Array
     """``[S]``"""
@@ -86,7 +86,7 @@ def learn_subspace_distance(features: Array, y: Array | None) -> SubspaceDistanc
     """From features ``[n,F]``, and classes ``[n]`` if there are some; None if a subspace would leave nothing."""
     x = features.astype(np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
-    count, size = x.shape
+    size = x.shape[1]
     groups = [x]
     if y is not None:
         classes = np.unique(y)

@@ -54,7 +54,7 @@ def choose_training(train: Split) -> Split:
 
 
 def add_spans(x: Inputs) -> Inputs:
-    """Texts, and a few words in a row of some of them: a text is no less typical for being short. Others as they are."""
+    """Texts, and a few words in a row of some of them: short texts are no less typical. Others as they are."""
     if isinstance(x, Mapping) or not _is_text(x):
         return x
     random = np.random.default_rng(SEED)
@@ -80,4 +80,3 @@ def _choose(split: Split, most: int) -> Split:
 
 def _take(split: Split, chosen: slice | Array) -> Split:
     return Split(take(split.x, chosen), split.y[chosen])
-

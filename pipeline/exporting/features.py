@@ -85,7 +85,7 @@ def choose_features(size: int) -> Array:
 
 
 def summarise_input(given: Any) -> Any | None:
-    """``float32 [N,S]`` of what the model takes: as ``reference.json`` sums up inputs; None of word ids and the like."""
+    """``float32 [N,S]`` of what the model takes, as ``reference.json`` sums it up; None of word ids and the like."""
     tensors = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
     parts = [part for tensor in tensors if (part := summarise_tensor(tensor)) is not None]
     return tf.concat(parts, axis=1) if parts else None

@@ -1,7 +1,6 @@
 """Learns a trained model's uncertainty, and adds it to its outputs inside the graph. TensorFlow code."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

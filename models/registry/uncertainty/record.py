@@ -1,4 +1,4 @@
-"""The record of a version's uncertainty: what was learned on its calibration examples, and measured on the test split."""
+"""A version's uncertainty: what was learned on its calibration examples, and measured on the test split."""
 
 from pathlib import Path
 
