@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelyard import Baseline, Gate, ModelSpec, Splits, State, TextInput, choice, linear_range, log_range
+from modelyard import Baseline, Card, Gate, ModelSpec, Splits, State, TextInput, choice, linear_range, log_range
 from modelyard.models.datasets.imdb import IMDB, LABELS
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.fused_lstm import FusedLSTM
@@ -59,8 +59,9 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     long = ops.clip((words - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
     review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
     sentence = _read_sentence(HeadAndTail(REVIEW, name="sentence")(whole), embed, recipe)
-    features = ops.concatenate([long * review, (1.0 - long) * sentence, 1.0 - known], axis=-1)
-    log_odds = layers.Dense(1, name="log_odds")(features)
+    short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
+    log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
+    log_odds = long * log_odds + (1.0 - long) * short_log_odds
     if recipe.ngram_share:
         log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole)
     log_odds = log_odds * ops.clip(2.0 * known - 0.5, 0.0, 1.0)  # who knows no word has no opinion
@@ -155,11 +156,30 @@ SPEC = ModelSpec(
             written=6,
         ),
     },
-    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01),
+    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01, max_ece=0.02),
     prepare=prepare,
     prepare_with_state=prepare_with_state,
     build=build,
     baseline=measure_baseline,
+    card=Card(
+        purpose="Says whether a film review in English is positive or negative; an example of a whole pipeline.",
+        made_for=(
+            "reviews of films in English, of a few sentences or more, that say what their author thinks",
+            "texts as pages have them: with markup, entities, capitals, emphasis",
+        ),
+        not_made_for=(
+            "other languages, and texts that judge nothing",
+            "what people think of people; decisions about anybody",
+        ),
+        limits=(
+            "It has two answers: neutral and mixed reviews get one of them.",
+            "Irony, and praise of one thing to blame another, are read as words, not as what is meant.",
+            "Other domains, such as products, have words that its films do not.",
+        ),
+        data="IMDB (Maas et al. 2011): reviews of 1 to 4 and 7 to 10 stars; nothing between, at most 30 of a film.",
+        license="Apache-2.0",
+        measured="sentiment_lstm.measured.json",
+    ),
     search={
         "learning_rate": log_range(5e-4, 0.01),
         "batch_size": choice(32, 64, 128),
