@@ -161,6 +161,7 @@ SPEC = ModelSpec(
     prepare_with_state=prepare_with_state,
     build=build,
     baseline=measure_baseline,
+    feature_layer="log_odds",
     card=Card(
         purpose="Says whether a film review in English is positive or negative; an example of a whole pipeline.",
         made_for=(
