@@ -111,7 +111,7 @@ class SentimentRecipe(Recipe):
     kernel_size: Annotated[int, Field(ge=1, le=15, description="Tokens that the convolution sees at once.")] = 5
     stride: Annotated[int, Field(ge=1, le=8, description="Tokens per LSTM step; a divisor of 8.")] = 4
     units: Annotated[int, Field(ge=4, le=1024, description="LSTM units per direction.")] = 64
-    short_units: Annotated[int, Field(ge=4, le=512, description="Units per direction of the LSTM for sentences.")] = 48
+    short_units: Annotated[int, Field(ge=4, le=512, description="Units per direction of the LSTM for sentences.")] = 32
     word_dropout: Annotated[float, Field(ge=0, lt=1, description="Share of words blanked in training.")] = 0.1
     vector_dropout: Annotated[
         float, Field(ge=0, lt=1, description="Share of vector dimensions blanked per review.")
