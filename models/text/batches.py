@@ -37,7 +37,7 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         self._ids = ids
         self._targets = targets.reshape(len(targets), -1).astype(np.float32)
         self._seed, self._passes = seed, passes
-        self._bounds = _bound_batches(np.count_nonzero(ids.lengths <= SHORT), len(ids), batch_size, short_factor)
+        self._bounds = _bound_batches(int(np.count_nonzero(ids.lengths <= SHORT)), len(ids), batch_size, short_factor)
         self._planned: tuple[int, list[Array]] | None = None
         self.epoch = 0
 

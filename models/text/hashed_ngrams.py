@@ -71,7 +71,8 @@ def _order_codes(flat: Array, rows: Array, known: Array, order: int) -> Array:
     for place in range(order):
         codes += flat[place : place + count] * FACTORS[place].view(np.uint32)
         whole &= known[place : place + count]
-    return (rows[:count][whole] << _CODE_BITS) | codes[whole]
+    found: Array = (rows[:count][whole] << _CODE_BITS) | codes[whole]
+    return found
 
 
 def _codes_of(text_codes: Array) -> Array:

@@ -6,8 +6,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit
 
-from modelyard.models.data import Splits
-from modelyard.models.datasets.imdb import IMDB
+from modelyard.models.data import Split, Splits
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.inputs import State
 from modelyard.models.recipes import Recipe, recipe
@@ -119,8 +118,12 @@ class SentimentRecipe(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")] = 0.5
 
 
-def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
-    """Vocabulary, word vectors, the linear model, soft labels if the recipe has some, short texts, batches."""
+def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> PreparedData:
+    """Vocabulary, word vectors, the linear model, soft labels if the recipe has some, short texts, batches.
+
+    Args:
+        written: short reviews to learn from as well, if the recipe wants them.
+    """
     labels, unlabelled = splits.train.y, _unlabelled(splits, recipe)
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
     size = FIRST_WORD + len(vocabulary)
@@ -134,10 +137,10 @@ def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
         "ngram_table": linear.table,
         "ngram_bias": np.array(linear.bias, np.float32),
     }
-    return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), linear, state)
+    return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), linear, state, written)
 
 
-def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State) -> PreparedData:
+def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, written: Split) -> PreparedData:
     """The given vocabulary, word vectors and linear model; a teacher, if the recipe has one, learns from these reviews.
 
     Raises:
@@ -163,7 +166,7 @@ def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State) ->
         teacher, held_out = fit_ngrams(ids[: len(labels)], labels, folds=3, seed=recipe.seed)
         targets = _targets(labels, ids, recipe, teacher, held_out)
     state = {**state, "max_tokens": np.array(recipe.max_words, np.int32)}
-    return _prepared(splits, recipe, ids, targets, linear, state)
+    return _prepared(splits, recipe, ids, targets, linear, state, written)
 
 
 def _targets(labels: Array, ids: TokenIds, recipe: SentimentRecipe, linear: NgramModel, held_out: Array) -> Array:
@@ -174,9 +177,15 @@ def _targets(labels: Array, ids: TokenIds, recipe: SentimentRecipe, linear: Ngra
 
 
 def _prepared(
-    splits: Splits, recipe: SentimentRecipe, ids: TokenIds, targets: Array, linear: NgramModel, state: State
+    splits: Splits,
+    recipe: SentimentRecipe,
+    ids: TokenIds,
+    targets: Array,
+    linear: NgramModel,
+    state: State,
+    written: Split,
 ) -> PreparedData:
-    short, short_targets = _short_texts(splits, recipe, linear, state["vocabulary"])
+    short, short_targets = _short_texts(splits, recipe, linear, state["vocabulary"], written)
     together = join(truncate(ids[: len(targets)], recipe.max_tokens), truncate(short, recipe.max_tokens))
     targets = np.concatenate([targets, short_targets])
     validation = truncate(encode(splits.validation.x, state["vocabulary"]), recipe.max_words)
@@ -195,24 +204,18 @@ def _prepared(
 
 
 def _short_texts(
-    splits: Splits, recipe: SentimentRecipe, linear: NgramModel, vocabulary: Array
+    splits: Splits, recipe: SentimentRecipe, linear: NgramModel, vocabulary: Array, written: Split
 ) -> tuple[TokenIds, Array]:
     """Ids and targets of the short texts that the recipe wants, if any."""
     reviews, labels, seed = splits.train.x, splits.train.y, recipe.seed
     made = short_texts.state(round(recipe.statements * len(labels)), seed)
     made += short_texts.contrast(reviews, labels, round(recipe.contrasts * len(labels)), seed)
-    if recipe.written:
-        made += _written(recipe.written)
+    sides = np.tile(short_texts.be_certain(written.y == 1), recipe.written)
+    made += ShortTexts([str(text) for text in written.x] * recipe.written, sides)
     pieces, sides = short_texts.cut_pieces(reviews, labels, round(recipe.pieces * len(labels)), seed)
     ids = encode([*made.texts, *pieces], vocabulary)
     judged = short_texts.judge_pieces(sides, linear.log_odds(ids[len(made.texts) :]))
     return ids, np.concatenate([made.targets, judged])
-
-
-def _written(times: int) -> ShortTexts:
-    """The training part of the short reviews that ship with the project."""
-    sample = IMDB.sample().train  # type: ignore[misc]  # the dataset of the reviews has a sample
-    return ShortTexts(list(sample.x) * times, np.tile(short_texts.be_certain(sample.y == 1), times))
 
 
 def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:

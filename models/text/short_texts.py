@@ -78,7 +78,8 @@ def cut_pieces(reviews: Sequence[str], labels: Array, count: int, seed: int) -> 
 def judge_pieces(labels: Array, log_odds: Array) -> Array:
     """Targets ``float32 [N]`` from what the review's label says, and what a linear model makes of the words."""
     odds = _REVIEW_LOG_ODDS * (2 * labels - 1) + log_odds
-    return np.clip(expit(odds), 1 - CERTAINTY, CERTAINTY).astype(np.float32)
+    targets: Array = np.clip(expit(odds), 1 - CERTAINTY, CERTAINTY).astype(np.float32)
+    return targets
 
 
 def contrast(reviews: Sequence[str], labels: Array, count: int, seed: int) -> ShortTexts:

@@ -1,8 +1,9 @@
-"""Is a film review positive? An LSTM over word vectors and a linear model over pairs of words, in one graph.
+"""Is a film review positive? LSTMs over word vectors and a linear model over runs of words, in one graph.
 
-The two err on different reviews: their averaged log-odds are better than either (Mesnil et al. 2014, arXiv:1412.5335;
-the shape is that of a wide and deep model, Cheng et al. 2016, arXiv:1606.07792). The LSTM is trained by itself: the
-linear model knows the training reviews by heart and would leave it nothing to learn.
+LSTM and linear model err on different reviews: their averaged log-odds are better than either (Mesnil et al. 2014,
+arXiv:1412.5335; the shape is that of a wide and deep model, Cheng et al. 2016, arXiv:1606.07792). The LSTM is trained
+by itself: the linear model knows the training reviews by heart and would leave it nothing to learn. Sentences, in
+which one "not" turns everything, are read by an LSTM of their own.
 """
 
 from typing import Any
@@ -10,14 +11,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelyard import Baseline, Card, Gate, ModelSpec, Splits, State, TextInput, choice, linear_range, log_range
-from modelyard.models.datasets.imdb import IMDB, LABELS
+from modelyard import (
+    Baseline,
+    Card,
+    Gate,
+    ModelSpec,
+    PreparedData,
+    Splits,
+    State,
+    TextInput,
+    choice,
+    linear_range,
+    log_range,
+)
+from modelyard.models.datasets.imdb import IMDB, LABELS, sample
 from modelyard.models.errors import InvalidRecipe
+from modelyard.models.text import review_data
 from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import index_hashed
 from modelyard.models.text.ngram_vote import HeadAndTail, NgramVote
 from modelyard.models.text.ngrams import fit_linear
-from modelyard.models.text.review_data import SentimentRecipe, prepare, prepare_with_state
+from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,
@@ -29,6 +43,16 @@ from modelyard.models.text.vocabulary import (
 
 SENTENCE, REVIEW = 24, 64
 """Words of a text that one LSTM reads alone, and of one that the other reads alone; between them, both do."""
+
+
+def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
+    """Reviews and short texts, and what is learned from them before the network."""
+    return review_data.prepare_reviews(splits, recipe, sample().train)
+
+
+def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State) -> PreparedData:
+    """The same with what another version has learned."""
+    return review_data.prepare_with_state(splits, recipe, state, sample().train)
 
 
 def measure_baseline(splits: Splits) -> Baseline:
