@@ -154,6 +154,26 @@ def test_prepared_state_is_plain_data() -> None:
     assert len(state["vectors"]) == FIRST_WORD + len(state["vocabulary"])
 
 
+def test_a_version_that_knew_pairs_only_is_no_start() -> None:
+    """Its table has numbers of two models for each n-gram, by other codes: refused, with what to do."""
+    state = {**random_state(TINY.vector_size), "vocabulary": np.array(["film"]), "ngram_table": np.zeros((3, 2, 2))}
+    with pytest.raises(InvalidRecipe, match="runs of three words, received one of an older release; use init=random"):
+        SPEC.prepare_with_state(made_splits(), TINY, state)  # type: ignore[misc]  # it has one
+
+
+def test_short_texts_join_the_reviews() -> None:
+    """Statements, contrasts, pieces and written ones, in the numbers that the recipe says, none of them certain."""
+    plain = SPEC.prepare(made_splits(), TINY)
+    recipe = TINY.override({"statements": 0.5, "contrasts": 1.0, "pieces": 0.1, "written": 1})
+    prepared = SPEC.prepare(made_splits(), recipe)
+    targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
+    alone = np.concatenate([plain.train[index][1] for index in range(len(plain.train))])
+    soft = (targets > 0) & (targets < 1)
+    assert len(alone) == len(targets) - np.count_nonzero(soft) == 200
+    assert np.count_nonzero(soft) > 100 + 800
+    np.testing.assert_array_equal(prepared.state["ngram_table"], plain.state["ngram_table"])
+
+
 def test_soft_labels_extend_the_training_part() -> None:
     """Unlabelled reviews join with a target between the classes; labelled ones keep theirs."""
     prepared = SPEC.prepare(made_splits(), TINY.override({"soft_labels": 60, "batch_size": 10}))
