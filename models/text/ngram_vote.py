@@ -8,7 +8,8 @@ from modelyard.models.text.hashed_ngrams import FACTORS, NO_NGRAM, OFFSETS, ORDE
 from modelyard.models.text.vocabulary import FIRST_WORD, PADDING
 
 _FEW, _MANY = 8.0, 64.0
-"""The linear model has no vote on texts of this many known words, and its whole share from this many on."""
+_LEAST = 0.25
+"""Part of its share that the linear model has on texts of up to ``_FEW`` known words; from ``_MANY`` on it has all."""
 
 
 @keras.saving.register_keras_serializable("modelyard")
@@ -38,7 +39,7 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
             return log_odds
         ops = keras.ops
         known = ops.sum(ops.cast(ids >= FIRST_WORD, "float32"), axis=1, keepdims=True)
-        share = self.share * ops.clip((known - _FEW) / (_MANY - _FEW), 0.0, 1.0)
+        share = self.share * ops.clip(_LEAST + (1.0 - _LEAST) * (known - _FEW) / (_MANY - _FEW), _LEAST, 1.0)
         return (1.0 - share) * log_odds + share * self._ngram_log_odds(ids)
 
     def _ngram_log_odds(self, ids: Any) -> Any:

@@ -79,7 +79,9 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     vectors, codes = state["vectors"], state["ngram_codes"]
     whole = keras.Input((None,), dtype="int32", name="ids")
     embed = layers.Embedding(*vectors.shape, name="vectors")
-    known, words = _count_words(whole)
+    known, words = _count_words(
+        whole, [FIRST_WORD + at for at in np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))]
+    )
     long = ops.clip((words - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
     review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
     sentence = _read_sentence(HeadAndTail(REVIEW, name="sentence")(whole), embed, recipe)
@@ -130,11 +132,14 @@ def _pool(x: Any, steps: Any) -> Any:
     return ops.concatenate([mean, peak], axis=-1)
 
 
-def _count_words(ids: Any) -> tuple[Any, Any]:
-    """``int32 [N,L]`` -> the share of known words and the number of all, ``float [N,1]`` each."""
+def _count_words(ids: Any, marks: list[int]) -> tuple[Any, Any]:
+    """``int32 [N,L]`` -> the share of known words and the number of all, ``float [N,1]`` each; marks are no words."""
     ops = keras.ops
+    word = ids != PADDING
+    for mark in marks:
+        word = word & (ids != mark)
     known, words = (
-        ops.sum(ops.cast(which, "float32"), axis=1, keepdims=True) for which in (ids >= FIRST_WORD, ids != PADDING)
+        ops.sum(ops.cast(which, "float32"), axis=1, keepdims=True) for which in (word & (ids >= FIRST_WORD), word)
     )
     return known / ops.maximum(words, 1.0), words
 
@@ -171,7 +176,6 @@ SPEC = ModelSpec(
             clip_norm=1.0,
             keep="last",
             min_steps=60,
-            max_tokens=512,
             contexts=10_000,
             unlabelled=50_000,
             soft_labels=50_000,

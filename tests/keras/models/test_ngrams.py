@@ -89,12 +89,12 @@ def test_graph_gives_the_linear_models_log_odds() -> None:
 
 
 def test_the_longer_a_text_the_more_the_linear_model_counts() -> None:
-    """It says nothing of a sentence, half as much as it may of some lines, and all of it of a review."""
+    """A quarter of its share in a sentence, more in some lines, and all of it in a review."""
     model, layer, vocabulary = fitted_vote(share=0.6)
     texts = encode(["superb " * count for count in (8, 36, 64, 200)], vocabulary)
     given = np.full((len(texts), 1), 0.25, np.float32)
     answers = np.asarray(layer(given, pad([texts.row(index) for index in range(len(texts))])))[:, 0]
-    shares = np.array([0.0, 0.3, 0.6, 0.6])
+    shares = 0.6 * np.array([0.25, 0.625, 1.0, 1.0])
     np.testing.assert_allclose(answers, (1 - shares) * 0.25 + shares * model.log_odds(texts), rtol=1e-5)
 
 

@@ -121,6 +121,9 @@ def test_who_knows_no_word_has_no_opinion() -> None:
     """No word at all, and unknown ones alone: one half; among known words, an unknown one leaves an opinion."""
     rows = [np.zeros(0, np.int32), np.full(3, UNKNOWN, np.int32), np.full(40, UNKNOWN, np.int32)]
     np.testing.assert_array_equal(np.asarray(tiny_model()(pad(rows))), np.full((3, 1), 0.5, np.float32))
+    state = {**random_state(), "vocabulary": np.array(["?", *(f"word{number}" for number in range(WORDS - 3))])}
+    marks = np.full(4, FIRST_WORD, np.int32)
+    assert np.asarray(SPEC.build(TINY, state)(pad([marks]))).item() == 0.5
     mixed = np.array([2, 3, UNKNOWN, 4, 5, 6], np.int32)
     assert abs(np.asarray(tiny_model()(pad([mixed]))).item() - 0.5) > 1e-4
 
