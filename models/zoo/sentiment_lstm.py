@@ -28,9 +28,10 @@ from modelyard.models.datasets.imdb import IMDB, LABELS, sample
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text import review_data
 from modelyard.models.text.fused_lstm import FusedLSTM
-from modelyard.models.text.hashed_ngrams import index_hashed
-from modelyard.models.text.ngram_vote import HeadAndTail, NgramVote
+from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
+from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
+from modelyard.models.text.parts import HeadAndTail, ShortOnly
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -84,7 +85,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     )
     long = ops.clip((words - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
     review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
-    sentence = _read_sentence(HeadAndTail(REVIEW, name="sentence")(whole), embed, recipe)
+    sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
     log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
     log_odds = long * log_odds + (1.0 - long) * short_log_odds
@@ -94,7 +95,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     model = keras.Model(whole, layers.Activation("sigmoid", name="positive")(log_odds), name="sentiment_lstm")
     model.get_layer("vectors").set_weights([vectors.astype(np.float32)])
     if recipe.ngram_share:
-        model.get_layer("ngrams").set_weights([codes, state["ngram_table"], state["ngram_bias"]])
+        model.get_layer("ngrams").set_weights([codes, find_starts(codes), state["ngram_table"], state["ngram_bias"]])
     return model
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from modelyard.models.text import ngrams
-from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, index_hashed
+from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds, encode, learn_vocabulary, pad
 from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
@@ -74,7 +74,7 @@ def fitted_vote(share: float) -> tuple[ngrams.NgramModel, NgramVote, Array]:
     model, _ = ngrams.fit_ngrams(ids, train.y, folds=2, seed=0)
     layer = NgramVote(len(model.index.codes), share=share)
     layer(np.zeros((1, 1), np.float32), np.zeros((1, 8), np.int32))
-    layer.set_weights([model.index.codes, model.table, np.array(model.bias)])
+    layer.set_weights([model.index.codes, find_starts(model.index.codes), model.table, np.array(model.bias)])
     return model, layer, vocabulary
 
 

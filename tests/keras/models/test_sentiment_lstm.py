@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.ngram_vote import HeadAndTail
+from modelyard.models.text.parts import HeadAndTail
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
