@@ -17,6 +17,7 @@ from modelyard.models.text.hashed_ngrams import (
 from modelyard.models.text.vocabulary import FIRST_WORD
 
 _FEW, _MANY = 8.0, 64.0
+_STEPS = tuple(2**power for power in reversed(range(MOST_IN_BUCKET.bit_length() - 1)))
 _LEAST = 0.25
 """Part of its share that the linear model has on texts of up to ``_FEW`` known words; from ``_MANY`` on it has all."""
 
@@ -67,17 +68,17 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
     def _find_columns(self, codes: Any) -> tuple[Any, Any]:
         """Where each code stands among the layer's, and whether it does.
 
-        Codes with the same first bits are neighbours: a few are compared, which is faster than a binary search.
+        A binary search among the few that have the same first bits is faster than one among all.
         """
         ops = keras.ops
         bits = count_bucket_bits(self.ngrams)
         buckets = ops.right_shift(codes, np.int32(CODE_BITS - bits)) + np.int32(2 ** (bits - 1))
-        first = ops.take(self.starts, buckets)
-        near = ops.minimum(first[:, :, None] + np.arange(MOST_IN_BUCKET, dtype=np.int32), self.ngrams - 1)
-        same = ops.take(self.codes, near) == codes[:, :, None]
-        return ops.minimum(first + ops.cast(ops.argmax(same, axis=-1), "int32"), self.ngrams - 1), ops.any(
-            same, axis=-1
-        )
+        columns = ops.take(self.starts, buckets)
+        for step in _STEPS:
+            before = ops.take(self.codes, ops.minimum(columns + (step - 1), self.ngrams - 1)) < codes
+            columns = ops.where(before, columns + step, columns)
+        columns = ops.minimum(columns, self.ngrams - 1)
+        return columns, ops.take(self.codes, columns) == codes
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ngrams": self.ngrams, "share": self.share}
