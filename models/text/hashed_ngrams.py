@@ -58,7 +58,8 @@ def find_starts(codes: Array) -> Array:
     """``int32 [2^bits]``: where the codes of each bucket begin in ``codes``, which ascend."""
     bits = count_bucket_bits(len(codes))
     firsts = (np.arange(2**bits, dtype=np.int64) - 2 ** (bits - 1)) << (CODE_BITS - bits)
-    return np.searchsorted(codes, firsts.astype(np.int32)).astype(np.int32)
+    starts: Array = np.searchsorted(codes, firsts.astype(np.int32)).astype(np.int32)
+    return starts
 
 
 def index_hashed(ids: TokenIds, min_texts: int = 2) -> tuple[HashedIndex, scipy.sparse.csr_matrix]:

@@ -43,7 +43,7 @@ from modelyard.models.text.vocabulary import (
 )
 
 SENTENCE, REVIEW = 24, 64
-"""Words of a text that one LSTM reads alone, and of one that the other reads alone; between them, both do."""
+"""Words of a text up to which one LSTM reads it alone, and from which on the other does; between them, both do."""
 
 
 def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
@@ -80,10 +80,10 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     vectors, codes = state["vectors"], state["ngram_codes"]
     whole = keras.Input((None,), dtype="int32", name="ids")
     embed = layers.Embedding(*vectors.shape, name="vectors")
-    known, words = _count_words(
-        whole, [FIRST_WORD + at for at in np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))]
-    )
-    long = ops.clip((words - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
+    marks = FIRST_WORD + np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))
+    known = _share_of_known_words(whole, marks.tolist())
+    length = ops.sum(ops.cast(whole != PADDING, "float32"), axis=1, keepdims=True)
+    long = ops.clip((length - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
     review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
     sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
@@ -133,8 +133,8 @@ def _pool(x: Any, steps: Any) -> Any:
     return ops.concatenate([mean, peak], axis=-1)
 
 
-def _count_words(ids: Any, marks: list[int]) -> tuple[Any, Any]:
-    """``int32 [N,L]`` -> the share of known words and the number of all, ``float [N,1]`` each; marks are no words."""
+def _share_of_known_words(ids: Any, marks: list[int]) -> Any:
+    """``int32 [N,L]`` -> ``float [N,1]``, 0 if there is no word; marks are no words."""
     ops = keras.ops
     word = ids != PADDING
     for mark in marks:
@@ -142,7 +142,7 @@ def _count_words(ids: Any, marks: list[int]) -> tuple[Any, Any]:
     known, words = (
         ops.sum(ops.cast(which, "float32"), axis=1, keepdims=True) for which in (word & (ids >= FIRST_WORD), word)
     )
-    return known / ops.maximum(words, 1.0), words
+    return known / ops.maximum(words, 1.0)
 
 
 SPEC = ModelSpec(
