@@ -7,11 +7,12 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, get_args
 
-from modelyard.models.errors import InvalidRecipe, InvalidSpec
+from modelyard.models.errors import CorruptData, InvalidRecipe, InvalidSpec
 from modelyard.models.inputs import TextInput
 from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
-from modelyard.models.spec import Gate, ModelSpec
+from modelyard.models.registry.card import read_measured
+from modelyard.models.spec import Card, Gate, ModelSpec
 from modelyard.models.types import Direction, OnAtypical
 
 FUNCTIONS: Mapping[str, int] = {
@@ -27,6 +28,8 @@ FUNCTIONS: Mapping[str, int] = {
 """Number of arguments that each function of a spec is called with."""
 WITHOUT_SIMPLEST = ("ece",)
 """Metrics of a task that the simplest answer says nothing about."""
+CARD_LISTS = ("made_for", "not_made_for", "limits")
+"""Fields of a card that hold several texts."""
 
 
 def check_spec(spec: ModelSpec) -> None:
@@ -45,6 +48,7 @@ def check_spec(spec: ModelSpec) -> None:
         *check_uncertainty(spec),
         *check_recipes(spec.recipes),
         *check_search(spec),
+        *check_card(spec),
     ]
     if problems:
         raise InvalidSpec(f"{spec.name}: {'; '.join(problems)}")
@@ -162,6 +166,27 @@ def check_search(spec: ModelSpec) -> Iterator[str]:
                 if problem:
                     yield f"search: {key}: {problem} (recipe {name})"
                     break
+
+
+def check_card(spec: ModelSpec) -> Iterator[str]:
+    """Whether a model card's words are texts, or lists of them, and its file of measured kinds is there."""
+    card = spec.card
+    if card is None:
+        return
+    if not isinstance(card, Card):
+        yield f"card: expected a Card, received {card!r:.80}"
+        return
+    for name, value in vars(card).items():
+        if name in CARD_LISTS:
+            if not (isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)):
+                yield f"card: {name}: expected a tuple of texts, received {value!r:.80}"
+        elif not isinstance(value, str):
+            yield f"card: {name}: expected a text, received {value!r:.80}"
+    if isinstance(card.measured, str) and card.measured and spec.file:
+        try:
+            read_measured(spec.file.parent / card.measured)
+        except CorruptData as error:
+            yield f"card: measured: {error}"
 
 
 def find_refusal(action: Callable[[], object]) -> str:

@@ -93,6 +93,28 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the author says in the model card of each version. What the pipeline knows stands there by itself."""
+
+    purpose: str = ""
+    """What it was made for, in a sentence or two."""
+    made_for: tuple[str, ...] = ()
+    """Inputs and uses that it is made for."""
+    not_made_for: tuple[str, ...] = ()
+    """Inputs and uses that it is not made for."""
+    limits: tuple[str, ...] = ()
+    """Where it fails, as far as is known."""
+    data: str = ""
+    """Where the data comes from, and whom or what it represents."""
+    license: str = ""
+    """Of the model: an SPDX identifier such as ``Apache-2.0``, or a few words."""
+    contact: str = ""
+    """Whom to ask."""
+    measured: str = ""
+    """A JSON file beside the model's, with what was measured on kinds of input: ``docs/model-cards.md``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One trainable model. Only ``dataset`` has to be given; ``docs/models.md`` shows how the rest refines it."""
 
@@ -145,3 +167,5 @@ class ModelSpec:
     signatures: Callable[[Any, State], Mapping[str, SignatureFunction]] | None = None
     """``(model, state)`` -> functions to export by name, ``serving_default`` among them; each takes the model's inputs
     by keyword. Left out: one that returns what the task says."""
+    card: Card | None = None
+    """The author's words for the model card."""

@@ -18,7 +18,7 @@ class Row:
     kind: str
     summary: str
     group: str
-    """``made for``, ``beyond``, ``other`` or ``texts``."""
+    """``made for``, ``beyond`` or ``other``: as a model card has them."""
     count: int
     accuracy: float | None = None
     confidence: float | None = None
