@@ -87,8 +87,8 @@ def measure_sets(answers: Answers, truth: Array) -> dict[str, float]:
 
 def read_set(answers: Answers, stated: str) -> Array | None:
     """``bool [N,classes]``; None where the version gives no prediction sets."""
-    sets = answers.outputs.get(f"prediction_set_{stated}")
-    return None if sets is None else sets.astype(bool)
+    levels = answers.outputs.get("prediction_set")
+    return None if levels is None else levels <= int(stated)
 
 
 def measure_auroc(unusual: Array, usual: Array) -> float:
