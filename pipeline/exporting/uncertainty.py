@@ -122,7 +122,8 @@ def learn_uncertainty(
 def measure_shares(y: Array, raw: Array) -> Array:
     """``float32 [C]``: how often each class occurs in training."""
     counts = np.bincount(y, minlength=max(raw.shape[1], 2))
-    return (counts / counts.sum()).astype(np.float32)
+    shares: Array = (counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 def learn_answers(spec: ModelSpec, raw: Array, y: Array) -> UncertaintyRecord:
