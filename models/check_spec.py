@@ -5,7 +5,7 @@ import keyword
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from modelyard.models.errors import CorruptData, InvalidRecipe, InvalidSpec
 from modelyard.models.inputs import TextInput
@@ -13,7 +13,7 @@ from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.card import read_measured
 from modelyard.models.spec import Card, Gate, ModelSpec
-from modelyard.models.types import Direction
+from modelyard.models.types import Direction, OnAtypical
 
 FUNCTIONS: Mapping[str, int] = {
     "prepare": 2,
@@ -45,6 +45,7 @@ def check_spec(spec: ModelSpec) -> None:
         *check_metrics(spec),
         *check_gate(spec.gate, list_metrics(spec.task, spec.metrics), own=spec.metrics),
         *check_steps(spec),
+        *check_uncertainty(spec),
         *check_recipes(spec.recipes),
         *check_search(spec),
         *check_card(spec),
@@ -127,6 +128,8 @@ def check_gate(gate: Gate, known: Mapping[str, Direction], own: Mapping[str, Dir
         yield f"gate: {'less' if lower else 'more'} of {gate.metric} is better: give it a {right}, not a {wrong}"
     elif (gate.ceiling if lower else gate.floor) is None and gate.metric in (*own, *WITHOUT_SIMPLEST):
         yield f"gate: {gate.metric} needs a {'ceiling' if lower else 'floor'}"
+    if gate.max_ece is not None and ("ece" not in known or gate.max_ece <= 0):
+        yield f"gate: max_ece: expected a number above 0, of a model with classes, received {gate.max_ece:g}"
     if gate.max_drop < 0:
         yield f"gate: max_drop: expected at least 0, received {gate.max_drop:g}"
 
@@ -137,6 +140,13 @@ def check_steps(spec: ModelSpec) -> Iterator[str]:
         yield f"signatures is missing: a {spec.task} task has no outputs of its own"
     if spec.task in ("text", "custom") and not spec.loss and spec.fit is None:
         yield f"loss is missing: a {spec.task} task has none of its own (or give fit)"
+
+
+def check_uncertainty(spec: ModelSpec) -> Iterator[str]:
+    if spec.on_atypical not in get_args(OnAtypical):
+        yield f"on_atypical: expected {', '.join(get_args(OnAtypical))}; received {spec.on_atypical!r}"
+    if spec.feature_layer and spec.signatures:
+        yield "feature_layer: a model with signatures of its own answers what these return"
 
 
 def check_recipes(recipes: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from modelyard.models.data import Dataset, Inputs, Split, Splits
 from modelyard.models.inputs import ModelInput, State
 from modelyard.models.ranges import Range
-from modelyard.models.types import Array, Direction, Source, Task
+from modelyard.models.types import Array, Direction, OnAtypical, Source, Task
 
 OPEN: Any = None
 """Value of a field that was left out. Stages see none: they get specs that ``resolve`` has completed."""
@@ -41,6 +41,8 @@ class Gate:
     """Maximum on the real (or generated) data, of a metric of which less is better."""
     sample_ceiling: float | None = None
     """Maximum when trained and tested on the shipped sample; None: as on the real data."""
+    max_ece: float | None = None
+    """Maximum of the expected calibration error on the real (or generated) data, whatever the metric is."""
 
     def limit(self, source: Source) -> float | None:
         """The floor or ceiling on data of this source; None if there is neither."""
@@ -156,6 +158,10 @@ class ModelSpec:
     not resumed: an attempt that lost its worker starts again."""
     evaluate: Callable[[Predict, Split], Mapping[str, float]] | None = None
     """Metrics of your own, beside those of the task, measured on the exported version and the test split."""
+    on_atypical: OnAtypical = "flag"
+    """What the gateway's own forms answer to an input unlike those of training: say so, refuse it, or say nothing."""
+    feature_layer: str = ""
+    """Name of the layer whose input tells typical inputs from others; the last one with a kernel if left out."""
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     """The names that ``evaluate`` returns, and whether more or less of each is better."""
     signatures: Callable[[Any, State], Mapping[str, SignatureFunction]] | None = None

@@ -169,7 +169,7 @@ SPEC = ModelSpec(
             scale=0.08,
         ),
     },
-    gate=Gate(metric="accuracy", floor=0.98, sample_floor=0.90, max_drop=0.005),
+    gate=Gate(metric="accuracy", floor=0.98, sample_floor=0.90, max_drop=0.005, max_ece=0.02),
     prepare=prepare,
     build=build,
     baseline=measure_baseline,

@@ -266,7 +266,7 @@ SPEC = ModelSpec(
             teacher_share=0.3,
         ),
     },
-    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01),
+    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01, max_ece=0.02),
     prepare=prepare,
     prepare_with_state=prepare_with_state,
     build=build,

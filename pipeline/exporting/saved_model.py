@@ -10,21 +10,32 @@ import tensorflow as tf
 
 from modelyard.models.images.png import encode_png
 from modelyard.models.inputs import State, name_encoded_image, name_inputs
+from modelyard.models.registry.uncertainty.record import FILE, write_uncertainty
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.exporting.signatures import build_endpoints
+from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 from modelyard.pipeline.golden import input_key, output_key
 
 
 def write_saved_model(
-    spec: ModelSpec, model: Any, state: State, raw: Mapping[str, Array], folder: Path
+    spec: ModelSpec,
+    model: Any,
+    state: State,
+    raw: Mapping[str, Array],
+    folder: Path,
+    examples: CalibrationExamples | None = None,
 ) -> dict[str, Array]:
-    """Writes the graph; returns golden inputs and outputs: the answers of the model in memory.
+    """Writes the graph, and the record of its uncertainty beside it.
 
     Args:
         raw: a few raw inputs by name.
+        examples: what the model's uncertainty is learned from.
+
+    Returns:
+        Golden inputs and outputs: the answers of the model in memory.
     """
-    found = build_endpoints(spec, model, state)
+    found = build_endpoints(spec, model, state, examples)
     answers: dict[str, Array] = {}
     for endpoint in found.all:
         inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
@@ -39,6 +50,9 @@ def write_saved_model(
     for endpoint in found.all:
         archive.add_endpoint(endpoint.name, endpoint.function, input_signature=list(endpoint.inputs))
     archive.write_out(folder, verbose=False)
+    if found.record:
+        (folder / FILE).parent.mkdir(exist_ok=True)
+        write_uncertainty(folder, found.record)
     return answers
 
 

@@ -18,11 +18,19 @@ from modelyard.models.inputs import (
     name_encoded_image,
     name_inputs,
 )
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
-from modelyard.models.types import Task
+from modelyard.pipeline.exporting.forward import Forward
+from modelyard.pipeline.exporting.uncertainty import (
+    CalibrationExamples,
+    Uncertainty,
+    learn_uncertainty,
+    name_outputs,
+)
 
 Outputs = Mapping[str, Any]
 DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"
+OWN_OUTPUTS = UncertaintyRecord(examples=0, notes=("the model's own signatures: their outputs are as they are",))
 
 
 @dataclass(frozen=True)
@@ -42,20 +50,36 @@ class Endpoints:
 
     all: tuple[Endpoint, ...]
     resources: tuple[Any, ...] = ()
+    record: UncertaintyRecord | None = None
+    """What was learned of the model's uncertainty."""
 
 
-def build_endpoints(spec: ModelSpec, model: Any, state: State) -> Endpoints:
-    """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images."""
+def build_endpoints(
+    spec: ModelSpec, model: Any, state: State, examples: CalibrationExamples | None = None
+) -> Endpoints:
+    """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images.
+
+    Args:
+        examples: what the model's uncertainty is learned from; without, answers say nothing of it.
+    """
     inputs = name_inputs(spec.input)
-    encode = make_encoder(spec, state)
-    functions = spec.signatures(model, state) if spec.signatures else {DEFAULT: _predict(spec, model, encode)}
+    encode, record = make_encoder(spec, state), OWN_OUTPUTS if spec.signatures else None
+    if spec.signatures:
+        functions = spec.signatures(model, state)
+    else:
+        forward, learned = Forward(spec, model, encode), None
+        if examples:
+            signature = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
+            learned = learn_uncertainty(spec, forward, signature, examples)
+            record = learned.record
+        functions = {DEFAULT: make_predict(spec, forward, learned)}
     endpoints = [
         make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
         for name in sorted(functions, key=lambda name: name != DEFAULT)
     ]
     if any(isinstance(kind, ImageInput) for kind in inputs.values()):
         endpoints.append(_image_endpoint(inputs, functions[DEFAULT]))
-    return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,))
+    return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,), record=record)
 
 
 def make_encoder(spec: ModelSpec, state: State) -> Encode | None:
@@ -91,22 +115,12 @@ def make_tensor_spec(name: str, kind: OneInput) -> Any:
     return tf.TensorSpec((None,), tf.float32 if kind.kind == "number" else tf.string, name=name)
 
 
-def name_outputs(task: Task, raw: Any) -> Outputs:
-    """``probabilities`` float32 [N,C], with ``class_id`` int64 [N] if one is right; ``value`` float32 [N,K]."""
-    if task == "regression":
-        return {"value": raw}
-    if task == "multilabel":
-        return {"probabilities": raw}
-    probabilities = raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1)
-    return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
-
-
-def _predict(spec: ModelSpec, model: Any, encode: Encode | None) -> SignatureFunction:
+def make_predict(spec: ModelSpec, forward: Forward, learned: Uncertainty | None) -> SignatureFunction:
     """Runs the model on its only input, or on its inputs by name."""
 
     def predict(**named: Any) -> Outputs:
-        given = named if isinstance(spec.input, Mapping) else next(iter(named.values()))
-        return name_outputs(spec.task, model(encode(given) if encode else given, training=False))
+        raw, observed = forward(**named)
+        return learned.name_outputs(raw, observed) if learned else name_outputs(spec.task, raw)
 
     return predict
 

@@ -44,6 +44,7 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.store import Store
+from modelyard.models.registry.uncertainty.record import write_uncertainty
 from modelyard.models.spec import Baseline, ModelSpec
 from modelyard.models.types import Array, Source
 from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
@@ -84,7 +85,9 @@ def publish(
         Superseded: another attempt of the job has taken over; no version appears.
         StorageFailed: the store cannot be written; no version appears.
     """
-    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
+    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference", "uncertainty"}))
+    if evaluation.uncertainty:
+        write_uncertainty(staged, evaluation.uncertainty)
     (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
     if data.card:
         (staged / data_card.FILE).write_text(data.card.model_dump_json(indent=1))
@@ -103,6 +106,8 @@ def publish(
             input=make_input_limits(spec.input),
             labels=spec.labels,
             signatures=signatures,
+            uncertainty=evaluation.uncertainty,
+            on_atypical=spec.on_atypical,
             example=choose_example(data.splits.test.x),
             data=DataRecord(
                 name=data.name,
