@@ -81,8 +81,10 @@ def measure_sets(answers: Answers, truth: Array) -> dict[str, float]:
     """
     measured: dict[str, float] = {}
     levels = answers.outputs.get("prediction_set")
-    for stated in (95, 99) if levels is not None else ():
-        inside = levels <= stated
+    if levels is None:
+        return measured
+    for stated in (95, 99):
+        inside: Array = np.asarray(levels <= stated)
         measured[f"coverage_{stated}"] = float(np.mean(inside[np.arange(len(truth)), truth]))
         measured[f"size_{stated}"] = float(np.mean(inside.sum(axis=1)))
     return measured
