@@ -39,11 +39,12 @@ def serve(idle_s: float, preloaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel = socket.socket(fileno=CHANNEL)
     forks = RunningForks()
+    loaded = "keras" in sys.modules
     while True:
-        idle = "keras" in sys.modules and not forks.running
+        idle = loaded and not forks.running
         ready, _, _ = select.select([CHANNEL, forks.ended], [], [], idle_s if idle else None)
         if not ready:
-            os.execv(sys.executable, server_command(idle_s, preloaded))  # noqa: S606  # ourselves, without Keras
+            os.execv(sys.executable, server_command(idle_s, preloaded))  # noqa: S606  # ourselves, without what is preloaded
         forks.report_exits()
         if CHANNEL in ready:
             request, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
@@ -51,6 +52,7 @@ def serve(idle_s: float, preloaded: Sequence[str]) -> None:
                 return
             module, arguments, own_group = orjson.loads(request)
             preload([*preloaded, module])
+            loaded = True
             *streams, status = descriptors
             if forks.fork(status, own_group=own_group):
                 close_descriptors(*streams)
