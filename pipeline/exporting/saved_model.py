@@ -12,21 +12,32 @@ from modelyard.models.images.png import encode_png
 from modelyard.models.inputs import State, name_encoded_image, name_inputs
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
+from modelyard.pipeline.exporting.explaining.background import Background, learn_background
 from modelyard.pipeline.exporting.signatures import build_endpoints
 from modelyard.pipeline.golden import input_key, output_key
 
 
 def write_saved_model(
-    spec: ModelSpec, model: Any, state: State, raw: Mapping[str, Array], folder: Path
+    spec: ModelSpec,
+    model: Any,
+    state: State,
+    raw: Mapping[str, Array],
+    folder: Path,
+    background: Background | None = None,
 ) -> dict[str, Array]:
     """Writes the graph; returns golden inputs and outputs: the answers of the model in memory.
 
     Args:
         raw: a few raw inputs by name.
+        background: what explanations put in the place of an input; None: what these few have.
     """
-    found = build_endpoints(spec, model, state)
+    if background is None:
+        background = learn_background(spec.input, raw if isinstance(spec.input, Mapping) else next(iter(raw.values())))
+    found = build_endpoints(spec, model, state, background)
     answers: dict[str, Array] = {}
     for endpoint in found.all:
+        if not endpoint.is_golden:
+            continue
         inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
         outputs = endpoint.function(**{name: tf.constant(value) for name, value in inputs.items()})
         # The call also builds the encoder, which must happen before it is tracked.

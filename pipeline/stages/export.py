@@ -24,6 +24,7 @@ from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
+from modelyard.pipeline.exporting.explaining.background import learn_background
 from modelyard.pipeline.golden import list_golden_inputs, save_golden
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import print_progress, run_stage
@@ -48,6 +49,7 @@ class ExportRequest:
     state: str
     weights: str
     golden_inputs: str
+    background: str
     staged: str
 
 
@@ -81,6 +83,7 @@ def export(
         state=str(trained.state),
         weights=str(trained.weights),
         golden_inputs=str(golden_inputs),
+        background=str(save_arrays(work / "background.npz", learn_background(spec.input, splits.train.x))),
         staged=str(staged),
     )
     request_path = work / "export.json"
@@ -120,7 +123,8 @@ def export_request(request: ExportRequest) -> None:
     state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
     model.load_weights(request.weights)
-    answers = write_saved_model(spec, model, state, load_arrays(Path(request.golden_inputs)), staged)
+    raw, background = (load_arrays(Path(file)) for file in (request.golden_inputs, request.background))
+    answers = write_saved_model(spec, model, state, raw, staged, background)
     check_operations(staged / "saved_model.pb")
     extra = staged / "assets.extra"
     extra.mkdir(exist_ok=True)
