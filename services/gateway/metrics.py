@@ -94,6 +94,12 @@ class Metrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self.explanations = Counter(
+            "modelyard_gateway_explanations",
+            "Inputs whose answers were explained.",
+            ("model",),
+            registry=self.registry,
+        )
         self.cache_lookups = Counter(
             "modelyard_gateway_cache_lookups",
             "Predictions that were looked up in the response cache; hits over all is the hit rate.",
