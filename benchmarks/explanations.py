@@ -198,9 +198,12 @@ def load_version(name: str, store: Path, folder: Path) -> Subject:
     state = load_arrays(extra / "state.npz")
     model = spec.build(recipe, state)
     model.load_weights(extra / "model.weights.h5")
-    data = os.environ.get("MODELYARD_DATA_DIR")
-    assert data or spec.dataset.sample
-    splits = spec.dataset.read(Path(data)) if data else spec.dataset.sample()
+    data, sample = os.environ.get("MODELYARD_DATA_DIR"), spec.dataset.sample
+    if data:
+        splits = spec.dataset.read(Path(data))
+    else:
+        assert sample, f"{name} has no sample: set MODELYARD_DATA_DIR"
+        splits = sample()
     return export(spec, model, state, splits, folder)
 
 

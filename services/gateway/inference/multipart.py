@@ -87,7 +87,7 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     )
     entries = [next(labelled) if isinstance(content, bytes) else content for content in checked]
     if explain:
-        entries = explain_entries(entries, checked, signature, predictions, interface, deadline)
+        entries = explain_entries(entries, checked, signature, predictions, interface, deadline, headers)
     errors = [entry for entry in entries if isinstance(entry, ModelyardError)]
     if len(errors) == len(entries):
         raise errors[0]
@@ -108,7 +108,8 @@ def respond_to_row(
     explain = explanations.choose(request_ctx.request.args, signature, inputs, "labelled", interface)
     outputs = predictor.wait_for(predictor.predict(interface, signature, inputs, deadline))
     predictor.capture.sample(g.record.request_id, interface, inputs, outputs, headers)
-    why = predictor.wait_for(predictions.explain(interface, signature, inputs, deadline)) if explain else None
+    work = predictions.explain(interface, signature, inputs, deadline, headers) if explain else None
+    why = predictor.wait_for(work) if work else None
     call = PredictCall(signature=signature, inputs={}, form="labelled", explanation=why)
     response_headers, content = response.encode(call, outputs, interface, g.record.request_id)
     return Response(content, headers=response_headers)
@@ -136,6 +137,7 @@ def explain_entries(
     predictions: Predictions,
     interface: Interface,
     deadline: Deadline,
+    headers: Headers,
 ) -> list[Entry]:
     """The entries, those of labelled files with their explanations."""
     labelled = [place for place, entry in enumerate(entries) if not isinstance(entry, ModelyardError)]
@@ -143,7 +145,8 @@ def explain_entries(
         return entries
     name = interface.signatures[signature].inputs[0].name
     contents = to_strings([content for place in labelled if isinstance(content := checked[place], bytes)])
-    outputs = predictions.predictor.wait_for(predictions.explain(interface, signature, {name: contents}, deadline))
+    work = predictions.explain(interface, signature, {name: contents}, deadline, headers)
+    outputs = predictions.predictor.wait_for(work)
     found = dict(zip(labelled, explanations.describe(outputs, interface), strict=True))
     return [
         entry if isinstance(entry, ModelyardError) else entry | {"explanation": found[place]}

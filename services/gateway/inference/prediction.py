@@ -19,6 +19,7 @@ from modelyard.services.gateway.http.body import BodyLimit, HttpRequest, SizeSet
 from modelyard.services.gateway.http.deadline import Deadline, parse_deadline
 from modelyard.services.gateway.http.headers import (
     CLASS_HEADER,
+    CLIENT_HEADER,
     KEY_HEADER,
     HeaderList,
     Headers,
@@ -27,7 +28,8 @@ from modelyard.services.gateway.http.headers import (
 )
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import INLINE_BYTES
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.limits.rate_limits import RateLimits
+from modelyard.services.gateway.serving.batching import Outputs, count_rows
 from modelyard.services.gateway.serving.failed_versions import VersionFailed
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor, make_target
@@ -63,8 +65,9 @@ OIP = Format(oip_request.choose_size_setting, oip_request.decode, oip_request.de
 class Predictions:
     """Runs predictions, for the views and the fast path."""
 
-    def __init__(self, predictor: Predictor, limits: GatewaySettings) -> None:
+    def __init__(self, predictor: Predictor, limits: GatewaySettings, rate_limits: RateLimits) -> None:
         self.predictor = predictor
+        self._rate_limits = rate_limits
         self.limits = limits
         self.codec_limits = limits.limits_only()
 
@@ -89,6 +92,7 @@ class Predictions:
         interface, deadline = await self.find_interface(servable, request.headers, record)
         call = await self._decode(form, request, interface, deadline)
         if interface.is_explanation(call.signature):
+            self._charge(request.headers, call.inputs)
             return await self._run_explanation(form, call, interface, deadline, record)
         bulk = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = await self.predictor.predict(
@@ -97,7 +101,8 @@ class Predictions:
         record.version = outputs.version
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs, request.headers)
         if call.explain:
-            call = replace(call, explanation=await self.explain(interface, call.signature, call.inputs, deadline))
+            found = await self.explain(interface, call.signature, call.inputs, deadline, request.headers)
+            call = replace(call, explanation=found)
         return await self._encode(form, call, outputs, interface, record.request_id)
 
     async def _run_explanation(
@@ -110,11 +115,16 @@ class Predictions:
         return await self._encode(form, call, outputs, interface, record.request_id)
 
     async def explain(
-        self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline
+        self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline, headers: Headers
     ) -> Outputs:
         """What explains the answers of a signature to these inputs; one that has an explanation."""
+        self._charge(headers, inputs)
         target = make_target(interface, interface.find_explanation(signature) or signature)
         return await self.predictor.explanations.run(target, inputs, deadline)
+
+    def _charge(self, headers: Headers, inputs: Mapping[str, Array]) -> None:
+        if client := headers.get(CLIENT_HEADER):
+            self._rate_limits.charge_explanations(client, count_rows(inputs))
 
     async def _decode(self, form: Format[Call], request: HttpRequest, interface: Interface, deadline: Deadline) -> Call:
         """On the loop if that takes little time, else in the side process."""

@@ -39,7 +39,7 @@ class Usage(Body):
     version: int
     inputs: list[InputDescription]
     example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
-    explains: bool = Field(description="Whether ?explain=1 adds why it answers so.")
+    explains: bool = Field(default=False, description="Whether ?explain=1 adds why it answers so.")
 
 
 def describe_usage(store: Store, model: str, version: int) -> Usage | None:
