@@ -243,7 +243,7 @@ def export(spec: ModelSpec, model: Any, state: Any, splits: Splits, folder: Path
 
     usual = learn_background(spec.input, splits.train.x)
     raw = name_arrays(spec.input, take(splits.test.x, slice(4)))
-    write_saved_model(spec, model, state, raw, folder / "1", usual)
+    write_saved_model(spec, model, state, raw, folder / "1", background=usual)
     check_operations(folder / "1" / "saved_model.pb")
     loaded = tf.saved_model.load(str(folder / "1"))
     KEPT.append(loaded)  # functions do not keep what they belong to

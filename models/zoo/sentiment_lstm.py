@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from modelyard import (
     Baseline,
+    Card,
     Gate,
     ModelSpec,
     PreparedData,
@@ -265,11 +266,30 @@ SPEC = ModelSpec(
             teacher_share=0.3,
         ),
     },
-    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01),
+    gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01, max_ece=0.02),
     prepare=prepare,
     prepare_with_state=prepare_with_state,
     build=build,
     baseline=measure_baseline,
+    card=Card(
+        purpose="Says whether a film review in English is positive or negative; an example of a whole pipeline.",
+        made_for=(
+            "reviews of films in English, of a few sentences or more, that say what their author thinks",
+            "texts as pages have them: with markup, entities, capitals, emphasis",
+        ),
+        not_made_for=(
+            "other languages, and texts that judge nothing",
+            "what people think of people; decisions about anybody",
+        ),
+        limits=(
+            "It has two answers: neutral and mixed reviews get one of them.",
+            "Irony, and praise of one thing to blame another, are read as words, not as what is meant.",
+            "Other domains, such as products, have words that its films do not.",
+        ),
+        data="IMDB (Maas et al. 2011): reviews of 1 to 4 and 7 to 10 stars; nothing between, at most 30 of a film.",
+        license="Apache-2.0",
+        measured="sentiment_lstm.measured.json",
+    ),
     search={
         "learning_rate": log_range(5e-4, 0.01),
         "batch_size": choice(32, 64, 128),

@@ -69,21 +69,32 @@ def find_broken_explanation(loaded: Any, folder: Path) -> str | None:
 
 
 def predict_all(signature: Signature, x: Inputs, who: str) -> Array:
-    """Probabilities ``[N,C]``, values ``[N,K]`` or texts ``[N]`` of every example, in order; ``[N,0]`` of others.
+    """Probabilities ``[N,C]``, values ``[N,K]`` or texts ``[N]`` of every example, in order; ``[N,0]`` of others."""
+    return choose_prediction(run_all(signature, x, who))
+
+
+def run_all(signature: Signature, x: Inputs, who: str) -> dict[str, Array]:
+    """All outputs of every example, in order.
 
     Texts are batched by length, so that a batch is padded to its own longest text only.
     """
     count, order = count_examples(x), sort_by_length(x)
     parts = []
     for start in range(0, count, BATCH):
-        outputs = signature(take(x, order[start : start + BATCH]))
-        parts.append(choose_prediction(outputs))
+        parts.append(signature(take(x, order[start : start + BATCH])))
         if start // BATCH % 16 == 0:
             print_progress(Progress("evaluate", message=f"testing {who}", step=start, steps=count))
-    predicted = np.concatenate(parts)
-    result = np.empty_like(predicted)
-    result[order] = predicted
-    return result
+    back = np.argsort(order)
+    return {name: _concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+def _concatenate(parts: list[Array]) -> Array:
+    """Rows of all batches; of outputs whose rows have other sizes in each, objects."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    rows = np.empty(sum(map(len, parts)), dtype=object)
+    rows[:] = [row for part in parts for row in part]
+    return rows
 
 
 def choose_prediction(outputs: Mapping[str, Array]) -> Array:

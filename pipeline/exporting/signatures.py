@@ -19,16 +19,24 @@ from modelyard.models.inputs import (
     name_encoded_image,
     name_inputs,
 )
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
-from modelyard.models.types import Task
 from modelyard.pipeline.exporting.explaining.background import Background
 from modelyard.pipeline.exporting.explaining.scoring import TASKS, make_scores
 from modelyard.pipeline.exporting.explaining.signature import EXPLAIN, EXPLAIN_BYTES, Explainer, show_pixels
+from modelyard.pipeline.exporting.forward import Forward
+from modelyard.pipeline.exporting.uncertainty import (
+    CalibrationExamples,
+    Uncertainty,
+    learn_uncertainty,
+    name_outputs,
+)
 
 Outputs = Mapping[str, Any]
 Decode = Callable[[Any], Any]
 """PNG or JPEG files ``string [N]`` -> images."""
 DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"
+OWN_OUTPUTS = UncertaintyRecord(examples=0, notes=("the model's own signatures: their outputs are as they are",))
 
 
 @dataclass(frozen=True)
@@ -51,16 +59,32 @@ class Endpoints:
 
     all: tuple[Endpoint, ...]
     resources: tuple[Any, ...] = ()
+    record: UncertaintyRecord | None = None
+    """What was learned of the model's uncertainty."""
 
 
-def build_endpoints(spec: ModelSpec, model: Any, state: State, background: Background) -> Endpoints:
+def build_endpoints(
+    spec: ModelSpec, model: Any, state: State, background: Background, examples: CalibrationExamples | None = None
+) -> Endpoints:
     """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images.
 
     ``explain`` and ``explain_bytes`` say why, unless the spec has an ``explain`` of its own.
+
+    Args:
+        background: what explanations put in the place of an input.
+        examples: what the model's uncertainty is learned from; without, answers say nothing of it.
     """
     inputs = name_inputs(spec.input)
-    encode = make_encoder(spec, state)
-    functions = spec.signatures(model, state) if spec.signatures else {DEFAULT: _predict(spec, model, encode)}
+    encode, record = make_encoder(spec, state), OWN_OUTPUTS if spec.signatures else None
+    if spec.signatures:
+        functions = spec.signatures(model, state)
+    else:
+        forward, learned = Forward(spec, model, encode), None
+        if examples:
+            signature = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
+            learned = learn_uncertainty(spec, forward, signature, examples)
+            record = learned.record
+        functions = {DEFAULT: make_predict(spec, forward, learned)}
     endpoints = [
         make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
         for name in sorted(functions, key=lambda name: name != DEFAULT)
@@ -70,7 +94,7 @@ def build_endpoints(spec: ModelSpec, model: Any, state: State, background: Backg
         endpoints.append(_image_endpoint(IMAGE_BYTES, inputs, decoders, functions[DEFAULT]))
     if spec.explain and EXPLAIN not in functions:
         endpoints += explain_endpoints(spec, model, encode, functions[DEFAULT], decoders, background)
-    return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,))
+    return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,), record=record)
 
 
 def explain_endpoints(
@@ -146,22 +170,12 @@ def make_tensor_spec(name: str, kind: OneInput) -> Any:
     return tf.TensorSpec((None,), tf.float32 if kind.kind == "number" else tf.string, name=name)
 
 
-def name_outputs(task: Task, raw: Any) -> Outputs:
-    """``probabilities`` float32 [N,C], with ``class_id`` int64 [N] if one is right; ``value`` float32 [N,K]."""
-    if task == "regression":
-        return {"value": raw}
-    if task == "multilabel":
-        return {"probabilities": raw}
-    probabilities = raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1)
-    return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
-
-
-def _predict(spec: ModelSpec, model: Any, encode: Encode | None) -> SignatureFunction:
+def make_predict(spec: ModelSpec, forward: Forward, learned: Uncertainty | None) -> SignatureFunction:
     """Runs the model on its only input, or on its inputs by name."""
 
     def predict(**named: Any) -> Outputs:
-        given = named if isinstance(spec.input, Mapping) else next(iter(named.values()))
-        return name_outputs(spec.task, model(encode(given) if encode else given, training=False))
+        raw, observed = forward(**named)
+        return learned.name_outputs(raw, observed) if learned else name_outputs(spec.task, raw)
 
     return predict
 

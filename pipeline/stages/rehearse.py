@@ -149,11 +149,14 @@ def main(request_path: str) -> None:
 
 
 def rehearse_request(request: RehearseRequest, given: ModelSpec) -> None:
+    from modelyard.pipeline.exporting.features import find_feature_layer
+
     spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     print_progress(Progress("rehearse", message="one batch through build, loss, export and reload"))
     state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
+    find_feature_layer(model, spec.feature_layer)
     if request.batch:
         fit_batch(spec, recipe, model, load_batch(Path(request.batch)))
     export_and_reload(spec, model, state, load_arrays(Path(request.raw)), Path(request.folder))

@@ -51,6 +51,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "models": ("modelyard models", "modelyard models --json"),
     "versions": ("modelyard versions mnist_cnn", "modelyard versions mnist_cnn 3"),
+    "card": ("modelyard card mnist_cnn", "modelyard card mnist_cnn 3 --json"),
     "doctor": ("modelyard doctor", "modelyard doctor --url https://models.example.org --key-file key"),
     "jobs": (
         "modelyard jobs",

@@ -31,7 +31,7 @@ def train(project: System, model: str) -> subprocess.CompletedProcess[str]:
 
 def predict(project: System, x: float) -> float:
     response = httpx.post(f"{project.url}/v1/models/line:predict", json={"instances": [[x]]}, timeout=30)
-    value: float = response.json()["predictions"][0][0]
+    value: float = response.json()["predictions"][0]["value"][0]
     return value
 
 

@@ -29,6 +29,7 @@ from modelyard.services.gateway.codecs.request import (
 )
 from modelyard.services.gateway.codecs.response import describe_rows, encode_json, select_outputs
 from modelyard.services.gateway.codecs.tensors import check_output_types, to_strings
+from modelyard.services.gateway.codecs.uncertainty import refuse_atypical
 from modelyard.services.gateway.http.body import CHUNK_BYTES, find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidOutput, InvalidRequest, UnsupportedType
@@ -255,5 +256,6 @@ async def label_contents(
         if isinstance(part.result, ModelyardError):
             entries += [part.result] * part.size
         else:
-            entries += describe_rows(part.result, signature, interface)
+            rows = describe_rows(part.result, signature, interface)
+            entries += refuse_atypical(rows, part.result, interface)
     return entries

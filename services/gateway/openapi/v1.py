@@ -58,13 +58,24 @@ class Explanation(ExplainedPart):
     parts: dict[str, ExplainedPart] | None = Field(default=None, description="Of columns that have parts themselves.")
 
 
-class LabelledRow(Body):
+class Uncertain(Body):
+    """How sure an answer is. Versions of before release 0.3, and imported ones, say none of it."""
+
+    typical: bool | None = None
+    """Whether the input is like those of training."""
+    atypicality: float | None = None
+    """How unlike them it is: above 1 it is not typical."""
+    explanation: Explanation | None = None
+
+
+class LabelledRow(Uncertain):
     """A row with ``?labels=true``: its likeliest class."""
 
     label: str
     class_id: int
     score: float
-    explanation: Explanation | None = None
+    prediction_set: dict[str, list[str]] | None = None
+    """By coverage in percent, the labels that hold the true one in so many of 100 cases; it may be empty."""
 
 
 class LabelScore(Body):
@@ -74,21 +85,21 @@ class LabelScore(Body):
     score: float
 
 
-class RowLabels(Body):
+class RowLabels(Uncertain):
     """A row with ``?labels=true``: its labels with a score of 0.5 or more, the likeliest first."""
 
     labels: list[LabelScore]
-    explanation: Explanation | None = None
 
 
-class RowValues(Body):
+class RowValues(Uncertain):
     """A row with ``?labels=true``: its numbers by name."""
 
     values: dict[str, float]
-    explanation: Explanation | None = None
+    intervals: dict[str, dict[str, tuple[float, float]]] | None = None
+    """By coverage in percent, both ends around each number that hold the true one in so many of 100 cases."""
 
 
-class RowText(Body):
+class RowText(Uncertain):
     """A row with ``?labels=true``: its text."""
 
     text: str
@@ -118,11 +129,10 @@ class TopLabels(RowLabels):
     scores: dict[str, float]
 
 
-class OwnOutputs(Body):
+class OwnOutputs(Uncertain):
     """Outputs that are none of these, by name."""
 
     outputs: dict[str, Any]
-    explanation: Explanation | None = None
 
 
 class Single(Body):

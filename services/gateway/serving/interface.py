@@ -18,11 +18,16 @@ from modelyard.models.registry.manifest import (
 from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.rollout import Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
-from modelyard.models.types import Array
+from modelyard.models.types import Array, OnAtypical
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 """Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]. Where a row may have several
 labels, there are only the latter."""
+TYPICAL, ATYPICALITY, PREDICTION_SET = "typical", "atypicality", "prediction_set"
+"""What a version says of its own uncertainty: bool [n]; float32 [n], above 1 where an input is not typical; and int32
+[n, classes], the smallest coverage in percent whose set holds the class."""
+INTERVAL = "interval_"
+"""Begins the names of outputs float32 [n, numbers, 2], which end in the coverage."""
 VALUE, TEXT = "value", "text"
 """Outputs of other models: numbers [n, numbers], and strings [n]."""
 IMPORTED = "imported"
@@ -35,6 +40,11 @@ WEIGHTS = "weights"
 """What explanations have among their outputs."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
+
+
+def is_uncertainty(output: str) -> bool:
+    """Whether this output says how sure an answer is, and is not itself the answer."""
+    return output in (TYPICAL, ATYPICALITY, PREDICTION_SET) or output.startswith(INTERVAL)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class Interface:
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
     probabilities: str | None = None
     """Output with the probabilities of the classes where that is not ``probabilities``, beside ``class_id``."""
+    on_atypical: OnAtypical | None = None
+    """What forms in words answer to an input that is not typical; None of versions that say nothing of uncertainty."""
     max_batch: int | None = None
     """Largest number of rows in one call, if a measured plan sets one."""
     tracks_latest: bool = False
@@ -107,6 +119,7 @@ def published_interface(manifest: Manifest) -> Interface:
         manifest.data.source if manifest.data else IMPORTED,
         batches=manifest.batches,
         probabilities=manifest.probabilities,
+        on_atypical=manifest.on_atypical if manifest.uncertainty else None,
         tables=build_tables(manifest.input, manifest.signatures) if manifest.input else {},
     )
 

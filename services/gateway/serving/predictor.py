@@ -33,7 +33,7 @@ from modelyard.services.gateway.serving.batching import Batcher, Explanations, O
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
 from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed
-from modelyard.services.gateway.serving.interface import Interface, external_interface
+from modelyard.services.gateway.serving.interface import TYPICAL, Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.response_cache import ResponseCache
@@ -192,7 +192,7 @@ class Predictor:
         if key and (cached := self._cache.get(key, interface.model)) is not None:
             return cached
         outputs = await self._run_shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
-        self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs))
+        self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs), outputs.get(TYPICAL))
         if key:
             self._cache.put(key, outputs)
         return outputs
