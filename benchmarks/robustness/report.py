@@ -75,20 +75,19 @@ def _measure_confidence(answers: Answers) -> dict[str, float | None]:
 
 
 def measure_sets(answers: Answers, truth: Array) -> dict[str, float]:
-    """Of the prediction sets of 95 and 99 %: share that holds the true class, and mean number of classes."""
-    measured = {}
-    for stated in ("95", "99"):
-        sets = read_set(answers, stated)
-        if sets is not None:
-            measured[f"coverage_{stated}"] = float(np.mean(sets[np.arange(len(truth)), truth]))
-            measured[f"size_{stated}"] = float(np.mean(sets.sum(axis=1)))
-    return measured
+    """Of the prediction sets of 95 and 99 %: share that holds the true class, and mean number of classes.
 
-
-def read_set(answers: Answers, stated: str) -> Array | None:
-    """``bool [N,classes]``; None where the version gives no prediction sets."""
+    ``prediction_set`` is ``int [N,classes]``, the least coverage whose set holds the class.
+    """
+    measured: dict[str, float] = {}
     levels = answers.outputs.get("prediction_set")
-    return None if levels is None else levels <= int(stated)
+    if levels is None:
+        return measured
+    for stated in (95, 99):
+        inside: Array = np.asarray(levels <= stated)
+        measured[f"coverage_{stated}"] = float(np.mean(inside[np.arange(len(truth)), truth]))
+        measured[f"size_{stated}"] = float(np.mean(inside.sum(axis=1)))
+    return measured
 
 
 def measure_auroc(unusual: Array, usual: Array) -> float:

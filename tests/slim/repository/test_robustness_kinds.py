@@ -1,6 +1,7 @@
 """The kinds of input that `benchmarks.robustness` makes are files that a gateway takes, the same ones each time."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.kinds import DigitKind, OtherKind
 from benchmarks.robustness.others import OTHERS
-from benchmarks.robustness.texts import TEXTS, make_other_suites
+from benchmarks.robustness.texts import TEXTS, make_other_suites, read_written_suites
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.images import count_pixels
 
@@ -71,3 +72,11 @@ def test_texts_are_the_same_for_the_same_seed() -> None:
     for other in make_other_suites(20, 1):
         assert (len(other.texts), other.classes) == (20, None)
         assert not set("aeiou") & set("".join(other.texts))
+
+
+def test_a_written_suite_is_a_file(tmp_path: Path) -> None:
+    """Its groups are suites of their own; a text may hold anything but a line's end."""
+    (tmp_path / "negation.tsv").write_text("1\tfilm\tNot bad\tat all.\n0\thome\tNot good.\n1\tfilm\tNo fault.\n")
+    film, home = read_written_suites(tmp_path)
+    assert (film.name, film.texts, film.classes) == ("negation, film", ["Not bad\tat all.", "No fault."], [1, 1])
+    assert (home.name, home.classes) == ("negation, home", [0])
