@@ -44,6 +44,10 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
 
     Files that need less get less: a batch takes the way of the one that needs most.
     """
+    if kind.ink:
+        from modelyard.models.images.ink import make_ink_decoder
+        f = make_ink_decoder(kind)
+        return lambda files: f(files, tf.strings.substr(files, 0, HEADER_BYTES))
     shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
 
     def decode_each(decode: Callable[..., Any], *files: Any) -> Any:
