@@ -52,7 +52,7 @@ def find_ink(cells: Any) -> Found:
     colour = _find_colour(apart)
     values = tf.reduce_sum(apart * colour[:, None, None, :], axis=-1)
     both = tf.concat([values, -values], axis=0)
-    background = flood(both, _mark_border(both))
+    background = _find_background(both)
     domes, residuals = both - background, tf.maximum(both, 0.0)
     top_dome, top_residual = (_mean_top(images) for images in (domes, residuals))
     is_lighter = _choose_smoother(background, domes, top_dome)
@@ -160,6 +160,25 @@ def flood(values: Any, marker: Any) -> Any:
     return level
 
 
+def _find_background(values: Any) -> Any:
+    """What is joined with the border, but for bridges: a stroke from shadow into light has the shadow's level along it."""
+    rows, columns = (_find_lines(images) for images in (values, tf.transpose(values, (0, 2, 1))))
+    background = flood(values, _mark_border(values, rows, columns))
+    lines = tf.maximum(tf.maximum(rows[:, :, None], columns[:, None, :]), _AT_RIM)
+    return tf.maximum(_open(background), tf.minimum(background, lines))
+
+
+def _open(images: Any) -> Any:
+    """Without what is narrower than seven cells."""
+    for sign in (-1.0, 1.0):
+        images = sign * images
+        for axis in (1, 2):
+            for _ in range(3):
+                images = _spread(images, axis)
+        images = sign * images
+    return images
+
+
 def _flood_once(level: Any, values: Any) -> Any:
     return tf.minimum(_spread(_spread(level, 1), 2), values)
 
@@ -174,12 +193,11 @@ def _spread(images: Any, axis: int) -> Any:
     return tf.maximum(tf.maximum(padded[:, :, :-2], padded[:, :, 2:]), images)
 
 
-def _mark_border(values: Any) -> Any:
+def _mark_border(values: Any, rows: Any, columns: Any) -> Any:
     """``float32 [N,32,32]``: levels of the border without what is only a short stretch of it, but with ruled lines."""
     ring = tf.gather(tf.reshape(values, (-1, GRID * GRID)), _RING, axis=1)
     least = tf.reduce_min(tf.gather(ring, _STRETCHES, axis=1), axis=2)
     opened = tf.reduce_max(tf.gather(least, _STRETCHES, axis=1), axis=2)
-    rows, columns = (_find_lines(images) for images in (values, tf.transpose(values, (0, 2, 1))))
     sides = tf.concat([rows, columns], axis=1)
     ends = tf.minimum(ring, tf.gather(sides, _RING_SIDES, axis=1))
     level = tf.concat([tf.maximum(opened, ends), tf.fill([tf.shape(values)[0], 1], _NOTHING)], axis=1)
@@ -208,3 +226,5 @@ _RING, _RING_SIDES = _walk_border()
 _STRETCHES = (np.arange(len(_RING))[:, None] + np.arange(_STRETCH) - _STRETCH // 2) % len(_RING)
 _FROM_RING = np.full(GRID * GRID, len(_RING))
 _FROM_RING[_RING] = np.arange(len(_RING))
+_AT_RIM = np.full((GRID, GRID), -1e4, np.float32)
+_AT_RIM[:_RIM] = _AT_RIM[-_RIM:] = _AT_RIM[:, :_RIM] = _AT_RIM[:, -_RIM:] = 1e4

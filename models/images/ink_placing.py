@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from modelyard.models.images.ink_finding import GRID, SMOOTHING, find_ink, keep_coherent
+from modelyard.models.images.ink_finding import GRID, SMOOTHING, Found, find_ink, keep_coherent
 from modelyard.models.images.ink_resampling import resample, smooth, weigh_pixels
 from modelyard.models.inputs import ImageInput
 
@@ -12,6 +12,9 @@ WINDOW = 64
 """Pixels of the square about the ink that is looked at closely."""
 _SURROUNDINGS = 1.6
 _MARGIN = 3.0
+_FRAME = 0.3
+_WIDEST = 4
+TRIM=1
 _REACH = 2
 _LEAST = 0.3
 
@@ -31,13 +34,33 @@ def locate_ink(pictures: Any, sizes: Any) -> tuple[Any, Any, Any]:
     first, last = ends[:, ::2], ends[:, 1::2]
     side = tf.reduce_max((last - first) * sizes, axis=1, keepdims=True) * _SURROUNDINGS
     pitch = side / WINDOW / sizes
-    return (first + last) / 2 - pitch * WINDOW / 2, pitch, found.paper
+    return (first + last) / 2 - pitch * WINDOW / 2, pitch, found.paper, _measure_frame(found) * scale
 
 
-def cut_windows(pictures: Any, start: Any, pitch: Any, paper: Any) -> Any:
+def _measure_frame(found: Found) -> Any:
+    """Cells of a frame at each side, ``float32 [N,4]``: top, foot, left, right."""
+    top = tf.reduce_max(found.strength, axis=(1, 2))[:, None] * _FRAME
+    sides = []
+    for axis in (2, 1):
+        level = tf.reduce_mean(found.background, axis=axis)
+        for ends in (level[:, :_WIDEST], level[:, : -_WIDEST - 1 : -1]):
+            is_frame = tf.math.cumprod(tf.cast(ends > top, tf.float32), axis=1)
+            count = tf.reduce_sum(is_frame, axis=1)
+            sides.append(tf.where((count > 0) & (count < _WIDEST), count + 0.5, 0.0))
+    return tf.stack(sides, axis=1)
+
+
+def cut_windows(pictures: Any, start: Any, pitch: Any, paper: Any, frame: Any) -> Any:
     """``float32 [N,64,64,C]``; what lies outside of a picture is paper."""
     size = pictures.shape[1]
-    rows, columns = (weigh_pixels(start[:, axis], pitch[:, axis], size, WINDOW) for axis in (0, 1))
+    places = tf.range(size, dtype=tf.float32) + 0.5
+    rows, columns = (
+        weigh_pixels(start[:, axis], pitch[:, axis], size, WINDOW)
+        * tf.cast(
+            (places > frame[:, None, 2 * axis, None]) & (places < size - frame[:, None, 2 * axis + 1, None]), tf.float32
+        )
+        for axis in (0, 1)
+    )
     planes = [
         resample(pictures[..., channel] - paper[:, None, None, channel], rows, columns)
         for channel in range(pictures.shape[3])
@@ -59,8 +82,7 @@ def place_ink(windows: Any, kind: ImageInput) -> Any:
 
 def normalise_ink(pictures: Any, sizes: Any, kind: ImageInput) -> Any:
     """Both steps on what there is of the pictures."""
-    start, pitch, paper = locate_ink(pictures, sizes)
-    return place_ink(cut_windows(pictures, start, pitch, paper), kind)
+    return place_ink(cut_windows(pictures, *locate_ink(pictures, sizes)), kind)
 
 
 def _reduce(pictures: Any) -> Any:
