@@ -25,57 +25,73 @@ _CLEARED = 0.25
 _ROW_SHARE = 0.2
 _LEAST = 0.35
 _COHERENT = 0.3
+_GAIN = 4.0
+_LIGHT = 80.0
 _FAINTEST = 6.0
 """Levels of 255 that ink differs from paper by at least, spread over a cell."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What tells ink from paper, for each picture of a batch."""
+
+    paper: Any
+    """``float32 [N,C]``: the paper's level."""
+    ink: Any
+    """``float32 [N,C]``: weights of the channels, that make ink more than paper."""
+    light: Any
+    """``float32 [N]``: how light the paper is where ink is darker; else nought."""
+    is_joined: Any
+    """``bool [N]``: whether ink is one with the border, so that all that is no paper is ink."""
+
+    def weigh(self, pictures: Any) -> Any:
+        """``float32 [N,H,W,C]`` -> ``float32 [N,H,W]``: paper is nought, ink positive."""
+        return tf.reduce_sum((pictures - self.paper[:, None, None]) * self.ink[:, None, None], axis=-1)
 
 
 @dataclass(frozen=True)
 class Found:
     """What there is on a grid, for each picture of a batch."""
 
-    direction: Any
-    """``float32 [N,C]``: weights of the channels that make ink positive."""
-    paper: Any
-    """``float32 [N,C]``: the paper's level."""
     background: Any
-    """``float32 [N,S,S]``: what the surroundings have of the ink's colour, shadows and frames included."""
+    """``float32 [N,32,32]``: what the surroundings have of the ink's colour, shadows and frames included."""
+    gain: Any
+    """``float32 [N,32,32]``: how much ink counts that lies in the shadow."""
     strength: Any
-    """``float32 [N,S,S]``: ink above its background; nought where no coherent ink is."""
+    """``float32 [N,32,32]``: ink above its background; nought where no coherent ink is."""
     is_blank: Any
     """``bool [N]``: whether nothing stands out."""
 
 
-def find_ink(cells: Any) -> Found:
-    """What is drawn on pictures ``float32 [N,32,32,C]``, 0..255."""
+def find_colours(cells: Any) -> Colours:
+    """The colours of pictures ``float32 [N,32,32,C]``, 0..255."""
     paper = _find_paper(cells)
     apart = cells - paper[:, None, None, :]
-    colour = _find_colour(apart)
-    values = tf.reduce_sum(apart * colour[:, None, None, :], axis=-1)
+    ink = _find_colour(apart)
+    values = tf.reduce_sum(apart * ink[:, None, None, :], axis=-1)
     both = tf.concat([values, -values], axis=0)
     background = _find_background(both)
     domes, residuals = both - background, tf.maximum(both, 0.0)
-    top_dome, top_residual = (_mean_top(images) for images in (domes, residuals))
+    top_dome, top_residual = (mean_top(images, _TOP) for images in (domes, residuals))
     is_lighter = _choose_smoother(background, domes, top_dome)
-    is_cleared = tf.where(is_lighter, *tf.split(top_dome, 2)) < _CLEARED * tf.reduce_max(
+    is_joined = tf.where(is_lighter, *tf.split(top_dome, 2)) < _CLEARED * tf.reduce_max(
         tf.reshape(top_residual, (2, -1)), axis=0
     )
     energy = tf.reshape(tf.reduce_sum(residuals**2, axis=(1, 2)), (2, -1))
-    is_lighter = tf.where(is_cleared, energy[0] >= energy[1], is_lighter)
-    background = tf.where(tf.tile(is_cleared, [2])[:, None, None], 0.0, background)
+    is_lighter = tf.where(is_joined, energy[0] >= energy[1], is_lighter)
+    ink = tf.where(is_lighter[:, None], ink, -ink)
+    return Colours(paper, ink, tf.maximum(-tf.reduce_sum(paper * ink, axis=1), 0.0), is_joined)
 
-    def choose(images: Any) -> Any:
-        lighter, darker = tf.split(images, 2)
-        return tf.where(is_lighter[:, None, None], lighter, darker)
 
-    chosen = choose(both - background)
-    top = _mean_top(chosen)
-    return Found(
-        direction=tf.where(is_lighter[:, None], colour, -colour),
-        paper=paper,
-        background=choose(background),
-        strength=keep_coherent(tf.maximum(chosen, 0.0), _LEAST * top),
-        is_blank=top < _FAINTEST,
-    )
+def find_ink(values: Any, colours: Colours) -> Found:
+    """Where ink is in ``values`` ``float32 [N,32,32]``, weighed by its colour."""
+    background = tf.where(colours.is_joined[:, None, None], 0.0, _find_background(values))
+    light = colours.light[:, None, None]
+    seen = tf.maximum(light - tf.maximum(background, 0.0), light / _GAIN)
+    gain = tf.where(light > _LIGHT, light / (seen + 1e-6), 1.0)
+    domes = tf.maximum(values - background, 0.0) * gain
+    top = mean_top(domes, _TOP)
+    return Found(background, gain, keep_coherent(domes, _LEAST * top), top < _FAINTEST)
 
 
 def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:
@@ -142,10 +158,10 @@ def _find_colour(apart: Any) -> Any:
     return axis / (tf.norm(axis, axis=1, keepdims=True) * channels**0.5 + 1e-6)
 
 
-def _mean_top(images: Any) -> Any:
+def mean_top(images: Any, count: int) -> Any:
     """``float32 [N]``: how strong the strongest cells are."""
     flat = tf.reshape(images, (-1, images.shape[1] * images.shape[2]))
-    return tf.reduce_mean(tf.math.top_k(flat, _TOP, sorted=False).values, axis=1)
+    return tf.reduce_mean(tf.math.top_k(flat, count, sorted=False).values, axis=1)
 
 
 # --- what is joined with the border -----------------------------------------------------------------------------------

@@ -1,10 +1,20 @@
 """Drawn strokes normalised: found, cut out with their surroundings, and put in the middle, all of one size."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from modelyard.models.images.ink_finding import GRID, SMOOTHING, Found, find_ink, keep_coherent
+from modelyard.models.images.ink_finding import (
+    GRID,
+    SMOOTHING,
+    Colours,
+    Found,
+    find_colours,
+    find_ink,
+    keep_coherent,
+    mean_top,
+)
 from modelyard.models.images.ink_resampling import resample, smooth, weigh_pixels
 from modelyard.models.inputs import ImageInput
 
@@ -14,75 +24,98 @@ _SURROUNDINGS = 1.6
 _MARGIN = 3.0
 _FRAME = 0.3
 _WIDEST = 4
-TRIM=1
 _REACH = 2
 _LEAST = 0.3
 
 
-def locate_ink(pictures: Any, sizes: Any) -> tuple[Any, Any, Any]:
-    """Where to look closely: the window's first row and column, its pixels' height and width, and the paper's colour.
-
-    All in pixels of ``pictures``.
+def normalise_ink(pictures: Any, sizes: Any, kind: ImageInput) -> Any:
+    """``float32 [N,height,width,1]``: light on black, whole numbers.
 
     Args:
         pictures: ``float32 [N,S,S,C]``, 0..255, stretched to a square.
         sizes: ``float32 [N,2]``: their heights and widths before that.
     """
-    found = find_ink(_reduce(pictures))
-    scale = pictures.shape[1] / GRID
-    ends = (_measure_extent(found.strength) + [-_MARGIN / 2, _MARGIN / 2, -_MARGIN / 2, _MARGIN / 2]) * scale
+    view = locate_ink(pictures, sizes)
+    return place_ink(cut_windows(pictures, view), view, kind)
+
+
+@dataclass(frozen=True)
+class View:
+    """Where to look closely, in shares of a picture's sides; for each picture of a batch."""
+
+    colours: Colours
+    start: Any
+    """``float32 [N,2]``: where the window begins, in rows and columns."""
+    pitch: Any
+    """``float32 [N,2]``: height and width of its pixels."""
+    edges: Any
+    """``float32 [N,4]``: where the picture begins and ends behind its frame: top, foot, left, right."""
+    background: Any
+    """``float32 [N,64,64]``: what is beyond those edges."""
+
+
+def locate_ink(pictures: Any, sizes: Any) -> View:
+    """Finds the ink of whole pictures; arguments as of ``normalise_ink``."""
+    cells = _reduce(pictures)
+    colours = find_colours(cells)
+    found = find_ink(colours.weigh(cells), colours)
+    ends = (_measure_extent(found.strength) + [-_MARGIN / 2, _MARGIN / 2, -_MARGIN / 2, _MARGIN / 2]) / GRID
     first, last = ends[:, ::2], ends[:, 1::2]
     side = tf.reduce_max((last - first) * sizes, axis=1, keepdims=True) * _SURROUNDINGS
     pitch = side / WINDOW / sizes
-    return (first + last) / 2 - pitch * WINDOW / 2, pitch, found.paper, _measure_frame(found) * scale
+    start = (first + last) / 2 - pitch * WINDOW / 2
+    edges = _find_edges(found)
+    weights = [
+        _weigh_nearest(start[:, axis], pitch[:, axis], edges[:, 2 * axis], edges[:, 2 * axis + 1]) for axis in (0, 1)
+    ]
+    return View(colours, start, pitch, edges, resample(found.background, *weights))
 
 
-def _measure_frame(found: Found) -> Any:
-    """Cells of a frame at each side, ``float32 [N,4]``: top, foot, left, right."""
-    top = tf.reduce_max(found.strength, axis=(1, 2))[:, None] * _FRAME
+def cut_windows(pictures: Any, view: View) -> Any:
+    """``float32 [N,64,64]``: ink is positive."""
+    size = pictures.shape[1]
+    rows, columns = (_weigh_inside(view, axis, size) for axis in (0, 1))
+    inside = tf.reduce_sum(rows, axis=2)[:, :, None] * tf.reduce_sum(columns, axis=2)[:, None, :]
+    return resample(view.colours.weigh(pictures), rows, columns) + (1.0 - inside) * view.background
+
+
+def _weigh_inside(view: View, axis: int, size: int) -> Any:
+    places = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    is_inside = (places > view.edges[:, 2 * axis, None]) & (places < view.edges[:, 2 * axis + 1, None])
+    weights = weigh_pixels(view.start[:, axis] * size, view.pitch[:, axis] * size, size, WINDOW)
+    return weights * tf.cast(is_inside, tf.float32)[:, None, :]
+
+
+def _weigh_nearest(start: Any, pitch: Any, first: Any, last: Any) -> Any:
+    """Weights of a grid's cells, ``float32 [N,64,32]``, at the places of a window's pixels or the nearest inside."""
+    places = start[:, None] + (tf.range(WINDOW, dtype=tf.float32) + 0.5) * pitch[:, None]
+    places = tf.clip_by_value(places, first[:, None] + 0.5 / GRID, last[:, None] - 0.5 / GRID) * GRID
+    return tf.maximum(1.0 - tf.abs(places[:, :, None] - (tf.range(GRID, dtype=tf.float32) + 0.5)), 0.0)
+
+
+def _find_edges(found: Found) -> Any:
+    """Where pictures begin and end behind their frames."""
+    least = tf.reduce_max(found.strength, axis=(1, 2))[:, None] * _FRAME
     sides = []
     for axis in (2, 1):
         level = tf.reduce_mean(found.background, axis=axis)
         for ends in (level[:, :_WIDEST], level[:, : -_WIDEST - 1 : -1]):
-            is_frame = tf.math.cumprod(tf.cast(ends > top, tf.float32), axis=1)
+            is_frame = tf.math.cumprod(tf.cast(ends > least, tf.float32), axis=1)
             count = tf.reduce_sum(is_frame, axis=1)
-            sides.append(tf.where((count > 0) & (count < _WIDEST), count + 0.5, 0.0))
-    return tf.stack(sides, axis=1)
+            sides.append(tf.where((count > 0) & (count < _WIDEST), count + 0.5, 0.0) / GRID)
+    top, foot, left, right = sides
+    return tf.stack([top, 1.0 - foot, left, 1.0 - right], axis=1)
 
 
-def cut_windows(pictures: Any, start: Any, pitch: Any, paper: Any, frame: Any) -> Any:
-    """``float32 [N,64,64,C]``; what lies outside of a picture is paper."""
-    size = pictures.shape[1]
-    places = tf.range(size, dtype=tf.float32) + 0.5
-    rows, columns = (
-        weigh_pixels(start[:, axis], pitch[:, axis], size, WINDOW)
-        * tf.cast(
-            (places > frame[:, None, 2 * axis, None]) & (places < size - frame[:, None, 2 * axis + 1, None]), tf.float32
-        )
-        for axis in (0, 1)
-    )
-    planes = [
-        resample(pictures[..., channel] - paper[:, None, None, channel], rows, columns)
-        for channel in range(pictures.shape[3])
-    ]
-    return tf.stack(planes, axis=-1) + paper[:, None, None]
-
-
-def place_ink(windows: Any, kind: ImageInput) -> Any:
-    """Windows about ink ``float32 [N,64,64,C]`` -> ``float32 [N,height,width,1]``: light on black, whole numbers."""
-    found = find_ink(_reduce(windows))
-    values = tf.reduce_sum((windows - found.paper[:, None, None]) * found.direction[:, None, None], axis=-1)
+def place_ink(windows: Any, view: View, kind: ImageInput) -> Any:
+    """Windows ``float32 [N,64,64]`` -> ``float32 [N,height,width,1]``."""
+    found = find_ink(_reduce(windows[..., None])[..., 0], view.colours)
     reach = tf.cast(_dilate(found.strength, 2 * _REACH + 1) > 0, tf.float32)
     enlarge = weigh_pixels(tf.zeros(1), tf.fill([1], GRID / WINDOW), GRID, WINDOW)
-    background, mask = (resample(grid, enlarge, enlarge) for grid in (found.background, reach))
-    ink = tf.maximum(values - background, 0.0) * mask
+    background, gain, mask = (resample(grid, enlarge, enlarge) for grid in (found.background, found.gain, reach))
+    ink = tf.maximum(windows - background, 0.0) * gain * mask
     image = _stretch(_centre(ink, kind))
     return tf.round(tf.where(found.is_blank[:, None, None], 0.0, image))[..., None]
-
-
-def normalise_ink(pictures: Any, sizes: Any, kind: ImageInput) -> Any:
-    """Both steps on what there is of the pictures."""
-    return place_ink(cut_windows(pictures, *locate_ink(pictures, sizes)), kind)
 
 
 def _reduce(pictures: Any) -> Any:
@@ -125,11 +158,6 @@ def _centre(ink: Any, kind: ImageInput) -> Any:
     rows = weigh_pixels(row - step * kind.height / 2, step, size, kind.height)
     columns = weigh_pixels(column - step * kind.width / 2, step, size, kind.width)
     return resample(ink, rows, columns)
-
-
-def mean_top(images: Any, count: int) -> Any:
-    flat = tf.reshape(images, (-1, images.shape[1] * images.shape[2]))
-    return tf.reduce_mean(tf.math.top_k(flat, count, sorted=False).values, axis=1)
 
 
 def _stretch(image: Any) -> Any:
