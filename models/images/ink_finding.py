@@ -23,8 +23,10 @@ _MOST = 0.6
 _TOP = 6
 _CLEARED = 0.25
 _ROW_SHARE = 0.2
-_LEAST = 0.35
-_COHERENT = 0.3
+_LEAST = 0.2
+_NOISE = 2.0
+_MOST_NOISE = 0.4
+_COHERENT = 0.2
 _GAIN = 4.0
 _LIGHT = 80.0
 _FAINTEST = 6.0
@@ -91,7 +93,7 @@ def find_ink(values: Any, colours: Colours) -> Found:
     gain = tf.where(light > _LIGHT, light / (seen + 1e-6), 1.0)
     domes = tf.maximum(values - background, 0.0) * gain
     top = mean_top(domes, _TOP)
-    return Found(background, gain, keep_coherent(domes, _LEAST * top), top < _FAINTEST)
+    return Found(background, gain, keep_coherent(domes, top), top < _FAINTEST)
 
 
 def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:
@@ -108,8 +110,11 @@ def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:
     return lighter <= darker
 
 
-def keep_coherent(strength: Any, least: Any) -> Any:
-    """``float32 [N,S,S]`` without what is weaker than ``least`` ``[N]``, and without what has little ink about it."""
+def keep_coherent(strength: Any, top: Any) -> Any:
+    """``float32 [N,S,S]`` without what is weak beside ``top`` ``[N]`` or noise, and what has little ink about it."""
+    count = strength.shape[1] * strength.shape[2]
+    noise = tf.math.top_k(tf.reshape(strength, (-1, count))[:, ::3], count // 12).values[:, -1]
+    least = tf.minimum(tf.maximum(_LEAST * top, _NOISE * noise), _MOST_NOISE * top)
     strong = tf.where(strength > least[:, None, None], strength, 0.0)
     mass = _pool_mass(strong)
     return tf.where(mass > _COHERENT * tf.reduce_max(mass, axis=(1, 2), keepdims=True), strong, 0.0)

@@ -148,7 +148,7 @@ def _centre(ink: Any, kind: ImageInput) -> Any:
     """``float32 [N,64,64]`` -> ``float32 [N,height,width]``: its longer side of a set length, its mass in the middle."""
     size = ink.shape[1]
     smoothed = smooth(ink, (0.0625, 0.25, 0.375, 0.25, 0.0625))
-    kept = keep_coherent(smoothed, _LEAST * mean_top(smoothed, 40))
+    kept = keep_coherent(smoothed, mean_top(smoothed, 40))
     box = _measure_extent(kept)
     ink = ink * tf.cast(_dilate(kept, 5) > 0, tf.float32)
     step = tf.maximum(tf.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]), 1.0) / kind.ink.size
