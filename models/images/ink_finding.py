@@ -6,6 +6,7 @@ and hangs together, so that noise is none.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,11 @@ def keep_coherent(strength: Any, top: Any) -> Any:
     noise = tf.math.top_k(tf.reshape(strength, (-1, count))[:, ::3], count // 12).values[:, -1]
     least = tf.minimum(tf.maximum(_LEAST * top, _NOISE * noise), _MOST_NOISE * top)
     strong = tf.where(strength > least[:, None, None], strength, 0.0)
-    mass = _pool_mass(strong)
+    mass = pool_mass(strong)
     return tf.where(mass > _COHERENT * tf.reduce_max(mass, axis=(1, 2), keepdims=True), strong, 0.0)
 
 
-def _pool_mass(images: Any) -> Any:
+def pool_mass(images: Any) -> Any:
     """Mean of the 5 x 5 cells about each."""
     size = images.shape[1]
     places = np.arange(size)
@@ -174,10 +175,9 @@ def mean_top(images: Any, count: int) -> Any:
 
 def flood(values: Any, marker: Any) -> Any:
     """``float32 [N,S,S]``: greyscale reconstruction (Vincent 1993) of ``marker`` under ``values``."""
-    step = tf.function(_flood_once, autograph=False)
     level = marker
     for _ in range(_FLOODS):
-        level = step(level, values)
+        level = _flood_once(level, values)
     return level
 
 
@@ -200,6 +200,7 @@ def _open(images: Any) -> Any:
     return images
 
 
+@partial(tf.function, autograph=False)
 def _flood_once(level: Any, values: Any) -> Any:
     return tf.minimum(_spread(_spread(level, 1), 2), values)
 

@@ -14,6 +14,7 @@ from modelyard.models.images.ink_finding import (
     find_ink,
     keep_coherent,
     mean_top,
+    pool_mass,
 )
 from modelyard.models.images.ink_resampling import resample, smooth, weigh_pixels
 from modelyard.models.inputs import ImageInput
@@ -24,8 +25,7 @@ _SURROUNDINGS = 1.6
 _MARGIN = 3.0
 _FRAME = 0.3
 _WIDEST = 4
-_REACH = 2
-_LEAST = 0.3
+_FEATHER = 1.04
 
 
 def normalise_ink(pictures: Any, sizes: Any, kind: ImageInput) -> Any:
@@ -110,7 +110,7 @@ def _find_edges(found: Found) -> Any:
 def place_ink(windows: Any, view: View, kind: ImageInput) -> Any:
     """Windows ``float32 [N,64,64]`` -> ``float32 [N,height,width,1]``."""
     found = find_ink(_reduce(windows[..., None])[..., 0], view.colours)
-    reach = tf.cast(_dilate(found.strength, 2 * _REACH + 1) > 0, tf.float32)
+    reach = tf.cast(pool_mass(found.strength) > 0, tf.float32)
     enlarge = weigh_pixels(tf.zeros(1), tf.fill([1], GRID / WINDOW), GRID, WINDOW)
     background, gain, mask = (resample(grid, enlarge, enlarge) for grid in (found.background, found.gain, reach))
     ink = tf.maximum(windows - background, 0.0) * gain * mask
@@ -140,18 +140,14 @@ def _measure_extent(strength: Any) -> Any:
     return tf.stack(ends, axis=1)
 
 
-def _dilate(images: Any, side: int) -> Any:
-    return tf.nn.max_pool2d(images[..., None], side, 1, "SAME")[..., 0]
-
-
 def _centre(ink: Any, kind: ImageInput) -> Any:
     """``float32 [N,64,64]`` -> ``float32 [N,height,width]``: its longer side of a set length, its mass in the middle."""
     size = ink.shape[1]
     smoothed = smooth(ink, (0.0625, 0.25, 0.375, 0.25, 0.0625))
     kept = keep_coherent(smoothed, mean_top(smoothed, 40))
     box = _measure_extent(kept)
-    ink = ink * tf.cast(_dilate(kept, 5) > 0, tf.float32)
-    step = tf.maximum(tf.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]), 1.0) / kind.ink.size
+    ink = ink * tf.cast(pool_mass(kept) > 0, tf.float32)
+    step = tf.maximum(tf.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]), 1.0) * _FEATHER / kind.ink.size
     mass = tf.reduce_sum(ink, axis=(1, 2)) + 1e-6
     places = tf.range(size, dtype=tf.float32) + 0.5
     row, column = (tf.reduce_sum(tf.reduce_sum(ink, axis=axis) * places, axis=1) / mass for axis in (2, 1))
