@@ -181,6 +181,7 @@ def flood(values: Any, marker: Any) -> Any:
     return level
 
 
+@partial(tf.function, autograph=False)
 def _find_background(values: Any) -> Any:
     """What is joined with the border, but for bridges: a stroke from shadow into light has the shadow's level along it."""
     rows, columns = (_find_lines(images) for images in (values, tf.transpose(values, (0, 2, 1))))
