@@ -53,7 +53,9 @@ def are_normal(images: Any, kind: ImageInput) -> Any:
     longer = tf.maximum(rows, columns)
     grid = np.indices((height, width)) - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
     weights = np.stack([np.ones((height, width)), *grid], axis=-1).reshape(-1, 3)
-    mass, down, right = tf.unstack(tf.matmul(tf.reshape(images, (-1, height * width)), weights.astype(np.float32)), axis=1)
+    mass, down, right = tf.unstack(
+        tf.matmul(tf.reshape(images, (-1, height * width)), weights.astype(np.float32)), axis=1
+    )
     is_centred = tf.maximum(tf.abs(down), tf.abs(right)) <= mass
     return is_centred & (longer >= kind.ink.size - 1) & (longer <= kind.ink.size)
 
@@ -71,11 +73,12 @@ def _read(file: Any, header: Any) -> tuple[Any, Any, Any]:
     picture, given, sheet = _decode(
         file, header, lambda image: _resize(image, size, size / tf.shape(image)[:2], tf.zeros(2))
     )
-    return tf.cond(
+    read: tuple[Any, Any, Any] = tf.cond(
         tf.strings.regex_full_match(header, _MAY_BE_TURNED),
         lambda: (*_turn(picture, given, header), sheet),
         lambda: (picture, given, sheet),
     )
+    return read
 
 
 def _decode(file: Any, header: Any, shrink: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
@@ -93,7 +96,8 @@ def _decode(file: Any, header: Any, shrink: Callable[[Any], Any]) -> tuple[Any, 
 
     is_png = tf.equal(tf.strings.substr(file, 0, len(_PNG)), _PNG)
     is_transparent = is_png & tf.strings.regex_full_match(header, _MAY_BE_TRANSPARENT)
-    return tf.cond(is_transparent, read_transparent, read_opaque)
+    read: tuple[Any, Any, Any] = tf.cond(is_transparent, read_transparent, read_opaque)
+    return read
 
 
 def _resize(image: Any, size: Any, scale: Any, translation: Any) -> Any:

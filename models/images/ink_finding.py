@@ -6,30 +6,27 @@ and hangs together, so that noise is none.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-GRID = 32
-"""Cells of the coarse grid along each side."""
+from modelyard.models.images.ink_background import BORDER, GRID, RIM, find_background
+
 SMOOTHING = (0.25, 0.5, 0.25)
-_STRETCH = 15
-"""Cells along the border: a shorter stretch that differs is a stroke that reaches it, a longer one a frame or shadow."""
-_RIM = 3
-_FLOODS = 17
-"""Steps of a cell from the border to the middle."""
 _MOST = 0.6
+"""Share of a picture that is paper where the border's level is another."""
 _TOP = 6
+"""Cells that say how strong ink is."""
 _CLEARED = 0.25
-_ROW_SHARE = 0.2
-_LEAST = 0.2
-_NOISE = 2.0
-_MOST_NOISE = 0.4
+"""Share of the strongest that must stand out from the background; if less does, ink is one with the border."""
+_LEAST, _NOISE, _MOST_NOISE = 0.2, 2.0, 0.4
+"""Ink is stronger than a share of the strongest, and than so many times what a quarter of the cells exceed, but no more
+need it be than the last share."""
 _COHERENT = 0.2
-_GAIN = 4.0
-_LIGHT = 80.0
+"""Share of the most ink about any place that there is about ink."""
+_GAIN, _LIGHT = 4.0, 80.0
+"""How many times ink in a shadow counts at most; and how light paper is that can lie in one."""
 _FAINTEST = 6.0
 """Levels of 255 that ink differs from paper by at least, spread over a cell."""
 
@@ -73,7 +70,7 @@ def find_colours(cells: Any) -> Colours:
     ink = _find_colour(apart)
     values = tf.reduce_sum(apart * ink[:, None, None, :], axis=-1)
     both = tf.concat([values, -values], axis=0)
-    background = _find_background(both)
+    background = find_background(both)
     domes, residuals = both - background, tf.maximum(both, 0.0)
     top_dome, top_residual = (mean_top(images, _TOP) for images in (domes, residuals))
     is_lighter = _choose_smoother(background, domes, top_dome)
@@ -88,7 +85,7 @@ def find_colours(cells: Any) -> Colours:
 
 def find_ink(values: Any, colours: Colours) -> Found:
     """Where ink is in ``values`` ``float32 [N,32,32]``, weighed by its colour."""
-    background = tf.where(colours.is_joined[:, None, None], 0.0, _find_background(values))
+    background = tf.where(colours.is_joined[:, None, None], 0.0, find_background(values))
     light = colours.light[:, None, None]
     seen = tf.maximum(light - tf.maximum(background, 0.0), light / _GAIN)
     gain = tf.where(light > _LIGHT, light / (seen + 1e-6), 1.0)
@@ -103,7 +100,7 @@ def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:
     Taken for paper, ink leaves its own shape behind in the background; taken for ink, it leaves none. Most of a picture
     is paper.
     """
-    inner = backgrounds[:, _RIM:-_RIM, _RIM:-_RIM]
+    inner = backgrounds[:, RIM:-RIM, RIM:-RIM]
     down = tf.reduce_sum((inner[:, 1:] - inner[:, :-1]) ** 2, axis=(1, 2))
     across = tf.reduce_sum((inner[:, :, 1:] - inner[:, :, :-1]) ** 2, axis=(1, 2))
     share = tf.reduce_mean(tf.cast(domes > tops[:, None, None] / 2, tf.float32), axis=(1, 2))
@@ -133,10 +130,10 @@ def pool_mass(images: Any) -> Any:
 
 
 def _find_paper(cells: Any) -> Any:
-    """``float32 [N,C]``: the commonest level along the border, or of all where most of the picture is nearer to that."""
+    """``float32 [N,C]``: the median along the border, or of all where most of the picture is nearer to that."""
     channels = cells.shape[-1]
     flat = tf.reshape(cells, (-1, GRID * GRID, channels))
-    border = _median(tf.gather(flat, _RING, axis=1))
+    border = _median(tf.gather(flat, BORDER, axis=1))
     whole = _median(flat[:, ::3])
     nearer = tf.reduce_sum(tf.abs(flat - whole[:, None]), -1) <= tf.reduce_sum(tf.abs(flat - border[:, None]), -1)
     share = tf.reduce_mean(tf.cast(nearer, tf.float32), axis=1)
@@ -150,7 +147,7 @@ def _median(values: Any) -> Any:
 
 
 def _find_colour(apart: Any) -> Any:
-    """``float32 [N,C]``: the direction in which colours differ most from the paper's, as weights that sum to 1 in grey."""
+    """``float32 [N,C]``: in which direction colours differ most from the paper's; in grey, weights sum to 1."""
     channels = apart.shape[-1]
     if channels == 1:
         return tf.ones_like(apart[:, 0, 0])
@@ -168,86 +165,3 @@ def mean_top(images: Any, count: int) -> Any:
     """``float32 [N]``: how strong the strongest cells are."""
     flat = tf.reshape(images, (-1, images.shape[1] * images.shape[2]))
     return tf.reduce_mean(tf.math.top_k(flat, count, sorted=False).values, axis=1)
-
-
-# --- what is joined with the border -----------------------------------------------------------------------------------
-
-
-def flood(values: Any, marker: Any) -> Any:
-    """``float32 [N,S,S]``: greyscale reconstruction (Vincent 1993) of ``marker`` under ``values``."""
-    level = marker
-    for _ in range(_FLOODS):
-        level = _flood_once(level, values)
-    return level
-
-
-@partial(tf.function, autograph=False)
-def _find_background(values: Any) -> Any:
-    """What is joined with the border, but for bridges: a stroke from shadow into light has the shadow's level along it."""
-    rows, columns = (_find_lines(images) for images in (values, tf.transpose(values, (0, 2, 1))))
-    background = flood(values, _mark_border(values, rows, columns))
-    lines = tf.maximum(tf.maximum(rows[:, :, None], columns[:, None, :]), _AT_RIM)
-    return tf.maximum(_open(background), tf.minimum(background, lines))
-
-
-def _open(images: Any) -> Any:
-    """Without what is narrower than seven cells."""
-    for sign in (-1.0, 1.0):
-        images = sign * images
-        for axis in (1, 2):
-            for _ in range(3):
-                images = _spread(images, axis)
-        images = sign * images
-    return images
-
-
-@partial(tf.function, autograph=False)
-def _flood_once(level: Any, values: Any) -> Any:
-    return tf.minimum(_spread(_spread(level, 1), 2), values)
-
-
-def _spread(images: Any, axis: int) -> Any:
-    """The largest of three neighbours along an axis."""
-    pads = [(0, 0), (0, 0), (0, 0)]
-    pads[axis] = (1, 1)
-    padded = tf.pad(images, pads, constant_values=_NOTHING)
-    if axis == 1:
-        return tf.maximum(tf.maximum(padded[:, :-2], padded[:, 2:]), images)
-    return tf.maximum(tf.maximum(padded[:, :, :-2], padded[:, :, 2:]), images)
-
-
-def _mark_border(values: Any, rows: Any, columns: Any) -> Any:
-    """``float32 [N,32,32]``: levels of the border without what is only a short stretch of it, but with ruled lines."""
-    ring = tf.gather(tf.reshape(values, (-1, GRID * GRID)), _RING, axis=1)
-    least = tf.reduce_min(tf.gather(ring, _STRETCHES, axis=1), axis=2)
-    opened = tf.reduce_max(tf.gather(least, _STRETCHES, axis=1), axis=2)
-    sides = tf.concat([rows, columns], axis=1)
-    ends = tf.minimum(ring, tf.gather(sides, _RING_SIDES, axis=1))
-    level = tf.concat([tf.maximum(opened, ends), tf.fill([tf.shape(values)[0], 1], _NOTHING)], axis=1)
-    return tf.reshape(tf.gather(level, _FROM_RING, axis=1), (-1, GRID, GRID))
-
-
-def _find_lines(values: Any) -> Any:
-    """``float32 [N,32]``: the level that four fifths of each row reach."""
-    return tf.math.top_k(values, round(GRID * (1 - _ROW_SHARE))).values[..., -1]
-
-
-_NOTHING = -1e4
-
-
-def _walk_border() -> tuple[Any, Any]:
-    """Places of the border's cells in a flat grid, around it; and of each its row, or 32 + its column at top and foot."""
-    last = GRID - 1
-    top, right = [(0, k) for k in range(last)], [(k, last) for k in range(last)]
-    foot, left = [(last, last - k) for k in range(last)], [(last - k, 0) for k in range(last)]
-    places = [*top, *right, *foot, *left]
-    sides = [GRID + column if row in (0, last) else row for row, column in places]
-    return np.array([row * GRID + column for row, column in places]), np.array(sides)
-
-
-_RING, _RING_SIDES = _walk_border()
-_STRETCHES = (np.arange(len(_RING))[:, None] + np.arange(_STRETCH) - _STRETCH // 2) % len(_RING)
-_FROM_RING = np.full(GRID * GRID, len(_RING))
-_FROM_RING[_RING] = np.arange(len(_RING))
-_AT_RIM = np.full((GRID, GRID), -1e4, np.float32)
-_AT_RIM[:_RIM] = _AT_RIM[-_RIM:] = _AT_RIM[:, :_RIM] = _AT_RIM[:, -_RIM:] = 1e4

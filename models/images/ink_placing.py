@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from modelyard.models.images.ink_background import GRID
 from modelyard.models.images.ink_finding import (
-    GRID,
     SMOOTHING,
     Colours,
     Found,
@@ -22,10 +22,17 @@ from modelyard.models.inputs import ImageInput
 WINDOW = 64
 """Pixels of the square about the ink that is looked at closely."""
 _SURROUNDINGS = 1.6
-_MARGIN = 3.0
-_FRAME = 0.3
-_WIDEST = 4
+"""The window's side, in sides of the ink."""
+_MARGIN = 1.5
+"""Cells about what was found that ink may still be in."""
+_FRAME, _WIDEST = 0.3, 4
+"""A frame has this share of the ink's strength, and fewer cells than that."""
+_TAIL = 0.004
+"""Share of the ink at each side that may lie outside of its extent."""
 _FEATHER = 1.04
+"""How much longer strokes are measured than they are, as they fade out."""
+_STRONGEST = 40
+"""Pixels that say how strong ink is."""
 
 
 def normalise_ink(pictures: Any, sizes: Any, kind: ImageInput) -> Any:
@@ -59,8 +66,8 @@ def locate_ink(pictures: Any, sizes: Any) -> View:
     cells = _reduce(pictures)
     colours = find_colours(cells)
     found = find_ink(colours.weigh(cells), colours)
-    ends = (_measure_extent(found.strength) + [-_MARGIN / 2, _MARGIN / 2, -_MARGIN / 2, _MARGIN / 2]) / GRID
-    first, last = ends[:, ::2], ends[:, 1::2]
+    ends = _measure_extent(found.strength) / GRID
+    first, last = ends[:, ::2] - _MARGIN / GRID, ends[:, 1::2] + _MARGIN / GRID
     side = tf.reduce_max((last - first) * sizes, axis=1, keepdims=True) * _SURROUNDINGS
     pitch = side / WINDOW / sizes
     start = (first + last) / 2 - pitch * WINDOW / 2
@@ -134,17 +141,18 @@ def _measure_extent(strength: Any) -> Any:
     for axis in (2, 1):
         profile = tf.reduce_sum(strength, axis=axis)
         total = tf.cumsum(profile, axis=1) / (tf.reduce_sum(profile, axis=1, keepdims=True) + 1e-6)
-        first = tf.reduce_sum(tf.cast(total < 0.004, tf.float32), axis=1)
-        last = size - tf.reduce_sum(tf.cast(total > 0.996, tf.float32), axis=1) + 1
+        first = tf.reduce_sum(tf.cast(total < _TAIL, tf.float32), axis=1)
+        last = size - tf.reduce_sum(tf.cast(total > 1 - _TAIL, tf.float32), axis=1) + 1
         ends += [first, tf.minimum(last, float(size))]
     return tf.stack(ends, axis=1)
 
 
 def _centre(ink: Any, kind: ImageInput) -> Any:
-    """``float32 [N,64,64]`` -> ``float32 [N,height,width]``: its longer side of a set length, its mass in the middle."""
+    """``float32 [N,64,64]`` -> ``float32 [N,height,width]``: one length of its longer side, its mass in the middle."""
+    assert kind.ink
     size = ink.shape[1]
     smoothed = smooth(ink, (0.0625, 0.25, 0.375, 0.25, 0.0625))
-    kept = keep_coherent(smoothed, mean_top(smoothed, 40))
+    kept = keep_coherent(smoothed, mean_top(smoothed, _STRONGEST))
     box = _measure_extent(kept)
     ink = ink * tf.cast(pool_mass(kept) > 0, tf.float32)
     step = tf.maximum(tf.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]), 1.0) * _FEATHER / kind.ink.size
@@ -157,5 +165,5 @@ def _centre(ink: Any, kind: ImageInput) -> Any:
 
 
 def _stretch(image: Any) -> Any:
-    top = mean_top(image, 40)[:, None, None]
+    top = mean_top(image, _STRONGEST)[:, None, None]
     return tf.clip_by_value(image / (top + 1e-6), 0.0, 1.0) * 255
