@@ -108,6 +108,12 @@ class Prediction:
         found: Mapping[str, Any] = self._read("outputs")
         return found
 
+    @property
+    def explanation(self) -> Mapping[str, Any]:
+        """Why, where ``explain=True`` asked for it: ``words`` with weights, ``weights`` of pixels, or ``columns``."""
+        found: Mapping[str, Any] = self._read("explanation")
+        return found
+
     def _read(self, name: str) -> Any:
         try:
             return self.answer[name]

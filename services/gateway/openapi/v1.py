@@ -26,6 +26,38 @@ class PredictRequest(RootModel[Rows | Columns]):
     """By row or by column."""
 
 
+class WordWeight(Body):
+    """A word of the text, and what it adds to the score."""
+
+    word: str
+    weight: float
+    start: int = Field(description="Its first character's place in the text.")
+    end: int
+
+
+class ExplainedPart(Body):
+    """The weights of one input: ``words`` of a text, ``weights`` of pixels, numbers or steps, or one of ``columns``."""
+
+    words: list[WordWeight] | None = None
+    weights: list[Any] | None = Field(
+        default=None, description="[height][width] of an image; else one for each number."
+    )
+    height: int | None = None
+    width: int | None = None
+    image: str | None = Field(default=None, description="The pixels that the model saw, of a file: PNG in base64.")
+    columns: dict[str, float] | None = None
+
+
+class Explanation(ExplainedPart):
+    """With ``?explain=1``: what each part of the input adds to the score of the class that is answered."""
+
+    label: str | None = None
+    class_id: int | None = None
+    value: str | None = Field(default=None, description="The number that is explained, in place of a class.")
+    score: float | None = Field(default=None, description="Log-odds of the class, or the number.")
+    parts: dict[str, ExplainedPart] | None = Field(default=None, description="Of columns that have parts themselves.")
+
+
 class Uncertain(Body):
     """How sure an answer is. Versions of before release 0.3, and imported ones, say none of it."""
 
@@ -33,6 +65,7 @@ class Uncertain(Body):
     """Whether the input is like those of training."""
     atypicality: float | None = None
     """How unlike them it is: above 1 it is not typical."""
+    explanation: Explanation | None = None
 
 
 class LabelledRow(Uncertain):
