@@ -50,7 +50,7 @@ def choose_training(train: Split) -> Split:
     if not _is_text(train.x):
         return _choose(train, MAX_TRAIN)
     some = _choose(train, MAX_TEXTS)
-    return Split(add_spans(some.x), np.concatenate([some.y, some.y[: min(len(some), MAX_SPANS)]]))
+    return Split(add_spans(some.x), np.concatenate([some.y, some.y[_space_evenly(len(some))]]))
 
 
 def add_spans(x: Inputs) -> Inputs:
@@ -58,7 +58,12 @@ def add_spans(x: Inputs) -> Inputs:
     if isinstance(x, Mapping) or not _is_text(x):
         return x
     random = np.random.default_rng(SEED)
-    return np.concatenate([x, np.array([_cut(text, random) for text in x[:MAX_SPANS]], dtype=object)])
+    return np.concatenate([x, np.array([_cut(text, random) for text in x[_space_evenly(len(x))]], dtype=object)])
+
+
+def _space_evenly(count: int) -> Array:
+    """Indices of at most ``MAX_SPANS`` of them: a data set may be in order of its classes."""
+    return np.linspace(0, count - 1, min(count, MAX_SPANS)).astype(int)
 
 
 def _cut(text: str, random: np.random.Generator) -> str:

@@ -45,7 +45,7 @@ class Uncertainty:
         """The task's outputs with calibrated probabilities; ``prediction_set`` or ``interval_…``; ``typical``."""
         outputs = name_outputs(self.task, raw, self.record.temperature)
         if self.shares is not None and "words" in observed:
-            outputs = self._answer_without_words(outputs, observed["words"])
+            outputs = self._lean_on_words(outputs, observed["words"])
         if self.task in CLASSES and self.record.coverage:
             outputs["prediction_set"] = list_levels(outputs["probabilities"], self.record)
         if self.task == "regression":
@@ -56,10 +56,14 @@ class Uncertainty:
         atypicality = self.typicality.measure(observed or {"raw": raw})
         return outputs | {"typical": atypicality <= 1.0, "atypicality": atypicality}
 
-    def _answer_without_words(self, outputs: Outputs, words: Any) -> Outputs:
-        """Shares of the classes where no word is known: what a network makes of nothing is as sure as it happens."""
-        probabilities = tf.where(words[:, :1] > 0, outputs["probabilities"], self.shares)
-        return outputs | name_classes(probabilities)
+    def _lean_on_words(self, outputs: Outputs, words: Any) -> Outputs:
+        """The fewer words are known, below half of them, the closer to the classes' shares in training.
+
+        What a network makes of nothing would be as sure as it happens.
+        """
+        assert self.shares is not None
+        weight = tf.minimum(2 * words[:, :1] / tf.maximum(tf.reduce_sum(words, axis=1, keepdims=True), 1.0), 1.0)
+        return outputs | name_classes(weight * outputs["probabilities"] + (1 - weight) * self.shares)
 
 
 def name_outputs(task: Task, raw: Any, temperature: float = 1.0) -> Outputs:

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
 MODEL = "neuron"
-LONG = {"epochs": 1000, "batch_size": 1}
+LONG = {"epochs": 1000, "batch_size": 4}
 """Longer than any test."""
 
 

@@ -92,7 +92,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(
 
 def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle: it ends with 0, and who is free goes on from the checkpoint; no lease is waited for."""
-    first = cluster.worker("first")
+    first = cluster.worker("first", forked=False)
     job = cluster.submit(**LONG)
     wait_until(lambda: cluster.in_epoch(job, 3), TRAINED_S, "the third epoch")
     with standing_still(child_of(first)):  # it must not end before there is another worker

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from modelyard.models.registry.manifest import ImageLimits, OneLimits, SequenceLimits, TensorSpec, TextLimits
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import images
@@ -48,6 +50,29 @@ def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interfa
         elif array.dtype == object:
             pixels += check_contents(spec.name, array, known)
             check_pixels(spec.name, pixels, limits)
+        elif known.kind == "image":
+            check_levels(spec.name, array)
+
+
+def check_levels(name: str, array: Array) -> None:
+    """Raises ``InvalidRequest`` for images of numbers that were scaled already, which the graph does itself."""
+    if (index := find_scaled(array)) is not None:
+        is_signed = array[index].min() < 0
+        scale, hint = ("-1..1", "send them as they are") if is_signed else ("0..1", "multiply by 255")
+        raise InvalidRequest(f"{name}[{index}]: expected pixels 0..255, received values within {scale}: {hint}")
+
+
+def find_scaled(array: Array) -> int | None:
+    """The first image ``[N,H,W,C]`` all of whose values lie within -1..1; None if there is none.
+
+    One of noughts alone is black in any scale.
+    """
+    rows = array.reshape(len(array), -1)
+    if not rows.size or (highest := rows.max(axis=1)).min() > 1:
+        return None
+    dark = rows[highest <= 1]
+    found = np.flatnonzero(highest <= 1)[(dark.min(axis=1) >= -1) & dark.any(axis=1)]
+    return int(found[0]) if len(found) else None
 
 
 def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, limits: GatewaySettings) -> None:

@@ -139,6 +139,8 @@ def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> M
     else:
         numbers = tfs_json_fast.decode(body, interface, limits.max_instances)
         if numbers is not None:
+            if input_kind(interface) == "image":
+                check_inputs(numbers, DEFAULT_SIGNATURE, interface, limits)
             return numbers
         found = tfs_json_fast.decode_texts(body, interface, limits.max_instances)
     if found is not None:
