@@ -81,9 +81,9 @@ function drawPart(part, subject) {
   return [];
 }
 
-function drawLegend(subject, ...more) {
+function drawLegend(subject, place = "") {
   const swatch = (kind) => h("span", { class: `swatch ${kind}`, "aria-hidden": "true" });
-  return h("p", { class: "why-legend" }, h("span", {}, swatch("for"), ` speaks for ${subject}`), h("span", {}, swatch("against"), ` speaks against ${subject}`), more);
+  return h("p", { class: `why-legend ${place}` }, h("span", {}, swatch("for"), ` speaks for ${subject}`), h("span", {}, swatch("against"), ` speaks against ${subject}`));
 }
 
 // --- words ------------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ function drawPicture({ weights, height, width, image }, subject) {
   const canvas = h("canvas", { class: "why-map", role: "img", "aria-label": describeMap(weights, subject) });
   drawMap(canvas, { weights, height, width, image });
   const seen = image ? "Over the picture that the model saw." : null;
-  return [drawLegend(subject), h("figure", { class: "why-picture" }, canvas, h("figcaption", { class: "muted" }, `${seen ?? ""} ${describeMap(weights, subject)}`.trim()))];
+  return [drawLegend(subject, "on-map"), h("figure", { class: "why-picture" }, canvas, h("figcaption", { class: "muted" }, `${seen ?? ""} ${describeMap(weights, subject)}`.trim()))];
 }
 
 function signed(weight) {
