@@ -76,7 +76,7 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     assert extra == {
         *("data_card.json", "evaluation.json", "golden.npz", "manifest.json", "mistakes.jsonl", "model.weights.h5"),
-        *("reference.json", "state.npz", "tf_serving_warmup_requests"),
+        *("reference.json", "state.npz", "tf_serving_warmup_requests", "uncertainty.json"),
     }
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE

@@ -64,6 +64,7 @@ def url_of(http: httpx.Client) -> str:
         (("models",), "trainable"),
         (("versions", HALF_PLUS), "versions"),
         (("versions", HALF_PLUS, "1"), "verdict"),
+        (("card", HALF_PLUS), "about_data"),
         (("rollout", HALF_PLUS), "history"),
         (("jobs",), "next"),
         (("jobs", "show", "JOB"), "events"),
@@ -92,6 +93,7 @@ def test_json_is_one_document_and_nothing_else(commands: Commands, arguments: tu
     ("arguments", "status", "words"),
     [
         (("versions", "missing"), 4, "`modelyard models`"),
+        (("card", HALF_PLUS, "99"), 4, "99"),
         (("jobs", "show", "job-0123456789abcdef"), 4, "`modelyard jobs`"),
         (("rollback", REVIEWS), 3, "no"),
         (("predict", REVIEWS, "x", "--version", "99"), 4, "99"),
