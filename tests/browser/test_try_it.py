@@ -156,6 +156,7 @@ def test_answers_are_labelled_by_one_key_each(page: Page, system: System) -> Non
     url = f"{system.url}/api/models/mnist_mlp/answers"
     wait_until(lambda: http.get(url).json()["unlabelled"] >= SENT, 30, "what was captured")
     waiting = len(http.get(f"{url}?order=random&limit=50").json()["answers"])
+    page.clock.install()
     page.goto("/models/mnist_mlp/label")
     expect(page.locator("#item img")).to_be_visible()
     page.keyboard.press("3")
@@ -163,6 +164,7 @@ def test_answers_are_labelled_by_one_key_each(page: Page, system: System) -> Non
     expect(page.locator("#progress")).to_contain_text("0 on this page")
     for _ in range(waiting):
         page.keyboard.press("3")
+    page.clock.fast_forward(LONG_MS)  # labels can be taken back for some seconds
     expect(page.locator("#item")).to_contain_text("Nothing to label")
     expect(page.locator("#progress")).to_contain_text(f"from {waiting} labels at random")
     page.get_by_role("button", name="Unsure").click()
