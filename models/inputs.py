@@ -20,6 +20,14 @@ Resize = Literal["stretch", "pad", "crop"]
 
 
 @dataclass(frozen=True)
+class Ink:
+    """Images are drawn strokes, such as a digit, and become alike however they were drawn and taken."""
+
+    size: int = 20
+    """Pixels of the longer side of what is drawn."""
+
+
+@dataclass(frozen=True)
 class ImageInput:
     """Images; the model sees ``float32 [N,height,width,channels]`` with values 0..255.
 
@@ -31,6 +39,7 @@ class ImageInput:
     width: int
     channels: Literal[1, 3, 4] = 1
     resize: Resize = "stretch"
+    ink: Ink | None = None
     kind: Literal["image"] = "image"
 
 

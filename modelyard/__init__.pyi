@@ -6,6 +6,7 @@ from modelyard.models.data import Splits as Splits
 from modelyard.models.inputs import CategoryInput as CategoryInput
 from modelyard.models.inputs import DateInput as DateInput
 from modelyard.models.inputs import ImageInput as ImageInput
+from modelyard.models.inputs import Ink as Ink
 from modelyard.models.inputs import NumberInput as NumberInput
 from modelyard.models.inputs import SequenceInput as SequenceInput
 from modelyard.models.inputs import State as State
@@ -21,6 +22,7 @@ from modelyard.models.readers.texts import texts as texts
 from modelyard.models.recipes import Recipe as Recipe
 from modelyard.models.recipes import recipe as recipe
 from modelyard.models.spec import Baseline as Baseline
+from modelyard.models.spec import Card as Card
 from modelyard.models.spec import FitRun as FitRun
 from modelyard.models.spec import Gate as Gate
 from modelyard.models.spec import ModelSpec as ModelSpec

@@ -99,7 +99,10 @@ def test_tritonclient(served: Served, known: Golden) -> None:
             "label": ("400", "Unrecognized servable version label: canary"),
             "input": ("400", 'expected images, received "pixels"'),
             "shape": ("400", "expected shape [n,28,28,1], received [3,28,28]"),
-            "output": ("400", 'expected class_id or probabilities, received "logits"'),
+            "output": (
+                "400",
+                'expected atypicality, class_id, prediction_set, probabilities or typical, received "logits"',
+            ),
             "metadata": ("404", "nothing_here"),
             "load": ("501", "rollout"),
             "unload": ("501", "rollout"),

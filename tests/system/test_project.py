@@ -56,7 +56,7 @@ def train(forks: ForkServer, project: System, model: str) -> subprocess.Complete
 
 def predict(project: System, x: float) -> float:
     response = http.post(f"{project.url}/v1/models/line:predict", json={"instances": [[x]]})
-    value: float = response.json()["predictions"][0][0]
+    value: float = response.json()["predictions"][0]["value"][0]
     return value
 
 

@@ -14,12 +14,13 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
-from modelyard.services.gateway.codecs.inputs import check_inputs
+from modelyard.services.gateway.codecs.inputs import check_inputs, find_scaled
 from modelyard.services.gateway.codecs.named import json_rows
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS
 from modelyard.services.gateway.codecs.request import FAST_BYTES, Words
 from modelyard.services.gateway.codecs.response import describe_rows, is_quick_to_write, select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
+from modelyard.services.gateway.codecs.uncertainty import refuse_atypical
 from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
@@ -107,14 +108,17 @@ async def encode_part(task: Task, part: Part) -> Sequence[Any]:
 
 
 def list_rows(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> Sequence[Any]:
-    if words == "scores":
-        return describe_rows(result, signature, interface)
-    return labels.label_rows(result, interface, signature) if words == "true" else tfs_json.encode_rows(result)
+    if words == "false":
+        return tfs_json.encode_rows(result)
+    in_words = describe_rows(result, signature, interface) if words == "scores" else None
+    rows = labels.label_rows(result, interface, signature) if in_words is None else in_words
+    return refuse_atypical(rows, result, interface)
 
 
-def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> list[bytes]:
-    """The lines of some rows."""
-    return [encode_line(row) for row in list_rows(result, interface, signature, words)]
+def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> list[Any]:
+    """The lines of some rows, and the errors of those that are refused."""
+    rows = list_rows(result, interface, signature, words)
+    return [row if isinstance(row, ModelyardError) else encode_line(row) for row in rows]
 
 
 def encode_line(value: Any) -> bytes:
@@ -149,7 +153,7 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
             f"{task.signature} does not return one row for each input, so it cannot predict line by line"
         )
     if task.words != "false" and labels.has_labels(task.interface, task.signature):
-        labels.label_rows(results, task.interface, task.signature)
+        labels.name_rows(results, task.interface, task.signature)
     return results
 
 
@@ -172,13 +176,16 @@ async def read_lines(task: Task, lines: Sequence[Line], deadline: Deadline) -> t
 
 
 def group_numbers(interface: Interface, signature: str, lines: Sequence[Line]) -> Group | None:
-    """All lines, if they are rows of numbers of a known shape."""
+    """All lines, if they are rows of numbers of a known shape, and none has pixels of another scale."""
     numeric = tfs_json_fast.find_numeric_input(interface, signature)
     contents = [line.content for line in lines if line.content is not None]
     if numeric is None or len(contents) < len(lines):
         return None
     array = tfs_json_fast.decode_lines(contents, numeric)
-    return None if array is None else (range(len(lines)), {numeric.name: array})
+    known = interface.find_limits(signature, numeric.name)
+    if array is None or (known is not None and known.kind == "image" and find_scaled(array) is not None):
+        return None
+    return range(len(lines)), {numeric.name: array}
 
 
 def group_named(interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings) -> Group | None:

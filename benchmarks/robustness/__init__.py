@@ -1,0 +1,1 @@
+"""What a model does on inputs as people send them, and on inputs that are none of its kind."""

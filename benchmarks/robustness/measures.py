@@ -1,0 +1,92 @@
+"""Which kinds of inputs a model is asked about, and in which order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.robustness.answers import Answers, Ask
+from benchmarks.robustness.digits import DIGITS
+from benchmarks.robustness.others import OTHERS
+from benchmarks.robustness.report import Row, measure_known, measure_other
+from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites, read_written_suites
+from modelyard.models.data import Split, Splits
+from modelyard.models.types import Array
+
+USUAL = "as in the data set"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure on."""
+
+    split: str
+    """``validation`` or ``test``."""
+    count: int
+    others: int
+    kinds: frozenset[str]
+    """Empty: all of them."""
+    seed: int
+    data_dir: Path
+
+    def wants(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
+
+    def choose(self, splits: Splits) -> Split:
+        """The inputs, the same ones for the same seed."""
+        whole = splits.test if self.split == "test" else splits.validation
+        if not self.count or self.count >= len(whole):
+            return whole
+        chosen = np.random.default_rng(self.seed).permutation(len(whole))[: self.count]
+        return Split(whole.x[chosen], whole.y[chosen])
+
+
+def measure(model: str, ask: Ask, plan: Plan) -> Iterator[Row]:
+    """A row of each kind as soon as it is measured."""
+    from modelyard.models.catalog import load_spec
+
+    dataset = load_spec(model).dataset
+    chosen = plan.choose(dataset.read(plan.data_dir))
+    measure_kinds = _measure_pictures if dataset.name == "mnist" else _measure_texts
+    yield from measure_kinds(ask, chosen, plan)
+
+
+def _measure_pictures(ask: Ask, chosen: Split, plan: Plan) -> Iterator[Row]:
+    usual = None
+    for kind in DIGITS:
+        if plan.wants(kind.name) or kind.name == USUAL:
+            answers = ask(kind.make(chosen.x, plan.seed))
+            usual = answers if kind.name == USUAL else usual
+            group = "made for" if kind.made_for else "beyond"
+            yield measure_known(kind.name, kind.summary, group, answers, chosen.y)
+    for other in OTHERS:
+        if plan.wants(other.name):
+            files = other.make(plan.others, chosen.x, plan.seed)
+            yield measure_other(other.name, other.summary, ask(files), usual)
+
+
+def _measure_texts(ask: Ask, chosen: Split, plan: Plan) -> Iterator[Row]:
+    usual = None
+    classes: Array = chosen.y.reshape(-1).astype(int)
+    for kind in TEXTS:
+        if plan.wants(kind.name) or kind.name == USUAL:
+            suite = kind.make(list(chosen.x), classes.tolist(), plan.seed)
+            answers = ask(suite.texts)
+            usual = answers if kind.name == USUAL else usual
+            yield measure_known(suite.name, suite.summary, "made for", answers, classes)
+    for suite in list_suites(plan):
+        if plan.wants(suite.name):
+            yield _measure_suite(suite, ask(suite.texts), usual)
+
+
+def _measure_suite(suite: Suite, answers: Answers, usual: Answers | None) -> Row:
+    if suite.classes is None:
+        return measure_other(suite.name, suite.summary, answers, usual)
+    group = "made for" if suite.made_for else "beyond"
+    truth: Array = np.asarray(suite.classes)
+    return measure_known(suite.name, suite.summary, group, answers, truth)
+
+
+def list_suites(plan: Plan) -> Sequence[Suite]:
+    return (*read_written_suites(), *make_other_suites(plan.others, plan.seed))
