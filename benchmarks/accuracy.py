@@ -120,19 +120,22 @@ def render_table(all_rows: list[dict[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(all_rows, key=row_key):
         groups.setdefault((row["model"], row["recipe"]), []).append(row)
-    return "\n".join([*lines, *(render_line(group) for group in groups.values())])
+    baselines = find_baselines(all_rows)
+    return "\n".join([*lines, *(render_line(group, baselines) for group in groups.values())])
 
 
-def render_line(group: list[dict[str, Any]]) -> str:
+def find_baselines(all_rows: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """By dataset and metric: measured for one model, it stands beside all that learn the same."""
+    return {(row["data"], row["metric"]): row["baseline"] for row in all_rows if row["baseline"]}
+
+
+def render_line(group: list[dict[str, Any]], baselines: dict[tuple[str, str], dict[str, Any]]) -> str:
     """One model and recipe over its seeds."""
     first = group[0]
+    known = baselines.get((first["data"], first["metric"]))
     values = [row["value"] for row in group]
     each = " ".join(f"{format_metric(first['metric'], value)}" for value in values)
-    baseline = (
-        f"{format_metric(first['metric'], first['baseline']['value'])} ({first['baseline']['method']})"
-        if first["baseline"]
-        else "-"
-    )
+    baseline = f"{format_metric(first['metric'], known['value'])} ({known['method']})" if known else "-"
     cells: Iterable[str] = (
         f"`{first['model']}`",
         first["recipe"],

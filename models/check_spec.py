@@ -5,14 +5,15 @@ import keyword
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
-from modelyard.models.errors import InvalidRecipe, InvalidSpec
+from modelyard.models.errors import CorruptData, InvalidRecipe, InvalidSpec
 from modelyard.models.inputs import ImageInput, TextInput, name_inputs
 from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
-from modelyard.models.spec import Gate, ModelSpec
-from modelyard.models.types import Direction
+from modelyard.models.registry.card import read_measured
+from modelyard.models.spec import Card, Gate, ModelSpec
+from modelyard.models.types import Direction, OnAtypical
 
 FUNCTIONS: Mapping[str, int] = {
     "prepare": 2,
@@ -27,6 +28,8 @@ FUNCTIONS: Mapping[str, int] = {
 """Number of arguments that each function of a spec is called with."""
 WITHOUT_SIMPLEST = ("ece",)
 """Metrics of a task that the simplest answer says nothing about."""
+CARD_LISTS = ("made_for", "not_made_for", "limits")
+"""Fields of a card that hold several texts."""
 
 
 def check_spec(spec: ModelSpec) -> None:
@@ -42,8 +45,10 @@ def check_spec(spec: ModelSpec) -> None:
         *check_metrics(spec),
         *check_gate(spec.gate, list_metrics(spec.task, spec.metrics), own=spec.metrics),
         *check_steps(spec),
+        *check_uncertainty(spec),
         *check_recipes(spec.recipes),
         *check_search(spec),
+        *check_card(spec),
     ]
     if problems:
         raise InvalidSpec(f"{spec.name}: {'; '.join(problems)}")
@@ -135,6 +140,8 @@ def check_gate(gate: Gate, known: Mapping[str, Direction], own: Mapping[str, Dir
         yield f"gate: {'less' if lower else 'more'} of {gate.metric} is better: give it a {right}, not a {wrong}"
     elif (gate.ceiling if lower else gate.floor) is None and gate.metric in (*own, *WITHOUT_SIMPLEST):
         yield f"gate: {gate.metric} needs a {'ceiling' if lower else 'floor'}"
+    if gate.max_ece is not None and ("ece" not in known or gate.max_ece <= 0):
+        yield f"gate: max_ece: expected a number above 0, of a model with classes, received {gate.max_ece:g}"
     if gate.max_drop < 0:
         yield f"gate: max_drop: expected at least 0, received {gate.max_drop:g}"
 
@@ -145,6 +152,13 @@ def check_steps(spec: ModelSpec) -> Iterator[str]:
         yield f"signatures is missing: a {spec.task} task has no outputs of its own"
     if spec.task in ("text", "custom") and not spec.loss and spec.fit is None:
         yield f"loss is missing: a {spec.task} task has none of its own (or give fit)"
+
+
+def check_uncertainty(spec: ModelSpec) -> Iterator[str]:
+    if spec.on_atypical not in get_args(OnAtypical):
+        yield f"on_atypical: expected {', '.join(get_args(OnAtypical))}; received {spec.on_atypical!r}"
+    if spec.feature_layer and spec.signatures:
+        yield "feature_layer: a model with signatures of its own answers what these return"
 
 
 def check_recipes(recipes: Mapping[str, Any]) -> Iterator[str]:
@@ -164,6 +178,27 @@ def check_search(spec: ModelSpec) -> Iterator[str]:
                 if problem:
                     yield f"search: {key}: {problem} (recipe {name})"
                     break
+
+
+def check_card(spec: ModelSpec) -> Iterator[str]:
+    """Whether a model card's words are texts, or lists of them, and its file of measured kinds is there."""
+    card = spec.card
+    if card is None:
+        return
+    if not isinstance(card, Card):
+        yield f"card: expected a Card, received {card!r:.80}"
+        return
+    for name, value in vars(card).items():
+        if name in CARD_LISTS:
+            if not (isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)):
+                yield f"card: {name}: expected a tuple of texts, received {value!r:.80}"
+        elif not isinstance(value, str):
+            yield f"card: {name}: expected a text, received {value!r:.80}"
+    if isinstance(card.measured, str) and card.measured and spec.file:
+        try:
+            read_measured(spec.file.parent / card.measured)
+        except CorruptData as error:
+            yield f"card: measured: {error}"
 
 
 def find_refusal(action: Callable[[], object]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from modelyard.models.data import Dataset, Inputs, Split, Splits
 from modelyard.models.inputs import ModelInput, State
 from modelyard.models.ranges import Range
-from modelyard.models.types import Array, Direction, Source, Task
+from modelyard.models.types import Array, Direction, OnAtypical, Source, Task
 
 OPEN: Any = None
 """Value of a field that was left out. Stages see none: they get specs that ``resolve`` has completed."""
@@ -41,6 +41,8 @@ class Gate:
     """Maximum on the real (or generated) data, of a metric of which less is better."""
     sample_ceiling: float | None = None
     """Maximum when trained and tested on the shipped sample; None: as on the real data."""
+    max_ece: float | None = None
+    """Maximum of the expected calibration error on the real (or generated) data, whatever the metric is."""
 
     def limit(self, source: Source) -> float | None:
         """The floor or ceiling on data of this source; None if there is neither."""
@@ -91,6 +93,28 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the author says in the model card of each version. What the pipeline knows stands there by itself."""
+
+    purpose: str = ""
+    """What it was made for, in a sentence or two."""
+    made_for: tuple[str, ...] = ()
+    """Inputs and uses that it is made for."""
+    not_made_for: tuple[str, ...] = ()
+    """Inputs and uses that it is not made for."""
+    limits: tuple[str, ...] = ()
+    """Where it fails, as far as is known."""
+    data: str = ""
+    """Where the data comes from, and whom or what it represents."""
+    license: str = ""
+    """Of the model: an SPDX identifier such as ``Apache-2.0``, or a few words."""
+    contact: str = ""
+    """Whom to ask."""
+    measured: str = ""
+    """A JSON file beside the model's, with what was measured on kinds of input: ``docs/model-cards.md``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One trainable model. Only ``dataset`` has to be given; ``docs/models.md`` shows how the rest refines it."""
 
@@ -134,8 +158,17 @@ class ModelSpec:
     not resumed: an attempt that lost its worker starts again."""
     evaluate: Callable[[Predict, Split], Mapping[str, float]] | None = None
     """Metrics of your own, beside those of the task, measured on the exported version and the test split."""
+    on_atypical: OnAtypical = "flag"
+    """What the gateway's own forms answer to an input unlike those of training: say so, refuse it, or say nothing."""
+    feature_layer: str = ""
+    """Name of the layer whose input tells typical inputs from others; the last one with a kernel if left out."""
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     """The names that ``evaluate`` returns, and whether more or less of each is better."""
     signatures: Callable[[Any, State], Mapping[str, SignatureFunction]] | None = None
     """``(model, state)`` -> functions to export by name, ``serving_default`` among them; each takes the model's inputs
     by keyword. Left out: one that returns what the task says."""
+    explain: bool = True
+    """Whether a version says why it answers as it does, by the signature ``explain``: weights of pixels, words or
+    columns. One that ``signatures`` has by that name stands instead."""
+    card: Card | None = None
+    """The author's words for the model card."""

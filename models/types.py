@@ -13,5 +13,7 @@ Task = Literal["multiclass", "binary", "multilabel", "regression", "text", "cust
 ``signatures`` return."""
 Source = Literal["real", "sample", "generated"]
 """Where data comes from: the dataset itself, the small sample that is shipped for it, or a formula."""
+OnAtypical = Literal["answer", "flag", "refuse"]
+"""What becomes of an input unlike those of training: an answer that does not say so, one that does, or none."""
 Direction = Literal["higher", "lower"]
 """Whether more or less of a metric is better."""

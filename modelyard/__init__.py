@@ -27,7 +27,7 @@ _HOMES = {  # and in __init__.pyi, for editors and type checkers
     "modelyard.models.readers.tables": ("table",),
     "modelyard.models.readers.texts": ("texts",),
     "modelyard.models.recipes": ("Recipe", "recipe"),
-    "modelyard.models.spec": ("Baseline", "FitRun", "Gate", "ModelSpec", "PreparedData"),
+    "modelyard.models.spec": ("Baseline", "Card", "FitRun", "Gate", "ModelSpec", "PreparedData"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -22,6 +22,7 @@ from modelyard.models.readers.texts import texts as texts
 from modelyard.models.recipes import Recipe as Recipe
 from modelyard.models.recipes import recipe as recipe
 from modelyard.models.spec import Baseline as Baseline
+from modelyard.models.spec import Card as Card
 from modelyard.models.spec import FitRun as FitRun
 from modelyard.models.spec import Gate as Gate
 from modelyard.models.spec import ModelSpec as ModelSpec

@@ -11,6 +11,7 @@ from modelyard.models.data import Split, Splits
 from modelyard.models.registry.data_card import DataCard
 from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
 from modelyard.models.types import Source
 
 
@@ -182,6 +183,8 @@ class Evaluation(BaseModel):
     """Histograms of inputs and answers."""
     recent: dict[str, float] = Field(default_factory=dict)
     """Accuracy, or mean absolute error, on the newest feedback, if there is any."""
+    uncertainty: UncertaintyRecord | None = None
+    """What the version says of its uncertainty; it stands in a file of its own, and in the manifest."""
 
 
 class Evaluations(BaseModel):

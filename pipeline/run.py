@@ -28,6 +28,7 @@ from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import find_models
 from modelyard.models.sources.loading import LoadedModel, load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
+from modelyard.pipeline.calibrating.examples import hold_back
 from modelyard.pipeline.code_revision import hash_sources, read_code_revision
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.fitting.warm_start import find_start_version
@@ -84,12 +85,13 @@ def run_job(
         def rehearse_fit(prepared: PreparedData) -> None:
             rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, locations.rehearsed, work, forks, report)
 
-        trained = train(spec, data.splits, recipe, devices, work, checkpoints, report, start, rehearse_fit)
+        fitted, calibration = hold_back(spec, data.splits, recipe)
+        trained = train(spec, fitted, recipe, devices, work, checkpoints, report, start, rehearse_fit)
         if job.rollout == "none":
             require_permission()
             return Measured(trained.validation)
         source = loaded.save(work / "model.json")
-        export(spec, source, job.recipe, recipe, trained, data.splits, staged, forks, report)
+        export(spec, source, job.recipe, recipe, trained, data.splits, calibration, staged, forks, report)
         champion = find_champion(store, spec.name)
         comparable = champion if champion and not describe_change(champion, spec) else None
         serving = store.path(spec.name, comparable.version) if comparable else None
@@ -101,6 +103,7 @@ def run_job(
             describe_champion(spec, champion, evaluations),
             direction=list_metrics(spec.task, spec.metrics)[spec.gate.metric],
             simplest=evaluations.simplest,
+            ece=evaluations.challenger.metrics.get("ece"),
         )
         verdict = verdict.model_copy(
             update={"reasons": (*verdict.reasons, *describe_rest(spec, champion, data, evaluations))}

@@ -2,18 +2,18 @@
 
     python -m benchmarks.robustness mnist_cnn --version STORE/mnist_cnn/3 --split validation
     python -m benchmarks.robustness mnist_cnn --url http://127.0.0.1:8080 --kind "black on white" --kind letters
+    python -m benchmarks.robustness mnist_cnn --version DIR --version DIR --split test --n 0 --write quick
 
 Choices are made on ``--split validation``; the official test set is for the tables of the documentation.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.robustness import measures
+from benchmarks.robustness import measures, records
 from benchmarks.robustness.answers import Ask, ask_gateway, ask_version
 from benchmarks.robustness.report import Row, list_lines
 
@@ -22,7 +22,10 @@ Data = Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR", help="Folder of
 
 def main(
     model: Annotated[str, typer.Argument(help="mnist_cnn or sentiment_lstm, or another model of their inputs.")],
-    version: Annotated[Path | None, typer.Option(help="Folder of an exported version; its graph is called.")] = None,
+    version: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of an exported version, whose graph is called. Of several, the mean is written."),
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Address of a gateway; the version that serves is asked.")] = None,
     key: Annotated[str | None, typer.Option(envvar="MODELYARD_API_KEY")] = None,
     split: Annotated[str, typer.Option(help="validation or test")] = "validation",
@@ -31,20 +34,23 @@ def main(
     kind: Annotated[list[str] | None, typer.Option(help="May be repeated; all without it.")] = None,
     seed: int = 0,
     data_dir: Data = Path(".modelyard/data"),
-    write: Annotated[Path | None, typer.Option(help="JSON file to write the rows to.")] = None,
+    write: Annotated[
+        str, typer.Option(help="Recipe of the versions: the rows go into the model's card and docs/model-cards.md.")
+    ] = "",
 ) -> None:
-    """Measure one version, and print or write what it does."""
+    """Measure versions, and print or write what they do."""
     plan = measures.Plan(split, n, others, frozenset(kind or ()), seed, data_dir)
-    rows = list(print_each(measures.measure(model, choose(model, version, url, key), plan)))
+    asked = choose(model, version or [], url, key)
+    rows = [list(print_each(measures.measure(model, ask, plan))) for ask in asked]
     if write:
-        write.parent.mkdir(parents=True, exist_ok=True)
-        write.write_text(json.dumps({"split": split, "seed": seed, "kinds": [row.to_json() for row in rows]}, indent=1))
+        many = f"; mean of {len(asked)} trainings" if len(asked) > 1 else ""
+        records.keep(model, write, f"inputs of the {split} split, seed {seed}{many}", records.average(rows))
 
 
-def choose(model: str, version: Path | None, url: str | None, key: str | None) -> Ask:
-    if (version is None) == (url is None):
+def choose(model: str, versions: Sequence[Path], url: str | None, key: str | None) -> list[Ask]:
+    if bool(versions) == bool(url):
         raise typer.BadParameter("expected either --version or --url")
-    return ask_version(version) if version else ask_gateway(str(url), model, key)
+    return [ask_version(version) for version in versions] if versions else [ask_gateway(str(url), model, key)]
 
 
 def print_each(rows: Iterator[Row]) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from benchmarks.robustness.answers import Answers, Ask
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.others import OTHERS
 from benchmarks.robustness.report import Row, measure_known, measure_other
-from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites
+from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites, read_written_suites
 from modelyard.models.data import Split, Splits
 from modelyard.models.types import Array
 
@@ -89,4 +89,4 @@ def _measure_suite(suite: Suite, answers: Answers, usual: Answers | None) -> Row
 
 
 def list_suites(plan: Plan) -> Sequence[Suite]:
-    return make_other_suites(plan.others, plan.seed)
+    return (*read_written_suites(), *make_other_suites(plan.others, plan.seed))

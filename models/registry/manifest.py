@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modelyard.models.types import Source, Task
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
+from modelyard.models.types import OnAtypical, Source, Task
 
 FILE = "assets.extra/manifest.json"
 MAX_VERSION = 2**53 - 1
@@ -255,6 +256,10 @@ class Manifest(FrozenModel):
     recipe: RecipeRecord | None
     training: Training | None
     imported: ImportRecord | None = None
+    uncertainty: UncertaintyRecord | None = None
+    """What the version says beside its answers; None of an imported version, and of those before release 0.3."""
+    on_atypical: OnAtypical = "flag"
+    """What the gateway's own forms answer to an input that is not typical."""
     batches: bool = True
     """Whether each row's outputs depend on that row alone, so that requests may share a run."""
     metrics: dict[str, float]

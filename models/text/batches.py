@@ -1,5 +1,7 @@
 """Batches of texts of similar length, so that little of a batch is padding."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 
@@ -9,26 +11,38 @@ from modelyard.models.types import Array
 LENGTH_JITTER = 8
 """Tokens of noise on the lengths that batches are sorted by, so that an epoch's batches differ from the last one's."""
 
+SHORT = 32
+"""Ids of a short text."""
+
 
 class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
     """Batches ``(int32 [B,L], float32 [B,K])`` of texts of similar length; targets are ``[N]`` or ``[N,K]``.
 
     What batch ``i`` holds depends on ``seed`` and ``epoch`` alone. ``epoch`` counts up by itself; to resume a run, set
-    it to the number of epochs done. Without a seed the order is by length.
+    it to the number of epochs done. Without a seed the order is by length. Of texts of up to ``SHORT`` ids,
+    ``short_factor`` times as many are in a batch.
     """
 
     def __init__(
-        self, ids: TokenIds, targets: Array, batch_size: int, *, seed: int | None = None, passes: int = 1
+        self,
+        ids: TokenIds,
+        targets: Array,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        passes: int = 1,
+        short_factor: int = 1,
     ) -> None:
         super().__init__(workers=1)
-        self._ids, self._batch_size = ids, batch_size
+        self._ids = ids
         self._targets = targets.reshape(len(targets), -1).astype(np.float32)
         self._seed, self._passes = seed, passes
+        self._bounds = _bound_batches(int(np.count_nonzero(ids.lengths <= SHORT)), len(ids), batch_size, short_factor)
         self._planned: tuple[int, list[Array]] | None = None
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self._passes * -(-len(self._ids) // self._batch_size)
+        return self._passes * (len(self._bounds) - 1)
 
     def __getitem__(self, index: int) -> tuple[Array, Array]:
         ids = self._rows(index)
@@ -62,4 +76,11 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
 
     def _cut(self, lengths: Array) -> list[Array]:
         order = np.argsort(lengths, kind="stable")
-        return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        return [order[start:end] for start, end in pairwise(self._bounds)]
+
+
+def _bound_batches(short: int, count: int, batch_size: int, short_factor: int) -> list[int]:
+    """Where batches begin and, last, the end, among texts sorted by length of which the first ``short`` are short."""
+    large = batch_size * short_factor
+    first = short // large * large if short_factor > 1 else 0
+    return [*range(0, first, large), *range(first, count, batch_size), count]

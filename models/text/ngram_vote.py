@@ -4,24 +4,29 @@ from typing import Any
 
 import keras
 
-from modelyard.models.text.vocabulary import FIRST_WORD
+from modelyard.models.text.hashed_ngrams import FACTORS, NO_NGRAM, OFFSETS, ORDERS
+from modelyard.models.text.vocabulary import FIRST_WORD, PADDING
+
+_FEW, _MANY = 8.0, 64.0
+"""The linear model has no vote on texts of this many known words, and its whole share from this many on."""
 
 
 @keras.saving.register_keras_serializable("modelyard")
 class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
     """Averages the log-odds of a model with those of a fitted ``NgramModel``, computed from the same ids.
 
-    In training it passes on the model's own log-odds alone.
+    The linear model's share grows with the text: in a sentence the order of the words decides, in a review their
+    number. In training it passes on the model's own log-odds alone.
     """
 
-    def __init__(self, ngrams: int, vocabulary_size: int, share: float, **options: Any) -> None:
+    def __init__(self, ngrams: int, share: float, **options: Any) -> None:
         super().__init__(**options)
-        self.ngrams, self.vocabulary_size, self.share = ngrams, vocabulary_size, share
+        self.ngrams, self.share = ngrams, share
 
     def build(self, _: Any) -> None:
         fixed = {"initializer": "zeros", "trainable": False}
         self.codes = self.add_weight(name="codes", shape=(self.ngrams,), dtype="int32", **fixed)
-        self.table = self.add_weight(name="table", shape=(self.ngrams, 2, 2), **fixed)
+        self.table = self.add_weight(name="table", shape=(self.ngrams, 2), **fixed)
         self.bias = self.add_weight(name="bias", shape=(), **fixed)
 
     def compute_output_shape(self, log_odds_shape: Any, ids_shape: Any) -> Any:  # noqa: ARG002  # named by Keras
@@ -31,21 +36,55 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         """``float [N,1]`` and ``int32 [N,L]`` -> ``float [N,1]``."""
         if training:
             return log_odds
-        return (1.0 - self.share) * log_odds + self.share * self._ngram_log_odds(ids)
+        ops = keras.ops
+        known = ops.sum(ops.cast(ids >= FIRST_WORD, "float32"), axis=1, keepdims=True)
+        share = self.share * ops.clip((known - _FEW) / (_MANY - _FEW), 0.0, 1.0)
+        return (1.0 - share) * log_odds + share * self._ngram_log_odds(ids)
 
     def _ngram_log_odds(self, ids: Any) -> Any:
         ops = keras.ops
-        left, right = ids[:, :-1], ids[:, 1:]
-        pairs = ops.where((left >= FIRST_WORD) & (right >= FIRST_WORD), left * self.vocabulary_size + right, 0)
-        codes = ops.sort(ops.concatenate([ids, pairs], axis=1), axis=1)
+        codes = ops.sort(ops.concatenate([_find_codes(ids, order) for order in ORDERS], axis=1), axis=1)
         columns = ops.searchsorted(self.codes, ops.reshape(codes, (-1,)))
         columns = ops.reshape(ops.minimum(columns, self.ngrams - 1), ops.shape(codes))
         again = ops.pad(codes[:, 1:] == codes[:, :-1], ((0, 0), (1, 0)))  # each n-gram counts once
         counts = (ops.take(self.codes, columns) == codes) & ops.logical_not(again)
-        numbers = ops.take(self.table, columns, axis=0) * ops.cast(counts, "float32")[:, :, None, None]
-        votes, squares = ops.split(ops.sum(numbers, axis=1), 2, axis=-1)
-        return ops.sum(votes / ops.sqrt(ops.maximum(squares, 1e-12)), axis=1) + self.bias
+        numbers = ops.take(self.table, columns, axis=0) * ops.cast(counts, "float32")[:, :, None]
+        vote, square = ops.split(ops.sum(numbers, axis=1), 2, axis=-1)
+        return vote / ops.sqrt(ops.maximum(square, 1e-12)) + self.bias
 
     def get_config(self) -> dict[str, Any]:
-        own = {"ngrams": self.ngrams, "vocabulary_size": self.vocabulary_size, "share": self.share}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "ngrams": self.ngrams, "share": self.share}
+
+
+@keras.saving.register_keras_serializable("modelyard")
+class HeadAndTail(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
+    """``int32 [N,L]`` -> ``int32 [N,min(L,size)]``: longer texts keep their first third and their last two thirds."""
+
+    def __init__(self, size: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape[0], None
+
+    def call(self, ids: Any) -> Any:
+        ops = keras.ops
+        used = ops.cast(ids != PADDING, "int32")
+        lengths = ops.sum(used, axis=1, keepdims=True)
+        places = ops.cumsum(ops.ones_like(ids), axis=1)[:, : self.size] - 1
+        skipped = ops.where(places < self.size // 3, 0, ops.maximum(lengths - self.size, 0))
+        return ops.take_along_axis(ids, places + skipped, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+def _find_codes(ids: Any, order: int) -> Any:
+    """``int32 [N,L]`` -> ``int32 [N,L-order+1]``: the codes of the n-grams, ``NO_NGRAM`` where a word is unknown."""
+    ops = keras.ops
+    codes, known = ops.full_like(ids[:, order - 1 :], OFFSETS[order]), ids[:, order - 1 :] >= FIRST_WORD
+    for place in range(order):
+        word = ids[:, place : place + 1 - order or None]
+        codes = codes + word * FACTORS[place]
+        known = known & (word >= FIRST_WORD)
+    return ops.where(known, codes, NO_NGRAM)

@@ -1,7 +1,6 @@
 """English text to word ids: one definition, run offline in Python and inside the exported graph with equal results.
 
-Normalisation touches ASCII only (case, ``<br />``, "n't"), so that it cannot depend on a Unicode version; every other
-letter of the Basic Multilingual Plane is kept as it is, everything else separates words.
+What is rewritten before stands in ``cleaning``; what is no letter or digit then separates words.
 """
 
 import re
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.models.inputs import State
+from modelyard.models.text.cleaning import LETTERS, clean, clean_in_graph
 from modelyard.models.types import Array
 
 PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
@@ -22,12 +22,7 @@ PAD_MULTIPLE = 8
 MAX_WORD_CHARS = 32
 """Longer words are never taken into a vocabulary."""
 
-# Both `re` and RE2 (tf.strings) read these alike. Every "n't" becomes a word of its own, as negation carries sentiment.
-_REWRITES = (("<br */?>", " "), ("\u2019", "'"), ("n't", " not "))
-_LETTERS = "a-z0-9\u00c0-\u1fff\u3040-\ud7ff"
-_REWRITERS = [(re.compile(pattern), replacement) for pattern, replacement in _REWRITES]
-_TOKENS = re.compile(f"[{_LETTERS}]+|[!?]")
-_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_TOKENS = re.compile(f"[{LETTERS}]+|[!?]")
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,7 @@ class TokenIds:
 
 def tokenise(text: str) -> list[str]:
     """The words of ``text``, in order: runs of letters and digits, and each ``!`` and ``?``."""
-    text = text.translate(_ASCII_LOWER)
-    for pattern, replacement in _REWRITERS:
-        text = pattern.sub(replacement, text)
-    return _TOKENS.findall(text)
+    return _TOKENS.findall(clean(text))
 
 
 def index_words(texts: Iterable[str]) -> tuple[list[str], TokenIds]:
@@ -122,6 +114,13 @@ def encode(texts: Iterable[str], vocabulary: Array) -> TokenIds:
     )
 
 
+def join(first: TokenIds, second: TokenIds) -> TokenIds:
+    """The texts of both."""
+    return TokenIds(
+        np.concatenate([first.flat, second.flat]), np.concatenate([first.starts, first.starts[-1] + second.starts[1:]])
+    )
+
+
 def truncate(ids: TokenIds, max_tokens: int) -> TokenIds:
     """Long texts keep the first third and the last two thirds of ``max_tokens``: reviews conclude at their end."""
     head, tail = head_and_tail(max_tokens)
@@ -164,11 +163,9 @@ def make_vectoriser(state: State) -> Callable[[Any], Any]:
             self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
 
         def __call__(self, texts: Any) -> Any:
-            texts = tf.strings.lower(texts)  # bytes A-Z only, as no encoding is given
-            for pattern, replacement in _REWRITES:
-                texts = tf.strings.regex_replace(texts, pattern, replacement)
+            texts = clean_in_graph(texts, tf.strings.regex_replace, tf.strings.lower)
             texts = tf.strings.regex_replace(texts, "[!?]", r" \0 ")
-            texts = tf.strings.regex_replace(texts, f"[^{_LETTERS}!?]+", " ")
+            texts = tf.strings.regex_replace(texts, f"[^{LETTERS}!?]+", " ")
             tokens = tf.strings.split(texts)
             lengths = tokens.row_lengths()
             positions = tf.ragged.range(lengths).flat_values

@@ -1,6 +1,7 @@
 """Routines of models, rollouts and triggers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -38,6 +39,21 @@ def get_version(model: str, version: int) -> Routine[dict[str, Any]]:
     reply = yield get(encode_path("api", "models", model, "versions", version))
     found: dict[str, Any] = reply.json()
     return found
+
+
+def get_card(model: str, version: int) -> Routine[dict[str, Any]]:
+    """A version's model card: what it was made for, what it does on kinds of input, where it fails."""
+    reply = yield get(encode_path("api", "models", model, "versions", version, "card"))
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def get_card_text(model: str, version: int) -> Routine[str]:
+    """The same as Markdown, in the form of Hugging Face's."""
+    request = get(encode_path("api", "models", model, "versions", version, "card"))
+    reply = yield replace(request, headers={"Accept": "text/markdown"})
+    text: str = reply.content.decode()
+    return text
 
 
 def get_rollout(model: str) -> Routine[Rollout]:

@@ -9,10 +9,11 @@ import numpy as np
 
 from modelyard.models.data import Inputs, count_examples, take
 from modelyard.models.types import Array
-from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
+from modelyard.pipeline.golden import find_output, has_answers, input_key, load_golden, max_difference
 from modelyard.pipeline.processes.stage_process import print_progress
 from modelyard.pipeline.progress import Progress
 
+DEFAULT, EXPLAIN = "serving_default", "explain"
 BATCH = 128
 PREDICTIONS = ("probabilities", "value", "text")
 """Outputs that are compared with the targets: the one that a task has."""
@@ -39,10 +40,12 @@ class Signature:
 
 
 def measure_golden_difference(loaded: Any, folder: Path) -> float:
-    """Maximum absolute difference of any output from the golden one, over all signatures."""
+    """Maximum absolute difference of any output from the golden one, over all signatures that have such."""
     golden_arrays = load_golden(folder)
     worst = 0.0
     for name, function in loaded.signatures.items():
+        if not has_answers(golden_arrays, name):
+            continue
         signature = Signature(function)
         outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
         gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
@@ -50,22 +53,48 @@ def measure_golden_difference(loaded: Any, folder: Path) -> float:
     return worst
 
 
+def find_broken_explanation(loaded: Any, folder: Path) -> str | None:
+    """The output of ``explain`` that is not finite for a golden input; None if all is well, or there is no ``explain``.
+
+    Raises:
+        tf.errors.OpError: the graph cannot explain it.
+    """
+    golden_arrays = load_golden(folder)
+    if EXPLAIN not in loaded.signatures or has_answers(golden_arrays, EXPLAIN):
+        return None
+    signature = Signature(loaded.signatures[EXPLAIN])
+    found = signature({name: golden_arrays[input_key(DEFAULT, name)][:1] for name in signature.inputs})
+    numbers = {name: value for name, value in found.items() if value.dtype.kind == "f"}
+    return next((name for name, value in numbers.items() if not np.isfinite(value).all()), None)
+
+
 def predict_all(signature: Signature, x: Inputs, who: str) -> Array:
-    """Probabilities ``[N,C]``, values ``[N,K]`` or texts ``[N]`` of every example, in order; ``[N,0]`` of others.
+    """Probabilities ``[N,C]``, values ``[N,K]`` or texts ``[N]`` of every example, in order; ``[N,0]`` of others."""
+    return choose_prediction(run_all(signature, x, who))
+
+
+def run_all(signature: Signature, x: Inputs, who: str) -> dict[str, Array]:
+    """All outputs of every example, in order.
 
     Texts are batched by length, so that a batch is padded to its own longest text only.
     """
     count, order = count_examples(x), sort_by_length(x)
     parts = []
     for start in range(0, count, BATCH):
-        outputs = signature(take(x, order[start : start + BATCH]))
-        parts.append(choose_prediction(outputs))
+        parts.append(signature(take(x, order[start : start + BATCH])))
         if start // BATCH % 16 == 0:
             print_progress(Progress("evaluate", message=f"testing {who}", step=start, steps=count))
-    predicted = np.concatenate(parts)
-    result = np.empty_like(predicted)
-    result[order] = predicted
-    return result
+    back = np.argsort(order)
+    return {name: _concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+def _concatenate(parts: list[Array]) -> Array:
+    """Rows of all batches; of outputs whose rows have other sizes in each, objects."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    rows = np.empty(sum(map(len, parts)), dtype=object)
+    rows[:] = [row for part in parts for row in part]
+    return rows
 
 
 def choose_prediction(outputs: Mapping[str, Array]) -> Array:

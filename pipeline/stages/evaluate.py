@@ -17,6 +17,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.inputs import list_kinds
 from modelyard.models.registry import evaluations
 from modelyard.models.registry.reference import build_reference
+from modelyard.models.registry.uncertainty.record import read_uncertainty
 from modelyard.models.sources.loading import describe_failure, load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
@@ -26,10 +27,18 @@ from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.evaluation.calibration import list_calibration_bins
 from modelyard.pipeline.evaluation.confusion import compute_confusion, find_wrong, list_confused
 from modelyard.pipeline.evaluation.curves import compute_curves
-from modelyard.pipeline.evaluation.exported import Signature, measure_golden_difference, measure_latency, predict_all
+from modelyard.pipeline.evaluation.exported import (
+    Signature,
+    choose_prediction,
+    measure_golden_difference,
+    measure_latency,
+    predict_all,
+    run_all,
+)
 from modelyard.pipeline.evaluation.metrics import compute_class_metrics, compute_metrics, measure_simplest
 from modelyard.pipeline.evaluation.mistakes import list_mistakes, write_mistakes
 from modelyard.pipeline.evaluation.residuals import list_residuals
+from modelyard.pipeline.evaluation.uncertainty import measure_uncertainty
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import run_stage
 from modelyard.pipeline.progress import Report
@@ -173,7 +182,8 @@ def measure_version(request: EvaluateRequest, folder: Path, test: Split, who: st
         raise ExportRejected(
             f"{who} differs from the trained model by {difference:.2g}; allowed {golden.TOLERANCE:.0e}"
         )
-    outputs = predict_all(default, test.x, who)
+    answers = run_all(default, test.x, who)
+    outputs, record = choose_prediction(answers), read_uncertainty(folder)
     own = measure_own(request, default, test)
     metrics = compute_metrics(request.task, request.labels, test.y, outputs) | own
     found = Evaluation(
@@ -183,6 +193,7 @@ def measure_version(request: EvaluateRequest, folder: Path, test: Split, who: st
         latency_ms={size: measure_latency(default, test.x, int(size), calls) for size, calls in LATENCY_CALLS.items()},
         golden_difference=difference,
         recent=evaluate_feedback(request, default, who),
+        uncertainty=measure_uncertainty(record, request.task, test.y, answers) if record else None,
     )
     return found, outputs
 

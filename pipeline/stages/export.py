@@ -24,6 +24,8 @@ from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
+from modelyard.pipeline.calibrating.examples import add_spans, choose_calibration, choose_training
+from modelyard.pipeline.exporting.explaining.background import learn_background
 from modelyard.pipeline.golden import list_golden_inputs, save_golden
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import print_progress, run_stage
@@ -48,6 +50,10 @@ class ExportRequest:
     state: str
     weights: str
     golden_inputs: str
+    calibration: str
+    train: str
+    """Files of the examples that uncertainty is learned from."""
+    background: str
     staged: str
 
 
@@ -58,6 +64,7 @@ def export(
     recipe: Recipe,
     trained: TrainedModel,
     splits: Splits,
+    calibration: Split,
     staged: Path,
     forks: ForkServer,
     report: Report,
@@ -66,6 +73,7 @@ def export(
 
     Args:
         source: what ``LoadedModel.save`` wrote.
+        calibration: examples on which neither weights nor the epoch were chosen.
 
     Raises:
         StageFailed: the process failed, or the graph has operations that a plain CPU server cannot run.
@@ -81,6 +89,9 @@ def export(
         state=str(trained.state),
         weights=str(trained.weights),
         golden_inputs=str(golden_inputs),
+        calibration=save_examples(work / "calibration.npz", choose_calibration(calibration)),
+        train=save_examples(work / "typical.npz", choose_training(splits.train)),
+        background=str(save_arrays(work / "background.npz", learn_background(spec.input, splits.train.x))),
         staged=str(staged),
     )
     request_path = work / "export.json"
@@ -97,6 +108,20 @@ def choose_golden_examples(test: Split) -> Inputs:
     return take(x, np.linspace(0, count_examples(x) - 1, min(GOLDEN_EXAMPLES, count_examples(x))).astype(int))
 
 
+def save_examples(path: Path, examples: Split) -> str:
+    """Writes raw inputs and targets; inputs by name as ``x/name``."""
+    x = examples.x
+    named = {f"x/{name}": values for name, values in x.items()} if isinstance(x, Mapping) else {"x": x}
+    return str(save_arrays(path, {**named, "y": examples.y}))
+
+
+def load_examples(file: str) -> Split:
+    """Reads what ``save_examples`` wrote."""
+    found = load_arrays(Path(file))
+    y = found.pop("y")
+    return Split(found["x"] if "x" in found else {name.removeprefix("x/"): x for name, x in found.items()}, y)
+
+
 # --- inside the export process ----------------------------------------------------------------------------------------
 
 
@@ -111,16 +136,20 @@ def export_request(request: ExportRequest) -> None:
     use_backend("tensorflow")
     from modelyard.pipeline.exporting.operations import check_operations
     from modelyard.pipeline.exporting.saved_model import write_saved_model
+    from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 
     given = load_saved(Path(request.source)).spec
     spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     staged = Path(request.staged)
-    print_progress(Progress("export", message="writing the SavedModel"))
     state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
     model.load_weights(request.weights)
-    answers = write_saved_model(spec, model, state, load_arrays(Path(request.golden_inputs)), staged)
+    print_progress(Progress("export", message="calibrating, and writing the SavedModel"))
+    calibration, train = load_examples(request.calibration), load_examples(request.train)
+    examples = CalibrationExamples(calibration, add_spans(calibration.x), train)
+    raw, background = (load_arrays(Path(file)) for file in (request.golden_inputs, request.background))
+    answers = write_saved_model(spec, model, state, raw, staged, examples, background)
     check_operations(staged / "saved_model.pb")
     extra = staged / "assets.extra"
     extra.mkdir(exist_ok=True)

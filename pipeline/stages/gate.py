@@ -28,6 +28,7 @@ def judge(
     *,
     direction: Direction = "higher",
     simplest: float | None = None,
+    ece: float | None = None,
 ) -> Verdict:
     """Compares a version's test metric with the gate's limit and with the serving version.
 
@@ -38,6 +39,7 @@ def judge(
         champion: the serving version, if there is one.
         direction: whether more or less of the metric is better.
         simplest: the metric of the simplest answer, which is the limit if the gate has none.
+        ece: the version's expected calibration error on the test split, if it has probabilities.
     """
     worse = _Comparison(gate, direction)
     objections = [
@@ -45,7 +47,9 @@ def judge(
         *worse.list_champion_objections(value, champion),
         *list_source_objections(source, champion),
     ]
-    reasons = objections or [*worse.list_reasons(source, value, champion, simplest)]
+    sureness, is_sure = judge_calibration(gate, source, ece)
+    objections += sureness if not is_sure else []
+    reasons = objections or [*worse.list_reasons(source, value, champion, simplest), *sureness]
     return Verdict(
         accepted=not objections,
         reasons=tuple(reasons),
@@ -54,6 +58,15 @@ def judge(
         champion=champion.version if champion else None,
         champion_value=champion.value if champion else None,
     )
+
+
+def judge_calibration(gate: Gate, source: Source, ece: float | None) -> tuple[list[str], bool]:
+    """What is to be said of the calibration error, if the gate limits it, and whether it is small enough."""
+    if gate.max_ece is None or source == "sample" or ece is None:
+        return [], True
+    if ece <= gate.max_ece:
+        return [f"ece {ece:.4f} is within {gate.max_ece:.4f}"], True
+    return [f"ece {ece:.4f} is above the maximum {gate.max_ece:.4f}: probabilities are not as sure as they say"], False
 
 
 def list_source_objections(source: Source, champion: Champion | None) -> Iterator[str]:

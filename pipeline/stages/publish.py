@@ -5,6 +5,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,11 @@ import numpy as np
 from modelyard.models import backend
 from modelyard.models.backend import current_backend
 from modelyard.models.data import Inputs
+from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import ModelInput, OneInput
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry import data_card, reference
+from modelyard.models.registry import card, data_card, reference
+from modelyard.models.registry.card import CardRecord
 from modelyard.models.registry.data_card import DataCard
 from modelyard.models.registry.manifest import (
     BaselineRecord,
@@ -41,8 +44,9 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.store import Store
+from modelyard.models.registry.uncertainty.record import write_uncertainty
 from modelyard.models.spec import Baseline, ModelSpec
-from modelyard.models.types import Array
+from modelyard.models.types import Array, Source
 from modelyard.pipeline.results import Evaluation, LoadedDataset, TrainedModel
 
 EVALUATION = "assets.extra/evaluation.json"
@@ -81,10 +85,14 @@ def publish(
         Superseded: another attempt of the job has taken over; no version appears.
         StorageFailed: the store cannot be written; no version appears.
     """
-    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference"}))
+    (staged / EVALUATION).write_text(evaluation.model_dump_json(indent=1, exclude={"reference", "uncertainty"}))
+    if evaluation.uncertainty:
+        write_uncertainty(staged, evaluation.uncertainty)
     (staged / reference.FILE).write_text(evaluation.reference.model_dump_json(indent=1))
     if data.card:
         (staged / data_card.FILE).write_text(data.card.model_dump_json(indent=1))
+    if words := make_card(spec, recipe_name, data.source):
+        (staged / card.FILE).write_text(words.model_dump_json(indent=1))
     signatures = read_signatures(staged)
     weights_sha256 = hash_weights(trained.weights)
 
@@ -98,6 +106,8 @@ def publish(
             input=make_input_limits(spec.input),
             labels=spec.labels,
             signatures=signatures,
+            uncertainty=evaluation.uncertainty,
+            on_atypical=spec.on_atypical,
             example=choose_example(data.splits.test.x),
             data=DataRecord(
                 name=data.name,
@@ -129,6 +139,18 @@ def publish(
         )
 
     return store.publish(staged, seal, job, attempt)
+
+
+def make_card(spec: ModelSpec, recipe_name: str, source: Source) -> CardRecord | None:
+    """The author's words; of the measured kinds, those of the recipe, unless the version is one of the sample."""
+    if spec.card is None:
+        return None
+    words = asdict(spec.card)
+    name, found = words.pop("measured"), None
+    if name and spec.file and source != "sample":
+        with suppress(CorruptData):  # it was read before the training, which is not lost if it is gone now
+            found = card.choose_measured(card.read_measured(spec.file.parent / name), recipe_name)
+    return CardRecord(**words, measured=found)
 
 
 def summarise_card(card: DataCard | None) -> dict[str, Any]:

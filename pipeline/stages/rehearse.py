@@ -149,11 +149,14 @@ def main(request_path: str) -> None:
 
 
 def rehearse_request(request: RehearseRequest, given: ModelSpec) -> None:
+    from modelyard.pipeline.exporting.features import find_feature_layer
+
     spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
     print_progress(Progress("rehearse", message="one batch through build, loss, export and reload"))
     state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
+    find_feature_layer(model, spec.feature_layer)
     if request.batch:
         fit_batch(spec, recipe, model, load_batch(Path(request.batch)))
     export_and_reload(spec, model, state, load_arrays(Path(request.raw)), Path(request.folder))
@@ -204,7 +207,7 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     """Writes the graph, loads it, and compares the answers."""
     import tensorflow as tf
 
-    from modelyard.pipeline.evaluation.exported import measure_golden_difference
+    from modelyard.pipeline.evaluation.exported import find_broken_explanation, measure_golden_difference
     from modelyard.pipeline.exporting.operations import check_operations
     from modelyard.pipeline.exporting.saved_model import write_saved_model
 
@@ -212,6 +215,9 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     check_operations(folder / "saved_model.pb")
     (folder / "assets.extra").mkdir(exist_ok=True)
     save_golden(folder, answers)
-    difference = measure_golden_difference(tf.saved_model.load(str(folder)), folder)
+    loaded = tf.saved_model.load(str(folder))
+    difference = measure_golden_difference(loaded, folder)
     if not difference <= TOLERANCE:
         raise ExportRejected(f"the exported graph differs from the model by {difference:.2g}; allowed {TOLERANCE:.0e}")
+    if broken := find_broken_explanation(loaded, folder):
+        raise ExportRejected(f"explain: {broken} is not finite; explain=False exports the model without it")

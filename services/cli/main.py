@@ -36,6 +36,7 @@ class Commands(LazyGroup):
         "predict": "predict:predict",
         "models": "models:models",
         "versions": "models:versions",
+        "card": "models:card",
         "doctor": "start:doctor",
         "jobs": "jobs:app",
         "searches": "searches:app",

@@ -10,6 +10,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from modelyard.models.types import Array
 from modelyard.services.gateway.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -91,6 +92,18 @@ class Metrics:
         self.predictions = Counter(
             "modelyard_gateway_predictions",
             "Inputs that a version predicted; a batch of ten counts ten.",
+            ("model", "version"),
+            registry=self.registry,
+        )
+        self.explanations = Counter(
+            "modelyard_gateway_explanations",
+            "Inputs whose answers were explained.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.atypical_answers = Counter(
+            "modelyard_gateway_atypical_answers",
+            "Of these, inputs that were unlike those of training; of versions that say so.",
             ("model", "version"),
             registry=self.registry,
         )
@@ -242,9 +255,11 @@ class Metrics:
             for name, number in (found or {usual: 0}).items():
                 gauge.labels(name).set(number)
 
-    def count_predictions(self, model: str, version: int, rows: int) -> None:
-        """Counts the rows that a version predicted."""
+    def count_predictions(self, model: str, version: int, rows: int, typical: Array | None = None) -> None:
+        """Counts the rows that a version predicted, and those of them that were not typical, bool [n]."""
         key = (model, version)
         if key not in self._prediction_children:
             self._prediction_children[key] = self.predictions.labels(*key)
         self._prediction_children[key].inc(rows)
+        if typical is not None and typical.dtype.kind == "b" and not typical.all():
+            self.atypical_answers.labels(*key).inc(typical.size - int(typical.sum()))

@@ -31,7 +31,7 @@ from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.api.submission_limit import add_limit_headers
 from modelyard.services.gateway.api.training import queue, recipes
 from modelyard.services.gateway.api.training.broker_probe import BrokerProbe
-from modelyard.services.gateway.api.versions import evaluations, mistakes, uses
+from modelyard.services.gateway.api.versions import cards, evaluations, mistakes, uses
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
@@ -75,8 +75,8 @@ def create_app(
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger)
-    predictions = Predictions(predictor, settings)
     limits = RateLimits(settings, SharedBuckets(settings.broker))
+    predictions = Predictions(predictor, settings, limits)
     guard = create_guard(settings, metrics, ledger, limits)
     readiness = health.Readiness(predictor, draining, guard)
     queue_watch = QueueWatch(store, ledger)
@@ -118,6 +118,7 @@ def create_app(
         recipes.routes(store),
         mistakes.routes(store, ledger),
         uses.routes(store, ledger),
+        cards.routes(store),
         answers.routes(store, ledger, predictor),
         summary.routes(store, ledger, predictor),
         keys.routes(settings, ledger, guard),

@@ -1,19 +1,37 @@
-"""Preprocessing of the reviews' model that no review was read for."""
+"""Invented reviews, and preprocessing of the reviews' model that no review was read for."""
 
 import numpy as np
 
+from modelyard.models.data import Split
 from modelyard.models.spec import State
+from modelyard.models.text.hashed_ngrams import index_hashed
+from modelyard.models.text.vocabulary import TokenIds
 
+GOOD = ["superb", "moving", "funny", "brilliant", "fine"]
+BAD = ["awful", "boring", "dull", "terrible", "weak"]
+FILLER = ["the", "film", "plot", "acting", "was", "and", "a", "very", "story", "with"]
 WORDS = 50
 """Ids in ``random_state``."""
 
 
 def random_state(vector_size: int = 8) -> State:
     generator = np.random.default_rng(0)
-    codes = np.unique(np.concatenate([np.arange(2, WORDS), generator.integers(2 * WORDS, WORDS * WORDS, 400)]))
+    texts = TokenIds(generator.integers(2, WORDS, 600).astype(np.int32), np.arange(0, 601, 6))
+    codes = index_hashed(texts, min_texts=1)[0].codes
     return {
         "vectors": generator.normal(size=(WORDS, vector_size)).astype(np.float16),
-        "ngram_codes": codes.astype(np.int32),
-        "ngram_table": generator.uniform(0.1, 1, (len(codes), 2, 2)).astype(np.float32),
+        "ngram_codes": codes,
+        "ngram_table": generator.uniform(0.1, 1, (len(codes), 2)).astype(np.float32),
         "ngram_bias": np.array(-0.3, np.float32),
     }
+
+
+def make_split(count: int, seed: int) -> Split:
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int32) % 2
+    texts = []
+    for label in labels:
+        words = generator.choice(FILLER, generator.integers(3, 40)).tolist()
+        words.insert(int(generator.integers(len(words))), str(generator.choice(GOOD if label else BAD)))
+        texts.append(" ".join(words))
+    return Split(np.array(texts, dtype=object), labels)

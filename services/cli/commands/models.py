@@ -1,9 +1,11 @@
-"""``modelyard models`` and ``modelyard versions``: what is served, what can be trained, and every version."""
+"""``modelyard models``, ``versions`` and ``card``: what is served, what can be trained, and every version."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
+from modelyard.models.errors import UnknownName
 from modelyard.services.cli import output
 from modelyard.services.cli.commands import rollouts
 from modelyard.services.cli.gateway import connect
@@ -55,3 +57,31 @@ def versions(
             continue
         rows.append((name, *rollouts.describe_version(entry)))
     output.print_table("version", "state", "test", "dataset", "recipe", "created (UTC)", rows=rows)
+
+
+def card(
+    model: str,
+    version: Annotated[
+        int | None, typer.Argument(help="Of this version; of the stable one, or the newest, without it.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+    url: Url,
+    key_file: KeyFile = None,
+) -> None:
+    """Show a version's model card: what it was made for, what it does on kinds of input, where it fails."""
+    client = connect(url, key_file)
+    chosen = choose_version(client.models.get(model).raw, model) if version is None else version
+    if as_json:
+        output.print_json(client.models.card(model, chosen))
+    else:
+        typer.echo(client.models.card_text(model, chosen), nl=False)
+
+
+def choose_version(found: Mapping[str, Any], model: str) -> int:
+    """The stable version, or the newest; raises ``UnknownName`` for a model that has none here."""
+    numbers = [each["version"] for each in found["versions"]]
+    if found["is_foreign"] or not numbers:
+        raise UnknownName(f"{model} has no model card: only the model servers know it")
+    stable: int | None = found["rollout"]["stable"]
+    return max(numbers) if stable is None else stable

@@ -73,9 +73,10 @@ def walk(folder: Traversable, path: Path) -> Iterator[tuple[Path, Traversable]]:
 
 
 def read_examples(names: Sequence[str], folder: Path) -> dict[Path, str]:
-    """Text by path of models of the zoo; raises ``UnknownName``."""
+    """Text by path of models of the zoo, and of what lies beside them; raises ``UnknownName``."""
     zoo = find_models(EXAMPLES)
-    return {folder / f"{name}.py": zoo.find(name).path.read_text() for name in names}
+    files = [path for name in names for path in sorted(zoo.find(name).path.parent.glob(f"{name}.*"))]
+    return {folder / path.name: path.read_text() for path in files}
 
 
 def write_files(folder: Path, content: Mapping[Path, str]) -> list[Path]:

@@ -20,6 +20,7 @@ Everything here is imported from `modelyard` itself: `from modelyard import Mode
 CLASSES: Sequence[tuple[str, type]] = (
     ("## ModelSpec", spec.ModelSpec),
     ("## Gate", spec.Gate),
+    ("## What the author says in the model card: Card", spec.Card),
     ("## A training loop of one's own: FitRun", spec.FitRun),
     ("## What `prepare` returns: PreparedData", spec.PreparedData),
     ("## What `baseline` returns: Baseline", spec.Baseline),

@@ -83,6 +83,7 @@ VIEWS: Mapping[str, Permission] = {
     "mistakes.list_job_mistakes": Permission.READ,
     "versions.get_version_uses": Permission.READ,
     "versions.list_version_files": Permission.READ,
+    "cards.get_card": Permission.READ,
     "triggers.list_triggers": Permission.READ,
     "triggers.get_drift": Permission.READ,
     "jobs.list_jobs": Permission.READ,

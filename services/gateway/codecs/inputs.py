@@ -12,6 +12,9 @@ from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
 
+MAX_EXPLAINED = 8
+"""Inputs that one request may have explained."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
@@ -21,6 +24,10 @@ class ModelCall:
     inputs: Mapping[str, Array]
     timeout_s: float | None = None
     """The client's, where the body has one."""
+    explain: bool = False
+    """Whether the response is to say why, too."""
+    explanation: Mapping[str, Array] | None = None
+    """The outputs that do, as soon as there are any."""
 
 
 def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interface, limits: GatewaySettings) -> None:
@@ -32,6 +39,8 @@ def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interfa
     pixels = 0
     for spec in interface.signatures[signature].inputs:
         array = inputs[spec.name]
+        if interface.is_explanation(signature):
+            check_explained(len(array) if array.shape else 0)
         check_rows(spec, array.shape, interface, limits)
         known = interface.find_limits(signature, spec.name)
         if known is None:
@@ -76,6 +85,12 @@ def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, l
         return
     if not 1 <= shape[0] <= limits.max_instances:
         raise InvalidRequest(f"{spec.name}: expected 1 to {limits.max_instances} inputs, received {shape[0]}")
+
+
+def check_explained(rows: int) -> None:
+    """Raises ``InvalidRequest`` for more inputs than are explained at once: each costs as much as dozens of answers."""
+    if not 1 <= rows <= MAX_EXPLAINED:
+        raise InvalidRequest(f"explain: expected 1 to {MAX_EXPLAINED} inputs, received {rows}")
 
 
 def check_contents(name: str, array: Array, known: OneLimits) -> int:

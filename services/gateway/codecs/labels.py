@@ -10,6 +10,7 @@ import numpy as np
 
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.tensors import decode_utf8
+from modelyard.services.gateway.codecs.uncertainty import describe_rows
 from modelyard.services.gateway.http.errors import InvalidOutput, InvalidRequest
 from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, VALUE, Interface, read_classes
 
@@ -45,6 +46,12 @@ def require_labels(interface: Interface, signature: str) -> None:
 
 
 def label_rows(outputs: Mapping[str, Array], interface: Interface, signature: str) -> list[dict[str, Any]]:
+    """As ``name_rows``, with what the version says of its uncertainty."""
+    rows = name_rows(outputs, interface, signature)
+    return [row | said for row, said in zip(rows, describe_rows(outputs, interface), strict=True)]
+
+
+def name_rows(outputs: Mapping[str, Array], interface: Interface, signature: str) -> list[dict[str, Any]]:
     """Each row in words: ``label``, ``class_id`` and ``score``; ``labels`` with scores; ``values`` by name; ``text``.
 
     Raises:
@@ -70,7 +77,7 @@ def score_rows(outputs: Mapping[str, Array], interface: Interface, signature: st
 
 def tabulate(outputs: Mapping[str, Array], interface: Interface, signature: str) -> Iterable[Iterable[Any]]:
     """The same as lines of a table, with a header."""
-    kind, rows = find_kind(interface, signature), label_rows(outputs, interface, signature)
+    kind, rows = find_kind(interface, signature), name_rows(outputs, interface, signature)
     if kind == "labels":
         yield ["labels", *interface.labels]
         for row, scores in zip(rows, outputs[PROBABILITIES], strict=True):

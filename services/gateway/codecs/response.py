@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import csv_rows, labels, tfs_json
+from modelyard.services.gateway.codecs import csv_rows, explanations, labels, tfs_json
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.codecs.tensors import check_output, to_json
+from modelyard.services.gateway.codecs.uncertainty import describe_rows as describe_uncertainty
+from modelyard.services.gateway.codecs.uncertainty import require_typical, split_uncertainty
 from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.interface import Interface
@@ -17,6 +19,8 @@ from modelyard.services.gateway.serving.interface import Interface
 QUICK_BYTES = 128 * 1024
 QUICK_STRINGS = 2048
 """Outputs up to so many bytes and strings are written in 10 ms at most."""
+IN_WORDS = ("labels", "scores", "labelled", "csv")
+"""Forms that are not TensorFlow Serving's: a model may refuse an input there."""
 CSV_HEADERS: HeaderList = [("content-type", f"{csv_rows.TYPE}; charset=utf-8")]
 
 
@@ -26,8 +30,11 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     Raises:
         InvalidOutput: the outputs are not as the interface declares them, or not finite.
         InvalidRequest: the outputs have no rows, but the row form was requested.
+        AtypicalInput: an input is not typical, and the model refuses those.
     """
     found = select_outputs(outputs, call.signature, interface)
+    if call.form in IN_WORDS:
+        require_typical(found, interface)
     if call.form == "csv":
         return CSV_HEADERS, encode_csv(found, call.signature, interface).encode()
     body: Any
@@ -36,11 +43,14 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     elif call.form == "column":
         body = {"outputs": tfs_json.encode_columns(found)}
     elif call.form == "labels":
-        body = {"predictions": labels.label_rows(found, interface, call.signature)}
+        rows = labels.label_rows(found, interface, call.signature)
+        body = {"predictions": explanations.attach(rows, call, interface)}
     elif call.form == "scores":
-        body = {"predictions": describe_rows(found, call.signature, interface)}
+        rows = describe_rows(found, call.signature, interface)
+        body = {"predictions": explanations.attach(rows, call, interface)}
     else:
-        body = label_single(found, call.signature, interface, outputs.version, request_id)
+        single = label_single(found, call.signature, interface, outputs.version, request_id)
+        (body,) = explanations.attach([single], call, interface)
     return JSON_HEADERS, encode_json(body)
 
 
@@ -81,12 +91,14 @@ def label_single(
 
 
 def describe_rows(found: Mapping[str, Array], signature: str, interface: Interface) -> list[dict[str, Any]]:
-    """Each row in words with every score; where outputs have no words, ``outputs`` by name."""
+    """Each row in words with every score; where outputs have no words, ``outputs`` by name. Both with uncertainty."""
     if labels.has_labels(interface, signature):
         return labels.score_rows(found, interface, signature)
     tfs_json.check_rows(found)
-    values = {name: to_json(name, array) for name, array in found.items()}
-    return [{"outputs": dict(zip(values, row, strict=True))} for row in zip(*values.values(), strict=True)]
+    answers, said = split_uncertainty(found, interface)
+    values = {name: to_json(name, array) for name, array in answers.items()}
+    rows = [{"outputs": dict(zip(values, row, strict=True))} for row in zip(*values.values(), strict=True)]
+    return [row | more for row, more in zip(rows, describe_uncertainty(said, interface), strict=True)] if said else rows
 
 
 def encode_json(body: Any) -> bytes:

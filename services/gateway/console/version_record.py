@@ -10,6 +10,13 @@ MAX_CHANGES = 10
 """Classes that are shown beside those of the serving version: those that changed most."""
 MAX_CARD = 20
 """Classes and inputs of a data card."""
+WORDS = ("purpose", "made_for", "not_made_for", "limits", "about_data", "license", "contact")
+"""What an author may say in a model card."""
+GROUPS: Mapping[str, str] = {
+    "made for": "What it is made for",
+    "beyond": "Beyond what it is made for",
+    "other": "None of its kind",
+}
 ACTIONS: Mapping[str, str] = {
     "promote": "Made stable",
     "rollback": "Rolled back",
@@ -86,6 +93,21 @@ def describe_card(record: Mapping[str, Any]) -> dict[str, Any] | None:
         "more_columns": max(0, len(columns) - MAX_CARD),
         "targets": list(card["targets"].items())[:MAX_CARD],
     }
+
+
+def describe_model_card(card: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The author's words, and the measured kinds by group; None where there are neither."""
+    if card is None or not (card["measured"] or any(card[name] for name in WORDS)):
+        return None
+    measured = card["measured"]
+    groups: list[dict[str, Any]] = [
+        {"title": title, "kinds": [each for each in measured["kinds"] if each["group"] == group] if measured else []}
+        for group, title in GROUPS.items()
+    ]
+    for group in groups:
+        group["names"] = list(dict.fromkeys(name for each in group["kinds"] for name in each["measures"]))
+    shown = [group for group in groups if group["kinds"]]
+    return {name: card[name] for name in WORDS} | {"measured": measured, "groups": shown}
 
 
 def list_events(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:

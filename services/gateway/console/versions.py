@@ -48,6 +48,7 @@ def add_pages(views: Blueprint, pages: Pages) -> None:
             "uses": api.find(f"{path}/uses"),
             "timeline": list(version_record.list_events(record, job)),
             "card": version_record.describe_card(record),
+            "model_card": version_record.describe_model_card(read_card(api, path)),
         }
         if evaluation:
             shown |= {
@@ -72,6 +73,14 @@ def read_evaluation(api: PublicApi, path: str) -> tuple[Any, str]:
         return api.find(f"{path}/evaluation"), ""
     except CorruptData as error:
         return None, str(error)
+
+
+def read_card(api: PublicApi, path: str) -> Any:
+    """The model card; None where it, or the evaluation that it takes from, is damaged: the page says so elsewhere."""
+    try:
+        return api.find(f"{path}/card")
+    except CorruptData:
+        return None
 
 
 # --- where it errs ----------------------------------------------------------------------------------------------------

@@ -48,6 +48,22 @@ class UnsupportedType(ModelyardError):
     status = 415
 
 
+class AtypicalInput(ModelyardError):
+    """The input is unlike those that the model was trained on, and the model refuses such."""
+
+    status = 422
+
+    def __init__(self, model: str, atypicality: float, place: str = "") -> None:
+        super().__init__(model, atypicality, place)
+        self._text = (
+            f"{place}expected an input like those that {model} was trained on, received one whose atypicality is "
+            f"{atypicality:.3g}; up to 1 is typical"
+        )
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class Unimplemented(ModelyardError):
     """Something that TensorFlow Serving does not do in this form either, such as bfloat16 in JSON."""
 

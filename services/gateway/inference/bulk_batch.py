@@ -20,6 +20,7 @@ from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS
 from modelyard.services.gateway.codecs.request import FAST_BYTES, Words
 from modelyard.services.gateway.codecs.response import describe_rows, is_quick_to_write, select_outputs
 from modelyard.services.gateway.codecs.tensors import from_json
+from modelyard.services.gateway.codecs.uncertainty import refuse_atypical
 from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidRequest
@@ -107,14 +108,17 @@ async def encode_part(task: Task, part: Part) -> Sequence[Any]:
 
 
 def list_rows(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> Sequence[Any]:
-    if words == "scores":
-        return describe_rows(result, signature, interface)
-    return labels.label_rows(result, interface, signature) if words == "true" else tfs_json.encode_rows(result)
+    if words == "false":
+        return tfs_json.encode_rows(result)
+    in_words = describe_rows(result, signature, interface) if words == "scores" else None
+    rows = labels.label_rows(result, interface, signature) if in_words is None else in_words
+    return refuse_atypical(rows, result, interface)
 
 
-def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> list[bytes]:
-    """The lines of some rows."""
-    return [encode_line(row) for row in list_rows(result, interface, signature, words)]
+def encode_result(result: Mapping[str, Array], interface: Interface, signature: str, words: Words) -> list[Any]:
+    """The lines of some rows, and the errors of those that are refused."""
+    rows = list_rows(result, interface, signature, words)
+    return [row if isinstance(row, ModelyardError) else encode_line(row) for row in rows]
 
 
 def encode_line(value: Any) -> bytes:
@@ -149,7 +153,7 @@ async def run(task: Task, rows: Mapping[str, Array], deadline: Deadline) -> dict
             f"{task.signature} does not return one row for each input, so it cannot predict line by line"
         )
     if task.words != "false" and labels.has_labels(task.interface, task.signature):
-        labels.label_rows(results, task.interface, task.signature)
+        labels.name_rows(results, task.interface, task.signature)
     return results
 
 

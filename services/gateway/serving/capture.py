@@ -21,7 +21,14 @@ from modelyard.services.gateway.http.headers import CAPTURE_HEADER, Headers
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
 from modelyard.services.gateway.serving.batching import Outputs
-from modelyard.services.gateway.serving.interface import PROBABILITIES, TEXT, VALUE, Interface, read_classes
+from modelyard.services.gateway.serving.interface import (
+    PROBABILITIES,
+    TEXT,
+    VALUE,
+    Interface,
+    is_uncertainty,
+    read_classes,
+)
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
@@ -162,9 +169,10 @@ def read_predictions(outputs: Mapping[str, Array], interface: Interface) -> tupl
     several = outputs.get(PROBABILITIES)
     if several is not None and several.ndim == MATRIX and several.size:
         return several.argmax(axis=1), several.max(axis=1)
-    if len(outputs) != 1:
+    own = {name: value for name, value in outputs.items() if not is_uncertainty(name)}
+    if len(own) != 1:
         return None
-    ((name, value),) = outputs.items()
+    ((name, value),) = own.items()
     if name == TEXT and value.dtype == object and value.ndim == 1:
         return np.array([len(text.decode(errors="replace")) for text in value]), None
     if name == VALUE and value.ndim == MATRIX and value.size:

@@ -18,17 +18,33 @@ from modelyard.models.registry.manifest import (
 from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.rollout import Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
-from modelyard.models.types import Array
+from modelyard.models.types import Array, OnAtypical
 
 CLASS_ID, PROBABILITIES = "class_id", "probabilities"
 """Outputs of a classifier, whose rows have labels: int64 [n] and float32 [n, classes]. Where a row may have several
 labels, there are only the latter."""
+TYPICAL, ATYPICALITY, PREDICTION_SET = "typical", "atypicality", "prediction_set"
+"""What a version says of its own uncertainty: bool [n]; float32 [n], above 1 where an input is not typical; and int32
+[n, classes], the smallest coverage in percent whose set holds the class."""
+INTERVAL = "interval_"
+"""Begins the names of outputs float32 [n, numbers, 2], which end in the coverage."""
 VALUE, TEXT = "value", "text"
 """Outputs of other models: numbers [n, numbers], and strings [n]."""
 IMPORTED = "imported"
 """The origin of an imported version, in the place of its data's."""
+EXPLAIN, EXPLAIN_BYTES = "explain", "explain_bytes"
+"""Signatures of versions of the pipeline that say why: weights of the parts of an input, of pixels or of files."""
+EXPLAINED_BY: Mapping[str, str] = {"serving_default": EXPLAIN, "image_bytes": EXPLAIN_BYTES}
+"""By signature, the one that takes the same inputs, and explains its answer."""
+WEIGHTS = "weights"
+"""What explanations have among their outputs."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
+
+
+def is_uncertainty(output: str) -> bool:
+    """Whether this output says how sure an answer is, and is not itself the answer."""
+    return output in (TYPICAL, ATYPICALITY, PREDICTION_SET) or output.startswith(INTERVAL)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,8 @@ class Interface:
     """Whether requests may share one run of the model: each row's outputs depend on that row alone."""
     probabilities: str | None = None
     """Output with the probabilities of the classes where that is not ``probabilities``, beside ``class_id``."""
+    on_atypical: OnAtypical | None = None
+    """What forms in words answer to an input that is not typical; None of versions that say nothing of uncertainty."""
     max_batch: int | None = None
     """Largest number of rows in one call, if a measured plan sets one."""
     tracks_latest: bool = False
@@ -70,6 +88,20 @@ class Interface:
         if (table := self.tables.get(signature)) is not None:
             return table.by_tensor[tensor].limits
         return None if isinstance(self.input, NamedLimits) else self.input
+
+    def is_explanation(self, signature: str) -> bool:
+        """Whether a signature explains answers, in many runs, and is none by which the model answers."""
+        return signature in (EXPLAIN, EXPLAIN_BYTES) and self.input is not None
+
+    def list_answering(self) -> dict[str, SignatureSpec]:
+        """The signatures by which it answers."""
+        return {name: spec for name, spec in self.signatures.items() if not self.is_explanation(name)}
+
+    def find_explanation(self, signature: str) -> str | None:
+        """The signature that explains what this one answers; None if this version has none."""
+        name = EXPLAINED_BY.get(signature, "")
+        found = self.signatures.get(name) if self.is_explanation(name) else None
+        return name if found and WEIGHTS in {spec.name for spec in found.outputs} else None
 
     def pin(self) -> "Interface":
         """This version, for a request that takes several calls: all its responses come from one."""
@@ -87,6 +119,7 @@ def published_interface(manifest: Manifest) -> Interface:
         manifest.data.source if manifest.data else IMPORTED,
         batches=manifest.batches,
         probabilities=manifest.probabilities,
+        on_atypical=manifest.on_atypical if manifest.uncertainty else None,
         tables=build_tables(manifest.input, manifest.signatures) if manifest.input else {},
     )
 

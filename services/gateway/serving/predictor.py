@@ -29,11 +29,11 @@ from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
-from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
+from modelyard.services.gateway.serving.batching import Batcher, Explanations, Outputs, Target, count_rows, may_share
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
 from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed
-from modelyard.services.gateway.serving.interface import Interface, external_interface
+from modelyard.services.gateway.serving.interface import TYPICAL, Interface, external_interface
 from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.response_cache import ResponseCache
@@ -68,6 +68,7 @@ class Predictor:
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
+        self.explanations = Explanations(self._model_server.predict, metrics.explanations)
         self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
         self._external_interfaces: MetadataCache[Interface] = MetadataCache()
         self.canary_counts = CanaryCounts(ledger)
@@ -191,7 +192,7 @@ class Predictor:
         if key and (cached := self._cache.get(key, interface.model)) is not None:
             return cached
         outputs = await self._run_shared_or_alone(interface, target, inputs, deadline, bulk=bulk)
-        self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs))
+        self._metrics.count_predictions(interface.model, outputs.version, count_rows(inputs), outputs.get(TYPICAL))
         if key:
             self._cache.put(key, outputs)
         return outputs

@@ -15,7 +15,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.serving.batching import Outputs
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, CountKey
-from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, Interface
+from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, Interface, is_uncertainty
 
 DELAY_S = 0.02
 """Time for a response to leave."""
@@ -100,8 +100,12 @@ def compare_outputs(stable: Mapping[str, Array], shadow: Mapping[str, Array]) ->
 
 
 def numeric_outputs(outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Numeric outputs with a row for each input. Raises ``Incomparable`` if there are none."""
-    found = {name: value for name, value in outputs.items() if value.ndim and value.dtype.kind in "biuf" and value.size}
+    """Numeric outputs with a row for each input, uncertainty aside. Raises ``Incomparable`` if there are none."""
+    found = {
+        name: value
+        for name, value in outputs.items()
+        if value.ndim and value.dtype.kind in "biuf" and value.size and not is_uncertainty(name)
+    }
     if not found or len({len(value) for value in found.values()}) != 1:
         raise Incomparable
     return found

@@ -1,9 +1,6 @@
 """The reviews' model: batches, word vectors, the linear method, and that an answer depends on its review alone."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from functools import cache
 from typing import Any
 
@@ -12,31 +9,26 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from modelyard.models.data import Split, Splits
+from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.text import ngrams
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.ngram_vote import NgramVote
-from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, TokenIds, encode, learn_vocabulary, pad
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
-from modelyard.models.zoo.sentiment_lstm import SPEC, SentimentRecipe, measure_baseline
-from tests.support.reviews import WORDS, random_state
+from modelyard.models.text.ngram_vote import HeadAndTail
+from modelyard.models.text.review_data import SentimentRecipe
+from modelyard.models.text.vocabulary import (
+    FIRST_WORD,
+    PADDING,
+    UNKNOWN,
+    TokenIds,
+    pad,
+    truncate,
+)
+from modelyard.models.zoo.sentiment_lstm import SPEC, measure_baseline
+from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.reviews import WORDS, make_split, random_state
 
-GOOD = ["superb", "moving", "funny", "brilliant", "fine"]
-BAD = ["awful", "boring", "dull", "terrible", "weak"]
-FILLER = ["the", "film", "plot", "acting", "was", "and", "a", "very", "story", "with"]
-TINY = SentimentRecipe(vocabulary_size=200, vector_size=8, filters=8, units=4, max_tokens=32, min_steps=1)
-
-
-def make_split(count: int, seed: int) -> Split:
-    generator = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.int32) % 2
-    texts = []
-    for label in labels:
-        words = generator.choice(FILLER, generator.integers(3, 40)).tolist()
-        words.insert(int(generator.integers(len(words))), str(generator.choice(GOOD if label else BAD)))
-        texts.append(" ".join(words))
-    return Split(np.array(texts, dtype=object), labels)
+TINY = SentimentRecipe(
+    vocabulary_size=200, vector_size=8, filters=8, units=4, short_units=4, max_tokens=32, min_steps=1
+)
 
 
 @cache
@@ -116,18 +108,27 @@ def test_output_does_not_depend_on_the_batch(stride: int) -> None:
     for variable in model.trainable_variables:
         variable.assign(variable + 0.1)  # no bias stays at its harmless 0
     generator = np.random.default_rng(1)
-    rows = [generator.integers(1, WORDS, length).astype(np.int32) for length in (0, 1, 3, 4, 5, 8, 9, 31, 64, 200)]
+    rows = [generator.integers(1, WORDS, length).astype(np.int32) for length in (0, 1, 3, 4, 5, 8, 9, 31, 40, 64, 200)]
     together = np.asarray(model(pad(rows)))
     alone = np.concatenate([np.asarray(model(pad([row]))) for row in rows])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
     assert np.ptp(alone) > 1e-3
 
 
-def test_empty_review_has_an_output() -> None:
-    """No word at all gives a probability, not NaN."""
-    answer = np.asarray(tiny_model()(pad([np.zeros(0, np.int32)])))
-    assert answer.shape == (1, 1)
-    assert 0 < answer.item() < 1
+def test_who_knows_no_word_has_no_opinion() -> None:
+    """No word at all, and unknown ones alone: one half; among known words, an unknown one leaves an opinion."""
+    rows = [np.zeros(0, np.int32), np.full(3, UNKNOWN, np.int32), np.full(40, UNKNOWN, np.int32)]
+    np.testing.assert_array_equal(np.asarray(tiny_model()(pad(rows))), np.full((3, 1), 0.5, np.float32))
+    mixed = np.array([2, 3, UNKNOWN, 4, 5, 6], np.int32)
+    assert abs(np.asarray(tiny_model()(pad([mixed]))).item() - 0.5) > 1e-4
+
+
+def test_lstm_reads_the_head_and_tail_of_a_long_review() -> None:
+    """Inside the model, long rows are cut as ``truncate`` cuts texts; the rest of a batch changes nothing."""
+    texts = TokenIds(np.arange(1, 241, dtype=np.int32), np.array([0, 3, 35, 40, 140, 240]))
+    cut = truncate(texts, 32)
+    found = np.asarray(HeadAndTail(32)(pad([texts.row(index) for index in range(len(texts))])))
+    np.testing.assert_array_equal(found, pad([cut.row(index) for index in range(len(cut))]))
 
 
 def test_stride_must_divide_the_padding() -> None:
@@ -177,14 +178,11 @@ def fit_tiny() -> str:
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
-def test_same_seed_gives_the_same_weights_in_another_process() -> None:
+def test_same_seed_gives_the_same_weights_in_another_process(forks: ForkServer) -> None:
     """On one thread every weight is equal to the last bit, whatever the process and its hash seed."""
-    one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    backend = "from modelyard.models.backend import use_backend; use_backend('tensorflow')"
-    command = [sys.executable, "-c", f"{backend}; from {__name__} import fit_tiny; print(fit_tiny())"]
-    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = os.environ | one_thread | {"PYTHONHASHSEED": hash_seed}
-    other = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
+    with forks.start("tests.support.forked", "fit_reviews") as process:
+        hash_seed, other = process.stdout.read().decode().split()
+    assert hash_seed != str(hash("seed"))
     assert fit_tiny() == other
     assert len(other) == 64
 
@@ -195,78 +193,6 @@ def test_recipes_are_valid_and_buildable(name: str) -> None:
     recipe = SPEC.recipes[name]
     model = SPEC.build(recipe, random_state(recipe.vector_size))
     assert model.output_shape == (None, 1)
-
-
-# --- word vectors and n-grams -------------------------------------------------------------------------------------
-
-
-def test_words_used_alike_get_similar_vectors() -> None:
-    """Words with the same neighbours lie closer than words with others."""
-    texts = [f"{food} tastes sweet" for food in ("apple", "cherry")] * 20
-    texts += [f"{tool} hits nails" for tool in ("hammer", "mallet")] * 20
-    vocabulary, ids = learn_vocabulary(texts, 50, 2)
-    size = FIRST_WORD + len(vocabulary)
-    vectors = learn_word_vectors(ids, vocabulary_size=size, dimensions=3, window=2, contexts=50, seed=0)
-    of = dict(zip(vocabulary.tolist(), vectors[FIRST_WORD:], strict=True))
-    assert of["apple"] @ of["cherry"] > 0.9 > of["apple"] @ of["hammer"] + 0.5
-    assert not vectors[:FIRST_WORD].any()
-
-
-def test_more_dimensions_than_words_are_filled_with_zeros() -> None:
-    """A tiny vocabulary still gives vectors of the requested size."""
-    _, ids = learn_vocabulary(["a b c a b c", "c b a"], 9, 1)
-    vectors = learn_word_vectors(ids, vocabulary_size=5, dimensions=16, window=2, contexts=9, seed=0)
-    assert vectors.shape == (5, 16)
-    assert np.isfinite(vectors).all()
-
-
-def test_polarity_is_the_log_count_ratio() -> None:
-    """A word of positive reviews is above 0, one of negative reviews as far below, a word of both at 0."""
-    ids = TokenIds(np.array([2, 4, 3, 4, 1], np.int32), np.array([0, 2, 5]))
-    ratio = measure_polarity(ids, np.array([1, 0]), 5)
-    assert ratio[:2].tolist() == [0, 0]
-    assert ratio[2] > ratio[4] > ratio[3]
-
-
-def test_ngrams_stay_within_a_text_and_known_words() -> None:
-    """Of two texts, one with an unknown word inside, words and pairs are those a reader would list."""
-    ids = TokenIds(np.array([2, 3, 2, 3, 1, 4, 2, 3, 4], np.int32), np.array([0, 6, 9]))
-    index, features = ngrams.index_ngrams(ids, 5, min_texts=1)
-    assert index.codes.tolist() == [2, 3, 4, 2 * 5 + 3, 3 * 5 + 2, 3 * 5 + 4]
-    assert features.toarray().tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 1]]
-    assert (index.features(ids) != features).nnz == 0
-
-
-def test_held_out_log_odds_point_the_right_way() -> None:
-    """Texts that a linear model did not see get log-odds that agree with their words."""
-    train, other = make_split(200, 0), make_split(100, 9)
-    vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
-    model, held_out = ngrams.fit_ngrams(ids, train.y, vocabulary_size=2 + len(vocabulary), folds=4, seed=0)
-    assert np.mean((held_out > 0) == train.y) > 0.9
-    assert np.mean((model.log_odds(encode(other.x, vocabulary)) > 0) == other.y) > 0.9
-
-
-def test_graph_gives_the_linear_models_log_odds() -> None:
-    """The layer answers as the fitted model does, repetitions, unknown words and an empty review included."""
-    train = make_split(200, 0)
-    vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
-    size = 2 + len(vocabulary)
-    model, _ = ngrams.fit_ngrams(ids, train.y, vocabulary_size=size, folds=2, seed=0)
-    texts = encode([*train.x[:20], "superb superb superb film film", "nobody knows these", ""], vocabulary)
-    layer = NgramVote(len(model.index.codes), size, share=1.0)
-    padded = pad([texts.row(index) for index in range(len(texts))])
-    layer(np.zeros((len(texts), 1), np.float32), padded)
-    table, bias = model.table()
-    layer.set_weights([model.index.codes, table, np.array(bias)])
-    answers = np.asarray(layer(np.zeros((len(texts), 1), np.float32), padded))[:, 0]
-    np.testing.assert_allclose(answers, model.log_odds(texts), rtol=1e-6, atol=1e-5)
-
-
-def test_linear_model_is_silent_while_the_lstm_learns() -> None:
-    """In training the layer passes on what it is given."""
-    layer = NgramVote(3, 9, share=0.5)
-    given = np.array([[0.25]], np.float32)
-    np.testing.assert_array_equal(layer(given, np.zeros((1, 8), np.int32), training=True), given)
 
 
 def test_linear_baseline_is_measured_on_the_test_part() -> None:

@@ -21,7 +21,7 @@ from modelyard.models.text.vocabulary import (
 )
 
 STATE = {
-    "vocabulary": np.array(["the", "film", "not", "good", "!", "?", "10", "é", "映画"], dtype="<U32"),
+    "vocabulary": np.array(["the", "film", "not", "good", "!", "?", "10", "ø", "映画"], dtype="<U32"),
     "max_tokens": np.array(12, np.int32),
 }
 AWKWARD = [
@@ -33,6 +33,11 @@ AWKWARD = [
     "\x00film\x00\x07good\x7f\x1b[0m",
     "caf\u00e9 \u00c9 \u00e9 \u6620\u753b \U0001f600\u200d\U0001f525 \u1680film\u2028good\u00a0the",
     "\u0130\u0131\u017f\u212a \ud7ff\ue000\uffff",
+    "I don&#39;t &amp;#39; &quot;like&quot; na&iuml;ve caf&#233;s &lt;br /&gt; &bogus; &#x1F600; R&D; &",
+    '<p class="x">good</p> a < b > c 1<2 <3 <33 <film',
+    "\U0001f600\U0001f44e\u2764\ufe0f\U0001f4a9 :) ;-) =( :'( :-((",
+    "e\u0301 n\u0303 so\u00adft zero\u200bwidth \ufefffilm",
+    "dont CANT can't cannot wont won\u2018t aint didnt\u00e9 \u00e9isnt couldnt've n`t",
     "film " * 20_000,
     "x" * 100_000,
 ]
@@ -53,7 +58,11 @@ def test_graph_and_python_agree_on_awkward_texts() -> None:
 
 
 words = st.sampled_from(
-    [*STATE["vocabulary"].tolist(), "don't", "n\u2019t", "<br />", "THE", "\u00c9", "'", "\t", "\x00", " "]
+    [
+        *STATE["vocabulary"].tolist(),
+        *("don't", "n\u2019t", "<br />", "THE", "\u00c9", "'", "\t", "\x00", " ", "&amp;", "&#39;", "&", "#39;", "lt;"),
+        *("<", ">", ":)", "(", "\U0001f44d", "\u0301", "cant", "isnt", "can not", "nt"),
+    ]
 )
 any_text = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.lists(words, max_size=40).map(" ".join))
 
@@ -92,7 +101,13 @@ def test_vectoriser_survives_export(tmp_path: Path) -> None:
         ("isn\u2019t it?", ["is", "not", "it", "?"]),
         ("One.<br /><br />Two", ["one", "two"]),
         ('7/10, it\'s "fine"', ["7", "10", "it", "s", "fine"]),
-        ("A clich\u00e9", ["a", "clich\u00e9"]),
+        ("A clich\u00e9, CLICH\u00c9, cliche\u0301", ["a", "cliche", "cliche", "cliche"]),
+        ("I can&#39;t, can&amp;#39;t, can\u2018t, cant, cannot", ["i", *["can", "not"] * 5]),
+        ("Won't, wont, didnt, isn`t", ["will", "not", "will", "not", "did", "not", "is", "not"]),
+        ("&quot;Fun&quot; &amp; games&nbsp;na&iuml;ve", ["fun", "games", "naive"]),
+        ("&lt;br /&gt;<a href='#'>so</a> <i>so</i>", ["so", "so"]),
+        ("\u201cFine\u201d \U0001f44d \U0001f44e <3 :-) :(", ["fine", "good", "awful", "love", "good", "bad"]),
+        ("SO\u00adLID\u200b!", ["solid", "!"]),
     ],
 )
 def test_words_are_separated(written: str, expected: list[str]) -> None:

@@ -15,11 +15,11 @@ from modelyard.services.cli.output import describe_progress, format_duration
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.slim.gateway.auth.test_guard_process import settings_with_keys
-from tests.slim.gateway.test_process import gateway
 from tests.support.command_line import Done, run_here
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.keyed import key_for
+from tests.support.slim_programs import gateway
 
 TRAIN = {"stage": "train", "epoch": 1, "epochs": 4, "step": 45, "steps": 100, "eta_s": 8100.0}
 
@@ -64,6 +64,7 @@ def url_of(http: httpx.Client) -> str:
         (("models",), "trainable"),
         (("versions", HALF_PLUS), "versions"),
         (("versions", HALF_PLUS, "1"), "verdict"),
+        (("card", HALF_PLUS), "about_data"),
         (("rollout", HALF_PLUS), "history"),
         (("jobs",), "next"),
         (("jobs", "show", "JOB"), "events"),
@@ -92,6 +93,7 @@ def test_json_is_one_document_and_nothing_else(commands: Commands, arguments: tu
     ("arguments", "status", "words"),
     [
         (("versions", "missing"), 4, "`modelyard models`"),
+        (("card", HALF_PLUS, "99"), 4, "99"),
         (("jobs", "show", "job-0123456789abcdef"), 4, "`modelyard jobs`"),
         (("rollback", REVIEWS), 3, "no"),
         (("predict", REVIEWS, "x", "--version", "99"), 4, "99"),

@@ -14,11 +14,11 @@ from modelyard.models.catalog import FILE, Catalog, TrainableModel
 from modelyard.models.registry.store import Store
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Ledger
-from tests.slim.gateway.test_process import gateway
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.keyed import KEY_SECRET, key_for
 from tests.support.named_models import CHURN, PAIR, SIZES, TAGS, WRITER, serve
+from tests.support.slim_programs import gateway
 from tests.support.twins import KINDS, open_client
 
 Opens = Callable[..., Any]

@@ -117,6 +117,8 @@ def test_roles_are_read_given_and_ended(client: Any) -> None:
     assert HALF_PLUS in [each.name for each in client.models.list().served]
     assert [each["version"] for each in client.models.get(HALF_PLUS).versions] == [1, 2]
     assert client.models.version(HALF_PLUS, 1)["model"] == HALF_PLUS
+    assert client.models.card(HALF_PLUS, 1)["version"] == 1
+    assert f"# Model card: {HALF_PLUS}, version 1" in client.models.card_text(HALF_PLUS, 1)
     assert client.models.rollout(HALF_PLUS).stable == 2
     with pytest.raises(NotFound):
         client.models.promote(HALF_PLUS, 99, reason="r")

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.manifest import ImageLimits, SignatureSpec, TensorSpec
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.codecs.json_syntax import measure
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import CLASSES, DIGITS, HALF_PLUS, FakeModelServer, publish
+from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
 PHOTOS = "photos"

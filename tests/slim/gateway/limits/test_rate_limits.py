@@ -10,9 +10,10 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.client_address import find_client_address
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Ledger
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, key_for
+from tests.support.slim_programs import gateway
 
 BODY = {"instances": [[1.0]]}
 NOBODY = "redis://127.0.0.1:1/0"

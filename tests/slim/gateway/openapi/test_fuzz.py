@@ -11,9 +11,9 @@ import pytest
 from schemathesis.core.failures import FailureGroup
 
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import gateway
 from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
+from tests.support.slim_programs import gateway
 
 TAGS = (
     *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health"),

@@ -1,0 +1,109 @@
+"""Short statements of praise and blame, made by rule: what turns a sentence's polarity, and what does not.
+
+Reviews are long, and what decides them is how often words occur; a sentence is decided by "not", "hardly", "without".
+Each rule is a pattern with slots, and keeps the polarity of the words in it, turns it, or has one of its own
+(``statements.toml``). Kaushik et al. 2020 (arXiv:1909.12434) showed what such contrasting texts do for a model.
+"""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from modelyard.models.types import Array
+
+_SECOND, _AROUND = 0.15, 0.2
+"""Shares of texts with a second statement, with an opening, and with a closing."""
+_SLOT = re.compile(r"\^?\b[A-Z]\b")
+_ARTICLE = re.compile(r"\ba(?= [aeiou])")
+_POLAR = {
+    "A": ("bad", "good"),
+    "N": ("bad_nouns", "good_nouns"),
+    "X": ("faults", "virtues"),
+    "V": ("dislike", "like"),
+    "P": ("disliked", "liked"),
+    "W": ("annoy", "please"),
+    "Y": ("worse", "better"),
+}
+"""Lists of words for the slots that have a polarity: negative and positive."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern; ``turns``: it means the opposite of its words."""
+
+    pattern: str
+    turns: bool = False
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What statements are made of."""
+
+    words: dict[str, list[str]]
+    phrases: dict[str, list[str]]
+    rules: tuple[list[Rule], list[Rule]]
+    """Rules for negative statements and for positive ones."""
+
+
+@cache
+def read_grammar() -> Grammar:
+    """The grammar that ships with the project."""
+    source = tomllib.loads((files("modelyard.models.text") / "statements.toml").read_text(encoding="utf-8"))
+    words = {name: text.split() for name, text in source["words"].items()}
+    phrases = {name: _split_phrases(text) for name, text in source["phrases"].items()}
+    either = [Rule(pattern) for pattern in _lines(source, "keep")] + [Rule(one, True) for one in _lines(source, "turn")]
+    rules = tuple(either + [Rule(pattern) for pattern in _lines(source, own)] for own in ("blame", "praise"))
+    subjects = [f"{article} {thing}" for article in ("the", "this", "their", "my") for thing in words["things"]]
+    objects = [f"{article} {thing}" for article in ("the", "this") for thing in words["things"]]
+    slots = {"O": words["things"], "L": words["activities"], "S": subjects, "T": objects}
+    slots["S"] = subjects + phrases["subjects"] * (len(subjects) // (2 * len(phrases["subjects"])))
+    return Grammar(words, phrases | slots, (rules[0], rules[1]))
+
+
+def make_statements(count: int, seed: int) -> tuple[list[str], Array]:
+    """``count`` statements and whether each is positive, ``bool [count]``: every other one is."""
+    generator, grammar = np.random.default_rng(seed), read_grammar()
+    positive = np.arange(count) % 2 == 1
+    return [_make_text(grammar, bool(each), generator) for each in positive], positive
+
+
+def _make_text(grammar: Grammar, positive: bool, generator: np.random.Generator) -> str:
+    """One or two statements of the same polarity, some with words around them that have none."""
+    parts = [_state(grammar, positive, generator) for _ in range(1 + (generator.random() < _SECOND))]
+    if generator.random() < _AROUND:
+        parts.insert(0, _pick(grammar.phrases["openings"], generator))
+    if generator.random() < _AROUND:
+        parts.append(_pick(grammar.phrases["closings"], generator))
+    return _ARTICLE.sub("an", " , ".join(parts))
+
+
+def _state(grammar: Grammar, positive: bool, generator: np.random.Generator) -> str:
+    rules = grammar.rules[positive]
+    rule = rules[int(generator.integers(len(rules)))]
+    return _SLOT.sub(lambda slot: _fill(grammar, slot[0], positive != rule.turns, generator), rule.pattern)
+
+
+def _fill(grammar: Grammar, slot: str, positive: bool, generator: np.random.Generator) -> str:
+    name = slot[-1]
+    if name in _POLAR:
+        return _pick(grammar.words[_POLAR[name][positive != slot.startswith("^")]], generator)
+    return _pick(grammar.phrases[name], generator)
+
+
+def _pick(items: Sequence[str], generator: np.random.Generator) -> str:
+    return items[int(generator.integers(len(items)))]
+
+
+def _split_phrases(text: str) -> list[str]:
+    """Phrases between commas; ``-`` is none."""
+    found = [" ".join(phrase.split()) for phrase in text.split(",")]
+    return ["" if phrase == "-" else phrase for phrase in found]
+
+
+def _lines(source: dict[str, dict[str, str]], kind: str) -> list[str]:
+    return source["rules"][kind].strip().splitlines()

@@ -1,0 +1,87 @@
+"""Which examples uncertainty is learned from: those that fitting chose nothing on, and some of training's."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from modelyard.models.data import Inputs, Split, Splits, take
+from modelyard.models.recipes import Recipe
+from modelyard.models.spec import ModelSpec
+from modelyard.models.types import Array
+
+SMALLEST_HALVED = 40
+"""Validation examples below which half of them would promise nothing."""
+TOO_FEW = 18
+"""Examples of which no promise is made: a set that holds the truth in 95 % of cases takes 19."""
+MAX_CALIBRATION, MAX_TRAIN = 20_000, 5_000
+MAX_TEXTS, MAX_SPANS = 2_000, 1_000
+"""Of training texts, and of parts of texts: a text takes as long as many rows."""
+SPAN_WORDS = 30
+SEED = 20211207
+
+
+def hold_back(spec: ModelSpec, splits: Splits, recipe: Recipe) -> tuple[Splits, Split]:
+    """What fitting sees, and the calibration examples.
+
+    Where fitting chooses an epoch on the validation split, half of it is held back: what was chosen on an example says
+    too much of it. Where it keeps the last epoch, all of it is untouched.
+    """
+    whole = splits.validation
+    count = len(whole)
+    if spec.signatures:
+        return splits, _take(whole, slice(0))
+    if spec.fit is None and recipe.keep == "last" and not recipe.patience:
+        return splits, whole
+    if count < SMALLEST_HALVED:
+        return splits, _take(whole, slice(TOO_FEW))
+    order = np.random.default_rng(SEED).permutation(count)
+    first, second = (np.sort(part) for part in np.array_split(order, 2))
+    return replace(splits, validation=_take(whole, first)), _take(whole, second)
+
+
+def choose_calibration(calibration: Split) -> Split:
+    """All calibration examples, or as many as tell enough."""
+    return _choose(calibration, MAX_CALIBRATION)
+
+
+def choose_training(train: Split) -> Split:
+    """Some training examples, at random; of texts also parts, with the targets of the whole."""
+    if not _is_text(train.x):
+        return _choose(train, MAX_TRAIN)
+    some = _choose(train, MAX_TEXTS)
+    return Split(add_spans(some.x), np.concatenate([some.y, some.y[_space_evenly(len(some))]]))
+
+
+def add_spans(x: Inputs) -> Inputs:
+    """Texts, and a few words in a row of some of them: short texts are no less typical. Others as they are."""
+    if isinstance(x, Mapping) or not _is_text(x):
+        return x
+    random = np.random.default_rng(SEED)
+    return np.concatenate([x, np.array([_cut(text, random) for text in x[_space_evenly(len(x))]], dtype=object)])
+
+
+def _space_evenly(count: int) -> Array:
+    """Indices of at most ``MAX_SPANS`` of them: a data set may be in order of its classes."""
+    return np.linspace(0, count - 1, min(count, MAX_SPANS)).astype(int)
+
+
+def _cut(text: str, random: np.random.Generator) -> str:
+    words = text.split()
+    length = int(random.integers(1, SPAN_WORDS + 1))
+    start = int(random.integers(0, max(1, len(words) - length + 1)))
+    return " ".join(words[start : start + length])
+
+
+def _is_text(x: Inputs) -> bool:
+    return not isinstance(x, Mapping) and x.dtype == object
+
+
+def _choose(split: Split, most: int) -> Split:
+    if len(split) <= most:
+        return split
+    return _take(split, np.sort(np.random.default_rng(SEED).permutation(len(split))[:most]))
+
+
+def _take(split: Split, chosen: slice | Array) -> Split:
+    return Split(take(split.x, chosen), split.y[chosen])

@@ -1,0 +1,176 @@
+"""Whether an input is like those of training: a few matrices inside the exported graph. TensorFlow code."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelyard.models.types import Array
+from modelyard.pipeline.calibrating.conformal import count_allowed
+from modelyard.pipeline.calibrating.distances import (
+    ClassDistance,
+    SubspaceDistance,
+    SummaryDistance,
+    learn_class_distance,
+    learn_subspace_distance,
+    learn_summary_distance,
+)
+
+Observed = Mapping[str, Any]
+"""``features [N,F]``, ``summary [N,S]`` and ``words [N,2]`` of some inputs, as far as there are some."""
+Score = Callable[[Observed], Any]
+"""How far inputs are from those of training, ``float64 [N]``."""
+TYPICAL_PERCENT = 99
+"""Of the calibration examples, so many are typical."""
+FEW_MARGIN = 1.5
+"""Where calibration examples are too few for that, the limit is so many times the largest of them."""
+LARGEST = 1e6
+"""Of ``atypicality``; also what is no number."""
+WITHOUT_WORDS = 2.0
+"""The least ``atypicality`` of a text without a known word."""
+SMALLEST_NORM = 1e-9
+RAREST_UNKNOWN = 0.01
+"""Share of unknown words that is reckoned with, though training had fewer."""
+LEAST_SURPRISE = 3.0
+"""Log likelihood ratio up to which unknown words are no news, though calibration examples had fewer."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One score, and what it is on calibration examples."""
+
+    method: str
+    score: Score
+    least: float = 0.0
+    """Smallest limit."""
+    middle: float = 0.0
+    limit: float = 1.0
+
+    def scaled(self, observed: Observed) -> Any:
+        """0 at the median of calibration examples or below it, 1 at their limit."""
+        return tf.maximum((self.score(observed) - self.middle) / (self.limit - self.middle), 0.0)
+
+
+@dataclass(frozen=True)
+class Typicality:
+    """The root of the summed squares of all parts, as a share of the calibration examples' limit."""
+
+    parts: tuple[Part, ...] = ()
+    limit: float = 1.0
+
+    def measure(self, observed: Observed) -> Any:
+        """``float32 [N]``: above 1, an input is not typical."""
+        found = tf.cast(self._combine(observed) / self.limit, tf.float32)
+        if "words" in observed:
+            known = observed["words"][:, 0]
+            found = tf.where(known > 0, found, tf.maximum(found, WITHOUT_WORDS))
+        return tf.where(tf.math.is_finite(found), tf.minimum(found, LARGEST), LARGEST)
+
+    def _combine(self, observed: Observed) -> Any:
+        if not self.parts:
+            return tf.zeros(tf.shape(next(iter(observed.values())))[:1], tf.float64)
+        return tf.sqrt(tf.add_n([tf.square(part.scaled(observed)) for part in self.parts]))
+
+
+def learn_typicality(train: Mapping[str, Array], y: Array | None, calibration: Mapping[str, Array]) -> Typicality:
+    """From what was observed of training and of calibration examples.
+
+    Args:
+        y: classes of the training examples ``[n]``; None where they have none.
+    """
+    typical = as_tensors(calibration)
+    parts = tuple(calibrate_part(part, typical) for part in list_parts(train, y))
+    found = Typicality(parts)
+    return Typicality(parts, find_limit(found._combine(typical).numpy()) or 1.0)  # noqa: SLF001  # of the same class
+
+
+def as_tensors(observed: Mapping[str, Array]) -> Observed:
+    return {name: tf.constant(values) for name, values in observed.items()}
+
+
+def list_parts(train: Mapping[str, Array], y: Array | None) -> list[Part]:
+    found: list[Part] = []
+    if (features := train.get("features")) is not None:
+        if y is not None and (nearest := learn_class_distance(features, y)):
+            found.append(Part("relative Mahalanobis distance of the features", score_classes(nearest)))
+        if subspace := learn_subspace_distance(features, y):
+            found.append(Part("features outside the main directions of their class", score_subspaces(subspace)))
+    if (summary := train.get("summary")) is not None and (whole := learn_summary_distance(summary)):
+        found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole)))
+    if (words := train.get("words")) is not None:
+        found.append(Part("more unknown words than in training", score_words(words), LEAST_SURPRISE))
+    return found
+
+
+def calibrate_part(part: Part, typical: Observed) -> Part:
+    scores = part.score(typical).numpy().astype(np.float64)
+    middle = float(np.median(scores))
+    limit = find_limit(scores - middle) or max(abs(middle), 1.0)
+    return replace(part, middle=middle, limit=middle + max(limit, part.least))
+
+
+def find_limit(scores: Array) -> float:
+    """What ``TYPICAL_PERCENT`` of such scores do not exceed; more where they are too few to tell."""
+    allowed = count_allowed(len(scores), TYPICAL_PERCENT)
+    ordered = np.sort(scores)
+    return float(ordered[-allowed] if allowed else ordered[-1] * FEW_MARGIN)
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def score_classes(learned: ClassDistance) -> Score:
+    means, length = learned.means.T, (learned.means**2).sum(axis=1)
+    centre = learned.centre @ learned.directions
+
+    def score(observed: Observed) -> Any:
+        z = tf.matmul(in_double(observed["features"]), learned.directions) - centre
+        nearest = tf.reduce_min(length - 2 * tf.matmul(z, means), axis=1)
+        return nearest + tf.linalg.matvec(tf.square(z), 1 - learned.shares)
+
+    return score
+
+
+def score_subspaces(learned: SubspaceDistance) -> Score:
+    groups, size, dimensions = learned.directions.shape
+    directions = learned.directions.transpose(1, 0, 2).reshape(size, groups * dimensions)
+    both = np.concatenate([directions, learned.centres.T], axis=1)
+    moved = np.einsum("gf,gfd->gd", learned.centres, learned.directions).reshape(-1)
+    length = (learned.centres**2).sum(axis=1)
+
+    def score(observed: Observed) -> Any:
+        x = in_double(observed["features"])
+        norm = tf.maximum(tf.norm(x, axis=1, keepdims=True), SMALLEST_NORM)
+        along, beside = tf.split(tf.matmul(x, both) / norm, [groups * dimensions, groups], axis=1)
+        inside = tf.reduce_sum(tf.reshape(tf.square(along - moved), [-1, groups, dimensions]), axis=2)
+        whole = tf.square(tf.norm(x, axis=1, keepdims=True) / norm) - 2 * beside + length
+        return tf.sqrt(tf.maximum(tf.reduce_min(whole - inside, axis=1), 0))
+
+    return score
+
+
+def score_summary(learned: SummaryDistance) -> Score:
+    def score(observed: Observed) -> Any:
+        return tf.norm(tf.matmul(in_double(observed["summary"]) - learned.centre, learned.directions), axis=1)
+
+    return score
+
+
+def in_double(x: Any) -> Any:
+    """In 64 bits: small differences of large numbers would differ with the rest of a batch, in the sixth digit."""
+    return tf.cast(x, tf.float64)
+
+
+def score_words(words: Array) -> Score:
+    """Log likelihood ratio of a share of unknown words above training's; the longer a text, the more it tells."""
+    share = max(float(words[:, 1].sum() / max(1.0, words.sum())), RAREST_UNKNOWN)
+
+    def score(observed: Observed) -> Any:
+        known, unknown = tf.unstack(in_double(observed["words"]), axis=1)
+        own = unknown / tf.maximum(known + unknown, 1.0)
+        gain = tf.math.xlogy(unknown, own / share) + tf.math.xlogy(known, (1.0 - own) / (1.0 - share))
+        return tf.where(own > share, gain, tf.zeros_like(gain))
+
+    return score
