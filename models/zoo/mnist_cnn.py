@@ -97,7 +97,7 @@ def send_images(images: Array, generator: np.random.Generator) -> Array:
     """``uint8 [N,28,28,1]``, each changed in some of the ways that pens, hands and cameras have."""
     x = transform_images(images, generator, shift=3, rotation=15, scale=0.15)
     for share, change in (
-        (0.3, partial(transform_images, shift=0.5, rotation=30, scale=0.0)),
+        (0.6, partial(transform_images, shift=0.5, rotation=32, scale=0.0)),
         (0.15, _shrink),
         (0.4, change_pens),
         (0.35, partial(blur_images, most=1.7)),
@@ -203,7 +203,7 @@ SPEC = ModelSpec(
     labels=LABELS,
     dataset=MNIST,
     recipes={
-        "quick": MnistRecipe(epochs=2, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.25),
+        "quick": MnistRecipe(epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.25),
         "full": MnistRecipe(
             epochs=12,
             batch_size=64,
