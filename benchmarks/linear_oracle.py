@@ -58,7 +58,8 @@ class Predictions:
 
     def _compare(self, answer: Answer) -> None:
         version = int(answer.head.partition(HEADER)[2].partition(b"\r\n")[0] or 0)
-        (said,) = np.ravel(orjson.loads(answer.body)["predictions"])
+        (row,) = orjson.loads(answer.body)["predictions"]
+        (said,) = np.ravel(row["value"])
         expected = self._expected(version, answer.key)
         if expected is None or abs(said - expected) > TOLERANCE * max(1.0, abs(expected)):
             self.wrong[f"version {version}"] += 1

@@ -167,5 +167,8 @@ class ModelSpec:
     signatures: Callable[[Any, State], Mapping[str, SignatureFunction]] | None = None
     """``(model, state)`` -> functions to export by name, ``serving_default`` among them; each takes the model's inputs
     by keyword. Left out: one that returns what the task says."""
+    explain: bool = True
+    """Whether a version says why it answers as it does, by the signature ``explain``: weights of pixels, words or
+    columns. One that ``signatures`` has by that name stands instead."""
     card: Card | None = None
     """The author's words for the model card."""

@@ -14,6 +14,7 @@ _HOMES = {  # and in __init__.pyi, for editors and type checkers
         "CategoryInput",
         "DateInput",
         "ImageInput",
+        "Ink",
         "NumberInput",
         "SequenceInput",
         "State",

@@ -6,6 +6,7 @@ from modelyard.models.data import Splits as Splits
 from modelyard.models.inputs import CategoryInput as CategoryInput
 from modelyard.models.inputs import DateInput as DateInput
 from modelyard.models.inputs import ImageInput as ImageInput
+from modelyard.models.inputs import Ink as Ink
 from modelyard.models.inputs import NumberInput as NumberInput
 from modelyard.models.inputs import SequenceInput as SequenceInput
 from modelyard.models.inputs import State as State

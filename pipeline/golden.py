@@ -33,6 +33,11 @@ def find_output(golden: Mapping[str, Array], signature: str, tensor: str) -> Arr
     return golden[input_key(signature, tensor)] if found is None else found
 
 
+def has_answers(golden: Mapping[str, Array], signature: str) -> bool:
+    """Whether a signature has golden answers; one that explains answers has none."""
+    return any(key.startswith(f"{signature}/") for key in golden)
+
+
 def list_golden_inputs(golden: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     """Golden inputs by signature and tensor."""
     found: dict[str, dict[str, Array]] = {}

@@ -10,7 +10,7 @@ from benchmarks.robustness.answers import Answers, Ask
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.others import OTHERS
 from benchmarks.robustness.report import Row, measure_known, measure_other
-from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites
+from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites, read_written_suites
 from modelyard.models.data import Split, Splits
 from modelyard.models.types import Array
 
@@ -34,11 +34,11 @@ class Plan:
         return not self.kinds or kind in self.kinds
 
     def choose(self, splits: Splits) -> Split:
-        """The inputs, the same ones for the same seed."""
+        """The inputs, evenly spaced in the split: of a few hundred at random, a percent more or fewer are hard."""
         whole = splits.test if self.split == "test" else splits.validation
         if not self.count or self.count >= len(whole):
             return whole
-        chosen = np.random.default_rng(self.seed).permutation(len(whole))[: self.count]
+        chosen = np.linspace(0, len(whole) - 1, self.count).astype(int)
         return Split(whole.x[chosen], whole.y[chosen])
 
 
@@ -89,4 +89,4 @@ def _measure_suite(suite: Suite, answers: Answers, usual: Answers | None) -> Row
 
 
 def list_suites(plan: Plan) -> Sequence[Suite]:
-    return make_other_suites(plan.others, plan.seed)
+    return (*read_written_suites(), *make_other_suites(plan.others, plan.seed))

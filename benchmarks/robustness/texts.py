@@ -1,17 +1,19 @@
 """Reviews and short texts as people send them, and texts that say nothing.
 
-Suites that are written for it stand in ``benchmarks/texts.py``.
+Suites that were written for it are files ``benchmarks/texts_data/NAME.tsv``: class id, group and text, by tabs.
 """
 
 import html
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.robustness.kinds import Random, pick
 
+WRITTEN = Path(__file__).parent.parent / "texts_data"
 CONSONANTS = "bcdfghjklmnpqrstvwxz"
 
 
@@ -76,18 +78,28 @@ TEXTS = (
 )
 
 
+def read_written_suites(folder: Path = WRITTEN) -> Iterator[Suite]:
+    """A suite for each file and each of its groups."""
+    for path in sorted(folder.glob("*.tsv")):
+        rows = [line.split("\t", 2) for line in path.read_text().splitlines() if line]
+        for group in dict.fromkeys(row[1] for row in rows):
+            chosen = [row for row in rows if row[1] == group]
+            texts, classes = [row[2] for row in chosen], [int(row[0]) for row in chosen]
+            yield Suite(f"{path.stem}, {group}", f"such as {texts[0]!r}", texts, classes)
+
+
 def make_other_suites(count: int, seed: int) -> Sequence[Suite]:
     """Texts without a word of English."""
     random = np.random.default_rng([seed, 1])
     return (
-        Suite("nothing", "spaces, signs and numbers", [_signs(random) for _ in range(count)], None),
+        Suite("nothing", "spaces and signs", [_signs(random) for _ in range(count)], None),
         Suite("unknown words", "3 to 40 words that nobody has", [_gibberish(random) for _ in range(count)], None),
         Suite("other scripts", "letters of Chinese, Arabic, Cyrillic", [_foreign(random) for _ in range(count)], None),
     )
 
 
 def _signs(random: Random) -> str:
-    signs = ("...", "?", "!", "-", "\N{GRINNING FACE}", "#", "  ", "7", "10/10")
+    signs = ("...", "?", "!", "-", "\N{GRINNING FACE}", "#", "  ", "\N{WHITE STAR}", "=", "~")
     return " ".join(pick(random, signs) for _ in range(random.integers(1, 12)))
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from modelyard.models.images.exif import UPRIGHT, find_tiff, read_orientation
 from modelyard.models.images.geometry import is_transposed, resize_image, turn_upright
+from modelyard.models.images.ink import are_normal, make_ink_decoder
 from modelyard.models.inputs import ImageInput
 from modelyard.models.types import Array
 
@@ -44,6 +45,8 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
 
     Files that need less get less: a batch takes the way of the one that needs most.
     """
+    if kind.ink:
+        return _make_drawing_decoder(kind)
     shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
 
     def decode_each(decode: Callable[..., Any], *files: Any) -> Any:
@@ -71,6 +74,35 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
         return tf.cast(images, tf.float32)
 
     # It has only `tf.cond`: there is nothing to convert, and to look for it takes seconds.
+    as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert(decode)
+    return as_it_is
+
+
+def _make_drawing_decoder(kind: ImageInput) -> Callable[[Any], Any]:
+    """The same for drawn strokes, which are normalised unless they are already."""
+    normalise = make_ink_decoder(kind)
+    shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
+
+    def decode_exactly(files: Any) -> Any:
+        images = tf.map_fn(lambda file: _decode_exact(file, kind), files, fn_output_signature=shape)
+        return tf.cast(images, tf.float32)
+
+    @_call_only_if_needed
+    def decode_others(files: Any) -> Any:
+        are_exact = _are_exact(files, kind)
+        nothing = tf.io.encode_png(tf.zeros(shape.shape, tf.uint8))
+        exact = decode_exactly(tf.where(are_exact, files, nothing))
+        normal = normalise(files, tf.strings.substr(files, 0, HEADER_BYTES))
+        return tf.where((are_exact & are_normal(exact, kind))[:, None, None, None], exact, normal)
+
+    def decode_exact_ones(files: Any) -> Any:
+        images = decode_exactly(files)
+        return tf.cond(tf.reduce_all(are_normal(images, kind)), lambda: images, lambda: decode_others(files))
+
+    def decode(files: Any) -> Any:
+        are_exact = tf.reduce_all(_are_exact(files, kind))
+        return tf.cond(are_exact, lambda: decode_exact_ones(files), lambda: decode_others(files))
+
     as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert(decode)
     return as_it_is
 

@@ -13,9 +13,11 @@ from modelyard import (
     Card,
     Gate,
     ImageInput,
+    Ink,
     ModelSpec,
     PreparedData,
     Recipe,
+    Split,
     Splits,
     State,
     choice,
@@ -25,7 +27,11 @@ from modelyard import (
 )
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
 from modelyard.models.datasets.mnist_baseline import measure_baseline
+from modelyard.models.images.ink_copies import add_noise, add_specks, blur_images, change_pens, normalise_strokes
 from modelyard.models.types import Array
+
+IMAGES = ImageInput(SIZE, SIZE, ink=Ink())
+_SENT = 1
 
 
 @recipe
@@ -49,6 +55,10 @@ class MnistRecipe(Recipe):
     scale: Annotated[
         float, Field(ge=0, le=0.5, description="Share that a training image is enlarged or shrunk by at most.")
     ] = 0.0
+    sent: Annotated[
+        float,
+        Field(ge=0, le=4, description="Copies of each training image, as people might send it; on average."),
+    ] = 0.0
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -56,7 +66,7 @@ class MnistRecipe(Recipe):
 
 def prepare(splits: Splits, recipe: MnistRecipe) -> PreparedData:
     """Batches of images ``[B,28,28,1]``, 0..255, and class ids ``int32 [B]``."""
-    train, validation = splits.train, splits.validation
+    train, validation = add_sent(splits.train, recipe), splits.validation
     return PreparedData(
         train=Batches(
             train.x,
@@ -68,6 +78,41 @@ def prepare(splits: Splits, recipe: MnistRecipe) -> PreparedData:
         ),
         validation=Batches(validation.x, validation.y, batch_size=500),
     )
+
+
+def add_sent(train: Split, recipe: MnistRecipe) -> Split:
+    """The training split, and copies of some as the graph sees what people send."""
+    generator = np.random.default_rng((recipe.seed, _SENT))
+    chosen = generator.permutation(np.arange(round(recipe.sent * len(train))) % len(train))
+    if not len(chosen):
+        return train
+    x = [train.x] + [
+        normalise_strokes(send_images(train.x[part], generator), IMAGES)
+        for part in np.array_split(chosen, -(-len(chosen) // 2048))
+    ]
+    return Split(np.concatenate(x), np.concatenate([train.y, train.y[chosen]]))
+
+
+def send_images(images: Array, generator: np.random.Generator) -> Array:
+    """``uint8 [N,28,28,1]``, each changed in some of the ways that pens, hands and cameras have."""
+    x = transform_images(images, generator, shift=3, rotation=15, scale=0.15)
+    for share, change in (
+        (0.6, partial(transform_images, shift=0.5, rotation=32, scale=0.0)),
+        (0.15, _shrink),
+        (0.4, change_pens),
+        (0.35, partial(blur_images, most=1.7)),
+        (0.25, partial(add_noise, most=80)),
+        (0.12, partial(add_specks, most=0.14)),
+    ):
+        chosen = np.flatnonzero(generator.random(len(x)) < share)
+        if len(chosen):
+            x[chosen] = change(x[chosen], generator)
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+
+def _shrink(images: Array, generator: np.random.Generator) -> Array:
+    """Half as large, roughly: enlarged again by the normalisation, they are blurred."""
+    return transform_images(images, generator, shift=2, rotation=0, scale=0.15, growth=-0.45)
 
 
 def choose_augmentation(recipe: MnistRecipe) -> Callable[[Array, np.random.Generator], Array] | None:
@@ -88,7 +133,9 @@ def shift_images(x: Array, generator: np.random.Generator, *, pixels: int) -> Ar
     return windows[np.arange(count), top, left, :, :, None]
 
 
-def transform_images(x: Array, generator: np.random.Generator, *, shift: float, rotation: float, scale: float) -> Array:
+def transform_images(
+    x: Array, generator: np.random.Generator, *, shift: float, rotation: float, scale: float, growth: float = 0.0
+) -> Array:
     """``x`` ``[B,H,W,1]``, each image moved, turned and scaled at random about its centre -> ``float32``, bilinear.
 
     ``shift`` is in pixels, ``rotation`` in degrees, ``scale`` a share; each drawn evenly from ``-limit..limit``. What
@@ -96,8 +143,9 @@ def transform_images(x: Array, generator: np.random.Generator, *, shift: float, 
     """
     count, height, width, _ = x.shape
     limits = np.array([shift, shift, np.radians(rotation), scale], np.float32)[:, None, None]
-    down, right, angle, growth = limits * generator.uniform(-1, 1, (4, count, 1)).astype(np.float32)
-    cos, sin = np.cos(angle) / (1 + growth), np.sin(angle) / (1 + growth)
+    down, right, angle, grown = limits * generator.uniform(-1, 1, (4, count, 1)).astype(np.float32)
+    grown += 1 + growth
+    cos, sin = np.cos(angle) / grown, np.sin(angle) / grown
     row, column = np.indices((height, width), np.float32).reshape(2, 1, -1)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     row, column = row - middle_row, column - middle_column
@@ -151,22 +199,38 @@ SPEC = ModelSpec(
     name="mnist_cnn",
     task="multiclass",
     summary="Which handwritten digit is it?",
-    input=ImageInput(SIZE, SIZE),
+    input=IMAGES,
     labels=LABELS,
     dataset=MNIST,
     recipes={
-        "quick": MnistRecipe(epochs=2, batch_size=64, learning_rate=0.01, keep="last", min_steps=600),
+        "quick": MnistRecipe(epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.25),
         "full": MnistRecipe(
             epochs=12,
             batch_size=64,
             learning_rate=0.01,
             keep="last",
             min_steps=600,
-            label_smoothing=0.05,
             channels=32,
+            ema=0.998,
             shift=1.5,
             rotation=10.0,
             scale=0.08,
+            sent=0.15,
+        ),
+        "gpu": MnistRecipe(
+            epochs=60,
+            batch_size=256,
+            learning_rate=0.02,
+            keep="last",
+            min_steps=600,
+            backend="jax",
+            channels=48,
+            dropout=0.2,
+            ema=0.998,
+            shift=1.5,
+            rotation=12.0,
+            scale=0.1,
+            sent=1.0,
         ),
     },
     gate=Gate(metric="accuracy", floor=0.98, sample_floor=0.90, max_drop=0.005, max_ece=0.02),

@@ -78,9 +78,40 @@ class Prediction:
         return str(self._read("text"))
 
     @property
+    def typical(self) -> bool | None:
+        """Whether the input is like those of training; None of a version that does not say it."""
+        found: bool | None = self.answer.get("typical")
+        return found
+
+    @property
+    def atypicality(self) -> float | None:
+        """How unlike them it is: above 1 it is not typical; None of a version that does not say it."""
+        found: float | None = self.answer.get("atypicality")
+        return found
+
+    @property
+    def prediction_set(self) -> Mapping[int, Sequence[str]]:
+        """By coverage in percent, the labels that hold the true one in so many of 100 cases; empty if not said."""
+        return {int(percent): tuple(names) for percent, names in self.answer.get("prediction_set", {}).items()}
+
+    @property
+    def intervals(self) -> Mapping[int, Mapping[str, tuple[float, float]]]:
+        """By coverage in percent, both ends around each named number; empty if not said."""
+        return {
+            int(percent): {name: (low, high) for name, (low, high) in ends.items()}
+            for percent, ends in self.answer.get("intervals", {}).items()
+        }
+
+    @property
     def outputs(self) -> Mapping[str, Any]:
         """Outputs by name."""
         found: Mapping[str, Any] = self._read("outputs")
+        return found
+
+    @property
+    def explanation(self) -> Mapping[str, Any]:
+        """Why, where ``explain=True`` asked for it: ``words`` with weights, ``weights`` of pixels, or ``columns``."""
+        found: Mapping[str, Any] = self._read("explanation")
         return found
 
     def _read(self, name: str) -> Any:

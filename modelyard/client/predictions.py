@@ -17,6 +17,7 @@ TOO_LARGE = 413
 MAX_TIMEOUT_MS = 30_000
 """Longest time limit that a gateway takes."""
 IN_WORDS = {"labels": "scores"}
+EXPLAINED = {"explain": "1"}
 
 
 def predict(
@@ -27,6 +28,7 @@ def predict(
     label: str | None = None,
     signature: str | None = None,
     timeout: float | None = None,
+    explain: bool = False,
 ) -> Routine[Prediction]:
     """The answer to one input.
 
@@ -38,9 +40,10 @@ def predict(
         label: the version with this label, such as ``canary``.
         signature: another signature than the one that takes such an input.
         timeout: seconds in which the answer is of use; the gateway gives up then, too.
+        explain: also says why, in ``explanation``: it costs as much as dozens of answers.
 
     Raises:
-        InvalidInput: the model does not take it; the text says what it takes.
+        InvalidInput: the model does not take it; the text says what it takes. Or this version explains nothing.
         NotFound: no such model or version.
         Unavailable: the gateway or the model server is away, or has too much to do.
     """
@@ -49,9 +52,10 @@ def predict(
     if signature is None and (image is not None or isinstance(given, str)):
         content = image if image is not None else str(given).encode()
         kind = inputs.find_type(image) if image is not None else "text/plain; charset=utf-8"
-        reply = yield make_request(path, content, kind, timeout)
+        reply = yield make_request(path, content, kind, timeout, EXPLAINED if explain else None)
         return read_predictions(reply, model, [_read_single(reply)])[0]
-    (found,) = yield from _predict_batch(path, model, [inputs.encode_instance(given)], signature, timeout)
+    query = IN_WORDS | EXPLAINED if explain else IN_WORDS
+    (found,) = yield from _predict_batch(path, model, [inputs.encode_instance(given)], signature, timeout, query)
     return found
 
 
@@ -101,9 +105,14 @@ def _predict_split(
 
 
 def _predict_batch(
-    path: str, model: str, part: list[Instance], signature: str | None, timeout: float | None
+    path: str,
+    model: str,
+    part: list[Instance],
+    signature: str | None,
+    timeout: float | None,
+    query: Mapping[str, str] = IN_WORDS,
 ) -> Routine[list[Prediction]]:
-    reply = yield make_request(path, inputs.join(part, signature), JSON, timeout, IN_WORDS)
+    reply = yield make_request(path, inputs.join(part, signature), JSON, timeout, query)
     answers = _read_member(reply, "predictions")
     if not isinstance(answers, list) or len(answers) != len(part):
         raise BrokenAnswer(f"expected {len(part)} predictions, received another answer", status=reply.status)

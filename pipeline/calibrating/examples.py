@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from modelyard.models.data import Inputs, Split, Splits, take
+from modelyard.models.data import Inputs, Split, Splits, list_arrays, take
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
@@ -15,6 +15,8 @@ SMALLEST_HALVED = 40
 TOO_FEW = 18
 """Examples of which no promise is made: a set that holds the truth in 95 % of cases takes 19."""
 MAX_CALIBRATION, MAX_TRAIN = 20_000, 5_000
+MAX_BYTES, FEWEST = 256 * 1024 * 1024, 500
+"""Of large pictures as many as take so much memory, but not fewer than this."""
 MAX_TEXTS, MAX_SPANS = 2_000, 1_000
 """Of training texts, and of parts of texts: a text takes as long as many rows."""
 SPAN_WORDS = 30
@@ -50,7 +52,7 @@ def choose_training(train: Split) -> Split:
     if not _is_text(train.x):
         return _choose(train, MAX_TRAIN)
     some = _choose(train, MAX_TEXTS)
-    return Split(add_spans(some.x), np.concatenate([some.y, some.y[: min(len(some), MAX_SPANS)]]))
+    return Split(add_spans(some.x), np.concatenate([some.y, some.y[_space_evenly(len(some))]]))
 
 
 def add_spans(x: Inputs) -> Inputs:
@@ -58,7 +60,12 @@ def add_spans(x: Inputs) -> Inputs:
     if isinstance(x, Mapping) or not _is_text(x):
         return x
     random = np.random.default_rng(SEED)
-    return np.concatenate([x, np.array([_cut(text, random) for text in x[:MAX_SPANS]], dtype=object)])
+    return np.concatenate([x, np.array([_cut(text, random) for text in x[_space_evenly(len(x))]], dtype=object)])
+
+
+def _space_evenly(count: int) -> Array:
+    """Indices of at most ``MAX_SPANS`` of them: a data set may be in order of its classes."""
+    return np.linspace(0, count - 1, min(count, MAX_SPANS)).astype(int)
 
 
 def _cut(text: str, random: np.random.Generator) -> str:
@@ -73,6 +80,8 @@ def _is_text(x: Inputs) -> bool:
 
 
 def _choose(split: Split, most: int) -> Split:
+    size = sum(array.nbytes for array in list_arrays(split.x)) // max(1, len(split))
+    most = min(most, max(FEWEST, MAX_BYTES // max(1, size)))
     if len(split) <= most:
         return split
     return _take(split, np.sort(np.random.default_rng(SEED).permutation(len(split))[:most]))

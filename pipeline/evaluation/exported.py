@@ -9,10 +9,11 @@ import numpy as np
 
 from modelyard.models.data import Inputs, count_examples, take
 from modelyard.models.types import Array
-from modelyard.pipeline.golden import find_output, input_key, load_golden, max_difference
+from modelyard.pipeline.golden import find_output, has_answers, input_key, load_golden, max_difference
 from modelyard.pipeline.processes.stage_process import print_progress
 from modelyard.pipeline.progress import Progress
 
+DEFAULT, EXPLAIN = "serving_default", "explain"
 BATCH = 128
 PREDICTIONS = ("probabilities", "value", "text")
 """Outputs that are compared with the targets: the one that a task has."""
@@ -39,15 +40,32 @@ class Signature:
 
 
 def measure_golden_difference(loaded: Any, folder: Path) -> float:
-    """Maximum absolute difference of any output from the golden one, over all signatures."""
+    """Maximum absolute difference of any output from the golden one, over all signatures that have such."""
     golden_arrays = load_golden(folder)
     worst = 0.0
     for name, function in loaded.signatures.items():
+        if not has_answers(golden_arrays, name):
+            continue
         signature = Signature(function)
         outputs = signature({key: golden_arrays[input_key(name, key)] for key in signature.inputs})
         gaps = (max_difference(value, find_output(golden_arrays, name, out)) for out, value in outputs.items())
         worst = max(worst, *gaps)
     return worst
+
+
+def find_broken_explanation(loaded: Any, folder: Path) -> str | None:
+    """The output of ``explain`` that is not finite for a golden input; None if all is well, or there is no ``explain``.
+
+    Raises:
+        tf.errors.OpError: the graph cannot explain it.
+    """
+    golden_arrays = load_golden(folder)
+    if EXPLAIN not in loaded.signatures or has_answers(golden_arrays, EXPLAIN):
+        return None
+    signature = Signature(loaded.signatures[EXPLAIN])
+    found = signature({name: golden_arrays[input_key(DEFAULT, name)][:1] for name in signature.inputs})
+    numbers = {name: value for name, value in found.items() if value.dtype.kind == "f"}
+    return next((name for name, value in numbers.items() if not np.isfinite(value).all()), None)
 
 
 def predict_all(signature: Signature, x: Inputs, who: str) -> Array:

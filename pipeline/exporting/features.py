@@ -93,10 +93,12 @@ def summarise_input(given: Any) -> Any | None:
 
 def summarise_tensor(x: Any) -> Any | None:
     """Of a vector its numbers; of a sequence and an image mean, spread and the like."""
-    if not tf.is_tensor(x) or not x.dtype.is_floating or x.shape.rank is None or x.shape[-1] is None:
+    if not tf.is_tensor(x) or not x.dtype.is_floating or not x.shape.rank:
         return None
     if x.shape.rank == 1:
         return x[:, None]
+    if x.shape[-1] is None:
+        return None
     if x.shape.rank == VECTOR:
         return summarise_vector(tf.cast(x, tf.float32))
     if x.shape.rank == SEQUENCE:

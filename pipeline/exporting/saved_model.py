@@ -13,6 +13,7 @@ from modelyard.models.inputs import State, name_encoded_image, name_inputs
 from modelyard.models.registry.uncertainty.record import FILE, write_uncertainty
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
+from modelyard.pipeline.exporting.explaining.background import Background, learn_background
 from modelyard.pipeline.exporting.signatures import build_endpoints
 from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 from modelyard.pipeline.golden import input_key, output_key
@@ -25,19 +26,25 @@ def write_saved_model(
     raw: Mapping[str, Array],
     folder: Path,
     examples: CalibrationExamples | None = None,
+    background: Background | None = None,
 ) -> dict[str, Array]:
     """Writes the graph, and the record of its uncertainty beside it.
 
     Args:
         raw: a few raw inputs by name.
         examples: what the model's uncertainty is learned from.
+        background: what explanations put in the place of an input; None: what these few have.
 
     Returns:
         Golden inputs and outputs: the answers of the model in memory.
     """
-    found = build_endpoints(spec, model, state, examples)
+    if background is None:
+        background = learn_background(spec.input, raw if isinstance(spec.input, Mapping) else next(iter(raw.values())))
+    found = build_endpoints(spec, model, state, background, examples)
     answers: dict[str, Array] = {}
     for endpoint in found.all:
+        if not endpoint.is_golden:
+            continue
         inputs = {tensor.name: encode_golden_input(tensor, raw, spec) for tensor in endpoint.inputs}
         outputs = endpoint.function(**{name: tf.constant(value) for name, value in inputs.items()})
         # The call also builds the encoder, which must happen before it is tracked.

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
+from modelyard.models.errors import InvalidSpec
 from modelyard.models.images.decoding import make_image_decoder
 from modelyard.models.inputs import (
     ImageInput,
@@ -20,6 +21,9 @@ from modelyard.models.inputs import (
 )
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
+from modelyard.pipeline.exporting.explaining.background import Background
+from modelyard.pipeline.exporting.explaining.scoring import TASKS, make_scores
+from modelyard.pipeline.exporting.explaining.signature import EXPLAIN, EXPLAIN_BYTES, Explainer, show_pixels
 from modelyard.pipeline.exporting.forward import Forward
 from modelyard.pipeline.exporting.uncertainty import (
     CalibrationExamples,
@@ -29,6 +33,8 @@ from modelyard.pipeline.exporting.uncertainty import (
 )
 
 Outputs = Mapping[str, Any]
+Decode = Callable[[Any], Any]
+"""PNG or JPEG files ``string [N]`` -> images."""
 DEFAULT, IMAGE_BYTES = "serving_default", "image_bytes"
 OWN_OUTPUTS = UncertaintyRecord(examples=0, notes=("the model's own signatures: their outputs are as they are",))
 
@@ -42,6 +48,9 @@ class Endpoint:
     """Takes its inputs in the order of ``inputs``, or by their names."""
     inputs: tuple[Any, ...]
     """``tf.TensorSpec`` with a batch dimension of any size, each."""
+    is_golden: bool = True
+    """Whether its answers are kept for comparison. An explanation's are not: it costs many runs, and its weights are
+    small differences of large numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,14 @@ class Endpoints:
 
 
 def build_endpoints(
-    spec: ModelSpec, model: Any, state: State, examples: CalibrationExamples | None = None
+    spec: ModelSpec, model: Any, state: State, background: Background, examples: CalibrationExamples | None = None
 ) -> Endpoints:
     """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images.
 
+    ``explain`` and ``explain_bytes`` say why, unless the spec has an ``explain`` of its own.
+
     Args:
+        background: what explanations put in the place of an input.
         examples: what the model's uncertainty is learned from; without, answers say nothing of it.
     """
     inputs = name_inputs(spec.input)
@@ -77,9 +89,52 @@ def build_endpoints(
         make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
         for name in sorted(functions, key=lambda name: name != DEFAULT)
     ]
-    if any(isinstance(kind, ImageInput) for kind in inputs.values()):
-        endpoints.append(_image_endpoint(inputs, functions[DEFAULT]))
+    decoders = {name: trace_decoder(kind) for name, kind in inputs.items() if isinstance(kind, ImageInput)}
+    if decoders:
+        endpoints.append(_image_endpoint(IMAGE_BYTES, inputs, decoders, functions[DEFAULT]))
+    if spec.explain and EXPLAIN not in functions:
+        endpoints += explain_endpoints(spec, model, encode, functions[DEFAULT], decoders, background)
     return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,), record=record)
+
+
+def explain_endpoints(
+    spec: ModelSpec,
+    model: Any,
+    encode: Encode | None,
+    default: SignatureFunction,
+    decoders: Mapping[str, Decode],
+    background: Background,
+) -> list[Endpoint]:
+    """``explain``, and ``explain_bytes`` if it takes images; none where there is no number to explain."""
+    inputs = name_inputs(spec.input)
+    specs = [make_tensor_spec(name, kind) for name, kind in inputs.items()]
+    scores = make_scores(spec, model, encode, default, specs) if spec.task in TASKS else None
+    if scores is None:
+        return []
+    explainer = Explainer(scores, inputs, background)
+    function = make_endpoint(EXPLAIN, explainer.explain, specs).function
+    # Traced once, for both signatures: TensorFlow traces a signature's own function again when it saves.
+    try:
+        traced = tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InvalidSpec(f"{spec.name}: explain: {said}; explain=False exports the model without it") from error
+    found = [make_endpoint(EXPLAIN, traced, specs)]
+    if decoders:
+
+        def explain_files(**raw: Any) -> Outputs:
+            seen = {explainer.name_output(name, "images"): show_pixels(raw[name]) for name in decoders}
+            return {**traced(**raw), **seen}
+
+        found.append(_image_endpoint(EXPLAIN_BYTES, inputs, decoders, explain_files))
+    return [replace(endpoint, is_golden=False) for endpoint in found]
+
+
+def trace_decoder(kind: ImageInput) -> Decode:
+    """One function of the graph, for all signatures that take files."""
+    decode = tf.function(make_image_decoder(kind), input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    traced: Decode = decode.get_concrete_function()
+    return traced
 
 
 def make_encoder(spec: ModelSpec, state: State) -> Encode | None:
@@ -125,21 +180,22 @@ def make_predict(spec: ModelSpec, forward: Forward, learned: Uncertainty | None)
     return predict
 
 
-def _image_endpoint(inputs: Mapping[str, OneInput], function: SignatureFunction) -> Endpoint:
-    """As ``serving_default``, with images as files hold them."""
-    decoders = {name: make_image_decoder(kind) for name, kind in inputs.items() if isinstance(kind, ImageInput)}
-    encoded = {name_encoded_image(name, inputs): name for name in decoders}
+def _image_endpoint(
+    name: str, inputs: Mapping[str, OneInput], decoders: Mapping[str, Decode], function: SignatureFunction
+) -> Endpoint:
+    """A signature of a function of raw inputs, with images as files hold them."""
+    encoded = {name_encoded_image(key, inputs): key for key in decoders}
 
     def from_bytes(**named: Any) -> Outputs:
-        raw = {encoded.get(name, name): tensor for name, tensor in named.items()}
-        for name, decode in decoders.items():
-            raw[name] = decode(raw[name])
+        raw = {encoded.get(key, key): tensor for key, tensor in named.items()}
+        for key, decode in decoders.items():
+            raw[key] = decode(raw[key])
         return function(**raw)
 
     specs = [
-        tf.TensorSpec((None,), tf.string, name=name_encoded_image(name, inputs))
-        if name in decoders
-        else make_tensor_spec(name, kind)
-        for name, kind in inputs.items()
+        tf.TensorSpec((None,), tf.string, name=name_encoded_image(key, inputs))
+        if key in decoders
+        else make_tensor_spec(key, kind)
+        for key, kind in inputs.items()
     ]
-    return make_endpoint(IMAGE_BYTES, from_bytes, specs)
+    return make_endpoint(name, from_bytes, specs)

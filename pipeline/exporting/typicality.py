@@ -1,7 +1,7 @@
 """Whether an input is like those of training: a few matrices inside the exported graph. TensorFlow code."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,10 @@ LARGEST = 1e6
 WITHOUT_WORDS = 2.0
 """The least ``atypicality`` of a text without a known word."""
 SMALLEST_NORM = 1e-9
-RAREST_UNKNOWN = 1e-3
+RAREST_UNKNOWN = 0.01
 """Share of unknown words that is reckoned with, though training had fewer."""
+LEAST_SURPRISE = 3.0
+"""Log likelihood ratio up to which unknown words are no news, though calibration examples had fewer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Part:
 
     method: str
     score: Score
+    least: float = 0.0
+    """Smallest limit."""
     middle: float = 0.0
     limit: float = 1.0
 
@@ -96,7 +100,7 @@ def list_parts(train: Mapping[str, Array], y: Array | None) -> list[Part]:
     if (summary := train.get("summary")) is not None and (whole := learn_summary_distance(summary)):
         found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole)))
     if (words := train.get("words")) is not None:
-        found.append(Part("more unknown words than in training", score_words(words)))
+        found.append(Part("more unknown words than in training", score_words(words), LEAST_SURPRISE))
     return found
 
 
@@ -104,7 +108,7 @@ def calibrate_part(part: Part, typical: Observed) -> Part:
     scores = part.score(typical).numpy().astype(np.float64)
     middle = float(np.median(scores))
     limit = find_limit(scores - middle) or max(abs(middle), 1.0)
-    return Part(part.method, part.score, middle, middle + limit)
+    return replace(part, middle=middle, limit=middle + max(limit, part.least))
 
 
 def find_limit(scores: Array) -> float:

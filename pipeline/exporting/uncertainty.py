@@ -38,10 +38,14 @@ class Uncertainty:
     task: Task
     record: UncertaintyRecord
     typicality: Typicality
+    shares: Array | None = None
+    """Share of each class in training, ``[C]``: the answer to a text without a known word."""
 
     def name_outputs(self, raw: Any, observed: dict[str, Any]) -> Outputs:
         """The task's outputs with calibrated probabilities; ``prediction_set`` or ``interval_…``; ``typical``."""
         outputs = name_outputs(self.task, raw, self.record.temperature)
+        if self.shares is not None and "words" in observed:
+            outputs = self._lean_on_words(outputs, observed["words"])
         if self.task in CLASSES and self.record.coverage:
             outputs["prediction_set"] = list_levels(outputs["probabilities"], self.record)
         if self.task == "regression":
@@ -51,6 +55,15 @@ class Uncertainty:
                 outputs[f"interval_{each.percent}"] = tf.stack(ends, axis=-1)
         atypicality = self.typicality.measure(observed or {"raw": raw})
         return outputs | {"typical": atypicality <= 1.0, "atypicality": atypicality}
+
+    def _lean_on_words(self, outputs: Outputs, words: Any) -> Outputs:
+        """The fewer words are known, below half of them, the closer to the classes' shares in training.
+
+        What a network makes of nothing would be as sure as it happens.
+        """
+        assert self.shares is not None
+        weight = tf.minimum(2 * words[:, :1] / tf.maximum(tf.reduce_sum(words, axis=1, keepdims=True), 1.0), 1.0)
+        return outputs | name_classes(weight * outputs["probabilities"] + (1 - weight) * self.shares)
 
 
 def name_outputs(task: Task, raw: Any, temperature: float = 1.0) -> Outputs:
@@ -62,6 +75,10 @@ def name_outputs(task: Task, raw: Any, temperature: float = 1.0) -> Outputs:
     probabilities = raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1)
     if temperature != 1.0:
         probabilities = tf.nn.softmax(tf.math.log(tf.maximum(probabilities, SMALLEST)) / temperature)
+    return name_classes(probabilities)
+
+
+def name_classes(probabilities: Any) -> Outputs:
     return {"probabilities": probabilities, "class_id": tf.argmax(probabilities, axis=1, output_type=tf.int64)}
 
 
@@ -103,7 +120,14 @@ def learn_uncertainty(
     )
     notes = () if typicality.parts else ("nothing to tell typical inputs by: every input is typical",)
     record = record.model_copy(update={"typicality": methods, "notes": (*record.notes, *notes)})
-    return Uncertainty(spec.task, record, typicality)
+    return Uncertainty(spec.task, record, typicality, None if y is None else measure_shares(y, raw))
+
+
+def measure_shares(y: Array, raw: Array) -> Array:
+    """``float32 [C]``: how often each class occurs in training."""
+    counts = np.bincount(y, minlength=max(raw.shape[1], 2))
+    shares: Array = (counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 def learn_answers(spec: ModelSpec, raw: Array, y: Array) -> UncertaintyRecord:

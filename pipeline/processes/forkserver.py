@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, Self
 
@@ -20,6 +20,7 @@ import orjson
 from modelyard.pipeline.processes.forkserver_process import (
     CHANNEL,
     MAX_MESSAGE,
+    PRELOADED,
     close_descriptors,
     serve,
     server_command,
@@ -93,16 +94,21 @@ class ForkedProcess:
 class ForkServer:
     """A client of the fork server. A context manager, for many threads, and for processes that inherit it."""
 
-    def __init__(self, *, fork: bool = False, idle_s: float = IDLE_S) -> None:
+    def __init__(self, *, fork: bool = False, idle_s: float = IDLE_S, preloaded: Sequence[str] = PRELOADED) -> None:
         """Starts the server. It imports Keras at the first request, unless it is a fork of this process.
 
         Args:
             fork: make the server a fork of this process, which has imported Keras on TensorFlow and computed nothing.
             idle_s: seconds without a request after which the server frees its memory, until the next request.
+            preloaded: modules that it imports at the first request, in this order.
         """
         self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
-            self._stop_server = fork_server(theirs, self._channel, idle_s) if fork else spawn_server(theirs, idle_s)
+            self._stop_server = (
+                fork_server(theirs, self._channel, idle_s, preloaded)
+                if fork
+                else spawn_server(theirs, idle_s, preloaded)
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -137,11 +143,10 @@ class ForkServer:
         return process
 
 
-def spawn_server(channel: socket.socket, idle_s: float) -> Callable[[], None]:
+def spawn_server(channel: socket.socket, idle_s: float, preloaded: Sequence[str]) -> Callable[[], None]:
     """Starts the server as a new process; returns the function that ends it."""
-    process = subprocess.Popen(
-        server_command(idle_s), stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=os.environ | SETTINGS
-    )
+    command = server_command(idle_s, preloaded)
+    process = subprocess.Popen(command, stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=os.environ | SETTINGS)
 
     def stop() -> None:
         process.kill()
@@ -150,7 +155,9 @@ def spawn_server(channel: socket.socket, idle_s: float) -> Callable[[], None]:
     return stop
 
 
-def fork_server(channel: socket.socket, clients: socket.socket, idle_s: float) -> Callable[[], None]:
+def fork_server(
+    channel: socket.socket, clients: socket.socket, idle_s: float, preloaded: Sequence[str]
+) -> Callable[[], None]:
     """Starts the server as a fork of this process; returns the function that ends it."""
     if pid := os.fork():
 
@@ -165,6 +172,6 @@ def fork_server(channel: socket.socket, clients: socket.socket, idle_s: float) -
     clients.close()
     os.environ.update(SETTINGS)
     try:
-        serve(idle_s)
+        serve(idle_s, preloaded)
     finally:
         os._exit(0)

@@ -1,4 +1,4 @@
-"""The fork server's own process: it has Keras imported, and forks for each request.
+"""The fork server's own process: it has Keras imported, unless told otherwise, and forks for each request.
 
 It sees no GPU, computes nothing and starts no thread: TensorFlow makes devices and threads with its first operation,
 which is in the fork.
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -19,38 +20,39 @@ from typing import NoReturn
 import numpy as np
 import orjson
 
-from modelyard.models.backend import use_backend
 from modelyard.models.imports import pause_gc
 
-PRELOADED = ("modelyard.pipeline.run", "sklearn.metrics")
+PRELOADED = ("modelyard.pipeline.processes.tensorflow_backend", "modelyard.pipeline.run", "sklearn.metrics")
 MODULE = "modelyard.pipeline.processes.forkserver_process"
 CHANNEL = 0
 """Requests come on the server's standard input."""
 MAX_MESSAGE, MAX_DESCRIPTORS = 65536, 4
 
 
-def server_command(idle_s: float) -> list[str]:
-    return [sys.executable, "-P", "-m", MODULE, str(idle_s)]
+def server_command(idle_s: float, preloaded: Sequence[str]) -> list[str]:
+    return [sys.executable, "-P", "-m", MODULE, str(idle_s), *preloaded]
 
 
-def serve(idle_s: float) -> None:
+def serve(idle_s: float, preloaded: Sequence[str]) -> None:
     """Forks for each request that comes on standard input, until its other end is closed."""
     set_process_title("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel = socket.socket(fileno=CHANNEL)
     forks = RunningForks()
+    loaded = "keras" in sys.modules
     while True:
-        idle = "keras" in sys.modules and not forks.running
+        idle = loaded and not forks.running
         ready, _, _ = select.select([CHANNEL, forks.ended], [], [], idle_s if idle else None)
         if not ready:
-            os.execv(sys.executable, server_command(idle_s))  # noqa: S606  # ourselves, without Keras
+            os.execv(sys.executable, server_command(idle_s, preloaded))  # noqa: S606  # ourselves, without what is preloaded
         forks.report_exits()
         if CHANNEL in ready:
             request, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
             if not request:
                 return
             module, arguments, own_group = orjson.loads(request)
-            preload(module)
+            preload([*preloaded, module])
+            loaded = True
             *streams, status = descriptors
             if forks.fork(status, own_group=own_group):
                 close_descriptors(*streams)
@@ -103,11 +105,10 @@ def send_number(status: int, number: int) -> None:
         os.write(status, str(number).encode())
 
 
-def preload(module: str) -> None:
+def preload(modules: Sequence[str]) -> None:
     """Imports what the fork would import. An import error is left to the fork, whose standard error is read."""
     with suppress(Exception), pause_gc():
-        use_backend("tensorflow")
-        for name in (*PRELOADED, module):
+        for name in modules:
             import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page that it visits
@@ -155,4 +156,4 @@ def close_descriptors(*descriptors: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(float(sys.argv[1]))
+    serve(float(sys.argv[1]), sys.argv[2:])

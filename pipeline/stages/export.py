@@ -25,6 +25,7 @@ from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_arrays, save_arrays
 from modelyard.pipeline.calibrating.examples import add_spans, choose_calibration, choose_training
+from modelyard.pipeline.exporting.explaining.background import learn_background
 from modelyard.pipeline.golden import list_golden_inputs, save_golden
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.processes.stage_process import print_progress, run_stage
@@ -52,6 +53,7 @@ class ExportRequest:
     calibration: str
     train: str
     """Files of the examples that uncertainty is learned from."""
+    background: str
     staged: str
 
 
@@ -89,6 +91,7 @@ def export(
         golden_inputs=str(golden_inputs),
         calibration=save_examples(work / "calibration.npz", choose_calibration(calibration)),
         train=save_examples(work / "typical.npz", choose_training(splits.train)),
+        background=str(save_arrays(work / "background.npz", learn_background(spec.input, splits.train.x))),
         staged=str(staged),
     )
     request_path = work / "export.json"
@@ -145,7 +148,8 @@ def export_request(request: ExportRequest) -> None:
     print_progress(Progress("export", message="calibrating, and writing the SavedModel"))
     calibration, train = load_examples(request.calibration), load_examples(request.train)
     examples = CalibrationExamples(calibration, add_spans(calibration.x), train)
-    answers = write_saved_model(spec, model, state, load_arrays(Path(request.golden_inputs)), staged, examples)
+    raw, background = (load_arrays(Path(file)) for file in (request.golden_inputs, request.background))
+    answers = write_saved_model(spec, model, state, raw, staged, examples, background)
     check_operations(staged / "saved_model.pb")
     extra = staged / "assets.extra"
     extra.mkdir(exist_ok=True)

@@ -207,7 +207,7 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     """Writes the graph, loads it, and compares the answers."""
     import tensorflow as tf
 
-    from modelyard.pipeline.evaluation.exported import measure_golden_difference
+    from modelyard.pipeline.evaluation.exported import find_broken_explanation, measure_golden_difference
     from modelyard.pipeline.exporting.operations import check_operations
     from modelyard.pipeline.exporting.saved_model import write_saved_model
 
@@ -215,6 +215,9 @@ def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str,
     check_operations(folder / "saved_model.pb")
     (folder / "assets.extra").mkdir(exist_ok=True)
     save_golden(folder, answers)
-    difference = measure_golden_difference(tf.saved_model.load(str(folder)), folder)
+    loaded = tf.saved_model.load(str(folder))
+    difference = measure_golden_difference(loaded, folder)
     if not difference <= TOLERANCE:
         raise ExportRejected(f"the exported graph differs from the model by {difference:.2g}; allowed {TOLERANCE:.0e}")
+    if broken := find_broken_explanation(loaded, folder):
+        raise ExportRejected(f"explain: {broken} is not finite; explain=False exports the model without it")

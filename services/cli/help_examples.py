@@ -46,6 +46,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "modelyard predict mnist_cnn seven.png",
         "modelyard predict sentiment_lstm 'I have never laughed so little.'",
         """modelyard predict churn '{"age": 41, "plan": "gold", "tenure_months": 7}'""",
+        "modelyard predict sentiment_lstm 'Not bad at all.' --explain",
         "modelyard predict sentiment_lstm -        # the text comes through a pipe",
     ),
     "models": ("modelyard models", "modelyard models --json"),

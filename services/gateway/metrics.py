@@ -95,6 +95,12 @@ class Metrics:
             ("model", "version"),
             registry=self.registry,
         )
+        self.explanations = Counter(
+            "modelyard_gateway_explanations",
+            "Inputs whose answers were explained.",
+            ("model",),
+            registry=self.registry,
+        )
         self.atypical_answers = Counter(
             "modelyard_gateway_atypical_answers",
             "Of these, inputs that were unlike those of training; of versions that say so.",

@@ -13,6 +13,7 @@ import httpx
 
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.settings import make_sqlite_url
+from tests.support.http import http
 from tests.support.ports import free_port
 from tests.support.tables import read_rows, write_csv
 from tests.support.waiting import wait_until
@@ -83,9 +84,12 @@ class OwnGateway:
             self.process.terminate()
             self.process.wait(START_S)
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).is_success
+            return http.get(f"{self.url}/healthz", timeout=5).is_success
         except httpx.HTTPError:
             return False
 

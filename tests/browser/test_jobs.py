@@ -3,29 +3,30 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import LONG_MS, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway
+from tests.support.http import http
+from tests.support.training import TITLE, standing_still
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
 MODEL = "neuron"
-LONG = {"epochs": 1000, "batch_size": 1}
+LONG = {"epochs": 1000, "batch_size": 4}
 """Longer than any test."""
 
 
 def submit(system: System, **overrides: Any) -> str:
     body = {"model": MODEL, "overrides": overrides, "rollout": "manual", "data": "sample"}
-    answer = httpx.post(f"{system.url}/api/jobs", json=body, timeout=30).raise_for_status()
+    answer = http.post(f"{system.url}/api/jobs", json=body).raise_for_status()
     return str(answer.json()["id"])
 
 
 def get(system: System, job: str, part: str = "") -> Any:
-    return httpx.get(f"{system.url}/api/jobs/{job}{part}", timeout=30).raise_for_status().json()
+    return http.get(f"{system.url}/api/jobs/{job}{part}").raise_for_status().json()
 
 
 def wait_for_epoch(system: System, job: str, least: int) -> None:
@@ -37,7 +38,7 @@ def running(system: System) -> Any:
     """A job that trains until it is cancelled."""
     job = submit(system, **LONG)
     yield job
-    httpx.post(f"{system.url}/api/jobs/{job}:cancel", timeout=30)
+    http.post(f"{system.url}/api/jobs/{job}:cancel")
 
 
 def test_a_job_is_watched_until_it_has_a_version(page: Page, system: System) -> None:
@@ -72,6 +73,7 @@ def test_a_broken_stream_goes_on_where_it_was(
         "ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED", "503"
     )
     page = open_page(base_url=gateway.url)
+    page.clock.install()
     page.goto(f"/jobs/{running}")
     wait_for_epoch(system, running, 2)
     expect(page.locator(".curve[data-metric=loss] canvas")).to_be_visible()
@@ -82,9 +84,11 @@ def test_a_broken_stream_goes_on_where_it_was(
     expect(page.locator("#stream")).to_contain_text("goes on by itself")
     known = len(get(system, running, "/curves")["epochs"])
     wait_for_epoch(system, running, known + 2)
-    gateway.start()
-    expect(page.locator("#stream")).to_be_hidden()
-    expect(rows.nth(known + 1)).to_be_attached()
+    with standing_still(system.named(TITLE)[0]):
+        gateway.start()
+        page.clock.fast_forward(LONG_MS)
+        expect(page.locator("#stream")).to_be_hidden()
+        expect(rows.nth(known + 1)).to_be_attached()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel job").click()
     expect(page.locator("#status .badge")).to_have_text("cancelled")

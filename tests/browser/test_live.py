@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.stack import OwnGateway
+from tests.support.http import http
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
@@ -19,7 +19,7 @@ MODULE = "document.querySelector('script[type=module]').src.replace('app.js', 'p
 def ask(system: System, count: int = 20) -> None:
     for number in range(count):
         body = {"instances": [[number / count]] * 2}
-        httpx.post(f"{system.url}/v1/models/neuron:predict", json=body, timeout=60).raise_for_status()
+        http.post(f"{system.url}/v1/models/neuron:predict", json=body, timeout=60).raise_for_status()
 
 
 def test_what_happens_is_shown_while_it_does(system: System, page: Page) -> None:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -11,6 +10,7 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store
 from tests.browser.conftest import OpenPage
 from tests.browser.faults import Faults
+from tests.support.http import http
 from tests.support.versions import seal_as
 from tests.system.conftest import System
 
@@ -31,15 +31,15 @@ def version(system: System) -> int:
 
 
 def find_stable(system: System) -> int:
-    stable: int = httpx.get(f"{system.url}/api/models/{MODEL}").raise_for_status().json()["rollout"]["stable"]
+    stable: int = http.get(f"{system.url}/api/models/{MODEL}").raise_for_status().json()["rollout"]["stable"]
     return stable
 
 
 def ask(system: System) -> None:
     """Predictions that name no version."""
-    body = httpx.get(f"{system.url}/api/models/{MODEL}").raise_for_status().json()["usage"]["example"]
+    body = http.get(f"{system.url}/api/models/{MODEL}").raise_for_status().json()["usage"]["example"]
     for _ in range(REQUESTS):
-        httpx.post(f"{system.url}/v1/models/{MODEL}:predict", json=body).raise_for_status()
+        http.post(f"{system.url}/v1/models/{MODEL}:predict", json=body).raise_for_status()
 
 
 def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import LONG_MS, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway
 from tests.support.console_pages import PAGES, Places, find_places
@@ -65,11 +65,14 @@ def test_a_page_says_that_the_gateway_is_away_and_recovers_by_itself(
     """Nobody reloads it."""
     faults.allow("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
     page = open_page(base_url=gateway.url)
+    page.clock.install()
     page.goto("/")
     expect(page.locator("#away")).to_be_hidden()
     gateway.stop()
+    page.clock.fast_forward(LONG_MS)
     expect(page.locator("#away")).to_be_visible()
     gateway.start()
+    page.clock.fast_forward(LONG_MS)
     expect(page.locator("#away")).to_be_hidden()
     expect(page.locator("#toasts")).to_contain_text("answers again")
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -16,6 +15,7 @@ from modelyard.services.searches import SearchRequest, make_plan
 from tests.browser.conftest import OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import own_gateway
+from tests.support.http import http
 from tests.support.jobs import claim
 from tests.system.conftest import System
 
@@ -47,7 +47,7 @@ def test_a_job_is_started_from_the_form_and_a_bad_value_is_said_there(
     page.get_by_label("learning_rate").fill("0.03")
     page.get_by_role("button", name="Start the job").click()
     expect(page).to_have_url(re.compile(r"/jobs/job-[0-9a-f]{16}$"))
-    job = httpx.get(f"{system.url}/api{page.url.removeprefix(system.url)}").json()
+    job = http.get(f"{system.url}/api{page.url.removeprefix(system.url)}").json()
     assert (job["model"], job["recipe"], job["rollout"]) == ("neuron", "full", "none")
     assert job["overrides"] == {"epochs": 2, "learning_rate": 0.03}
 
@@ -55,7 +55,7 @@ def test_a_job_is_started_from_the_form_and_a_bad_value_is_said_there(
 def test_a_job_that_waits_says_why_and_is_cancelled_there(page: Page, system: System) -> None:
     """Home names it, and leads to the queue."""
     body = {"model": "neuron", "overrides": {"devices": "gpu"}, "rollout": "none"}
-    job = httpx.post(f"{system.url}/api/jobs", json=body).raise_for_status().json()["id"]
+    job = http.post(f"{system.url}/api/jobs", json=body).raise_for_status().json()["id"]
     page.goto("/")
     page.get_by_role("link", name="Jobs wait for a worker").click()
     row = page.locator(f"#waits-{job}")

@@ -4,6 +4,7 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from tests.browser.faults import Faults
+from tests.support.http import http
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
@@ -40,7 +41,7 @@ def test_a_trigger_is_made_changed_fired_and_removed(system: System, page: Page,
     form.get_by_label("Recipe values").fill('{"epochs": 1}')
     form.get_by_role("button", name="Set", exact=True).click()
     expect(card).to_contain_text("after 1 more predictions with feedback")
-    (stored,) = httpx.get(f"{system.url}/api/models/wine/triggers", timeout=30).json()["triggers"]
+    (stored,) = http.get(f"{system.url}/api/models/wine/triggers").json()["triggers"]
     assert (stored["feedback"], stored["job"]["overrides"], stored["job"]["rollout"]) == (1, {"epochs": 1}, "none")
     give_feedback(system)
     cell = card.locator("a.cell")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import LONG_MS, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import COLUMNS, OwnGateway
+from tests.support.http import http
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
@@ -60,7 +60,7 @@ def test_a_drawn_digit_is_answered_and_corrected(page: Page, system: System) -> 
     page.get_by_role("button", name="That's wrong").click()
     page.get_by_role("group", name="What is right?").get_by_role("button", name="6").click()
     expect(page.locator(".answer-foot")).to_contain_text("should have said “6”")
-    kept = httpx.get(f"{system.url}/api/models/mnist_mlp/answers?order=newest&unlabelled=false").json()
+    kept = http.get(f"{system.url}/api/models/mnist_mlp/answers?order=newest&unlabelled=false").json()
     assert (kept["answers"][0]["predicted"], kept["answers"][0]["label"], kept["labels"]["hand"]) == ("0", "6", 1)
 
     page.get_by_role("button", name="Clear").click()
@@ -125,7 +125,7 @@ def test_a_row_of_a_table_is_filled_in_by_name(page: Page, faults: Faults) -> No
     expect(page.locator("#code")).to_contain_text("13.2")
     page.get_by_label("As JSON").check()
     page.get_by_label("Body of the request").fill('{"instances": [{"hue": "blue"}]}')
-    expect(page.locator(".answer [role=alert]")).to_contain_text("instances")
+    expect(page.locator(".answer [role=alert]").first).to_contain_text("instances")
     assert page.title() != "run"
 
 
@@ -135,13 +135,15 @@ def test_what_was_typed_is_answered_when_the_gateway_is_back(
     """Nobody types it again."""
     faults.allow(*AWAY)
     page = open_page(base_url=gateway.url)
+    page.clock.install()
     page.goto("/models/sentiment_lstm/try")
     expect(page.locator(".bars li")).to_have_count(2)
     gateway.stop()
     page.get_by_label("text").fill("an awful film")
-    expect(page.locator(".answer [role=alert]")).to_contain_text("Trying again in")
+    expect(page.locator(".answer [role=alert]").first).to_contain_text("Trying again in")
     gateway.start()
-    expect(page.locator(".answer [role=alert]")).to_be_empty()
+    page.clock.fast_forward(LONG_MS)
+    expect(page.locator(".answer [role=alert]").first).to_be_empty()
     expect(page.get_by_label("text")).to_have_value("an awful film")
 
 
@@ -150,10 +152,11 @@ def test_answers_are_labelled_by_one_key_each(page: Page, system: System) -> Non
     for number in range(SENT):
         pixels = [[[float((17 * number + row * column) % 255)] for column in range(28)] for row in range(28)]
         body = {"instances": [pixels]}
-        httpx.post(f"{system.url}/v1/models/mnist_mlp:predict", json=body).raise_for_status()
+        http.post(f"{system.url}/v1/models/mnist_mlp:predict", json=body).raise_for_status()
     url = f"{system.url}/api/models/mnist_mlp/answers"
-    wait_until(lambda: httpx.get(url).json()["unlabelled"] >= SENT, 30, "what was captured")
-    waiting = len(httpx.get(f"{url}?order=random&limit=50").json()["answers"])
+    wait_until(lambda: http.get(url).json()["unlabelled"] >= SENT, 30, "what was captured")
+    waiting = len(http.get(f"{url}?order=random&limit=50").json()["answers"])
+    page.clock.install()
     page.goto("/models/mnist_mlp/label")
     expect(page.locator("#item img")).to_be_visible()
     page.keyboard.press("3")
@@ -161,9 +164,10 @@ def test_answers_are_labelled_by_one_key_each(page: Page, system: System) -> Non
     expect(page.locator("#progress")).to_contain_text("0 on this page")
     for _ in range(waiting):
         page.keyboard.press("3")
+    page.clock.fast_forward(LONG_MS)  # labels can be taken back for some seconds
     expect(page.locator("#item")).to_contain_text("Nothing to label")
     expect(page.locator("#progress")).to_contain_text(f"from {waiting} labels at random")
     page.get_by_role("button", name="Unsure").click()
     page.get_by_label("Show what the model said").check()
     expect(page.locator(".said")).to_contain_text("version 1:")
-    assert httpx.get(url).json()["labels"]["random"] == waiting
+    assert http.get(url).json()["labels"]["random"] == waiting

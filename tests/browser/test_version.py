@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -10,10 +9,11 @@ from modelyard.models.registry import evaluations
 from modelyard.models.registry.manifest import CategoryLimits, NamedLimits, NumberLimits
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.results import ConfusedPair, Evaluation, Mistake
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import LONG_MS, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway, own_gateway
 from tests.support.fakes import REVIEWS, publish
+from tests.support.http import http
 from tests.system.conftest import System
 
 MARKUP = "<img src=x onerror=\"document.title='run'\">"
@@ -22,7 +22,7 @@ LABELS = (MARKUP, "<b>good</b>")
 
 @pytest.fixture(scope="module")
 def path(system: System) -> str:
-    stable = httpx.get(f"{system.url}/api/models/mnist_mlp", timeout=30).json()["rollout"]["stable"]
+    stable = http.get(f"{system.url}/api/models/mnist_mlp").json()["rollout"]["stable"]
     return f"/models/mnist_mlp/versions/{stable}"
 
 
@@ -97,6 +97,7 @@ def test_what_was_picked_while_the_gateway_was_away_is_shown_when_it_is_back(
     """The page says that it is away, and nobody picks it again."""
     faults.allow("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
     page = open_page(base_url=gateway.url)
+    page.clock.install()
     page.goto(path)
     expect(page.locator('.matrix [data-cell][tabindex="0"]')).to_have_count(1)
     gateway.stop()
@@ -104,6 +105,7 @@ def test_what_was_picked_while_the_gateway_was_away_is_shown_when_it_is_back(
     expect(page.locator("#away")).to_be_visible()
     expect(page.locator("#mistakes-title")).to_contain_text("The worst mistakes")
     gateway.start()
+    page.clock.fast_forward(LONG_MS)
     expect(page.locator("#mistakes-title")).to_contain_text("taken for")
     expect(page.locator("#away")).to_be_hidden()
 

@@ -13,6 +13,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
+from tests.support.slim_programs import end_forks
 
 LONG_TIMEOUTS = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
 
@@ -24,6 +25,13 @@ def long_timeouts() -> Iterator[None]:
         for name, seconds in LONG_TIMEOUTS.items():
             patch.setenv(f"MODELYARD_{name}", seconds)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """What gateways and commands are forked from ends with the tests."""
+    yield
+    end_forks()
 
 
 @pytest.fixture(scope="session")

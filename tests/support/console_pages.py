@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import httpx
+from tests.support.http import http
 
 
 class Places(NamedTuple):
@@ -28,7 +28,7 @@ def find_places(url: str, model: str = "mnist_mlp") -> Places:
     """Of a system that serves ``model``: its canary where there is one, else its stable version."""
 
     def get(path: str) -> Any:
-        return httpx.get(url + path, timeout=30).raise_for_status().json()
+        return http.get(url + path).raise_for_status().json()
 
     jobs = [job["id"] for job in get(f"/api/jobs?model={model}&limit=3")["jobs"]]
     search = next((one["id"] for one in get("/api/searches")["searches"]), "none")

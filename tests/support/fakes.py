@@ -154,6 +154,8 @@ class FakeModelServer(
         """What the next predictions fail with, one each."""
         self.functions: dict[str, Callable[[dict[str, Array]], dict[str, Array]]] = {}
         """What models with several inputs compute of them, by name."""
+        self.explain: Callable[[dict[str, Array]], dict[str, Array]] | None = None
+        """What signatures compute whose name begins so."""
         self.outputs: dict[str, Array] | None = None
         """Outputs of predictions instead of the computed ones."""
         self.refused: bytes | float | None = None
@@ -205,6 +207,8 @@ class FakeModelServer(
         inputs = {name: from_proto(tensor) for name, tensor in request.inputs.items()}
         if self.refused is not None and any(self.refused in array for array in inputs.values()):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "an input is refused")
+        if self.explain and request.model_spec.signature_name.startswith("explain"):
+            return self.explain(inputs)
         if model in self.functions:
             return self.functions[model](inputs)
         name = next(name for name in FUNCTIONS if name in inputs)

@@ -27,6 +27,7 @@ FAST_COMPILATION_FLAG = "--xla_backend_optimization_level=0"
 BOTH: Mapping[str, Any] = {"devices": COUNT}
 MODEL = "mnist_mlp"
 SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
+SMALL_REVIEWS: Mapping[str, Any] = {"max_tokens": 24, "batch_size": 64, "vector_size": 16, "filters": 16, "units": 8}
 AVERAGED: Mapping[str, Any] = {"ema": 0.9, "epochs": 2}
 
 
@@ -73,14 +74,17 @@ def fit(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[st
     return found | {"device": devices.label, "epochs": sorted(epochs - {None})}
 
 
-def publish(root: Path, forks: ForkServer) -> dict[str, Any]:
+def publish_on_both(root: Path, forks: ForkServer) -> dict[str, Any]:
     """The whole job on both devices."""
+    model = "mnist_cnn" if current_backend() == "jax" else MODEL  # one of the two, as compiling it takes a while
+    return publish(model, {"devices": COUNT, "min_steps": 100}, root, forks)
+
+
+def publish(model: str, overrides: Mapping[str, Any], root: Path, forks: ForkServer) -> dict[str, Any]:
     from modelyard.pipeline.job import JobLocations, TrainingJob
     from modelyard.pipeline.run import run_job
 
-    overrides = {"devices": COUNT, "backend": current_backend(), "min_steps": 100}
-    model = "mnist_cnn" if current_backend() == "jax" else MODEL  # one of the two, as compiling it takes a while
-    job = TrainingJob(model, "quick", overrides, "sample", "stable", "a test")
+    job = TrainingJob(model, "quick", {"backend": current_backend(), **overrides}, "sample", "stable", "a test")
     outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
     manifest = outcome.manifest  # type: ignore[union-attr]
     found = {"environment": manifest.environment.model_dump(), "backend": manifest.recipe.values["backend"]}
@@ -101,7 +105,7 @@ def save_outputs(folder: Path, _: ForkServer) -> None:
     ids = pad([generator.integers(1, WORDS, length).astype(np.int32) for length in (0, 1, 3, 8, 31, 64, 200)])
     model = spec.build(recipe, state)
     model.save_weights(folder / "answers.weights.h5")
-    said = keras.ops.convert_to_numpy(model(ids, training=False))
+    said = model.predict_on_batch(ids)
     np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **state)
 
 
@@ -116,7 +120,8 @@ STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
     "averaged": lambda folder, _: fit(folder / "averaged", AVERAGED),
     "averaged by two": lambda folder, _: fit(folder / "averaged by two", {**BOTH, **AVERAGED}),
     "answers": save_outputs,
-    "published": publish,
+    "published": publish_on_both,
+    "reviews": lambda folder, forks: publish("sentiment_lstm", SMALL_REVIEWS, folder, forks),
     "cut": cut,
     "resumed": lambda folder, _: fit(folder / "cut", BOTH),
 }

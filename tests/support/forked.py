@@ -1,6 +1,7 @@
 """What the tests of the fork server run in forks."""
 
 import os
+import runpy
 import sys
 import threading
 import time
@@ -75,4 +76,25 @@ def hang() -> None:
     time.sleep(600)
 
 
-PARTS = {part.__name__: part for part in (echo, leave, fail, describe, number, compute, compute_in_group, nest, hang)}
+def fit_reviews() -> None:
+    """On one thread, as the test's own process."""
+    from tests.keras.conftest import use_one_thread
+    from tests.keras.models.test_sentiment_lstm import fit_tiny
+
+    use_one_thread()
+    print_words(hash("seed"), fit_tiny())
+
+
+def run_pipeline(*arguments: str) -> None:
+    """``python -m modelyard.pipeline``."""
+    sys.argv = ["modelyard.pipeline", *arguments]
+    runpy.run_module("modelyard.pipeline", run_name="__main__")
+
+
+PARTS = {
+    part.__name__: part
+    for part in (
+        *(echo, leave, fail, describe, number, compute),
+        *(compute_in_group, nest, hang, fit_reviews, run_pipeline),
+    )
+}

@@ -30,6 +30,7 @@ WAIT_S = 90.0
 PAUSE_S = 0.02
 """Of a client between two requests: leaves the processors to the servers."""
 HOST = "127.0.0.1"
+EVERY = "all {}"
 MODEL = "half_plus"
 """Version N of it answers x/2 + N."""
 
@@ -50,10 +51,11 @@ def remove(place: Path) -> None:
     shutil.rmtree(place.rename(place.parent / f".removed-{place.name}"))
 
 
-def config_of(models: Path, *names: str, policy: str = "all {}") -> str:
+def config_of(models: Path, *names: str, **policies: str) -> str:
+    """TensorFlow Serving's configuration of models by name; all versions are served where no policy is given."""
     entries = [
         f'config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" '
-        f"model_version_policy {{ {policy} }} }}"
+        f"model_version_policy {{ {policies.get(name, 'all {}')} }} }}"
         for name in names
     ]
     return f"model_config_list {{ {' '.join(entries)} }}"

@@ -8,14 +8,17 @@ import pytest
 
 TIMEOUT_S = 60.0
 """For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
-POLL_S = 0.02
+POLL_S, MAX_POLL_S = 0.02, 0.1
+PART = 0.02
+"""A pause is this part of the time waited so far: long waits cost little, and end little later."""
 
 
 def wait_until(condition: Callable[[], Any], deadline_s: float = TIMEOUT_S, what: str = "what was waited for") -> Any:
     """The first true value of ``condition``; fails the test if it has none within ``deadline_s``."""
-    deadline = time.monotonic() + deadline_s
+    began = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > deadline_s:
             pytest.fail(f"{what}: not within {deadline_s:.0f} s")
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_S, PART * waited), MAX_POLL_S))
     return found

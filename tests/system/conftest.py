@@ -19,6 +19,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.http import http
 from tests.support.order import longest_first
 from tests.support.ports import free_port
 from tests.support.rehearsals import share_rehearsals
@@ -119,15 +120,15 @@ class System:
         return found
 
     def get(self, path: str) -> Any:
-        response = httpx.get(self.url + path, timeout=30)
+        response = http.get(self.url + path)
         response.raise_for_status()
         return response.json()
 
     def submit(self, **job: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/api/jobs", json=job, timeout=30)
+        return http.post(f"{self.url}/api/jobs", json=job)
 
     def cancel(self, job_id: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/api/jobs/{job_id}:cancel", timeout=30)
+        return http.post(f"{self.url}/api/jobs/{job_id}:cancel")
 
     def finished(self, job_id: str) -> dict[str, Any]:
         """The job as it ended."""

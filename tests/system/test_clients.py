@@ -3,7 +3,7 @@
 The expected answers are the golden ones: what the trained model said before it was exported.
 """
 
-import sys
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,10 @@ def test_tritonclient(served: Served, known: Golden) -> None:
             "label": ("400", "Unrecognized servable version label: canary"),
             "input": ("400", 'expected images, received "pixels"'),
             "shape": ("400", "expected shape [n,28,28,1], received [3,28,28]"),
-            "output": ("400", 'expected class_id or probabilities, received "logits"'),
+            "output": (
+                "400",
+                'expected atypicality, class_id, prediction_set, probabilities or typical, received "logits"',
+            ),
             "metadata": ("404", "nothing_here"),
             "load": ("501", "rollout"),
             "unload": ("501", "rollout"),
@@ -145,10 +148,13 @@ def test_ovmsclient(served: Served, known: Golden) -> None:
     assert rest["inputs"]["images"]["dtype"] == "DT_FLOAT"
 
 
-def test_serving_api_stubs(served: Served, known: Golden) -> None:
+def test_serving_api_stubs(served: Served, known: Golden, forks: ForkServer) -> None:
     """As the package's own examples call a server, with TensorFlow's tensors."""
     arguments = (f"127.0.0.1:{served.serving_port}", str(known.images), str(known.png))
-    found = environments.run(Path(sys.executable), "serving_api", *arguments)
+    with forks.start("tests.system.clients.serving_api", *arguments) as client:
+        printed, errors = client.stdout.read(), client.stderr.read()
+    assert client.returncode == 0, errors.decode()
+    found = json.loads(printed)
     known.check(found["predictions"])
     assert found["values"] == [ROWS * 10, 0]  # lists, as clients of TensorFlow Serving read them
     assert found["filtered"] == ["class_id"]

@@ -58,7 +58,7 @@ def test_workers_with_wrong_clocks_take_nothing_and_lose_nothing(cluster: Traini
     """Ten minutes ahead and behind, one would think that all leases have run out, the other that its own never does."""
     for name, skew in (("ahead", "+10m"), ("behind", "-10m")):
         cluster.worker(name, forked=False, LD_PRELOAD=str(CLOCK), FAKETIME=skew, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    both = [cluster.submit(seed=seed, **LONG) for seed in (1, 2)]
+    both = [cluster.submit(seed=seed, **SHORT) for seed in (1, 2)]
     wait_until(lambda: all(cluster.job(job).state is State.RUNNING for job in both), TRAINED_S, "both at once")
     assert len({cluster.job(job).worker for job in both}) == 2
     for job in both:

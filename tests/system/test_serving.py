@@ -5,9 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,23 +13,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from modelyard.models.registry.rollout import change_rollout
-from modelyard.models.registry.store import Store
+from tests.support.http import http
 from tests.support.serving import (
     MODEL,
-    WAIT_S,
     Served,
-    config_of,
     modelyard_serve,
-    more,
     put,
-    remove,
-    saw_every_client_again,
     serve_command,
-    traffic,
 )
-from tests.support.versions import publish_copy
-from tests.support.waiting import wait_until
 
 ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)
 
@@ -159,7 +148,7 @@ def test_what_is_not_there_is_refused_in_one_form(
     mixed: Served, method: str, path: str, body: bytes, status: int
 ) -> None:
     """4xx, ``{"error": text}``, a request id; no stack trace, path or version of a library in text or headers."""
-    response = httpx.request(method, mixed.url + path, content=body, headers={"Content-Type": "application/json"})
+    response = http.request(method, mixed.url + path, content=body, headers={"Content-Type": "application/json"})
     assert str(response.status_code).startswith(str(status)), response.text
     answer = strict_json(response)
     assert list(answer) == ["error"]
@@ -186,107 +175,3 @@ def test_an_empty_folder_is_one_line_with_what_was_expected(tmp_path: Path) -> N
     (line,) = ended.stderr.strip().splitlines()
     assert "has no model" in line
     assert "saved_model.pb" in line
-
-
-def test_new_versions_are_picked_up_without_a_restart(made: Path, tmp_path: Path) -> None:
-    """A folder that appears by rename answers soon, by TensorFlow Serving's own configuration file too."""
-    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    file = tmp_path / "my.config"
-    file.write_text(config_of(tmp_path / "models", MODEL, policy="latest { num_versions: 1 }"))
-    with modelyard_serve(tmp_path / "home", "--model-config", str(file)) as served:
-        assert served.predict(MODEL, [2.0]).json() == {"predictions": [2.0]}
-        put(made / MODEL / "2", tmp_path / "models" / MODEL / "2")
-        served.await_state(MODEL, 2, "AVAILABLE")
-        new = {"predictions": [3.0]}
-        wait_until(lambda: served.predict(MODEL, [2.0]).json() == new, WAIT_S, "the new version answers")
-        served.await_state(MODEL, 1, None)
-
-
-def test_a_store_of_ours_is_followed_promotion_by_promotion(made: Path, tmp_path: Path) -> None:
-    """The request after a promotion, or a rollback, gets the version that it set, without a restart."""
-    store = Store(tmp_path / "store")
-    for version in (1, 2):
-        publish_copy(store, MODEL, made / MODEL / str(version))
-    change = partial(change_rollout, store, MODEL)
-    change(lambda now: now.promote(1, by="test", reason="first"))
-    with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
-        assert predict_zero(served) == ("1", [1.0])
-        change(lambda now: now.preload(2))
-        served.await_state(MODEL, 2, "AVAILABLE")
-        assert predict_zero(served) == ("1", [1.0])
-        change(lambda now: now.promote(2, by="test", reason="better"))
-        assert predict_zero(served) == ("2", [2.0])
-        change(lambda now: now.promote(1, by="test", reason="it was not"))
-        assert predict_zero(served) == ("1", [1.0])
-
-
-def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(made: Path, tmp_path: Path) -> None:
-    """One call: the next answer is the old version's, none fails; once more has nowhere to go; forth again works."""
-    store = Store(tmp_path / "store")
-    for saved in (made / MODEL / "1", made / MODEL / "2", made / "slow_to_load" / "8"):
-        publish_copy(store, MODEL, saved)
-    change = partial(change_rollout, store, MODEL)
-    for version in (1, 2):
-        change(lambda now, version=version: now.promote(version, by="test", reason="it is there"))
-    with modelyard_serve(tmp_path / "home", "--models-dir", str(store.root)) as served:
-        with traffic(served, MODEL) as seen:
-            wait_until(more(seen), WAIT_S, "answers of version 2")
-            change(lambda now: now.preload(3))
-            loading = ("START", "LOADING")
-            wait_until(lambda: served.states(MODEL).get(3) in loading, WAIT_S, "version 3 is being loaded")
-            done = served.post(f"/api/models/{MODEL}:rollback", json={"reason": "a drill"})
-            back = time.monotonic()
-            assert (done.status_code, done.json()["stable"], predict_zero(served)) == (200, 1, ("1", [1.0]))
-            assert served.states(MODEL)[3] in loading, "the other version was loaded before the rollback was done"
-            wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
-            wait_until(more(seen, 40), WAIT_S, "answers of version 1")
-            assert served.post(f"/api/models/{MODEL}:rollback").status_code == httpx.codes.CONFLICT
-            change(lambda now: now.preload(2))
-            served.await_state(MODEL, 2, "AVAILABLE")
-            forth = time.monotonic()
-            change(lambda now: now.promote(2, by="test", reason="it was good"))
-            assert predict_zero(served) == ("2", [2.0])
-            wait_until(saw_every_client_again(seen), WAIT_S, "whatever was on its way is answered")
-            wait_until(more(seen, 40), WAIT_S, "answers of version 2 again")
-        assert {version for sent, received, version in seen.responses if back < sent and received < forth} == {1}
-        assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
-        assert set(seen.versions) == {1, 2}
-
-
-def predict_zero(served: Served) -> tuple[str, list[float]]:
-    """The version that predicts, and its output for 0."""
-    answer = served.predict(MODEL, [0.0])
-    return answer.headers["X-Model-Version"], answer.json()["predictions"]
-
-
-# --- versions change --------------------------------------------------------------------------------------------------
-
-
-def test_versions_come_and_go_under_load_without_a_wrong_or_lost_response(made: Path, tmp_path: Path) -> None:
-    """Five swaps and a rollback; every answer equals x/2 + the version in its header, pinned or latest."""
-    folder = tmp_path / "models" / MODEL
-    put(made / MODEL / "1", folder / "1")
-    file = tmp_path / "my.config"
-    file.write_text(config_of(folder.parent, MODEL))
-    with (
-        modelyard_serve(tmp_path / "home", "--model-config", str(file)) as served,
-        traffic(served, MODEL, pinned=1) as seen,
-    ):
-        wait_until(more(seen), WAIT_S, "answers of version 1")
-        for version in range(2, 7):
-            put(made / MODEL / str(version), folder / str(version))
-            served.await_state(MODEL, version, "AVAILABLE")
-            seen.pinned = version
-            wait_until(saw_every_client_again(seen), WAIT_S, "nobody asks for the old one any more")
-            wait_until(more(seen, 40), WAIT_S, f"answers beside version {version}")
-            if version < 6:
-                remove(folder / str(version - 1))
-                served.await_state(MODEL, version - 1, None)
-        seen.pinned = 5
-        wait_until(saw_every_client_again(seen), WAIT_S, "nobody pins version 6")
-        remove(folder / "6")
-        served.await_state(MODEL, 6, None)
-        wait_until(more(seen, 40), WAIT_S, "answers after the rollback")
-        assert served.predict(MODEL, [0.0]).headers["X-Model-Version"] == "5"
-    assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
-    assert set(seen.versions) == {1, 2, 3, 4, 5, 6}

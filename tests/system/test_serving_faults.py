@@ -26,6 +26,8 @@ from tests.support.serving import (
 from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
+REQUESTS = 300
+"""Before and after one of two model servers is killed."""
 SLACK_S = 3.0
 """For a busy machine; without a deadline clients would wait for longer."""
 BACK_S = 10.0
@@ -133,10 +135,10 @@ def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_p
             return min(spent) > 0.02
 
         with traffic(served, MODEL, clients=8) as seen:
-            wait_until(more(seen, 600), START_S, "answers")
+            wait_until(more(seen, REQUESTS), START_S, "answers")
             wait_until(both_work, START_S, "answers of both")
             served.servers[0].process.kill()
-            wait_until(more(seen, 600), START_S, "answers of the other")
+            wait_until(more(seen, REQUESTS), START_S, "answers of the other")
     overloaded = [answer for answer in seen.refused if "is overloaded" in answer.text]
     assert (seen.wrong, seen.failed, seen.late) == ([], [], [])
     others = {answer.text for answer in seen.refused} - {answer.text for answer in overloaded}

@@ -160,6 +160,7 @@ def print_record(found: dict[str, Any]) -> None:
         "version": f"{found['version']} of {found['model']}, {found['created_at'][:19]} UTC ({roles})",
         **(describe_import(found["imported"]) if found["imported"] else describe_training(found)),
         "test": metrics or "nothing was measured",
+        **describe_uncertainty(found.get("uncertainty")),
         "verdict": ("accepted: " if verdict["accepted"] else "rejected: ") + "; ".join(verdict["reasons"]),
         "code": f"{environment['code']} · {libraries}",
         "job": found["job"] or "-",
@@ -182,6 +183,22 @@ def describe_training(found: dict[str, Any]) -> dict[str, str]:
         "training": f"{training['epochs']} epochs, {training['wall_s']:.0f} s, {found['environment']['device']}",
         "start": f"the weights of version {training['started_from']}" if training["started_from"] else "random weights",
     }
+
+
+def describe_uncertainty(found: dict[str, Any] | None) -> dict[str, str]:
+    """The lines of a record on what a version says of how sure it is."""
+    if not found or not (found["coverage"] or found["typicality"]["methods"]):
+        return {}
+    sets = [
+        f"{each['percent']} %: {each['covered']:.2%} covered"
+        + (f", {each['mean_size']:.2f} labels on average" if each["mean_size"] is not None else "")
+        for each in found["coverage"]
+        if each["covered"] is not None
+    ]
+    flagged, error = found["typicality"]["flagged"], found["ece_before"]
+    typical = [f"{flagged:.2%} of the test split is not typical"] if flagged is not None else []
+    before = [f"temperature {found['temperature']:g}, ece without it {error:.4f}"] if error is not None else []
+    return {"uncertain": " · ".join([*sets, *typical, *before, *found["notes"]])}
 
 
 def describe_import(imported: dict[str, Any]) -> dict[str, str]:

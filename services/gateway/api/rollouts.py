@@ -26,7 +26,8 @@ from modelyard.models.registry.manifest import (
 from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.types import Task
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
+from modelyard.models.types import OnAtypical, Task
 from modelyard.services.gateway.api import rollout_changes
 from modelyard.services.gateway.api.models import RolloutState
 from modelyard.services.gateway.api.rollout_changes import (
@@ -73,6 +74,9 @@ class DecisionRecord(Body):
     recipe: RecipeRecord | None
     training: Training | None
     imported: ImportRecord | None
+    uncertainty: UncertaintyRecord | None
+    """What it says of how sure its answers are; None of an imported version, and of those before release 0.3."""
+    on_atypical: OnAtypical
     batches: bool
     metrics: dict[str, float]
     baseline: BaselineRecord | None

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from modelyard.models.registry.manifest import ImageLimits, OneLimits, SequenceLimits, TensorSpec, TextLimits
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import images
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
+
+MAX_EXPLAINED = 8
+"""Inputs that one request may have explained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,10 @@ class ModelCall:
     inputs: Mapping[str, Array]
     timeout_s: float | None = None
     """The client's, where the body has one."""
+    explain: bool = False
+    """Whether the response is to say why, too."""
+    explanation: Mapping[str, Array] | None = None
+    """The outputs that do, as soon as there are any."""
 
 
 def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interface, limits: GatewaySettings) -> None:
@@ -30,6 +39,8 @@ def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interfa
     pixels = 0
     for spec in interface.signatures[signature].inputs:
         array = inputs[spec.name]
+        if interface.is_explanation(signature):
+            check_explained(len(array) if array.shape else 0)
         check_rows(spec, array.shape, interface, limits)
         known = interface.find_limits(signature, spec.name)
         if known is None:
@@ -39,6 +50,29 @@ def check_inputs(inputs: Mapping[str, Array], signature: str, interface: Interfa
         elif array.dtype == object:
             pixels += check_contents(spec.name, array, known)
             check_pixels(spec.name, pixels, limits)
+        elif known.kind == "image":
+            check_levels(spec.name, array)
+
+
+def check_levels(name: str, array: Array) -> None:
+    """Raises ``InvalidRequest`` for images of numbers that were scaled already, which the graph does itself."""
+    if (index := find_scaled(array)) is not None:
+        is_signed = array[index].min() < 0
+        scale, hint = ("-1..1", "send them as they are") if is_signed else ("0..1", "multiply by 255")
+        raise InvalidRequest(f"{name}[{index}]: expected pixels 0..255, received values within {scale}: {hint}")
+
+
+def find_scaled(array: Array) -> int | None:
+    """The first image ``[N,H,W,C]`` all of whose values lie within -1..1; None if there is none.
+
+    One of noughts alone is black in any scale.
+    """
+    rows = array.reshape(len(array), -1)
+    if not rows.size or (highest := rows.max(axis=1)).min() > 1:
+        return None
+    dark = rows[highest <= 1]
+    found = np.flatnonzero(highest <= 1)[(dark.min(axis=1) >= -1) & dark.any(axis=1)]
+    return int(found[0]) if len(found) else None
 
 
 def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, limits: GatewaySettings) -> None:
@@ -51,6 +85,12 @@ def check_rows(spec: TensorSpec, shape: tuple[int, ...], interface: Interface, l
         return
     if not 1 <= shape[0] <= limits.max_instances:
         raise InvalidRequest(f"{spec.name}: expected 1 to {limits.max_instances} inputs, received {shape[0]}")
+
+
+def check_explained(rows: int) -> None:
+    """Raises ``InvalidRequest`` for more inputs than are explained at once: each costs as much as dozens of answers."""
+    if not 1 <= rows <= MAX_EXPLAINED:
+        raise InvalidRequest(f"explain: expected 1 to {MAX_EXPLAINED} inputs, received {rows}")
 
 
 def check_contents(name: str, array: Array, known: OneLimits) -> int:

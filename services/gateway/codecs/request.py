@@ -13,7 +13,15 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from modelyard.models.registry.manifest import NamedLimits
-from modelyard.services.gateway.codecs import csv_rows, images, json_syntax, labels, tfs_json, tfs_json_fast
+from modelyard.services.gateway.codecs import (
+    csv_rows,
+    explanations,
+    images,
+    json_syntax,
+    labels,
+    tfs_json,
+    tfs_json_fast,
+)
 from modelyard.services.gateway.codecs.inputs import ModelCall, check_inputs
 from modelyard.services.gateway.codecs.named import csv_table, json_rows
 from modelyard.services.gateway.codecs.named.names import list_expected
@@ -95,7 +103,8 @@ def decode_common_json(request: HttpRequest, interface: Interface, limits: Gatew
         return None
     check_output_types(interface.signatures[DEFAULT_SIGNATURE])
     form = choose_row_format(DEFAULT_SIGNATURE, interface, choose_words(request.query))
-    return PredictCall(signature=DEFAULT_SIGNATURE, inputs=fast, form=form)
+    explain = explanations.choose(request.query, DEFAULT_SIGNATURE, fast, form, interface)
+    return PredictCall(signature=DEFAULT_SIGNATURE, inputs=fast, form=form, explain=explain)
 
 
 def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySettings) -> PredictCall:
@@ -118,7 +127,8 @@ def decode_json(request: HttpRequest, interface: Interface, limits: GatewaySetti
         raise InvalidRequest(f"{refused}{hint_at_images(request.body, signature, interface)}") from None
     check_inputs(inputs, signature, interface, limits)
     rows = choose_row_format(signature, interface, words) if form == "row" else form
-    return PredictCall(signature=signature, inputs=inputs, form=rows)
+    explain = explanations.choose(request.query, signature, inputs, rows, interface)
+    return PredictCall(signature=signature, inputs=inputs, form=rows, explain=explain)
 
 
 def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> Mapping[str, np.ndarray] | None:
@@ -129,6 +139,8 @@ def decode_fast(body: bytes, interface: Interface, limits: GatewaySettings) -> M
     else:
         numbers = tfs_json_fast.decode(body, interface, limits.max_instances)
         if numbers is not None:
+            if input_kind(interface) == "image":
+                check_inputs(numbers, DEFAULT_SIGNATURE, interface, limits)
             return numbers
         found = tfs_json_fast.decode_texts(body, interface, limits.max_instances)
     if found is not None:
@@ -150,7 +162,9 @@ def decode_csv(request: HttpRequest, signature: str, interface: Interface, limit
     accepted = parse_accept_header(request.headers.get("accept"), MIMEAccept)
     preferred = accepted.best_match(["application/json", csv_rows.TYPE])
     rows: ResponseFormat = "labels" if labels.has_labels(interface, signature) else "row"
-    return PredictCall(signature=signature, inputs=inputs, form="csv" if preferred == csv_rows.TYPE else rows)
+    form: ResponseFormat = "csv" if preferred == csv_rows.TYPE else rows
+    explain = explanations.choose(request.query, signature, inputs, form, interface)
+    return PredictCall(signature=signature, inputs=inputs, form=form, explain=explain)
 
 
 def find_table_signature(interface: Interface) -> str | None:
@@ -168,7 +182,8 @@ def decode_raw(request: HttpRequest, signature: str, interface: Interface, limit
     check_size(request.body, limits, "max_image_bytes" if input_kind(interface) == "image" else "max_json_bytes")
     inputs = {interface.signatures[signature].inputs[0].name: np.array([request.body], dtype=object)}
     check_inputs(inputs, signature, interface, limits)
-    return PredictCall(signature=signature, inputs=inputs, form="labelled")
+    explain = explanations.choose(request.query, signature, inputs, "labelled", interface)
+    return PredictCall(signature=signature, inputs=inputs, form="labelled", explain=explain)
 
 
 def is_raw(request: HttpRequest, interface: Interface) -> bool:
@@ -224,7 +239,7 @@ def input_kind(interface: Interface) -> str | None:
 
 def find_raw_signature(interface: Interface) -> str | None:
     """The signature whose only input is strings; None if there is none."""
-    for name, signature in interface.signatures.items():
+    for name, signature in interface.list_answering().items():
         if interface.input is not None and [spec.dtype for spec in signature.inputs] == ["string"]:
             return name
     return None
@@ -234,7 +249,7 @@ def find_file_signature(interface: Interface) -> str | None:
     """The signature that takes images as files hold them; None if there is none."""
     if input_kind(interface) == "image":
         return find_raw_signature(interface)
-    tables = interface.tables.items()
+    tables = [(name, table) for name, table in interface.tables.items() if not interface.is_explanation(name)]
     return next((name for name, table in tables if any(column.is_encoded for column in table.columns)), None)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import csv_rows, labels, tfs_json
+from modelyard.services.gateway.codecs import csv_rows, explanations, labels, tfs_json
 from modelyard.services.gateway.codecs.request import PredictCall
 from modelyard.services.gateway.codecs.tensors import check_output, to_json
 from modelyard.services.gateway.codecs.uncertainty import describe_rows as describe_uncertainty
@@ -43,11 +43,14 @@ def encode(call: PredictCall, outputs: Outputs, interface: Interface, request_id
     elif call.form == "column":
         body = {"outputs": tfs_json.encode_columns(found)}
     elif call.form == "labels":
-        body = {"predictions": labels.label_rows(found, interface, call.signature)}
+        rows = labels.label_rows(found, interface, call.signature)
+        body = {"predictions": explanations.attach(rows, call, interface)}
     elif call.form == "scores":
-        body = {"predictions": describe_rows(found, call.signature, interface)}
+        rows = describe_rows(found, call.signature, interface)
+        body = {"predictions": explanations.attach(rows, call, interface)}
     else:
-        body = label_single(found, call.signature, interface, outputs.version, request_id)
+        single = label_single(found, call.signature, interface, outputs.version, request_id)
+        (body,) = explanations.attach([single], call, interface)
     return JSON_HEADERS, encode_json(body)
 
 

@@ -11,6 +11,8 @@ Headers = Mapping[str, str]
 HeaderList = list[tuple[str, str]]
 """Headers of a response."""
 
+CLIENT_HEADER = "x-limited-client"
+"""Who is charged for a prediction: set by the gateway itself, in place of what a client sends."""
 CLASS_HEADER = "x-request-class"
 """``bulk``: goes after everything interactive."""
 KEY_HEADER = "x-rollout-key"

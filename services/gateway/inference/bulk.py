@@ -18,6 +18,7 @@ from flask.globals import request_ctx
 from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.codecs import labels
+from modelyard.services.gateway.codecs.explanations import is_wanted
 from modelyard.services.gateway.codecs.request import choose_words
 from modelyard.services.gateway.codecs.tensors import check_output_types
 from modelyard.services.gateway.codecs.tfs_json import find_signature
@@ -66,6 +67,8 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     words, signature = choose_words(request.args), find_signature(named, interface)
     if words == "true":
         labels.require_labels(interface, signature)
+    if interface.is_explanation(signature) or is_wanted(request.args):
+        raise InvalidRequest("explain: not line by line, as it costs too much; send up to 8 inputs in one body")
     check_output_types(interface.signatures[signature])
     if not interface.signatures[signature].inputs:
         raise InvalidRequest(f"{signature} has no inputs, so it cannot predict line by line")

@@ -14,7 +14,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs import labels, tfs_json, tfs_json_fast
-from modelyard.services.gateway.codecs.inputs import check_inputs
+from modelyard.services.gateway.codecs.inputs import check_inputs, find_scaled
 from modelyard.services.gateway.codecs.named import json_rows
 from modelyard.services.gateway.codecs.named.names import SHOWN_CHARS
 from modelyard.services.gateway.codecs.request import FAST_BYTES, Words
@@ -176,13 +176,16 @@ async def read_lines(task: Task, lines: Sequence[Line], deadline: Deadline) -> t
 
 
 def group_numbers(interface: Interface, signature: str, lines: Sequence[Line]) -> Group | None:
-    """All lines, if they are rows of numbers of a known shape."""
+    """All lines, if they are rows of numbers of a known shape, and none has pixels of another scale."""
     numeric = tfs_json_fast.find_numeric_input(interface, signature)
     contents = [line.content for line in lines if line.content is not None]
     if numeric is None or len(contents) < len(lines):
         return None
     array = tfs_json_fast.decode_lines(contents, numeric)
-    return None if array is None else (range(len(lines)), {numeric.name: array})
+    known = interface.find_limits(signature, numeric.name)
+    if array is None or (known is not None and known.kind == "image" and find_scaled(array) is not None):
+        return None
+    return range(len(lines)), {numeric.name: array}
 
 
 def group_named(interface: Interface, signature: str, lines: Sequence[Line], limits: GatewaySettings) -> Group | None:

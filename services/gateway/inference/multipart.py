@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, g
+from flask.globals import request_ctx
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
-from modelyard.services.gateway.codecs import response
+from modelyard.services.gateway.codecs import explanations, response
 from modelyard.services.gateway.codecs.inputs import check_contents, check_inputs, check_pixels
 from modelyard.services.gateway.codecs.named import form_row
 from modelyard.services.gateway.codecs.request import (
@@ -80,10 +81,14 @@ def respond(predictions: Predictions, servable: Servable) -> Response:
     form = (body, boundary, signature, interface)
     uploads, checked = predictor.wait_for(predictions.decode_body(deadline, len(body), read_form, *form))
     good = to_strings([content for content in checked if isinstance(content, bytes)])
+    name = interface.signatures[signature].inputs[0].name
+    explain = explanations.choose(request_ctx.request.args, signature, {name: good}, "scores", interface)
     labelled = iter(
         predictor.wait_for(label_contents(good, signature, interface, predictor, deadline)) if len(good) else []
     )
     entries = [next(labelled) if isinstance(content, bytes) else content for content in checked]
+    if explain:
+        entries = explain_entries(entries, checked, signature, predictions, interface, deadline, headers)
     errors = [entry for entry in entries if isinstance(entry, ModelyardError)]
     if len(errors) == len(entries):
         raise errors[0]
@@ -101,9 +106,12 @@ def respond_to_row(
     inputs = predictor.wait_for(
         predictions.decode_body(deadline, len(body), read_row, body, boundary, signature, interface)
     )
+    explain = explanations.choose(request_ctx.request.args, signature, inputs, "labelled", interface)
     outputs = predictor.wait_for(predictor.predict(interface, signature, inputs, deadline))
     predictor.capture.sample(g.record.request_id, interface, inputs, outputs, headers)
-    call = PredictCall(signature=signature, inputs={}, form="labelled")
+    work = predictions.explain(interface, signature, inputs, deadline, headers) if explain else None
+    why = predictor.wait_for(work) if work else None
+    call = PredictCall(signature=signature, inputs={}, form="labelled", explanation=why)
     response_headers, content = response.encode(call, outputs, interface, g.record.request_id)
     return Response(content, headers=response_headers)
 
@@ -121,6 +129,30 @@ def read_row(
 
 def encode_entry(entry: Entry) -> dict[str, Any]:
     return {"error": str(entry)} if isinstance(entry, ModelyardError) else entry
+
+
+def explain_entries(
+    entries: list[Entry],
+    checked: list[bytes | ModelyardError],
+    signature: str,
+    predictions: Predictions,
+    interface: Interface,
+    deadline: Deadline,
+    headers: Headers,
+) -> list[Entry]:
+    """The entries, those of labelled files with their explanations."""
+    labelled = [place for place, entry in enumerate(entries) if not isinstance(entry, ModelyardError)]
+    if not labelled:
+        return entries
+    name = interface.signatures[signature].inputs[0].name
+    contents = to_strings([content for place in labelled if isinstance(content := checked[place], bytes)])
+    work = predictions.explain(interface, signature, {name: contents}, deadline, headers)
+    outputs = predictions.predictor.wait_for(work)
+    found = dict(zip(labelled, explanations.describe(outputs, interface), strict=True))
+    return [
+        entry if isinstance(entry, ModelyardError) else entry | {"explanation": found[place]}
+        for place, entry in enumerate(entries)
+    ]
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------

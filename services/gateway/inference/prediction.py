@@ -1,13 +1,14 @@
 """One prediction: find the version, decode, predict, capture, encode. The views and the fast path all run it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from flask import Response, g
 from flask.globals import request_ctx
 
+from modelyard.models.types import Array
 from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.codecs import request, response
 from modelyard.services.gateway.codecs.inputs import ModelCall
@@ -18,6 +19,7 @@ from modelyard.services.gateway.http.body import BodyLimit, HttpRequest, SizeSet
 from modelyard.services.gateway.http.deadline import Deadline, parse_deadline
 from modelyard.services.gateway.http.headers import (
     CLASS_HEADER,
+    CLIENT_HEADER,
     KEY_HEADER,
     HeaderList,
     Headers,
@@ -26,10 +28,11 @@ from modelyard.services.gateway.http.headers import (
 )
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import INLINE_BYTES
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.limits.rate_limits import RateLimits
+from modelyard.services.gateway.serving.batching import Outputs, count_rows
 from modelyard.services.gateway.serving.failed_versions import VersionFailed
 from modelyard.services.gateway.serving.interface import Interface
-from modelyard.services.gateway.serving.predictor import Predictor
+from modelyard.services.gateway.serving.predictor import Predictor, make_target
 from modelyard.services.gateway.settings import GatewaySettings
 
 Call = TypeVar("Call", bound=ModelCall)
@@ -62,8 +65,9 @@ OIP = Format(oip_request.choose_size_setting, oip_request.decode, oip_request.de
 class Predictions:
     """Runs predictions, for the views and the fast path."""
 
-    def __init__(self, predictor: Predictor, limits: GatewaySettings) -> None:
+    def __init__(self, predictor: Predictor, limits: GatewaySettings, rate_limits: RateLimits) -> None:
         self.predictor = predictor
+        self._rate_limits = rate_limits
         self.limits = limits
         self.codec_limits = limits.limits_only()
 
@@ -87,13 +91,40 @@ class Predictions:
     ) -> tuple[HeaderList, bytes]:
         interface, deadline = await self.find_interface(servable, request.headers, record)
         call = await self._decode(form, request, interface, deadline)
+        if interface.is_explanation(call.signature):
+            self._charge(request.headers, call.inputs)
+            return await self._run_explanation(form, call, interface, deadline, record)
         bulk = request.headers.get(CLASS_HEADER) == "bulk"
         outputs = await self.predictor.predict(
             interface, call.signature, call.inputs, deadline.within(call.timeout_s), bulk=bulk
         )
         record.version = outputs.version
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs, request.headers)
+        if call.explain:
+            found = await self.explain(interface, call.signature, call.inputs, deadline, request.headers)
+            call = replace(call, explanation=found)
         return await self._encode(form, call, outputs, interface, record.request_id)
+
+    async def _run_explanation(
+        self, form: Format[Call], call: Call, interface: Interface, deadline: Deadline, record: RequestRecord
+    ) -> tuple[HeaderList, bytes]:
+        """The outputs of a signature that explains: no answer, so that nothing of it is captured or compared."""
+        target = make_target(interface, call.signature)
+        outputs = await self.predictor.explanations.run(target, call.inputs, deadline.within(call.timeout_s))
+        record.version = outputs.version
+        return await self._encode(form, call, outputs, interface, record.request_id)
+
+    async def explain(
+        self, interface: Interface, signature: str, inputs: Mapping[str, Array], deadline: Deadline, headers: Headers
+    ) -> Outputs:
+        """What explains the answers of a signature to these inputs; one that has an explanation."""
+        self._charge(headers, inputs)
+        target = make_target(interface, interface.find_explanation(signature) or signature)
+        return await self.predictor.explanations.run(target, inputs, deadline)
+
+    def _charge(self, headers: Headers, inputs: Mapping[str, Array]) -> None:
+        if client := headers.get(CLIENT_HEADER):
+            self._rate_limits.charge_explanations(client, count_rows(inputs))
 
     async def _decode(self, form: Format[Call], request: HttpRequest, interface: Interface, deadline: Deadline) -> Call:
         """On the loop if that takes little time, else in the side process."""
@@ -107,7 +138,7 @@ class Predictions:
     async def _encode(
         self, form: Format[Call], call: Call, outputs: Outputs, interface: Interface, request_id: str
     ) -> tuple[HeaderList, bytes]:
-        if is_quick_to_write(outputs):
+        if is_quick_to_write({**outputs, **(call.explanation or {})}):
             return form.encode(call, outputs, interface, request_id)
         bare = replace(call, inputs={})
         return await self.predictor.side_process.run(form.encode, bare, outputs, interface, request_id)

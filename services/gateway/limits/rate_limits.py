@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 SYNC_INTERVAL_S = 1.0
 MINUTE_S = 60.0
+EXPLANATION_COST = 10
+"""Predictions that one explained input counts as; it takes as long as 3 to 30."""
 PREDICTIONS, SUBMISSIONS, FAILED_KEYS = "predictions", "submissions", "failed-keys"
 
 
@@ -42,6 +44,11 @@ class RateLimits:
     def take_prediction(self, client: str) -> Decision | None:
         """What this client's bucket says; None where there is no limit."""
         return self._take_local(self._predictions, client)
+
+    def charge_explanations(self, client: str, inputs: int) -> None:
+        """Counts explained inputs as the predictions that they cost; the request itself goes on."""
+        if self._predictions is not None:
+            self._predictions.charge(client, EXPLANATION_COST * inputs)
 
     def take_failed_key(self, address: str) -> None:
         """Counts a request without a valid key; raises ``RateLimited`` for too many from one address."""

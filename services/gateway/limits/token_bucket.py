@@ -82,6 +82,11 @@ class TokenBuckets:
             self._forget_full()
         return Decision(self.rate, tokens, allowed)
 
+    def charge(self, client: str, tokens: float) -> None:
+        """Takes tokens that are not there, too: the client waits until they have come back."""
+        self._buckets[client] = (self._level(client) - tokens, self._clock())
+        self._taken[client] = self._taken.get(client, 0.0) + tokens
+
     def pop_taken(self) -> dict[str, float]:
         """What each client has taken since the last call."""
         taken, self._taken = self._taken, {}

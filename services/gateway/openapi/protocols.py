@@ -35,6 +35,13 @@ LABELS = Parameter(
     "where there are no words.",
     {"enum": ["true", "false", "scores"]},
 )
+EXPLAIN = Parameter(
+    "explain",
+    "query",
+    "Add why to each row in words: what each word, pixel or column adds to the score of the answer. Up to 8 inputs; "
+    "each costs as much as dozens of answers.",
+    {"enum": ["1", "0", "true", "false"]},
+)
 SIGNATURE = Parameter("signature_name", "query", "Another signature than the default one.", {"type": "string"})
 
 
@@ -64,7 +71,7 @@ PROTOCOLS: Mapping[str, Operation] = {
         request_bodies={JSON: v1.PredictRequest}
         | dict.fromkeys(("image/png", "image/jpeg", "text/plain", "text/csv", *LINES))
         | {"multipart/form-data": None},
-        parameters=(TIMEOUT, REQUEST_CLASS, ROLLOUT_KEY, CAPTURE, CONTENT_ENCODING, LABELS, SIGNATURE),
+        parameters=(TIMEOUT, REQUEST_CLASS, ROLLOUT_KEY, CAPTURE, CONTENT_ENCODING, LABELS, EXPLAIN, SIGNATURE),
         errors=(*MODEL_SERVER_ERRORS, 415),
         versioned=True,
     ),

@@ -26,12 +26,56 @@ class PredictRequest(RootModel[Rows | Columns]):
     """By row or by column."""
 
 
-class LabelledRow(Body):
+class WordWeight(Body):
+    """A word of the text, and what it adds to the score."""
+
+    word: str
+    weight: float
+    start: int = Field(description="Its first character's place in the text.")
+    end: int
+
+
+class ExplainedPart(Body):
+    """The weights of one input: ``words`` of a text, ``weights`` of pixels, numbers or steps, or one of ``columns``."""
+
+    words: list[WordWeight] | None = None
+    weights: list[Any] | None = Field(
+        default=None, description="[height][width] of an image; else one for each number."
+    )
+    height: int | None = None
+    width: int | None = None
+    image: str | None = Field(default=None, description="The pixels that the model saw, of a file: PNG in base64.")
+    columns: dict[str, float] | None = None
+
+
+class Explanation(ExplainedPart):
+    """With ``?explain=1``: what each part of the input adds to the score of the class that is answered."""
+
+    label: str | None = None
+    class_id: int | None = None
+    value: str | None = Field(default=None, description="The number that is explained, in place of a class.")
+    score: float | None = Field(default=None, description="Log-odds of the class, or the number.")
+    parts: dict[str, ExplainedPart] | None = Field(default=None, description="Of columns that have parts themselves.")
+
+
+class Uncertain(Body):
+    """How sure an answer is. Versions of before release 0.3, and imported ones, say none of it."""
+
+    typical: bool | None = None
+    """Whether the input is like those of training."""
+    atypicality: float | None = None
+    """How unlike them it is: above 1 it is not typical."""
+    explanation: Explanation | None = None
+
+
+class LabelledRow(Uncertain):
     """A row with ``?labels=true``: its likeliest class."""
 
     label: str
     class_id: int
     score: float
+    prediction_set: dict[str, list[str]] | None = None
+    """By coverage in percent, the labels that hold the true one in so many of 100 cases; it may be empty."""
 
 
 class LabelScore(Body):
@@ -41,19 +85,21 @@ class LabelScore(Body):
     score: float
 
 
-class RowLabels(Body):
+class RowLabels(Uncertain):
     """A row with ``?labels=true``: its labels with a score of 0.5 or more, the likeliest first."""
 
     labels: list[LabelScore]
 
 
-class RowValues(Body):
+class RowValues(Uncertain):
     """A row with ``?labels=true``: its numbers by name."""
 
     values: dict[str, float]
+    intervals: dict[str, dict[str, tuple[float, float]]] | None = None
+    """By coverage in percent, both ends around each number that hold the true one in so many of 100 cases."""
 
 
-class RowText(Body):
+class RowText(Uncertain):
     """A row with ``?labels=true``: its text."""
 
     text: str
@@ -83,7 +129,7 @@ class TopLabels(RowLabels):
     scores: dict[str, float]
 
 
-class OwnOutputs(Body):
+class OwnOutputs(Uncertain):
     """Outputs that are none of these, by name."""
 
     outputs: dict[str, Any]

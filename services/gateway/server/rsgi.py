@@ -30,6 +30,7 @@ from modelyard.services.gateway.http.errors import InvalidRequest, encode_error,
 from modelyard.services.gateway.http.greenlets import EventLoop, run_in_greenlet
 from modelyard.services.gateway.http.headers import (
     CLASS_HEADER,
+    CLIENT_HEADER,
     JSON_HEADERS,
     STREAMED,
     HeaderList,
@@ -155,6 +156,7 @@ class RsgiApp:
         check_headers(headers)
         self._check_sender(scope, headers, principal, address)
         headers["x-request-id"] = request_id
+        headers[CLIENT_HEADER] = principal.name or address
         if path:
             limit_headers = decision.headers() if decision else []
             await self._admit_prediction(path, scope, headers, protocol, principal, limit_headers)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
+from prometheus_client import Counter
 
 from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.tfserving.messages import ServingFailed
@@ -24,6 +25,7 @@ Inputs = Mapping[str, Array]
 
 MAX_CALLS_IN_FLIGHT = 2
 """Per queue: while one batch runs, the next one is on its way."""
+MAX_EXPLAINING = 1
 UNRELATED_TO_ROWS = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -179,6 +181,33 @@ class Batcher:
                 await asyncio.gather(*(self._send(queue, [pending]) for pending in batch if not pending.future.done()))
         except Exception as error:  # noqa: BLE001  # every waiting request gets the error
             _fail(batch, error)
+
+
+class Explanations:
+    """Calls that explain answers: one at a time, of all models, and no rows of other requests with them.
+
+    One costs as much as dozens of answers, which are not to wait for more than one of them. Its rows are explained one
+    by one, so that a shared call would save nothing.
+    """
+
+    def __init__(self, call: Call, counter: Counter) -> None:
+        self._call = call
+        self._counter = counter
+        self._turn = asyncio.Semaphore(MAX_EXPLAINING)
+
+    async def run(self, target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
+        """The outputs for these rows.
+
+        Raises:
+            ServingFailed: DEADLINE_EXCEEDED, also when its turn does not come in time; or the call's own.
+        """
+        try:
+            async with asyncio.timeout(deadline.remaining_s), self._turn:
+                outputs = await self._call(target, inputs, deadline)
+        except TimeoutError:
+            raise deadline.make_error() from None
+        self._counter.labels(target.model).inc(count_rows(inputs))
+        return outputs
 
 
 def _is_finite(arrays: Mapping[str, Array]) -> bool:

@@ -32,6 +32,12 @@ VALUE, TEXT = "value", "text"
 """Outputs of other models: numbers [n, numbers], and strings [n]."""
 IMPORTED = "imported"
 """The origin of an imported version, in the place of its data's."""
+EXPLAIN, EXPLAIN_BYTES = "explain", "explain_bytes"
+"""Signatures of versions of the pipeline that say why: weights of the parts of an input, of pixels or of files."""
+EXPLAINED_BY: Mapping[str, str] = {"serving_default": EXPLAIN, "image_bytes": EXPLAIN_BYTES}
+"""By signature, the one that takes the same inputs, and explains its answer."""
+WEIGHTS = "weights"
+"""What explanations have among their outputs."""
 INIT_OP = "__saved_model_init_op"
 """What TensorFlow lists among the signatures, and runs itself when it loads a model; it cannot be called."""
 
@@ -82,6 +88,20 @@ class Interface:
         if (table := self.tables.get(signature)) is not None:
             return table.by_tensor[tensor].limits
         return None if isinstance(self.input, NamedLimits) else self.input
+
+    def is_explanation(self, signature: str) -> bool:
+        """Whether a signature explains answers, in many runs, and is none by which the model answers."""
+        return signature in (EXPLAIN, EXPLAIN_BYTES) and self.input is not None
+
+    def list_answering(self) -> dict[str, SignatureSpec]:
+        """The signatures by which it answers."""
+        return {name: spec for name, spec in self.signatures.items() if not self.is_explanation(name)}
+
+    def find_explanation(self, signature: str) -> str | None:
+        """The signature that explains what this one answers; None if this version has none."""
+        name = EXPLAINED_BY.get(signature, "")
+        found = self.signatures.get(name) if self.is_explanation(name) else None
+        return name if found and WEIGHTS in {spec.name for spec in found.outputs} else None
 
     def pin(self) -> "Interface":
         """This version, for a request that takes several calls: all its responses come from one."""

@@ -29,7 +29,7 @@ from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving import replicas
-from modelyard.services.gateway.serving.batching import Batcher, Outputs, Target, count_rows, may_share
+from modelyard.services.gateway.serving.batching import Batcher, Explanations, Outputs, Target, count_rows, may_share
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
 from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed
@@ -68,6 +68,7 @@ class Predictor:
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
+        self.explanations = Explanations(self._model_server.predict, metrics.explanations)
         self._cache = ResponseCache(settings.cached_models, settings.cache_bytes, metrics)
         self._external_interfaces: MetadataCache[Interface] = MetadataCache()
         self.canary_counts = CanaryCounts(ledger)

@@ -1,9 +1,6 @@
 """The reviews' model: batches, word vectors, the linear method, and that an answer depends on its review alone."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from functools import cache
 from typing import Any
 
@@ -26,6 +23,7 @@ from modelyard.models.text.vocabulary import (
     truncate,
 )
 from modelyard.models.zoo.sentiment_lstm import SPEC, measure_baseline
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.reviews import WORDS, make_split, random_state
 
 TINY = SentimentRecipe(
@@ -203,14 +201,11 @@ def fit_tiny() -> str:
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
-def test_same_seed_gives_the_same_weights_in_another_process() -> None:
+def test_same_seed_gives_the_same_weights_in_another_process(forks: ForkServer) -> None:
     """On one thread every weight is equal to the last bit, whatever the process and its hash seed."""
-    one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    backend = "from modelyard.models.backend import use_backend; use_backend('tensorflow')"
-    command = [sys.executable, "-c", f"{backend}; from {__name__} import fit_tiny; print(fit_tiny())"]
-    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = os.environ | one_thread | {"PYTHONHASHSEED": hash_seed}
-    other = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
+    with forks.start("tests.support.forked", "fit_reviews") as process:
+        hash_seed, other = process.stdout.read().decode().split()
+    assert hash_seed != str(hash("seed"))
     assert fit_tiny() == other
     assert len(other) == 64
 

@@ -1,5 +1,6 @@
 """A run that is cut off goes on after its last whole epoch, and ends where it would have ended."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ def epochs(said: list[Progress]) -> set[int]:
     return {progress.epoch for progress in said if progress.epoch}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """What ``RECIPE`` gives without a break; its checkpoints are beside it."""
+    return run(tmp_path_factory.mktemp("runs") / "whole", RECIPE)[0]
+
+
+@pytest.fixture(scope="module")
+def cut_in_third(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("runs") / "cut"
+    cut(work, RECIPE, 3)
+    return work
+
+
 def cut(work: Path, recipe: Recipe, epoch: int) -> None:
     with pytest.raises(CutOff):
         run(work, recipe, cut_after=epoch)
@@ -75,10 +89,12 @@ def test_a_run_cut_off_after_every_epoch_gives_the_weights_of_one_that_was_not(t
     assert resumed.cpu_s > 0
 
 
-def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path) -> None:
+def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path, whole: TrainedModel) -> None:
     """Neither after its last epoch nor after its patience ended."""
-    for name, recipe in (("all", RECIPE), ("hopeless", replace(RECIPE, epochs=50, learning_rate=8.0, patience=1))):
-        first, _ = run(tmp_path / name, recipe)
+    shutil.copytree(whole.state.parent, tmp_path / "all")
+    hopeless = replace(RECIPE, epochs=50, learning_rate=8.0, patience=1)
+    runs = {"all": (RECIPE, whole), "hopeless": (hopeless, run(tmp_path / "hopeless", hopeless)[0])}
+    for name, (recipe, first) in runs.items():
         again, said = run(tmp_path / name, recipe)
         assert epochs(said) == set()
         assert again.history == first.history
@@ -86,10 +102,11 @@ def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [VARIABLES, META])
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, file: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, whole: TrainedModel, cut_in_third: Path, file: str
+) -> None:
     """The one before is used: one epoch more is repeated, and the end is the same."""
-    whole, _ = run(tmp_path / "whole", RECIPE)
-    cut(tmp_path / "cut", RECIPE, 3)
+    shutil.copytree(cut_in_third, tmp_path / "cut")
     damaged = tmp_path / "cut" / "checkpoints" / "epoch-0003" / file
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     resumed, said = run(tmp_path / "cut", RECIPE)
@@ -97,7 +114,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, file: str) -> None:
     assert hash_weights(resumed.weights) == hash_weights(whole.weights)
 
 
-def test_checkpoints_of_another_model_are_not_used(tmp_path: Path) -> None:
+def test_checkpoints_of_another_model_are_not_used(tmp_path: Path, cut_in_third: Path) -> None:
     """Code may have changed between two attempts: training begins anew, and is not half restored."""
 
     def build(_: Recipe, __: object) -> Any:
@@ -105,7 +122,7 @@ def test_checkpoints_of_another_model_are_not_used(tmp_path: Path) -> None:
 
     other = replace(SHUFFLED, build=build)
     whole, _ = run(tmp_path / "whole", RECIPE, other)
-    cut(tmp_path / "cut", RECIPE, 3)
+    shutil.copytree(cut_in_third, tmp_path / "cut")
     resumed, said = run(tmp_path / "cut", RECIPE, other)
     assert epochs(said) == {1, 2, 3, 4}
     assert hash_weights(resumed.weights) == hash_weights(whole.weights)

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 FORKED = "tests.support.forked"
 WAIT_S = 60.0
 LARGE = 300 << 20
-"""Bytes of a process that has imported TensorFlow, at least; and of one that has not, at most."""
+"""Bytes of a process that has imported much, at least; and of one that has not, at most."""
 
 
 def wait_for_end(process: ForkedProcess) -> tuple[int, str, str]:
@@ -61,19 +61,21 @@ def test_a_fork_reads_what_is_written_to_it(forks: ForkServer) -> None:
         assert process.stdout.read() == b"some words"
 
 
-def test_forks_begin_with_keras_and_without_threads_or_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What makes it safe to fork: the import starts no thread but OpenBLAS's, which that ends before a fork.
+@pytest.mark.parametrize("own_group", [False, True])
+def test_forks_begin_with_keras_and_without_threads_or_gpus(forks: ForkServer, own_group: bool) -> None:
+    """What makes it safe to fork: the import starts no thread but OpenBLAS's, which that ends before a fork."""
+    born = f"leads a group: {own_group}\nhas Keras: True\nsees GPUs: False\nthreads: 1 1\nhas JAX: False\n"
+    assert wait_for_end(forks.start(FORKED, "describe", own_group=own_group)) == (0, born, "")
 
-    Those of a server that had nothing to do and gave its memory back, too.
-    """
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    with ForkServer(idle_s=0.5) as forks:
-        for own_group in (False, True):
-            born = f"leads a group: {own_group}\nhas Keras: True\nsees GPUs: False\nthreads: 1 1\nhas JAX: False\n"
+
+def test_a_server_that_has_nothing_to_do_gives_its_memory_back() -> None:
+    """Not while a fork runs; the next request finds everything imported again."""
+    with ForkServer(idle_s=0.5, preloaded=("tests.support.large_module",)) as forks:
+        for _ in range(2):
             with forks.start(FORKED, "hang") as process:
                 assert process.stdout.readline() == b"hanging\n"
                 server = psutil.Process(psutil.Process(process.pid).ppid())
-                assert wait_for_end(forks.start(FORKED, "describe", own_group=own_group)) == (0, born, "")
+                assert wait_for_end(forks.start(FORKED, "leave", "0")) == (0, "", "")
                 assert server.memory_info().rss > LARGE
                 process.kill()
             wait_until(lambda server=server: server.memory_info().rss < LARGE, WAIT_S, "its memory back")
@@ -102,7 +104,7 @@ def test_forks_run_beside_each_other_and_can_be_ended(forks: ForkServer) -> None
 
 def test_without_its_server_a_fork_counts_as_killed() -> None:
     """Nobody can say any more how it ended; the next one cannot be started."""
-    with ForkServer() as forks:
+    with ForkServer(preloaded=()) as forks:
         with forks.start(FORKED, "hang") as process:
             assert process.stdout.readline() == b"hanging\n"
             fork = psutil.Process(process.pid)

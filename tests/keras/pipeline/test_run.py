@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     assert extra == {
         *("data_card.json", "evaluation.json", "golden.npz", "manifest.json", "mistakes.jsonl", "model.weights.h5"),
-        *("reference.json", "state.npz", "tf_serving_warmup_requests"),
+        *("reference.json", "state.npz", "tf_serving_warmup_requests", "uncertainty.json"),
     }
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
@@ -241,24 +240,14 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
         check_operations(tmp_path / "saved_model.pb")
 
 
-def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path) -> None:
+def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path, forks: ForkServer) -> None:
     """``python -m pipeline``: the reason is on standard error."""
-    options = [
-        "--store",
-        "store",
-        "--data-dir",
-        "data",
-        "--work-dir",
-        "work",
-        "--set",
-        "learning_rate=1e-6",
-        "--set",
-        "epochs=2",
-    ]
-    command = [sys.executable, "-m", "modelyard.pipeline", "neuron", *options]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert found.returncode == 3, found.stderr
-    assert "rejected: r2" in found.stderr
+    places = [word for name in ("store", "data-dir", "work-dir") for word in (f"--{name}", str(tmp_path / name))]
+    options = ["--set", "learning_rate=1e-6", "--set", "epochs=2"]
+    with forks.start("tests.support.forked", "run_pipeline", "neuron", *places, *options) as process:
+        printed = process.stderr.read().decode()
+    assert process.returncode == 3, printed
+    assert "rejected: r2" in printed
 
 
 def test_the_command_names_the_closest_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,19 +76,32 @@ def fit(work: Path, recipe: Recipe = RECIPE, said: list[Progress] | None = None)
     )
 
 
-def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
-    """Bit for bit; another seed gives others."""
-    runs = (("a", 3), ("b", 3), ("c", 4))
-    digests = [hash_weights(fit(tmp_path / name, replace(RECIPE, seed=seed)).weights) for name, seed in runs]
-    assert digests[0] == digests[1]
-    assert digests[0] != digests[2]
-
-
-def test_progress_tells_epochs_steps_and_what_is_left(tmp_path: Path) -> None:
-    """The last report is the last step of the last epoch, with validation metrics and nothing left to do."""
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedModel, list[Progress]]:
+    """By ``RECIPE``, and what was reported meanwhile."""
     said: list[Progress] = []
-    fit(tmp_path, said=said)
-    last = said[-1]
+    return fit(tmp_path_factory.mktemp("fitted"), said=said), said
+
+
+@pytest.fixture(scope="module")
+def ruined(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """With a rate that ruins the model at once."""
+    recipe = replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant")
+    return fit(tmp_path_factory.mktemp("ruined"), recipe)
+
+
+def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, fitted: tuple[TrainedModel, list[Progress]]) -> None:
+    """Bit for bit; another seed gives others."""
+    again, other = (
+        hash_weights(fit(tmp_path / name, replace(RECIPE, seed=seed)).weights)
+        for name, seed in (("again", RECIPE.seed), ("other", RECIPE.seed + 1))
+    )
+    assert hash_weights(fitted[0].weights) == again != other
+
+
+def test_progress_tells_epochs_steps_and_what_is_left(fitted: tuple[TrainedModel, list[Progress]]) -> None:
+    """The last report is the last step of the last epoch, with validation metrics and nothing left to do."""
+    last = fitted[1][-1]
     assert (last.stage, last.epoch, last.epochs, last.step, last.steps, last.eta_s) == ("train", 4, 4, 16, 16, 0)
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(last.metrics)
 
@@ -105,12 +118,11 @@ def test_the_last_step_of_an_epoch_is_reported_when_the_epoch_has_ended(tmp_path
     assert epochs == [(1, True), (2, True)]
 
 
-def test_the_restored_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
-    """With a rate that ruins the model at once, an early epoch is restored, and its file is there."""
-    trained = fit(tmp_path, replace(RECIPE, epochs=6, learning_rate=8.0, schedule="constant"))
-    losses = [epoch["val_loss"] for epoch in trained.history]
-    assert trained.best_epoch == 1 + losses.index(min(losses))
-    assert trained.weights.exists()
+def test_the_restored_weights_are_those_of_the_best_epoch(ruined: TrainedModel) -> None:
+    """An early epoch is restored, and its file is there."""
+    losses = [epoch["val_loss"] for epoch in ruined.history]
+    assert ruined.best_epoch == 1 + losses.index(min(losses))
+    assert ruined.weights.exists()
 
 
 def test_keep_last_keeps_the_last_epoch(tmp_path: Path) -> None:
@@ -124,15 +136,15 @@ def test_early_stopping_ends_a_hopeless_run(tmp_path: Path) -> None:
     assert len(fit(tmp_path, recipe).history) < 50
 
 
-def test_old_checkpoints_go(tmp_path: Path) -> None:
-    """The newest two and the best one stay."""
-    trained = fit(tmp_path, replace(RECIPE, epochs=8))
-    assert len(list(trained.weights.parent.iterdir())) <= 3
+def test_old_checkpoints_go(ruined: TrainedModel) -> None:
+    """The newest two stay; the weights of the best epoch are in the newest."""
+    assert {path.name for path in ruined.weights.parent.parent.iterdir()} == {"epoch-0005", "epoch-0006"}
+    assert ruined.weights.parent.name == "epoch-0006"
 
 
-def test_averaged_weights_are_another_model(tmp_path: Path) -> None:
+def test_averaged_weights_are_another_model(tmp_path: Path, fitted: tuple[TrainedModel, list[Progress]]) -> None:
     """An exponential moving average is saved instead of the raw weights."""
-    raw = hash_weights(fit(tmp_path / "raw").weights)
+    raw = hash_weights(fitted[0].weights)
     assert hash_weights(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
 
 

@@ -53,6 +53,18 @@ def fit(
     return train(spec, splits, recipe, prepare_devices(recipe), work, work / "checkpoints", report, start)
 
 
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """A neuron that began with random weights."""
+    return fit(NEURON, points(), COLD, tmp_path_factory.mktemp("cold"))
+
+
+@pytest.fixture(scope="module")
+def cold_reviews(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """The reviews' model, likewise."""
+    return fit(REVIEWS, made_splits(), TINY, tmp_path_factory.mktemp("cold"))
+
+
 def version_of(trained: TrainedModel, folder: Path, number: int = 1) -> StartVersion:
     """A version as the store has it, as far as a warm start needs it."""
     for source, name in ((trained.weights, WEIGHTS), (trained.state, STATE)):
@@ -127,16 +139,15 @@ def test_without_a_stable_version_nothing_begins(tmp_path: Path, forks: ForkServ
     assert "train" not in {progress.stage for progress in said}
 
 
-def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path) -> None:
+def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path, cold_reviews: TrainedModel) -> None:
     """With the array, and both shapes."""
-    cold = fit(REVIEWS, made_splits(), TINY, tmp_path / "cold")
-    start = version_of(cold, tmp_path / "1")
+    start = version_of(cold_reviews, tmp_path / "1")
     text = r"version 1 do not fit this recipe: .*: expected \(.*16.*\), received \(.*8.*\); use its values"
     with pytest.raises(InvalidRecipe, match=text):
         fit(REVIEWS, made_splits(), replace(TINY, filters=16), tmp_path / "filters", start)
     with pytest.raises(InvalidRecipe, match=r"'vector_size': expected 8, .* received 16"):
         fit(REVIEWS, made_splits(), replace(TINY, vector_size=16), tmp_path / "vectors", start)
-    assert not list(tmp_path.glob("*/checkpoints/epoch-*"))[1:], "only the first one was trained"
+    assert not list(tmp_path.glob("*/checkpoints/epoch-*")), "none was trained"
 
 
 def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Path) -> None:
@@ -157,11 +168,11 @@ def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Pat
 # --- it is interrupted ------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path, cold: TrainedModel) -> None:
     """The same weights as without a break, although another version has become stable meanwhile."""
     store = Store(tmp_path / "store")
-    for number in (1, 2):
-        trained = fit(NEURON, points(), replace(COLD, seed=number), tmp_path / f"cold {number}")
+    other = fit(NEURON, points(), replace(COLD, epochs=1, seed=COLD.seed + 1), tmp_path / "other")
+    for number, trained in ((1, cold), (2, other)):
         version_of(trained, store.path("neuron", number), number)
     change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
 
@@ -184,10 +195,10 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert hash_weights(resumed.weights) == hash_weights(straight.weights) != hash_weights(later.weights)
 
 
-def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path) -> None:
+def test_what_a_checkpoint_belongs_to_must_still_be_there(tmp_path: Path, cold: TrainedModel) -> None:
     """Its preprocessing is needed; as to those of an earlier release, they began with random weights."""
     store = Store(tmp_path / "store")
-    version_of(fit(NEURON, points(), COLD, tmp_path / "cold"), store.path("neuron", 1))
+    version_of(cold, store.path("neuron", 1))
     change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
     assert find_start_version(store, "neuron", COLD, tmp_path / "checkpoints") is None
     assert find_start_version(store, "neuron", WARM, tmp_path / "checkpoints") == StartVersion(

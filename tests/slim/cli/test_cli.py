@@ -19,19 +19,16 @@ from modelyard.services.cli.commands.local.doctor import check_data, check_gatew
 from modelyard.services.cli.prediction_body import read_prediction_body
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.supervisor import Service, ServiceDied, Supervisor
+from tests.support.slim_programs import modelyard
 from tests.support.waiting import wait_until
-
-
-def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelyard", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_version_is_printed() -> None:
     """By ``modelyard --version``, and by ``python -m modelyard --version``."""
     script = Path(sys.executable).with_name("modelyard")
-    named = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=300, check=True)
-    assert modelyard("--version").stdout == named.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
+    ways = ([script], [sys.executable, "-m", "modelyard"])
+    one, other = (subprocess.run([*way, "--version"], capture_output=True, text=True, check=True) for way in ways)
+    assert one.stdout == other.stdout == f"modelyard {importlib.metadata.version('modelyard')}\n"
 
 
 def test_an_unknown_model_name_suggests_the_closest_one() -> None:

@@ -1,8 +1,5 @@
 """API keys in the ledger, and the command that makes the first one."""
 
-import os
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +14,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.keys import Keys
 from modelyard.services.ledger.sql.engine import open_engine
 from tests.support.keyed import expire
-from tests.support.repository import ROOT
+from tests.support.slim_programs import modelyard
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 
@@ -136,12 +133,6 @@ def test_no_key_can_be_read_in_a_text(text: str, shown: str) -> None:
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-def modelyard(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "modelyard", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_command_prints_the_key_alone_and_once(ledger_url: str, keys: Keys) -> None:

@@ -15,11 +15,11 @@ from modelyard.services.cli.output import describe_progress, format_duration
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.slim.gateway.auth.test_guard_process import settings_with_keys
-from tests.slim.gateway.test_process import gateway
 from tests.support.command_line import Done, run_here
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.keyed import key_for
+from tests.support.slim_programs import gateway
 
 TRAIN = {"stage": "train", "epoch": 1, "epochs": 4, "step": 45, "steps": 100, "eta_s": 8100.0}
 

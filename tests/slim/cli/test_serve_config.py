@@ -1,12 +1,11 @@
 """``modelyard serve --model-config``: each entry is judged by itself, and read as TensorFlow Serving reads it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from modelyard.services.cli.commands.local.serve_models import NothingToServe, parse_config, select_entries
+from tests.support.slim_programs import modelyard
 
 SEVERAL = r"""
 # name: "commented_out"
@@ -108,8 +107,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -
 def test_the_command_prints_one_line_and_ends_with_2(tmp_path: Path) -> None:
     """Before any process is started."""
     config = write_config(tmp_path, "model_config_list { what }")
-    command = [sys.executable, "-m", "modelyard", "serve", "--model-config", str(config), "--home", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    found = modelyard("serve", "--model-config", str(config), "--home", str(tmp_path))
     assert found.returncode == 2
     assert found.stderr.startswith(f"error: {config} is not a text-format ModelServerConfig: 1:21")
     assert len(found.stderr.splitlines()) == 1

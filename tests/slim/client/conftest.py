@@ -14,11 +14,12 @@ from modelyard.models.catalog import FILE, Catalog, TrainableModel
 from modelyard.models.registry.store import Store
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Ledger
-from tests.slim.gateway.test_process import gateway
+from tests.support import uncertain_models
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.keyed import KEY_SECRET, key_for
 from tests.support.named_models import CHURN, PAIR, SIZES, TAGS, WRITER, serve
+from tests.support.slim_programs import gateway
 from tests.support.twins import KINDS, open_client
 
 Opens = Callable[..., Any]
@@ -55,6 +56,8 @@ def serve_models(store: Store, server: FakeModelServer, ledger: Path) -> Iterato
     known = TrainableModel(name=HALF_PLUS, task="", summary="", dataset="", homepage="", recipes={"quick": {}})
     (store.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
     serve(store, server, CHURN, PAIR, TAGS, SIZES, WRITER)
+    uncertain_models.serve(store, server, uncertain_models.SURE)
+    uncertain_models.serve(store, server, uncertain_models.LINE, labels=("width",))
     key = key_for(ledger, Role.OPERATOR)
     options: dict[str, Any] = {
         "store": store.root,

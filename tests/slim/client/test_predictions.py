@@ -12,6 +12,7 @@ from modelyard.client import InvalidInput, ModelyardClientError, NotFound, Wrong
 from modelyard.client.inputs import encode_png
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, encoded
 from tests.support.named_models import CHURN, PAIR, ROW, SIZES, TAGS, WRITER
+from tests.support.uncertain_models import LINE, SURE
 
 PIXELS = np.full((28, 28), 200, np.uint8)
 
@@ -85,6 +86,18 @@ def test_every_kind_of_answer_is_read_by_its_name(client: Any) -> None:
     assert (number.kind, number.outputs) == ("outputs", {"value": [number.version + 0.5]})
     with pytest.raises(WrongKind, match="half_plus answers with outputs, not with label"):
         assert number.label
+
+
+def test_an_answer_says_how_far_it_can_be_trusted(client: Any) -> None:
+    """Sets, intervals and whether the input is typical; of a version that says none of it, None and nothing."""
+    found = client.predict(SURE, "hm")
+    assert found.prediction_set == {95: ("positive",), 99: ("negative", "positive")}
+    assert (found.typical, found.atypicality) == (True, 0.25)
+    assert client.predict(SURE, "xyz").typical is False
+    number = client.predict(LINE, [1.0])
+    assert number.intervals == {95: {"width": (1.0, 3.0)}, 99: {"width": (0.0, 4.0)}}
+    old = client.predict(REVIEWS, "good")
+    assert (old.typical, old.atypicality, old.prediction_set, old.intervals) == (None, None, {}, {})
 
 
 def test_many_are_answered_in_order_in_as_many_requests_as_it_takes(client: Any) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from typing import Any
 
 import grpc
@@ -20,8 +19,8 @@ from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.logs import REQUEST_IDS, bind_request
-from tests.slim.gateway.test_process import gateway
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.slim_programs import GatewayProcess, gateway
 
 TENSORS = {"inputs": [{"name": "vectors", "shape": [1, 1], "datatype": "FP32", "data": [0.0]}]}
 WAYS = {
@@ -46,7 +45,7 @@ def send(client: httpx.Client, way: str, request_id: str) -> httpx.Response:
     return client.post(path, json=body, headers={**headers, "X-Request-Id": request_id})
 
 
-def logged(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def logged(process: GatewayProcess) -> list[dict[str, Any]]:
     """All lines that a gateway has written, after which it ends."""
     process.terminate()
     assert process.stderr is not None

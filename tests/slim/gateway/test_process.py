@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +21,16 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
-from tests.support.ports import held_port
 from tests.support.repository import ROOT
+from tests.support.slim_programs import gateway, refusal
 
-COMMAND = [sys.executable, "-m", "modelyard.services.gateway"]
 PREDICT = f"/v1/models/{HALF_PLUS}:predict"
-LOG_BYTES = 1024 * 1024
-"""What a gateway may write that nobody reads: one that waits for a reader does not answer."""
-
-
-@contextmanager
-def gateway(**settings: object) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A running gateway that answers, and a client for it. Its log waits in ``stderr`` for whoever wants to read it."""
-    with held_port() as port:
-        variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in {"port": port, **settings}.items()}
-        process = subprocess.Popen(
-            COMMAND,
-            env=os.environ | variables,
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-            pipesize=LOG_BYTES,
-        )
-        assert process.stderr is not None
-        try:
-            while "listening" not in (line := process.stderr.readline()):
-                assert line, "ended before it listened"
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
-                yield process, client
-        finally:
-            process.kill()
-            process.wait()
-            process.stderr.close()
 
 
 def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeModelServer) -> None:
     """Readiness is false at once, also on a connection that is already open; the prediction completes; exit 0."""
     answers: list[httpx.Response] = []
-    with gateway(store=filled.root, serving=server.address, drain_wait_s=5) as (process, client):
+    with gateway(store=filled.root, serving=server.address, drain_wait_s=5, forked=False) as (process, client):
         assert client.get("/readyz").status_code == 200
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
@@ -94,18 +64,11 @@ def test_a_chunked_body_and_an_announced_one_are_limited(filled: Store, server: 
         assert client.post(PREDICT, json={"instances": [[1.0]]}).json() == {"predictions": [[2.5]]}
 
 
-def refusal(**settings: object) -> subprocess.CompletedProcess[str]:
-    """What a gateway says that does not start."""
-    variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in settings.items()}
-    environment = os.environ | variables
-    return subprocess.run(COMMAND, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_a_taken_port_is_reported_in_one_line() -> None:
     """With the way out, at once, and a status that is not 0."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = refusal(port=port)
+        found = refusal(port=port, forked=False)
     assert found.returncode == 1
     assert found.stderr == (
         f"cannot listen on 127.0.0.1:{port}: another process listens there; "
@@ -146,7 +109,7 @@ def test_a_loopback_address_is_taken(host: str) -> None:
 
 def test_a_bad_setting_is_named_in_one_line() -> None:
     """Without a traceback."""
-    found = refusal(port=70000)
+    found = refusal(port=70000, forked=False)
     assert (found.returncode, found.stderr.startswith("MODELYARD_PORT: ")) == (1, True)
     assert found.stderr.count("\n") == 1
 

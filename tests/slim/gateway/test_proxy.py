@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import FakeModelServer
 from tests.support.ports import held_port
 from tests.support.repository import ROOT
+from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
 LINES = 100_000

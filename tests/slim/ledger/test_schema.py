@@ -2,8 +2,6 @@
 
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +21,7 @@ from modelyard.services.ledger.sql import schema
 from modelyard.services.ledger.sql.engine import open_engine, storage_errors
 from modelyard.services.ledger.sql.tables import Table
 from tests.support.postgres import PASSWORD, Postgres
+from tests.support.slim_programs import modelyard
 
 BEFORE_MIGRATIONS = """
 CREATE TABLE jobs (id VARCHAR NOT NULL PRIMARY KEY, model VARCHAR NOT NULL, recipe VARCHAR NOT NULL, overrides JSON NOT
@@ -202,8 +201,3 @@ def run_at_once(*actions: Callable[[], object]) -> list[Exception]:
     for thread in threads:
         thread.join()
     return failures
-
-
-def modelyard(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelyard", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -73,3 +73,14 @@ def test_a_champion_that_cannot_be_measured_is_passed_over_but_for_its_data() ->
     verdict = judge(GATE, "sample", 0.99, Champion(3, None, "real"))
     assert verdict.reasons == ("trained on the sample, while version 3 was trained on the real data",)
     assert (verdict.champion, verdict.champion_value) == (3, None)
+
+
+def test_a_gate_may_limit_how_wrong_probabilities_are() -> None:
+    """On real data, whatever the metric is; the reason says it either way."""
+    gate = Gate(metric="accuracy", floor=0.9, max_ece=0.02)
+    assert "ece 0.0100 is within 0.0200" in judge(gate, "real", 0.95, ece=0.01).reasons
+    verdict = judge(gate, "real", 0.95, ece=0.05)
+    assert not verdict.accepted
+    assert verdict.reasons == ("ece 0.0500 is above the maximum 0.0200: probabilities are not as sure as they say",)
+    assert judge(gate, "sample", 0.95, ece=0.05).accepted
+    assert judge(gate, "real", 0.95).accepted

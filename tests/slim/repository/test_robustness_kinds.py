@@ -1,15 +1,19 @@
 """The kinds of input that `benchmarks.robustness` makes are files that a gateway takes, the same ones each time."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from benchmarks.robustness.answers import Answers
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.kinds import DigitKind, OtherKind
 from benchmarks.robustness.others import OTHERS
-from benchmarks.robustness.texts import TEXTS, make_other_suites
+from benchmarks.robustness.records import average, to_record, to_row
+from benchmarks.robustness.report import Row, measure_auroc, measure_known, measure_other, render
+from benchmarks.robustness.texts import TEXTS, make_other_suites, read_written_suites
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.images import count_pixels
 
@@ -71,3 +75,39 @@ def test_texts_are_the_same_for_the_same_seed() -> None:
     for other in make_other_suites(20, 1):
         assert (len(other.texts), other.classes) == (20, None)
         assert not set("aeiou") & set("".join(other.texts))
+
+
+def test_a_written_suite_is_a_file(tmp_path: Path) -> None:
+    """Its groups are suites of their own; a text may hold anything but a line's end."""
+    (tmp_path / "negation.tsv").write_text("1\tfilm\tNot bad\tat all.\n0\thome\tNot good.\n1\tfilm\tNo fault.\n")
+    film, home = read_written_suites(tmp_path)
+    assert (film.name, film.texts, film.classes) == ("negation, film", ["Not bad\tat all.", "No fault."], [1, 1])
+    assert (home.name, home.classes) == ("negation, home", [0])
+
+
+def test_each_measure_is_of_the_answers() -> None:
+    """Sets by the levels of `prediction_set`; AUROC counts ties as a half; what a version does not say is left out."""
+    answers = Answers(
+        {
+            "probabilities": np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.95, 0.05]]),
+            "prediction_set": np.array([[95, 100], [99, 95], [99, 95], [95, 100]]),
+            "typical": np.array([True, True, True, False]),
+            "atypicality": np.array([0.1, 0.2, 0.2, 3.0]),
+        }
+    )
+    known = measure_known("k", "", "made for", answers, np.array([0, 1, 0, 1])).to_json()
+    assert (known["accuracy"], known["flagged"], known["sure"]) == (0.5, 0.25, 0.25)
+    assert (known["coverage_95"], known["size_95"]) == (0.5, 1.0)
+    assert (known["coverage_99"], known["size_99"]) == (0.75, 1.5)
+    assert measure_auroc(np.array([0.2, 5.0]), np.array([0.1, 0.2, 0.2, 0.3])) == pytest.approx((2 / 4 + 1) / 2)
+    other = measure_other("o", "", Answers({"probabilities": answers.probabilities}), answers).to_json()
+    assert other.keys() == {"kind", "group", "count", "confidence", "sure"}
+
+
+def test_several_versions_are_one_row() -> None:
+    """The mean of each measure; as it goes into a card and comes back."""
+    rows = [Row("k", "s", "made for", 3, accuracy=value, ece=0.5) for value in (0.25, 0.75)]
+    (both,) = average([rows[:1], rows[1:]])
+    assert both == Row("k", "s", "made for", 3, accuracy=0.5, ece=0.5)
+    assert to_row(to_record(both)) == both
+    assert "| **k**: s | 3 | 50.0% · - |" in render({"quick": [both]})

@@ -1,9 +1,6 @@
 """Histories of rollouts in the audit trail, and the verification of both."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from modelyard.services.audit import Histories, accept_history, verify
 from modelyard.services.ledger import Entry, Kind, Ledger
 from modelyard.services.scheduler.settings import AUDIT_DAYS, SchedulerSettings
 from modelyard.services.settings import InvalidSettings
+from tests.support.slim_programs import modelyard
 
 MODEL = "neuron"
 
@@ -136,11 +134,9 @@ def test_the_command_lists_every_chain_and_fails_where_one_is_broken(store: Stor
     ledger.audit.record(Entry(Kind.KEY, "create", "ann"))
     Histories(store, ledger).record_all()
     ledger.close()
-    environment = {**os.environ, "MODELYARD_LEDGER_URL": ledger_url, "MODELYARD_STORE": str(store.root)}
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "modelyard", "verify", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = modelyard("verify", *arguments, ledger_url=ledger_url, store=store.root)
         return done.returncode, done.stdout + done.stderr
 
     path = store.folder(MODEL) / HISTORY_FILE

@@ -1,6 +1,6 @@
 """tensorflow-serving-api as its examples use it, with all of TensorFlow: what it gets from a running model server.
 
-Runs in the project's environment, in a process of its own: the project's processes never import TensorFlow like this.
+Runs in the project's environment, in a process of its own, which the tests fork from one that has TensorFlow.
 """
 
 import json
@@ -99,4 +99,5 @@ def main(address: str, images_file: str, png_file: str) -> None:
     json.dump(found, sys.stdout)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.http import http
 from tests.support.ports import free_port
 from tests.support.programs import run_command
 from tests.support.waiting import wait_until
@@ -199,7 +200,7 @@ def test_imported_models_are_served_canaried_and_rolled_back(
 def ask_cats(system: System) -> tuple[str, list[str]]:
     """The version that answers, and the labels of a row of each class."""
     rows = {"instances": [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]}
-    answer = httpx.post(f"{system.url}/v1/models/cats:predict?labels=true", json=rows, timeout=30)
+    answer = http.post(f"{system.url}/v1/models/cats:predict?labels=true", json=rows)
     assert answer.status_code == 200, answer.text
     assert answer.headers["X-Model-Data"] == "imported"
     return answer.headers["X-Model-Version"], [row["label"] for row in answer.json()["predictions"]]
@@ -223,6 +224,6 @@ def test_every_job_is_shown_in_tensorboard(system: System) -> None:
 def list_runs(port: int) -> list[str]:
     """What TensorBoard has; nothing before it listens."""
     try:
-        return list(httpx.get(f"http://127.0.0.1:{port}/data/runs", timeout=30).json())
+        return list(http.get(f"http://127.0.0.1:{port}/data/runs").json())
     except httpx.TransportError:
         return []

@@ -18,6 +18,7 @@ import pytest
 
 from modelyard.models.registry.store import Store
 from modelyard.services.trainer.process import TITLE
+from tests.support.http import http
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System, folders
 
@@ -68,7 +69,7 @@ def traffic(system: System, images: list[Any]) -> Iterator[Traffic]:
 
     def client() -> None:
         with httpx.Client(timeout=30) as http:
-            while not stop.wait(0.03):  # some hundred requests a second would take the trainer's processor
+            while not stop.wait(0.1):  # more requests would take the trainer's processor
                 found.ask(http)
 
     threads = [threading.Thread(target=client) for _ in range(2)]
@@ -115,7 +116,7 @@ def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system
     assert (seen.failed, seen.refused) == ([], [])
     assert {version for version, _ in seen.answers} == {str(before), str(after)}
     for version in (before, after):
-        pinned = httpx.post(f"{system.url}/v1/models/mnist_mlp/versions/{version}:predict", json={"instances": images})
+        pinned = http.post(f"{system.url}/v1/models/mnist_mlp/versions/{version}:predict", json={"instances": images})
         expected = pinned.json()["predictions"][0]["probabilities"]
         answers = [answer for named, answer in seen.answers if named == str(version)]
         np.testing.assert_allclose(answers, [expected] * len(answers), atol=1e-5)
@@ -124,7 +125,8 @@ def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system
 def test_a_rejected_version_changes_nothing(system: System) -> None:
     """The gate's reason is on the job; nothing was published, and the same version goes on answering."""
     before = system.get("/api/models/mnist_mlp")
-    job = system.submit(model="mnist_mlp", data="sample", overrides={"learning_rate": 1e-9}).json()
+    untrained = {"learning_rate": 1e-9, "epochs": 1, "min_steps": 1}
+    job = system.submit(model="mnist_mlp", data="sample", overrides=untrained).json()
     ended = system.finished(job["id"])
     assert ended["state"] == "rejected"
     assert "below the floor" in ended["result"]["reason"]
@@ -233,7 +235,7 @@ def test_ctrl_c_during_a_job_leaves_nothing_behind_and_the_next_start_finishes_i
     assert system.stop() == []
     for port in (system.port, system.serving_port):
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/")
+            http.get(f"http://127.0.0.1:{port}/")
     system.start()
     assert (Store(system.home / "store").versions("neuron"), jobs(system, model="neuron")) == (versions, before)
     ended = system.finished(job["id"])

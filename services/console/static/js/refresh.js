@@ -8,15 +8,19 @@ const MAX_WAIT_S = 30;
 let failures = 0;
 let timer = 0;
 let latest = 0;
+const wanted = new Set(); // selectors of what was asked for and has not been shown yet
 let signedOut = false;
 
-/** Refreshes now: all parts, or those of `selector`. */
+/** Refreshes now: all parts, or those of `selector`. One that begins meanwhile shows what this one would have. */
 export async function refresh(selector = "[data-refresh]") {
   if (signedOut) return;
+  wanted.add(selector);
   const number = ++latest;
   const text = await load();
   if (text === null || number !== latest) return;
-  for (const part of document.querySelectorAll(selector)) {
+  const parts = document.querySelectorAll([...wanted].join());
+  wanted.clear();
+  for (const part of parts) {
     const detail = { part };
     if (!part.dispatchEvent(new CustomEvent("before-refresh", { bubbles: true, cancelable: true, detail }))) continue;
     const select = `#${CSS.escape(part.id)}`;
@@ -51,9 +55,9 @@ function setFailures(count) {
 
 /** Seconds until the next refresh: the shortest that a part asks for, longer while the gateway is away; null for never. */
 function nextWait() {
-  const wanted = [...document.querySelectorAll("[data-refresh]")].map((part) => Number(part.dataset.refresh));
-  if (!wanted.length) return null;
-  return failures ? Math.min(2 ** failures, MAX_WAIT_S) : Math.min(...wanted);
+  const intervals = [...document.querySelectorAll("[data-refresh]")].map((part) => Number(part.dataset.refresh));
+  if (!intervals.length) return null;
+  return failures ? Math.min(2 ** (failures - 1), MAX_WAIT_S) : Math.min(...intervals);
 }
 
 function schedule() {

@@ -90,7 +90,7 @@ def ask(
     """What a version says to them; nothing where it takes other inputs."""
     interface = predictor.wait_for_interface(servable)
     rows = [read_row(answer) for answer in answers]
-    signature = find_signature(rows[0], interface.signatures)
+    signature = find_signature(rows[0], interface.list_answering())
     if signature is None:
         return []
     try:

@@ -14,6 +14,11 @@ GROUPS: Mapping[str, str] = {
 }
 PERCENT = ("accuracy", "flagged", "sure", "confidence", "coverage_95", "coverage_99")
 """Measures that are shares of inputs."""
+ON_ATYPICAL: Mapping[str, str] = {
+    "answer": "it answers as always",
+    "flag": "it answers, and says so",
+    "refuse": "it does not answer",
+}
 MAX_CLASSES = 50
 UNKNOWN = "The author has not said."
 
@@ -26,6 +31,7 @@ def write_markdown(card: Mapping[str, Any]) -> str:
         write_section("Uses", write_uses(card)),
         write_section("Limits", write_list(card["limits"]) or UNKNOWN),
         write_section("On kinds of input", write_measured(card["measured"])),
+        write_section("How sure it is", write_uncertainty(card)),
         write_section("How to ask it", write_usage(card)),
         write_section("Evaluation", write_evaluation(card)),
         write_section("Data", write_data(card)),
@@ -88,6 +94,30 @@ def write_kinds(title: str, kinds: Sequence[Mapping[str, Any]]) -> str:
         for each in kinds
     ]
     return write_table((title, "n", *names), rows) if kinds else ""
+
+
+def write_uncertainty(card: Mapping[str, Any]) -> str:
+    """What answers say of themselves, and how true that is on the test split."""
+    said = card["uncertainty"]
+    if said is None:
+        return ""
+    typicality, lines = said["typicality"], list(map(write_coverage, said["coverage"]))
+    if said["ece_before"] is not None:
+        lines.append(
+            f"calibrated by the temperature {said['temperature']:.3f}; without it, ece {said['ece_before']:.4f}"
+        )
+    if typicality["methods"]:
+        flagged = "" if typicality["flagged"] is None else f"; {typicality['flagged']:.1%} of the test split is not"
+        lines.append(f"typical by {'; '.join(typicality['methods'])}{flagged}")
+        lines.append(f"where an input is not typical: {ON_ATYPICAL[card['on_atypical']]}")
+    return write_list([*lines, *said["notes"]])
+
+
+def write_coverage(each: Mapping[str, Any]) -> str:
+    what = "intervals" if each["threshold"] is None else "prediction sets"
+    held = "not measured" if each["covered"] is None else f"{each['covered']:.1%} of the test split are in theirs"
+    size = "" if each["mean_size"] is None else f", {each['mean_size']:.2f} labels on average"
+    return f"{what} of {each['percent']} %: {held}{size}"
 
 
 def write_evaluation(card: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ from modelyard.models.registry.manifest import (
 )
 from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.store import Store
-from modelyard.models.types import Task
+from modelyard.models.registry.uncertainty.record import UncertaintyRecord
+from modelyard.models.types import OnAtypical, Task
 from modelyard.services.gateway.api.versions.card_markdown import write_markdown
 from modelyard.services.gateway.api.versions.evaluations import EvaluationRecord, read_of_version
 from modelyard.services.gateway.api.versions.usage import InputDescription, describe_inputs
@@ -68,6 +69,9 @@ class ModelCard(Body):
     baseline: BaselineRecord | None
     verdict: Verdict
     per_class: dict[str, dict[str, float]]
+    uncertainty: UncertaintyRecord | None
+    """Calibration, coverage of prediction sets and how inputs unlike the data's are found."""
+    on_atypical: OnAtypical
     measured: MeasuredRecord | None
     """What was measured on kinds of input, with versions of the same recipe."""
     environment: Environment

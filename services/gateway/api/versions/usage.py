@@ -12,6 +12,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.codecs.tensors import format_shape
 from modelyard.services.gateway.codecs.tfs_json import DEFAULT_SIGNATURE
 from modelyard.services.gateway.http.json_body import Body
+from modelyard.services.gateway.serving.interface import published_interface
 
 MAX_VALUES = 100
 """Of a category, as many as are listed."""
@@ -38,6 +39,7 @@ class Usage(Body):
     version: int
     inputs: list[InputDescription]
     example: dict[str, Any] | None = Field(description="A body of :predict that works as it is.")
+    explains: bool = Field(default=False, description="Whether ?explain=1 adds why it answers so.")
 
 
 def describe_usage(store: Store, model: str, version: int) -> Usage | None:
@@ -46,7 +48,17 @@ def describe_usage(store: Store, model: str, version: int) -> Usage | None:
         manifest = store.manifest(model, version)
     except CorruptData:
         return None
-    return Usage(version=version, inputs=describe_inputs(manifest), example=make_example_body(manifest))
+    return Usage(
+        version=version,
+        inputs=describe_inputs(manifest),
+        example=make_example_body(manifest),
+        explains=explains(manifest),
+    )
+
+
+def explains(manifest: Manifest) -> bool:
+    """Whether something explains what ``serving_default`` answers."""
+    return published_interface(manifest).find_explanation(DEFAULT_SIGNATURE) is not None
 
 
 def describe_inputs(manifest: Manifest) -> list[InputDescription]:

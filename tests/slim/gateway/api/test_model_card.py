@@ -12,6 +12,7 @@ from modelyard.models.registry.card import CardRecord, KindRecord, MeasuredRecor
 from modelyard.models.registry.manifest import BaselineRecord, ImportRecord
 from modelyard.models.registry.retention import remove_version
 from modelyard.models.registry.store import Store
+from modelyard.models.registry.uncertainty.record import CoverageRecord, TypicalityRecord, UncertaintyRecord
 from modelyard.pipeline.results import Evaluation
 from tests.support.fakes import DIGITS, HALF_PLUS, publish
 
@@ -88,6 +89,27 @@ def test_a_card_as_markdown_has_a_head_and_tables(client: FlaskClient, version: 
         r"| **a\|b** | 20 | 0.500 | 25.0% |",
         "- baseline: nearest has 0.8000",
         "| 1 | 1.0000 | 1,234 |",
+    ):
+        assert line in lines
+
+
+def test_a_card_says_how_sure_its_answers_are(client: FlaskClient, filled: Store) -> None:
+    """As the record has it: coverage on the test split, the share that is flagged, and what becomes of it."""
+    said = UncertaintyRecord(
+        examples=500,
+        temperature=1.25,
+        ece_before=0.05,
+        coverage=(CoverageRecord(percent=95, threshold=0.4, covered=0.951, mean_size=0.97),),
+        typicality=TypicalityRecord(methods=("energy",), flagged=0.012),
+    )
+    number = publish(filled, DIGITS, uncertainty=said, on_atypical="refuse")
+    assert client.get(path_of(DIGITS, number)).json["uncertainty"]["coverage"][0]["percent"] == 95
+    lines = get_text(client, path_of(DIGITS, number)).splitlines()
+    for line in (
+        "- prediction sets of 95 %: 95.1% of the test split are in theirs, 0.97 labels on average",
+        "- calibrated by the temperature 1.250; without it, ece 0.0500",
+        "- typical by energy; 1.2% of the test split is not",
+        "- where an input is not typical: it does not answer",
     ):
         assert line in lines
 

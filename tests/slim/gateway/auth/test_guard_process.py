@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,12 +18,12 @@ import pytest
 from modelyard.models.registry.store import Store
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
-from tests.slim.cli.test_keys import modelyard
 from tests.slim.gateway.server.test_rsgi import BODY, GOOD, connected, head, receive_response, statuses
-from tests.slim.gateway.test_process import PREDICT, gateway, refusal
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
 from tests.support.ports import held_port
+from tests.support.slim_programs import GatewayProcess, gateway, modelyard, refusal
 from tests.support.waiting import wait_until
 
 REFUSED = {"error": "expected a valid API key: Authorization: Bearer KEY"}
@@ -76,7 +75,7 @@ def gateway_settings(filled: Store, server: FakeModelServer, own_ledger: Path) -
 
 
 @pytest.fixture
-def running(gateway_settings: Mapping[str, Any]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def running(gateway_settings: Mapping[str, Any]) -> Iterator[tuple[GatewayProcess, httpx.Client]]:
     with gateway(**gateway_settings) as found:
         yield found
 
@@ -255,7 +254,7 @@ def test_a_stream_of_lines_ends_with_its_key(client: httpx.Client, ledger: Path)
 
 
 def test_known_keys_go_on_while_the_ledger_is_away(
-    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
+    running: tuple[GatewayProcess, httpx.Client], own_ledger: Path
 ) -> None:
     """Predictions do not notice; the log says so once; what was revoked meanwhile is refused when it is back."""
     process, client = running
@@ -280,7 +279,7 @@ def change(ledger: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def stop_and_read(process: subprocess.Popen[str]) -> list[str]:
+def stop_and_read(process: GatewayProcess) -> list[str]:
     """Stops a gateway; the lines that it wrote and nobody has read."""
     assert process.stderr
     process.send_signal(signal.SIGTERM)
@@ -293,10 +292,14 @@ def stop_and_read(process: subprocess.Popen[str]) -> list[str]:
 
 
 def test_no_key_is_in_logs_metrics_or_errors_wherever_it_was_put(
-    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
+    gateway_settings: dict[str, Any], own_ledger: Path
 ) -> None:
     """Path, query, headers, body, name of a model; one that opens the guard, too."""
-    process, client = running
+    with gateway(**gateway_settings, forked=False) as (process, client):
+        find_no_key(process, client, own_ledger)
+
+
+def find_no_key(process: GatewayProcess, client: httpx.Client, own_ledger: Path) -> None:
     key = key_for(own_ledger, Role.ADMIN)
     wait_until(lambda: client.get("/version", headers=bearer_header(key)).status_code == 200)
     answers = []
@@ -339,7 +342,7 @@ def send_key_everywhere(client: httpx.Client, planted: str, headers: Mapping[str
 
 
 def test_the_log_says_who_did_what_and_who_might_not(
-    running: tuple[subprocess.Popen[str], httpx.Client], own_ledger: Path
+    running: tuple[GatewayProcess, httpx.Client], own_ledger: Path
 ) -> None:
     """The key's name in every request's line; one more for each change and each that was not allowed."""
     process, client = running
@@ -388,7 +391,7 @@ def test_the_command_line_shows_its_key(client: httpx.Client, ledger: Path, tmp_
 
 
 def test_failures_are_logged_once_a_second_for_each_reason(
-    running: tuple[subprocess.Popen[str], httpx.Client],
+    running: tuple[GatewayProcess, httpx.Client],
 ) -> None:
     """Whoever knocks all day fills no disk."""
     process, client = running

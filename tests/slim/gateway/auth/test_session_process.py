@@ -15,10 +15,11 @@ from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
 from tests.slim.gateway.auth.test_guard_process import age_s, exchange, settings_with_keys
 from tests.slim.gateway.server.test_rsgi import BODY, GOOD, head, statuses
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.browsing import NAVIGATION, with_token
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
+from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
 SESSIONS = Sessions(KEY_SECRET.encode(), 12)

@@ -121,7 +121,7 @@ def test_a_number_in_a_vector_is_never_missing() -> None:
     """NaN stands for something in a column of numbers only."""
     version = interface("pair")
     weights = binary({"name": "weights", "shape": [1, 3], "datatype": "FP32"}, 12)
-    photo = {"name": "photo", "shape": [1, 2, 2, 3], "datatype": "FP32", "data": [1.0] * 12}
+    photo = {"name": "photo", "shape": [1, 2, 2, 3], "datatype": "FP32", "data": [9.0] * 12}
     caption = {"name": "caption", "shape": [1], "datatype": "BYTES", "data": ["a cat"]}
     good = np.array([1, 2, 3], "<f4").tobytes()
     assert ask(weights, photo, caption, tail=good, version=version)["weights"].tolist() == [[1, 2, 3]]

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +13,16 @@ import psutil
 import pytest
 
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import FakeModelServer
+from tests.support.slim_programs import GatewayProcess, gateway
 from tests.support.waiting import wait_until
 
 LINES = 200_000
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jsonl\r\n".encode()
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
-Running = contextlib.AbstractContextManager[tuple[subprocess.Popen[str], httpx.Client]]
+Running = contextlib.AbstractContextManager[tuple[GatewayProcess, httpx.Client]]
 GROWTH = 24 * 1024 * 1024
 """What a process may grow by, whatever passes through."""
 

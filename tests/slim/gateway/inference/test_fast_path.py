@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import gateway
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, fill
+from tests.support.slim_programs import gateway
 
 IMAGE = np.arange(784).reshape(28, 28, 1).tolist()
 OWN = {"x-request-id", "date"}

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from modelyard.models.registry.manifest import ImageLimits, SignatureSpec, TensorSpec
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.codecs.json_syntax import measure
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import CLASSES, DIGITS, HALF_PLUS, FakeModelServer, publish
+from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
 PHOTOS = "photos"
@@ -41,7 +42,7 @@ def write(key: str, values: Any) -> str:
 @pytest.mark.parametrize("key", ["instances", "inputs"])
 def test_a_photo_fits(client: FlaskClient, photos: str, key: str) -> None:
     """224 x 224 x 3 of the most digits, 3.2 MB."""
-    body = write(key, RANDOM.random((1, 224, 224, 3)).astype(np.float32))
+    body = write(key, (255 * RANDOM.random((1, 224, 224, 3))).astype(np.float32))
     assert len(body) > 3_000_000
     answer = client.post(f"/v1/models/{photos}:predict", data=body, content_type="application/json")
     assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
@@ -49,7 +50,7 @@ def test_a_photo_fits(client: FlaskClient, photos: str, key: str) -> None:
 
 def test_a_full_batch_of_mnist_fits(client: FlaskClient, server: FakeModelServer) -> None:
     """256 images of 28 x 28 of the most digits, 4.5 MB, on both protocols, and each value arrives."""
-    images = RANDOM.random((256, 28, 28, 1)).astype(np.float32)
+    images = (255 * RANDOM.random((256, 28, 28, 1))).astype(np.float32)
     body = write("instances", images)
     assert len(body) > 4_000_000
     answer = client.post(f"/v1/models/{DIGITS}:predict", data=body, content_type="application/json")
@@ -62,7 +63,7 @@ def test_a_full_batch_of_mnist_fits(client: FlaskClient, server: FakeModelServer
 
 def test_photos_fit_as_lines(client: FlaskClient, photos: str) -> None:
     """Of the most digits, beside one that is too short."""
-    photo = json.dumps(RANDOM.random((224, 224, 3)).astype(np.float32).tolist()).encode()
+    photo = json.dumps((100 * RANDOM.random((224, 224, 3))).astype(np.float32).tolist()).encode()
     lines = b"\n".join([photo, b"[[[1.0]]]", photo])
     answer = client.post(f"/v1/models/{photos}:predict?labels=true", data=lines, content_type="application/jsonl")
     found = [json.loads(line) for line in answer.data.splitlines()]

@@ -9,8 +9,9 @@ import pytest
 
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.side_process import INLINE_BYTES
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import DIGITS, REVIEWS, FakeModelServer, encoded
+from tests.support.slim_programs import gateway
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 PART = b'--b\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\n\r\n%s\r\n'

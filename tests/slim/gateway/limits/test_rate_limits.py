@@ -10,9 +10,11 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.client_address import find_client_address
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Ledger
-from tests.slim.gateway.test_process import PREDICT, gateway
-from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.slim.gateway.inference.test_explain import WORDS, explained, weigh_words
+from tests.slim.gateway.test_process import PREDICT
+from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer, publish
 from tests.support.keyed import KEY_SECRET, key_for
+from tests.support.slim_programs import gateway
 
 BODY = {"instances": [[1.0]]}
 NOBODY = "redis://127.0.0.1:1/0"
@@ -161,3 +163,17 @@ def test_the_last_address_that_is_no_proxy_of_ours_is_the_client(
 ) -> None:
     """What a client writes into the header itself stands before it, and is not believed."""
     assert find_client_address(peer, forwarded, ("10.0.0.0/8",)) == expected
+
+
+def test_an_explained_input_counts_as_ten_predictions(filled: Store, server: FakeModelServer) -> None:
+    """By the signature or beside an answer, whoever the request says that it comes from."""
+    server.loaded.add((REVIEWS, publish(filled, REVIEWS, signatures=explained(REVIEWS, explain=WORDS))))
+    server.explain = weigh_words
+    path = f"/v1/models/{REVIEWS}:predict"
+    body = {"instances": ["good"]}
+    for query, asked in (("", body | {"signature_name": "explain"}), ("?labels=true&explain=1", body)):
+        with gateway(store=filled.root, serving=server.address, predictions_per_s=20) as (_, client):
+            answer = client.post(f"{path}{query}", json=asked, headers={"X-Limited-Client": "somebody else"})
+            assert answer.status_code == 200, answer.text
+            left = int(client.post(path, json=body).headers["RateLimit-Remaining"])
+        assert left < 20 - 2, "at most what came back within a moment"

@@ -56,3 +56,16 @@ def test_as_many_clients_as_want_to_be_known_take_bounded_memory() -> None:
         assert len(buckets) <= MAX_CLIENTS
     newest = str(3 * MAX_CLIENTS - 1)
     assert sum(buckets.take(newest).allowed for _ in range(10)) == 4
+
+
+def test_what_costs_more_is_charged_though_it_is_not_there() -> None:
+    """The client waits until it has come back; other gateways are told."""
+    clock = Clock()
+    buckets = TokenBuckets(Rate(per_s=1, burst=5), clock)
+    assert buckets.take("ann").allowed
+    buckets.charge("ann", 10)
+    clock.now += 6
+    assert not buckets.take("ann").allowed
+    clock.now += 1
+    assert buckets.take("ann").allowed
+    assert buckets.pop_taken() == {"ann": 12}

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
 from schemathesis.core.failures import FailureGroup
 
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import gateway
 from tests.support.fakes import FakeModelServer
 from tests.support.fuzzing import MODES, Fuzzer
+from tests.support.slim_programs import gateway
 
 TAGS = (
     *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health"),
     *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts"),
     *("searches", "tfs", "traffic", "triggers", "v2", "versions"),
 )
-CASES = 6
-"""Of each kind for each operation."""
+CASES = max(1, settings().max_examples // 16)
+"""Of each kind for each operation: three, and many more by ``make fuzz``."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def url_of(client: httpx.Client) -> str:
     return str(client.base_url).rstrip("/")
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tag", TAGS)
 def test_every_response_is_one_that_the_document_declares(fuzzer: Fuzzer, tag: str, mode: str) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import re
 import resource
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ import pytest
 
 from modelyard.models.registry.rollout import read_history
 from modelyard.models.registry.store import Store
-from tests.slim.gateway.test_process import PREDICT, gateway
+from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.slim_programs import GatewayProcess, gateway
 
 BODY = b'{"instances": [[1.0]]}'
 GOOD = {"predictions": [[2.5]]}
@@ -24,16 +24,14 @@ STALLED = 1_200
 
 
 @pytest.fixture(scope="module")
-def running(
-    shared_store: Store, shared_server: FakeModelServer
-) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def running(shared_store: Store, shared_server: FakeModelServer) -> Iterator[tuple[GatewayProcess, httpx.Client]]:
     """A gateway for all tests that neither configure it nor measure it."""
     with gateway(store=shared_store.root, serving=shared_server.address) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def client(running: tuple[subprocess.Popen[str], httpx.Client]) -> httpx.Client:
+def client(running: tuple[GatewayProcess, httpx.Client]) -> httpx.Client:
     return running[1]
 
 
@@ -117,7 +115,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(
 
 @pytest.mark.parametrize("path", [PREDICT, "/api/jobs", "/api/feedback", "/no/such/route"])
 def test_a_body_shorter_than_announced_is_400(
-    running: tuple[subprocess.Popen[str], httpx.Client], shared_server: FakeModelServer, path: str
+    running: tuple[GatewayProcess, httpx.Client], shared_server: FakeModelServer, path: str
 ) -> None:
     """The client half closed its connection; nothing reaches the model, and the process goes on."""
     process, client = running
@@ -266,7 +264,7 @@ def test_pipelined_requests_get_responses_in_order(client: httpx.Client) -> None
     assert re.findall(rb'"predictions":\[\[(.*?)\]\]', answer) == [b"2.0", b"3.0", b"4.0"]
 
 
-def test_as_many_files_may_be_open_as_the_system_allows(running: tuple[subprocess.Popen[str], httpx.Client]) -> None:
+def test_as_many_files_may_be_open_as_the_system_allows(running: tuple[GatewayProcess, httpx.Client]) -> None:
     """Connections are files."""
     soft, hard = psutil.Process(running[0].pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard

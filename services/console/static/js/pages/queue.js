@@ -14,7 +14,6 @@ async function chooseAnother(field) {
   section.setAttribute("aria-busy", "true");
   await refresh("#new");
   section.removeAttribute("aria-busy");
-  showChanged();
 }
 
 function fields() {
@@ -65,5 +64,8 @@ section?.addEventListener("input", (event) => {
 section?.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
 section?.addEventListener("reset", () => setTimeout(showChanged));
 section?.addEventListener("refused", (event) => markRefused(event.detail.message));
-addEventListener("popstate", () => refresh("#new").then(showChanged));
-if (section) showChanged();
+addEventListener("popstate", () => refresh("#new"));
+if (section) {
+  document.addEventListener("refreshed", showChanged);
+  showChanged();
+}

@@ -8,6 +8,7 @@ import { Panel } from "../try/answers.js";
 import { FieldError } from "../try/fields.js";
 import { JsonInput, makeInput } from "../try/inputs.js";
 import { write } from "../try/snippets.js";
+import { Why } from "../try/why.js";
 import { offerCorrection } from "../try/wrong.js";
 
 const page = pageData("try");
@@ -38,22 +39,26 @@ function chosenTargets() {
 }
 
 function buildPanels() {
-  panels.forEach(({ asker }) => asker.clear());
+  panels.forEach(({ asker, why }) => [asker, why].forEach((one) => one.clear()));
   panels = chosenTargets().map((choice) => {
     const panel = new Panel(page, titleOf(choice), what);
+    const headers = () => ({ "X-Capture": "no", ...(choice === ANY ? { "X-Rollout-Key": rolloutKey } : {}) });
+    const why = new Why({ target: () => `${target(choice)}:predict`, headers });
+    panel.foot.before(why.element);
     const asker = new Asker({
       target: () => `${target(choice)}:predict`,
-      headers: () => ({ "X-Capture": "no", ...(choice === ANY ? { "X-Rollout-Key": rolloutKey } : {}) }),
+      headers,
       onBusy: (yes) => panel.busy(yes),
       onAnswer: (answer, call) => {
         panel.show(answer);
+        if (wantsWhy()) why.ask(call);
         offerCorrection(panel, call, page);
         panel.element.dispatchEvent(new CustomEvent("answered", { bubbles: true, detail: call.seq }));
         compare();
       },
       onError: (error, waitS) => fail(panel, error, waitS),
     });
-    return { choice, panel, asker };
+    return { choice, panel, asker, why };
   });
   find("#panels").replaceChildren(...panels.map(({ panel }) => panel.element));
   find("#panels").classList.toggle("two", panels.length > 1);
@@ -81,6 +86,23 @@ function fail(panel, error, waitS) {
   if (error.status === 400) input.mark(error.message);
 }
 
+// --- why ------------------------------------------------------------------------------------------------------------
+
+const wantsWhy = () => document.getElementById("why")?.checked ?? false;
+
+function startWhy() {
+  const control = document.getElementById("why");
+  if (!control) return;
+  control.checked = chosen("why")[0] === "yes";
+  control.addEventListener("change", () => {
+    choose("why", control.checked ? "yes" : null);
+    for (const { panel, why } of panels) {
+      if (!control.checked) why.clear();
+      else if (lastCall && panel.answer) why.ask(lastCall);
+    }
+  });
+}
+
 // --- what is asked --------------------------------------------------------------------------------------------------
 
 function changed(pauseMs) {
@@ -99,8 +121,9 @@ async function ask() {
     if (!(error instanceof FieldError)) throw error;
     if (number !== reading) return;
     inputAlert.textContent = page.usage.inputs.length > 1 ? error.message : "";
-    for (const { asker, panel } of panels) {
+    for (const { asker, panel, why } of panels) {
       asker.clear();
+      why.clear();
       panel.outlive();
     }
     return;
@@ -111,10 +134,11 @@ async function ask() {
   lastCall = call;
   if (call) call.seq = number;
   document.dispatchEvent(new CustomEvent("asked", { detail: number }));
-  for (const { asker, panel } of panels) {
+  for (const { asker, panel, why } of panels) {
     if (call) asker.ask(call);
     else {
       asker.clear();
+      why.clear();
       panel.empty();
     }
   }
@@ -210,6 +234,7 @@ function start() {
     const file = event.clipboardData?.files[0];
     if (file && input.paste(file)) event.preventDefault();
   });
+  startWhy();
   buildPanels();
   buildInput();
 }

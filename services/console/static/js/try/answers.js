@@ -3,7 +3,7 @@
 import { h, svg } from "../dom.js";
 import { number, percent } from "../format.js";
 import { path } from "../api.js";
-import { readAnswer } from "./reading.js";
+import { readAnswer, readUncertainty } from "./reading.js";
 
 const MOST_BARS = 10;
 const IN_ORDER = 12; // so few classes keep their places
@@ -17,11 +17,12 @@ export class Panel {
     this.title = h("h3", {}, title);
     this.says = h("p", { class: "says", "aria-live": "polite" });
     this.body = h("div", { class: "answer-body" });
+    this.sure = h("p", { class: "answer-sure muted" });
     this.meta = h("p", { class: "answer-meta" });
     this.alert = h("p", { role: "alert" });
     this.stale = h("p", { class: "muted", hidden: true }, "This answers the input before.");
     this.foot = h("div", { class: "answer-foot" });
-    this.element = h("article", { class: "answer" }, h("header", {}, this.title), this.alert, this.stale, this.says, this.body, this.meta, this.foot);
+    this.element = h("article", { class: "answer" }, h("header", {}, this.title), this.alert, this.stale, this.says, this.body, this.sure, this.meta, this.foot);
     this.empty();
   }
 
@@ -30,6 +31,7 @@ export class Panel {
     this.answer = null;
     this.says.replaceChildren(h("span", { class: "muted" }, this.what));
     this.body.replaceChildren();
+    this.sure.replaceChildren();
     this.meta.replaceChildren();
     this.alert.textContent = "";
     this.stale.hidden = true;
@@ -50,6 +52,7 @@ export class Panel {
     const [says, body] = SHOWN[this.read.kind](this.read, this.model);
     this.says.replaceChildren(...says);
     this.body.replaceChildren(body);
+    this.sure.replaceChildren(...describeUncertainty(readUncertainty(answer.json, this.model)));
     this.meta.replaceChildren(...this.#describe(answer));
     this.element.dataset.version = answer.version;
   }
@@ -93,6 +96,23 @@ const SHOWN = {
   text: ({ text }) => [[h("strong", { class: "text" }, text || "(an empty text)")], ""],
   other: ({ value }) => [["Its outputs"], h("pre", { class: "code", tabindex: "0" }, JSON.stringify(value, null, 1).slice(0, 20_000))],
 };
+
+const TYPICAL = "How unlike the inputs of training it is: above 1 it is not typical";
+
+/** A badge, and what the truth is in so many of 100 cases. */
+function describeUncertainty({ typical, atypicality, sets, intervals }) {
+  const parts = [];
+  if (typical !== undefined) parts.push(h("span", { class: `badge ${typical ? "good" : "warn"}`, title: TYPICAL }, typical ? "typical" : "not typical", ` · ${number(atypicality)}`));
+  for (const [percent, names] of Object.entries(sets ?? {})) {
+    const listed = names.length > MOST_BARS ? `${names.length.toLocaleString("en")} classes` : names.join(", ");
+    parts.push(h("span", { title: `Such sets hold the true class in ${percent} of 100 cases` }, ` ${percent} %: {${listed || "none of them"}}`));
+  }
+  for (const [percent, ends] of Object.entries(intervals ?? {})) {
+    const listed = Object.entries(ends).slice(0, MOST_BARS).map(([name, [low, high]]) => `${name && Object.keys(ends).length > 1 ? `${name} ` : ""}${number(low)} to ${number(high)}`);
+    parts.push(h("span", { title: `Such intervals hold the true number in ${percent} of 100 cases` }, ` ${percent} %: ${listed.join(", ")}`));
+  }
+  return parts;
+}
 
 /** Few classes in their own order; of many the likeliest. */
 function bars(scores, best, mark = null) {

@@ -1,6 +1,7 @@
 // What an answer says, whatever form it came in: classes with scores, several labels, numbers, texts.
 
 const MATRIX = 1;
+const COVERAGES = ["95", "99"];
 
 /** `{kind: "classes" | "labels" | "numbers" | "text" | "other", …}` of a response of `:predict` to one instance. */
 export function readAnswer(json, { task, labels }) {
@@ -12,10 +13,27 @@ export function readAnswer(json, { task, labels }) {
   return readRow(json.predictions ? json.predictions[0] : json, task, labels);
 }
 
+/** What an answer says of itself: `{typical, atypicality, sets, intervals}`; sets and intervals by coverage in percent. */
+export function readUncertainty(json, { labels }) {
+  const row = json.predictions ? json.predictions[0] : json;
+  if (!row || typeof row !== "object" || Array.isArray(row)) return {};
+  const { typical, atypicality, prediction_set: set, intervals, outputs = row } = row;
+  const sets = Array.isArray(set) ? Object.fromEntries(COVERAGES.map((percent) => [percent, labels.filter((_, index) => set[index] <= percent)])) : set;
+  return { typical, atypicality, sets, intervals: intervals ?? readIntervals(outputs, labels) };
+}
+
+function readIntervals(outputs, labels) {
+  const found = COVERAGES.filter((percent) => Array.isArray(outputs[`interval_${percent}`]));
+  if (!found.length) return undefined;
+  return Object.fromEntries(found.map((percent) => [percent, Object.fromEntries(named(outputs[`interval_${percent}`], labels))]));
+}
+
 function readRow(row, task, labels) {
   if (row && typeof row === "object" && !Array.isArray(row)) {
     const names = Object.keys(row);
     if (Array.isArray(row.probabilities) && row.class_id !== undefined) return readScores(row.probabilities, row.class_id, labels);
+    if (Array.isArray(row.value)) return readNumbers(row.value, task, labels);
+    if (Array.isArray(row.probabilities)) return readNumbers(row.probabilities, task, labels);
     if (names.length === 1) return readRow(row[names[0]], task, labels);
     return { kind: "other", value: row };
   }

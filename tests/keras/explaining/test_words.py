@@ -1,0 +1,100 @@
+"""Texts: a weight for each word as it stood, whatever the model makes of the text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modelyard import ModelSpec, TextInput
+from tests.support.explained import NOWHERE, encode_by, explain, export, linear, texts
+
+
+def count_words(text: Any) -> Any:
+    """How often "good", "bad", and "not bad" occur in the first 150 words."""
+    words = tf.strings.split(tf.strings.regex_replace(tf.strings.lower(text), "[^a-z好]+", " "))[:, :150]
+    text = tf.strings.reduce_join(words, axis=1, separator=" ")
+
+    def count(word: str) -> Any:
+        whole = tf.strings.length(text)
+        return tf.cast(whole - tf.strings.length(tf.strings.regex_replace(text, word, "")), tf.float32) / len(word)
+
+    return tf.stack([count("good") + count("好") / 3, count("bad"), count("not bad")], axis=1)
+
+
+SPEC = ModelSpec(
+    name="m",
+    dataset=NOWHERE,
+    task="binary",
+    input=TextInput(),
+    labels=("negative", "positive"),
+    encode=encode_by(count_words),
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    model = linear([2, -3, 5], activation="sigmoid")
+    return export(SPEC, model, {"text": texts("good", "bad", "a", "b")}, tmp_path_factory.mktemp("words") / "1")
+
+
+def weigh(loaded: Any, *given: str) -> list[dict[str, float]]:
+    found = explain(loaded, texts(*given))
+    return [
+        {word.decode(): round(float(weight), 3) for word, weight in zip(row, weights, strict=True) if word}
+        for row, weights in zip(found["words"], found["weights"], strict=True)
+    ]
+
+
+def test_words_weigh_what_the_answered_class_loses_without_them(loaded: Any) -> None:
+    """For the class that is answered, whichever it is; negation is seen in the passage."""
+    assert weigh(loaded, "A good film.", "a bad one", "not bad at all") == [
+        {"A": 0, "good": 2, "film.": 0},
+        {"a": 0, "bad": 3, "one": 0},
+        {"not": 5, "bad": 2, "at": 0, "all": 0},
+    ]
+
+
+def test_words_stand_where_they_stood_in_the_text(loaded: Any) -> None:
+    """White space, accents, scripts without spaces: characters from ``starts`` to ``ends`` are the word."""
+    given = ["  Très  good,\n\tvery. ", "这部电影很好 good", "one", "a\x1fb\u00a0good"]
+    found = explain(loaded, texts(*given))
+    for text, words, starts, ends in zip(given, found["words"], found["starts"], found["ends"], strict=True):
+        spans = [(word.decode(), text[a:b]) for word, a, b in zip(words, starts, ends, strict=True) if word]
+        assert [word for word, _ in spans] == [span for _, span in spans]
+    assert [word.decode() for word in found["words"][1][:7]] == [*"这部电影很好", "good"]
+
+
+def test_a_long_text_is_weighed_word_by_word(loaded: Any) -> None:
+    """A word in 120; what stands behind the 150 words that the model reads weighs nothing."""
+    filler = ["word"] * 400
+    filler[60], filler[300] = "good", "good"
+    (weights,) = [explain(loaded, texts(" ".join(filler)))["weights"][0]]
+    assert weights.argmax() == 60
+    assert weights[60] == pytest.approx(2, abs=1e-3)
+    assert weights[300] == 0
+    assert np.abs(np.delete(weights, 60)).max() < 1e-3
+
+
+def test_thousands_of_words_are_weighed_in_groups(loaded: Any) -> None:
+    """So that the longest text costs no more than one of 512 words."""
+    words = ["w"] * 3_000
+    words[7] = "good"
+    weights = explain(loaded, texts(" ".join(words)))["weights"][0]
+    assert weights.shape == (3_000,)
+    assert 7 in np.argsort(-weights)[:6]
+    assert weights.sum() == pytest.approx(2, abs=1e-2)
+
+
+def test_another_text_beside_it_changes_no_weight(loaded: Any) -> None:
+    """To the last bit: each is explained by itself, and the shorter one is filled up."""
+    alone = explain(loaded, texts("a good film"))
+    beside = explain(loaded, texts("a good film", "not bad, " * 60))
+    np.testing.assert_array_equal(beside["weights"][0, :3], alone["weights"][0])
+    assert not beside["weights"][0, 3:].any()
+
+
+def test_a_text_without_words_has_none(loaded: Any) -> None:
+    """Empty, or white space alone."""
+    found = explain(loaded, texts("", " \n"))
+    assert found["words"].shape == found["weights"].shape == (2, 0)

@@ -1,0 +1,74 @@
+"""Versions that explain their answers, through our own model server and a gateway."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from modelyard.models.registry.manifest import Manifest
+from modelyard.models.registry.rollout import change_rollout
+from modelyard.models.registry.serving_set import prepare_config
+from modelyard.models.registry.store import Store
+from modelyard.pipeline.exporting.saved_model import write_saved_model
+from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.wsgi import create_app
+from modelyard.services.modelserver.server import ModelServer
+from modelyard.services.modelserver.settings import Settings
+from tests.keras.explaining.test_words import SPEC
+from tests.support import modelserver
+from tests.support.explained import linear, texts
+from tests.support.table_models import describe
+from tests.support.versions import seal_as
+from tests.support.waiting import TIMEOUT_S
+
+MODEL = "opinions"
+
+
+def publish(store: Store) -> Manifest:
+    rows = texts("good", "bad", "a", "b")
+    with store.staging(MODEL) as staged:
+        write_saved_model(SPEC, linear([2, -3, 5], activation="sigmoid"), {}, {"text": rows}, staged)
+        manifest = store.publish(staged, seal_as(MODEL, **describe(SPEC, rows, staged)))
+    change_rollout(store, MODEL, lambda found: found.promote(manifest.version, by="test", reason="published"))
+    return manifest
+
+
+@pytest.fixture
+def client(tmp_path: Any) -> Iterator[FlaskClient]:
+    """A gateway before a model server."""
+    store = Store(tmp_path / "store")
+    store.prepare()
+    publish(store)
+    prepare_config(store)
+    server = ModelServer(Settings(port=0, model_config_file=store.root / "models.config"), on_failure=list)
+    running = modelserver.Served(f"127.0.0.1:{server.start()}", modelserver.Store(store.root, {}))
+    running.await_state(1, "AVAILABLE", MODEL)
+    settings = GatewaySettings(
+        store=store.root,
+        ledger=f"sqlite:///{tmp_path}/ledger.sqlite",
+        serving=(running.client.address,),
+        status_timeout_s=30,
+        predict_timeout_s=30,
+    )
+    app = create_app(settings)
+    yield app.test_client()
+    app.extensions["predictor"].close()
+    app.extensions["ledger"].close()
+    running.client.close()
+    server.stop(grace_s=0).wait(TIMEOUT_S)
+
+
+def test_the_model_server_explains_what_it_answers(client: FlaskClient) -> None:
+    """A known model's weights, by the words of the text; as tensors the same, shorter texts filled up."""
+    path = f"/v1/models/{MODEL}:predict"
+    found: Any = client.post(f"{path}?explain=1", data="not bad at all", content_type="text/plain").json
+    assert found["label"] == found["explanation"]["label"] == "positive"
+    weights = {entry["word"]: round(entry["weight"], 3) for entry in found["explanation"]["words"]}
+    assert weights == {"not": 5, "bad": 2, "at": 0, "all": 0}
+    body = {"signature_name": "explain", "instances": ["not bad at all", "bad"]}
+    long, short = json.loads(client.post(path, json=body).text)["predictions"]
+    assert [round(weight, 3) for weight in long["weights"]] == [*weights.values()]
+    assert short["words"] == ["bad", "", "", ""]
+    assert short["weights"] == [pytest.approx(3, abs=1e-3), 0, 0, 0]
