@@ -18,23 +18,24 @@ from modelyard.models.text.vocabulary import FIRST_WORD
 
 _FEW, _MANY = 8.0, 64.0
 _STEPS = tuple(2**power for power in reversed(range(MOST_IN_BUCKET.bit_length() - 1)))
-_LEAST = 0.25
-"""Part of its share that the linear model has on texts of up to ``_FEW`` known words; from ``_MANY`` on it has all."""
+_LEAST = 0.5
+"""Part of its share that the linear model has on texts of up to ``_FEW`` known words that nothing turns, and none where
+something does; from ``_MANY`` on it has all."""
 
 
 @keras.saving.register_keras_serializable("modelyard")
 class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
     """Averages the log-odds of a model with those of a fitted ``NgramModel``, computed from the same ids.
 
-    The linear model's share grows with the text: in a sentence the order of the words decides, in a review their
-    number. In training it passes on the model's own log-odds alone.
+    The linear model's share grows with the text: in a sentence with "not" the order of the words decides, in a
+    review their number. In training it passes on the model's own log-odds alone.
     """
 
     def __init__(self, ngrams: int, share: float, **options: Any) -> None:
         super().__init__(**options)
         self.ngrams, self.share = ngrams, share
 
-    def build(self, _: Any) -> None:
+    def build(self, *_: Any) -> None:
         fixed = {"initializer": "zeros", "trainable": False}
         self.codes = self.add_weight(name="codes", shape=(self.ngrams,), dtype="int32", **fixed)
         self.starts = self.add_weight(
@@ -43,16 +44,17 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         self.table = self.add_weight(name="table", shape=(self.ngrams, 2), **fixed)
         self.bias = self.add_weight(name="bias", shape=(), **fixed)
 
-    def compute_output_shape(self, log_odds_shape: Any, ids_shape: Any) -> Any:  # noqa: ARG002  # named by Keras
+    def compute_output_shape(self, log_odds_shape: Any, *_: Any) -> Any:
         return log_odds_shape
 
-    def call(self, log_odds: Any, ids: Any, training: bool | None = None) -> Any:
-        """``float [N,1]`` and ``int32 [N,L]`` -> ``float [N,1]``."""
+    def call(self, log_odds: Any, ids: Any, turned: Any, training: bool | None = None) -> Any:
+        """``float [N,1]``, ``int32 [N,L]`` and ``float [N,1]``, 1 where a word turns the text -> ``float [N,1]``."""
         if training:
             return log_odds
         ops = keras.ops
         known = ops.sum(ops.cast(ids >= FIRST_WORD, "float32"), axis=1, keepdims=True)
-        share = self.share * ops.clip(_LEAST + (1.0 - _LEAST) * (known - _FEW) / (_MANY - _FEW), _LEAST, 1.0)
+        least = _LEAST * (1.0 - turned)
+        share = self.share * (least + (1.0 - least) * ops.clip((known - _FEW) / (_MANY - _FEW), 0.0, 1.0))
         return (1.0 - share) * log_odds + share * self._ngram_log_odds(ids)
 
     def _ngram_log_odds(self, ids: Any) -> Any:

@@ -1,10 +1,18 @@
-"""Keras layers that cut what a part of a model reads from the ids of a text."""
+"""Keras layers that cut what a part of a model reads from the ids of a text, and that weigh what the parts say."""
 
 from typing import Any
 
 import keras
+import numpy as np
 
-from modelyard.models.text.vocabulary import PAD_MULTIPLE, PADDING
+from modelyard.models.text.vocabulary import FIRST_WORD, PAD_MULTIPLE, PADDING
+from modelyard.models.types import Array
+
+TURNING = frozenset(
+    "not no never nothing nobody none neither nor without hardly barely scarcely rarely seldom nowhere few little less"
+    " anything far fails failed lack lacks lacked lacking stopped".split()
+)
+"""Words that may turn what the words around them say."""
 
 
 @keras.saving.register_keras_serializable("modelyard")
@@ -55,3 +63,34 @@ class ShortOnly(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("modelyard")
+class WeighParts(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
+    """What the parts for reviews and for sentences say, weighed: log-odds ``float [N,1]`` of both, and of each text
+    how much it is a review (0..1) and whether a word turns it (0 or 1).
+
+    Each part learns from its own texts alone. In an answer, the part for reviews has ``share`` of a say in sentences
+    that nothing turns: it knows more words.
+    """
+
+    def __init__(self, share: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.share = share
+
+    def compute_output_shape(self, shape: Any, *_: Any) -> Any:
+        return shape
+
+    def call(self, review: Any, sentence: Any, long: Any, turned: Any, training: bool | None = None) -> Any:
+        share = long if training else keras.ops.maximum(long, self.share * (1.0 - turned))
+        return share * review + (1.0 - share) * sentence
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "share": self.share}
+
+
+def find_turning(ids: Any, vocabulary: Array) -> Any:
+    """Whether a text has one of the ``TURNING`` words: ``int32 [N,L]`` -> ``float [N,1]``, 0 or 1."""
+    ops = keras.ops
+    turns = np.isin(np.arange(FIRST_WORD + len(vocabulary)) - FIRST_WORD, np.flatnonzero(np.isin(vocabulary, [*TURNING])))
+    return ops.max(ops.take(turns.astype(np.float32), ids), axis=1, keepdims=True)

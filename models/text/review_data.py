@@ -128,7 +128,8 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
     size = FIRST_WORD + len(vocabulary)
     ids = truncate(whole, recipe.max_words)
-    linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=3, seed=recipe.seed)
+    folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
+    linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),

@@ -18,6 +18,7 @@ _REVIEW_LOG_ODDS = 1.0
 _SHORTEST, _LONGEST = 3, 40
 """Words of a piece."""
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|<br[^>]*>")
+_WORDS = re.compile(r"[\w-]+")
 _ADVERBS = "(?:very|so|really|quite|pretty|extremely|absolutely|truly|just|also|rather)"
 _TURNING = re.compile(
     r"n't|\b(?:not|no|never|but|though|although|if|however|hardly|without|except|nor|neither|than|too|would|could"
@@ -106,10 +107,10 @@ def _cut_piece(review: str, generator: np.random.Generator) -> str:
 
 def _turn(sentence: str, label: int, generator: np.random.Generator) -> list[str] | None:
     """``[as it is, turned]``, if the sentence is short, plain, and says what the review's label says."""
-    if sentence.count(" ") > _LONGEST // 2 or _TURNING.search(sentence):
-        return None
     patterns = _polar_patterns()
-    if len(patterns.any.findall(sentence)) != 1:
+    if sentence.count(" ") > _LONGEST // 2 or len(patterns.polar.intersection(_WORDS.findall(sentence))) != 1:
+        return None
+    if _TURNING.search(sentence):
         return None
     saying = patterns.saying.search(sentence)
     if saying and patterns.adjectives[saying[2]] == label:
@@ -130,7 +131,7 @@ class PolarPatterns:
     """Label by word."""
     verbs: dict[str, tuple[int, str]]
     """Label and base form by past."""
-    any: re.Pattern[str]
+    polar: frozenset[str]
     saying: re.Pattern[str]
     doing: re.Pattern[str]
 
@@ -148,7 +149,7 @@ def _polar_patterns() -> PolarPatterns:
     return PolarPatterns(
         adjectives,
         verbs,
-        re.compile(rf"\b(?:{either}|{'|'.join(verbs)})\b"),
+        frozenset([*adjectives, *verbs]),
         re.compile(rf"\b(is|was|are|were) (?:{_ADVERBS} )?({either})\b"),
         re.compile(rf"\bi (?:{_ADVERBS} )?({'|'.join(verbs)})\b"),
     )

@@ -20,6 +20,8 @@ _SECOND, _AROUND = 0.15, 0.2
 """Shares of texts with a second statement, with an opening, and with a closing."""
 _SLOT = re.compile(r"\^?\b[A-Z]\b")
 _ARTICLE = re.compile(r"\ba(?= [aeiou])")
+_VOWELS = "aeiou"
+_ENDS_SHORT = re.compile("[^aeiou]*[aeiou][^aeiouwxy]|forget|upset|enthral|cancel")
 _POLAR = {
     "A": ("bad", "good"),
     "N": ("bad_nouns", "good_nouns"),
@@ -28,6 +30,11 @@ _POLAR = {
     "P": ("disliked", "liked"),
     "W": ("annoy", "please"),
     "Y": ("worse", "better"),
+    "Z": ("annoy_s", "please_s"),
+    "E": ("annoy_ed", "please_ed"),
+    "G": ("annoy_ing", "please_ing"),
+    "U": ("badly", "well"),
+    "J": ("worst", "best"),
 }
 """Lists of words for the slots that have a polarity: negative and positive."""
 
@@ -55,12 +62,18 @@ def read_grammar() -> Grammar:
     """The grammar that ships with the project."""
     source = tomllib.loads((files("modelyard.models.text") / "statements.toml").read_text(encoding="utf-8"))
     words = {name: text.split() for name, text in source["words"].items()}
+    pasts = dict(pair.split(":") for pair in source["irregular"]["past"].split())
+    for verbs in _POLAR["W"]:
+        words[f"{verbs}_s"] = [_third_person(verb) for verb in words[verbs]]
+        words[f"{verbs}_ed"] = [pasts.get(verb) or _past(verb) for verb in words[verbs]]
+        words[f"{verbs}_ing"] = [_participle(verb) for verb in words[verbs]]
     phrases = {name: _split_phrases(text) for name, text in source["phrases"].items()}
     either = [Rule(pattern) for pattern in _lines(source, "keep")] + [Rule(one, True) for one in _lines(source, "turn")]
     rules = tuple(either + [Rule(pattern) for pattern in _lines(source, own)] for own in ("blame", "praise"))
-    subjects = [f"{article} {thing}" for article in ("the", "this", "their", "my") for thing in words["things"]]
-    objects = [f"{article} {thing}" for article in ("the", "this") for thing in words["things"]]
-    slots = {"O": words["things"], "L": words["activities"], "S": subjects, "T": objects}
+    things = words["things"] + words["people"]
+    subjects = [f"{article} {thing}" for article in ("the", "this", "their", "my") for thing in things]
+    objects = [f"{article} {thing}" for article in ("the", "this") for thing in things]
+    slots = {"O": things, "L": words["activities"], "S": subjects, "T": objects}
     slots["S"] = subjects + phrases["subjects"] * (len(subjects) // (2 * len(phrases["subjects"])))
     return Grammar(words, phrases | slots, (rules[0], rules[1]))
 
@@ -103,6 +116,29 @@ def _split_phrases(text: str) -> list[str]:
     """Phrases between commas; ``-`` is none."""
     found = [" ".join(phrase.split()) for phrase in text.split(",")]
     return ["" if phrase == "-" else phrase for phrase in found]
+
+
+def _third_person(verb: str) -> str:
+    if verb.endswith("y") and verb[-2] not in _VOWELS:
+        return f"{verb[:-1]}ies"
+    return f"{verb}es" if verb.endswith(("s", "x", "z", "ch", "sh")) else f"{verb}s"
+
+
+def _past(verb: str) -> str:
+    if verb.endswith("y") and verb[-2] not in _VOWELS:
+        return f"{verb[:-1]}ied"
+    return f"{verb}d" if verb.endswith("e") else f"{_double_last(verb)}ed"
+
+
+def _participle(verb: str) -> str:
+    if verb.endswith("ie"):
+        return f"{verb[:-2]}ying"
+    return f"{verb[:-1]}ing" if verb.endswith("e") and not verb.endswith("ee") else f"{_double_last(verb)}ing"
+
+
+def _double_last(verb: str) -> str:
+    """ "drag" -> "dragg": a short verb that ends in one vowel and one consonant."""
+    return verb + verb[-1] if _ENDS_SHORT.fullmatch(verb) else verb
 
 
 def _lines(source: dict[str, dict[str, str]], kind: str) -> list[str]:

@@ -95,8 +95,7 @@ def rank_words(words: Sequence[str], indices: TokenIds, size: int, min_texts: in
     """The same of texts that are indices into ``words`` already."""
     names = np.array(words, dtype=object)
     counts = np.bincount(indices.flat, minlength=len(words))
-    pairs = np.unique(indices.rows * len(words) + indices.flat)
-    text_counts = np.bincount(pairs % max(1, len(words)), minlength=len(words))
+    text_counts = _count_texts(indices, len(words))
     short = np.fromiter(map(len, words), np.int64, len(words)) <= MAX_WORD_CHARS
     eligible = np.flatnonzero((text_counts >= min_texts) & short)
     ranked = eligible[np.lexsort((names[eligible].astype(str), -counts[eligible]))][: size - FIRST_WORD]
@@ -104,6 +103,13 @@ def rank_words(words: Sequence[str], indices: TokenIds, size: int, min_texts: in
     id_of[ranked] = np.arange(FIRST_WORD, FIRST_WORD + len(ranked), dtype=np.int32)
     vocabulary = names[ranked].astype(f"<U{MAX_WORD_CHARS}")
     return vocabulary, TokenIds(id_of[indices.flat], indices.starts)
+
+
+def _count_texts(indices: TokenIds, size: int) -> Array:
+    """In how many texts each index below ``size`` occurs, ``int [size]``."""
+    pairs = np.sort(indices.rows * size + indices.flat)  # np.unique takes ten times as long
+    first = np.concatenate([np.ones(min(1, len(pairs)), bool), pairs[1:] != pairs[:-1]])
+    return np.bincount(pairs[first] % max(1, size), minlength=size)
 
 
 def encode(texts: Iterable[str], vocabulary: Array) -> TokenIds:

@@ -31,7 +31,7 @@ from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
-from modelyard.models.text.parts import HeadAndTail, ShortOnly
+from modelyard.models.text.parts import HeadAndTail, ShortOnly, WeighParts, find_turning
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -44,6 +44,8 @@ from modelyard.models.text.vocabulary import (
 
 SENTENCE, REVIEW = 24, 64
 """Words of a text up to which one LSTM reads it alone, and from which on the other does; between them, both do."""
+REVIEW_SHARE = 1 / 3
+"""Of the reviews' LSTM, in a sentence without "not" and its like."""
 
 
 def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
@@ -88,9 +90,10 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
     log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
-    log_odds = long * log_odds + (1.0 - long) * short_log_odds
+    turned = find_turning(whole, state["vocabulary"])
+    log_odds = WeighParts(REVIEW_SHARE, name="parts")(log_odds, short_log_odds, long, turned)
     if recipe.ngram_share:
-        log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole)
+        log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole, turned)
     log_odds = log_odds * ops.clip(2.0 * known - 0.5, 0.0, 1.0)  # who knows no word has no opinion
     model = keras.Model(whole, layers.Activation("sigmoid", name="positive")(log_odds), name="sentiment_lstm")
     model.get_layer("vectors").set_weights([vectors.astype(np.float32)])
@@ -157,20 +160,21 @@ SPEC = ModelSpec(
             epochs=1,
             batch_size=48,
             optimizer="adam",
-            learning_rate=3e-3,
+            learning_rate=6e-3,
             clip_norm=1.0,
             keep="last",
             min_steps=60,
             vocabulary_size=20_000,
             unlabelled=10_000,
             max_tokens=256,
+            ngram_share=0.6,
             pieces=1.0,
             contrasts=0.5,
-            statements=2.0,
+            statements=3.0,
             written=3,
         ),
         "full": SentimentRecipe(
-            epochs=4,
+            epochs=3,
             batch_size=64,
             optimizer="adam",
             learning_rate=2.5e-3,

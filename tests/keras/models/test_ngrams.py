@@ -73,7 +73,7 @@ def fitted_vote(share: float) -> tuple[ngrams.NgramModel, NgramVote, Array]:
     vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
     model, _ = ngrams.fit_ngrams(ids, train.y, folds=2, seed=0)
     layer = NgramVote(len(model.index.codes), share=share)
-    layer(np.zeros((1, 1), np.float32), np.zeros((1, 8), np.int32))
+    layer(np.zeros((1, 1), np.float32), np.zeros((1, 8), np.int32), np.zeros((1, 1), np.float32))
     layer.set_weights([model.index.codes, find_starts(model.index.codes), model.table, np.array(model.bias)])
     return model, layer, vocabulary
 
@@ -84,18 +84,21 @@ def test_graph_gives_the_linear_models_log_odds() -> None:
     long = [" ".join(make_split(30, seed).x) for seed in range(20)]
     texts = encode([*long, "superb superb film " * 40, "nobody knows these awful " * 80], vocabulary)
     padded = pad([texts.row(index) for index in range(len(texts))])
-    answers = np.asarray(layer(np.zeros((len(texts), 1), np.float32), padded))[:, 0]
+    nothing = np.zeros((len(texts), 1), np.float32)
+    answers = np.asarray(layer(nothing, padded, nothing))[:, 0]
     np.testing.assert_allclose(answers, model.log_odds(texts), rtol=1e-5, atol=1e-5)
 
 
 def test_the_longer_a_text_the_more_the_linear_model_counts() -> None:
-    """A quarter of its share in a sentence, more in some lines, and all of it in a review."""
+    """Half its share in a sentence, none where a word turns it, more in some lines, and all of it in a review."""
     model, layer, vocabulary = fitted_vote(share=0.6)
     texts = encode(["superb " * count for count in (8, 36, 64, 200)], vocabulary)
     given = np.full((len(texts), 1), 0.25, np.float32)
-    answers = np.asarray(layer(given, pad([texts.row(index) for index in range(len(texts))])))[:, 0]
-    shares = 0.6 * np.array([0.25, 0.625, 1.0, 1.0])
-    np.testing.assert_allclose(answers, (1 - shares) * 0.25 + shares * model.log_odds(texts), rtol=1e-5)
+    rows = pad([texts.row(index) for index in range(len(texts))])
+    for turned, part in ((0.0, [0.5, 0.75, 1.0, 1.0]), (1.0, [0.0, 0.5, 1.0, 1.0])):
+        answers = np.asarray(layer(given, rows, np.full_like(given, turned)))[:, 0]
+        shares = 0.6 * np.array(part)
+        np.testing.assert_allclose(answers, (1 - shares) * 0.25 + shares * model.log_odds(texts), rtol=1e-5)
 
 
 def test_linear_model_is_silent_while_the_lstm_learns() -> None:
@@ -103,5 +106,6 @@ def test_linear_model_is_silent_while_the_lstm_learns() -> None:
     _, layer, vocabulary = fitted_vote(share=0.5)
     given = np.array([[0.25]], np.float32)
     ids = pad([encode(["superb " * 100], vocabulary).row(0)])
-    np.testing.assert_array_equal(layer(given, ids, training=True), given)
-    assert abs(np.asarray(layer(given, ids)).item() - 0.25) > 0.1
+    plain = np.zeros((1, 1), np.float32)
+    np.testing.assert_array_equal(layer(given, ids, plain, training=True), given)
+    assert abs(np.asarray(layer(given, ids, plain)).item() - 0.25) > 0.1
