@@ -1,18 +1,14 @@
 """Keras layers that cut what a part of a model reads from the ids of a text, and that weigh what the parts say."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from modelyard.models.text.statements import read_grammar
 from modelyard.models.text.vocabulary import FIRST_WORD, PAD_MULTIPLE, PADDING
 from modelyard.models.types import Array
-
-TURNING = frozenset(
-    "not no never nothing nobody none neither nor without hardly barely scarcely rarely seldom nowhere few little less"
-    " anything far fails failed lack lacks lacked lacking stopped".split()
-)
-"""Words that may turn what the words around them say."""
 
 
 @keras.saving.register_keras_serializable("modelyard")
@@ -67,11 +63,11 @@ class ShortOnly(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
 
 @keras.saving.register_keras_serializable("modelyard")
 class WeighParts(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
-    """What the parts for reviews and for sentences say, weighed: log-odds ``float [N,1]`` of both, and of each text
-    how much it is a review (0..1) and whether a word turns it (0 or 1).
+    """What the parts for reviews and for sentences say, weighed.
 
-    Each part learns from its own texts alone. In an answer, the part for reviews has ``share`` of a say in sentences
-    that nothing turns: it knows more words.
+    Inputs are the log-odds of both, how much a text is a review (0..1), and whether a word turns it (0 or 1), all
+    ``float [N,1]``. Each part learns from its own texts alone. In an answer, the part for reviews has ``share`` of a
+    say in sentences that nothing turns: it knows more words.
     """
 
     def __init__(self, share: float, **options: Any) -> None:
@@ -89,8 +85,31 @@ class WeighParts(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         return {**super().get_config(), "share": self.share}
 
 
-def find_turning(ids: Any, vocabulary: Array) -> Any:
-    """Whether a text has one of the ``TURNING`` words: ``int32 [N,L]`` -> ``float [N,1]``, 0 or 1."""
-    ops = keras.ops
-    turns = np.isin(np.arange(FIRST_WORD + len(vocabulary)) - FIRST_WORD, np.flatnonzero(np.isin(vocabulary, [*TURNING])))
-    return ops.max(ops.take(turns.astype(np.float32), ids), axis=1, keepdims=True)
+@keras.saving.register_keras_serializable("modelyard")
+class HasWord(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
+    """Whether a text has one of the words with these ids: ``int32 [N,L]`` -> ``float [N,1]``, 0 or 1."""
+
+    def __init__(self, words: Sequence[int], **options: Any) -> None:
+        super().__init__(**options)
+        self.words = [int(word) for word in words]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape[0], 1
+
+    def compute_output_spec(self, ids: Any) -> Any:
+        return keras.KerasTensor((ids.shape[0], 1), "float32")
+
+    def call(self, ids: Any) -> Any:
+        ops, last = keras.ops, max(self.words, default=0) + 1
+        table = np.zeros(last + 1, np.float32)
+        table[self.words] = 1
+        return ops.max(ops.take(table, ops.minimum(ids, last)), axis=1, keepdims=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "words": self.words}
+
+
+def turning_ids(vocabulary: Array) -> list[int]:
+    """Ids of the words that may turn what others say."""
+    found: list[int] = (FIRST_WORD + np.flatnonzero(np.isin(vocabulary, read_grammar().words["turning"]))).tolist()
+    return found

@@ -137,7 +137,7 @@ def _participle(verb: str) -> str:
 
 
 def _double_last(verb: str) -> str:
-    """ "drag" -> "dragg": a short verb that ends in one vowel and one consonant."""
+    """The stem before "ed" and "ing": "dragg" of "drag", short verbs that end in one vowel and one consonant."""
     return verb + verb[-1] if _ENDS_SHORT.fullmatch(verb) else verb
 
 

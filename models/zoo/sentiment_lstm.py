@@ -31,7 +31,7 @@ from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
-from modelyard.models.text.parts import HeadAndTail, ShortOnly, WeighParts, find_turning
+from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -90,7 +90,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
     log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
-    turned = find_turning(whole, state["vocabulary"])
+    turned = HasWord(turning_ids(state["vocabulary"]), name="turned")(whole)
     log_odds = WeighParts(REVIEW_SHARE, name="parts")(log_odds, short_log_odds, long, turned)
     if recipe.ngram_share:
         log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole, turned)

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.parts import HeadAndTail
+from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -132,6 +132,19 @@ def test_lstm_reads_the_head_and_tail_of_a_long_review() -> None:
     cut = truncate(texts, 32)
     found = np.asarray(HeadAndTail(32)(pad([texts.row(index) for index in range(len(texts))])))
     np.testing.assert_array_equal(found, pad([cut.row(index) for index in range(len(cut))]))
+
+
+def test_parts_are_heard_by_length_and_by_what_turns_a_text() -> None:
+    """A review's part has a third in plain sentences, nothing where "not" stands, all in reviews; it learns alone."""
+    review, sentence = np.full((4, 1), 3.0, np.float32), np.zeros((4, 1), np.float32)
+    long = np.array([[0], [0], [0.5], [1]], np.float32)
+    find = HasWord(turning_ids(np.array(["film", "good", "not", "plot"])))
+    turned = find(np.array([[2, 3], [4, 0], [2, 5], [4, 2]], np.int32))
+    assert np.asarray(turned)[:, 0].tolist() == [0, 1, 0, 1]
+    weigh = WeighParts(1 / 3)
+    np.testing.assert_allclose(np.asarray(weigh(review, sentence, long, turned))[:, 0], [1, 0, 1.5, 3], rtol=1e-6)
+    learning = weigh(review, sentence, long, turned, training=True)
+    np.testing.assert_allclose(np.asarray(learning)[:, 0], [0, 0, 1.5, 3], rtol=1e-6)
 
 
 def test_stride_must_divide_the_padding() -> None:

@@ -1,6 +1,7 @@
 """Short texts made by rule: what turns a statement, pairs that contrast, pieces of reviews."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from modelyard.models.text.short_texts import CERTAINTY, contrast, cut_pieces, j
 from modelyard.models.text.statements import Grammar, make_statements, read_grammar
 from modelyard.models.text.vocabulary import tokenise
 
+ROOT = Path(__file__).parents[3]
 NEGATORS = {"not", "no", "never", "hardly", "nothing", "nobody", "without", "neither", "none", "far", "anything"}
 
 
@@ -51,6 +53,29 @@ def test_words_have_one_polarity(grammar: Grammar) -> None:
         assert not set(grammar.words[bad]) & set(grammar.words[good])
     for base, past in (("like", "liked"), ("dislike", "disliked")):
         assert all(each[:3] == other[:3] for each, other in zip(grammar.words[base], grammar.words[past], strict=True))
+
+
+def test_verbs_take_their_forms(grammar: Grammar) -> None:
+    """Third person, past and participle follow from the base, or from the list of what is irregular."""
+    forms = [[grammar.words[f"{kind}{form}"] for form in ("", "_s", "_ed", "_ing")] for kind in ("annoy", "please")]
+    found = {each[0]: each[1:] for kind in forms for each in zip(*kind, strict=True)}
+    assert found["drag"] == ("drags", "dragged", "dragging")
+    assert found["crash"] == ("crashes", "crashed", "crashing")
+    assert found["satisfy"] == ("satisfies", "satisfied", "satisfying")
+    assert found["lie"] == ("lies", "lied", "lying")
+    assert found["break"] == ("breaks", "broke", "breaking")
+    assert found["disappoint"] == ("disappoints", "disappointed", "disappointing")
+
+
+def test_no_rule_repeats_the_suite_that_judges_it(grammar: Grammar) -> None:
+    """No five words in a row of a rule stand in the suite of negations: it would measure its own rules."""
+    lines = (ROOT / "benchmarks" / "texts_data" / "negations.tsv").read_text(encoding="utf-8").splitlines()
+    suite = [tokenise(line.split("\t")[2]) for line in lines]
+    there = {tuple(words[start : start + 5]) for words in suite for start in range(len(words) - 4)}
+    patterns = [rule.pattern.split() for rules in grammar.rules for rule in rules]
+    said = {tuple(words[start : start + 5]) for words in patterns for start in range(len(words) - 4)}
+    assert len(there) > 300
+    assert not there & said
 
 
 def test_a_review_is_turned_where_it_says_one_thing() -> None:
