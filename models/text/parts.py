@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from modelyard.models.text.statements import read_grammar
-from modelyard.models.text.vocabulary import FIRST_WORD, PAD_MULTIPLE, PADDING
+from modelyard.models.text.vocabulary import FIRST_WORD, PADDING
 from modelyard.models.types import Array
 
 
@@ -54,7 +54,7 @@ class ShortOnly(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         short = ops.cast(lengths < self.size, "int32")
         if keras.backend.backend() != "tensorflow":  # others want a size that no value decides
             return (ids * short)[:, : self.size]
-        width = (ops.maximum(ops.max(lengths * short), 1) + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
+        width = ops.maximum(ops.max(lengths * short), 1)
         return (ids * short)[:, :width]
 
     def get_config(self) -> dict[str, Any]:
