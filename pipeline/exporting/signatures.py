@@ -79,7 +79,7 @@ def build_endpoints(
     if spec.signatures:
         functions = spec.signatures(model, state)
     else:
-        forward, learned = Forward(spec, model, encode), None
+        forward, learned = Forward(spec, model, encode, state), None
         if examples:
             signature = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
             learned = learn_uncertainty(spec, forward, signature, examples)
