@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.data import Split, Splits
-from modelyard.models.registry.data_card import DataCard
+from modelyard.models.registry.cards.data_card import DataCard
 from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
