@@ -45,7 +45,8 @@ def count_coloured(page: Page) -> int:
         const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
         let found = 0;
         for (let at = 0; at < data.length; at += 4) {
-            found += Math.max(data[at], data[at + 1], data[at + 2]) > 30 + Math.min(data[at], data[at + 1], data[at + 2]);
+            const rgb = [data[at], data[at + 1], data[at + 2]];
+            found += Math.max(...rgb) > 30 + Math.min(...rgb);
         }
         return found;
     }"""
@@ -116,7 +117,7 @@ def test_a_file_that_is_no_picture_is_said_where_it_was_chosen(page: Page, tmp_p
 
 
 def test_a_review_is_answered_as_it_is_typed(page: Page, assert_accessible: Callable[[Page], None]) -> None:
-    """Why, is marked in its words. One that is too long is neither cut nor sent, and stays when the page is loaded again."""
+    """Its words are marked with why. One that is too long is not sent, and stays when the page is loaded again."""
     page.goto("/models/sentiment_lstm/try")
     text = page.get_by_label("text")
     expect(page.locator(".bars li")).to_have_count(2)

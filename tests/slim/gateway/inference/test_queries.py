@@ -10,6 +10,7 @@ from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 V1, V2 = f"/v1/models/{REVIEWS}", f"/v2/models/{REVIEWS}"
 TEXT: dict[str, Any] = {"data": "good", "content_type": "text/plain"}
 ROWS: dict[str, Any] = {"json": {"instances": ["good"]}}
+EXAMPLES: dict[str, Any] = {"json": {"examples": [{"a": 1}]}}
 LINES: dict[str, Any] = {"data": '"good"\n', "content_type": "application/jsonl"}
 TENSOR = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}
 OF_BODIES, OF_LINES = "there are labels, explain", "there are labels, explain, signature_name"
@@ -24,8 +25,8 @@ OF_BODIES, OF_LINES = "there are labels, explain", "there are labels, explain, s
         (f"{V1}:predict?labels=true&signature=x", LINES, f"unknown parameter 'signature'; {OF_LINES}"),
         (f"{V1}:predict?Labels=true", {"data": {"a": "good"}}, f"unknown parameter 'Labels'; {OF_BODIES}"),
         (f"{V1}:predict?labels=true&labels=scores", ROWS, "labels: expected once, received 2 times"),
-        (f"{V1}:classify?labels=true", {"json": {"examples": [{"a": 1}]}}, "unknown parameter 'labels'; there are none"),
-        (f"{V1}:regress?a=", {"json": {"examples": [{"a": 1}]}}, "unknown parameter 'a'; there are none"),
+        (f"{V1}:classify?labels=true", EXAMPLES, "unknown parameter 'labels'; there are none"),
+        (f"{V1}:regress?a=", EXAMPLES, "unknown parameter 'a'; there are none"),
         (f"{V2}/infer?explain=1", {"json": {"inputs": [TENSOR]}}, "unknown parameter 'explain'; there are none"),
     ],
 )
