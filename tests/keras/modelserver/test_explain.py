@@ -72,3 +72,15 @@ def test_the_model_server_explains_what_it_answers(client: FlaskClient) -> None:
     assert [round(weight, 3) for weight in long["weights"]] == [*weights.values()]
     assert short["words"] == ["bad", "", "", ""]
     assert short["weights"] == [pytest.approx(3, abs=1e-3), 0, 0, 0]
+
+
+def test_as_many_inputs_as_long_as_they_may_be_are_explained(client: FlaskClient) -> None:
+    """Eight texts of nearly 20,000 characters, in the time of any request."""
+    body = {"instances": ["good " + "word " * 3_800] * 8}
+    answer = client.post(
+        f"/v1/models/{MODEL}:predict?explain=1&labels=true", json=body, headers={"X-Timeout-Ms": "5000"}
+    )
+    assert answer.status_code == 200, answer.json
+    rows = answer.json["predictions"]
+    assert [len(row["explanation"]["words"]) for row in rows] == [3_801] * 8
+    assert all(row["explanation"]["words"][0]["weight"] > 0 for row in rows)
