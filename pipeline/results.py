@@ -48,6 +48,8 @@ class TrainedModel:
     cpu_s: float
     """Processor seconds (user + system) of every fitting step: preprocessing, compilation, training, validation."""
     wall_s: float
+    seen: Path | None = None
+    """Some training examples as fitting saw them, as ``save_split`` writes them; None: as the data has them."""
     started_from: int | None = None
     """The version whose weights training started from; None for random ones."""
 

@@ -18,6 +18,8 @@ INK = 128.0
 """Pixels above it count as inked, as in ``reference.json``."""
 FIRST_WORD = 2
 """Id of the first word: 0 fills up, 1 is unknown, with our encoders and those of Keras."""
+COMMON = 256
+"""Word ids that are told apart where the order of words is judged; the last stands for all rarer words."""
 VECTOR, SEQUENCE, IMAGE = 2, 3, 4
 """Ranks."""
 
@@ -128,11 +130,29 @@ def summarise_image(x: Any) -> Any:
     return tf.concat([brightness, *others], axis=1)
 
 
+def find_plain(given: Any) -> Any | None:
+    """``bool [N]``: whether each picture is of one colour, so that nothing is on it; None without pictures."""
+    tensors = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
+    pictures = [x for x in tensors if tf.is_tensor(x) and x.dtype.is_floating and x.shape.rank == IMAGE]
+    if not pictures:
+        return None
+    return tf.reduce_all([tf.reduce_all(x == x[:, :1, :1], axis=[1, 2, 3]) for x in pictures], axis=0)
+
+
 def count_words(ids: Any) -> Any | None:
     """``float32 [N,2]``: known and unknown words; None of what is no matrix of word ids."""
-    if not tf.is_tensor(ids) or not ids.dtype.is_integer or ids.shape.rank != VECTOR:
+    if not _are_words(ids):
         return None
     known, all_words = (
         tf.reduce_sum(tf.cast(ids >= first, tf.float32), axis=1) for first in (FIRST_WORD, FIRST_WORD - 1)
     )
     return tf.stack([known, all_words - known], axis=1)
+
+
+def list_words(ids: Any) -> Any | None:
+    """``uint8 [N,L]``: ids of common words; of all others ``COMMON - 1``. None of what is no matrix of word ids."""
+    return tf.cast(tf.clip_by_value(ids, 0, COMMON - 1), tf.uint8) if _are_words(ids) else None
+
+
+def _are_words(ids: Any) -> bool:
+    return bool(tf.is_tensor(ids) and ids.dtype.is_integer and ids.shape.rank == VECTOR)

@@ -9,7 +9,14 @@ import tensorflow as tf
 from modelyard.models.data import Inputs, count_examples, name_arrays, take
 from modelyard.models.spec import Encode, ModelSpec
 from modelyard.models.types import Array
-from modelyard.pipeline.exporting.features import FeatureTap, count_words, find_feature_layer, summarise_input
+from modelyard.pipeline.exporting.features import (
+    FeatureTap,
+    count_words,
+    find_feature_layer,
+    find_plain,
+    list_words,
+    summarise_input,
+)
 
 BATCH = 256
 EAGER_BATCHES = 3
@@ -27,11 +34,17 @@ class Forward:
         self._encode, self._tap = encode, FeatureTap(model, layer)
 
     def __call__(self, **named: Any) -> tuple[Any, dict[str, Any]]:
-        """The model's outputs, and ``features``, ``summary`` and ``words``, as far as there are some."""
+        """The model's outputs; and as far as there are some, ``features``, ``summary``, ``plain``, ``words``, ``common``."""
         raw = named if self._named else next(iter(named.values()))
         given = self._encode(raw) if self._encode else raw
         outputs, features = self._tap(given)
-        found = {"features": features, "summary": summarise_input(given), "words": count_words(given)}
+        found = {
+            "features": features,
+            "summary": summarise_input(given),
+            "plain": find_plain(given),
+            "words": count_words(given),
+            "common": list_words(given),
+        }
         return outputs, {name: values for name, values in found.items() if values is not None}
 
     def run(self, spec: ModelSpec, x: Inputs, signature: list[Any]) -> tuple[Array, dict[str, Array]]:
@@ -42,7 +55,7 @@ class Forward:
         back = np.argsort(order)
         parts = [call(**dict(encode_inputs(spec, batch))) for batch in batches]
         outputs = np.concatenate([np.asarray(part[0]) for part in parts])[back]
-        observed = {name: np.concatenate([part[1][name].numpy() for part in parts])[back] for name in parts[0][1]}
+        observed = {name: join_rows([part[1][name].numpy() for part in parts])[back] for name in parts[0][1]}
         return outputs, observed
 
     def _compile(self, signature: list[Any]) -> Callable[..., Any]:
@@ -53,6 +66,13 @@ class Forward:
 
         compiled = tf.function(call, input_signature=signature, autograph=False)
         return lambda **named: compiled(*(named[name] for name in names))
+
+
+def join_rows(parts: list[Array]) -> Array:
+    """Parts one below the other; rows of words are filled up to the longest."""
+    width = max(part.shape[1] for part in parts) if parts[0].ndim > 1 else 0
+    filled = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) if part.ndim > 1 else part for part in parts]
+    return np.concatenate(filled)
 
 
 def sort_by_length(x: Inputs) -> Array:

@@ -26,9 +26,9 @@ class CalibrationExamples:
     calibration: Split
     """Neither weights nor the epoch were chosen on them."""
     typical: Any
-    """``Inputs``: these, and parts of texts, which are no less typical for being short."""
+    """``Inputs``: these first, then parts of texts, which are no less typical for being short."""
     train: Split
-    """Some of the training examples, in the same way."""
+    """Some of the training examples as fitting saw them; of texts parts as well."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,14 @@ def learn_uncertainty(
     def run(x: Any) -> Any:
         return forward.run(spec, x, signature)
 
-    raw, _ = run(calibration.x) if len(calibration) else (np.zeros((0, 1)), {})
+    outputs, typical = run(examples.typical) if len(calibration) else (np.zeros((0, 1)), {})
+    raw = outputs[: len(calibration)]
     record = learn_answers(spec, raw, calibration.y)
     if not len(calibration) or not len(examples.train):
         return Uncertainty(spec.task, record, Typicality())
     _, observed = run(examples.train.x)
     y = examples.train.y if spec.task in CLASSES else None
-    typicality = learn_typicality(observed, y, run(examples.typical)[1]) if observed else Typicality()
+    typicality = learn_typicality(observed, y, typical) if observed else Typicality()
     methods = TypicalityRecord(
         methods=tuple(part.method for part in typicality.parts),
         layer=forward.layer if "features" in observed else "",

@@ -90,7 +90,7 @@ def export(
         weights=str(trained.weights),
         golden_inputs=str(golden_inputs),
         calibration=save_split(work / "calibration.npz", choose_calibration(calibration)),
-        train=save_split(work / "typical.npz", choose_training(splits.train)),
+        train=str(trained.seen or save_split(work / "typical.npz", choose_training(splits.train))),
         background=str(save_arrays(work / "background.npz", learn_background(spec.input, splits.train.x))),
         staged=str(staged),
     )
