@@ -34,7 +34,7 @@ class Forward:
         self._encode, self._tap = encode, FeatureTap(model, layer)
 
     def __call__(self, **named: Any) -> tuple[Any, dict[str, Any]]:
-        """The model's outputs; and as far as there are some, ``features``, ``summary``, ``plain``, ``words``, ``common``."""
+        """The outputs; and as far as there are some, ``features``, ``summary``, ``plain``, ``words`` and ``common``."""
         raw = named if self._named else next(iter(named.values()))
         given = self._encode(raw) if self._encode else raw
         outputs, features = self._tap(given)
