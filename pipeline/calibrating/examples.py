@@ -19,7 +19,7 @@ TOO_FEW = 18
 MAX_CALIBRATION, MAX_TRAIN = 20_000, 5_000
 MAX_BYTES, FEWEST = 256 * 1024 * 1024, 500
 """Of large pictures as many as take so much memory, but not fewer than this."""
-MAX_TEXTS, MAX_SPANS = 2_000, 1_000
+MAX_TEXTS, MAX_SPANS = 1_500, 1_000
 """Of training texts, and of parts of texts: a text takes as long as many rows."""
 SPAN_WORDS = 30
 SEED = 20211207

@@ -1,6 +1,7 @@
 """What a model makes of an input before its last layer, and what sums up the input itself. TensorFlow code."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelyard.models.errors import InvalidSpec
+from modelyard.models.inputs import State
 from modelyard.models.types import Array
 
 MAX_FEATURES = 1024
@@ -139,10 +141,27 @@ def find_plain(given: Any) -> Any | None:
     return tf.reduce_all([tf.reduce_all(x == x[:, :1, :1], axis=[1, 2, 3]) for x in pictures], axis=0)
 
 
-def count_words(ids: Any) -> Any | None:
-    """``float32 [N,2]``: known and unknown words; None of what is no matrix of word ids."""
+def find_marks(state: State) -> tuple[int, ...]:
+    """Ids of a vocabulary's punctuation: ``!`` and ``?`` say nothing by themselves."""
+    words = state.get("vocabulary")
+    if words is None or np.asarray(words).dtype.kind not in "UO":
+        return ()
+    return tuple(FIRST_WORD + at for at, word in enumerate(words) if all(map(_is_punctuation, str(word))))
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character).startswith("P")
+
+
+def count_words(ids: Any, marks: Sequence[int] = ()) -> Any | None:
+    """``float32 [N,2]``: known and unknown words; None of what is no matrix of word ids.
+
+    Args:
+        marks: ids that are no words.
+    """
     if not _are_words(ids):
         return None
+    ids = tf.where(tf.reduce_any([ids == mark for mark in marks], axis=0), 0, ids) if marks else ids
     known, all_words = (
         tf.reduce_sum(tf.cast(ids >= first, tf.float32), axis=1) for first in (FIRST_WORD, FIRST_WORD - 1)
     )

@@ -7,12 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from modelyard.models.data import Inputs, count_examples, name_arrays, take
+from modelyard.models.inputs import State, TextInput
 from modelyard.models.spec import Encode, ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.exporting.features import (
     FeatureTap,
     count_words,
     find_feature_layer,
+    find_marks,
     find_plain,
     list_words,
     summarise_input,
@@ -26,15 +28,17 @@ EAGER_BATCHES = 3
 class Forward:
     """From raw inputs by name to a model's outputs, and what typicality is judged by."""
 
-    def __init__(self, spec: ModelSpec, model: Any, encode: Encode | None) -> None:
+    def __init__(self, spec: ModelSpec, model: Any, encode: Encode | None, state: State) -> None:
         layer = find_feature_layer(model, spec.feature_layer)
         self.layer: str = layer.name if layer is not None else ""
         """Whose input are the features."""
+        self._marks = find_marks(state) if isinstance(spec.input, TextInput) else ()
         self._named = isinstance(spec.input, Mapping)
         self._encode, self._tap = encode, FeatureTap(model, layer)
+        self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, **named: Any) -> tuple[Any, dict[str, Any]]:
-        """The outputs; and as far as there are some, ``features``, ``summary``, ``plain``, ``words`` and ``common``."""
+        """The model's outputs, and of ``features``, ``summary``, ``plain``, ``words`` and ``common`` what there is."""
         raw = named if self._named else next(iter(named.values()))
         given = self._encode(raw) if self._encode else raw
         outputs, features = self._tap(given)
@@ -42,7 +46,7 @@ class Forward:
             "features": features,
             "summary": summarise_input(given),
             "plain": find_plain(given),
-            "words": count_words(given),
+            "words": count_words(given, self._marks),
             "common": list_words(given),
         }
         return outputs, {name: values for name, values in found.items() if values is not None}
@@ -64,7 +68,9 @@ class Forward:
         def call(*tensors: Any) -> Any:
             return self(**dict(zip(names, tensors, strict=True)))
 
-        compiled = tf.function(call, input_signature=signature, autograph=False)
+        if self._compiled is None:
+            self._compiled = tf.function(call, input_signature=signature, autograph=False)
+        compiled = self._compiled
         return lambda **named: compiled(*(named[name] for name in names))
 
 

@@ -80,7 +80,7 @@ def build_endpoints(
     if spec.signatures:
         functions = spec.signatures(model, state)
     else:
-        forward = Forward(spec, model, encode)
+        forward = Forward(spec, model, encode, state)
         if examples:
             signature = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
             learned = learn_uncertainty(spec, forward, signature, examples)

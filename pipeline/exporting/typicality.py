@@ -21,8 +21,8 @@ from modelyard.pipeline.calibrating.distances import (
 )
 
 Observed = Mapping[str, Any]
-"""Of some inputs, as far as they have them: ``features [N,F]``, ``summary [N,S]``, ``plain [N]``, ``words [N,2]``,
-``common [N,L]``."""
+"""What is known of some inputs, each if there is some: ``features [N,F]``, ``summary [N,S]``, ``plain [N]``,
+``words [N,2]`` and ``common [N,L]``, as ``Forward`` names them."""
 Score = Callable[[Observed], Any]
 """How far inputs are from those of training, ``float64 [N]``."""
 TYPICAL_PERCENT = 99
@@ -38,7 +38,7 @@ RARE = 0.01
 SMALLEST_NORM = 1e-9
 RAREST_UNKNOWN = 0.01
 """Share of unknown words that is reckoned with, though training had fewer."""
-OWN_WORDS = 80.0
+OWN_WORDS = 40.0
 """Words of a text at which its subject matters as much as chance for the share of its words that are unknown."""
 FEW_PAIRS = 20.0
 """The same for the order of its words."""
@@ -182,7 +182,7 @@ def in_double(x: Any) -> Any:
 
 
 def score_words(words: Array) -> Score:
-    """Log likelihood ratio of more unknown words than in training. A long text tells more, but has its own words."""
+    """Log likelihood ratio of a share of unknown words above training's; long texts tell more, up to a limit."""
     share = max(float(words[:, 1].sum() / max(1.0, words.sum())), RAREST_UNKNOWN)
 
     def score(observed: Observed) -> Any:

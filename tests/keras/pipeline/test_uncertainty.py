@@ -169,10 +169,12 @@ def test_several_labels_and_pictures_say_what_is_typical(tmp_path: Path) -> None
     spec = make_spec("multilabel", ImageInput(8, 8, 3), ("a", "b"))
     found = export(spec, model, draw(200), draw(300), tmp_path / "graph")
     assert found(images=draw(500).x.astype(np.float32))["typical"].mean() >= 0.96
-    odd = np.stack([np.zeros((8, 8, 3)), random.uniform(0, 255, (8, 8, 3))]).astype(np.float32)
+    plain = np.full((8, 8, 3), 136.0)  # as bright as the others are on average
+    odd = np.stack([np.zeros((8, 8, 3)), random.uniform(0, 255, (8, 8, 3)), plain]).astype(np.float32)
     outputs = found(images=odd)
     assert set(outputs) == {"probabilities", "typical", "atypicality"}
     assert not outputs["typical"].any()
+    assert (outputs["atypicality"][[0, 2]] >= 2).all()
 
 
 def test_a_text_without_a_known_word_is_not_typical(tmp_path: Path) -> None:
