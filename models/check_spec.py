@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, get_args
 
 from modelyard.models.errors import CorruptData, InvalidRecipe, InvalidSpec
-from modelyard.models.inputs import TextInput
+from modelyard.models.inputs import ImageInput, TextInput, name_inputs
 from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry.card import read_measured
+from modelyard.models.registry.cards.model_card import read_measured
 from modelyard.models.spec import Card, Gate, ModelSpec
 from modelyard.models.types import Direction, OnAtypical
 
@@ -81,6 +81,7 @@ def describe_function(function: Any) -> str:
 
 
 def check_inputs(spec: ModelSpec) -> Iterator[str]:
+    yield from check_drawings(spec)
     if not isinstance(spec.input, Mapping):
         if spec.encode and isinstance(spec.input, TextInput) and spec.input.vectorise:
             yield "encode: the text input has vectorise, which does the same; give one of them"
@@ -90,6 +91,17 @@ def check_inputs(spec: ModelSpec) -> Iterator[str]:
     for name in spec.input:
         if not name.isidentifier() or keyword.iskeyword(name):
             yield f"input: expected names that are identifiers, received {name!r}"
+
+
+def check_drawings(spec: ModelSpec) -> Iterator[str]:
+    """Of images of drawn strokes."""
+    for name, kind in name_inputs(spec.input).items():
+        if not isinstance(kind, ImageInput) or kind.ink is None:
+            continue
+        if kind.channels != 1:
+            yield f"{name}: ink is for images of one channel, received {kind.channels}"
+        if not 1 <= kind.ink.size <= min(kind.height, kind.width):
+            yield f"{name}: expected ink of 1 to {min(kind.height, kind.width)} pixels, received {kind.ink.size}"
 
 
 def check_labels(spec: ModelSpec) -> Iterator[str]:

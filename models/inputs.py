@@ -21,7 +21,12 @@ Resize = Literal["stretch", "pad", "crop"]
 
 @dataclass(frozen=True)
 class Ink:
-    """Images are drawn strokes, such as a digit, and become alike however they were drawn and taken."""
+    """Images are drawn strokes, such as a digit: whatever they were drawn with and on, they become light ink on black.
+
+    Files are normalised so in the graph: transparency is laid on paper, paper and ink are told from each other, the ink
+    is cut out, brought to one size, and its mass put in the middle. Pixels that are sent as numbers are taken as they
+    are.
+    """
 
     size: int = 20
     """Pixels of the longer side of what is drawn."""
@@ -40,6 +45,7 @@ class ImageInput:
     channels: Literal[1, 3, 4] = 1
     resize: Resize = "stretch"
     ink: Ink | None = None
+    """How drawn strokes are normalised, for images of one channel; without it, files are only resized."""
     kind: Literal["image"] = "image"
 
 

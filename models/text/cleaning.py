@@ -6,7 +6,6 @@ the word "not" (negation carries sentiment), faces and thumbs become the word th
 
 import re
 import unicodedata
-from collections.abc import Callable
 from typing import Any
 
 _FOLDED = "aceinouy"
@@ -93,9 +92,17 @@ def _rewrite(text: str, rewrites: list[tuple[re.Pattern[str], str]]) -> str:
     return text
 
 
-def clean_in_graph(texts: Any, rewrite: Callable[[Any, str, str], Any], lower: Callable[[Any], Any]) -> Any:
-    """The same of ``string [N]`` (UTF-8), by ``tf.strings.regex_replace`` and ``tf.strings.lower``."""
-    texts = lower(texts)  # bytes A-Z only, as no encoding is given
-    for pattern, replacement in (*ENTITIES, *BEYOND_ASCII, *ASCII):
-        texts = rewrite(texts, pattern, replacement)
-    return texts
+def clean_in_graph(texts: Any) -> Any:
+    """The same of ``string [N]`` (UTF-8), by ``tf.strings``."""
+    import tensorflow as tf
+
+    def rewrite(some: Any, rewrites: tuple[tuple[str, str], ...]) -> Any:
+        for pattern, replacement in rewrites:
+            some = tf.strings.regex_replace(some, pattern, replacement)
+        return some
+
+    texts = rewrite(tf.strings.lower(texts), ENTITIES)  # bytes A-Z only, as no encoding is given
+    plain = tf.strings.regex_full_match(texts, "[\\x00-\\x7f]*")
+    places = tf.dynamic_partition(tf.range(tf.size(texts)), tf.cast(plain, tf.int32), 2)
+    texts = tf.dynamic_stitch(places, [rewrite(tf.gather(texts, places[0]), BEYOND_ASCII), tf.gather(texts, places[1])])
+    return rewrite(texts, ASCII)

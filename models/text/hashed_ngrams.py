@@ -20,7 +20,10 @@ OFFSETS = dict(zip(ORDERS, np.array([0x27D4EB2F, 0x4FA9D65E, 0x777EC18D], np.uin
 """What is added, by the order."""
 NO_NGRAM = np.int32(-(2**31))
 """A code that no index has."""
-_CODE_BITS = np.uint64(32)
+CODE_BITS = 32
+MOST_IN_BUCKET = 8
+"""Codes with the same first bits, as many bits as ``count_bucket_bits`` says, of which there are columns."""
+_CODE_BITS = np.uint64(CODE_BITS)
 _CODE_MASK = np.uint64(0xFFFF_FFFF)
 
 
@@ -46,14 +49,37 @@ class HashedIndex:
         return scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), columns[known], starts), shape)
 
 
+def count_bucket_bits(codes: int) -> int:
+    """Bits of a bucket's number, so that there are about as many buckets as codes."""
+    return min(20, max(1, (codes - 1).bit_length()))
+
+
+def find_starts(codes: Array) -> Array:
+    """``int32 [2^bits]``: where the codes of each bucket begin in ``codes``, which ascend."""
+    bits = count_bucket_bits(len(codes))
+    firsts = (np.arange(2**bits, dtype=np.int64) - 2 ** (bits - 1)) << (CODE_BITS - bits)
+    starts: Array = np.searchsorted(codes, firsts.astype(np.int32)).astype(np.int32)
+    return starts
+
+
 def index_hashed(ids: TokenIds, min_texts: int = 2) -> tuple[HashedIndex, scipy.sparse.csr_matrix]:
     """The n-grams that at least ``min_texts`` of the texts have, and the features of these texts."""
     text_codes = _text_codes(ids)
     codes = np.sort(_codes_of(text_codes))
     first = np.flatnonzero(_differs_from_the_one_before(codes))
     texts = np.diff(np.append(first, len(codes)))
-    index = HashedIndex(codes[first][(texts >= min_texts) & (codes[first] != NO_NGRAM)])
+    kept = codes[first][(texts >= min_texts) & (codes[first] != NO_NGRAM)]
+    index = HashedIndex(_thin_out(kept))
     return index, index.select(text_codes, len(ids))
+
+
+def _thin_out(codes: Array) -> Array:
+    """Without what would be too many codes of one bucket, if more codes make more buckets."""
+    bits = count_bucket_bits(len(codes))
+    buckets = codes >> np.int32(CODE_BITS - bits)
+    begins = np.maximum.accumulate(np.where(_differs_from_the_one_before(buckets), np.arange(len(codes)), 0))
+    kept = codes[np.arange(len(codes)) - begins < MOST_IN_BUCKET]
+    return kept if count_bucket_bits(len(kept)) == bits else _thin_out(kept)
 
 
 def _text_codes(ids: TokenIds) -> Array:

@@ -163,7 +163,7 @@ def make_vectoriser(state: State) -> Callable[[Any], Any]:
             self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
 
         def __call__(self, texts: Any) -> Any:
-            texts = clean_in_graph(texts, tf.strings.regex_replace, tf.strings.lower)
+            texts = clean_in_graph(texts)
             texts = tf.strings.regex_replace(texts, "[!?]", r" \0 ")
             texts = tf.strings.regex_replace(texts, f"[^{LETTERS}!?]+", " ")
             tokens = tf.strings.split(texts)

@@ -28,9 +28,10 @@ from modelyard.models.datasets.imdb import IMDB, LABELS, sample
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text import review_data
 from modelyard.models.text.fused_lstm import FusedLSTM
-from modelyard.models.text.hashed_ngrams import index_hashed
-from modelyard.models.text.ngram_vote import HeadAndTail, NgramVote
+from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
+from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
+from modelyard.models.text.parts import HeadAndTail, ShortOnly
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -42,7 +43,7 @@ from modelyard.models.text.vocabulary import (
 )
 
 SENTENCE, REVIEW = 24, 64
-"""Words of a text that one LSTM reads alone, and of one that the other reads alone; between them, both do."""
+"""Words of a text up to which one LSTM reads it alone, and from which on the other does; between them, both do."""
 
 
 def prepare(splits: Splits, recipe: SentimentRecipe) -> PreparedData:
@@ -79,10 +80,12 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     vectors, codes = state["vectors"], state["ngram_codes"]
     whole = keras.Input((None,), dtype="int32", name="ids")
     embed = layers.Embedding(*vectors.shape, name="vectors")
-    known, words = _count_words(whole)
-    long = ops.clip((words - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
+    marks = FIRST_WORD + np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))
+    known = _share_of_known_words(whole, marks.tolist())
+    length = ops.sum(ops.cast(whole != PADDING, "float32"), axis=1, keepdims=True)
+    long = ops.clip((length - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
     review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
-    sentence = _read_sentence(HeadAndTail(REVIEW, name="sentence")(whole), embed, recipe)
+    sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
     log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
     log_odds = long * log_odds + (1.0 - long) * short_log_odds
@@ -92,7 +95,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     model = keras.Model(whole, layers.Activation("sigmoid", name="positive")(log_odds), name="sentiment_lstm")
     model.get_layer("vectors").set_weights([vectors.astype(np.float32)])
     if recipe.ngram_share:
-        model.get_layer("ngrams").set_weights([codes, state["ngram_table"], state["ngram_bias"]])
+        model.get_layer("ngrams").set_weights([codes, find_starts(codes), state["ngram_table"], state["ngram_bias"]])
     return model
 
 
@@ -130,13 +133,16 @@ def _pool(x: Any, steps: Any) -> Any:
     return ops.concatenate([mean, peak], axis=-1)
 
 
-def _count_words(ids: Any) -> tuple[Any, Any]:
-    """``int32 [N,L]`` -> the share of known words and the number of all, ``float [N,1]`` each."""
+def _share_of_known_words(ids: Any, marks: list[int]) -> Any:
+    """``int32 [N,L]`` -> ``float [N,1]``, 0 if there is no word; marks are no words."""
     ops = keras.ops
+    word = ids != PADDING
+    for mark in marks:
+        word = word & (ids != mark)
     known, words = (
-        ops.sum(ops.cast(which, "float32"), axis=1, keepdims=True) for which in (ids >= FIRST_WORD, ids != PADDING)
+        ops.sum(ops.cast(which, "float32"), axis=1, keepdims=True) for which in (word & (ids >= FIRST_WORD), word)
     )
-    return known / ops.maximum(words, 1.0), words
+    return known / ops.maximum(words, 1.0)
 
 
 SPEC = ModelSpec(
@@ -171,7 +177,6 @@ SPEC = ModelSpec(
             clip_norm=1.0,
             keep="last",
             min_steps=60,
-            max_tokens=512,
             contexts=10_000,
             unlabelled=50_000,
             soft_labels=50_000,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from modelyard.models.inputs import TextInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
-from modelyard.pipeline.arrays import load_arrays, save_arrays
 
 SMALLEST_HALVED = 40
 """Validation examples below which half of them would promise nothing."""
@@ -112,20 +110,6 @@ def _join(parts: list[Split]) -> Split:
     x = [_name_arrays(part.x) for part in parts]
     whole = {name: np.concatenate([each[name] for each in x]) for name in x[0]}
     return Split(whole if isinstance(parts[0].x, Mapping) else whole[""], np.concatenate([part.y for part in parts]))
-
-
-def save_examples(path: Path, examples: Split) -> str:
-    """Writes raw inputs and targets; inputs by name as ``x/name``."""
-    x = examples.x
-    named = {f"x/{name}": values for name, values in x.items()} if isinstance(x, Mapping) else {"x": x}
-    return str(save_arrays(path, {**named, "y": examples.y}))
-
-
-def load_examples(file: str) -> Split:
-    """Reads what ``save_examples`` wrote."""
-    found = load_arrays(Path(file))
-    y = found.pop("y")
-    return Split(found["x"] if "x" in found else {name.removeprefix("x/"): x for name, x in found.items()}, y)
 
 
 def add_spans(x: Inputs) -> Inputs:

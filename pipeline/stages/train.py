@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 from modelyard.models.data import Splits
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec, PreparedData
-from modelyard.pipeline.arrays import save_arrays
-from modelyard.pipeline.calibrating.examples import choose_seen, save_examples
+from modelyard.pipeline.arrays import save_arrays, save_split
+from modelyard.pipeline.calibrating.examples import choose_seen
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.fitting.compiling import compile_model
 from modelyard.pipeline.fitting.devices import Devices
@@ -79,7 +79,7 @@ def train(
 def save_seen(spec: ModelSpec, splits: Splits, prepared: PreparedData, work: Path) -> Path | None:
     """Training examples as the last epoch had them; None where the data's own say it."""
     found = choose_seen(spec, splits.train, prepared.train)
-    return Path(save_examples(work / "seen.npz", found)) if found else None
+    return Path(save_split(work / "seen.npz", found)) if found else None
 
 
 def resume(

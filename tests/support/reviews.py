@@ -19,6 +19,7 @@ def random_state(vector_size: int = 8) -> State:
     texts = TokenIds(generator.integers(2, WORDS, 600).astype(np.int32), np.arange(0, 601, 6))
     codes = index_hashed(texts, min_texts=1)[0].codes
     return {
+        "vocabulary": np.array([f"word{number}" for number in range(WORDS - 2)]),
         "vectors": generator.normal(size=(WORDS, vector_size)).astype(np.float16),
         "ngram_codes": codes,
         "ngram_table": generator.uniform(0.1, 1, (len(codes), 2)).astype(np.float32),

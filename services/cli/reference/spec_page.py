@@ -25,6 +25,7 @@ CLASSES: Sequence[tuple[str, type]] = (
     ("## What `prepare` returns: PreparedData", spec.PreparedData),
     ("## What `baseline` returns: Baseline", spec.Baseline),
     ("## Inputs\n\n### ImageInput", inputs.ImageInput),
+    ("### Ink", inputs.Ink),
     ("### TextInput", inputs.TextInput),
     ("### VectorInput", inputs.VectorInput),
     ("### SequenceInput", inputs.SequenceInput),

@@ -22,7 +22,8 @@ def build(recipe: SentimentRecipe, state: State) -> Any:  # noqa: ARG001  # part
             keras.Input((None,), dtype="int32", name="ids"),
             layers.Embedding(*vectors.shape, mask_zero=True, name="vectors"),
             layers.GlobalAveragePooling1D(),
-            layers.Dense(1, activation="sigmoid"),
+            layers.Dense(1, name="log_odds"),
+            layers.Activation("sigmoid"),
         ],
         name="sentiment_lstm",
     )
@@ -33,6 +34,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:  # noqa: ARG001  # part
 SPEC = replace(
     WHOLE,
     recipes={"quick": WHOLE.recipes["quick"].override(SMALL)},
-    gate=replace(WHOLE.gate, sample_floor=0.5),
+    gate=replace(WHOLE.gate, sample_floor=0.5, max_ece=None),
+    card=None,
     build=build,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from modelyard.models.text import ngrams
-from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, index_hashed
+from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds, encode, learn_vocabulary, pad
 from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
@@ -74,7 +74,7 @@ def fitted_vote(share: float) -> tuple[ngrams.NgramModel, NgramVote, Array]:
     model, _ = ngrams.fit_ngrams(ids, train.y, folds=2, seed=0)
     layer = NgramVote(len(model.index.codes), share=share)
     layer(np.zeros((1, 1), np.float32), np.zeros((1, 8), np.int32))
-    layer.set_weights([model.index.codes, model.table, np.array(model.bias)])
+    layer.set_weights([model.index.codes, find_starts(model.index.codes), model.table, np.array(model.bias)])
     return model, layer, vocabulary
 
 
@@ -89,12 +89,12 @@ def test_graph_gives_the_linear_models_log_odds() -> None:
 
 
 def test_the_longer_a_text_the_more_the_linear_model_counts() -> None:
-    """It says nothing of a sentence, half as much as it may of some lines, and all of it of a review."""
+    """A quarter of its share in a sentence, more in some lines, and all of it in a review."""
     model, layer, vocabulary = fitted_vote(share=0.6)
     texts = encode(["superb " * count for count in (8, 36, 64, 200)], vocabulary)
     given = np.full((len(texts), 1), 0.25, np.float32)
     answers = np.asarray(layer(given, pad([texts.row(index) for index in range(len(texts))])))[:, 0]
-    shares = np.array([0.0, 0.3, 0.6, 0.6])
+    shares = 0.6 * np.array([0.25, 0.625, 1.0, 1.0])
     np.testing.assert_allclose(answers, (1 - shares) * 0.25 + shares * model.log_odds(texts), rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.ngram_vote import HeadAndTail
+from modelyard.models.text.parts import HeadAndTail
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -119,6 +119,9 @@ def test_who_knows_no_word_has_no_opinion() -> None:
     """No word at all, and unknown ones alone: one half; among known words, an unknown one leaves an opinion."""
     rows = [np.zeros(0, np.int32), np.full(3, UNKNOWN, np.int32), np.full(40, UNKNOWN, np.int32)]
     np.testing.assert_array_equal(np.asarray(tiny_model()(pad(rows))), np.full((3, 1), 0.5, np.float32))
+    state = {**random_state(), "vocabulary": np.array(["?", *(f"word{number}" for number in range(WORDS - 3))])}
+    marks = np.full(4, FIRST_WORD, np.int32)
+    assert np.asarray(SPEC.build(TINY, state)(pad([marks]))).item() == 0.5
     mixed = np.array([2, 3, UNKNOWN, 4, 5, 6], np.int32)
     assert abs(np.asarray(tiny_model()(pad([mixed]))).item() - 0.5) > 1e-4
 
@@ -150,6 +153,26 @@ def test_prepared_state_is_plain_data() -> None:
     state = SPEC.prepare(made_splits(), TINY).state
     assert all(array.dtype != object for array in state.values())
     assert len(state["vectors"]) == FIRST_WORD + len(state["vocabulary"])
+
+
+def test_a_version_that_knew_pairs_only_is_no_start() -> None:
+    """Its table has numbers of two models for each n-gram, by other codes: refused, with what to do."""
+    state = {**random_state(TINY.vector_size), "vocabulary": np.array(["film"]), "ngram_table": np.zeros((3, 2, 2))}
+    with pytest.raises(InvalidRecipe, match="runs of three words, received one of an older release; use init=random"):
+        SPEC.prepare_with_state(made_splits(), TINY, state)  # type: ignore[misc]  # it has one
+
+
+def test_short_texts_join_the_reviews() -> None:
+    """Statements, contrasts, pieces and written ones, in the numbers that the recipe says, none of them certain."""
+    plain = SPEC.prepare(made_splits(), TINY)
+    recipe = TINY.override({"statements": 0.5, "contrasts": 1.0, "pieces": 0.1, "written": 1})
+    prepared = SPEC.prepare(made_splits(), recipe)
+    targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
+    alone = np.concatenate([plain.train[index][1] for index in range(len(plain.train))])
+    soft = (targets > 0) & (targets < 1)
+    assert len(alone) == len(targets) - np.count_nonzero(soft) == 200
+    assert np.count_nonzero(soft) > 100 + 800
+    np.testing.assert_array_equal(prepared.state["ngram_table"], plain.state["ngram_table"])
 
 
 def test_soft_labels_extend_the_training_part() -> None:

@@ -120,7 +120,7 @@ def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) 
     more = replace(
         made_splits(), train=Split(np.append(made_splits().train.x, ["zebra zebra"] * 4), np.arange(204) % 2)
     )
-    warm = fit(REVIEWS, more, replace(recipe, max_tokens=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
+    warm = fit(REVIEWS, more, replace(recipe, max_words=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
     before, after = load_arrays(cold.state), load_arrays(warm.state)
     assert before.keys() == after.keys()
     assert [name for name in before if not np.array_equal(before[name], after[name])] == ["max_tokens"]

@@ -10,7 +10,7 @@ import pytest
 from modelyard.models.check_spec import check_spec
 from modelyard.models.data import Dataset, Schema, Split, Splits
 from modelyard.models.errors import InvalidSpec
-from modelyard.models.inputs import NumberInput, TextInput, VectorInput
+from modelyard.models.inputs import ImageInput, Ink, NumberInput, TextInput, VectorInput
 from modelyard.models.ranges import choice, log_range
 from modelyard.models.recipes import Recipe
 from modelyard.models.resolve import resolve
@@ -137,3 +137,16 @@ def test_the_spec_wins_over_the_data() -> None:
     found = resolve(replace(SPEC, task=None, labels=()), told)
     assert (found.task, found.labels, found.gate.metric) == ("binary", ("no", "yes"), "accuracy")
     assert resolve(replace(SPEC, labels=("x", "y", "z")), told).labels == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ImageInput(28, 28, 3, ink=Ink()), "images: ink is for images of one channel, received 3"),
+        (ImageInput(16, 28, ink=Ink()), "images: expected ink of 1 to 16 pixels, received 20"),
+        (ImageInput(16, 28, ink=Ink(size=0)), "images: expected ink of 1 to 16 pixels, received 0"),
+    ],
+)
+def test_ink_has_to_fit_its_image(kind: ImageInput, words: str) -> None:
+    assert words in refusal(input=kind)
+    assert words in refusal(input={"images": kind, "more": VectorInput(2)})
