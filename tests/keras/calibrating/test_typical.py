@@ -11,8 +11,9 @@ from modelyard.models.data import Dataset, Split, Splits
 from modelyard.models.inputs import ImageInput, NumberInput, TextInput
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
+from modelyard.pipeline.arrays import load_split, save_split
 from modelyard.pipeline.calibrating.distances import learn_word_order
-from modelyard.pipeline.calibrating.examples import choose_seen, load_examples, save_examples
+from modelyard.pipeline.calibrating.examples import choose_seen
 from modelyard.pipeline.exporting.features import count_words, find_marks
 from modelyard.pipeline.exporting.typicality import as_tensors, learn_typicality
 
@@ -53,7 +54,7 @@ def test_typical_is_what_fitting_saw(tmp_path: Any) -> None:
     both = choose_seen(named, NUMBERS, Seen(NUMBERS.x, NUMBERS.y[:, None].astype(np.float32)))
     assert both
     assert (both.x["age"].max(), both.x["size"].max(), both.y.dtype) == (1, 3, np.int32)
-    again = load_examples(save_examples(tmp_path / "seen.npz", both))
+    again = load_split(save_split(tmp_path / "seen.npz", both))
     np.testing.assert_array_equal(again.x["size"], both.x["size"])
 
 
