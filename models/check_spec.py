@@ -11,7 +11,7 @@ from modelyard.models.errors import CorruptData, InvalidRecipe, InvalidSpec
 from modelyard.models.inputs import ImageInput, TextInput, name_inputs
 from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry.card import read_measured
+from modelyard.models.registry.cards.model_card import read_measured
 from modelyard.models.spec import Card, Gate, ModelSpec
 from modelyard.models.types import Direction, OnAtypical
 

@@ -1,4 +1,4 @@
-"""Arrays in ``.npz`` files without pickles; texts are one block of UTF-8 and offsets."""
+"""Arrays and examples in ``.npz`` files without pickles; texts are one block of UTF-8 and offsets."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from modelyard.models.data import Split
 from modelyard.models.types import Array
 
 TEXT, OFFSETS, SHAPE = ".utf8", ".offsets", ".shape"
+X, Y = "x", "y"
+"""Names of inputs and targets in a file of examples."""
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
@@ -36,6 +39,20 @@ def load_arrays(path: Path) -> dict[str, Array]:
         texts_of_name = _texts(found.pop(name + TEXT).tobytes(), found.pop(name + OFFSETS))
         found[name] = texts_of_name.reshape(found.pop(name + SHAPE, texts_of_name.shape))
     return found
+
+
+def save_split(path: Path, split: Split) -> str:
+    """Writes inputs and targets; inputs by name as ``x/name``."""
+    x = split.x
+    named = {f"{X}/{name}": values for name, values in x.items()} if isinstance(x, Mapping) else {X: x}
+    return str(save_arrays(path, {**named, Y: split.y}))
+
+
+def load_split(file: str) -> Split:
+    """Reads what ``save_split`` wrote."""
+    found = load_arrays(Path(file))
+    y = found.pop(Y)
+    return Split(found[X] if X in found else {name.removeprefix(f"{X}/"): x for name, x in found.items()}, y)
 
 
 def _texts(block: bytes, offsets: Array) -> Array:

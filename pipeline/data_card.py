@@ -8,7 +8,7 @@ import numpy as np
 
 from modelyard.models.data import Split, name_arrays
 from modelyard.models.inputs import OneInput, name_inputs
-from modelyard.models.registry.data_card import ColumnCard
+from modelyard.models.registry.cards.data_card import ColumnCard
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 

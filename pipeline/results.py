@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.models.data import Split, Splits
-from modelyard.models.registry.data_card import DataCard
+from modelyard.models.registry.cards.data_card import DataCard
 from modelyard.models.registry.manifest import validation_metrics
 from modelyard.models.registry.reference import Reference
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
@@ -48,6 +48,8 @@ class TrainedModel:
     cpu_s: float
     """Processor seconds (user + system) of every fitting step: preprocessing, compilation, training, validation."""
     wall_s: float
+    seen: Path | None = None
+    """Some training examples as fitting saw them, as ``save_split`` writes them; None: as the data has them."""
     started_from: int | None = None
     """The version whose weights training started from; None for random ones."""
 

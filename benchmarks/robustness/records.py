@@ -8,7 +8,7 @@ from statistics import mean
 
 from benchmarks.page import replace_section
 from benchmarks.robustness.report import Row, render
-from modelyard.models.registry.card import KindRecord, MeasuredFile, MeasuredRecord
+from modelyard.models.registry.cards.model_card import KindRecord, MeasuredFile, MeasuredRecord
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "model-cards.md"

@@ -27,6 +27,8 @@ _COHERENT = 0.2
 """Share of the most ink about any place that there is about ink."""
 _GAIN, _LIGHT = 4.0, 80.0
 """How many times ink in a shadow counts at most; and how light paper is that can lie in one."""
+_EDGE = 0.12
+"""Share of the range by which neighbours differ at a stroke's edge, however blurred."""
 _FAINTEST = 6.0
 """Levels of 255 that ink differs from paper by at least, spread over a cell."""
 
@@ -43,6 +45,8 @@ class Colours:
     """``float32 [N]``: how light the paper is where ink is darker; else nought."""
     is_joined: Any
     """``bool [N]``: whether ink is one with the border, so that all that is no paper is ink."""
+    is_light: Any
+    """``bool [N]``: whether that is none, as all fades in without an edge: light, not strokes."""
 
     def weigh(self, pictures: Any) -> Any:
         """``float32 [N,H,W,C]`` -> ``float32 [N,H,W]``: paper is nought, ink positive."""
@@ -80,7 +84,8 @@ def find_colours(cells: Any) -> Colours:
     energy = tf.reshape(tf.reduce_sum(residuals**2, axis=(1, 2)), (2, -1))
     is_lighter = tf.where(is_joined, energy[0] >= energy[1], is_lighter)
     ink = tf.where(is_lighter[:, None], ink, -ink)
-    return Colours(paper, ink, tf.maximum(-tf.reduce_sum(paper * ink, axis=1), 0.0), is_joined)
+    light = tf.maximum(-tf.reduce_sum(paper * ink, axis=1), 0.0)
+    return Colours(paper, ink, light, is_joined, is_joined & _are_smooth(values))
 
 
 def find_ink(values: Any, colours: Colours) -> Found:
@@ -92,6 +97,13 @@ def find_ink(values: Any, colours: Colours) -> Found:
     domes = tf.maximum(values - background, 0.0) * gain
     top = mean_top(domes, _TOP)
     return Found(background, gain, keep_coherent(domes, top), top < _FAINTEST)
+
+
+def _are_smooth(values: Any) -> Any:
+    """``bool [N]``: whether no neighbours differ by much of the range."""
+    down = tf.reduce_max(tf.abs(values[:, 1:] - values[:, :-1]), (1, 2))
+    across = tf.reduce_max(tf.abs(values[:, :, 1:] - values[:, :, :-1]), (1, 2))
+    return tf.maximum(down, across) < _EDGE * (tf.reduce_max(values, (1, 2)) - tf.reduce_min(values, (1, 2)))
 
 
 def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:

@@ -122,7 +122,7 @@ def place_ink(windows: Any, view: View, kind: ImageInput) -> Any:
     background, gain, mask = (resample(grid, enlarge, enlarge) for grid in (found.background, found.gain, reach))
     ink = tf.maximum(windows - background, 0.0) * gain * mask
     image = _stretch(_centre(ink, kind))
-    return tf.round(tf.where(found.is_blank[:, None, None], 0.0, image))[..., None]
+    return tf.round(tf.where((found.is_blank | view.colours.is_light)[:, None, None], 0.0, image))[..., None]
 
 
 def _reduce(pictures: Any) -> Any:

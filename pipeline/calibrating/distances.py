@@ -1,9 +1,9 @@
-"""What tells an input from those of training: three distances, each a few small matrices that training examples give.
+"""What tells an input from those of training: distances, each a few small matrices that training examples give.
 
 ``ClassDistance``: relative Mahalanobis distance (Ren et al. 2021, arXiv:2106.09022): how far features are from the
 nearest class, less how far they are from all examples. ``SubspaceDistance``: what is left of features beside the main
 directions of their class (Watanabe 1967; of all classes at once, Wang et al. 2022, arXiv:2203.10807).
-``SummaryDistance``: Mahalanobis distance of what sums up an input.
+``SummaryDistance``: Mahalanobis distance of what sums up an input. ``WordOrder``: how well a word tells the next one.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ SHRINKAGE = 1e-3
 MAX_GROUPS = 20
 """Up to so many classes have a subspace each; more share one."""
 MAX_DIRECTIONS = 64
-PER_CLASS = 10
+PER_CLASS = 20
 """Directions of a class's subspace at most."""
 EXAMPLES_PER_DIRECTION = 5
 FEW_FEATURES = 8
 """Features below which a subspace leaves nothing."""
+PRIOR = 20
 SMALLEST_DEVIATION = 0.1
 """Of a number of a summary that never varied: so much of what the others vary by."""
 
@@ -62,6 +63,16 @@ class SummaryDistance:
     """``[S]``"""
     directions: Array
     """``[S,R]``"""
+
+
+@dataclass(frozen=True)
+class WordOrder:
+    """By how much a word makes the next one likelier: ``gains[first, second]``, natural logarithms."""
+
+    gains: Array
+    """``float16 [W,W]``"""
+    mean: float
+    """Of training texts, over all pairs of words."""
 
 
 def learn_class_distance(features: Array, y: Array) -> ClassDistance | None:
@@ -112,6 +123,21 @@ def learn_summary_distance(summary: Array) -> SummaryDistance | None:
     centred = (x - x.mean(axis=0)) / scale
     whiten = _whiten(centred.T @ centred / len(x))
     return SummaryDistance(x.mean(axis=0), whiten / scale[:, None])
+
+
+def learn_word_order(common: Array) -> WordOrder | None:
+    """From ids of common words ``uint8 [n,L]``, 0 where a text has ended; None of texts of a word each.
+
+    A ratio of counts is drawn to 1 as if ``PRIOR`` more words had followed by chance.
+    """
+    first, second = (part.astype(np.int32) for part in (common[:, :-1], common[:, 1:]))
+    is_pair, size = second > 0, int(common.max(initial=0)) + 1
+    if not is_pair.any():
+        return None
+    pairs = np.bincount(first[is_pair] * size + second[is_pair], minlength=size * size).reshape(size, size)
+    share = (pairs.sum(axis=0) + 1) / (pairs.sum() + size)
+    gains = np.log((pairs / share + PRIOR) / (pairs.sum(axis=1, keepdims=True) + PRIOR))
+    return WordOrder(gains.astype(np.float16), float((gains * pairs).sum() / pairs.sum()))
 
 
 def _whiten(covariance: Array) -> Array:

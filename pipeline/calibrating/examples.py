@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from modelyard.models.data import Inputs, Split, Splits, list_arrays, take
+from modelyard.models.inputs import TextInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
@@ -17,7 +19,7 @@ TOO_FEW = 18
 MAX_CALIBRATION, MAX_TRAIN = 20_000, 5_000
 MAX_BYTES, FEWEST = 256 * 1024 * 1024, 500
 """Of large pictures as many as take so much memory, but not fewer than this."""
-MAX_TEXTS, MAX_SPANS = 2_000, 1_000
+MAX_TEXTS, MAX_SPANS = 1_500, 1_000
 """Of training texts, and of parts of texts: a text takes as long as many rows."""
 SPAN_WORDS = 30
 SEED = 20211207
@@ -53,6 +55,61 @@ def choose_training(train: Split) -> Split:
         return _choose(train, MAX_TRAIN)
     some = _choose(train, MAX_TEXTS)
     return Split(add_spans(some.x), np.concatenate([some.y, some.y[_space_evenly(len(some))]]))
+
+
+def choose_seen(spec: ModelSpec, train: Split, batches: Any) -> Split | None:
+    """As many training examples as fitting saw them: varied, with the copies that were added.
+
+    What a model was shown is typical, though no raw example looks like it.
+
+    Args:
+        batches: of fitting, a ``keras.utils.PyDataset``.
+
+    Returns:
+        None where a model does not take raw inputs, or its targets are not those of the examples.
+    """
+    if spec.fit or spec.encode or isinstance(spec.input, TextInput):
+        return None
+    first = _read_batch(spec, train, batches[0]) if len(batches) else None
+    if not first:
+        return None
+    wanted = -(-len(choose_training(train)) // len(first))
+    chosen = np.unique(np.linspace(0, len(batches) - 1, min(wanted, len(batches))).astype(int))
+    parts = [found for index in chosen if (found := _read_batch(spec, train, batches[index]))]
+    return _choose(_join(parts), MAX_TRAIN)
+
+
+def _read_batch(spec: ModelSpec, train: Split, batch: Any) -> Split | None:
+    """A batch of fitting ``(x, y, ...)``, if it is made of raw inputs."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:  # noqa: PLR2004  # inputs and targets
+        return None
+    x, y = batch[:2]
+    raw, seen = _name_arrays(train.x), _name_arrays(x)
+    if raw.keys() != seen.keys() or any(seen[name].shape[1:] != raw[name].shape[1:] for name in raw):
+        return None
+    targets = _read_classes(y) if spec.task in ("multiclass", "binary") else np.asarray(y)
+    if targets is None or not targets.shape or len(targets) != len(next(iter(seen.values()))):
+        return None
+    return Split({name: seen[name] for name in raw} if isinstance(train.x, Mapping) else seen[""], targets)
+
+
+def _read_classes(y: Any) -> Array | None:
+    """``int32 [N]``; None if these are no class ids."""
+    given: Array = np.asarray(y)
+    if given.dtype.kind not in "biuf":
+        return None
+    classes = given.reshape(-1).astype(np.int32)
+    return classes if np.array_equal(classes, given.reshape(-1)) else None
+
+
+def _name_arrays(x: Any) -> dict[str, Array]:
+    return {name: np.asarray(values) for name, values in (x if isinstance(x, Mapping) else {"": x}).items()}
+
+
+def _join(parts: list[Split]) -> Split:
+    x = [_name_arrays(part.x) for part in parts]
+    whole = {name: np.concatenate([each[name] for each in x]) for name in x[0]}
+    return Split(whole if isinstance(parts[0].x, Mapping) else whole[""], np.concatenate([part.y for part in parts]))
 
 
 def add_spans(x: Inputs) -> Inputs:

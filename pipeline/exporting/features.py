@@ -1,6 +1,7 @@
 """What a model makes of an input before its last layer, and what sums up the input itself. TensorFlow code."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelyard.models.errors import InvalidSpec
+from modelyard.models.inputs import State
 from modelyard.models.types import Array
 
 MAX_FEATURES = 1024
@@ -18,6 +20,8 @@ INK = 128.0
 """Pixels above it count as inked, as in ``reference.json``."""
 FIRST_WORD = 2
 """Id of the first word: 0 fills up, 1 is unknown, with our encoders and those of Keras."""
+COMMON = 256
+"""Word ids that are told apart where the order of words is judged; the last stands for all rarer words."""
 VECTOR, SEQUENCE, IMAGE = 2, 3, 4
 """Ranks."""
 
@@ -128,11 +132,46 @@ def summarise_image(x: Any) -> Any:
     return tf.concat([brightness, *others], axis=1)
 
 
-def count_words(ids: Any) -> Any | None:
-    """``float32 [N,2]``: known and unknown words; None of what is no matrix of word ids."""
-    if not tf.is_tensor(ids) or not ids.dtype.is_integer or ids.shape.rank != VECTOR:
+def find_plain(given: Any) -> Any | None:
+    """``bool [N]``: whether each picture is of one colour, so that nothing is on it; None without pictures."""
+    tensors = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
+    pictures = [x for x in tensors if tf.is_tensor(x) and x.dtype.is_floating and x.shape.rank == IMAGE]
+    if not pictures:
         return None
+    return tf.reduce_all([tf.reduce_all(x == x[:, :1, :1], axis=[1, 2, 3]) for x in pictures], axis=0)
+
+
+def find_marks(state: State) -> tuple[int, ...]:
+    """Ids of a vocabulary's punctuation: ``!`` and ``?`` say nothing by themselves."""
+    words = state.get("vocabulary")
+    if words is None or np.asarray(words).dtype.kind not in "UO":
+        return ()
+    return tuple(FIRST_WORD + at for at, word in enumerate(words) if all(map(_is_punctuation, str(word))))
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character).startswith("P")
+
+
+def count_words(ids: Any, marks: Sequence[int] = ()) -> Any | None:
+    """``float32 [N,2]``: known and unknown words; None of what is no matrix of word ids.
+
+    Args:
+        marks: ids that are no words.
+    """
+    if not _are_words(ids):
+        return None
+    ids = tf.where(tf.reduce_any([ids == mark for mark in marks], axis=0), 0, ids) if marks else ids
     known, all_words = (
         tf.reduce_sum(tf.cast(ids >= first, tf.float32), axis=1) for first in (FIRST_WORD, FIRST_WORD - 1)
     )
     return tf.stack([known, all_words - known], axis=1)
+
+
+def list_words(ids: Any) -> Any | None:
+    """``uint8 [N,L]``: ids of common words; of all others ``COMMON - 1``. None of what is no matrix of word ids."""
+    return tf.cast(tf.clip_by_value(ids, 0, COMMON - 1), tf.uint8) if _are_words(ids) else None
+
+
+def _are_words(ids: Any) -> bool:
+    return bool(tf.is_tensor(ids) and ids.dtype.is_integer and ids.shape.rank == VECTOR)

@@ -7,9 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from modelyard.models.data import Inputs, count_examples, name_arrays, take
+from modelyard.models.inputs import State, TextInput
 from modelyard.models.spec import Encode, ModelSpec
 from modelyard.models.types import Array
-from modelyard.pipeline.exporting.features import FeatureTap, count_words, find_feature_layer, summarise_input
+from modelyard.pipeline.exporting.features import (
+    FeatureTap,
+    count_words,
+    find_feature_layer,
+    find_marks,
+    find_plain,
+    list_words,
+    summarise_input,
+)
 
 BATCH = 256
 EAGER_BATCHES = 3
@@ -19,19 +28,27 @@ EAGER_BATCHES = 3
 class Forward:
     """From raw inputs by name to a model's outputs, and what typicality is judged by."""
 
-    def __init__(self, spec: ModelSpec, model: Any, encode: Encode | None) -> None:
+    def __init__(self, spec: ModelSpec, model: Any, encode: Encode | None, state: State) -> None:
         layer = find_feature_layer(model, spec.feature_layer)
         self.layer: str = layer.name if layer is not None else ""
         """Whose input are the features."""
+        self._marks = find_marks(state) if isinstance(spec.input, TextInput) else ()
         self._named = isinstance(spec.input, Mapping)
         self._encode, self._tap = encode, FeatureTap(model, layer)
+        self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, **named: Any) -> tuple[Any, dict[str, Any]]:
-        """The model's outputs, and ``features``, ``summary`` and ``words``, as far as there are some."""
+        """The model's outputs, and of ``features``, ``summary``, ``plain``, ``words`` and ``common`` what there is."""
         raw = named if self._named else next(iter(named.values()))
         given = self._encode(raw) if self._encode else raw
         outputs, features = self._tap(given)
-        found = {"features": features, "summary": summarise_input(given), "words": count_words(given)}
+        found = {
+            "features": features,
+            "summary": summarise_input(given),
+            "plain": find_plain(given),
+            "words": count_words(given, self._marks),
+            "common": list_words(given),
+        }
         return outputs, {name: values for name, values in found.items() if values is not None}
 
     def run(self, spec: ModelSpec, x: Inputs, signature: list[Any]) -> tuple[Array, dict[str, Array]]:
@@ -42,7 +59,7 @@ class Forward:
         back = np.argsort(order)
         parts = [call(**dict(encode_inputs(spec, batch))) for batch in batches]
         outputs = np.concatenate([np.asarray(part[0]) for part in parts])[back]
-        observed = {name: np.concatenate([part[1][name].numpy() for part in parts])[back] for name in parts[0][1]}
+        observed = {name: join_rows([part[1][name].numpy() for part in parts])[back] for name in parts[0][1]}
         return outputs, observed
 
     def _compile(self, signature: list[Any]) -> Callable[..., Any]:
@@ -51,8 +68,17 @@ class Forward:
         def call(*tensors: Any) -> Any:
             return self(**dict(zip(names, tensors, strict=True)))
 
-        compiled = tf.function(call, input_signature=signature, autograph=False)
+        if self._compiled is None:
+            self._compiled = tf.function(call, input_signature=signature, autograph=False)
+        compiled = self._compiled
         return lambda **named: compiled(*(named[name] for name in names))
+
+
+def join_rows(parts: list[Array]) -> Array:
+    """Parts one below the other; rows of words are filled up to the longest."""
+    width = max(part.shape[1] for part in parts) if parts[0].ndim > 1 else 0
+    filled = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) if part.ndim > 1 else part for part in parts]
+    return np.concatenate(filled)
 
 
 def sort_by_length(x: Inputs) -> Array:

@@ -14,7 +14,7 @@ from modelyard.models.registry.uncertainty.record import FILE, write_uncertainty
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.exporting.explaining.background import Background, learn_background
-from modelyard.pipeline.exporting.signatures import build_endpoints
+from modelyard.pipeline.exporting.signatures import Endpoint, build_endpoints, make_endpoint
 from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 from modelyard.pipeline.golden import input_key, output_key
 
@@ -55,12 +55,19 @@ def write_saved_model(
     for resource in found.resources:
         archive.track(resource)
     for endpoint in found.all:
-        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=list(endpoint.inputs))
+        archive.add_endpoint(endpoint.name, trace_once(endpoint), input_signature=list(endpoint.inputs))
     archive.write_out(folder, verbose=False)
     if found.record:
         (folder / FILE).parent.mkdir(exist_ok=True)
         write_uncertainty(folder, found.record)
     return answers
+
+
+def trace_once(endpoint: Endpoint) -> Any:
+    """A function that calls the endpoint's graph: Keras and TensorFlow trace what they write once each."""
+    inputs = list(endpoint.inputs)
+    traced = tf.function(endpoint.function, input_signature=inputs, autograph=False).get_concrete_function()
+    return make_endpoint(endpoint.name, traced, inputs).function
 
 
 def encode_golden_input(tensor: Any, raw: Mapping[str, Array], spec: ModelSpec) -> Array:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +23,7 @@ from modelyard.models.inputs import (
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
 from modelyard.pipeline.exporting.explaining.background import Background
-from modelyard.pipeline.exporting.explaining.scoring import TASKS, make_scores
+from modelyard.pipeline.exporting.explaining.scoring import TASKS, Scores, make_scores
 from modelyard.pipeline.exporting.explaining.signature import EXPLAIN, EXPLAIN_BYTES, Explainer, show_pixels
 from modelyard.pipeline.exporting.forward import Forward
 from modelyard.pipeline.exporting.uncertainty import (
@@ -75,11 +76,11 @@ def build_endpoints(
         examples: what the model's uncertainty is learned from; without, answers say nothing of it.
     """
     inputs = name_inputs(spec.input)
-    encode, record = make_encoder(spec, state), OWN_OUTPUTS if spec.signatures else None
+    encode, record, learned = make_encoder(spec, state), OWN_OUTPUTS if spec.signatures else None, None
     if spec.signatures:
         functions = spec.signatures(model, state)
     else:
-        forward, learned = Forward(spec, model, encode), None
+        forward = Forward(spec, model, encode, state)
         if examples:
             signature = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
             learned = learn_uncertainty(spec, forward, signature, examples)
@@ -93,24 +94,19 @@ def build_endpoints(
     if decoders:
         endpoints.append(_image_endpoint(IMAGE_BYTES, inputs, decoders, functions[DEFAULT]))
     if spec.explain and EXPLAIN not in functions:
-        endpoints += explain_endpoints(spec, model, encode, functions[DEFAULT], decoders, background)
+        lean = learned.lean_logits if learned and learned.shares is not None else None
+        specs = [make_tensor_spec(key, kind) for key, kind in inputs.items()]
+        scores = make_scores(spec, model, encode, functions[DEFAULT], specs, lean) if spec.task in TASKS else None
+        endpoints += explain_endpoints(spec, scores, decoders, background) if scores else []
     return Endpoints(tuple(endpoints), resources=() if encode is None else (encode,), record=record)
 
 
 def explain_endpoints(
-    spec: ModelSpec,
-    model: Any,
-    encode: Encode | None,
-    default: SignatureFunction,
-    decoders: Mapping[str, Decode],
-    background: Background,
+    spec: ModelSpec, scores: Scores, decoders: Mapping[str, Decode], background: Background
 ) -> list[Endpoint]:
-    """``explain``, and ``explain_bytes`` if it takes images; none where there is no number to explain."""
+    """``explain``, and ``explain_bytes`` if it takes images."""
     inputs = name_inputs(spec.input)
     specs = [make_tensor_spec(name, kind) for name, kind in inputs.items()]
-    scores = make_scores(spec, model, encode, default, specs) if spec.task in TASKS else None
-    if scores is None:
-        return []
     explainer = Explainer(scores, inputs, background)
     function = make_endpoint(EXPLAIN, explainer.explain, specs).function
     # Traced once, for both signatures: TensorFlow traces a signature's own function again when it saves.
@@ -130,8 +126,9 @@ def explain_endpoints(
     return [replace(endpoint, is_golden=False) for endpoint in found]
 
 
+@cache
 def trace_decoder(kind: ImageInput) -> Decode:
-    """One function of the graph, for all signatures that take files."""
+    """One function of the graph, for all signatures that take files, of all versions that are exported here."""
     decode = tf.function(make_image_decoder(kind), input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     traced: Decode = decode.get_concrete_function()
     return traced

@@ -13,13 +13,16 @@ from modelyard.pipeline.calibrating.distances import (
     ClassDistance,
     SubspaceDistance,
     SummaryDistance,
+    WordOrder,
     learn_class_distance,
     learn_subspace_distance,
     learn_summary_distance,
+    learn_word_order,
 )
 
 Observed = Mapping[str, Any]
-"""``features [N,F]``, ``summary [N,S]`` and ``words [N,2]`` of some inputs, as far as there are some."""
+"""What is known of some inputs, each if there is some: ``features [N,F]``, ``summary [N,S]``, ``plain [N]``,
+``words [N,2]`` and ``common [N,L]``, as ``Forward`` names them."""
 Score = Callable[[Observed], Any]
 """How far inputs are from those of training, ``float64 [N]``."""
 TYPICAL_PERCENT = 99
@@ -28,11 +31,17 @@ FEW_MARGIN = 1.5
 """Where calibration examples are too few for that, the limit is so many times the largest of them."""
 LARGEST = 1e6
 """Of ``atypicality``; also what is no number."""
-WITHOUT_WORDS = 2.0
-"""The least ``atypicality`` of a text without a known word."""
+NOTHING = 2.0
+"""The least ``atypicality`` of a text without a known word, and of a picture of one colour."""
+RARE = 0.01
+"""Share of calibration examples from which on pictures of one colour are typical."""
 SMALLEST_NORM = 1e-9
 RAREST_UNKNOWN = 0.01
 """Share of unknown words that is reckoned with, though training had fewer."""
+OWN_WORDS = 40.0
+"""Words of a text at which its subject matters as much as chance for the share of its words that are unknown."""
+FEW_PAIRS = 20.0
+"""The same for the order of its words."""
 LEAST_SURPRISE = 3.0
 """Log likelihood ratio up to which unknown words are no news, though calibration examples had fewer."""
 
@@ -43,6 +52,8 @@ class Part:
 
     method: str
     score: Score
+    weight: float = 1.0
+    """Of its square."""
     least: float = 0.0
     """Smallest limit."""
     middle: float = 0.0
@@ -59,19 +70,23 @@ class Typicality:
 
     parts: tuple[Part, ...] = ()
     limit: float = 1.0
+    plain_is_odd: bool = False
+    """Whether pictures of one colour are none of those that are typical."""
 
     def measure(self, observed: Observed) -> Any:
         """``float32 [N]``: above 1, an input is not typical."""
         found = tf.cast(self._combine(observed) / self.limit, tf.float32)
         if "words" in observed:
             known = observed["words"][:, 0]
-            found = tf.where(known > 0, found, tf.maximum(found, WITHOUT_WORDS))
+            found = tf.where(known > 0, found, tf.maximum(found, NOTHING))
+        if self.plain_is_odd:
+            found = tf.where(observed["plain"], tf.maximum(found, NOTHING), found)
         return tf.where(tf.math.is_finite(found), tf.minimum(found, LARGEST), LARGEST)
 
     def _combine(self, observed: Observed) -> Any:
         if not self.parts:
             return tf.zeros(tf.shape(next(iter(observed.values())))[:1], tf.float64)
-        return tf.sqrt(tf.add_n([tf.square(part.scaled(observed)) for part in self.parts]))
+        return tf.sqrt(tf.add_n([part.weight * tf.square(part.scaled(observed)) for part in self.parts]))
 
 
 def learn_typicality(train: Mapping[str, Array], y: Array | None, calibration: Mapping[str, Array]) -> Typicality:
@@ -82,8 +97,9 @@ def learn_typicality(train: Mapping[str, Array], y: Array | None, calibration: M
     """
     typical = as_tensors(calibration)
     parts = tuple(calibrate_part(part, typical) for part in list_parts(train, y))
-    found = Typicality(parts)
-    return Typicality(parts, find_limit(found._combine(typical).numpy()) or 1.0)  # noqa: SLF001  # of the same class
+    combined = Typicality(parts)._combine(typical).numpy()  # noqa: SLF001  # of the same class
+    plain = calibration.get("plain")
+    return Typicality(parts, find_limit(combined) or 1.0, plain is not None and bool(plain.mean() < RARE))
 
 
 def as_tensors(observed: Mapping[str, Array]) -> Observed:
@@ -96,11 +112,13 @@ def list_parts(train: Mapping[str, Array], y: Array | None) -> list[Part]:
         if y is not None and (nearest := learn_class_distance(features, y)):
             found.append(Part("relative Mahalanobis distance of the features", score_classes(nearest)))
         if subspace := learn_subspace_distance(features, y):
-            found.append(Part("features outside the main directions of their class", score_subspaces(subspace)))
+            found.append(Part("features outside the main directions of their class", score_subspaces(subspace), 2.0))
     if (summary := train.get("summary")) is not None and (whole := learn_summary_distance(summary)):
-        found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole)))
+        found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole), 0.5))
     if (words := train.get("words")) is not None:
-        found.append(Part("more unknown words than in training", score_words(words), LEAST_SURPRISE))
+        found.append(Part("more unknown words than in training", score_words(words), least=LEAST_SURPRISE))
+    if (common := train.get("common")) is not None and (order := learn_word_order(common)):
+        found.append(Part("words in an order unlike training's", score_order(order)))
     return found
 
 
@@ -164,13 +182,29 @@ def in_double(x: Any) -> Any:
 
 
 def score_words(words: Array) -> Score:
-    """Log likelihood ratio of a share of unknown words above training's; the longer a text, the more it tells."""
+    """Log likelihood ratio of a share of unknown words above training's; long texts tell more, up to a limit."""
     share = max(float(words[:, 1].sum() / max(1.0, words.sum())), RAREST_UNKNOWN)
 
     def score(observed: Observed) -> Any:
         known, unknown = tf.unstack(in_double(observed["words"]), axis=1)
         own = unknown / tf.maximum(known + unknown, 1.0)
         gain = tf.math.xlogy(unknown, own / share) + tf.math.xlogy(known, (1.0 - own) / (1.0 - share))
+        gain = gain / (1.0 + (known + unknown) / OWN_WORDS)
         return tf.where(own > share, gain, tf.zeros_like(gain))
+
+    return score
+
+
+def score_order(learned: WordOrder) -> Score:
+    """How much less each word tells the next than in training."""
+    size = len(learned.gains)
+
+    def score(observed: Observed) -> Any:
+        common = tf.minimum(tf.cast(observed["common"], tf.int32), size - 1)
+        gains = tf.gather(learned.gains.reshape(-1), common[:, :-1] * size + common[:, 1:])
+        is_pair = tf.cast(common[:, 1:] > 0, tf.float64)
+        pairs = tf.reduce_sum(is_pair, axis=1)
+        mean = tf.reduce_sum(in_double(gains) * is_pair, axis=1) / tf.maximum(pairs, 1.0)
+        return (learned.mean - mean) * tf.sqrt(pairs / (pairs + FEW_PAIRS))
 
     return score

@@ -26,9 +26,9 @@ class CalibrationExamples:
     calibration: Split
     """Neither weights nor the epoch were chosen on them."""
     typical: Any
-    """``Inputs``: these, and parts of texts, which are no less typical for being short."""
+    """``Inputs``: these first, then parts of texts, which are no less typical for being short."""
     train: Split
-    """Some of the training examples, in the same way."""
+    """Some of the training examples as fitting saw them; of texts parts as well."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,30 @@ class Uncertainty:
         atypicality = self.typicality.measure(observed or {"raw": raw})
         return outputs | {"typical": atypicality <= 1.0, "atypicality": atypicality}
 
+    def lean_logits(self, logits: Any, words: Any) -> Any:
+        """Logits ``float32 [N,C]`` of what is answered to texts of so few known words; where they are enough, as given.
+
+        Args:
+            words: known and unknown ones, ``float32 [N,2]``.
+        """
+        scale = self.record.temperature
+        answered = self._lean_on_words({"probabilities": tf.nn.softmax(logits / scale)}, words)["probabilities"]
+        is_enough = find_weight(words) >= 1.0
+        return tf.where(is_enough, logits, tf.math.log(tf.maximum(answered, SMALLEST)) * scale)
+
     def _lean_on_words(self, outputs: Outputs, words: Any) -> Outputs:
         """The fewer words are known, below half of them, the closer to the classes' shares in training.
 
         What a network makes of nothing would be as sure as it happens.
         """
         assert self.shares is not None
-        weight = tf.minimum(2 * words[:, :1] / tf.maximum(tf.reduce_sum(words, axis=1, keepdims=True), 1.0), 1.0)
+        weight = find_weight(words)
         return outputs | name_classes(weight * outputs["probabilities"] + (1 - weight) * self.shares)
+
+
+def find_weight(words: Any) -> Any:
+    """``float32 [N,1]`` of the model's own answer: 1 where half of the words are known, 0 where none is."""
+    return tf.minimum(2 * words[:, :1] / tf.maximum(tf.reduce_sum(words, axis=1, keepdims=True), 1.0), 1.0)
 
 
 def name_outputs(task: Task, raw: Any, temperature: float = 1.0) -> Outputs:
@@ -106,13 +122,14 @@ def learn_uncertainty(
     def run(x: Any) -> Any:
         return forward.run(spec, x, signature)
 
-    raw, _ = run(calibration.x) if len(calibration) else (np.zeros((0, 1)), {})
+    outputs, typical = run(examples.typical) if len(calibration) else (np.zeros((0, 1)), {})
+    raw = outputs[: len(calibration)]
     record = learn_answers(spec, raw, calibration.y)
     if not len(calibration) or not len(examples.train):
         return Uncertainty(spec.task, record, Typicality())
     _, observed = run(examples.train.x)
     y = examples.train.y if spec.task in CLASSES else None
-    typicality = learn_typicality(observed, y, run(examples.typical)[1]) if observed else Typicality()
+    typicality = learn_typicality(observed, y, typical) if observed else Typicality()
     methods = TypicalityRecord(
         methods=tuple(part.method for part in typicality.parts),
         layer=forward.layer if "features" in observed else "",

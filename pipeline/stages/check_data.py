@@ -13,7 +13,7 @@ import numpy as np
 from modelyard.models.data import Split, Splits, name_arrays
 from modelyard.models.errors import InvalidData
 from modelyard.models.inputs import CategoryInput, DateInput, NumberInput, OneInput, find_title, name_inputs
-from modelyard.models.registry.data_card import DataCard
+from modelyard.models.registry.cards.data_card import DataCard
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.data_card import count_classes, describe_columns, describe_targets

@@ -22,7 +22,7 @@ from modelyard.models.sources.loading import describe_failure, load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task
 from modelyard.pipeline import golden
-from modelyard.pipeline.arrays import load_arrays, save_arrays
+from modelyard.pipeline.arrays import load_split, save_split
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.evaluation.calibration import list_calibration_bins
 from modelyard.pipeline.evaluation.confusion import compute_confusion, find_wrong, list_confused
@@ -44,8 +44,6 @@ from modelyard.pipeline.processes.stage_process import run_stage
 from modelyard.pipeline.progress import Report
 from modelyard.pipeline.results import Comparison, Evaluation, Evaluations
 
-X, Y = "x", "y"
-"""Names of inputs and targets in a file of examples."""
 LATENCY_CALLS: Mapping[str, int] = {"1": 50, "32": 10}
 
 
@@ -119,7 +117,7 @@ def main(request_path: str) -> None:
 
 
 def evaluate_request(request: EvaluateRequest) -> None:
-    split, folder = read_split(request.test), Path(request.challenger)
+    split, folder = load_split(request.test), Path(request.challenger)
     measured, outputs = measure_version(request, folder, split, "the new version")
     described = describe_answers(request.task, request.labels, request.kinds, split, outputs)
     write_mistakes(folder / evaluations.MISTAKES_FILE, request.task, request.labels, split.x, split.y, outputs)
@@ -154,21 +152,6 @@ def compare(request: EvaluateRequest, champion: Evaluation, wrong: Array | None,
 def count_only_in(one: Array | None, other: Array | None) -> int | None:
     """Examples that are wrong in the one alone; None where nothing is right or wrong."""
     return None if one is None or other is None else int((one & ~other).sum())
-
-
-def save_split(path: Path, split: Split) -> str:
-    """Writes inputs and targets; inputs by name as ``x/name``."""
-    named = (
-        {f"{X}/{name}": values for name, values in split.x.items()} if isinstance(split.x, Mapping) else {X: split.x}
-    )
-    return str(save_arrays(path, {**named, Y: split.y}))
-
-
-def read_split(file: str) -> Split:
-    """Reads what ``save_split`` wrote."""
-    found = load_arrays(Path(file))
-    y = found.pop(Y)
-    return Split(found[X] if X in found else {name.removeprefix(f"{X}/"): values for name, values in found.items()}, y)
 
 
 def measure_version(request: EvaluateRequest, folder: Path, test: Split, who: str) -> tuple[Evaluation, Array]:
@@ -266,7 +249,7 @@ def evaluate_feedback(request: EvaluateRequest, signature: Signature, who: str) 
     """The first metrics of the task on the newest feedback; empty if there is none."""
     if request.recent is None:
         return {}
-    recent = read_split(request.recent)
+    recent = load_split(request.recent)
     outputs = predict_all(signature, recent.x, f"{who} on feedback")
     if request.task == "regression":
         return {"mae": float(np.abs(outputs[:, 0] - recent.y).mean())}

@@ -23,7 +23,7 @@ from modelyard.models.sources.loading import load_saved
 from modelyard.models.spec import ModelSpec
 from modelyard.models.tfserving.messages import prediction_log_pb2, to_proto
 from modelyard.models.types import Array
-from modelyard.pipeline.arrays import load_arrays, save_arrays
+from modelyard.pipeline.arrays import load_arrays, load_split, save_arrays, save_split
 from modelyard.pipeline.calibrating.examples import add_spans, choose_calibration, choose_training
 from modelyard.pipeline.exporting.explaining.background import learn_background
 from modelyard.pipeline.golden import list_golden_inputs, save_golden
@@ -89,8 +89,8 @@ def export(
         state=str(trained.state),
         weights=str(trained.weights),
         golden_inputs=str(golden_inputs),
-        calibration=save_examples(work / "calibration.npz", choose_calibration(calibration)),
-        train=save_examples(work / "typical.npz", choose_training(splits.train)),
+        calibration=save_split(work / "calibration.npz", choose_calibration(calibration)),
+        train=str(trained.seen or save_split(work / "typical.npz", choose_training(splits.train))),
         background=str(save_arrays(work / "background.npz", learn_background(spec.input, splits.train.x))),
         staged=str(staged),
     )
@@ -106,20 +106,6 @@ def choose_golden_examples(test: Split) -> Inputs:
         lengths = np.array([len(text) for text in x])
         x = x[np.argsort(lengths, kind="stable")[: max(GOLDEN_EXAMPLES, len(x) // 2)]]
     return take(x, np.linspace(0, count_examples(x) - 1, min(GOLDEN_EXAMPLES, count_examples(x))).astype(int))
-
-
-def save_examples(path: Path, examples: Split) -> str:
-    """Writes raw inputs and targets; inputs by name as ``x/name``."""
-    x = examples.x
-    named = {f"x/{name}": values for name, values in x.items()} if isinstance(x, Mapping) else {"x": x}
-    return str(save_arrays(path, {**named, "y": examples.y}))
-
-
-def load_examples(file: str) -> Split:
-    """Reads what ``save_examples`` wrote."""
-    found = load_arrays(Path(file))
-    y = found.pop("y")
-    return Split(found["x"] if "x" in found else {name.removeprefix("x/"): x for name, x in found.items()}, y)
 
 
 # --- inside the export process ----------------------------------------------------------------------------------------
@@ -146,7 +132,7 @@ def export_request(request: ExportRequest) -> None:
     model = spec.build(recipe, state)
     model.load_weights(request.weights)
     print_progress(Progress("export", message="calibrating, and writing the SavedModel"))
-    calibration, train = load_examples(request.calibration), load_examples(request.train)
+    calibration, train = load_split(request.calibration), load_split(request.train)
     examples = CalibrationExamples(calibration, add_spans(calibration.x), train)
     raw, background = (load_arrays(Path(file)) for file in (request.golden_inputs, request.background))
     answers = write_saved_model(spec, model, state, raw, staged, examples, background)

@@ -19,9 +19,10 @@ from modelyard.models.data import Inputs
 from modelyard.models.errors import CorruptData
 from modelyard.models.inputs import ModelInput, OneInput
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry import card, data_card, reference
-from modelyard.models.registry.card import CardRecord
-from modelyard.models.registry.data_card import DataCard
+from modelyard.models.registry import reference
+from modelyard.models.registry.cards import data_card, model_card
+from modelyard.models.registry.cards.data_card import DataCard
+from modelyard.models.registry.cards.model_card import CardRecord
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     CategoryLimits,
@@ -92,7 +93,7 @@ def publish(
     if data.card:
         (staged / data_card.FILE).write_text(data.card.model_dump_json(indent=1))
     if words := make_card(spec, recipe_name, data.source):
-        (staged / card.FILE).write_text(words.model_dump_json(indent=1))
+        (staged / model_card.FILE).write_text(words.model_dump_json(indent=1))
     signatures = read_signatures(staged)
     weights_sha256 = hash_weights(trained.weights)
 
@@ -149,7 +150,7 @@ def make_card(spec: ModelSpec, recipe_name: str, source: Source) -> CardRecord |
     name, found = words.pop("measured"), None
     if name and spec.file and source != "sample":
         with suppress(CorruptData):  # it was read before the training, which is not lost if it is gone now
-            found = card.choose_measured(card.read_measured(spec.file.parent / name), recipe_name)
+            found = model_card.choose_measured(model_card.read_measured(spec.file.parent / name), recipe_name)
     return CardRecord(**words, measured=found)
 
 

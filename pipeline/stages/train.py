@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 from modelyard.models.data import Splits
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import ModelSpec, PreparedData
-from modelyard.pipeline.arrays import save_arrays
+from modelyard.pipeline.arrays import save_arrays, save_split
+from modelyard.pipeline.calibrating.examples import choose_seen
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.fitting.compiling import compile_model
 from modelyard.pipeline.fitting.devices import Devices
@@ -70,8 +71,15 @@ def train(
         parameters=int(model.count_params()),
         cpu_s=done.cpu_s,
         wall_s=done.wall_s,
+        seen=save_seen(spec, splits, prepared, work),
         started_from=done.started_from,
     )
+
+
+def save_seen(spec: ModelSpec, splits: Splits, prepared: PreparedData, work: Path) -> Path | None:
+    """Training examples as the last epoch had them; None where the data's own say it."""
+    found = choose_seen(spec, splits.train, prepared.train)
+    return Path(save_split(work / "seen.npz", found)) if found else None
 
 
 def resume(

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.system.conftest import System
 ZERO = ((140, 45), (90, 80), (75, 140), (95, 215), (140, 235), (190, 210), (205, 140), (190, 75), (140, 45))
 PAD = 280
 SENT = 12
+REVIEW = "a wonderful film, superbly acted"
 PROGRAMS = {"curl": ("bash", "-c"), "python": (sys.executable, "-c"), "client": (sys.executable, "-c")}
 MARKS = {"curl": "base64 -d", "python": "urllib.request", "client": "modelyard.client"}
 STALE = "This answers the input before."
@@ -38,8 +39,28 @@ def draw(page: Page, points: Sequence[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
-def test_a_drawn_digit_is_answered_and_corrected(page: Page, system: System) -> None:
-    """With its bars, version and request id; the call in code gives the same answer; a correction is feedback."""
+def count_coloured(page: Page) -> int:
+    """Pixels of the heat map that are not grey."""
+    script = """map => {
+        const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+        let found = 0;
+        for (let at = 0; at < data.length; at += 4) {
+            const rgb = [data[at], data[at + 1], data[at + 2]];
+            found += Math.max(...rgb) > 30 + Math.min(...rgb);
+        }
+        return found;
+    }"""
+    found: int = page.locator(".why-map").evaluate(script)
+    return found
+
+
+def test_a_drawn_digit_is_answered_and_corrected(
+    page: Page, system: System, assert_accessible: Callable[[Page], None]
+) -> None:
+    """With its bars, version and request id; the call in code gives the same answer; a correction is feedback.
+
+    It says how typical the digit is, and why it is one, in a map over the picture.
+    """
     page.goto("/models/mnist_mlp/try")
     expect(page.locator(".says")).to_contain_text("as you draw")
     draw(page, ZERO)
@@ -56,6 +77,16 @@ def test_a_drawn_digit_is_answered_and_corrected(page: Page, system: System) -> 
         code = page.locator("#code").inner_text()
         said = subprocess.run([*program, code], capture_output=True, check=True, text=True).stdout
         assert "'label': '0'" in said.replace('"', "'").replace("':'", "': '"), language
+
+    expect(page.locator(".answer-sure")).to_contain_text("typical")
+    expect(page.locator(".answer-sure")).to_contain_text("99 %: {")
+    page.get_by_label("Why this answer?").check()
+    expect(page.locator(".why h4")).to_have_text("Why 0?")
+    expect(page.locator(".why-picture")).to_contain_text("Over the picture that the model saw.")
+    wait_until(lambda: count_coloured(page) > 100, 10, "the heat map")
+    assert_accessible(page)
+    page.get_by_label("Why this answer?").uncheck()
+    expect(page.locator(".why")).to_be_hidden()
 
     page.get_by_role("button", name="That's wrong").click()
     page.get_by_role("group", name="What is right?").get_by_role("button", name="6").click()
@@ -85,16 +116,23 @@ def test_a_file_that_is_no_picture_is_said_where_it_was_chosen(page: Page, tmp_p
     expect(page.locator(".answer")).to_have_count(2)
 
 
-def test_a_review_is_answered_as_it_is_typed(page: Page) -> None:
-    """One that is too long is neither cut nor sent, and stays when the page is loaded again."""
+def test_a_review_is_answered_as_it_is_typed(page: Page, assert_accessible: Callable[[Page], None]) -> None:
+    """Its words are marked with why. One that is too long is not sent, and stays when the page is loaded again."""
     page.goto("/models/sentiment_lstm/try")
     text = page.get_by_label("text")
     expect(page.locator(".bars li")).to_have_count(2)
     text.fill("")
     expect(page.locator(".says")).to_contain_text("as you type")
-    text.press_sequentially("a wonderful film, superbly acted")
+    text.press_sequentially(REVIEW)
     expect(page.locator(".bars li")).to_have_count(2)
     expect(page.locator("#code")).to_contain_text("superbly acted")
+    expect(page.locator(".answer-sure")).to_contain_text("95 %: {")
+    page.get_by_label("Why this answer?").check()
+    marked = page.locator(".why-text .mark")
+    expect(marked.first).to_be_visible()
+    assert set(marked.evaluate_all("marks => marks.map(mark => mark.firstChild.data)")) <= set(REVIEW.split())
+    assert_accessible(page)
+    page.get_by_label("Why this answer?").uncheck()
     text.fill("x" * 100_000)
     expect(page.locator(".field-error")).to_contain_text("at most 20,000 characters; these are 100,000")
     expect(page.get_by_text(STALE)).to_be_visible()

@@ -35,6 +35,7 @@ CHURN_SPEC = ModelSpec(
     dataset=DATASET,
     task="binary",
     labels=("stays", "leaves"),
+    explain=False,
     input={
         "age": NumberInput(),
         "plan": CategoryInput(values=("True", "gold"), missing=True),
@@ -75,6 +76,7 @@ PAIR_SPEC = ModelSpec(
     dataset=DATASET,
     task="multilabel",
     labels=("red", "blue", "cat"),
+    explain=False,
     input={"photo": ImageInput(4, 4, 3), "caption": TextInput(max_chars=50)},
 )
 PAIR_ROWS: Mapping[str, Array] = {

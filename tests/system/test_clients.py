@@ -101,7 +101,7 @@ def test_tritonclient(served: Served, known: Golden) -> None:
             "shape": ("400", "expected shape [n,28,28,1], received [3,28,28]"),
             "output": (
                 "400",
-                'expected atypicality, class_id, prediction_set, probabilities or typical, received "logits"',
+                'expected atypicality or class_id or prediction_set or probabilities or typical, received "logits"',
             ),
             "metadata": ("404", "nothing_here"),
             "load": ("501", "rollout"),
@@ -158,7 +158,12 @@ def test_serving_api_stubs(served: Served, known: Golden, forks: ForkServer) -> 
     known.check(found["predictions"])
     assert found["values"] == [ROWS * 10, 0]  # lists, as clients of TensorFlow Serving read them
     assert found["filtered"] == ["class_id"]
-    assert found["metadata"] == {"serving_default": ["images"], "image_bytes": ["image_bytes"]}
+    assert found["metadata"] == {
+        "serving_default": ["images"],
+        "image_bytes": ["image_bytes"],
+        "explain": ["images"],
+        "explain_bytes": ["image_bytes"],
+    }
     assert found["status"] == [[1, AVAILABLE]]
     check_errors(
         found["errors"],

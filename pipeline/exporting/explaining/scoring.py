@@ -11,9 +11,12 @@ import tensorflow as tf
 
 from modelyard.models.spec import Encode, ModelSpec, SignatureFunction
 from modelyard.models.types import Task
+from modelyard.pipeline.exporting.features import count_words
 
 Raw = Mapping[str, Any]
 """Raw inputs by name: tensors ``[M,...]``, or of one example ``[...]``."""
+Lean = Callable[[Any, Any], Any]
+"""Logits ``[M,K]``, known and unknown words ``float32 [M,2]`` -> logits of what is answered."""
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 """Tasks with something to explain: there is no one number behind a text."""
 TINY = 1e-7
@@ -43,21 +46,30 @@ class Scores:
 
 
 def make_scores(
-    spec: ModelSpec, model: Any, encode: Encode | None, default: SignatureFunction, inputs: Sequence[Any]
+    spec: ModelSpec,
+    model: Any,
+    encode: Encode | None,
+    default: SignatureFunction,
+    inputs: Sequence[Any],
+    lean: Lean | None = None,
 ) -> Scores | None:
     """The scores of a model; None where its outputs are not those of its task.
 
     Args:
         default: ``serving_default``; a spec's own is asked in the model's place.
         inputs: ``tf.TensorSpec`` of the raw inputs.
+        lean: what is answered to texts without known words.
     """
 
     def run(*tensors: Any) -> Any:
         named = {given.name: tensor for given, tensor in zip(inputs, tensors, strict=True)}
         if spec.signatures:
             return read_outputs(spec.task, default(**named))
-        given = named if isinstance(spec.input, Mapping) else tensors[0]
-        return to_logits(spec.task, model(encode(given) if encode else given, training=False))
+        raw = named if isinstance(spec.input, Mapping) else tensors[0]
+        given = encode(raw) if encode else raw
+        logits = to_logits(spec.task, model(given, training=False))
+        words = count_words(given) if lean else None
+        return logits if lean is None or words is None else lean(logits, words)
 
     function = tf.function(run, input_signature=list(inputs), autograph=False)
     try:

@@ -54,7 +54,12 @@ class Explainer:
         count = tf.shape(weights["score"])[0]
         if len(self.kinds) > 1:
             described["inputs"] = tf.tile(tf.constant([list(self.kinds)]), [count, 1])
-        return {**weights, **described}
+        # A nought has no sign: "-0.0" would read as a weight.
+        unsigned = {
+            name: tf.where(tf.equal(found, 0.0), 0.0, found) if found.dtype.is_floating else found
+            for name, found in weights.items()
+        }
+        return {**unsigned, **described}
 
     def name_output(self, name: str, output: str) -> str:
         """An output's own name where there is one input."""

@@ -2,8 +2,9 @@
 
 Words are left out of the raw text, so any model of texts will do. A long text is not run once for each word: a passage
 of ``PASSAGE`` words is enough to see "not bad at all", and long enough for models that read sentences in another way
-than whole texts. A text of 400 words costs about as much as 72 runs of it. Passages without which the whole text has
-the same score weigh nothing: the model did not read them.
+than whole texts. A text of 400 words costs about as much as 72 runs of it; the longest one as ``MAX_UNITS`` passages
+and 8 runs of the whole. Stretches without which the whole text has the same score weigh nothing: the model did not read
+them.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from modelyard.pipeline.exporting.explaining.removal import run_in_chunks
-
 PASSAGE = 64
+"""Words, or units of several words, together about as many."""
 MAX_UNITS = 512
 """Longer texts are weighed by units of several words."""
-UNITS_AT_ONCE, TEXTS_AT_ONCE = 32, 8
+STRETCH = 64
+"""Units of the whole text that are left out at once, to see whether the model reads them."""
+PASSAGES_AT_ONCE, TEXTS_AT_ONCE = 32, 8
 UNCHANGED = 1e-5
 """Scores that are so near differ by rounding alone."""
 _SPACE = r"\s\p{Z}"
@@ -33,12 +35,17 @@ Score = Callable[[Any], Any]
 def split_pieces(texts: Any) -> tuple[Any, Any]:
     """``string [N]`` -> pieces ``string [N,W]`` and their numbers ``int32 [N]``.
 
-    A piece is a word and the space behind it; all pieces of a text together are the text.
+    A piece is a word and the space behind it; all pieces of a text together are the text. Space alone has none.
     """
     marked = tf.strings.regex_replace(tf.strings.regex_replace(texts, _END, " "), _PIECE, rf"\0{_END}")
-    # Each word ends in a mark, so the last part is what stands behind the last one: nothing, or space without any word.
-    parts = tf.strings.split(marked, _END)[:, :-1]
-    return parts.to_tensor(""), tf.cast(parts.row_lengths(), tf.int32)
+    marked = tf.strings.regex_replace(marked, f"^[{_SPACE}]+$", "")
+    # Each word ends in a mark, so the last part is empty. Ragged tensors would be a hundred operations more.
+    parts = tf.raw_ops.StringSplitV2(input=marked, sep=_END)
+    table = tf.raw_ops.SparseToDense(
+        sparse_indices=parts.indices, output_shape=parts.shape, sparse_values=parts.values, default_value=""
+    )
+    pieces = table[:, :-1]
+    return pieces, tf.math.count_nonzero(tf.strings.length(pieces), axis=1, dtype=tf.int32)
 
 
 def describe_pieces(pieces: Any) -> dict[str, Any]:
@@ -58,55 +65,65 @@ def weigh_words(score: Score, base: Any, pieces: Any, count: Any) -> Any:
         base: the text's score, ``[]``.
         pieces: ``string [W]``, of which ``count`` are the text.
     """
-    per_unit = (count + MAX_UNITS - 1) // MAX_UNITS
-    safe = tf.maximum(per_unit, 1)
-    units = join_pieces(pieces[:count], safe)
-    weights = weigh_in_passages(score, units) * find_read(score, base, units)
-    spread = tf.repeat(weights / tf.cast(safe, tf.float32), safe)[:count]
-    return tf.pad(spread, [[0, tf.shape(pieces)[0] - count]])
+    per_unit = tf.maximum((count + MAX_UNITS - 1) // MAX_UNITS, 1)
+    units = (count + per_unit - 1) // per_unit
+    begins = tf.concat([[0], tf.cumsum(tf.strings.length(pieces))], axis=0)
+    bounds = tf.gather(begins, tf.minimum(tf.range(units + 1) * per_unit, count))
+    weights = weigh_units(score, base, tf.strings.reduce_join(pieces), bounds, units, per_unit)
+    word = tf.range(tf.shape(pieces)[0])
+    shared = tf.concat([weights / tf.cast(per_unit, tf.float32), [0.0]], axis=0)
+    return tf.gather(shared, tf.where(word < count, word // per_unit, units))
 
 
-def join_pieces(pieces: Any, per_unit: Any) -> Any:
-    """Units ``string [U]`` of so many pieces each."""
-    missing = -tf.shape(pieces)[0] % per_unit
-    filled = tf.concat([pieces, tf.fill([missing], "")], axis=0)
-    return tf.strings.reduce_join(tf.reshape(filled, [-1, per_unit]), axis=1)
+def weigh_units(score: Score, base: Any, text: Any, bounds: Any, units: Any, per_unit: Any) -> Any:
+    """``float32 [U]``: the score of a unit's passage less the same without it; 0 if the whole text is not read there.
 
-
-def weigh_in_passages(score: Score, units: Any) -> Any:
-    """``float32 [U]``: a passage's score less the same without the unit. The last passage is as long as the others."""
-    count = tf.shape(units)[0]
-
-    def find_places(passage: Any) -> Any:
-        first = tf.maximum(tf.minimum(passage * PASSAGE, count - PASSAGE), 0)
-        return first[:, None] + tf.range(PASSAGE)
-
-    def join(places: Any, is_in: Any) -> Any:
-        return tf.strings.reduce_join(tf.where(is_in, tf.gather(units, tf.minimum(places, count - 1)), ""), axis=1)
-
-    def run_whole(passage: Any) -> Any:
-        places = find_places(passage)
-        return score(join(places, places < count))
-
-    def run_without(number: Any) -> Any:
-        places = find_places(number // PASSAGE)
-        return score(join(places, (places < count) & tf.not_equal(places, number[:, None])))
-
-    whole = run_in_chunks(run_whole, (count + PASSAGE - 1) // PASSAGE, TEXTS_AT_ONCE)
-    return tf.gather(whole, tf.range(count) // PASSAGE) - run_in_chunks(run_without, count, UNITS_AT_ONCE)
-
-
-def find_read(score: Score, base: Any, units: Any) -> Any:
-    """``float32 [U]``: 0 for units whose passage the whole text may lose without another score; else 1."""
-    count = tf.shape(units)[0]
-    passage = tf.range(count) // PASSAGE
-
-    def run(number: Any) -> Any:
-        left = tf.where(tf.equal(passage, number[:, None]), "", units)
-        return score(tf.strings.reduce_join(left, axis=1))
-
+    Args:
+        bounds: ``int32 [U+1]``, where units begin and the last one ends, in bytes.
+    """
+    size = tf.maximum(PASSAGE // per_unit, 1)
+    unit = tf.range(units)
+    of_unit = unit // size
+    passage = tf.range((units + size - 1) // size)
+    stretch = tf.range(tf.where(units > STRETCH, (units + STRETCH - 1) // STRETCH, 0)) * STRETCH
+    # The last passage is as long as the others.
+    first = tf.maximum(tf.minimum(passage * size, units - size), 0)
+    last = tf.minimum(first + size, units)
+    # Three kinds of variants: passages, passages without a unit, and the text without a stretch.
+    edges = [
+        tf.concat([first, tf.gather(first, of_unit), tf.zeros_like(stretch)], axis=0),
+        tf.concat([last, unit, stretch], axis=0),
+        tf.concat([last, unit + 1, tf.minimum(stretch + STRETCH, units)], axis=0),
+        tf.concat([last, tf.gather(last, of_unit), tf.fill(tf.shape(stretch), units)], axis=0),
+    ]
+    sizes = [tf.size(passage), units, tf.size(stretch)]
+    scores = run_variants(score, text, tf.gather(bounds, tf.stack(edges)), sizes[0] + sizes[1])
+    whole, without, left = tf.split(scores, tf.stack(sizes))
     # A text of one passage is read: what two of its words say may cancel out.
-    passages = tf.where(count > PASSAGE, (count + PASSAGE - 1) // PASSAGE, 0)
-    is_read = tf.abs(base - run_in_chunks(run, passages, TEXTS_AT_ONCE)) > UNCHANGED
-    is_read = tf.concat([is_read, tf.ones([tf.cast(tf.equal(passages, 0), tf.int32)], tf.bool)], axis=0)
-    return tf.cast(tf.gather(is_read, tf.where(tf.equal(passages, 0), 0, passage)), tf.float32)
+    is_read = tf.concat([tf.abs(base - left) > UNCHANGED, [True]], axis=0)
+    is_read = tf.gather(is_read, tf.minimum(unit // STRETCH, sizes[2]))
+    return tf.where(is_read, tf.gather(whole, of_unit) - without, 0.0)
+
+
+def run_variants(score: Score, text: Any, edges: Any, passages: Any) -> Any:
+    """Scores ``[V]`` of texts that have a part left out, a bounded number at a time.
+
+    Args:
+        edges: ``int32 [4,V]``, in bytes: a variant goes from the first to the second, and from the third to the fourth.
+        passages: so many variants are short, those after them as long as the text may be.
+    """
+    count = tf.shape(edges)[1]
+    starts = [tf.range(0, passages, PASSAGES_AT_ONCE), tf.range(passages, count, TEXTS_AT_ONCE)]
+    ends = [tf.minimum(starts[0] + PASSAGES_AT_ONCE, passages), tf.minimum(starts[1] + TEXTS_AT_ONCE, count)]
+
+    def run(bounds: Any) -> Any:
+        begin, end = bounds
+        first, cut, resume, last = tf.unstack(edges[:, begin:end])
+        found = score(tf.strings.substr(text, first, cut - first) + tf.strings.substr(text, resume, last - resume))
+        return tf.pad(found, [[0, PASSAGES_AT_ONCE - (end - begin)]])
+
+    chunks = (tf.concat(starts, axis=0), tf.concat(ends, axis=0))
+    spec = tf.TensorSpec((PASSAGES_AT_ONCE,), tf.float32)
+    found = tf.map_fn(run, chunks, fn_output_signature=spec, parallel_iterations=1)
+    is_run = tf.range(PASSAGES_AT_ONCE) < (chunks[1] - chunks[0])[:, None]
+    return tf.gather_nd(found, tf.where(is_run))

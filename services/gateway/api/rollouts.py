@@ -11,7 +11,7 @@ from flask import Blueprint, g
 
 from modelyard.models.errors import StorageFailed
 from modelyard.models.registry import rollout, serving_set
-from modelyard.models.registry.data_card import DataCard, read_data_card
+from modelyard.models.registry.cards.data_card import DataCard, read_data_card
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import (
     BaselineRecord,

@@ -17,6 +17,6 @@ def check_parameters(query: Mapping[str, Sequence[str]], known: Collection[str],
     """
     for name, values in query.items():
         if name not in known:
-            raise InvalidRequest(f"unknown parameter {name[:40]!r}; there are {', '.join(known)}")
+            raise InvalidRequest(f"unknown parameter {name[:40]!r}; there are {', '.join(known) or 'none'}")
         if name not in several and len(values) > 1:
             raise InvalidRequest(f"{name}: expected once, received {len(values)} times")

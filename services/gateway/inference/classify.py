@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, request
 
 from modelyard.models.tfserving.messages import classification_pb2, regression_pb2
 from modelyard.services.gateway.codecs import tf_examples, tfs_json
@@ -11,6 +11,7 @@ from modelyard.services.gateway.http.body import find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.headers import JSON_HEADERS
 from modelyard.services.gateway.http.paths import V1_MODELS, Servable
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.gateway.inference.prediction import Predictions
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.settings import GatewaySettings
@@ -33,6 +34,7 @@ def routes(predictions: Predictions) -> Blueprint:
 
     def decode(message: Any, servable: Servable) -> tuple[Interface, Any, Deadline]:
         """Fills the message from the body; finds the version that predicts, and until when."""
+        check_parameters(request.args.to_dict(flat=False), ())
         _, interface, deadline = predictions.wait_for_interface(servable)
         body = predictions.read_body(find_limit(limits, "max_json_bytes"))
         work = predictions.decode_body(deadline, len(body), read_examples, body, message, interface)

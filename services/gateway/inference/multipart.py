@@ -29,7 +29,7 @@ from modelyard.services.gateway.codecs.request import (
 )
 from modelyard.services.gateway.codecs.response import describe_rows, encode_json, select_outputs
 from modelyard.services.gateway.codecs.tensors import check_output_types, to_strings
-from modelyard.services.gateway.codecs.uncertainty import refuse_atypical
+from modelyard.services.gateway.codecs.uncertainty import refuse_atypical, require_typical
 from modelyard.services.gateway.http.body import CHUNK_BYTES, find_limit
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import BodyTooLarge, InvalidOutput, InvalidRequest, UnsupportedType
@@ -109,8 +109,10 @@ def respond_to_row(
     explain = explanations.choose(request_ctx.request.args, signature, inputs, "labelled", interface)
     outputs = predictor.wait_for(predictor.predict(interface, signature, inputs, deadline))
     predictor.capture.sample(g.record.request_id, interface, inputs, outputs, headers)
-    work = predictions.explain(interface, signature, inputs, deadline, headers) if explain else None
-    why = predictor.wait_for(work) if work else None
+    why = None
+    if explain:
+        require_typical(select_outputs(outputs, signature, interface), interface)
+        why = predictor.wait_for(predictions.explain(interface, signature, inputs, deadline, headers))
     call = PredictCall(signature=signature, inputs={}, form="labelled", explanation=why)
     response_headers, content = response.encode(call, outputs, interface, g.record.request_id)
     return Response(content, headers=response_headers)

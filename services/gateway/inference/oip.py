@@ -14,6 +14,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.body import find_limit, read_body
 from modelyard.services.gateway.http.paths import V2_MODELS, parse_servable
+from modelyard.services.gateway.http.query import check_parameters
 from modelyard.services.gateway.inference import oip_models
 from modelyard.services.gateway.inference.prediction import OIP, Predictions
 from modelyard.services.gateway.serving.failed_versions import VersionFailed
@@ -46,9 +47,11 @@ def add_model_views(views: Blueprint, predictions: Predictions) -> None:
         return interface
 
     def infer(model: str, version: str | None = None) -> Response:
+        check_parameters(request.args.to_dict(flat=False), ())
         return predictions.respond(OIP, parse_servable(model, version))
 
     def metadata(model: str, version: str | None = None) -> dict[str, Any]:
+        check_parameters(request.args.to_dict(flat=False), ("signature_name",))
         interface = find(model, version)
         name = request.args.get("signature_name")
         return oip_models.describe_interface(interface, predictor.get_states(model), name)

@@ -14,7 +14,8 @@ from modelyard.services.gateway.codecs import request, response
 from modelyard.services.gateway.codecs.inputs import ModelCall
 from modelyard.services.gateway.codecs.oip import request as oip_request
 from modelyard.services.gateway.codecs.oip import response as oip_response
-from modelyard.services.gateway.codecs.response import is_quick_to_write
+from modelyard.services.gateway.codecs.response import is_quick_to_write, select_outputs
+from modelyard.services.gateway.codecs.uncertainty import require_typical
 from modelyard.services.gateway.http.body import BodyLimit, HttpRequest, SizeSetting, find_limit, read_body
 from modelyard.services.gateway.http.deadline import Deadline, parse_deadline
 from modelyard.services.gateway.http.headers import (
@@ -101,6 +102,7 @@ class Predictions:
         record.version = outputs.version
         self.predictor.capture.sample(record.request_id, interface, call.inputs, outputs, request.headers)
         if call.explain:
+            require_typical(select_outputs(outputs, call.signature, interface), interface)
             found = await self.explain(interface, call.signature, call.inputs, deadline, request.headers)
             call = replace(call, explanation=found)
         return await self._encode(form, call, outputs, interface, record.request_id)

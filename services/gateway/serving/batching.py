@@ -205,9 +205,18 @@ class Explanations:
             async with asyncio.timeout(deadline.remaining_s), self._turn:
                 outputs = await self._call(target, inputs, deadline)
         except TimeoutError:
-            raise deadline.make_error() from None
+            raise _explain_lateness(deadline.make_error()) from None
+        except ServingFailed as failure:
+            raise _explain_lateness(failure) from None
         self._counter.labels(target.model).inc(count_rows(inputs))
         return outputs
+
+
+def _explain_lateness(failure: ServingFailed) -> ServingFailed:
+    """What helps who asked for an explanation that came too late; any other failure as it is."""
+    if failure.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+        return failure
+    return ServingFailed(failure.code, f"explain: {failure}; ask for fewer inputs at once, or allow more time")
 
 
 def _is_finite(arrays: Mapping[str, Array]) -> bool:

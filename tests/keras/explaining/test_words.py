@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from modelyard import ModelSpec, TextInput
+from modelyard.pipeline.exporting.explaining.words import split_pieces, weigh_words
 from tests.support.explained import NOWHERE, encode_by, explain, export, linear, texts
 
 
@@ -84,6 +85,35 @@ def test_thousands_of_words_are_weighed_in_groups(loaded: Any) -> None:
     assert weights.shape == (3_000,)
     assert 7 in np.argsort(-weights)[:6]
     assert weights.sum() == pytest.approx(2, abs=1e-2)
+
+
+def test_the_longest_text_costs_little_more_than_a_long_one() -> None:
+    """Passages are about 64 words long, however many words one unit has; few variants are as long as the text."""
+    lengths: list[int] = []
+
+    def score(text: Any) -> Any:
+        lengths.extend(len(each.split()) for each in text.numpy())
+        return tf.cast(tf.strings.length(text), tf.float32)
+
+    costs = {}
+    for count in (1, 64, 65, 400, 512, 513, 3_000, 10_000):
+        lengths.clear()
+        pieces, counts = split_pieces(texts(" ".join(["word"] * count)))
+        found = weigh_words(score, tf.constant(-1.0), pieces[0], counts[0])
+        assert np.all(found.numpy() > 0)
+        short = [length for length in lengths if length <= 64]
+        costs[count] = len(lengths) - len(short), sum(short)
+    assert costs[400] == (7, 400 * 63 + 7 * 64)
+    assert costs[512] == (8, 512 * 63 + 8 * 64)
+    assert all(whole <= 8 and words <= 1.2 * costs[512][1] for whole, words in costs.values())
+
+
+def test_a_weight_of_nought_has_no_sign(loaded: Any) -> None:
+    """Whatever it came of: printed, it would read as one."""
+    found = explain(loaded, texts("bad " + "word " * 200 + "good"))
+    noughts = found["weights"][found["weights"] == 0]
+    assert len(noughts) > 100
+    assert not np.signbit(noughts).any()
 
 
 def test_another_text_beside_it_changes_no_weight(loaded: Any) -> None:

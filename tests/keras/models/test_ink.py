@@ -189,3 +189,12 @@ def test_other_size_of_image_and_ink_is_kept() -> None:
     rows, columns = (np.flatnonzero(found.max(axis=axis) > 40) for axis in (1, 0))
     assert found.shape == (48, 40)
     assert abs(max(np.ptp(rows), np.ptp(columns)) + 1 - 30) <= 2
+
+
+def test_light_that_falls_off_is_no_ink() -> None:
+    """Linear and round, steep and faint, on small and large pictures: black, as where nothing was drawn."""
+    rows, columns = np.mgrid[0:1:112j, 0:1:112j]
+    slopes = [columns, rows, (rows + columns) / 2, 1 - columns, np.hypot(rows - 0.1, columns - 0.2) / 1.3]
+    files = [encode(low + (high - low) * slope) for slope in slopes for low, high in ((0, 255), (120, 190))]
+    files += [encode(255 * columns[::4, ::4]), encode(255 * paint(columns, (1, 0.9, 0.8), (0.2, 0, 0)))]
+    assert not normalise(files).any(axis=(1, 2, 3)).any()

@@ -35,9 +35,10 @@ def publish(store: Store) -> Manifest:
     return manifest
 
 
-@pytest.fixture
-def client(tmp_path: Any) -> Iterator[FlaskClient]:
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     """A gateway before a model server."""
+    tmp_path = tmp_path_factory.mktemp("explain")
     store = Store(tmp_path / "store")
     store.prepare()
     publish(store)
@@ -72,3 +73,13 @@ def test_the_model_server_explains_what_it_answers(client: FlaskClient) -> None:
     assert [round(weight, 3) for weight in long["weights"]] == [*weights.values()]
     assert short["words"] == ["bad", "", "", ""]
     assert short["weights"] == [pytest.approx(3, abs=1e-3), 0, 0, 0]
+
+
+def test_as_many_inputs_as_long_as_they_may_be_are_explained(client: FlaskClient) -> None:
+    """Eight texts of nearly 20,000 characters, in one request."""
+    body = {"instances": ["good " + "word " * 3_800] * 8}
+    answer = client.post(f"/v1/models/{MODEL}:predict?explain=1&labels=true", json=body)
+    assert answer.status_code == 200
+    rows = answer.json["predictions"]
+    assert [len(row["explanation"]["words"]) for row in rows] == [3_801] * 8
+    assert all(row["explanation"]["words"][0]["weight"] > 0 for row in rows)

@@ -23,7 +23,8 @@ PICTURES = (
     'from modelyard import ModelSpec, image_folder\n\nSPEC = ModelSpec(dataset=image_folder("../photos", (32, 32)))\n'
 )
 REVIEWS = (
-    'from modelyard import ModelSpec, texts\n\nSPEC = ModelSpec(dataset=texts("../reviews.csv", label="opinion"))\n'
+    "from modelyard import ModelSpec, texts\n\n"
+    'SPEC = ModelSpec(dataset=texts("../reviews.csv", label="opinion"), explain=False)\n'
 )
 ORIENTATION = 0x0112
 

@@ -37,7 +37,7 @@ POINTS = """
 
     SPEC = ModelSpec(
         dataset=Dataset("points", "", read), task="binary", input=VectorInput(2), labels=("below", "above"),
-        recipes={"quick": Recipe(epochs=3, learning_rate=0.1)}, prepare=prepare, build=build, **MORE,
+        recipes={"quick": Recipe(epochs=3, learning_rate=0.1)}, explain=False, prepare=prepare, build=build, **MORE,
     )
 """
 

@@ -12,6 +12,7 @@ from modelyard.models.data import Split, Splits
 from modelyard.models.inputs import VectorInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import Gate, ModelSpec, PreparedData
+from modelyard.pipeline.arrays import load_split
 from modelyard.pipeline.fitting.compiling import make_learning_rate, make_smoothed_crossentropy
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
@@ -97,6 +98,14 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, fitted: tuple[Tr
         for name, seed in (("again", RECIPE.seed), ("other", RECIPE.seed + 1))
     )
     assert hash_weights(fitted[0].weights) == again != other
+
+
+def test_fitting_keeps_what_it_saw(fitted: tuple[TrainedModel, list[Progress]]) -> None:
+    """Examples from all over an epoch, from which the export learns what is typical."""
+    assert fitted[0].seen
+    seen = load_split(str(fitted[0].seen))
+    assert len(seen) == len(SPLITS.train)
+    assert set(map(tuple, seen.x)) <= set(map(tuple, SPLITS.train.x))
 
 
 def test_progress_tells_epochs_steps_and_what_is_left(fitted: tuple[TrainedModel, list[Progress]]) -> None:

@@ -36,6 +36,7 @@ def make_spec(task: Task, given: ModelInput, labels: tuple[str, ...] = (), **fie
         "prepare": lambda *_: PreparedData(None, None),
         "build": lambda *_: None,
         "recipes": {"quick": Recipe()},
+        "explain": False,
     }
     return ModelSpec(dataset=DATASET, name="some", task=task, input=given, labels=labels, **known | fields)
 
@@ -168,30 +169,45 @@ def test_several_labels_and_pictures_say_what_is_typical(tmp_path: Path) -> None
     spec = make_spec("multilabel", ImageInput(8, 8, 3), ("a", "b"))
     found = export(spec, model, draw(200), draw(300), tmp_path / "graph")
     assert found(images=draw(500).x.astype(np.float32))["typical"].mean() >= 0.96
-    odd = np.stack([np.zeros((8, 8, 3)), random.uniform(0, 255, (8, 8, 3))]).astype(np.float32)
+    plain = np.full((8, 8, 3), 136.0)  # as bright as the others are on average
+    odd = np.stack([np.zeros((8, 8, 3)), random.uniform(0, 255, (8, 8, 3)), plain]).astype(np.float32)
     outputs = found(images=odd)
     assert set(outputs) == {"probabilities", "typical", "atypicality"}
     assert not outputs["typical"].any()
+    assert (outputs["atypicality"][[0, 2]] >= 2).all()
 
 
 def test_a_text_without_a_known_word_is_not_typical(tmp_path: Path) -> None:
-    """One word of a hundred is no news; a short text of known words is typical, as a part of what was trained on."""
+    """One word of a hundred is no news; a short text of known words is typical, as a part of what was trained on.
+
+    An explanation is of the class that is answered, and finds nothing in words that are not known.
+    """
     random = np.random.default_rng(0)
 
     def draw(count: int) -> Split:
         texts = [" ".join(random.choice(WORDS, random.integers(30, 80))) for _ in range(count)]
-        return Split(np.array(texts, object), random.integers(0, 2, count).astype(np.int32))
+        return Split(np.array(texts, object), (np.arange(count) % 20 < 11).astype(np.int32))
 
     ids = keras.Input((None,), dtype="int32")
     pooled = layers.GlobalAveragePooling1D()(layers.Embedding(32, 8)(ids))
-    model = keras.Model(ids, layers.Dense(1, activation="sigmoid")(pooled))
+    says_no = keras.initializers.Constant(-2)  # of nothing, too; in training there are more texts that say yes
+    model = keras.Model(ids, layers.Dense(1, activation="sigmoid", bias_initializer=says_no)(pooled))
     state = {"vocabulary": np.array(WORDS), "max_tokens": np.array(100)}
-    spec = make_spec("binary", TextInput(), ("no", "yes"), encode=WordEncoder)
+    spec = make_spec("binary", TextInput(), ("no", "yes"), encode=WordEncoder, explain=True)
     found = export(spec, model, draw(200), draw(300), tmp_path / "graph", state)
     texts = ["", "xyz", "qwe rtz uio", " ".join(["foreign"] * 60 + WORDS[:2]), "word3 word7", " ".join(WORDS) + " new"]
-    outputs = found(text=np.array([text.encode() for text in texts], object))
+    batch = np.array([text.encode() for text in texts], object)
+    outputs = found(text=batch)
     assert outputs["typical"].tolist() == [False] * 4 + [True] * 2
     assert outputs["probabilities"][:3].max() <= 0.6  # the shares in training, whatever the network makes of nothing
+    explain = tf.saved_model.load(str(tmp_path / "graph")).signatures["explain"]
+    why = {name: value.numpy() for name, value in explain(text=tf.constant(batch)).items()}
+    assert why["class_id"].tolist() == outputs["class_id"].tolist()
+    assert outputs["class_id"][:3].tolist() == [1] * 3
+    chosen = np.take_along_axis(outputs["probabilities"], outputs["class_id"][:, None], axis=1)[:3, 0]
+    np.testing.assert_allclose(why["score"][:3], np.log(chosen / (1 - chosen)) * found.record.temperature, rtol=1e-4)
+    assert not why["weights"][:3].any()
+    assert why["weights"][3].any()
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ def answer_with(status: int, body: bytes = b"", head: bytes = b"http/1.1 200 ok\
 
 def test_only_the_named_versions_own_output_is_right(predictions: Predictions) -> None:
     """Another value, or a version that is in no store, is wrong."""
-    predictions.judge(answer_with(200, b'{"predictions":[[7.000001]]}'))
-    predictions.judge(answer_with(200, b'{"predictions":[7.1]}'))
-    predictions.judge(answer_with(200, b'{"predictions":[7.0]}', head=b"http/1.1 200 ok\r\nx-model-version: 4"))
+    predictions.judge(answer_with(200, b'{"predictions":[{"value":[7.000001],"typical":true}]}'))
+    predictions.judge(answer_with(200, b'{"predictions":[{"value":[7.1]}]}'))
+    predictions.judge(
+        answer_with(200, b'{"predictions":[{"value":[7.0]}]}', head=b"http/1.1 200 ok\r\nx-model-version: 4")
+    )
     assert (len(predictions.right), dict(predictions.wrong)) == (1, {"version 3": 1, "version 4": 1})
 
 

@@ -44,7 +44,8 @@ class Exported:
         import tensorflow as tf
 
         path = write_csv(root / "churn.csv", TITLES, make_rows(400))
-        given = ModelSpec(name="churn", dataset=table(path.name, target="churned"), file=root / "churn.py")
+        data = table(path.name, target="churned")
+        given = ModelSpec(name="churn", dataset=data, file=root / "churn.py", explain=False)
         self.splits = given.dataset.read(root)
         self.spec = resolve(given, self.splits.schema)
         self.card = check_data(self.spec, self.splits)

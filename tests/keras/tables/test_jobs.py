@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.models.catalog import load_spec
 from modelyard.models.data import take
-from modelyard.models.registry.data_card import read_data_card
+from modelyard.models.registry.cards.data_card import read_data_card
 from modelyard.models.registry.manifest import NamedLimits
 from modelyard.models.registry.store import Store
 from modelyard.models.resolve import resolve

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.models.check_spec import check_spec
 from modelyard.models.errors import InvalidSpec
-from modelyard.models.registry.card import KindRecord, MeasuredFile, MeasuredRecord
+from modelyard.models.registry.cards.model_card import KindRecord, MeasuredFile, MeasuredRecord
 from modelyard.models.spec import Card, ModelSpec
 from modelyard.pipeline.stages.publish import make_card
 from tests.slim.models.test_check_spec import SPEC

@@ -19,7 +19,7 @@ from modelyard.models.inputs import (
     TextInput,
     VectorInput,
 )
-from modelyard.models.registry.data_card import FILE, DataCard, read_data_card
+from modelyard.models.registry.cards.data_card import FILE, DataCard, read_data_card
 from modelyard.models.registry.manifest import DataRecord
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array, Task

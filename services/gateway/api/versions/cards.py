@@ -6,7 +6,7 @@ from datetime import datetime
 from flask import Blueprint, Response, request
 
 from modelyard.models.errors import UnknownName
-from modelyard.models.registry.card import CardRecord, MeasuredRecord, read_card
+from modelyard.models.registry.cards.model_card import CardRecord, MeasuredRecord, read_card
 from modelyard.models.registry.manifest import (
     BaselineRecord,
     DataRecord,

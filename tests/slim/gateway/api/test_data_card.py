@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.registry.data_card import FILE, ColumnCard, DataCard
+from modelyard.models.registry.cards.data_card import FILE, ColumnCard, DataCard
 from modelyard.models.registry.manifest import DataRecord
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.commands.rollouts import print_record

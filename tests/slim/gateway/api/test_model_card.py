@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.registry import card, evaluations
-from modelyard.models.registry.card import CardRecord, KindRecord, MeasuredRecord
+from modelyard.models.registry import evaluations
+from modelyard.models.registry.cards import model_card
+from modelyard.models.registry.cards.model_card import CardRecord, KindRecord, MeasuredRecord
 from modelyard.models.registry.manifest import BaselineRecord, ImportRecord
 from modelyard.models.registry.retention import remove_version
 from modelyard.models.registry.store import Store
@@ -40,7 +41,7 @@ EVALUATION = Evaluation(
 
 def write(content: str) -> Callable[[Path], None]:
     def prepare(staged: Path) -> None:
-        (staged / card.FILE).write_text(content)
+        (staged / model_card.FILE).write_text(content)
         (staged / evaluations.FILE).write_text(EVALUATION.model_dump_json(exclude={"reference"}))
 
     return prepare

@@ -15,6 +15,7 @@ from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
 from tests.support.fakes import DIGITS, KINDS, REVIEWS, FakeModelServer, encoded, publish
 from tests.support.named_models import CHURN, COLUMNS, ROW, table
+from tests.support.uncertain_models import SURE, serve
 from tests.support.waiting import wait_until
 
 TEXT = {"content_type": "text/plain"}
@@ -211,6 +212,25 @@ def test_few_inputs_are_explained_at_once(client: FlaskClient, reviews: str, ser
     assert not server.calls
 
 
+def test_what_is_refused_is_not_explained(client: FlaskClient, filled: Store, server: FakeModelServer) -> None:
+    """An input that is not typical is 422, and among files that one alone; the signature itself refuses nothing."""
+    serve(filled, server, SURE)
+    known = filled.manifest(SURE, 1).signatures
+    why = SignatureSpec(inputs=known["serving_default"].inputs, outputs=(*SUBJECT, *WORDS))
+    serve(filled, server, SURE, on_atypical="refuse", signatures={"explain": why, **known})
+    server.explain = weigh_words
+    path = f"/v1/models/{SURE}:predict"
+    assert client.post(f"{path}?explain=1", data="xyz", **TEXT).status_code == 422
+    rows = client.post(f"{path}?explain=1&labels=true", json={"instances": ["good", "xyz"]})
+    assert (rows.status_code, rows.json["error"].startswith("row 1: ")) == (422, True)
+    assert {call.model_spec.signature_name for call in server.calls} == {"serving_default"}
+    files = [(io.BytesIO(text), "a.txt") for text in (b"xyz", b"good")]
+    refused, good = client.post(f"{path}?explain=1", data={"file": files}).json
+    assert ("error" in refused, good["explanation"]["words"][0]["word"]) == (True, "good")
+    raw = client.post(path, json={"instances": ["xyz"], "signature_name": "explain"})
+    assert raw.json["predictions"][0]["words"] == ["xyz"]
+
+
 # --- the signatures ---------------------------------------------------------------------------------------------------
 
 
@@ -253,13 +273,13 @@ def test_explanations_take_turns_and_answers_do_not_wait(
 def test_an_explanation_waits_for_its_turn_no_longer_than_its_deadline(
     client: FlaskClient, reviews: str, server: FakeModelServer
 ) -> None:
-    """It is as late as any other request: 504."""
+    """It is as late as any other request, 504, and says what helps."""
     server.release.clear()
     body = {"signature_name": "explain", "instances": ["good"]}
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.application.test_client().post, reviews, json=body)
         wait_until(lambda: len(server.calls) == 1, 10)
         late = client.post(reviews, json=body, headers={"X-Timeout-Ms": "200"})
-        assert late.status_code == 504
+        assert (late.status_code, "ask for fewer inputs at once" in late.json["error"]) == (504, True)
         server.release.set()
         assert first.result().status_code == 200

@@ -17,7 +17,7 @@ from tests.support.fuzzing import MODES, Fuzzer
 from tests.support.slim_programs import gateway
 
 TAGS = (
-    *("answers", "audit", "canary", "evaluations", "examples", "feedback", "feedback_summary", "health"),
+    *("answers", "audit", "canary", "cards", "evaluations", "examples", "feedback", "feedback_summary", "health"),
     *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts"),
     *("searches", "tfs", "traffic", "triggers", "v2", "versions"),
 )

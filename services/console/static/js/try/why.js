@@ -91,6 +91,7 @@ function drawLegend(subject, place = "") {
 function drawWords(words, subject) {
   if (!words.length) return [h("p", { class: "muted" }, "There is no word in this text.")];
   const most = Math.max(...words.map(({ weight }) => Math.abs(weight)));
+  if (!most) return [h("p", { class: "muted" }, "No word of this text weighs anything: the answer does not rest on them.")];
   const strongest = [...words].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   const reached = new Set(strongest.slice(0, REACHED).filter(({ weight }) => weight));
   const text = h("p", { class: "why-text", tabindex: "0", role: "group", "aria-label": "The text, its words marked" }, words.flatMap((word) => [markWord(word, most, reached.has(word)), " "]));
@@ -136,5 +137,6 @@ function drawPicture({ weights, height, width, image }, subject) {
 
 function signed(weight) {
   const text = number(Math.abs(weight));
+  if (text === "0") return text;
   return weight < 0 ? `−${text}` : `+${text}`;
 }
