@@ -18,7 +18,7 @@ from modelyard.models.types import Array
 _COST = 3.0
 """Of a margin's violation, against the weights' length; chosen by cross-validation on the reviews."""
 _TOLERANCE = 0.02
-"""Where the solver stops. On validation, 0.0001, 0.01 and 0.1 were right alike; the first takes twice as long as 0.01."""
+"""Where the solver stops. On validation, 0.0001, 0.01 and 0.1 were right alike; the first takes twice as long."""
 
 
 @dataclass(frozen=True)
