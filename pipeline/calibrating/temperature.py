@@ -5,7 +5,6 @@ ends in probabilities.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from modelyard.models.types import Array
 
@@ -34,6 +33,8 @@ def fit_temperature(probabilities: Array, y: Array) -> float:
         probabilities: ``[n,C]``.
         y: classes ``[n]``.
     """
+    from scipy.optimize import minimize_scalar
+
     count, classes = probabilities.shape
     if count < ENOUGH:
         return 1.0

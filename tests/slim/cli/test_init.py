@@ -25,7 +25,7 @@ def test_a_new_project_has_a_model_data_and_a_test(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert "next: cd 'my shop' && modelyard up" in made.stdout
     folder = tmp_path / "my shop"
-    assert list_files(folder) == FILES | {"models/mnist_cnn.py"}
+    assert list_files(folder) == FILES | {"models/mnist_cnn.py", "models/mnist_cnn.measured.json"}
     assert (folder / "README.md").read_text().startswith("# my shop\n")
     assert set(find_models(Sources((folder / "models",))).files) == {"churn", "mnist_cnn"}
     assert len((folder / "models" / "churn.py").read_text().splitlines()) <= 5

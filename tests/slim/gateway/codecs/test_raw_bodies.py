@@ -182,7 +182,7 @@ def test_what_is_no_table_of_numbers_is_400(
     [
         ("?labels=true", {"label": "positive", "class_id": 1, "score": 0.9}),
         ("?labels=false", {"class_id": 1, "probabilities": [0.1, 0.9]}),
-        ("?other=1", {"class_id": 1, "probabilities": [0.1, 0.9]}),
+        ("", {"class_id": 1, "probabilities": [0.1, 0.9]}),
     ],
 )
 def test_rows_are_returned_as_labels_on_request(client: FlaskClient, query: str, expected: Any) -> None:
