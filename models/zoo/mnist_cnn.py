@@ -205,11 +205,12 @@ SPEC = ModelSpec(
     recipes={
         "quick": MnistRecipe(epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.25),
         "full": MnistRecipe(
-            epochs=12,
+            epochs=20,
             batch_size=64,
             learning_rate=0.01,
             keep="last",
             min_steps=600,
+            label_smoothing=0.05,
             channels=32,
             ema=0.998,
             shift=1.5,
