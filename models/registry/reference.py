@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from modelyard.models.errors import CorruptData
+from modelyard.models.registry.extra_files import read_extra
 from modelyard.models.registry.manifest import FrozenModel
-from modelyard.models.registry.store import first_line
 from modelyard.models.types import Array
 
 FILE = "assets.extra/reference.json"
@@ -205,9 +204,4 @@ def read_reference(version: Path) -> Reference | None:
     Raises:
         CorruptData: the file cannot be parsed.
     """
-    try:
-        return Reference.model_validate_json((version / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise CorruptData(f"{FILE} of {version.name} is damaged: {first_line(error)}") from error
+    return read_extra(version, FILE, Reference)

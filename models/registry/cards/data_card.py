@@ -5,9 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from modelyard.models.errors import CorruptData
+from modelyard.models.registry.extra_files import read_extra
 from modelyard.models.registry.manifest import FrozenModel
-from modelyard.models.registry.store import first_line
 
 FILE = "assets.extra/data_card.json"
 
@@ -59,9 +58,4 @@ def read_data_card(version: Path) -> DataCard | None:
     Raises:
         CorruptData: the file cannot be parsed.
     """
-    try:
-        return DataCard.model_validate_json((version / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise CorruptData(f"{FILE} of {version.name} is damaged: {first_line(error)}") from error
+    return read_extra(version, FILE, DataCard)

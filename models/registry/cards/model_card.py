@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from modelyard.models.errors import CorruptData
+from modelyard.models.registry.extra_files import read_extra
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import first_line
 
@@ -64,12 +65,7 @@ def read_card(version: Path) -> CardRecord | None:
     Raises:
         CorruptData: the file cannot be parsed.
     """
-    try:
-        return CardRecord.model_validate_json((version / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise CorruptData(f"{FILE} of {version.name} is damaged: {first_line(error)}") from error
+    return read_extra(version, FILE, CardRecord)
 
 
 def read_measured(path: Path) -> MeasuredFile:
