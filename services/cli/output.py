@@ -63,8 +63,9 @@ def format_dataset(data: Mapping[str, Any]) -> str:
     return f"{data['name']} ({mark})" if mark else str(data["name"])
 
 
-def format_metric(name: str, value: float) -> str:
-    return f"{name} {value:.4f}"
+def format_metric(name: str, value: float | None) -> str:
+    """``accuracy 0.9900``; ``loss ?`` where it is no finite number, which is null in JSON."""
+    return f"{name} {'?' if value is None else f'{value:.4f}'}"
 
 
 def format_test(verdict: Mapping[str, Any]) -> str | None:
@@ -130,10 +131,14 @@ def format_duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def choose_metrics(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Two metrics to show: those on the validation split where an epoch has ended, else those so far."""
-    validated = [(name, value) for name, value in metrics.items() if name.startswith("val_")]
-    return (validated or list(metrics.items()))[:2]
+def choose_metrics(metrics: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    """Two metrics to show: those on the validation split where an epoch has ended, else those so far.
+
+    One that is no finite number is null in JSON, and left out.
+    """
+    known = [(name, value) for name, value in metrics.items() if value is not None]
+    validated = [(name, value) for name, value in known if name.startswith("val_")]
+    return (validated or known)[:2]
 
 
 def estimate_share(job: Mapping[str, Any]) -> float:

@@ -156,6 +156,8 @@ def test_long_lines_are_whole_in_a_pipe() -> None:
         ({"epoch": 2, "step": 1, "eta_s": 61.0}, "25 % · 1 min 1 s left · epoch 2/4"),
         ({"eta_s": None}, "epoch 1/4"),
         ({"eta_s": 0.2}, "11 % · 1 s left · epoch 1/4"),
+        ({"eta_s": None, "metrics": {"loss": None, "accuracy": 0.5}}, "epoch 1/4 · accuracy 0.5000"),
+        ({"eta_s": None, "metrics": {"val_loss": None}}, "epoch 1/4"),
     ],
 )
 def test_the_time_left_is_said_once_it_is_known(changed: dict[str, Any], note: str) -> None:
