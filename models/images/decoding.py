@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelyard.models.images.exif import UPRIGHT, find_tiff, read_orientation
+from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, resize_image, turn_upright
 from modelyard.models.images.ink import are_normal, make_ink_decoder
 from modelyard.models.inputs import ImageInput
@@ -159,7 +159,7 @@ def _decode_special(file: Any, is_transparent: Any, tiff: Any, kind: ImageInput)
         lambda: _decode_png(file, is_transparent, kind.channels),
         lambda: _decode_jpeg(file, kind.channels),
     )
-    orientation = tf.cond(tf.equal(tiff, ""), lambda: UPRIGHT, lambda: read_orientation(tiff))
+    orientation = choose_orientation(tiff)
     size = (kind.height, kind.width)
     # Turned last, when it is small.
     fitted = _fit(image, tf.where(is_transposed(orientation), size[::-1], size), kind)

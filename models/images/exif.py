@@ -22,6 +22,11 @@ def find_tiff(headers: Any) -> Any:
     return tf.where(tf.equal(found, headers), "", found)
 
 
+def choose_orientation(tiff: Any) -> Any:
+    """What EXIF says, upright where there is none: ``find_tiff`` gives an empty text then."""
+    return tf.cond(tf.equal(tiff, ""), lambda: UPRIGHT, lambda: read_orientation(tiff))
+
+
 def read_orientation(tiff: Any) -> Any:
     """A TIFF file ``string []`` -> the orientation in its first directory, ``int32 []``, 1 to 8 (TIFF 6.0, section 2).
 

@@ -39,7 +39,7 @@ def resize_image(image: Any, size: Any, how: Resize) -> Any:
     if how != "stretch":
         scale = tf.repeat(tf.reduce_min(scale) if how == "pad" else tf.reduce_max(scale), 2)
     resized = tf.raw_ops.ScaleAndTranslate(
-        images=(_weigh_by_alpha(image) if image.shape[2] == _RGBA else image)[None],
+        images=(weigh_by_alpha(image) if image.shape[2] == _RGBA else image)[None],
         size=size,
         scale=scale,
         translation=(target - scale * given) / 2,
@@ -51,7 +51,8 @@ def resize_image(image: Any, size: Any, how: Resize) -> Any:
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def _weigh_by_alpha(image: Any) -> Any:
+def weigh_by_alpha(image: Any) -> Any:
+    """``[H,W,4]`` -> ``float32 [H,W,4]``: transparent pixels have no colour."""
     levels = tf.cast(image, tf.float32)
     return tf.concat([levels[..., :3] * levels[..., 3:] / 255, levels[..., 3:]], axis=2)
 

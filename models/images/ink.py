@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelyard.models.images.exif import UPRIGHT, find_tiff, read_orientation
-from modelyard.models.images.geometry import is_transposed, turn_upright
+from modelyard.models.images.exif import choose_orientation, find_tiff
+from modelyard.models.images.geometry import is_transposed, turn_upright, weigh_by_alpha
 from modelyard.models.images.ink_placing import WINDOW, View, cut_windows, locate_ink, place_ink
 from modelyard.models.inputs import ImageInput
 
@@ -94,17 +94,20 @@ def _decode(file: Any, header: Any, shrink: Callable[[Any], Any]) -> tuple[Any, 
         image = tf.io.decode_jpeg(file, 3)  # it takes opaque PNG files as well
         return shrink(image), tf.cast(tf.shape(image)[:2], tf.float32), tf.constant(0.0)
 
-    is_png = tf.equal(tf.strings.substr(file, 0, len(_PNG)), _PNG)
-    is_transparent = is_png & tf.strings.regex_full_match(header, _MAY_BE_TRANSPARENT)
-    read: tuple[Any, Any, Any] = tf.cond(is_transparent, read_transparent, read_opaque)
+    read: tuple[Any, Any, Any] = tf.cond(_may_be_transparent(file, header), read_transparent, read_opaque)
     return read
+
+
+def _may_be_transparent(file: Any, header: Any) -> Any:
+    """Only PNG files: the same bytes in a JPEG file are numbers of its tables."""
+    is_png = tf.equal(tf.strings.substr(file, 0, len(_PNG)), _PNG)
+    return is_png & tf.strings.regex_full_match(header, _MAY_BE_TRANSPARENT)
 
 
 def _resize(image: Any, size: Any, scale: Any, translation: Any) -> Any:
     """``uint8 [H,W,C]`` -> ``float32 [*size,C]``; colours are weighed by the alpha channel, if there is one."""
     if image.shape[2] == _RGBA:
-        levels = tf.cast(image, tf.float32)
-        image = tf.concat([levels[..., :3] * levels[..., 3:] / 255, levels[..., 3:]], axis=2)
+        image = weigh_by_alpha(image)
     return tf.raw_ops.ScaleAndTranslate(
         images=image[None],
         size=size,
@@ -124,8 +127,7 @@ def _choose_sheet(picture: Any) -> Any:
 
 def _turn(picture: Any, size: Any, header: Any) -> tuple[Any, Any]:
     """As EXIF says."""
-    tiff = find_tiff(header)
-    orientation = tf.cond(tf.equal(tiff, ""), lambda: UPRIGHT, lambda: read_orientation(tiff))
+    orientation = choose_orientation(find_tiff(header))
     turned = tf.ensure_shape(turn_upright(picture, orientation), picture.shape)
     return turned, tf.where(is_transposed(orientation), size[::-1], size)
 
@@ -138,7 +140,7 @@ def _look_closer(file: Any, header: Any, sheet: Any, window: Any, is_coarse: Any
 def _read_window(file: Any, header: Any, sheet: Any, view: tuple[Any, ...]) -> Any:
     paper, ink, start, pitch, edges, background = view
     image = tf.cond(
-        tf.strings.regex_full_match(header, _MAY_BE_TRANSPARENT),
+        _may_be_transparent(file, header),
         lambda: tf.io.decode_png(file, _RGBA),
         lambda: _add_alpha(tf.io.decode_jpeg(file, 3)),
     )

@@ -198,3 +198,14 @@ def test_light_that_falls_off_is_no_ink() -> None:
     files = [encode(low + (high - low) * slope) for slope in slopes for low, high in ((0, 255), (120, 190))]
     files += [encode(255 * columns[::4, ::4]), encode(255 * paint(columns, (1, 0.9, 0.8), (0.2, 0, 0)))]
     assert not normalise(files).any(axis=(1, 2, 3)).any()
+
+
+@pytest.mark.parametrize("quality", [80, 88, 75])
+def test_small_ink_in_a_large_jpeg_is_read_at_any_quality(quality: int) -> None:
+    """Numbers of its tables stand where a PNG file has its colour type."""
+    sheet = np.full((800, 800), 255, np.uint8)
+    sheet[380:420, 398:403] = 0
+    found = normalise([encode(sheet, "JPEG", quality=quality)]).reshape(28, 28)
+    rows, columns = np.nonzero(found > 100)
+    assert np.ptp(rows) >= 15
+    assert np.ptp(columns) <= 5
