@@ -19,6 +19,10 @@ class TrainingFailed(ModelyardError):
     """Training ended without a model that could be exported."""
 
 
+class LossNotFinite(TrainingFailed):
+    """The loss became NaN or infinite, after which no weight can be used."""
+
+
 class ImportRefused(ModelyardError):
     """What cannot be imported, or test data that does not fit it; names the file, signature, field or row."""
 

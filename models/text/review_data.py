@@ -216,7 +216,8 @@ def _short_texts(
     pieces, sides = short_texts.cut_pieces(reviews, labels, round(recipe.pieces * len(labels)), seed)
     ids = encode([*made.texts, *pieces], vocabulary)
     judged = short_texts.judge_pieces(sides, linear.log_odds(ids[len(made.texts) :]))
-    return ids, np.concatenate([made.targets, judged])
+    has_words = ids.lengths > 0
+    return ids.select_texts(has_words), np.concatenate([made.targets, judged])[has_words]
 
 
 def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:

@@ -61,6 +61,11 @@ class TokenIds:
         kept_before = np.concatenate([[0], np.cumsum(keep)])
         return TokenIds(self.flat[keep], kept_before[self.starts])
 
+    def select_texts(self, keep: Array) -> "TokenIds":
+        """Only the texts where ``keep`` (``bool [N]``) is true."""
+        lengths = self.lengths
+        return TokenIds(self.flat[np.repeat(keep, lengths)], np.concatenate([[0], np.cumsum(lengths[keep])]))
+
 
 # --- offline ------------------------------------------------------------------------------------------------------
 

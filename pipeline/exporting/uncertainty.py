@@ -1,6 +1,7 @@
 """Learns a trained model's uncertainty, and adds it to its outputs inside the graph. TensorFlow code."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ class Uncertainty:
         """
         assert self.shares is not None
         weight = find_weight(words)
-        return outputs | name_classes(weight * outputs["probabilities"] + (1 - weight) * self.shares)
+        own = tf.math.multiply_no_nan(outputs["probabilities"], weight)  # a mean over no word is no number
+        return outputs | name_classes(own + (1 - weight) * self.shares)
 
 
 def find_weight(words: Any) -> Any:
@@ -119,25 +121,54 @@ def learn_uncertainty(
     """
     calibration = examples.calibration
 
-    def run(x: Any) -> Any:
-        return forward.run(spec, x, signature)
+    def run(x: Any) -> Observations:
+        return Observations(*forward.run(spec, x, signature))
 
-    outputs, typical = run(examples.typical) if len(calibration) else (np.zeros((0, 1)), {})
-    raw = outputs[: len(calibration)]
-    record = learn_answers(spec, raw, calibration.y)
-    if not len(calibration) or not len(examples.train):
-        return Uncertainty(spec.task, record, Typicality())
-    _, observed = run(examples.train.x)
-    y = examples.train.y if spec.task in CLASSES else None
-    typicality = learn_typicality(observed, y, typical) if observed else Typicality()
+    typical = run(examples.typical) if len(calibration) else Observations(np.zeros((0, 1)), {})
+    calibrating = typical.is_finite[: len(calibration)]
+    raw = typical.outputs[: len(calibration)][calibrating]
+    record = learn_answers(spec, raw, calibration.y[calibrating])
+    if not len(raw) or not len(examples.train):
+        return Uncertainty(spec.task, record.model_copy(update=add_notes(record, typical)), Typicality())
+    train = run(examples.train.x)
+    observed = train.kept
+    y = examples.train.y[train.is_finite] if spec.task in CLASSES else None
+    typicality = learn_typicality(observed, y, typical.kept) if observed else Typicality()
     methods = TypicalityRecord(
         methods=tuple(part.method for part in typicality.parts),
         layer=forward.layer if "features" in observed else "",
-        examples=len(examples.train),
+        examples=int(train.is_finite.sum()),
     )
     notes = () if typicality.parts else ("nothing to tell typical inputs by: every input is typical",)
-    record = record.model_copy(update={"typicality": methods, "notes": (*record.notes, *notes)})
+    record = record.model_copy(update={"typicality": methods} | add_notes(record, typical, *notes))
     return Uncertainty(spec.task, record, typicality, None if y is None else measure_shares(y, raw))
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a model made of some examples."""
+
+    outputs: Array
+    observed: dict[str, Array]
+
+    @cached_property
+    def is_finite(self) -> Array:
+        """``bool [N]``: examples of which each number is finite; a mean over no word, for one, is not."""
+        numbers = [each for each in (self.outputs, *self.observed.values()) if each.dtype.kind == "f"]
+        rows = [np.isfinite(each.reshape(len(each), -1)).all(axis=1) for each in numbers]
+        found: Array = np.all(rows, axis=0)
+        return found
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        """``observed`` of these."""
+        return {name: values[self.is_finite] for name, values in self.observed.items()}
+
+
+def add_notes(record: UncertaintyRecord, typical: Observations, *notes: str) -> dict[str, tuple[str, ...]]:
+    lost = len(typical.is_finite) - int(typical.is_finite.sum())
+    left_out = (f"{lost} of {len(typical.is_finite)} examples are left out: no finite answer",) if lost else ()
+    return {"notes": (*record.notes, *left_out, *notes)}
 
 
 def measure_shares(y: Array, raw: Array) -> Array:

@@ -1,5 +1,6 @@
 """Keras's training loop, with checkpoints and progress."""
 
+import math
 import time
 from typing import Any
 
@@ -8,32 +9,44 @@ import keras
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import PreparedData
 from modelyard.models.types import Array
+from modelyard.pipeline.errors import LossNotFinite
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints, copy_variables
 from modelyard.pipeline.fitting.devices import Devices
 from modelyard.pipeline.fitting.eta import FitEstimate
 from modelyard.pipeline.progress import Progress, Report
 
 REPORT_INTERVAL_S = 0.5
+ADVICE = ": a lower learning_rate or a clip_norm may help, or an example makes the model divide by zero"
 
 
 def fit(
     model: Any, prepared: PreparedData, recipe: Recipe, devices: Devices, writer: "CheckpointWriter", report: Report
 ) -> Checkpoint:
-    """Runs the remaining epochs; returns the last checkpoint."""
-    model.fit(
-        devices.pad_batches(prepared.train),
-        validation_data=devices.pad_batches(prepared.validation),
-        initial_epoch=writer.done.epoch,
-        epochs=recipe.epochs,
-        shuffle=False,  # the batches order themselves, from the seed and the epoch
-        verbose=0,
-        callbacks=[
-            writer.make_raw_weights_callback(),
-            *make_averaging_callbacks(recipe),
-            writer,
-            ProgressReporter(report, recipe, len(prepared.validation)),
-        ],
-    )
+    """Runs the remaining epochs; returns the last checkpoint.
+
+    Raises:
+        LossNotFinite: the loss became NaN or infinite, and the recipe does not keep an earlier epoch.
+    """
+    try:
+        model.fit(
+            devices.pad_batches(prepared.train),
+            validation_data=devices.pad_batches(prepared.validation),
+            initial_epoch=writer.done.epoch,
+            epochs=recipe.epochs,
+            shuffle=False,  # the batches order themselves, from the seed and the epoch
+            verbose=0,
+            callbacks=[
+                FiniteLoss(),
+                writer.make_raw_weights_callback(),
+                *make_averaging_callbacks(recipe),
+                writer,
+                ProgressReporter(report, recipe, len(prepared.validation)),
+            ],
+        )
+    except LossNotFinite as error:
+        if recipe.keep == "last" or not writer.done.epoch:
+            raise
+        report(Progress("train", message=f"keeping epoch {writer.done.best_epoch}, as {error}"))
     return writer.done
 
 
@@ -55,6 +68,28 @@ class FitTimer:
 def make_averaging_callbacks(recipe: Recipe) -> list[Any]:
     """Callbacks that validate and export averaged weights, if the recipe has an average."""
     return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
+
+
+class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Ends training at the first loss that is NaN or infinite: no later step would mend it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._require("loss", logs, f"step {batch + 1} of epoch {self._epoch}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._require("val_loss", logs, f"epoch {epoch + 1}")
+
+    def _require(self, name: str, logs: Any, when: str) -> None:
+        value = float((logs or {}).get(name, 0.0))
+        if not math.isfinite(value):
+            raise LossNotFinite(f"{name} is {value} after {when}{ADVICE}")
 
 
 class CheckpointWriter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information

@@ -1,6 +1,7 @@
 """The reviews' model: batches, word vectors, the linear method, and that an answer depends on its review alone."""
 
 import hashlib
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -234,3 +235,14 @@ def test_recipes_are_valid_and_buildable(name: str) -> None:
 def test_linear_baseline_is_measured_on_the_test_part() -> None:
     """The simple method solves the invented reviews."""
     assert measure_baseline(made_splits()).value > 0.9
+
+
+def test_a_piece_without_a_word_is_no_example() -> None:
+    """A row of dots is cut from a review as a sentence is."""
+    splits = made_splits()
+    dotted = np.array(["- - - . Well done. - - - ."] * len(splits.train), object)
+    splits = replace(splits, train=replace(splits.train, x=dotted))
+    prepared = SPEC.prepare(splits, TINY.override({"pieces": 5.0}))
+    rows = [prepared.train[index][0] for index in range(len(prepared.train))]
+    assert sum(map(len, rows)) > len(dotted)
+    assert all((ids != PADDING).any(axis=1).all() for ids in rows)

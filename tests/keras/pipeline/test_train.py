@@ -13,6 +13,7 @@ from modelyard.models.inputs import VectorInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import Gate, ModelSpec, PreparedData
 from modelyard.pipeline.arrays import load_split
+from modelyard.pipeline.errors import TrainingFailed
 from modelyard.pipeline.fitting.compiling import make_learning_rate, make_smoothed_crossentropy
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
@@ -149,6 +150,52 @@ def test_old_checkpoints_go(ruined: TrainedModel) -> None:
     """The newest two stay; the weights of the best epoch are in the newest."""
     assert {path.name for path in ruined.weights.parent.parent.iterdir()} == {"epoch-0005", "epoch-0006"}
     assert ruined.weights.parent.name == "epoch-0006"
+
+
+def make_diverging(epoch: int) -> ModelSpec:
+    """A number, of which one is infinite in that epoch."""
+
+    class Spoiled(Pairs):
+        done = 0
+
+        def __getitem__(self, index: int) -> tuple[Any, Any]:
+            x, y = super().__getitem__(index)
+            self.done += index == 3
+            spoiled = self.done == epoch and index == 3
+            return x, np.full((len(y), 1), np.inf if spoiled else 0.5, np.float32)
+
+    def prepare(splits: Splits, _: Recipe) -> PreparedData:
+        return PreparedData(Spoiled(splits.train, 32), Pairs(splits.validation, 128))
+
+    return replace(SPEC, task="regression", labels=("difference",), prepare=prepare, build=build_number)
+
+
+def build_number(_: Recipe, __: object) -> Any:
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_a_loss_that_is_no_number_ends_training_at_once(keep: str, epoch: int, tmp_path: Path) -> None:
+    """It says where, and what may help."""
+    said: list[Progress] = []
+    recipe = replace(RECIPE, keep=keep)
+    with pytest.raises(TrainingFailed, match=f"loss is (nan|inf) after step 4 of epoch {epoch}: a lower learning_rate"):
+        train(
+            make_diverging(epoch), SPLITS, recipe, prepare_devices(recipe), tmp_path, tmp_path / "points", said.append
+        )
+    assert len([progress for progress in said if "val_loss" in progress.metrics]) == epoch - 1
+
+
+def test_what_was_learned_before_is_kept(tmp_path: Path) -> None:
+    """Where the recipe keeps the best epoch; the job says so."""
+    said: list[Progress] = []
+    found = train(
+        make_diverging(3), SPLITS, RECIPE, prepare_devices(RECIPE), tmp_path, tmp_path / "points", said.append
+    )
+    assert len(found.history) == 2
+    assert found.best_epoch in (1, 2)
+    assert f"keeping epoch {found.best_epoch}, as loss is" in said[-1].message
+    assert "step 4 of epoch 3" in said[-1].message
 
 
 def test_averaged_weights_are_another_model(tmp_path: Path, fitted: tuple[TrainedModel, list[Progress]]) -> None:

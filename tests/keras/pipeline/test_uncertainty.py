@@ -210,6 +210,26 @@ def test_a_text_without_a_known_word_is_not_typical(tmp_path: Path) -> None:
     assert why["weights"][3].any()
 
 
+def test_what_has_no_finite_answer_teaches_nothing(tmp_path: Path) -> None:
+    """Keras's mean over the words of an empty text is zero by zero; the text gets an answer all the same."""
+    random = np.random.default_rng(0)
+
+    def draw(count: int) -> Split:
+        texts = ["" if each % 10 == 0 else " ".join(random.choice(WORDS, 20)) for each in range(count)]
+        return Split(np.array(texts, object), (np.arange(count) % 20 < 14).astype(np.int32))  # 12 of 18 that have words
+
+    ids = keras.Input((None,), dtype="int32")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(32, 8, mask_zero=True)(ids))
+    model = keras.Model(ids, layers.Dense(1, activation="sigmoid")(pooled))
+    state = {"vocabulary": np.array(WORDS), "max_tokens": np.array(100)}
+    spec = make_spec("binary", TextInput(), ("no", "yes"), encode=WordEncoder)
+    found = export(spec, model, draw(200), draw(300), tmp_path / "graph", state)
+    assert any("of 400 examples are left out: no finite answer" in note for note in found.record.notes)
+    outputs = found(text=np.array([b"", b"word3 word7"], object))
+    assert outputs["probabilities"][0] == pytest.approx([1 / 3, 2 / 3], abs=0.01)
+    assert outputs["typical"].tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("given", "x", "odd"),
     [
