@@ -1,6 +1,6 @@
 """``python -m modelyard.services.gateway``: one process, one event loop, granian's HTTP server and Flask.
 
-Several cores are used by several gateways behind a load balancer, not by several processes here.
+Several cores are used by several gateways: behind a load balancer, or sharing a port (``modelyard serve --workers``).
 """
 
 import asyncio
@@ -27,6 +27,7 @@ with pause_gc():
     from modelyard.services.gateway.http.greenlets import EventLoop
     from modelyard.services.gateway.server.rsgi import RsgiApp
     from modelyard.services.gateway.settings import GatewaySettings
+    from modelyard.services.gateway.worker_metrics import WorkerMetrics
     from modelyard.services.gateway.wsgi import create_app
 
 log = logs.get_logger()
@@ -71,6 +72,10 @@ class Lifecycle:
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)
+        if self._settings.gateway_number:
+            workers = WorkerMetrics(metrics.registry, self._settings.gateway_number, self._settings.gateway_sockets)
+            await workers.serve()
+            metrics.show(workers)
         tune_gc()
         log.info("listening", url=f"http://{bind_address(self._settings)}")
         await self._stopping.wait()
@@ -172,7 +177,11 @@ def check_port(settings: GatewaySettings) -> None:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        with socket.socket(family) as probe:  # it does not listen: a connection would be lost
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.gateway_number:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            probe.bind((settings.host, settings.port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             cause = "another process listens there; stop it, or choose another port with MODELYARD_PORT"

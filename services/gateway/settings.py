@@ -35,6 +35,16 @@ class GatewaySettings(KeySettings):
         "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."
     )
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    gateway_number: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Number of this gateway among those on this machine that share its port; 0: none do.",
+    )
+    gateway_sockets: Path = Field(
+        default_factory=below_home("run"),
+        description="Folder of the sockets by which such gateways read each other's metrics.",
+    )
     threads: int = Field(
         8, ge=1, le=512, description="Largest number of requests in progress that are not predictions."
     )

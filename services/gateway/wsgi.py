@@ -75,6 +75,7 @@ def create_app(
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger)
+    metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
     limits = RateLimits(settings, SharedBuckets(settings.broker))
     predictions = Predictions(predictor, settings, limits)
     guard = create_guard(settings, metrics, ledger, limits)

@@ -56,6 +56,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
     serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
     home: Home,
+    workers: Annotated[
+        int, typer.Option(help="Gateways that share the port, each with an event loop of its own.", min=1, max=64)
+    ] = 1,
     batch: Annotated[
         Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
     ] = "checked",
@@ -67,7 +70,7 @@ def serve(
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch))
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch, workers))
 
 
 def plan_batches(

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard.client import Client
@@ -80,6 +81,21 @@ def make_model_server(client: Client, port: int, config: Path, socket_path: Path
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
     return Service("gateway", command, lambda: responds_ok(client, "/healthz"), environment)
+
+
+def make_gateways(client: Client, environment: Mapping[str, str], count: int, folder: Path) -> list[Service]:
+    """Gateways that share a port, if it is more than one; their sockets are in ``folder``, which is private."""
+    if count == 1:
+        return [make_gateway(client, environment)]
+    for left in folder.glob("gateway-*.sock"):
+        left.unlink()
+    return [make_sharing_gateway(client, environment, number, folder) for number in range(1, count + 1)]
+
+
+def make_sharing_gateway(client: Client, environment: Mapping[str, str], number: int, folder: Path) -> Service:
+    known = {"MODELYARD_GATEWAY_NUMBER": str(number), "MODELYARD_GATEWAY_SOCKETS": str(folder)}
+    one = make_gateway(client, {**environment, **known})
+    return replace(one, name=f"gateway-{number}", ready=(folder / f"gateway-{number}.sock").is_socket)
 
 
 def make_supervisor(home: Path) -> Supervisor:

@@ -10,7 +10,8 @@ HEAD = """# Metrics
 
 Written by `make docs` from the code. The gateway shows them at `GET /metrics`, in Prometheus' text format, with
 the CPU seconds, memory and open files of its process: `modelyard_gateway_process_…`, as prometheus_client names them.
-TensorFlow Serving has metrics of its own: [deploy](deploy.md).
+Gateways that share a port (`modelyard serve --workers`) show those of all, each with the label `worker`; what is known
+of the whole system, such as waiting jobs, has none. TensorFlow Serving has metrics of its own: [deploy](deploy.md).
 
 | metric | kind | labels | meaning |
 |---|---|---|---|"""

@@ -1,4 +1,4 @@
-"""``modelyard serve``: a model server and a gateway over existing SavedModels. No queue, no training."""
+"""``modelyard serve``: a model server and gateways over existing SavedModels. No queue, no training."""
 
 import json
 import time
@@ -34,6 +34,8 @@ class ServeOptions:
     model_config: Path | None = None
     batch: str = "checked"
     """Whether requests share runs of the model: checked, always or never."""
+    workers: int = 1
+    """Gateways that share the port."""
 
     @property
     def url(self) -> str:
@@ -41,7 +43,7 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> None:
-    """Starts both processes and runs until Ctrl-C or SIGTERM.
+    """Starts all processes and runs until Ctrl-C or SIGTERM.
 
     Raises:
         ModelyardError: the cause and the remedy; all started processes are stopped.
@@ -70,7 +72,8 @@ def select_models(options: ServeOptions) -> Selection:
 
 def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
     client = connect(options.url)
-    socket_path = launch.make_private_folder(options.home) / SERVING_SOCKET
+    folder = launch.make_private_folder(options.home)
+    socket_path = folder / SERVING_SOCKET
     environment = {
         "MODELYARD_HOME": str(options.home.parent),
         "MODELYARD_HOST": LOOPBACK,
@@ -82,7 +85,7 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
     }
     return [
         launch.make_model_server(client, options.serving_port, selection.config, socket_path),
-        launch.make_gateway(client, environment),
+        *launch.make_gateways(client, environment, options.workers, folder),
     ]
 
 
@@ -129,7 +132,7 @@ def print_summary(
         output.print_table("not served", "because", rows=notes.items())
     first = quote(choose_example(found), safe="")
     output.console.print(f"\nsignatures: curl {options.url}/v1/models/{first}/metadata", markup=False, soft_wrap=True)
-    output.console.print(f"logs in {options.home}/log. Ctrl-C stops both processes.", markup=False)
+    output.console.print(f"logs in {options.home}/log. Ctrl-C stops all processes.", markup=False)
 
 
 def choose_example(found: Mapping[str, Versions]) -> str:
