@@ -9,7 +9,7 @@ import orjson
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from modelyard.services.settings import Addresses, KeySettings, below_home, split_list
+from modelyard.services.settings import Addresses, KeySettings, below_home, is_loopback, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
@@ -206,16 +206,9 @@ class GatewaySettings(KeySettings):
     @classmethod
     def _loopback(cls, host: str, before: ValidationInfo) -> str:
         """``before``: fields of the parents come first."""
-        if host != "localhost" and not _is_loopback(host) and not before.data.get("key_secret"):
+        if not is_loopback(host) and not before.data.get("key_secret"):
             raise ValueError(
                 f"{host!r} can be reached from other machines, and without MODELYARD_KEY_SECRET no request needs "
                 "API keys; set it (`openssl rand -hex 32`), or listen on 127.0.0.1"
             )
         return host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: what it stands for can change
-        return False

@@ -23,6 +23,7 @@ from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 
 LOOPBACK = "127.0.0.1"
+METRICS_PORT = "MODELYARD_METRICS_PORT"
 START_DEADLINE_S = 120.0
 SERVING_SOCKET = "serving.sock"
 SOCKET_PATH_BYTES = 100
@@ -96,6 +97,14 @@ def make_sharing_gateway(client: Client, environment: Mapping[str, str], number:
     known = {"MODELYARD_GATEWAY_NUMBER": str(number), "MODELYARD_GATEWAY_SOCKETS": str(folder)}
     one = make_gateway(client, {**environment, **known})
     return replace(one, name=f"gateway-{number}", ready=(folder / f"gateway-{number}.sock").is_socket)
+
+
+def separate_metrics(services: Sequence[Service]) -> Iterator[Service]:
+    """The first shows its metrics on ``MODELYARD_METRICS_PORT``, if that is set, each other on the port after."""
+    first = os.environ.get(METRICS_PORT, "")
+    for number, service in enumerate(services):
+        known = {METRICS_PORT: str(int(first) + number)} if first.isdecimal() and int(first) else {}
+        yield replace(service, environment={**service.environment, **known})
 
 
 def make_supervisor(home: Path) -> Supervisor:

@@ -129,8 +129,12 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
         ),
         launch.make_model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
         launch.make_gateway(client, environment),
-        Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
-        *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+        *launch.separate_metrics(
+            [
+                Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
+                *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+            ]
+        ),
     ]
 
 
