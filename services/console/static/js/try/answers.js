@@ -105,11 +105,11 @@ function describeUncertainty({ typical, atypicality, sets, intervals }) {
   if (typical !== undefined) parts.push(h("span", { class: `badge ${typical ? "good" : "warn"}`, title: TYPICAL }, typical ? "typical input" : "not a typical input"), h("span", { title: TYPICAL }, `atypicality ${number(atypicality)}, limit 1`));
   for (const [percent, names] of Object.entries(sets ?? {})) {
     const listed = names.length > MOST_BARS ? `${names.length.toLocaleString("en")} classes` : names.join(", ");
-    parts.push(h("span", { class: "holds", title: `Such sets hold the true class in ${percent} of 100 cases` }, `In ${percent} of 100 cases: ${listed || "none is likely enough"}`));
+    parts.push(h("span", { class: "holds", title: `Such sets hold the true class in ${percent} of 100 cases` }, `Right ${percent} times in 100: ${listed || "none is likely enough"}`));
   }
   for (const [percent, ends] of Object.entries(intervals ?? {})) {
     const listed = Object.entries(ends).slice(0, MOST_BARS).map(([name, [low, high]]) => `${name && Object.keys(ends).length > 1 ? `${name} ` : ""}${number(low)} to ${number(high)}`);
-    parts.push(h("span", { class: "holds", title: `Such intervals hold the true number in ${percent} of 100 cases` }, `In ${percent} of 100 cases: ${listed.join(", ")}`));
+    parts.push(h("span", { class: "holds", title: `Such intervals hold the true number in ${percent} of 100 cases` }, `Right ${percent} times in 100: ${listed.join(", ")}`));
   }
   return parts;
 }
