@@ -5,7 +5,7 @@ The work is done by ``main`` in a process of its own, without a GPU.
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from modelyard.pipeline.results import TrainedModel
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 GOLDEN_EXAMPLES = 16
 WARMUP_BATCHES = (1, 8)
+EXPLAINED_BY: Mapping[str, str] = {"serving_default": "explain", "image_bytes": "explain_bytes"}
+"""By signature, the one that takes the same inputs, and explains its answers."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +144,38 @@ def export_request(request: ExportRequest) -> None:
     shutil.copyfile(request.weights, extra / "model.weights.h5")
     shutil.copyfile(request.state, extra / "state.npz")
     save_golden(staged, answers)
-    write_warmup(spec.name, answers, staged / WARMUP)
+    write_warmup(spec.name, answers, staged / WARMUP, list_signatures(staged))
 
 
-def write_warmup(model: str, answers: Mapping[str, Array], path: Path) -> None:
+def write_warmup(model: str, answers: Mapping[str, Array], path: Path, signatures: Collection[str] = ()) -> None:
     """Writes requests that TensorFlow Serving replays while it loads the version, so that no client waits for it.
 
     Format: TFRecord of ``PredictionLog`` (tensorflow/serving ``g3doc/saved_model_warmup.md``).
+
+    Args:
+        answers: golden inputs and outputs.
+        signatures: those among them that explain answers are warmed up, too, by one example.
     """
     import tensorflow as tf
 
+    golden = list_golden_inputs(answers)
+    sizes = [(signature, inputs, size) for signature, inputs in golden.items() for size in WARMUP_BATCHES]
+    for explained, signature in EXPLAINED_BY.items():
+        if signature in signatures and signature not in golden:
+            sizes.append((signature, golden[explained], 1))
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in list_golden_inputs(answers).items():
-            for size in WARMUP_BATCHES:
-                record = prediction_log_pb2.PredictionLog()
-                request = record.predict_log.request
-                request.model_spec.name = model
-                request.model_spec.signature_name = signature
-                for name, values in inputs.items():
-                    request.inputs[name].CopyFrom(to_proto(values[:size]))
-                writer.write(record.SerializeToString())
+        for signature, inputs, size in sizes:
+            record = prediction_log_pb2.PredictionLog()
+            request = record.predict_log.request
+            request.model_spec.name = model
+            request.model_spec.signature_name = signature
+            for name, values in inputs.items():
+                request.inputs[name].CopyFrom(to_proto(values[:size]))
+            writer.write(record.SerializeToString())
+
+
+def list_signatures(staged: Path) -> list[str]:
+    """Names in ``saved_model.pb``."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    return list(SavedModel.FromString((staged / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def)

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.faults import Faults
 from tests.browser.stack import CAPTURED, OwnGateway, make_folder, own_gateway
+from tests.support.slim_programs import end_forks
+from tests.support.waiting import LONG_TIMEOUTS
 from tests.system.conftest import System
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -21,10 +23,14 @@ PATIENCE_MS = 60_000
 LONG_MS = 15_000
 """Of a page's own clock: longer than it waits for anything."""
 SIZE = {"width": 1280, "height": 900}
+SETTINGS = {"MODELYARD_CAPTURED_MODELS": CAPTURED, "MODELYARD_TRIGGER_S": "1"}
+STILL = {"reduced_motion": "reduce"}
+"""Of every page: what pulses while something is busy is drawn sixty times a second, on the processor."""
 
 expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Page]
+AssertAccessible = Callable[[Page], None]
 
 
 def find_chromium() -> str | None:
@@ -56,10 +62,11 @@ def system(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     root = tmp_path_factory.mktemp("browser")
     arguments = ("--data", "sample", "--models", str(make_folder(root)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELYARD_CAPTURED_MODELS", CAPTURED)
-        patch.setenv("MODELYARD_TRIGGER_S", "1")
+        for name, value in (LONG_TIMEOUTS | SETTINGS).items():
+            patch.setenv(name, value)
         running = System(root / "home", arguments).start()
-    yield running
+        yield running  # gateways of tests have these settings, too
+        end_forks()
     assert running.stop() == []
 
 
@@ -90,7 +97,7 @@ def open_page(browser: Browser, system: System, faults: Faults) -> Iterator[Open
     opened = []
 
     def open_one(**options: Any) -> Page:
-        context = browser.new_context(**{"base_url": system.url, "viewport": SIZE, "locale": "en-GB"} | options)
+        context = browser.new_context(**{"base_url": system.url, "viewport": SIZE, "locale": "en-GB"} | STILL | options)
         opened.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
@@ -108,7 +115,7 @@ def page(open_page: OpenPage) -> Page:
 
 
 @pytest.fixture(scope="session")
-def assert_accessible() -> Callable[[Page], None]:
+def assert_accessible() -> AssertAccessible:
     """Fails if axe-core finds something serious in a page as it is now."""
     source = AXE.read_text()
 

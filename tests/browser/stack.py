@@ -1,9 +1,6 @@
 """What pages are shown of: one whole system for all tests, and gateways of their own for tests that break them."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,8 +10,10 @@ import httpx
 
 from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.settings import make_sqlite_url
+from tests.support import slim_programs
 from tests.support.http import http
 from tests.support.ports import free_port
+from tests.support.slim_programs import ForkedGateway
 from tests.support.tables import read_rows, write_csv
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
@@ -55,9 +54,9 @@ class OwnGateway:
     """A gateway of a running system, on a port of its own: it can end, begin again, and have other settings."""
 
     system: System
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkedGateway | None = None
 
     @property
     def url(self) -> str:
@@ -67,15 +66,13 @@ class OwnGateway:
         """Returns when it answers."""
         home = self.system.home
         known = {
-            "MODELYARD_HOME": str(home),
-            "MODELYARD_PORT": str(self.port),
-            "MODELYARD_SERVING": f"{launch.LOOPBACK}:{self.system.serving_port}",
-            "MODELYARD_LEDGER_URL": make_sqlite_url(home),
-            "MODELYARD_BROKER_URL": redis_server.make_broker_url(launch.make_private_folder(home) / "redis.sock"),
+            "home": home,
+            "port": self.port,
+            "serving": f"{launch.LOOPBACK}:{self.system.serving_port}",
+            "ledger_url": make_sqlite_url(home),
+            "broker_url": redis_server.make_broker_url(launch.make_private_folder(home) / "redis.sock"),
         }
-        with (home / "log" / f"gateway_{self.port}.log").open("ab") as log:
-            command = [sys.executable, "-m", "modelyard.services.gateway"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | known | self.settings)
+        self.process = ForkedGateway(slim_programs.start("gateway", known | self.settings))
         wait_until(self._answers, START_S, "the gateway")
         return self
 
@@ -83,9 +80,12 @@ class OwnGateway:
         if self.process:
             self.process.terminate()
             self.process.wait(START_S)
+            with self.process.fork:
+                pass  # its streams are closed
+            self.process = None
 
     def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None
 
     def _answers(self) -> bool:
         try:
@@ -95,7 +95,7 @@ class OwnGateway:
 
 
 @contextmanager
-def own_gateway(system: System, **settings: str) -> Iterator[OwnGateway]:
+def own_gateway(system: System, **settings: object) -> Iterator[OwnGateway]:
     """One until the end of the block."""
     found = OwnGateway(system, settings)
     try:

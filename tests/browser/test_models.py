@@ -1,14 +1,13 @@
 """What people do about versions: a canary with its share, its evidence, a promotion, a rollback, and two at once."""
 
 import shutil
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import Store
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.support.http import http
 from tests.support.versions import seal_as
@@ -48,7 +47,7 @@ def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(
     open_page: OpenPage,
     system: System,
     faults: Faults,
-    assert_accessible: Callable[[Page], None],
+    assert_accessible: AssertAccessible,
 ) -> None:
     """A refused plan keeps what was typed. Who rolls back what somebody else has just changed sees that first."""
     faults.allow("status of 400", "status of 409")

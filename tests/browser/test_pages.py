@@ -1,12 +1,10 @@
 """What holds for every page: it can be read by everyone, fits a phone, and is there in light and dark."""
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import LONG_MS, OpenPage
+from tests.browser.conftest import LONG_MS, AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway
 from tests.support.console_pages import PAGES, Places, find_places
@@ -26,7 +24,7 @@ def places(system: System) -> Places:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_can_be_read_by_everyone(
-    name: str, page: Page, places: Places, assert_accessible: Callable[[Page], None]
+    name: str, page: Page, places: Places, assert_accessible: AssertAccessible
 ) -> None:
     """No serious finding in light and dark; no sideways scrolling on a phone; one heading."""
     page.goto(PAGES[name](places))
@@ -38,7 +36,7 @@ def test_a_page_can_be_read_by_everyone(
     page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_what_cannot_be_read_by_everyone_is_found(page: Page, assert_accessible: Callable[[Page], None]) -> None:
+def test_what_cannot_be_read_by_everyone_is_found(page: Page, assert_accessible: AssertAccessible) -> None:
     """A picture and a button without a name."""
     page.goto("/")
     page.evaluate("document.querySelector('main').append(document.createElement('button'), new Image())")

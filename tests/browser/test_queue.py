@@ -1,7 +1,7 @@
 """Queue and searches in Chromium: a job from the form, one that waits and why, and the trials of a search."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from modelyard.models.catalog import read_catalog
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.ledger.searches import SUCCEEDED, Tried
 from modelyard.services.searches import SearchRequest, make_plan
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import own_gateway
 from tests.support.http import http
@@ -50,6 +50,7 @@ def test_a_job_is_started_from_the_form_and_a_bad_value_is_said_there(
     job = http.get(f"{system.url}/api{page.url.removeprefix(system.url)}").json()
     assert (job["model"], job["recipe"], job["rollout"]) == ("neuron", "full", "none")
     assert job["overrides"] == {"epochs": 2, "learning_rate": 0.03}
+    http.post(f"{system.url}/api/jobs/{job['id']}:cancel")  # nobody waits for it
 
 
 def test_a_job_that_waits_says_why_and_is_cancelled_there(page: Page, system: System) -> None:
@@ -73,7 +74,7 @@ def search(system: System, tmp_path: Path, open_page: OpenPage) -> Iterator[Page
     It is in a ledger of its own, where no scheduler takes another step.
     """
     url = f"sqlite:///{tmp_path}/ledger.db"
-    with closing(Ledger(url)) as ledger, own_gateway(system, MODELYARD_LEDGER_URL=url) as gateway:
+    with closing(Ledger(url)) as ledger, own_gateway(system, ledger_url=url) as gateway:
         ledger.prepare()
         known = read_catalog(system.home / "store")
         assert known
@@ -111,7 +112,7 @@ def drag(page: Page, axis: Locator, start: float, end: float) -> None:
 
 
 def test_the_trials_of_a_search_are_filtered_sorted_and_pointed_at(
-    search: Page, assert_accessible: Callable[[Page], None]
+    search: Page, assert_accessible: AssertAccessible
 ) -> None:
     """On parallel axes, in a scatter and in a table; what is chosen is in the address."""
     page = search

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from modelyard.services.cli.processes import launch
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway, own_gateway
 from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of, revoke
@@ -47,7 +47,7 @@ def keys(ledger: Path) -> Mapping[Role, str]:
 def guarded(system: System, keys: Mapping[Role, str]) -> Iterator[OwnGateway]:
     """A gateway with keys, of the system that has none otherwise."""
     del keys  # they are there before it is
-    with own_gateway(system, MODELYARD_KEY_SECRET=KEY_SECRET) as found:
+    with own_gateway(system, key_secret=KEY_SECRET) as found:
         yield found
 
 
@@ -70,7 +70,7 @@ def paste(page: Page, key: str) -> None:
 
 
 def test_each_role_signs_in_sees_what_it_may_and_signs_out(
-    visit: Callable[[str], Page], keys: Mapping[Role, str], assert_accessible: Callable[[Page], None]
+    visit: Callable[[str], Page], keys: Mapping[Role, str], assert_accessible: AssertAccessible
 ) -> None:
     """It comes back to where it wanted to go; afterwards nothing of it is left."""
     page = visit("/")
@@ -104,7 +104,7 @@ def test_bad_keys_are_refused_and_no_other_site_is_come_back_to(
 
 
 def test_a_key_is_created_shown_once_used_and_revoked(
-    visit: Callable[[str], Page], keys: Mapping[Role, str], assert_accessible: Callable[[Page], None]
+    visit: Callable[[str], Page], keys: Mapping[Role, str], assert_accessible: AssertAccessible
 ) -> None:
     """A session that ends while something is typed is renewed there, and the request sent. The trail has it all."""
     page = visit("/keys")

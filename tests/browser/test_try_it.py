@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import LONG_MS, OpenPage
+from tests.browser.conftest import LONG_MS, AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import COLUMNS, OwnGateway
 from tests.support.http import http
@@ -55,7 +55,7 @@ def count_coloured(page: Page) -> int:
 
 
 def test_a_drawn_digit_is_answered_and_corrected(
-    page: Page, system: System, assert_accessible: Callable[[Page], None]
+    page: Page, system: System, assert_accessible: AssertAccessible
 ) -> None:
     """With its bars, version and request id; the call in code gives the same answer; a correction is feedback.
 
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_picture_is_said_where_it_was_chosen(page: Page, tmp_p
     expect(page.locator(".answer")).to_have_count(2)
 
 
-def test_a_review_is_answered_as_it_is_typed(page: Page, assert_accessible: Callable[[Page], None]) -> None:
+def test_a_review_is_answered_as_it_is_typed(page: Page, assert_accessible: AssertAccessible) -> None:
     """Its words are marked with why. One that is too long is not sent, and stays when the page is loaded again."""
     page.goto("/models/sentiment_lstm/try")
     text = page.get_by_label("text")

@@ -130,7 +130,7 @@ def test_markup_in_texts_labels_and_columns_stays_text(system: System, open_page
     named = NamedLimits(inputs={"a": NumberLimits(title=MARKUP), "b": CategoryLimits()})
     publish(store, REVIEWS, labels=LABELS, summary=MARKUP, prepare=lambda staged: write(staged, f"so {MARKUP}"))
     publish(store, REVIEWS, labels=LABELS, input=named, prepare=lambda staged: write(staged, {"a": 1, "b": MARKUP}))
-    with own_gateway(system, MODELYARD_STORE=str(store.root)) as gateway:
+    with own_gateway(system, store=store.root) as gateway:
         page = open_page(base_url=gateway.url)
         for version in (1, 2):
             page.goto(f"/models/{REVIEWS}/versions/{version}")

@@ -14,8 +14,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
 from tests.support.slim_programs import end_forks
-
-LONG_TIMEOUTS = {"PREDICT_TIMEOUT_S": "30", "STATUS_TIMEOUT_S": "30", "BODY_TIMEOUT_S": "60"}
+from tests.support.waiting import LONG_TIMEOUTS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +22,7 @@ def long_timeouts() -> Iterator[None]:
     """Gateways have long timeouts unless a test sets others: how busy the machine is says nothing about them."""
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in LONG_TIMEOUTS.items():
-            patch.setenv(f"MODELYARD_{name}", seconds)
+            patch.setenv(name, seconds)
         yield
 
 

@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from modelyard.models.data import Dataset
 from modelyard.models.spec import ModelSpec
+from modelyard.models.tfserving.messages import prediction_log_pb2
 from modelyard.models.types import Array
 from modelyard.pipeline.evaluation.exported import Signature
 from modelyard.pipeline.exporting.operations import check_operations
 from modelyard.pipeline.exporting.saved_model import write_saved_model
+from modelyard.services.modelserver.lifecycle import tfrecord, warmup
 
 NOWHERE = Dataset(name="none", homepage="", read=lambda _: None)  # type: ignore[arg-type, return-value]  # not read
 
@@ -57,3 +59,15 @@ def explain(loaded: Any, batch: Any, signature: str = "explain") -> dict[str, Ar
 
 def texts(*values: str) -> Array:
     return np.array(values, dtype=object)
+
+
+def list_warmed_up(version: Path) -> list[tuple[str, int]]:
+    """What a model server replays while it loads a version: signatures, each with a number of examples."""
+    requests = [
+        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        for record in tfrecord.read_records(version / warmup.FILE)
+    ]
+    return [
+        (request.model_spec.signature_name, next(iter(request.inputs.values())).tensor_shape.dim[0].size)
+        for request in requests
+    ]

@@ -2,4 +2,8 @@
 
 from modelyard import ModelSpec, table
 
-SPEC = ModelSpec(summary="Which <b>cultivar</b> is a wine & from where?", dataset=table("../data/wine.csv", "cultivar"))
+SPEC = ModelSpec(
+    summary="Which <b>cultivar</b> is a wine & from where?",
+    dataset=table("../data/wine.csv", "cultivar"),
+    explain=False,
+)

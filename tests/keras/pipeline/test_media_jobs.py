@@ -17,6 +17,7 @@ from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
+from tests.support.explained import list_warmed_up
 from tests.support.photos import CLASSES, cut_photos, encode_image, write_photos
 
 PICTURES = (
@@ -70,6 +71,9 @@ def test_a_folder_of_photographs_is_a_model(pictures: tuple[Path, Published, lis
     told = [*manifest.verdict.reasons, *(progress.message for progress in said)]
     assert any("1 pictures left out" in str(text) and "cut.jpg is damaged" in str(text) for text in told)
     assert "2 files ignored, which are no pictures" in manifest.verdict.reasons
+    answers = [(signature, size) for signature in ("serving_default", "image_bytes") for size in (1, 8)]
+    warmed = list_warmed_up(root / "store" / "pictures" / "1")
+    assert warmed == [*answers, ("explain", 1), ("explain_bytes", 1)]
 
 
 def test_pictures_are_asked_as_files_of_any_form(pictures: tuple[Path, Published, list[Progress]]) -> None:
@@ -119,6 +123,7 @@ def test_a_file_of_texts_is_a_model(tmp_path: Path, forks: ForkServer) -> None:
         writer.writerow(["text", "opinion", "number"])
         writer.writerows([row["text"], row["label"], number] for number, row in enumerate(rows))
     outcome = train(tmp_path, forks, [], "reviews", REVIEWS, epochs=2)
+    assert {signature for signature, _ in list_warmed_up(tmp_path / "store" / "reviews" / "1")} == {"serving_default"}
     manifest = outcome.manifest
     assert (manifest.labels, manifest.task) == (("negative", "positive"), "binary")
     assert manifest.baseline

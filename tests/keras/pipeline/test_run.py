@@ -22,6 +22,7 @@ from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, 
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
+from tests.support.explained import list_warmed_up
 from tests.support.rehearsals import share_rehearsals
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
@@ -81,6 +82,14 @@ def test_the_version_folder_is_as_tensorflow_serving_wants_it(
     evaluation = json.loads((version / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
     assert set(evaluation["latency_ms"]) == {"1", "32"}
+
+
+def test_who_asks_first_waits_no_longer_for_an_answer_or_for_why(
+    published: tuple[Path, Published, list[Progress]],
+) -> None:
+    """The model server has run all signatures when it takes a version in: explanations once, by one example."""
+    warmed = list_warmed_up(published[0] / "store" / "neuron" / "1")
+    assert warmed == [("serving_default", 1), ("serving_default", 8), ("explain", 1)]
 
 
 def test_every_stage_is_reported_in_order(published: tuple[Path, Published, list[Progress]]) -> None:
