@@ -79,7 +79,7 @@ def test_a_drawn_digit_is_answered_and_corrected(
         assert "'label': '0'" in said.replace('"', "'").replace("':'", "': '"), language
 
     expect(page.locator(".answer-sure")).to_contain_text("typical")
-    expect(page.locator(".answer-sure")).to_contain_text("99 %: {")
+    expect(page.locator(".answer-sure")).to_contain_text("Right 99 times in 100: ")
     page.get_by_label("Why this answer?").check()
     expect(page.locator(".why h4")).to_have_text("Why 0?")
     expect(page.locator(".why-picture")).to_contain_text("Over the picture that the model saw.")
