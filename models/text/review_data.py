@@ -1,5 +1,6 @@
 """From reviews to what the reviews' model learns from: whole reviews, soft labels, and short texts beside them."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -14,6 +15,7 @@ from modelyard.models.spec import PreparedData
 from modelyard.models.text import short_texts
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.hashed_ngrams import HashedIndex
+from modelyard.models.text.language import learn_language
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.short_texts import ShortTexts
 from modelyard.models.text.vocabulary import (
@@ -64,7 +66,11 @@ class SentimentRecipe(Recipe):
     ] = 6.0
     polarity_scale: Annotated[
         float,
-        Field(ge=0, le=100, description="Factor of a word's naive Bayes log-count ratio, its vector's last number."),
+        Field(
+            ge=0,
+            le=100,
+            description="Factor of a word's naive Bayes log-count ratio, its vector's last number.",
+        ),
     ] = 2.0
     window: Annotated[
         int, Field(ge=1, le=20, description="Words to either side that shape a word's initial vector.")
@@ -116,6 +122,29 @@ class SentimentRecipe(Recipe):
         float, Field(ge=0, lt=1, description="Share of vector dimensions blanked per review.")
     ] = 0.3
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")] = 0.5
+    language_epochs: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Passes over the texts in which the LSTM first learns to guess words; it needs a kernel_size "
+            "and a stride of 1.",
+        ),
+    ] = 0
+    language_samples: Annotated[
+        int, Field(ge=1, le=60_000, description="Words that each word is told from in those passes.")
+    ] = 2_000
+    adversarial: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="Weight of virtual adversarial training; each step then takes three times as long.",
+        ),
+    ] = 0.0
+    distance: Annotated[
+        float, Field(gt=0, le=100, description="How far that moves the word vectors of a text, all together.")
+    ] = 2.0
 
 
 def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> PreparedData:
@@ -138,7 +167,9 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
         "ngram_table": linear.table,
         "ngram_bias": np.array(linear.bias, np.float32),
     }
-    return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), linear, state, written)
+    targets = _targets(labels, ids, recipe, linear, held_out)
+    prepared = _prepared(splits, recipe, ids, targets, linear, state, written)
+    return replace(prepared, state={**state, **_learn_language(prepared.train, state["vectors"], recipe)})
 
 
 def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, written: Split) -> PreparedData:
@@ -201,6 +232,25 @@ def _prepared(
         ),
         validation=ReviewBatches(validation, splits.validation.y, 2 * recipe.batch_size),
         state=state,
+    )
+
+
+def _learn_language(batches: ReviewBatches, vectors: Array, recipe: SentimentRecipe) -> State:
+    """Where the network begins, if the recipe wants it to know the language first."""
+    if not recipe.language_epochs:
+        return {}
+    if recipe.kernel_size * recipe.stride != 1:
+        raise InvalidRecipe(
+            "recipe key 'language_epochs': expected 0, or kernel_size and stride of 1, as a step is a word then; "
+            f"received {recipe.language_epochs} with {recipe.kernel_size} and {recipe.stride}"
+        )
+    return learn_language(
+        batches,
+        vectors.astype(np.float32),
+        epochs=recipe.language_epochs,
+        samples=recipe.language_samples,
+        filters=recipe.filters,
+        units=recipe.units,
     )
 
 
