@@ -18,6 +18,7 @@ from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.language import learn_language
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.short_texts import ShortTexts
+from modelyard.models.text.statements import list_polar_words
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,
@@ -27,10 +28,10 @@ from modelyard.models.text.vocabulary import (
     learn_vocabulary,
     truncate,
 )
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity
 from modelyard.models.types import Array
 
-SHORT_FACTOR = 4
+SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
 
 
@@ -69,7 +70,7 @@ class SentimentRecipe(Recipe):
         Field(
             ge=0,
             le=100,
-            description="Factor of a word's naive Bayes log-count ratio, its vector's last number.",
+            description="Factor of what the labels and the words like it say of a word, its vector's last two numbers.",
         ),
     ] = 2.0
     window: Annotated[
@@ -155,14 +156,13 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     """
     labels, unlabelled = splits.train.y, _unlabelled(splits, recipe)
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
-    size = FIRST_WORD + len(vocabulary)
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
     linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
-        "vectors": _initial_vectors(whole, ids[: len(labels)], labels, size, recipe).astype(np.float16),
+        "vectors": _initial_vectors(whole, ids[: len(labels)], labels, vocabulary, recipe).astype(np.float16),
         "ngram_codes": linear.index.codes,
         "ngram_table": linear.table,
         "ngram_bias": np.array(linear.bias, np.float32),
@@ -276,15 +276,22 @@ def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:
     return list(splits.unlabelled[: max(recipe.unlabelled, recipe.soft_labels)])
 
 
-def _initial_vectors(ids: TokenIds, labelled: TokenIds, labels: Array, size: int, recipe: SentimentRecipe) -> Array:
-    """``float32 [size, vector_size]``: what a word's neighbours say of it and, last, what the labels do."""
+def _initial_vectors(
+    ids: TokenIds, labelled: TokenIds, labels: Array, vocabulary: Array, recipe: SentimentRecipe
+) -> Array:
+    """``float32 [V, vector_size]``: what a word's neighbours say of it and, last, what labels do and words like it."""
+    size = FIRST_WORD + len(vocabulary)
     vectors = learn_word_vectors(
         ids,
         vocabulary_size=size,
-        dimensions=recipe.vector_size - 1,
+        dimensions=recipe.vector_size - 2,
         window=recipe.window,
         contexts=recipe.contexts,
         seed=recipe.seed,
     )
     sentiment = measure_polarity(labelled, labels, size)
-    return np.column_stack([recipe.vector_scale * vectors, recipe.polarity_scale * sentiment])
+    known = [FIRST_WORD + np.flatnonzero(np.isin(vocabulary, words)) for words in list_polar_words()]
+    spread = spread_polarity(np.column_stack([vectors, sentiment]), *known)
+    return np.column_stack(
+        [recipe.vector_scale * vectors, recipe.polarity_scale * np.column_stack([sentiment, spread])]
+    )

@@ -88,7 +88,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     known = _share_of_known_words(whole, marks.tolist())
     length = ops.sum(ops.cast(whole != PADDING, "float32"), axis=1, keepdims=True)
     long = ops.clip((length - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
-    ids = HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole)
+    ids = HeadAndTail(recipe.max_tokens, unread=SENTENCE, name="head_and_tail")(whole)
     embedded = embed(ids)
     review = _read_review(embedded, ids, recipe)
     sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
@@ -180,7 +180,7 @@ SPEC = ModelSpec(
             written=3,
         ),
         "full": SentimentRecipe(
-            epochs=3,
+            epochs=2,
             batch_size=64,
             optimizer="adam",
             learning_rate=2.5e-3,

@@ -129,6 +129,17 @@ def test_lstm_reads_the_head_and_tail_of_a_long_review() -> None:
     np.testing.assert_array_equal(found, pad([cut.row(index) for index in range(len(cut))]))
 
 
+def test_training_reads_sentences_once() -> None:
+    """What is too short to be a review is padding to the reviews' part in training, and in answers is not."""
+    rows = [np.arange(2, 5, dtype=np.int32), np.arange(2, 12, dtype=np.int32)]
+    layer, together = HeadAndTail(32, unread=4), pad([*rows, rows[0]])
+    np.testing.assert_array_equal(np.asarray(layer(together)), together)
+    np.testing.assert_array_equal(np.asarray(layer(together, training=True)), pad([rows[0][:0], rows[1], rows[0][:0]]))
+    wide = pad([rows[0], np.arange(2, 6, dtype=np.int32), np.zeros(0, np.int32)])
+    assert not np.asarray(layer(np.pad(wide, ((0, 0), (0, 40))), training=True)).any()
+    assert np.asarray(layer(np.pad(wide, ((0, 0), (0, 40))), training=True)).shape == (3, 8)
+
+
 def test_parts_are_heard_by_length_and_by_what_turns_a_text() -> None:
     """A review's part has a third in plain sentences, nothing where "not" stands, all in reviews; it learns alone."""
     review, sentence = np.full((4, 1), 3.0, np.float32), np.zeros((4, 1), np.float32)
