@@ -15,10 +15,10 @@ from modelyard.models.spec import PreparedData
 from modelyard.models.text import short_texts
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.hashed_ngrams import HashedIndex
-from modelyard.models.text.language import learn_language
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.short_texts import ShortTexts
 from modelyard.models.text.statements import list_polar_words
+from modelyard.models.text.unlabelled import learn_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,

@@ -27,14 +27,13 @@ from modelyard import (
 from modelyard.models.datasets.imdb import IMDB, LABELS, sample
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text import review_data
-from modelyard.models.text.adversarial import VirtuallyAdversarial
 from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
-from modelyard.models.text.language import read_steps, restore_language
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
 from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
+from modelyard.models.text.unlabelled import VirtuallyAdversarial, read_steps, restore_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,

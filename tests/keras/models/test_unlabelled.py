@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from modelyard.models.errors import InvalidRecipe
-from modelyard.models.text.adversarial import measure_virtual_loss
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.language import build_language_model, learn_language
+from modelyard.models.text.unlabelled import build_language_model, learn_language, measure_virtual_loss
 from modelyard.models.text.vocabulary import PADDING, TokenIds
 from modelyard.models.zoo.sentiment_lstm import SPEC
 from tests.support.reviews import make_splits
