@@ -7,31 +7,37 @@ import keras
 import numpy as np
 
 from modelyard.models.text.statements import read_grammar
-from modelyard.models.text.vocabulary import FIRST_WORD, PADDING
+from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, padded_length
 from modelyard.models.types import Array
 
 
 @keras.saving.register_keras_serializable("modelyard")
 class HeadAndTail(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
-    """``int32 [N,L]`` -> ``int32 [N,min(L,size)]``: longer texts keep their first third and their last two thirds."""
+    """``int32 [N,L]`` -> ``int32 [N,min(L,size)]``: longer texts keep their first third and their last two thirds.
 
-    def __init__(self, size: int, **options: Any) -> None:
+    In training, texts of up to ``unread`` ids become padding: what learns nothing from them need not read them.
+    """
+
+    def __init__(self, size: int, unread: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.size = size
+        self.size, self.unread = size, unread
 
     def compute_output_shape(self, shape: Any) -> Any:
         return shape[0], None
 
-    def call(self, ids: Any) -> Any:
+    def call(self, ids: Any, training: bool | None = None) -> Any:
         ops = keras.ops
-        used = ops.cast(ids != PADDING, "int32")
-        lengths = ops.sum(used, axis=1, keepdims=True)
+        lengths = ops.sum(ops.cast(ids != PADDING, "int32"), axis=1, keepdims=True)
+        if training and keras.backend.backend() == "tensorflow":  # others want a size that no value decides
+            read = ops.cast(lengths > self.unread, "int32")
+            ids, lengths = ids * read, lengths * read
+            ids = ids[:, : padded_length(ops.max(lengths), ops.maximum)]
         places = ops.cumsum(ops.ones_like(ids), axis=1)[:, : self.size] - 1
         skipped = ops.where(places < self.size // 3, 0, ops.maximum(lengths - self.size, 0))
         return ops.take_along_axis(ids, places + skipped, axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
+        return {**super().get_config(), "size": self.size, "unread": self.unread}
 
 
 @keras.saving.register_keras_serializable("modelyard")

@@ -1,5 +1,6 @@
 """From reviews to what the reviews' model learns from: whole reviews, soft labels, and short texts beside them."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,8 @@ from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.short_texts import ShortTexts
+from modelyard.models.text.statements import list_polar_words
+from modelyard.models.text.unlabelled import learn_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,
@@ -25,10 +28,10 @@ from modelyard.models.text.vocabulary import (
     learn_vocabulary,
     truncate,
 )
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity
 from modelyard.models.types import Array
 
-SHORT_FACTOR = 4
+SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
 
 
@@ -64,7 +67,11 @@ class SentimentRecipe(Recipe):
     ] = 6.0
     polarity_scale: Annotated[
         float,
-        Field(ge=0, le=100, description="Factor of a word's naive Bayes log-count ratio, its vector's last number."),
+        Field(
+            ge=0,
+            le=100,
+            description="Factor of what the labels and the words like it say of a word, its vector's last two numbers.",
+        ),
     ] = 2.0
     window: Annotated[
         int, Field(ge=1, le=20, description="Words to either side that shape a word's initial vector.")
@@ -116,6 +123,29 @@ class SentimentRecipe(Recipe):
         float, Field(ge=0, lt=1, description="Share of vector dimensions blanked per review.")
     ] = 0.3
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")] = 0.5
+    language_epochs: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Passes over the texts in which the LSTM first learns to guess words; it needs a kernel_size "
+            "and a stride of 1.",
+        ),
+    ] = 0
+    language_samples: Annotated[
+        int, Field(ge=1, le=60_000, description="Words that each word is told from in those passes.")
+    ] = 2_000
+    adversarial: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="Weight of virtual adversarial training; each step then takes three times as long.",
+        ),
+    ] = 0.0
+    distance: Annotated[
+        float, Field(gt=0, le=100, description="How far that moves the word vectors of a text, all together.")
+    ] = 2.0
 
 
 def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> PreparedData:
@@ -126,19 +156,20 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     """
     labels, unlabelled = splits.train.y, _unlabelled(splits, recipe)
     vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
-    size = FIRST_WORD + len(vocabulary)
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
     linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
-        "vectors": _initial_vectors(whole, ids[: len(labels)], labels, size, recipe).astype(np.float16),
+        "vectors": _initial_vectors(whole, ids[: len(labels)], labels, vocabulary, recipe).astype(np.float16),
         "ngram_codes": linear.index.codes,
         "ngram_table": linear.table,
         "ngram_bias": np.array(linear.bias, np.float32),
     }
-    return _prepared(splits, recipe, ids, _targets(labels, ids, recipe, linear, held_out), linear, state, written)
+    targets = _targets(labels, ids, recipe, linear, held_out)
+    prepared = _prepared(splits, recipe, ids, targets, linear, state, written)
+    return replace(prepared, state={**state, **_learn_language(prepared.train, state["vectors"], recipe)})
 
 
 def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, written: Split) -> PreparedData:
@@ -204,6 +235,25 @@ def _prepared(
     )
 
 
+def _learn_language(batches: ReviewBatches, vectors: Array, recipe: SentimentRecipe) -> State:
+    """Where the network begins, if the recipe wants it to know the language first."""
+    if not recipe.language_epochs:
+        return {}
+    if recipe.kernel_size * recipe.stride != 1:
+        raise InvalidRecipe(
+            "recipe key 'language_epochs': expected 0, or kernel_size and stride of 1, as a step is a word then; "
+            f"received {recipe.language_epochs} with {recipe.kernel_size} and {recipe.stride}"
+        )
+    return learn_language(
+        batches,
+        vectors.astype(np.float32),
+        epochs=recipe.language_epochs,
+        samples=recipe.language_samples,
+        filters=recipe.filters,
+        units=recipe.units,
+    )
+
+
 def _short_texts(
     splits: Splits, recipe: SentimentRecipe, linear: NgramModel, vocabulary: Array, written: Split
 ) -> tuple[TokenIds, Array]:
@@ -226,15 +276,22 @@ def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:
     return list(splits.unlabelled[: max(recipe.unlabelled, recipe.soft_labels)])
 
 
-def _initial_vectors(ids: TokenIds, labelled: TokenIds, labels: Array, size: int, recipe: SentimentRecipe) -> Array:
-    """``float32 [size, vector_size]``: what a word's neighbours say of it and, last, what the labels do."""
+def _initial_vectors(
+    ids: TokenIds, labelled: TokenIds, labels: Array, vocabulary: Array, recipe: SentimentRecipe
+) -> Array:
+    """``float32 [V, vector_size]``: what a word's neighbours say of it and, last, what labels do and words like it."""
+    size = FIRST_WORD + len(vocabulary)
     vectors = learn_word_vectors(
         ids,
         vocabulary_size=size,
-        dimensions=recipe.vector_size - 1,
+        dimensions=recipe.vector_size - 2,
         window=recipe.window,
         contexts=recipe.contexts,
         seed=recipe.seed,
     )
     sentiment = measure_polarity(labelled, labels, size)
-    return np.column_stack([recipe.vector_scale * vectors, recipe.polarity_scale * sentiment])
+    known = [FIRST_WORD + np.flatnonzero(np.isin(vocabulary, words)) for words in list_polar_words()]
+    spread = spread_polarity(np.column_stack([vectors, sentiment]), *known)
+    return np.column_stack(
+        [recipe.vector_scale * vectors, recipe.polarity_scale * np.column_stack([sentiment, spread])]
+    )

@@ -85,6 +85,13 @@ def make_statements(count: int, seed: int) -> tuple[list[str], Array]:
     return [_make_text(grammar, bool(each), generator) for each in positive], positive
 
 
+def list_polar_words() -> tuple[list[str], list[str]]:
+    """The grammar's words that praise, and those that blame; a word that does both is in neither."""
+    words = read_grammar().words
+    blame, praise = (sorted({word for pair in _POLAR.values() for word in words[pair[side]]}) for side in (0, 1))
+    return [word for word in praise if word not in blame], [word for word in blame if word not in praise]
+
+
 def _make_text(grammar: Grammar, positive: bool, generator: np.random.Generator) -> str:
     """One or two statements of the same polarity, some with words around them that have none."""
     parts = [_state(grammar, positive, generator) for _ in range(1 + (generator.random() < _SECOND))]

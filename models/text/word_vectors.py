@@ -8,6 +8,8 @@ Martinsson and Tropp 2011, arXiv:0909.4061).
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds
 from modelyard.models.types import Array
@@ -15,6 +17,8 @@ from modelyard.models.types import Array
 _CONTEXT_SMOOTHING = 0.75
 _OVERSAMPLING = 10
 _POWER_ITERATIONS = 2
+_FOLDS = 10
+_FURTHEST = 4.0
 
 
 def learn_word_vectors(
@@ -51,6 +55,23 @@ def measure_polarity(ids: TokenIds, labels: Array, vocabulary_size: int) -> Arra
     ratio: Array = np.subtract(*(np.log(count / count.sum()) for count in counts)).astype(np.float32)
     ratio[:FIRST_WORD] = 0
     return ratio
+
+
+def spread_polarity(vectors: Array, positive: Array, negative: Array) -> Array:
+    """Log-odds that each word praises, learned from ids of words that do and of words that blame: ``float32 [V]``.
+
+    A linear model on ``vectors`` ``[V,D]`` says it of every word; of the given ones, by models that were not told of
+    them, so that what is learned of these holds of others. Padding and unknown get 0, and all if few are given.
+    """
+    polarity = np.zeros(len(vectors), np.float32)
+    given, labels = np.concatenate([positive, negative]), np.repeat([1, 0], [len(positive), len(negative)])
+    if min(len(positive), len(negative)) < _FOLDS:
+        return polarity
+    model = LogisticRegression(max_iter=1000)
+    polarity[:] = model.fit(vectors[given], labels).decision_function(vectors)
+    polarity[given] = cross_val_predict(model, vectors[given], labels, cv=_FOLDS, method="decision_function")
+    polarity[:FIRST_WORD] = 0
+    return np.clip(polarity, -_FURTHEST, _FURTHEST)
 
 
 def _count_pairs(ids: TokenIds, vocabulary_size: int, window: int, contexts: int) -> scipy.sparse.csr_matrix:

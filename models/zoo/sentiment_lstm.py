@@ -33,6 +33,7 @@ from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
 from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
+from modelyard.models.text.unlabelled import VirtuallyAdversarial, read_steps, restore_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PAD_MULTIPLE,
@@ -86,33 +87,37 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     known = _share_of_known_words(whole, marks.tolist())
     length = ops.sum(ops.cast(whole != PADDING, "float32"), axis=1, keepdims=True)
     long = ops.clip((length - SENTENCE) / (REVIEW - SENTENCE), 0.0, 1.0)
-    review = _read_review(HeadAndTail(recipe.max_tokens, name="head_and_tail")(whole), embed, recipe)
+    ids = HeadAndTail(recipe.max_tokens, unread=SENTENCE, name="head_and_tail")(whole)
+    embedded = embed(ids)
+    review = _read_review(embedded, ids, recipe)
     sentence = _read_sentence(ShortOnly(REVIEW, name="sentence")(whole), embed, recipe)
     short_log_odds = layers.Dense(1, name="short_log_odds")(sentence)
-    log_odds = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
+    log_odds = of_review = layers.Dense(1, name="log_odds")(ops.concatenate([review, 1.0 - known], axis=-1))
     turned = HasWord(turning_ids(state["vocabulary"]), name="turned")(whole)
     log_odds = WeighParts(REVIEW_SHARE, name="parts")(log_odds, short_log_odds, long, turned)
     if recipe.ngram_share:
         log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole, turned)
     log_odds = log_odds * ops.clip(2.0 * known - 0.5, 0.0, 1.0)  # who knows no word has no opinion
-    model = keras.Model(whole, layers.Activation("sigmoid", name="positive")(log_odds), name="sentiment_lstm")
+    positive = layers.Activation("sigmoid", name="positive")(log_odds)
+    if recipe.adversarial:
+        model = VirtuallyAdversarial(whole, positive, name="sentiment_lstm")
+        model.disturb(whole, embedded, [ids, known], of_review, weight=recipe.adversarial, distance=recipe.distance)
+    else:
+        model = keras.Model(whole, positive, name="sentiment_lstm")
     model.get_layer("vectors").set_weights([vectors.astype(np.float32)])
+    restore_language(model, state)
     if recipe.ngram_share:
         model.get_layer("ngrams").set_weights([codes, find_starts(codes), state["ngram_table"], state["ngram_bias"]])
     return model
 
 
-def _read_review(ids: Any, embed: Any, recipe: SentimentRecipe) -> Any:
+def _read_review(embedded: Any, ids: Any, recipe: SentimentRecipe) -> Any:
     """What a convolution over phrases and an LSTM over them make of a long text: ``float [N,4*units]``."""
-    layers, ops = keras.layers, keras.ops
-    x = layers.Dropout(recipe.word_dropout, noise_shape=(None, None, 1), name="word_dropout")(embed(ids))
+    layers = keras.layers
+    x = layers.Dropout(recipe.word_dropout, noise_shape=(None, None, 1), name="word_dropout")(embedded)
     x = layers.SpatialDropout1D(recipe.vector_dropout, name="vector_dropout")(x)
-    x = x * ops.cast(ids != PADDING, "float32")[:, :, None]
-    x = layers.Conv1D(
-        recipe.filters, recipe.kernel_size, strides=recipe.stride, padding="same", activation="relu", name="phrases"
-    )(x)
-    steps = ids[:, :: recipe.stride] != PADDING
-    x = layers.Bidirectional(FusedLSTM(recipe.units, return_sequences=True), name="lstm")(x, mask=steps)
+    sizes = {"filters": recipe.filters, "kernel_size": recipe.kernel_size, "stride": recipe.stride}
+    x, steps = read_steps(x, ids, units=recipe.units, **sizes)
     return layers.Dropout(recipe.dropout, name="dropout")(_pool(x, steps))
 
 
@@ -174,7 +179,7 @@ SPEC = ModelSpec(
             written=3,
         ),
         "full": SentimentRecipe(
-            epochs=3,
+            epochs=2,
             batch_size=64,
             optimizer="adam",
             learning_rate=2.5e-3,
@@ -189,6 +194,29 @@ SPEC = ModelSpec(
             contrasts=1.0,
             statements=3.0,
             written=4,
+        ),
+        "gpu": SentimentRecipe(
+            epochs=4,
+            batch_size=128,
+            optimizer="adam",
+            learning_rate=1e-3,
+            clip_norm=1.0,
+            keep="last",
+            min_steps=60,
+            contexts=10_000,
+            unlabelled=50_000,
+            soft_labels=50_000,
+            teacher_share=0.3,
+            pieces=2.0,
+            contrasts=1.0,
+            statements=3.0,
+            written=4,
+            filters=256,
+            kernel_size=1,
+            stride=1,
+            units=512,
+            language_epochs=4,
+            adversarial=1.0,
         ),
     },
     gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01, max_ece=0.02),

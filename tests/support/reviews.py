@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from modelyard.models.data import Split
+from modelyard.models.data import Split, Splits
 from modelyard.models.spec import State
 from modelyard.models.text.hashed_ngrams import index_hashed
 from modelyard.models.text.vocabulary import TokenIds
@@ -36,3 +36,7 @@ def make_split(count: int, seed: int) -> Split:
         words.insert(int(generator.integers(len(words))), str(generator.choice(GOOD if label else BAD)))
         texts.append(" ".join(words))
     return Split(np.array(texts, dtype=object), labels)
+
+
+def make_splits() -> Splits:
+    return Splits(make_split(200, 0), make_split(40, 1), make_split(100, 2), unlabelled=make_split(60, 3).x)

@@ -6,7 +6,7 @@ from modelyard.models.text import ngrams
 from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds, encode, learn_vocabulary, pad
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity
 from modelyard.models.types import Array
 from tests.support.reviews import make_split
 
@@ -37,6 +37,20 @@ def test_polarity_is_the_log_count_ratio() -> None:
     ratio = measure_polarity(ids, np.array([1, 0]), 5)
     assert ratio[:2].tolist() == [0, 0]
     assert ratio[2] > ratio[4] > ratio[3]
+
+
+def test_polarity_spreads_to_words_that_nobody_named() -> None:
+    """From polar words to others with similar vectors, whatever was said of each by itself; few words say nothing."""
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(200, 8)).astype(np.float32)
+    praise = np.flatnonzero(vectors[:, 0] > 0.5)
+    blame = np.flatnonzero(vectors[:, 0] < -0.5)
+    wrong, praise = praise[-1], praise[:-1]
+    spread = spread_polarity(vectors, praise[:30], np.append(blame[:30], wrong))
+    assert spread[wrong] > 0
+    assert (spread[praise[30:]] > 0).mean() > 0.9
+    assert (spread[blame[30:]] < 0).mean() > 0.9
+    assert not spread_polarity(vectors, praise[:5], blame[:30]).any()
 
 
 def test_ngrams_stay_within_a_text_and_known_words() -> None:

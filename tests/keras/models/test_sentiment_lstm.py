@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from modelyard.models.data import Splits
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, turning_ids
@@ -25,16 +24,11 @@ from modelyard.models.text.vocabulary import (
 )
 from modelyard.models.zoo.sentiment_lstm import SPEC, measure_baseline
 from modelyard.pipeline.processes.forkserver import ForkServer
-from tests.support.reviews import WORDS, make_split, random_state
+from tests.support.reviews import WORDS, make_splits, random_state
 
 TINY = SentimentRecipe(
     vocabulary_size=200, vector_size=8, filters=8, units=4, short_units=4, max_tokens=32, min_steps=1
 )
-
-
-@cache
-def made_splits() -> Splits:
-    return Splits(make_split(200, 0), make_split(40, 1), make_split(100, 2), unlabelled=make_split(60, 3).x)
 
 
 def batches_of(lengths: list[int], batch_size: int, **options: Any) -> ReviewBatches:
@@ -96,7 +90,7 @@ def test_first_two_batches_differ_in_width() -> None:
 @cache
 def tiny_model() -> Any:
     keras.utils.set_random_seed(0)
-    prepared = SPEC.prepare(made_splits(), TINY)
+    prepared = SPEC.prepare(make_splits(), TINY)
     return SPEC.build(TINY, prepared.state)
 
 
@@ -135,6 +129,17 @@ def test_lstm_reads_the_head_and_tail_of_a_long_review() -> None:
     np.testing.assert_array_equal(found, pad([cut.row(index) for index in range(len(cut))]))
 
 
+def test_training_reads_sentences_once() -> None:
+    """What is too short to be a review is padding to the reviews' part in training, and in answers is not."""
+    rows = [np.arange(2, 5, dtype=np.int32), np.arange(2, 12, dtype=np.int32)]
+    layer, together = HeadAndTail(32, unread=4), pad([*rows, rows[0]])
+    np.testing.assert_array_equal(np.asarray(layer(together)), together)
+    np.testing.assert_array_equal(np.asarray(layer(together, training=True)), pad([rows[0][:0], rows[1], rows[0][:0]]))
+    wide = pad([rows[0], np.arange(2, 6, dtype=np.int32), np.zeros(0, np.int32)])
+    assert not np.asarray(layer(np.pad(wide, ((0, 0), (0, 40))), training=True)).any()
+    assert np.asarray(layer(np.pad(wide, ((0, 0), (0, 40))), training=True)).shape == (3, 8)
+
+
 def test_parts_are_heard_by_length_and_by_what_turns_a_text() -> None:
     """A review's part has a third in plain sentences, nothing where "not" stands, all in reviews; it learns alone."""
     review, sentence = np.full((4, 1), 3.0, np.float32), np.zeros((4, 1), np.float32)
@@ -164,7 +169,7 @@ def test_model_has_no_lambda_and_is_saved_as_data() -> None:
 
 def test_prepared_state_is_plain_data() -> None:
     """Every array can be stored without pickles, and the vocabulary fits the vectors."""
-    state = SPEC.prepare(made_splits(), TINY).state
+    state = SPEC.prepare(make_splits(), TINY).state
     assert all(array.dtype != object for array in state.values())
     assert len(state["vectors"]) == FIRST_WORD + len(state["vocabulary"])
 
@@ -173,14 +178,14 @@ def test_a_version_that_knew_pairs_only_is_no_start() -> None:
     """Its table has numbers of two models for each n-gram, by other codes: refused, with what to do."""
     state = {**random_state(TINY.vector_size), "vocabulary": np.array(["film"]), "ngram_table": np.zeros((3, 2, 2))}
     with pytest.raises(InvalidRecipe, match="runs of three words, received one of an older release; use init=random"):
-        SPEC.prepare_with_state(made_splits(), TINY, state)  # type: ignore[misc]  # it has one
+        SPEC.prepare_with_state(make_splits(), TINY, state)  # type: ignore[misc]  # it has one
 
 
 def test_short_texts_join_the_reviews() -> None:
     """Statements, contrasts, pieces and written ones, in the numbers that the recipe says, none of them certain."""
-    plain = SPEC.prepare(made_splits(), TINY)
+    plain = SPEC.prepare(make_splits(), TINY)
     recipe = TINY.override({"statements": 0.5, "contrasts": 1.0, "pieces": 0.1, "written": 1})
-    prepared = SPEC.prepare(made_splits(), recipe)
+    prepared = SPEC.prepare(make_splits(), recipe)
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     alone = np.concatenate([plain.train[index][1] for index in range(len(plain.train))])
     soft = (targets > 0) & (targets < 1)
@@ -191,7 +196,7 @@ def test_short_texts_join_the_reviews() -> None:
 
 def test_soft_labels_extend_the_training_part() -> None:
     """Unlabelled reviews join with a target between the classes; labelled ones keep theirs."""
-    prepared = SPEC.prepare(made_splits(), TINY.override({"soft_labels": 60, "batch_size": 10}))
+    prepared = SPEC.prepare(make_splits(), TINY.override({"soft_labels": 60, "batch_size": 10}))
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     assert len(targets) == 260
     assert np.count_nonzero((targets > 0) & (targets < 1)) == 60
@@ -200,7 +205,7 @@ def test_soft_labels_extend_the_training_part() -> None:
 def test_small_datasets_are_passed_over_until_min_steps() -> None:
     """13 batches, twice per epoch for two epochs, make the 40 required steps."""
     recipe = TINY.override({"min_steps": 40, "epochs": 2, "batch_size": 16})
-    assert len(SPEC.prepare(made_splits(), recipe).train) * 2 == 52
+    assert len(SPEC.prepare(make_splits(), recipe).train) * 2 == 52
 
 
 def fit_tiny() -> str:
@@ -208,7 +213,7 @@ def fit_tiny() -> str:
     keras.utils.set_random_seed(3)
     recipe = TINY.override({"min_steps": 30, "batch_size": 16, "soft_labels": 60})
     with threadpool_limits(1):
-        prepared = SPEC.prepare(made_splits(), recipe)
+        prepared = SPEC.prepare(make_splits(), recipe)
         model = SPEC.build(recipe, prepared.state)
         model.compile("adam", "binary_crossentropy")
         model.fit(prepared.train, shuffle=False, verbose=0)
@@ -224,7 +229,7 @@ def test_same_seed_gives_the_same_weights_in_another_process(forks: ForkServer) 
     assert len(other) == 64
 
 
-@pytest.mark.parametrize("name", ["quick", "full"])
+@pytest.mark.parametrize("name", ["quick", "full", "gpu"])
 def test_recipes_are_valid_and_buildable(name: str) -> None:
     """Every shipped recipe builds a model with one probability per review."""
     recipe = SPEC.recipes[name]
@@ -234,12 +239,12 @@ def test_recipes_are_valid_and_buildable(name: str) -> None:
 
 def test_linear_baseline_is_measured_on_the_test_part() -> None:
     """The simple method solves the invented reviews."""
-    assert measure_baseline(made_splits()).value > 0.9
+    assert measure_baseline(make_splits()).value > 0.9
 
 
 def test_a_piece_without_a_word_is_no_example() -> None:
     """A row of dots is cut from a review as a sentence is."""
-    splits = made_splits()
+    splits = make_splits()
     dotted = np.array(["- - - . Well done. - - - ."] * len(splits.train), object)
     splits = replace(splits, train=replace(splits.train, x=dotted))
     prepared = SPEC.prepare(splits, TINY.override({"pieces": 5.0}))
