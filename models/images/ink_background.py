@@ -16,6 +16,8 @@ RIM = 3
 """Cells at the border in which all that is flooded stays background, however narrow."""
 _STRETCH = 15
 """Cells along the border: a shorter stretch that differs is a stroke that reaches it, a longer one frame or shadow."""
+_DOUBLINGS = (1, 2, 4, 7)
+"""What windows of one cell grow by, up to a stretch."""
 _STEPS = 17
 """Cells from the border to the middle, and one."""
 _BRIDGE = 3
@@ -74,17 +76,25 @@ def _spread(images: Any, axis: int) -> Any:
 def _mark_border(values: Any, rows: Any, columns: Any) -> Any:
     """``float32 [N,32,32]``: levels of the border, but for short stretches of it that are no ruled lines."""
     ring = tf.gather(tf.reshape(values, (-1, GRID * GRID)), BORDER, axis=1)
-    least = tf.reduce_min(tf.gather(ring, _STRETCHES, axis=1), axis=2)
-    opened = tf.reduce_max(tf.gather(least, _STRETCHES, axis=1), axis=2)
+    opened = -_least_of_stretches(-_least_of_stretches(ring))
     sides = tf.concat([rows, columns], axis=1)
     ends = tf.minimum(ring, tf.gather(sides, _SIDES, axis=1))
     level = tf.concat([tf.maximum(opened, ends), tf.fill([tf.shape(values)[0], 1], _NOTHING)], axis=1)
     return tf.reshape(tf.gather(level, _FROM_BORDER, axis=1), (-1, GRID, GRID))
 
 
+def _least_of_stretches(ring: Any) -> Any:
+    """``float32 [N,B]`` around a ring: the least of the 15 about each, by doubling."""
+    reach = _STRETCH // 2
+    least = tf.concat([ring[:, -reach:], ring, ring[:, :reach]], axis=1)
+    for step in _DOUBLINGS:
+        least = tf.minimum(least[:, :-step], least[:, step:])
+    return least
+
+
 def _find_lines(values: Any) -> Any:
     """``float32 [N,32]``: the level that four fifths of each row reach."""
-    return tf.math.top_k(values, round(GRID * _LINE_SHARE)).values[..., -1]
+    return -tf.math.top_k(-values, GRID - round(GRID * _LINE_SHARE) + 1).values[..., -1]  # of few, top_k is faster
 
 
 def _walk_border() -> tuple[Any, Any]:
@@ -98,7 +108,6 @@ def _walk_border() -> tuple[Any, Any]:
 
 
 BORDER, _SIDES = _walk_border()
-_STRETCHES = (np.arange(len(BORDER))[:, None] + np.arange(_STRETCH) - _STRETCH // 2) % len(BORDER)
 _FROM_BORDER = np.full(GRID * GRID, len(BORDER))
 _FROM_BORDER[BORDER] = np.arange(len(BORDER))
 _AT_RIM = np.full((GRID, GRID), _NOTHING, np.float32)

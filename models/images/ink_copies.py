@@ -36,9 +36,9 @@ def _compile(kind: ImageInput, shape: tuple[int, ...]) -> Any:
 
 
 def change_pens(images: Array, generator: np.random.Generator) -> Array:
-    """``float32 [N,H,W,1]``, strokes up to two pixels wider or one narrower."""
+    """``float32 [N,H,W,1]``, strokes up to a pixel narrower or a little more than one wider."""
     wider, narrower = _spread(images), -_spread(-images, cross=True)
-    share = generator.uniform(-1.0, 1.6, (len(images), 1, 1, 1)).astype(np.float32)
+    share = generator.uniform(-1.0, 1.2, (len(images), 1, 1, 1)).astype(np.float32)
     widest = images + np.clip(share, 0, 1) * (wider - images)
     widest += np.clip(share - 1, 0, 1) * (_spread(wider) - wider)
     changed: Array = np.where(share > 0, widest, images - share * (narrower - images))

@@ -29,6 +29,7 @@ MODEL = "mnist_mlp"
 SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
 SMALL_REVIEWS: Mapping[str, Any] = {"max_tokens": 24, "batch_size": 64, "vector_size": 16, "filters": 16, "units": 8}
 AVERAGED: Mapping[str, Any] = {"ema": 0.9, "epochs": 2}
+FEW_DIGITS: Mapping[str, Any] = {"epochs": 2, "min_steps": 1, "channels": 4, "sent": 0.2, "ema": 0.9}
 
 
 class CutOff(BaseException):
@@ -51,8 +52,10 @@ def split_processor() -> None:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 
-def fit(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[str, Any]:
-    """One attempt; cut off when epoch ``cut_after`` has ended, if that comes."""
+def fit(
+    work: Path, overrides: Mapping[str, Any], cut_after: int = 0, model: str = MODEL, name: str = "quick"
+) -> dict[str, Any]:
+    """One attempt of a model's recipe; cut off when epoch ``cut_after`` has ended, if that comes."""
     from modelyard.models.datasets import mnist
     from modelyard.pipeline.fitting.devices import prepare_devices
     from modelyard.pipeline.progress import Progress
@@ -65,8 +68,8 @@ def fit(work: Path, overrides: Mapping[str, Any], cut_after: int = 0) -> dict[st
         if cut_after and progress.epoch == cut_after and progress.step == progress.steps:
             raise CutOff
 
-    spec = load_spec(MODEL)
-    recipe = resolve_recipe(spec, "quick", {**SMALL, "backend": current_backend(), **overrides})
+    spec = load_spec(model)
+    recipe = resolve_recipe(spec, name, {**SMALL, "backend": current_backend(), **overrides})
     devices = prepare_devices(recipe)
     work.mkdir(exist_ok=True)
     trained = train(spec, mnist.sample(), recipe, devices, work, work / "checkpoints", report)
@@ -119,6 +122,7 @@ STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
     "two": lambda folder, _: fit(folder / "two", BOTH),
     "averaged": lambda folder, _: fit(folder / "averaged", AVERAGED),
     "averaged by two": lambda folder, _: fit(folder / "averaged by two", {**BOTH, **AVERAGED}),
+    "gpu recipe": lambda folder, _: fit(folder / "gpu recipe", FEW_DIGITS, model="mnist_cnn", name="gpu"),
     "answers": save_outputs,
     "published": publish_on_both,
     "reviews": lambda folder, forks: publish("sentiment_lstm", SMALL_REVIEWS, folder, forks),

@@ -14,8 +14,8 @@ from modelyard.models.datasets import mnist
 from modelyard.models.datasets.mnist import MNIST
 from modelyard.models.datasets.mnist_baseline import set_upright
 from modelyard.models.errors import CorruptData, InvalidRecipe
+from modelyard.models.images import moving
 from modelyard.models.types import Array
-from modelyard.models.zoo import mnist_cnn
 from modelyard.models.zoo.mnist_cnn import SPEC, MnistRecipe, choose_augmentation
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
@@ -182,7 +182,7 @@ class Fixed:
 
 def moved(x: Array, *draws: float, shift: float = 2, rotation: float = 90, scale: float = 0.5) -> Array:
     generator: np.random.Generator = Fixed(*draws)  # type: ignore[assignment]  # has the one method that is used
-    return mnist_cnn.transform_images(x, generator, shift=shift, rotation=rotation, scale=scale)
+    return moving.transform_images(x, generator, shift=shift, rotation=rotation, scale=scale)
 
 
 def test_images_that_are_not_moved_stay_the_same(sample: Splits) -> None:
@@ -215,7 +215,7 @@ def test_random_movement_stays_in_range_and_depends_on_the_generator_alone(sampl
     """Values 0..255, float32; the same randomness gives the same images, each image its own."""
     x = np.repeat(sample.test.x[:1], 50, axis=0)
     first, second = (
-        mnist_cnn.transform_images(x, np.random.default_rng(1), shift=8, rotation=45, scale=0.5) for _ in range(2)
+        moving.transform_images(x, np.random.default_rng(1), shift=8, rotation=45, scale=0.5) for _ in range(2)
     )
     assert first.dtype == np.float32
     assert 0 <= first.min() <= first.max() <= 255
@@ -226,16 +226,53 @@ def test_random_movement_stays_in_range_and_depends_on_the_generator_alone(sampl
 def test_shift_moves_each_image_by_whole_pixels_in_every_direction(sample: Splits) -> None:
     """Nine places are possible with one pixel, and all occur."""
     x = np.repeat(sample.test.x[:1], 200, axis=0)
-    found = mnist_cnn.shift_images(x, np.random.default_rng(0), pixels=1)
+    found = moving.shift_images(x, np.random.default_rng(0), pixels=1)
     allowed = {
         np.roll(x[0], step, axis=(0, 1)).tobytes() for step in np.ndindex(3, 3) for step in [np.subtract(step, 1)]
     }
     assert {image.tobytes() for image in found} == allowed
 
 
+def test_bent_images_are_moved_smoothly_and_not_as_a_whole() -> None:
+    """Neighbours stay neighbours, places far apart go their own ways; how far is drawn for each image."""
+    column, row = np.meshgrid(np.arange(28.0), np.arange(28.0))
+    ramps = np.stack([row, column], axis=0)[..., None]
+    x = np.repeat(ramps[:1], 300, axis=0)
+    bent = moving.transform_images(x, np.random.default_rng(0), shift=0, rotation=0, scale=0, elastic=1.5)
+    inner = (x - bent)[:, 8:20, 8:20, 0]  # what comes in from outside is black
+    assert np.abs(np.diff(inner, axis=2)).max() < 1.5
+    assert 0.6 < inner.std() < 1.1  # limit / sqrt(3)
+    assert abs(np.corrcoef(inner[:, 0, 0], inner[:, 0, 1])[0, 1]) > 0.9
+    assert abs(np.corrcoef(inner[:, 0, 0], inner[:, -1, -1])[0, 1]) < 0.4
+    spreads = np.abs(inner).max(axis=(1, 2))
+    assert spreads.min() < 0.2
+    assert spreads.max() > 1.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_share_of_the_images_is_redrawn(sample: Splits, share: float) -> None:
+    """The others are moved by whole pixels, as if none were."""
+    x = np.repeat(sample.test.x[:1], 400, axis=0)
+    augment = choose_augmentation(MnistRecipe(shift=1, redrawn=share))
+    assert augment
+    found = augment(x, np.random.default_rng(0))
+    usual = moving.shift_images(x, np.random.default_rng(0), pixels=1)
+    same = (found == usual).all(axis=(1, 2, 3)).mean()
+    assert abs(same - (1 - share)) < 0.08
+
+
 def test_recipe_without_movement_has_no_augmentation() -> None:
     """Nothing is computed that changes nothing."""
     assert choose_augmentation(MnistRecipe(shift=0)) is None
+
+
+def test_a_recipe_may_turn_and_bend_alone(sample: Splits) -> None:
+    """Turning needs no movement beside it, nor does bending."""
+    x = sample.test.x[:50]
+    for recipe in (MnistRecipe(shift=0, redrawn=0.5), MnistRecipe(shift=0, elastic=1)):
+        augment = choose_augmentation(recipe)
+        assert augment
+        assert (augment(x, np.random.default_rng(0)) != x).any()
 
 
 # --- the network --------------------------------------------------------------------------------------------------
