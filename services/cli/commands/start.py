@@ -12,6 +12,22 @@ from modelyard.services.cli.commands.training import Data
 from modelyard.services.cli.options import AsJson, DataDir, Home, KeyFile, Models, Port, Url, Workers
 
 Sharing = Literal["checked", "always", "never"]
+ServingPort = Annotated[
+    int | None,
+    typer.Option(
+        help="gRPC port of the model server. Without it there is none in one process, and 8500 in two.",
+        min=1,
+        max=65535,
+    ),
+]
+Isolated = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolated/--one-process",
+        help="Whether the model server gets a process of its own. Without either: if there are API keys.",
+        show_default=False,
+    ),
+]
 
 
 def up(
@@ -19,7 +35,8 @@ def up(
     home: Home,
     data_dir: DataDir,
     port: Port,
-    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    serving_port: ServingPort = None,
+    isolated: Isolated = None,
     workers: Workers,
     models: Models,
     model: Annotated[
@@ -33,6 +50,7 @@ def up(
     from modelyard.models.sources.files import Sources
     from modelyard.services.cli.commands.local.up import LocalSystem
     from modelyard.services.cli.commands.local.up import up as run
+    from modelyard.services.cli.processes import launch
     from modelyard.services.cli.project.catalog import choose_models
     from modelyard.services.cli.project.settings import check_project
 
@@ -42,7 +60,9 @@ def up(
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
     workers = workers or min(2, os.cpu_count() or 1)
-    run(LocalSystem(home, folder, port, serving_port, workers, sources), chosen, recipe, data)
+    apart = launch.is_isolated(isolated)
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources, apart), chosen, recipe, data)
 
 
 def serve(
@@ -54,7 +74,8 @@ def serve(
         Path | None, typer.Option(exists=True, dir_okay=False, help="ModelServerConfig in text format.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
-    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    serving_port: ServingPort = None,
+    isolated: Isolated = None,
     home: Home,
     batch: Annotated[
         Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
@@ -63,11 +84,14 @@ def serve(
     """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
     from modelyard.services.cli.commands.local.serve import ServeOptions
     from modelyard.services.cli.commands.local.serve import serve as run
+    from modelyard.services.cli.processes import launch
 
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch))
+    apart = launch.is_isolated(isolated)
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch))
 
 
 def plan_batches(

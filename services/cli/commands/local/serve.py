@@ -13,7 +13,7 @@ from modelyard.services.cli import output
 from modelyard.services.cli.commands.local.serve_models import Selection, select_entries, select_folders
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import launch
-from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
+from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S, ModelServerOptions
 from modelyard.services.cli.processes.supervisor import Service
 
 CONFIG = "models.config"
@@ -29,7 +29,10 @@ class ServeOptions:
     home: Path
     """Folder of logs, and of the configuration written for ``models_dir``."""
     port: int
-    serving_port: int
+    serving_port: int | None
+    """For gRPC; None for no such port."""
+    isolated: bool
+    """Whether the model server gets a process of its own."""
     models_dir: Path | None = None
     model_config: Path | None = None
     batch: str = "checked"
@@ -41,15 +44,14 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> None:
-    """Starts both processes and runs until Ctrl-C or SIGTERM.
+    """Starts gateway and model server, and runs until Ctrl-C or SIGTERM.
 
     Raises:
         ModelyardError: the cause and the remedy; all started processes are stopped.
     """
     started = time.monotonic()
     selection = select_models(options)
-    for port in (options.port, options.serving_port):
-        launch.require_free_port(port)
+    launch.require_free_ports(options.port, options.serving_port)
     supervisor = launch.make_supervisor(options.home)
     with launch.run_until_stopped(supervisor):
         services = make_services(options, selection)
@@ -75,15 +77,12 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
         "MODELYARD_HOME": str(options.home.parent),
         "MODELYARD_HOST": LOOPBACK,
         "MODELYARD_PORT": str(options.port),
-        "MODELYARD_SERVING": f"unix:{socket_path}",
         "MODELYARD_STORE": str(options.models_dir or options.home / "no-store"),
         "MODELYARD_EXTERNAL_MODELS": json.dumps(selection.names),
         "MODELYARD_BATCH_EXTERNAL_MODELS": options.batch,
     }
-    return [
-        launch.make_model_server(client, options.serving_port, selection.config, socket_path),
-        launch.make_gateway(client, environment),
-    ]
+    server = ModelServerOptions(selection.config, socket_path, options.serving_port)
+    return launch.make_services(client, environment, server, isolated=options.isolated)
 
 
 def wait_until_loaded(client: Client, names: Sequence[str]) -> dict[str, Versions]:
@@ -129,7 +128,7 @@ def print_summary(
         output.print_table("not served", "because", rows=notes.items())
     first = quote(choose_example(found), safe="")
     output.console.print(f"\nsignatures: curl {options.url}/v1/models/{first}/metadata", markup=False, soft_wrap=True)
-    output.console.print(f"logs in {options.home}/log. Ctrl-C stops both processes.", markup=False)
+    output.console.print(f"logs in {options.home}/log. Ctrl-C stops it all.", markup=False)
 
 
 def choose_example(found: Mapping[str, Versions]) -> str:
