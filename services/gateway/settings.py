@@ -10,14 +10,13 @@ import orjson
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from modelyard.services.settings import LOCAL as LOCAL  # noqa: PLC0414  # a value of these settings
 from modelyard.services.settings import Addresses, KeySettings, below_home, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
 
 SUBMISSIONS_PER_MIN = 60.0
-LOCAL = "local"
-"""In the place of addresses: the model server runs inside the gateway's process."""
 
 
 def _split_names(value: object) -> object:

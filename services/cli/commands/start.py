@@ -100,7 +100,13 @@ def plan_batches(
     latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
     home: Home,
-    serving: Annotated[str, typer.Option(help="gRPC address of the model server.")] = "127.0.0.1:8500",
+    serving: Annotated[
+        str | None,
+        typer.Option(
+            help="gRPC address of the model server; found if `modelyard up` runs on --home.",
+            show_default="127.0.0.1:8500",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
     as_json: AsJson = False,
 ) -> None:
@@ -108,8 +114,10 @@ def plan_batches(
     from modelyard.models.registry.store import Store
     from modelyard.services.cli.commands.plan_batches import plan_batches as run
     from modelyard.services.cli.commands.plan_batches import print_plan
+    from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_PORT, find_servers
 
-    plan = run(Store(home.resolve() / "store"), model, version, serving, latency_ms, seconds)
+    (address,) = [serving] if serving else find_servers(home) or [f"{LOOPBACK}:{SERVING_PORT}"]
+    plan = run(Store(home.resolve() / "store"), model, version, address, latency_ms, seconds)
     if as_json:
         output.print_json({"model": model, **plan.model_dump(mode="json")})
     else:

@@ -22,6 +22,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.cli.up_lock import is_up
 from modelyard.services.settings import KeySettings
 
 LOOPBACK = "127.0.0.1"
@@ -145,6 +146,13 @@ def start_services(supervisor: Supervisor, services: Sequence[Service]) -> None:
         supervisor.start(service)
     for service in services:
         supervisor.wait_ready(service, START_DEADLINE_S)
+
+
+def find_servers(home: Path) -> Sequence[str]:
+    """The model server of the ``modelyard up`` that runs on this folder; none if none does."""
+    if not is_up(home):
+        return ()
+    return (f"unix:{make_private_folder(home) / SERVING_SOCKET}",)
 
 
 @contextmanager

@@ -29,6 +29,13 @@ def test_a_model_server_in_the_process_stands_alone(monkeypatch: pytest.MonkeyPa
         GatewaySettings.load()
 
 
+@pytest.mark.parametrize("settings", [TrainerSettings, SchedulerSettings])
+def test_other_processes_need_the_socket_of_a_model_server_inside_the_gateway(settings: type[ServiceSettings]) -> None:
+    """Not a machine named local."""
+    with pytest.raises(InvalidSettings, match="local is for gateways"):
+        settings.load(serving="local")
+
+
 def test_a_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by a validation library's traceback."""
     monkeypatch.setenv("MODELYARD_CONCURRENCY", "many")
