@@ -3,6 +3,7 @@
 Secrets come from files, one for each, as container engines mount them: ``/run/secrets/modelyard_ledger_password``.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
@@ -79,6 +80,16 @@ class Settings(ProjectSettings):
     def mask_secrets(self) -> dict[str, str]:
         """All values, fit for a log: secrets, and passwords inside URLs, are masked."""
         return {name: mask_password(str(value)) for name, value in self}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: what it stands for can change
+        return False
 
 
 def make_sqlite_url(home: Path) -> str:

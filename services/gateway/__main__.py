@@ -1,6 +1,6 @@
 """``python -m modelyard.services.gateway``: one process, one event loop, granian's HTTP server and Flask.
 
-Several cores are used by several gateways behind a load balancer, not by several processes here.
+Several cores are used by several gateways: behind a load balancer, or sharing a port (``modelyard serve --workers``).
 """
 
 import ctypes

@@ -15,6 +15,7 @@ from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.server.port import ANOTHER_ADDRESS, bind_address, make_port_error
 from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.gateway.worker_metrics import WorkerMetrics
 from modelyard.services.gateway.wsgi import create_app
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Lifecycle:
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)
+        if self._settings.gateway_number:
+            workers = WorkerMetrics(metrics.registry, self._settings.gateway_number, self._settings.gateway_sockets)
+            await workers.serve()
+            metrics.show(workers)
         tune_gc()
         log.info("listening", url=f"http://{bind_address(self._settings)}")
         await self._stopping.wait()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -51,13 +51,16 @@ class LoopHistogram(Collector):
 
 
 class Metrics:
-    """One set per application, in a registry of its own."""
+    """One set per application: what this process does, and what the whole system is known to be, in two registries."""
 
     def __init__(self) -> None:
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._prediction_children: dict[tuple[str, int], Counter] = {}
         self.traffic = Traffic()
         self.registry = CollectorRegistry()
+        self.gateways: CollectorRegistry | None = None
+        self.system = CollectorRegistry()
+        """Of the ledger and the store: every gateway would say the same."""
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(
             "modelyard_gateway_requests",
@@ -138,7 +141,7 @@ class Metrics:
             "modelyard_drift_psi",
             "Population stability index of the stable version's inputs and outputs, against training.",
             ("model", "version", "series"),
-            registry=self.registry,
+            registry=self.system,
         )
         self.failed_versions = Gauge(
             "modelyard_gateway_failed_versions",
@@ -151,25 +154,25 @@ class Metrics:
             "Versions that model servers are not told to load, because their files are damaged or gone; of a damaged "
             "rollout the version is empty.",
             ("model", "version"),
-            registry=self.registry,
+            registry=self.system,
         )
         self.workers = Gauge(
             "modelyard_workers",
             "Live workers that take jobs of a queue; none are shown where nobody trains.",
             ("queue",),
-            registry=self.registry,
+            registry=self.system,
         )
         self.waiting_jobs = Gauge(
             "modelyard_waiting_jobs",
             "Jobs that no worker runs, by the devices to train on.",
             ("devices",),
-            registry=self.registry,
+            registry=self.system,
         )
         self.jobs_without_worker = Gauge(
             "modelyard_jobs_without_worker",
             "Waiting jobs that no live worker can take.",
             ("devices",),
-            registry=self.registry,
+            registry=self.system,
         )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
@@ -217,6 +220,15 @@ class Metrics:
             ("replica",),
             registry=self.registry,
         )
+
+    def render(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        return generate_latest(self.gateways or self.registry) + generate_latest(self.system)
+
+    def show(self, gateways: Collector) -> None:
+        """Shows these in place of its own: of all gateways that share a port."""
+        self.gateways = CollectorRegistry()
+        self.gateways.register(gateways)
 
     def count_request(self, route: str, method: str, status: int, took_s: float) -> None:
         """Counts one request."""

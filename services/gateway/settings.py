@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from modelyard.services.settings import LOCAL as LOCAL  # noqa: PLC0414  # a value of these settings
-from modelyard.services.settings import Addresses, KeySettings, below_home, split_list
+from modelyard.services.settings import Addresses, KeySettings, below_home, is_loopback, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 """RFC 6454, section 6.2: what a browser sends."""
@@ -41,6 +41,16 @@ class GatewaySettings(KeySettings):
         "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."
     )
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    gateway_number: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Number of this gateway among those on this machine that share its port; 0: none do.",
+    )
+    gateway_sockets: Path = Field(
+        default_factory=below_home("run"),
+        description="Folder of the sockets by which such gateways read each other's metrics.",
+    )
     threads: int = Field(
         8, ge=1, le=512, description="Largest number of requests in progress that are not predictions."
     )
@@ -220,16 +230,9 @@ class GatewaySettings(KeySettings):
     @classmethod
     def _loopback(cls, host: str, before: ValidationInfo) -> str:
         """``before``: fields of the parents come first."""
-        if host != "localhost" and not _is_loopback(host) and not before.data.get("key_secret"):
+        if not is_loopback(host) and not before.data.get("key_secret"):
             raise ValueError(
                 f"{host!r} can be reached from other machines, and without MODELYARD_KEY_SECRET no request needs "
                 "API keys; set it (`openssl rand -hex 32`), or listen on 127.0.0.1"
             )
         return host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: what it stands for can change
-        return False

@@ -81,6 +81,7 @@ def create_app(
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, server))
+    metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
     addresses = server.addresses if server else settings.serving
     limits = RateLimits(settings, SharedBuckets(settings.broker))
     predictions = Predictions(predictor, settings, limits)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from modelyard.services.ledger.audit import Audit
     from modelyard.services.ledger.feedback import Feedback
+    from modelyard.services.ledger.job_counts import JobCounts
     from modelyard.services.ledger.jobs import Jobs
     from modelyard.services.ledger.keys import Keys
     from modelyard.services.ledger.labels import Labels
@@ -38,6 +39,13 @@ class Ledger:
         from modelyard.services.ledger.jobs import Jobs
 
         return Jobs(self._database)
+
+    @property
+    def job_counts(self) -> "JobCounts":
+        """Sums over all jobs."""
+        from modelyard.services.ledger.job_counts import JobCounts
+
+        return JobCounts(self._database)
 
     @property
     def workers(self) -> "Workers":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -14,6 +15,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.audit import Histories
 from modelyard.services.ledger import Ledger
+from modelyard.services.metrics_server import serve_metrics
 from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
 from modelyard.services.scheduler.first_versions import FirstVersions
@@ -23,6 +25,13 @@ from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.scheduler.triggers import TriggerSchedule
 
 log = structlog.get_logger()
+
+
+class Note(Protocol):
+    """Is told of a duty that was done, or tried."""
+
+    def __call__(self, duty: str, took_s: float, *, failed: bool) -> None: ...
+
 
 TICK_S = 0.1
 HEARTBEAT_S = 5.0
@@ -56,6 +65,7 @@ def main() -> int:
         log.info("running")
         run_periodically(
             ended,
+            begin_metrics(settings, store, ledger),
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
             (STOPPED_WRITER_S, "stopped writer", ledger.end_stopped_writer),
             (settings.first_s, "first versions", first.submit_missing),
@@ -77,15 +87,34 @@ def prune_audit(ledger: Ledger, settings: SchedulerSettings) -> None:
         log.info("audit entries deleted", counts=deleted)
 
 
-def run_periodically(ended: threading.Event, *duties: tuple[float, str, Callable[[], None]]) -> None:
+def begin_metrics(settings: SchedulerSettings, store: Store, ledger: Ledger) -> Note:
+    """Serves the metrics, if the settings say so; returns what is told of each duty."""
+    if not settings.metrics_port:
+        return note_nothing
+    from modelyard.services.scheduler.metrics import DutyMetrics, make_registry
+
+    registry = make_registry(store, ledger)
+    serve_metrics(settings, registry)
+    return DutyMetrics(registry).note
+
+
+def note_nothing(duty: str, took_s: float, *, failed: bool) -> None:
+    """Where nobody reads metrics."""
+
+
+def run_periodically(ended: threading.Event, note: Note, *duties: tuple[float, str, Callable[[], None]]) -> None:
     """Does each duty every so many seconds; what cannot be done is tried again at its next time."""
     due = dict.fromkeys((name for _, name, _ in duties), 0.0)
     while not ended.wait(TICK_S):
         for every_s, name, duty in duties:
             if time.monotonic() < due[name]:
                 continue
-            due[name] = time.monotonic() + every_s
+            began = time.monotonic()
+            due[name] = began + every_s
+            failed = False
             try:
                 duty()
             except StorageFailed as error:
+                failed = True
                 log.warning("duty failed", duty=name, cause=str(error))
+            note(name, time.monotonic() - began, failed=failed)

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from modelyard.services.ledger import Kind
+from modelyard.services.metrics_server import MetricsSettings
 from modelyard.services.settings import Addresses, ServiceSettings, ServingAddresses, below_home
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
@@ -36,7 +37,7 @@ def parse_audit_days(value: object) -> object:
     return found
 
 
-class SchedulerSettings(ServiceSettings):
+class SchedulerSettings(ServiceSettings, MetricsSettings):
     """Settings of the scheduler."""
 
     store: Path = Field(

@@ -12,10 +12,11 @@ from modelyard.pipeline.event_files import RUNS
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
+from modelyard.services.metrics_server import MetricsSettings
 from modelyard.services.settings import ServiceSettings, ServingAddresses, below_home
 
 
-class TrainerSettings(ServiceSettings, ModelSettings):
+class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings):
     """Settings of the Celery worker."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")

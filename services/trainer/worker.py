@@ -20,6 +20,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
+from modelyard.services.metrics_server import serve_metrics
 from modelyard.services.settings import InvalidSettings
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
@@ -164,9 +165,18 @@ def work(settings: TrainerSettings, forks: ForkServer) -> int:
                 return error.exit_code
             # The pool of processes has been forked by then.
             worker_ready.connect(lambda **_: begin_watch(), weak=False)
+            begin_metrics(settings, ledger, name)
             with recover_jobs(settings, ledger, app, name, served, loop), loop.watch_loop():
                 run_worker(settings, app, served)
     return 0
+
+
+def begin_metrics(settings: TrainerSettings, ledger: Ledger, name: str) -> None:
+    """Serves the metrics, if the settings say so."""
+    if settings.metrics_port:
+        from modelyard.services.trainer.metrics import make_registry
+
+        serve_metrics(settings, make_registry(settings, ledger, name))
 
 
 def run_worker(settings: TrainerSettings, app: Celery, served: Sequence[str]) -> None:

@@ -25,9 +25,9 @@ from tests.support.serving import (
 ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)
 
 
-@pytest.fixture(scope="module", params=["--one-process", "--isolated"])
+@pytest.fixture(scope="module", params=[("--one-process",), ("--isolated", "--workers", "2")], ids=" ".join)
 def mixed(request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """``modelyard serve`` over a folder with good models and a broken one."""
+    """``modelyard serve`` over a folder with good models and a broken one, also by two gateways that share the port."""
     root = tmp_path_factory.mktemp("mixed")
     models = root / "models"
     for name in ("half_plus_two", "inverse", "ratio"):
@@ -38,7 +38,7 @@ def mixed(request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.T
     for name in (*ODD_NAMES, "two:parts"):
         put(made / MODEL / "2", models / name / "1")
     (models / "empty").mkdir()
-    with modelyard_serve(root / "home", "--models-dir", str(models), request.param) as served:
+    with modelyard_serve(root / "home", "--models-dir", str(models), *request.param) as served:
         yield served
 
 
@@ -56,6 +56,17 @@ def test_a_model_in_tensorflow_servings_layout_responds_as_in_its_documentation(
     assert "serving_default" in metadata["metadata"]["signature_def"]["signature_def"]
     (state,) = mixed.get("/v1/models/half_plus_two")["model_version_status"]
     assert state == {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+
+
+def test_each_gateway_has_answered_and_shows_the_metrics_of_all(mixed: Served) -> None:
+    """Each connection goes to one of the two; to which, the kernel decides."""
+    for _ in range(30):
+        with httpx.Client(base_url=mixed.url) as client:
+            client.post("/v1/models/half_plus_two:predict", json={"instances": [1.0]}).raise_for_status()
+    text = httpx.get(f"{mixed.url}/metrics").text
+    counted = dict(re.findall(r'predictions_total{model="half_plus_two",version="123",worker="(\d)"} (\d+)', text))
+    assert counted.keys() == {"1", "2"}
+    assert sum(map(int, counted.values())) >= 30
 
 
 def test_a_broken_model_is_reported_with_its_reason_and_the_others_serve(mixed: Served) -> None:

@@ -77,6 +77,9 @@ def serve(
     serving_port: ServingPort = None,
     isolated: Isolated = None,
     home: Home,
+    workers: Annotated[
+        int, typer.Option(help="Gateways that share the port, each with an event loop of its own.", min=1, max=64)
+    ] = 1,
     batch: Annotated[
         Sharing, typer.Option(help="Whether requests share runs: checked (if rows are independent), always or never.")
     ] = "checked",
@@ -89,9 +92,11 @@ def serve(
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    apart = launch.is_isolated(isolated)
+    if isolated is False and workers > 1:
+        raise typer.BadParameter("--one-process has one gateway; --workers needs --isolated")
+    apart = workers > 1 or launch.is_isolated(isolated)
     serving_port = launch.choose_serving_port(serving_port, isolated=apart)
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch))
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch, workers))
 
 
 def plan_batches(

@@ -26,6 +26,7 @@ from modelyard.services.cli.up_lock import is_up
 from modelyard.services.settings import KeySettings
 
 LOOPBACK = "127.0.0.1"
+METRICS_PORT = "MODELYARD_METRICS_PORT"
 START_DEADLINE_S = 120.0
 SERVING_SOCKET = "serving.sock"
 SERVING_PORT = 8500
@@ -108,14 +109,15 @@ def make_private_folder(home: Path) -> Path:
 
 
 def make_services(
-    client: Client, environment: Mapping[str, str], server: ModelServerOptions, *, isolated: bool
+    client: Client, environment: Mapping[str, str], server: ModelServerOptions, *, isolated: bool, gateways: int = 1
 ) -> list[Service]:
-    """The gateway, and the model server: inside it, or ``isolated`` in a process of its own."""
+    """The gateway, and the model server: inside it, or ``isolated`` in a process of its own, before any number."""
     if isolated:
         command = [sys.executable, "-m", "modelyard.services.modelserver", *server.flags]
         settings = {"TF_CPP_MIN_LOG_LEVEL": "2"}
         apart = Service("modelserver", command, lambda: reaches_model_server(client), settings)
-        return [apart, make_gateway(client, {**environment, "MODELYARD_SERVING": server.address})]
+        known = {**environment, "MODELYARD_SERVING": server.address}
+        return [apart, *make_gateways(client, known, gateways, server.socket_path.parent)]
     inside = {"MODELYARD_SERVING": "local", "MODELYARD_SERVING_FLAGS": shlex.join(server.flags)}
     gateway = make_gateway(client, {**environment, **inside})
     return [replace(gateway, ready=lambda: gateway.ready() and reaches_model_server(client))]
@@ -133,6 +135,29 @@ def is_isolated(wanted: bool | None) -> bool:
     reaches its loopback addresses.
     """
     return KeySettings.load().key_secret is not None if wanted is None else wanted
+
+
+def make_gateways(client: Client, environment: Mapping[str, str], count: int, folder: Path) -> list[Service]:
+    """Gateways that share a port, if it is more than one; their sockets are in ``folder``, which is private."""
+    if count == 1:
+        return [make_gateway(client, environment)]
+    for left in folder.glob("gateway-*.sock"):
+        left.unlink()
+    return [make_sharing_gateway(client, environment, number, folder) for number in range(1, count + 1)]
+
+
+def make_sharing_gateway(client: Client, environment: Mapping[str, str], number: int, folder: Path) -> Service:
+    known = {"MODELYARD_GATEWAY_NUMBER": str(number), "MODELYARD_GATEWAY_SOCKETS": str(folder)}
+    one = make_gateway(client, {**environment, **known})
+    return replace(one, name=f"gateway-{number}", ready=(folder / f"gateway-{number}.sock").is_socket)
+
+
+def separate_metrics(services: Sequence[Service]) -> Iterator[Service]:
+    """The first shows its metrics on ``MODELYARD_METRICS_PORT``, if that is set, each other on the port after."""
+    first = os.environ.get(METRICS_PORT, "")
+    for number, service in enumerate(services):
+        known = {METRICS_PORT: str(int(first) + number)} if first.isdecimal() and int(first) else {}
+        yield replace(service, environment={**service.environment, **known})
 
 
 def make_supervisor(home: Path) -> Supervisor:

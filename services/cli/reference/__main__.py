@@ -7,9 +7,17 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from modelyard.services.cli.reference import cli_page, metrics_page, permissions_page, settings_page, spec_page
+from modelyard.services.cli.reference import (
+    alerts_page,
+    cli_page,
+    metrics_page,
+    permissions_page,
+    settings_page,
+    spec_page,
+)
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "alerts.md": alerts_page.page,
     "cli.md": cli_page.page,
     "metrics.md": metrics_page.page,
     "permissions.md": permissions_page.page,

@@ -1,16 +1,28 @@
 """The page of metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
-from modelyard.services.gateway.metrics import LoopHistogram, Metrics
+from modelyard.models.registry.store import Store
+from modelyard.services.disks import Disks
+from modelyard.services.gateway.metrics import Metrics
+from modelyard.services.ledger import Ledger
+from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, RolloutMetrics
+from modelyard.services.trainer.metrics import WorkerMetrics
 
 HEAD = """# Metrics
 
-Written by `make docs` from the code. The gateway shows them at `GET /metrics`, in Prometheus' text format, with
-the CPU seconds, memory and open files of its process: `modelyard_gateway_process_…`, as prometheus_client names them.
-TensorFlow Serving has metrics of its own: [deploy](deploy.md).
+Written by `make docs` from the code. The gateway shows its own at `GET /metrics`, in Prometheus' text format; scheduler
+and trainer on a port of their own, which is off unless [`MODELYARD_METRICS_PORT`](settings.md#scheduler) is set. Each
+adds the CPU seconds, memory and open files of its process (`modelyard_gateway_process_…`), as prometheus_client names
+them. Gateways that share a port (`modelyard serve --workers`) show those of all, each with the label `worker`; what is
+known of the whole system, such as waiting jobs, has none. TensorFlow Serving has metrics of its own:
+[deploy](deploy.md#what-to-watch). What somebody has to be told of: [alerts](alerts.md)."""
+TABLE = """
+## {}
 
 | metric | kind | labels | meaning |
 |---|---|---|---|"""
@@ -18,13 +30,36 @@ TensorFlow Serving has metrics of its own: [deploy](deploy.md).
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *rows(Metrics()), ""])
+    lines = [HEAD]
+    for process, metrics in list_metrics().items():
+        lines += [TABLE.format(process), *map(row, metrics)]
+    return "\n".join([*lines, ""])
 
 
-def rows(metrics: Metrics) -> Iterator[str]:
-    for metric in vars(metrics).values():
-        if isinstance(metric, Counter | Gauge | Histogram | LoopHistogram):
-            (family,) = metric.describe()
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # it has no public name
-            yield f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
+def list_metrics() -> Mapping[str, Iterable[tuple[Metric, tuple[str, ...]]]]:
+    """By process: each metric with its labels."""
+    gateway, duties = Metrics(), DutyMetrics(CollectorRegistry())
+    ledger, store = Ledger("sqlite:///none"), Store(Path("none"))
+    return {
+        "Gateway": list(describe(vars(gateway).values())),
+        "Scheduler": list(describe([*vars(duties).values(), LedgerMetrics(ledger), RolloutMetrics(store), Disks({})])),
+        "Trainer": list(describe([WorkerMetrics(ledger, "", "cpu", 1), Disks({})])),
+    }
+
+
+def describe(values: Iterable[object]) -> Iterator[tuple[Metric, tuple[str, ...]]]:
+    for value in values:
+        for family in value.describe() if hasattr(value, "describe") else ():
+            own = value if hasattr(value, "_labelnames") else family
+            yield family, tuple(own._labelnames)  # noqa: SLF001  # it has no public name
+
+
+def row(metric: tuple[Metric, tuple[str, ...]]) -> str:
+    family, labels = metric
+    name = name_series(family)
+    return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
+
+
+def name_series(family: Metric) -> str:
+    """As it stands in a query."""
+    return f"{family.name}_total" if family.type == "counter" else family.name

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from flask import Blueprint, Response, current_app
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from modelyard.services.gateway.api.model_readiness import Report, read_report
@@ -117,10 +117,9 @@ def routes(
         if predictor.capture.models:
             metrics.set_drift(ledger.observations.list_drift())
         metrics.set_left_out(predictor.list_left_out())
-        metrics.waiting_requests.set(predictor.batcher.count_waiting())
         state = queue.read()
         metrics.set_queue((state.workers, state.waiting, state.without_worker) if state else None)
-        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
     @views.get("/version")
     @json_view()

@@ -26,7 +26,11 @@ def check_port(settings: GatewaySettings) -> None:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        with socket.socket(family) as probe:  # it does not listen: a connection would be lost
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.gateway_number:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            probe.bind((settings.host, settings.port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             cause = "another process listens there; stop it, or choose another port with MODELYARD_PORT"

@@ -1,4 +1,4 @@
-"""``modelyard serve``: a model server and a gateway over existing SavedModels. No queue, no training."""
+"""``modelyard serve``: a model server and gateways over existing SavedModels. No queue, no training."""
 
 import json
 import time
@@ -37,6 +37,8 @@ class ServeOptions:
     model_config: Path | None = None
     batch: str = "checked"
     """Whether requests share runs of the model: checked, always or never."""
+    workers: int = 1
+    """Gateways that share the port."""
 
     @property
     def url(self) -> str:
@@ -44,7 +46,7 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> None:
-    """Starts gateway and model server, and runs until Ctrl-C or SIGTERM.
+    """Starts all processes and runs until Ctrl-C or SIGTERM.
 
     Raises:
         ModelyardError: the cause and the remedy; all started processes are stopped.
@@ -72,7 +74,8 @@ def select_models(options: ServeOptions) -> Selection:
 
 def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
     client = connect(options.url)
-    socket_path = launch.make_private_folder(options.home) / SERVING_SOCKET
+    folder = launch.make_private_folder(options.home)
+    socket_path = folder / SERVING_SOCKET
     environment = {
         "MODELYARD_HOME": str(options.home.parent),
         "MODELYARD_HOST": LOOPBACK,
@@ -82,7 +85,7 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
         "MODELYARD_BATCH_EXTERNAL_MODELS": options.batch,
     }
     server = ModelServerOptions(selection.config, socket_path, options.serving_port)
-    return launch.make_services(client, environment, server, isolated=options.isolated)
+    return launch.make_services(client, environment, server, isolated=options.isolated, gateways=options.workers)
 
 
 def wait_until_loaded(client: Client, names: Sequence[str]) -> dict[str, Versions]:
@@ -128,7 +131,7 @@ def print_summary(
         output.print_table("not served", "because", rows=notes.items())
     first = quote(choose_example(found), safe="")
     output.console.print(f"\nsignatures: curl {options.url}/v1/models/{first}/metadata", markup=False, soft_wrap=True)
-    output.console.print(f"logs in {options.home}/log. Ctrl-C stops it all.", markup=False)
+    output.console.print(f"logs in {options.home}/log. Ctrl-C stops all processes.", markup=False)
 
 
 def choose_example(found: Mapping[str, Versions]) -> str:

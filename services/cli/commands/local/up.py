@@ -130,8 +130,12 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             ready=lambda: redis_server.is_answering(broker),
         ),
         *launch.make_services(client, environment, server, isolated=local.isolated),
-        Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
-        *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+        *launch.separate_metrics(
+            [
+                Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
+                *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+            ]
+        ),
     ]
 
 

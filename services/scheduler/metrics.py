@@ -1,0 +1,150 @@
+"""Metrics of the scheduler, and of what it sees of the whole system: jobs, roles of versions, disks."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, Summary
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from modelyard.models.errors import CorruptData, StorageFailed
+from modelyard.models.registry.rollout import read_rollout
+from modelyard.models.registry.store import Store
+from modelyard.services.disks import Disks
+from modelyard.services.job_stages import list_stages
+from modelyard.services.ledger import OPEN, Ledger
+
+Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class DutyMetrics:
+    """How the scheduler's duties go."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.seconds = Summary(
+            "modelyard_scheduler_duty_seconds", "Time that a duty took.", ("duty",), registry=registry
+        )
+        self.failures = Counter(
+            "modelyard_scheduler_duty_failures",
+            "Duties that could not be done; each is tried again at its next time.",
+            ("duty",),
+            registry=registry,
+        )
+        self.done = Gauge(
+            "modelyard_scheduler_duty_done_timestamp_seconds",
+            "When a duty was last done, in seconds since 1970.",
+            ("duty",),
+            registry=registry,
+        )
+
+    def note(self, duty: str, took_s: float, *, failed: bool) -> None:
+        """Counts one time."""
+        self.seconds.labels(duty).observe(took_s)
+        if failed:
+            self.failures.labels(duty).inc()
+        else:
+            self.done.labels(duty).set(time.time())
+
+
+class LedgerMetrics(Collector):
+    """Jobs, as the ledger has them when somebody looks."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._stages: dict[str, tuple[str, dict[str, float]]] = {}
+        """By model: its newest job, and the seconds of that one's stages."""
+
+    def describe(self) -> tuple[Family, ...]:
+        return (
+            GaugeMetricFamily("modelyard_ledger_read", "1 if the ledger could be read just now."),
+            GaugeMetricFamily("modelyard_jobs", "Jobs that have not ended, by state.", labels=("state",)),
+            GaugeMetricFamily(
+                "modelyard_oldest_queued_job_seconds", "Time since the oldest queued job was submitted; 0: none waits."
+            ),
+            CounterMetricFamily("modelyard_jobs_ended", "Jobs that have ended, by outcome.", labels=("model", "state")),
+            CounterMetricFamily("modelyard_jobs_lost", "Attempts whose worker or process was lost."),
+            GaugeMetricFamily(
+                "modelyard_job_stage_seconds",
+                "Time that a stage took in the newest job of a model that succeeded.",
+                labels=("model", "stage"),
+            ),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Without jobs while the ledger is away."""
+        is_read, jobs, wait, ended, losses, stages = self.describe()
+        counts = self._ledger.job_counts
+        try:
+            open_jobs = counts.count_open()
+            for state in OPEN:
+                jobs.add_metric([state], open_jobs[state])
+            wait.add_metric([], counts.measure_longest_wait_s())
+            for each, count in counts.count_ended().items():
+                ended.add_metric([each.model, each.state], count)
+            losses.add_metric([], counts.count_losses())
+            for model, job_id in counts.list_newest().items():
+                for stage, seconds in self._measure_stages(model, job_id).items():
+                    stages.add_metric([model, stage], seconds)
+        except StorageFailed:
+            is_read.add_metric([], 0)
+            yield is_read
+            return
+        is_read.add_metric([], 1)
+        yield from (is_read, jobs, wait, ended, losses, stages)
+
+    def _measure_stages(self, model: str, job_id: str) -> dict[str, float]:
+        known = self._stages.get(model)
+        if known is None or known[0] != job_id:
+            found: dict[str, float] = {}
+            for each in list_stages(self._ledger.jobs.list_events(job_id, kinds=("state", "progress"))):
+                found[each.stage] = found.get(each.stage, 0.0) + (each.seconds or 0.0)
+            known = self._stages[model] = (job_id, found)
+        return known[1]
+
+
+class RolloutMetrics(Collector):
+    """Roles of versions, as the store has them when somebody looks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> tuple[Family, ...]:
+        return (
+            GaugeMetricFamily(
+                "modelyard_role_version", "Version that has a role: stable, canary or shadow.", labels=("model", "role")
+            ),
+            GaugeMetricFamily(
+                "modelyard_canary_share",
+                "Share of a model's requests that its canary answers, 0 to 1.",
+                labels=("model", "version"),
+            ),
+            GaugeMetricFamily(
+                "modelyard_canary_since_timestamp_seconds",
+                "When the canary began, in seconds since 1970.",
+                labels=("model",),
+            ),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Of models whose rollout can be read."""
+        roles, shares, begins = self.describe()
+        for model in self._store.models():
+            with suppress(CorruptData, StorageFailed):
+                now = read_rollout(self._store, model)
+                for role in ("stable", "canary", "shadow"):
+                    if (version := now.all_labels.get(role)) is not None:
+                        roles.add_metric([model, role], version)
+                if now.canary:
+                    shares.add_metric([model, str(now.canary.version)], now.canary.percent / 100)
+                    begins.add_metric([model], now.canary.since.timestamp())
+        yield from (roles, shares, begins)
+
+
+def make_registry(store: Store, ledger: Ledger) -> CollectorRegistry:
+    """All but the duties'."""
+    registry = CollectorRegistry()
+    ProcessCollector(namespace="modelyard_scheduler", registry=registry)
+    for collector in (LedgerMetrics(ledger), RolloutMetrics(store), Disks({"store": store.root})):
+        registry.register(collector)
+    return registry
