@@ -32,7 +32,7 @@ QUIET_MS = 1500
 LIVE_MS = 16_000
 """What the page of what happens now needs for lines that can be seen: send requests meanwhile."""
 ENDS: Mapping[str, str] = {"version": "#errors"}
-"""Where the wide picture of a page ends, if not at its end or the look's largest height."""
+"""Where the wide picture of a page ends, whatever the look's largest height, if not at its end."""
 ONE_FOR_ALL = ("search", "job", "compare", "keys")
 """Pages of something that is there, or that look the same with nothing to show: no empty picture."""
 
@@ -112,7 +112,8 @@ def take(browser: Browser, url: str, places: Places, name: str, look: Look, file
         if name in PREPARE and not file.endswith("-empty"):
             PREPARE[name](page)
         page.wait_for_timeout(QUIET_MS)
-        height = min(find_end(page, ENDS.get(name) if look.width > PHONE_WIDTH else None), look.max_height)
+        end = ENDS.get(name) if look.width > PHONE_WIDTH else None
+        height = find_end(page, end) if end else min(find_end(page, None), look.max_height)
         page.set_viewport_size({"width": look.width, "height": max(height, look.height)})
         page.wait_for_timeout(QUIET_MS / 3)
         path.write_bytes(compress(page.screenshot()))

@@ -1,7 +1,10 @@
 """The root of the one error tree. Each class has an HTTP status and an exit code; its text is fit for the public."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class ModelyardError(Exception):
@@ -43,6 +46,15 @@ class InvalidData(ModelyardError):
 
     status = 400
     exit_code = 2
+
+
+@contextmanager
+def paths_as_written(folder: Path) -> Iterator[None]:
+    """Errors of data that is read from a model's folder name its files as the model's file does, relative to it."""
+    try:
+        yield
+    except InvalidData as error:
+        raise InvalidData(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 class CorruptData(ModelyardError):

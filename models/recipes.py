@@ -1,9 +1,10 @@
 """Recipes: everything that a training run depends on besides code and data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, dataclass_transform
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
@@ -11,11 +12,51 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from modelyard.models.errors import InvalidRecipe, describe_problem
 from modelyard.models.types import Backend
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def recipe(cls: type) -> type:
-    """Class decorator: a frozen, keyword-only dataclass whose fields are validated and reject unknown names."""
-    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+    """Class decorator: a frozen, keyword-only dataclass whose fields are validated and reject unknown names.
+
+    To create one that is wrong raises ``InvalidRecipe``, which names the key and what it takes.
+    """
+    checked = validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(
+        cls
+    )
+    fill = checked.__init__
+
+    @wraps(fill)
+    def create(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            fill(self, *args, **values)
+        except ValidationError as error:
+            raise InvalidRecipe(describe_refusal(error, [entry.name for entry in fields(checked)])) from None
+
+    checked.__init__ = create  # type: ignore[method-assign]  # what a dataclass makes of it is kept, and called
+    return checked
+
+
+def describe_refusal(error: ValidationError, known: Sequence[str]) -> str:
+    """The first problem with each key of a recipe, as one line."""
+    problems = {problem["loc"][:1]: problem for problem in reversed(error.errors(include_url=False))}
+    return "; ".join(describe_key(problems[key], known) for key in reversed(problems))
+
+
+def describe_key(problem: "ErrorDetails", known: Sequence[str]) -> str:
+    key, received = problem["loc"][0] if problem["loc"] else "", problem["input"]
+    if problem["type"] == "unexpected_positional_argument":
+        return f"a recipe takes its values by name, as in Recipe(epochs=5), received {received!r} without one"
+    if problem["type"] == "unexpected_keyword_argument":
+        return describe_unknown_key(str(key), known)
+    where = ".".join([str(key), *(str(part) for part in problem["loc"][1:] if isinstance(part, int))])
+    return f"recipe key {where!r}: {describe_problem(problem['msg'])}, received {received!r}"
+
+
+def describe_unknown_key(key: str, known: Iterable[str]) -> str:
+    close = get_close_matches(key, known := sorted(known), n=3, cutoff=0.5) or known
+    return f"unknown recipe key {key!r}; did you mean {', '.join(close)}?"
 
 
 @recipe
@@ -76,13 +117,5 @@ class Recipe:
         known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for key in values:
             if key not in known:
-                close = get_close_matches(key, known, n=3, cutoff=0.5) or sorted(known)
-                raise InvalidRecipe(f"unknown recipe key {key!r}; did you mean {', '.join(close)}?")
-        try:
-            return type(self)(**{**known, **values})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise InvalidRecipe(
-                f"recipe key {where!r}: {describe_problem(problem['msg'])}, received {problem['input']!r}"
-            ) from None
+                raise InvalidRecipe(describe_unknown_key(key, known))
+        return type(self)(**{**known, **values})

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from modelyard.models.data import Schema, Splits
-from modelyard.models.errors import InvalidSpec
+from modelyard.models.errors import InvalidSpec, paths_as_written
 from modelyard.models.inputs import ModelInput, State
 from modelyard.models.metrics import default_metric
 from modelyard.models.spec import Baseline, Encode, Gate, ModelSpec, PreparedData
@@ -41,7 +41,8 @@ def inspect_data(spec: ModelSpec) -> Schema | None:
     """What the spec's data says of itself at a glance; None where the spec says it."""
     if spec.dataset.inspect is None or spec.file is None:
         return None
-    return spec.dataset.inspect(spec.file.parent)
+    with paths_as_written(spec.file.parent):
+        return spec.dataset.inspect(spec.file.parent)
 
 
 def resolve(spec: ModelSpec, schema: Schema | None) -> ModelSpec:

@@ -99,7 +99,7 @@ def run_job(
         verdict = judge(
             spec.gate,
             data.source,
-            evaluations.challenger.metrics[spec.gate.metric],
+            evaluations.challenger.metrics.get(spec.gate.metric),
             describe_champion(spec, champion, evaluations),
             direction=list_metrics(spec.task, spec.metrics)[spec.gate.metric],
             simplest=evaluations.simplest,
@@ -167,7 +167,7 @@ def describe_champion(spec: ModelSpec, champion: Manifest | None, evaluations: E
     if champion is None or champion.data is None:
         return None
     measured = evaluations.champion
-    value = measured.metrics[spec.gate.metric] if measured else None
+    value = measured.metrics.get(spec.gate.metric) if measured else None
     return Champion(champion.version, value, champion.data.source)
 
 

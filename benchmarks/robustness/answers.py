@@ -11,6 +11,8 @@ import numpy as np
 from modelyard.models.types import Array
 
 BATCH = 32
+TIMEOUT_MS = 30_000
+"""For a batch of texts on a machine that has other work: nothing is timed here."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def ask_gateway(url: str, model: str, key: str | None = None) -> Ask:
     """Asks ``POST /v1/models/MODEL:predict``, whose answer holds all outputs."""
     import httpx
 
-    client = httpx.Client(base_url=url, timeout=60, headers={"Authorization": f"Bearer {key}"} if key else None)
+    patience = {"X-Timeout-Ms": str(TIMEOUT_MS)}
+    client = httpx.Client(
+        base_url=url, timeout=60, headers=patience | ({"Authorization": f"Bearer {key}"} if key else {})
+    )
 
     def ask_batch(inputs: Sequence[Any]) -> Mapping[str, Array]:
         is_files = isinstance(inputs[0], bytes)

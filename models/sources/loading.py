@@ -119,7 +119,8 @@ def describe_error(error: BaseException) -> str:
         return f"it ends the process: SystemExit({error.code!r})"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module {PRIVATE.sub('', error.name)!r}, neither beside the file nor installed"
-    text = PRIVATE.sub("", error.msg if isinstance(error, SyntaxError) else str(error))[:MAX_ERROR_CHARS]
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(PRIVATE.sub("", said).split())[:MAX_ERROR_CHARS]
     return text if isinstance(error, ModelyardError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 

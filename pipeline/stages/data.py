@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from modelyard.models.data import Dataset, RemoteFile, Splits, list_arrays
-from modelyard.models.errors import CorruptData, DataUnavailable
+from modelyard.models.errors import CorruptData, DataUnavailable, paths_as_written
 from modelyard.models.types import Array, Source
 from modelyard.pipeline.job_options import DataPolicy
 from modelyard.pipeline.progress import Progress, Report
@@ -26,7 +26,8 @@ def load_dataset(dataset: Dataset, policy: DataPolicy, folder: Path, report: Rep
     """
     if dataset.own:
         report(Progress("data", message=f"reading {dataset.name}"))
-        found = _loaded(dataset.name, "real", dataset.read(folder))
+        with paths_as_written(folder):
+            found = _loaded(dataset.name, "real", dataset.read(folder))
         for note in found.splits.notes:
             report(Progress("data", message=note))
         return found

@@ -3,6 +3,7 @@
 The serving version (champion) is evaluated by the same code on the same data. The work is done by ``main``.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,8 +172,8 @@ def measure_version(request: EvaluateRequest, folder: Path, test: Split, who: st
     metrics = compute_metrics(request.task, request.labels, test.y, outputs) | own
     found = Evaluation(
         examples=len(test),
-        metrics=require_metric(request, metrics),
-        per_class=compute_class_metrics(request.task, request.labels, test.y, outputs),
+        metrics=keep_finite(require_metric(request, metrics), who),
+        per_class=compute_finite_class_metrics(request.task, request.labels, test.y, outputs),
         latency_ms={size: measure_latency(default, test.x, int(size), calls) for size, calls in LATENCY_CALLS.items()},
         golden_difference=difference,
         recent=evaluate_feedback(request, default, who),
@@ -185,7 +186,7 @@ def describe_answers(
     task: Task, labels: tuple[str, ...], kinds: Mapping[str, str], test: Split, outputs: Array
 ) -> Evaluation:
     """All that is known of the answers beside the metrics."""
-    per_class = compute_class_metrics(task, labels, test.y, outputs)
+    per_class = compute_finite_class_metrics(task, labels, test.y, outputs)
     wrong = find_wrong(task, test.y, outputs)
     return Evaluation(
         examples=len(test),
@@ -232,6 +233,28 @@ def require_metric(request: EvaluateRequest, metrics: dict[str, float]) -> dict[
             f"{', '.join(metrics)}"
         )
     return metrics
+
+
+def keep_finite(metrics: Mapping[str, float], who: str) -> dict[str, float]:
+    """Without those that are no finite numbers, which JSON has no form for: the log names them.
+
+    The gate rejects a version that lacks its metric.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            sys.stderr.write(f"warning: {name} of {who} is {value}, which is no finite number: it is left out\n")
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def compute_finite_class_metrics(
+    task: Task, labels: tuple[str, ...], y: Array, outputs: Array
+) -> dict[str, dict[str, float]]:
+    """Metrics by class, without those that are no finite numbers: nothing can be told of a class by too few rows."""
+    found = compute_class_metrics(task, labels, y, outputs)
+    return {
+        label: {name: value for name, value in values.items() if math.isfinite(value)}
+        for label, values in found.items()
+    }
 
 
 def extract_predictions(task: Task, outputs: Array) -> dict[str, Array]:

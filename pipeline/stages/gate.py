@@ -23,7 +23,7 @@ class Champion:
 def judge(
     gate: Gate,
     source: Source,
-    value: float,
+    value: float | None,
     champion: Champion | None = None,
     *,
     direction: Direction = "higher",
@@ -35,12 +35,15 @@ def judge(
     Args:
         gate: the model's rule.
         source: the version's data; a sample may have a limit of its own.
-        value: the gate's metric on the test split.
+        value: the gate's metric on the test split; None where it is no finite number,
+            which no limit lets through.
         champion: the serving version, if there is one.
         direction: whether more or less of the metric is better.
         simplest: the metric of the simplest answer, which is the limit if the gate has none.
         ece: the version's expected calibration error on the test split, if it has probabilities.
     """
+    if value is None or not math.isfinite(value):
+        return _record(gate, (f"{gate.metric} is no finite number",), None, champion, accepted=False)
     worse = _Comparison(gate, direction)
     objections = [
         *worse.list_limit_objections(source, value, simplest),
@@ -50,9 +53,15 @@ def judge(
     sureness, is_sure = judge_calibration(gate, source, ece)
     objections += sureness if not is_sure else []
     reasons = objections or [*worse.list_reasons(source, value, champion, simplest), *sureness]
+    return _record(gate, tuple(reasons), value, champion, accepted=not objections)
+
+
+def _record(
+    gate: Gate, reasons: tuple[str, ...], value: float | None, champion: Champion | None, *, accepted: bool
+) -> Verdict:
     return Verdict(
-        accepted=not objections,
-        reasons=tuple(reasons),
+        accepted=accepted,
+        reasons=reasons,
         metric=gate.metric,
         value=value,
         champion=champion.version if champion else None,
@@ -87,9 +96,6 @@ class _Comparison:
 
     def list_limit_objections(self, source: Source, value: float, simplest: float | None) -> Iterator[str]:
         metric, limit = self._gate.metric, self._gate.limit(source)
-        if math.isnan(value):
-            yield f"{metric} is not a number"
-            return
         if limit is not None and self._is_worse(value, limit):
             yield f"{metric} {value:.4f} is {self._beyond} the {self._limit} {limit:.4f}"
         elif limit is None and simplest is not None and not self._is_worse(simplest, value):

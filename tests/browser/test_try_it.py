@@ -126,7 +126,7 @@ def test_a_review_is_answered_as_it_is_typed(page: Page, assert_accessible: Call
     text.press_sequentially(REVIEW)
     expect(page.locator(".bars li")).to_have_count(2)
     expect(page.locator("#code")).to_contain_text("superbly acted")
-    expect(page.locator(".answer-sure")).to_contain_text("95 %: {")
+    expect(page.locator(".answer-sure")).to_contain_text("Right 95 times in 100: ")
     page.get_by_label("Why this answer?").check()
     marked = page.locator(".why-text .mark")
     expect(marked.first).to_be_visible()

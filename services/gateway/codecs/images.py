@@ -48,7 +48,9 @@ def count_pixels(where: str, content: bytes, max_pixels: int) -> int:
         raise InvalidRequest(f"{where}: the image is cut off; {len(content)} bytes arrived, its end did not")
     width, height = map(int, image.size)
     if width * height > max_pixels:
-        raise InvalidRequest(f"{where}: expected at most {max_pixels} pixels, received {width} x {height}")
+        raise InvalidRequest(
+            f"{where}: expected at most {max_pixels} pixels, received {width} x {height}: make it smaller"
+        )
     return width * height
 
 

@@ -8,11 +8,16 @@ import pytest
 from modelyard.models.errors import InvalidSpec, UnknownName
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources
-from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.job import JobLocations, Published, Rejected, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.support.project import BROKEN, make_project
+
+OWN_METRICS = """    explain=False,
+    evaluate=lambda predict, split: {"odd": float("nan"), "huge": float("inf"), "mine": 0.5},
+    metrics={"odd": "lower", "huge": "higher", "mine": "higher"},
+"""
 
 
 def locations(root: Path) -> JobLocations:
@@ -54,3 +59,32 @@ def test_a_model_that_cannot_be_loaded_fails_before_anything_begins(
     with pytest.raises(error, match=text):
         run_job(job(model), locations(tmp_path), forks, lambda _: None)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("gate", "accepted", "reason"),
+    [
+        ('Gate("r2", floor=0.9)', True, "reaches the floor"),
+        ('Gate("odd", ceiling=1.0)', False, "odd is no finite number"),
+        ('Gate("huge", floor=1.0)', False, "huge is no finite number"),
+    ],
+)
+def test_a_metric_that_is_no_finite_number_is_left_out_and_passes_no_gate(
+    tmp_path: Path, forks: ForkServer, gate: str, *, accepted: bool, reason: str
+) -> None:
+    """Of the model's own: the job ends as its gate says, with the other metrics."""
+    models = make_project(tmp_path / "shop")
+    text = (models / "line.py").read_text().replace('Gate("r2", floor=0.9)', gate)
+    text = text.replace("    explain=False,\n", OWN_METRICS)
+    (models / "line.py").write_text(text)
+    found = run_job(job("line"), locations(tmp_path), forks, lambda _: None)
+    assert isinstance(found, Published if accepted else Rejected)
+    verdict, metrics = (
+        (found.manifest.verdict, found.manifest.metrics)
+        if isinstance(found, Published)
+        else (found.verdict, found.metrics)
+    )
+    assert reason in verdict.reasons[0]
+    assert {"odd", "huge"}.isdisjoint(metrics)
+    assert metrics["mine"] == 0.5
+    assert (verdict.value is None) == (not accepted)

@@ -1,6 +1,11 @@
 """The gate: a floor, a champion, and reasons."""
 
+from typing import get_args
+
+import pytest
+
 from modelyard.models.spec import Gate
+from modelyard.models.types import Direction
 from modelyard.pipeline.stages.gate import Champion, judge
 
 GATE = Gate(metric="accuracy", floor=0.98, sample_floor=0.9, max_drop=0.005)
@@ -20,9 +25,15 @@ def test_below_the_floor_is_rejected() -> None:
     assert verdict.reasons == ("accuracy 0.9700 is below the floor 0.9800",)
 
 
-def test_a_value_that_is_no_number_is_rejected() -> None:
-    """A diverged model has NaN for a metric, which is not above any floor."""
-    assert not judge(GATE, "real", float("nan")).accepted
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None])
+@pytest.mark.parametrize("gate", [GATE, Gate("accuracy"), Gate("accuracy", max_ece=0.02)], ids=str)
+def test_a_value_that_is_no_number_is_rejected(gate: Gate, value: float | None) -> None:
+    """A diverged model has NaN for a metric; infinity is above any floor, and better than any champion."""
+    for direction in get_args(Direction):
+        verdict = judge(gate, "real", value, Champion(4, 0.5, "real"), direction=direction, simplest=0.5, ece=0.01)
+        assert not verdict.accepted
+        assert verdict.reasons == ("accuracy is no finite number",)
+        assert (verdict.value, verdict.champion, verdict.champion_value) == (None, 4, 0.5)
 
 
 def test_the_sample_has_a_floor_of_its_own() -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -219,6 +219,29 @@ def test_grace_is_longer_than_draining(services: dict[str, Any]) -> None:
     environment = {name: services[name]["environment"] for name in ("gateway", "trainer")}
     assert seconds["gateway"] >= float(environment["gateway"]["MODELYARD_DRAIN_WAIT_S"]) + 20 + 10
     assert seconds["trainer"] >= float(environment["trainer"]["MODELYARD_DRAIN_S"]) + 20
+
+
+def test_code_of_this_folder_takes_the_place_of_the_images_code(services: dict[str, Any]) -> None:
+    """Each mount is a package where the wheel has it, in every service of ours: elsewhere it changes nothing."""
+    dev = read(ROOT / "deploy/compose.dev.yml")["services"]
+    ours = {name for name, service in services.items() if str(service.get("image", "")).startswith("modelyard/")}
+    assert ours | {"modelserver"} == {name for name, service in dev.items() if "volumes" in service}
+    links = {path.name for path in (ROOT / "modelyard").iterdir() if path.is_symlink()}
+    for name in sorted(ours | {"modelserver"}):
+        mounts = [volume.split(":") for volume in dev[name]["volumes"]]
+        assert {mode for _, _, mode in mounts} == {"ro"}, name
+        for source, target, _ in mounts:
+            package = PurePosixPath(target).relative_to("/app/code")
+            assert (ROOT / package / "__init__.py").samefile(ROOT / source / "__init__.py"), (name, source)
+        assert links <= {PurePosixPath(target).name for _, target, _ in mounts}, name
+
+
+def test_code_lies_in_every_image_where_python_looks_for_it() -> None:
+    """And where `deploy/compose.dev.yml` lays this folder over it."""
+    for name in ("gateway", "trainer", "modelserver"):
+        image = (ROOT / "deploy" / name / "Dockerfile").read_text()
+        assert "--target /app/code /dist/*.whl" in image, name
+        assert " PYTHONPATH=/app/code " in image, name
 
 
 # --- TensorFlow Serving -----------------------------------------------------------------------------------------------

@@ -168,4 +168,7 @@ def test_the_console_shows_the_card(client: FlaskClient, version: int) -> None:
     page = client.get(f"/models/{DIGITS}/versions/{version}").text
     for text in ("dark ink on light paper", "&lt;script&gt;alert(1)", "black on white", "0.987"):
         assert text in page
-    assert 'id="model-card"' not in client.get(f"/models/{HALF_PLUS}/versions/1").text
+    silent = client.get(f"/models/{HALF_PLUS}/versions/1").text
+    assert 'id="model-card"' not in silent
+    for shown, path in ((page, path_of(DIGITS, version)), (silent, path_of(HALF_PLUS, 1))):
+        assert f'href="{path}"' in shown

@@ -154,7 +154,7 @@ def test_images_of_named_inputs_are_checked_as_others_are(client: FlaskClient) -
     """Their format and their pixels, in a form and in JSON."""
     for content, text in (
         (b"GIF89a", "photo_bytes[0]: expected a PNG or JPEG image, received 6 bytes of image/gif"),
-        (png(size=(200, 200)), "photo_bytes[0]: expected at most 10000 pixels, received 200 x 200"),
+        (png(size=(200, 200)), "photo_bytes[0]: expected at most 10000 pixels, received 200 x 200: make it smaller"),
     ):
         form = {"photo": (io.BytesIO(content), "x"), "caption": "a cat", "weights": "[1, 2, 3]"}
         answer = post(client, PAIR, data=form, content_type="multipart/form-data")

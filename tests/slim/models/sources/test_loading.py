@@ -160,6 +160,15 @@ def test_what_shows_sources_shows_what_was_loaded(write: Write) -> None:
         ),
         (HEAD + "SPEC = ModelSpec()\n", "churn.py:5: TypeError: ModelSpec.__init__() missing 1 required"),
         (
+            "from modelyard import Recipe\nSPEC = Recipe(learning_rate=1e9, epochs=0)\n",
+            "equal to 1, received 0; recipe key 'learning_rate': Input should be less than or equal to 10, received 1",
+        ),
+        (
+            "from modelyard import Recipe\nSPEC = Recipe(epoch=3)\n",
+            "churn.py:2: unknown recipe key 'epoch'; did you mean epochs?",
+        ),
+        ("import json\nraise ValueError('one\\n  two')\nSPEC = 1\n", "churn.py:2: ValueError: one two"),
+        (
             "from modelyard.models.errors import InvalidData\nraise InvalidData('churn.csv: no column')\nSPEC = 1\n",
             "churn.py:2: churn.csv: no column",
         ),

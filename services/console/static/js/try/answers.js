@@ -97,19 +97,19 @@ const SHOWN = {
   other: ({ value }) => [["Its outputs"], h("pre", { class: "code", tabindex: "0" }, JSON.stringify(value, null, 1).slice(0, 20_000))],
 };
 
-const TYPICAL = "How unlike the inputs of training it is: above 1 it is not typical";
+const TYPICAL = "How unlike the inputs of training it is: above 1 it is not typical, and nothing is promised of it";
 
 /** A badge, and what the truth is in so many of 100 cases. */
 function describeUncertainty({ typical, atypicality, sets, intervals }) {
   const parts = [];
-  if (typical !== undefined) parts.push(h("span", { class: `badge ${typical ? "good" : "warn"}`, title: TYPICAL }, typical ? "typical" : "not typical", ` · ${number(atypicality)}`));
+  if (typical !== undefined) parts.push(h("span", { class: `badge ${typical ? "good" : "warn"}`, title: TYPICAL }, typical ? "typical input" : "not a typical input"), h("span", { title: TYPICAL }, `atypicality ${number(atypicality)}, limit 1`));
   for (const [percent, names] of Object.entries(sets ?? {})) {
     const listed = names.length > MOST_BARS ? `${names.length.toLocaleString("en")} classes` : names.join(", ");
-    parts.push(h("span", { title: `Such sets hold the true class in ${percent} of 100 cases` }, ` ${percent} %: {${listed || "none of them"}}`));
+    parts.push(h("span", { class: "holds", title: `Such sets hold the true class in ${percent} of 100 cases` }, `Right ${percent} times in 100: ${listed || "none is likely enough"}`));
   }
   for (const [percent, ends] of Object.entries(intervals ?? {})) {
     const listed = Object.entries(ends).slice(0, MOST_BARS).map(([name, [low, high]]) => `${name && Object.keys(ends).length > 1 ? `${name} ` : ""}${number(low)} to ${number(high)}`);
-    parts.push(h("span", { title: `Such intervals hold the true number in ${percent} of 100 cases` }, ` ${percent} %: ${listed.join(", ")}`));
+    parts.push(h("span", { class: "holds", title: `Such intervals hold the true number in ${percent} of 100 cases` }, `Right ${percent} times in 100: ${listed.join(", ")}`));
   }
   return parts;
 }
