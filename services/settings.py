@@ -29,6 +29,18 @@ def split_list(value: object) -> object:
 
 Addresses = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 """``host:port`` pairs, separated by commas in the environment (mark the field ``NoDecode``)."""
+LOCAL = "local"
+"""In the place of the gateway's addresses: the model server runs inside its process."""
+
+
+def _refuse_local(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if LOCAL in addresses:
+        raise ValueError(f"{LOCAL} is for gateways; expected the socket of the model server there, such as unix:/path")
+    return addresses
+
+
+ServingAddresses = Annotated[Addresses, AfterValidator(_refuse_local)]
+"""Of model servers, from outside the gateway's process."""
 
 
 def _not_empty(secret: SecretStr) -> SecretStr:

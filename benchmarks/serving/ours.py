@@ -9,12 +9,20 @@ GATEWAY = "modelyard.services.gateway"
 
 
 def commands(port: int, store: Path, work: Path) -> list[Command]:
-    """One command that starts and watches two processes; the model server listens on the next port."""
+    """One command that starts and watches one process, in which gateway and model server are."""
+    return [serve(port, store, work, "--one-process")]
+
+
+def commands_isolated(port: int, store: Path, work: Path) -> list[Command]:
+    """One command that starts and watches two processes, which speak gRPC with each other."""
+    return [serve(port, store, work, "--isolated", f"--serving-port={port + 1}")]
+
+
+def serve(port: int, store: Path, work: Path, *options: str) -> Command:
     modelyard = str(Path(sys.executable).parent / "modelyard")
-    ports = (f"--port={port}", f"--serving-port={port + 1}")
-    return [Command([modelyard, "serve", f"--models-dir={store}", *ports, f"--home={work}"], {})]
+    return Command([modelyard, "serve", f"--models-dir={store}", f"--port={port}", f"--home={work}", *options], {})
 
 
 def is_gateway(process: Memory) -> bool:
-    """Whether a process is part of the gateway, the rest being the model server and what watches both."""
+    """Whether a process is part of the gateway, the rest being what watches, and an isolated model server."""
     return GATEWAY in process.command

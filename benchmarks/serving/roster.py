@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.serving import ours
@@ -63,9 +63,17 @@ def peer(folder: str, *arguments: str, environment: Mapping[str, str] | None = N
 OURS = Contender(
     name="modelyard",
     title="**Modelyard**",
-    how="`modelyard serve` with its defaults: gateway, model server, and what watches them",
+    how="`modelyard serve` with its defaults: gateway and model server in one process, and what watches it",
     start=ours.commands,
     path="/v1/models/{model}:predict",
+    kind="ours",
+)
+ISOLATED = replace(
+    OURS,
+    name="modelyard-isolated",
+    title="Modelyard, two processes",
+    how="`modelyard serve --isolated`: gateway and model server apart, as with API keys and in containers",
+    start=ours.commands_isolated,
     kind="ours",
 )
 
@@ -75,6 +83,7 @@ MOSEC = ("python", "-m", f"{PACKAGE}.mosec.server", "--address", "127.0.0.1", "-
 
 CONTENDERS = (
     OURS,
+    ISOLATED,
     Contender(
         name="flask",
         title="Flask, gunicorn",

@@ -69,6 +69,7 @@ __all__ = [
     "example_pb2",
     "feature_pb2",
     "fill_proto",
+    "find_enum",
     "from_proto",
     "get_model_metadata_pb2",
     "get_model_status_pb2",
@@ -137,7 +138,6 @@ HTTP_STATUS = {
 }
 """As TensorFlow Serving maps them: tensorflow/serving ``model_servers/http_server.cc``."""
 
-
 # --- tensors --------------------------------------------------------------------------------------------------------
 
 _DTYPES: dict[int, tuple[str, str]] = {
@@ -185,9 +185,14 @@ def fill_proto(proto: tensor_pb2.TensorProto, array: Array) -> None:
         proto.tensor_content = array.tobytes()
 
 
+def find_enum(array: Array) -> int:
+    """``tensorflow.DataType`` of an array; an object array holds strings."""
+    return _ENUMS["string" if array.dtype.kind in "OSU" else array.dtype.name]
+
+
 def make_tensor_header(array: Array) -> tensor_pb2.TensorProto:
     """A tensor message with type and shape, and no content."""
-    proto = tensor_pb2.TensorProto(dtype=_ENUMS["string" if array.dtype.kind in "OSU" else array.dtype.name])
+    proto = tensor_pb2.TensorProto(dtype=find_enum(array))
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     return proto

@@ -23,6 +23,7 @@ class Ports(NamedTuple):
 
     gateway: int
     model_server: int
+    """0 for none."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import orjson
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from modelyard.services.settings import LOCAL as LOCAL  # noqa: PLC0414  # a value of these settings
 from modelyard.services.settings import Addresses, KeySettings, below_home, is_loopback, split_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
@@ -22,6 +24,10 @@ def _split_names(value: object) -> object:
     if not isinstance(value, str) or not value.strip().startswith("["):
         return split_list(value)
     return tuple(orjson.loads(value))
+
+
+def _split_words(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
@@ -54,7 +60,13 @@ class GatewaySettings(KeySettings):
     serving: Annotated[Addresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
         min_length=1,
-        description="Addresses of the model servers, separated by commas; the least busy one that responds is used.",
+        description="Addresses of the model servers, separated by commas; the least busy one that responds is used. "
+        "`local`: one inside this process, alone.",
+    )
+    serving_flags: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)] = Field(
+        (),
+        description="Flags of the model server inside this process, as on its command line; quotes as in a shell. "
+        "Unless they say what to serve, it is the store's models.config.",
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Largest number of rows in one call to the model server.")
     batch_external_models: Literal["checked", "always", "never"] = Field(
@@ -176,11 +188,23 @@ class GatewaySettings(KeySettings):
         return self.model_construct(**{name: value for name, value in self if name.startswith("max_")})
 
     @property
+    def has_model_server(self) -> bool:
+        """Whether the model server runs inside this process."""
+        return self.serving == (LOCAL,)
+
+    @property
     def submission_limit_per_min(self) -> float:
         """0 for no limit."""
         if self.submissions_per_min is not None:
             return self.submissions_per_min
         return 0.0 if self.key_secret is None else SUBMISSIONS_PER_MIN
+
+    @field_validator("serving")
+    @classmethod
+    def _alone(cls, serving: tuple[str, ...]) -> tuple[str, ...]:
+        if LOCAL in serving and len(serving) > 1:
+            raise ValueError(f"expected addresses, or {LOCAL} alone, received {', '.join(serving)}")
+        return serving
 
     @field_validator("trusted_proxies")
     @classmethod

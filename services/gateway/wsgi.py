@@ -1,6 +1,6 @@
 """Composition root of the gateway: builds the services that views need, and the application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,17 +51,22 @@ from modelyard.services.gateway.limits.shared_buckets import SharedBuckets
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.openapi import views as openapi
 from modelyard.services.gateway.serving.predictor import Predictor
+from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
+from modelyard.services.gateway.serving.servers.replicas import Replica
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from modelyard.services.gateway.serving.servers.local_server import EmbeddedServer
+
 
 def create_app(
     settings: GatewaySettings | None = None,
     draining: Callable[[], bool] = lambda: False,
     loop: EventLoop | None = None,
+    server: "EmbeddedServer | None" = None,
 ) -> Flask:
     """The WSGI application. Connects to nothing yet: the model server is called by the first request that needs it.
 
@@ -69,13 +74,15 @@ def create_app(
         settings: from the environment unless given.
         draining: whether the process is shutting down; makes it not ready.
         loop: on which views wait; one in a thread of its own unless given.
+        server: the model server of this process, if ``settings.serving`` is ``local``.
     """
     settings = settings or GatewaySettings.load()
     store, metrics = Store(settings.store), Metrics()
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
-    predictor = Predictor(settings, metrics, loop, ledger)
+    predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, server))
     metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
+    addresses = server.addresses if server else settings.serving
     limits = RateLimits(settings, SharedBuckets(settings.broker))
     predictions = Predictions(predictor, settings, limits)
     guard = create_guard(settings, metrics, ledger, limits)
@@ -105,7 +112,7 @@ def create_app(
         tfs_status.routes(predictor),
         oip.routes(predictions, readiness.reasons),
         models.routes(store, predictor),
-        rollouts.routes(settings, store, ledger),
+        rollouts.routes(addresses, store, ledger),
         canary.routes(store, ledger),
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
@@ -134,6 +141,15 @@ def create_app(
         guard.guard(app)
     Origins(settings).protect(app)
     return app
+
+
+def make_replicas(settings: GatewaySettings, server: "EmbeddedServer | None") -> Sequence[Replica]:
+    """The model server of this process, or one for each address."""
+    if server is None:
+        return [GrpcReplica(address) for address in settings.serving]
+    from modelyard.services.gateway.serving.servers.local_replica import LocalReplica  # loads the model server
+
+    return [LocalReplica(server)]
 
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:

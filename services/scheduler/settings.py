@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.services.ledger import Kind
 from modelyard.services.metrics_server import MetricsSettings
-from modelyard.services.settings import Addresses, ServiceSettings, below_home
+from modelyard.services.settings import Addresses, ServiceSettings, ServingAddresses, below_home
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
 AUDIT_DAYS: Mapping[Kind, float] = {
@@ -44,7 +44,7 @@ class SchedulerSettings(ServiceSettings, MetricsSettings):
         default_factory=below_home("store"), description="Folder of the model store; only rollouts are written."
     )
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
-    serving: Annotated[Addresses, NoDecode] = Field(
+    serving: Annotated[ServingAddresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
         description="Addresses of every model server, separated by commas: while none can be reached, versions are "
         "checked again, as one that is damaged keeps TensorFlow Serving from starting.",

@@ -13,7 +13,7 @@ from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
 from modelyard.services.metrics_server import MetricsSettings
-from modelyard.services.settings import Addresses, ServiceSettings, below_home
+from modelyard.services.settings import ServiceSettings, ServingAddresses, below_home
 
 
 class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings):
@@ -37,7 +37,7 @@ class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings):
         description="URL of an MLflow tracking server, or `file:///FOLDER`, where each job is a run; needs the extra "
         "`mlflow`.",
     )
-    serving: Annotated[Addresses, NoDecode] = Field(
+    serving: Annotated[ServingAddresses, NoDecode] = Field(
         ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
     )
     gpus: int | None = Field(

@@ -11,7 +11,9 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import entry
 from modelyard.services.cli.main import app
 from modelyard.services.gateway import __main__ as gateway
+from modelyard.services.gateway import lifecycle
 
+assert lifecycle.create_app  # which the gateway's program imports once it has begun
 list(typer.main.get_command(app).commands.values())  # whose modules a command imports once it has begun
 
 
@@ -27,7 +29,7 @@ def run_gateway() -> None:
     """``python -m modelyard.services.gateway``."""
     gc.disable()
     try:
-        gateway.main()
+        sys.exit(gateway.main())
     except ModelyardError as error:
         sys.exit(str(error))
 

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ from modelyard.models.tfserving.messages import (
     types_pb2,
 )
 from modelyard.models.types import Array
+from modelyard.services.gateway.settings import LOCAL
+from modelyard.services.modelserver.embedded import EmbeddedServer
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import (
     CancelCheck,
@@ -143,8 +146,12 @@ class Store:
 class Served:
     """Clients of one running server."""
 
-    def __init__(self, address: str, store: Store) -> None:
+    def __init__(self, address: str, store: Store, inside: EmbeddedServer | None = None) -> None:
+        """``inside``: the server, if it is one for a gateway of the same process."""
         self.store = store
+        self.inside = inside
+        self.serving = (address,) if inside is None else (LOCAL,)
+        """The gateway's setting."""
         self.client = ServingClient(address)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.client.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.client.channel)
@@ -257,6 +264,26 @@ class Blocking:
 
 
 Serve = Callable[..., Served]
+MODES = ("apart", "inside")
+"""Where the model server of a gateway runs: over gRPC, as in a process of its own, or inside the gateway's."""
+
+
+@contextmanager
+def model_server(mode: str, store: Store, folder: Path, **flags: Any) -> Iterator[Served]:
+    """A server in one of the ``MODES`` of what its store's ``models.config`` says; its socket goes into ``folder``."""
+    if mode == "apart":
+        apart = ModelServer(Settings(port=0, model_config_file=store.config, **flags), on_failure=list)
+        served, stop = Served(f"127.0.0.1:{apart.start()}", store), lambda: apart.stop(grace_s=0).wait(TIMEOUT_S)
+    else:
+        settings = Settings(model_config_file=store.config, grpc_socket_path=folder / "serving.sock", **flags)
+        inside = EmbeddedServer(settings, on_failure=list)
+        inside.start()
+        served, stop = Served(*inside.addresses, store, inside), lambda: inside.stop(grace_s=0)
+    try:
+        yield served
+    finally:
+        served.client.close()
+        stop()
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from tests.support.serving import (
 ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)
 
 
-@pytest.fixture(scope="module")
-def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """``modelyard serve`` over a folder with good models and a broken one, by two gateways that share the port."""
+@pytest.fixture(scope="module", params=[("--one-process",), ("--isolated", "--workers", "2")], ids=" ".join)
+def mixed(request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """``modelyard serve`` over a folder with good models and a broken one, also by two gateways that share the port."""
     root = tmp_path_factory.mktemp("mixed")
     models = root / "models"
     for name in ("half_plus_two", "inverse", "ratio"):
@@ -38,7 +38,7 @@ def mixed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     for name in (*ODD_NAMES, "two:parts"):
         put(made / MODEL / "2", models / name / "1")
     (models / "empty").mkdir()
-    with modelyard_serve(root / "home", "--models-dir", str(models), "--workers", "2") as served:
+    with modelyard_serve(root / "home", "--models-dir", str(models), *request.param) as served:
         yield served
 
 

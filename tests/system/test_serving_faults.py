@@ -94,7 +94,7 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Pa
 def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(made: Path, tmp_path: Path) -> None:
     """Five times: only right answers, 503 with Retry-After, or 504; right again soon after it has loaded."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models")) as served:
+    with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models"), "--isolated") as served:
         gateway = served.gateway.child("modelyard.services.gateway")
         assert gateway
         log = tmp_path / "home" / "serve" / "log" / "modelserver.log"
@@ -116,6 +116,30 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
     assert (seen.wrong, seen.failed) == ([], [])
     assert seen.refused
     assert max(back) < BACK_S, back
+
+
+def test_one_process_killed_under_load_comes_back_and_answers_nothing_wrong(made: Path, tmp_path: Path) -> None:
+    """Three times: connections are lost, then refused, or told to wait; then all is right again."""
+    put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
+    with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models"), "--one-process") as served:
+        assert served.gateway.child("modelyard.services.modelserver") is None
+        back: list[float] = []
+        with traffic(served, MODEL) as seen:
+            for _ in range(3):
+                wait_until(more(seen), WAIT_S, "answers")
+                process = served.gateway.child("modelyard.services.gateway")
+                assert process
+                process.kill()
+                process.wait(WAIT_S)
+                killed_at = time.monotonic()
+                wait_until(more(seen), START_S, "right again")
+                back.append(time.monotonic() - killed_at)
+        log = tmp_path / "home" / "serve" / "log" / "gateway.log"
+        assert loads(log, least=4)
+    assert seen.wrong == []
+    lost = ("ConnectError", "ReadError", "RemoteProtocolError", "WriteError")
+    assert [failure for failure in seen.failed if not failure.startswith(lost)] == []
+    assert max(back) < START_S, back
 
 
 def loads(log: Path, least: int) -> bool:

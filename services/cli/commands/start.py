@@ -12,6 +12,22 @@ from modelyard.services.cli.commands.training import Data
 from modelyard.services.cli.options import AsJson, DataDir, Home, KeyFile, Models, Port, Url, Workers
 
 Sharing = Literal["checked", "always", "never"]
+ServingPort = Annotated[
+    int | None,
+    typer.Option(
+        help="gRPC port of the model server. Without it there is none in one process, and 8500 in two.",
+        min=1,
+        max=65535,
+    ),
+]
+Isolated = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolated/--one-process",
+        help="Whether the model server gets a process of its own. Without either: if there are API keys.",
+        show_default=False,
+    ),
+]
 
 
 def up(
@@ -19,7 +35,8 @@ def up(
     home: Home,
     data_dir: DataDir,
     port: Port,
-    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    serving_port: ServingPort = None,
+    isolated: Isolated = None,
     workers: Workers,
     models: Models,
     model: Annotated[
@@ -33,6 +50,7 @@ def up(
     from modelyard.models.sources.files import Sources
     from modelyard.services.cli.commands.local.up import LocalSystem
     from modelyard.services.cli.commands.local.up import up as run
+    from modelyard.services.cli.processes import launch
     from modelyard.services.cli.project.catalog import choose_models
     from modelyard.services.cli.project.settings import check_project
 
@@ -42,7 +60,9 @@ def up(
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
     workers = workers or min(2, os.cpu_count() or 1)
-    run(LocalSystem(home, folder, port, serving_port, workers, sources), chosen, recipe, data)
+    apart = launch.is_isolated(isolated)
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources, apart), chosen, recipe, data)
 
 
 def serve(
@@ -54,7 +74,8 @@ def serve(
         Path | None, typer.Option(exists=True, dir_okay=False, help="ModelServerConfig in text format.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
-    serving_port: Annotated[int, typer.Option(help="gRPC port of the model server.", min=1, max=65535)] = 8500,
+    serving_port: ServingPort = None,
+    isolated: Isolated = None,
     home: Home,
     workers: Annotated[
         int, typer.Option(help="Gateways that share the port, each with an event loop of its own.", min=1, max=64)
@@ -66,11 +87,16 @@ def serve(
     """Serve any SavedModels, in TensorFlow Serving's folder layout: no queue, no training."""
     from modelyard.services.cli.commands.local.serve import ServeOptions
     from modelyard.services.cli.commands.local.serve import serve as run
+    from modelyard.services.cli.processes import launch
 
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, found, config, batch, workers))
+    if isolated is False and workers > 1:
+        raise typer.BadParameter("--one-process has one gateway; --workers needs --isolated")
+    apart = workers > 1 or launch.is_isolated(isolated)
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch, workers))
 
 
 def plan_batches(
@@ -79,7 +105,13 @@ def plan_batches(
     latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
     home: Home,
-    serving: Annotated[str, typer.Option(help="gRPC address of the model server.")] = "127.0.0.1:8500",
+    serving: Annotated[
+        str | None,
+        typer.Option(
+            help="gRPC address of the model server; found if `modelyard up` runs on --home.",
+            show_default="127.0.0.1:8500",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
     as_json: AsJson = False,
 ) -> None:
@@ -87,8 +119,10 @@ def plan_batches(
     from modelyard.models.registry.store import Store
     from modelyard.services.cli.commands.plan_batches import plan_batches as run
     from modelyard.services.cli.commands.plan_batches import print_plan
+    from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_PORT, find_servers
 
-    plan = run(Store(home.resolve() / "store"), model, version, serving, latency_ms, seconds)
+    (address,) = [serving] if serving else find_servers(home) or [f"{LOOPBACK}:{SERVING_PORT}"]
+    plan = run(Store(home.resolve() / "store"), model, version, address, latency_ms, seconds)
     if as_json:
         output.print_json({"model": model, **plan.model_dump(mode="json")})
     else:

@@ -6,6 +6,7 @@ These two commands stay in memory as long as the system runs: nothing large is i
 import hashlib
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.client import Client
@@ -21,11 +22,15 @@ from modelyard.models.errors import ModelyardError
 from modelyard.services.cli import output
 from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
+from modelyard.services.cli.up_lock import is_up
+from modelyard.services.settings import KeySettings
 
 LOOPBACK = "127.0.0.1"
 METRICS_PORT = "MODELYARD_METRICS_PORT"
 START_DEADLINE_S = 120.0
 SERVING_SOCKET = "serving.sock"
+SERVING_PORT = 8500
+"""Of a model server in a process of its own, unless another one is chosen."""
 SOCKET_PATH_BYTES = 100
 """Limit for paths of Unix sockets: the system's is 108 bytes (unix(7))."""
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]+")
@@ -34,6 +39,43 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]+")
 
 class PortTaken(ModelyardError):
     """Another program listens on a port."""
+
+
+@dataclass(frozen=True)
+class ModelServerOptions:
+    """What the model server serves, and where it can be reached over gRPC."""
+
+    config: Path
+    socket_path: Path
+    """A Unix socket, for the gateway if it is another process, for trainers, the scheduler and imports."""
+    port: int | None
+    """On loopback, for any other client."""
+
+    @property
+    def address(self) -> str:
+        return f"unix:{self.socket_path}"
+
+    @property
+    def flags(self) -> list[str]:
+        return [
+            *(() if self.port is None else (f"--port={self.port}",)),
+            f"--model_config_file={self.config}",
+            "--model_config_file_poll_wait_seconds=1",
+            "--allow_version_labels_for_unavailable_models",
+            f"--grpc_socket_path={self.socket_path}",
+        ]
+
+
+def choose_serving_port(wanted: int | None, *, isolated: bool) -> int | None:
+    """The gRPC port: the wanted one; without one, only a process of its own has any."""
+    return SERVING_PORT if wanted is None and isolated else wanted
+
+
+def require_free_ports(*ports: int | None) -> None:
+    """Raises ``PortTaken`` for the first that is taken."""
+    for port in ports:
+        if port is not None:
+            require_free_port(port)
 
 
 def require_free_port(port: int, options: str = "--port and --serving-port") -> None:
@@ -66,22 +108,33 @@ def make_private_folder(home: Path) -> Path:
     return folder
 
 
-def make_model_server(client: Client, port: int, config: Path, socket_path: Path) -> Service:
-    """The model server, also on a Unix socket, which costs the gateway less."""
-    command = [
-        *(sys.executable, "-m", "modelyard.services.modelserver"),
-        f"--port={port}",
-        f"--model_config_file={config}",
-        "--model_config_file_poll_wait_seconds=1",
-        "--allow_version_labels_for_unavailable_models",
-        f"--grpc_socket_path={socket_path}",
-    ]
-    return Service("modelserver", command, lambda: reaches_model_server(client), {"TF_CPP_MIN_LOG_LEVEL": "2"})
+def make_services(
+    client: Client, environment: Mapping[str, str], server: ModelServerOptions, *, isolated: bool, gateways: int = 1
+) -> list[Service]:
+    """The gateway, and the model server: inside it, or ``isolated`` in a process of its own, before any number."""
+    if isolated:
+        command = [sys.executable, "-m", "modelyard.services.modelserver", *server.flags]
+        settings = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+        apart = Service("modelserver", command, lambda: reaches_model_server(client), settings)
+        known = {**environment, "MODELYARD_SERVING": server.address}
+        return [apart, *make_gateways(client, known, gateways, server.socket_path.parent)]
+    inside = {"MODELYARD_SERVING": "local", "MODELYARD_SERVING_FLAGS": shlex.join(server.flags)}
+    gateway = make_gateway(client, {**environment, **inside})
+    return [replace(gateway, ready=lambda: gateway.ready() and reaches_model_server(client))]
 
 
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
     return Service("gateway", command, lambda: responds_ok(client, "/healthz"), environment)
+
+
+def is_isolated(wanted: bool | None) -> bool:
+    """Whether the model server gets a process of its own: as wanted, else where there are API keys.
+
+    Models then share no memory with the secret of the keys. A machine that people share needs keys anyway: each of them
+    reaches its loopback addresses.
+    """
+    return KeySettings.load().key_secret is not None if wanted is None else wanted
 
 
 def make_gateways(client: Client, environment: Mapping[str, str], count: int, folder: Path) -> list[Service]:
@@ -118,6 +171,13 @@ def start_services(supervisor: Supervisor, services: Sequence[Service]) -> None:
         supervisor.start(service)
     for service in services:
         supervisor.wait_ready(service, START_DEADLINE_S)
+
+
+def find_servers(home: Path) -> Sequence[str]:
+    """The model server of the ``modelyard up`` that runs on this folder; none if none does."""
+    if not is_up(home):
+        return ()
+    return (f"unix:{make_private_folder(home) / SERVING_SOCKET}",)
 
 
 @contextmanager

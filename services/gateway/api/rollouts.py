@@ -3,6 +3,7 @@
 The views write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work without those.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +41,6 @@ from modelyard.services.gateway.api.rollout_changes import (
 from modelyard.services.gateway.auth.principal import current_author, current_origin
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
-from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Entry, Kind, Ledger, Outcome
 
 log = structlog.get_logger()
@@ -90,8 +90,12 @@ class DecisionRecord(Body):
     changes: list[Change]
 
 
-def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint:
-    """The views under ``/api/models`` that read and change rollouts."""
+def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
+    """The views under ``/api/models`` that read and change rollouts.
+
+    Args:
+        serving: gRPC addresses of every model server.
+    """
     views = Blueprint("rollouts", __name__)
 
     @views.get("/api/models/<model>/rollout")
@@ -124,7 +128,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         """Make a version stable, once every model server gives its golden answers."""
         store.require_versions(model)
         record_request(ledger, "promote", model, body, body.version)
-        rollout_changes.promote(store, settings.serving, model, body, current_author())
+        rollout_changes.promote(store, serving, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
@@ -134,7 +138,7 @@ def routes(settings: GatewaySettings, store: Store, ledger: Ledger) -> Blueprint
         store.require_versions(model)
         if any(rollout_changes.list_new_roles(body)):  # what only ends roles needs no ledger, as a rollback
             record_request(ledger, "change", model, body)
-        rollout_changes.change_roles(store, settings.serving, model, body, current_author())
+        rollout_changes.change_roles(store, serving, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
     return views

@@ -1,4 +1,4 @@
-"""Calls to the model servers, in their own messages. Runs on the event loop's thread: no locks."""
+"""Calls to the model servers. Runs on the event loop's thread: no locks."""
 
 import asyncio
 import re
@@ -16,19 +16,22 @@ from modelyard.models.tfserving.messages import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     make_status_request,
-    predict_pb2,
-    read_outputs,
     read_statuses,
 )
-from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Outputs, Target, count_rows
 from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, PROBE_EVERY_S, CircuitBreaker
-from modelyard.services.gateway.serving.replicas import SERVER_ERROR, Replicas
+from modelyard.services.gateway.serving.servers.replicas import (
+    METADATA,
+    PREDICT,
+    SERVER_ERROR,
+    STATUS,
+    PredictCall,
+    Replicas,
+)
 from modelyard.services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -44,11 +47,12 @@ class ModelServerClient:
     def __init__(
         self,
         settings: GatewaySettings,
+        replicas: Replicas,
         metrics: Metrics,
         explain: Callable[[Target, ServingFailed], Awaitable[ServingFailed]],
     ) -> None:
         """``explain``: the failure to raise in place of NOT_FOUND."""
-        self._replicas = Replicas(settings.serving, metrics)
+        self._replicas = replicas
         self._metrics = metrics
         self._status_timeout_s = settings.status_timeout_s
         self._predict_timeout_s = settings.predict_timeout_s
@@ -63,37 +67,29 @@ class ModelServerClient:
         Raises:
             InvalidOutput: the response cannot be read.
         """
-        request = encode_predict_request(target.model, target.version, target.signature, inputs)
-        response = predict_pb2.PredictResponse.FromString(
-            await self._infer(replicas.PREDICT, target, request, deadline, count_rows(inputs))
-        )
-        try:
-            return Outputs(read_outputs(response), target.version or response.model_spec.version.value)
-        except ValueError as error:  # a tensor whose content does not fill its shape
-            raise InvalidOutput("the model server's response cannot be read") from error
+        outputs: Outputs = await self._infer(PREDICT, target, PredictCall(target, inputs), deadline, count_rows(inputs))
+        return outputs
 
-    async def run_examples(self, method: str, target: Target, request: Any, deadline: Deadline) -> bytes:
-        """Classify or Regress; the target is filled into the request."""
+    async def run_examples(self, method: str, target: Target, request: Any, deadline: Deadline) -> Any:
+        """The response of Classify or Regress; the target is filled into the request."""
         request.model_spec.name = target.model
         if target.version is not None:
             request.model_spec.version.value = target.version
-        return await self._infer(method, target, request.SerializeToString(), deadline)
+        return await self._infer(method, target, request, deadline)
 
     async def get_status(self, model: str, version: int | None) -> tuple[VersionStatus, ...]:
         """State of every version the server knows, or of one."""
-        request = make_status_request(model, version).SerializeToString()
-        response = await self._call(replicas.STATUS, request, Deadline.after(self._status_timeout_s))
-        return read_statuses(get_model_status_pb2.GetModelStatusResponse.FromString(response))
+        request = make_status_request(model, version)
+        return read_statuses(await self._call(STATUS, request, Deadline.after(self._status_timeout_s)))
 
     async def get_every_status(self, model: str) -> list[VersionStatus]:
         """State of every version in every server that answers; raises ``ServingFailed`` if none does."""
-        request = make_status_request(model, None).SerializeToString()
-        said = await self._replicas.call_each(replicas.STATUS, request, Deadline.after(self._status_timeout_s))
+        request = make_status_request(model, None)
+        said = await self._replicas.call_each(STATUS, request, Deadline.after(self._status_timeout_s))
         failures = [answer for answer in said if isinstance(answer, ServingFailed)]
         if len(failures) == len(said) and not any(failure.code is grpc.StatusCode.NOT_FOUND for failure in failures):
             raise ServingFailed(failures[0].code, make_public_text(failures[0]))
-        parse = get_model_status_pb2.GetModelStatusResponse.FromString
-        replies = [parse(answer) for answer in said if isinstance(answer, bytes)]
+        replies = [answer for answer in said if isinstance(answer, get_model_status_pb2.GetModelStatusResponse)]
         return [status for reply in replies for status in read_statuses(reply)]
 
     async def get_metadata(
@@ -106,9 +102,10 @@ class ModelServerClient:
             request.model_spec.version.value = version
         elif label is not None:
             request.model_spec.version_label = label
-        deadline = Deadline.after(self._status_timeout_s)
-        response = await self._call(replicas.METADATA, request.SerializeToString(), deadline)
-        return get_model_metadata_pb2.GetModelMetadataResponse.FromString(response)
+        response: get_model_metadata_pb2.GetModelMetadataResponse = await self._call(
+            METADATA, request, Deadline.after(self._status_timeout_s)
+        )
+        return response
 
     def is_open(self, model: str) -> bool:
         """Whether the model's circuit is open: no call is made, but for one a second."""
@@ -121,8 +118,8 @@ class ModelServerClient:
         await self._replicas.close()
 
     async def _infer(
-        self, method: str, target: Target, request: bytes, deadline: Deadline, rows: int | None = None
-    ) -> bytes:
+        self, method: str, target: Target, request: Any, deadline: Deadline, rows: int | None = None
+    ) -> Any:
         """A call that runs the model; the circuit breaker watches it."""
         breaker = self._breakers[target.model]
         if not breaker.allows():
@@ -135,6 +132,9 @@ class ModelServerClient:
             self._record_failure(target.model, breaker, failure, deadline)
             if failure.code is grpc.StatusCode.NOT_FOUND:
                 raise await self._explain(target, failure) from failure
+            raise
+        except InvalidOutput:
+            self._record(target.model, breaker, responded=True)
             raise
         self._metrics.count_call(target.model, rows, time.perf_counter() - began)
         self._record(target.model, breaker, responded=True)
@@ -186,7 +186,7 @@ class ModelServerClient:
             return failure.code not in NO_RESPONSE
         return True
 
-    async def _call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
+    async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         try:
             return await self._replicas.call(method, request, deadline)
         except ServingFailed as failure:

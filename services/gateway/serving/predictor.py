@@ -4,7 +4,7 @@ Coroutines run on the event loop; plain methods may be called anywhere, and wait
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -28,7 +28,6 @@ from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving import replicas
 from modelyard.services.gateway.serving.batching import Batcher, Explanations, Outputs, Target, count_rows, may_share
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
@@ -38,6 +37,7 @@ from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.response_cache import ResponseCache
 from modelyard.services.gateway.serving.row_independence import CheckedSignature, RowIndependence
+from modelyard.services.gateway.serving.servers.replicas import CLASSIFY, REGRESS, Replica, Replicas
 from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
     PublishedVersions,
@@ -57,14 +57,21 @@ Result = TypeVar("Result")
 class Predictor:
     """All models and versions."""
 
-    def __init__(self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        metrics: Metrics,
+        loop: EventLoop,
+        ledger: Ledger,
+        replicas: Sequence[Replica],
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._loop = loop
         self.side_process = SideProcess()
         store = Store(settings.store)
         self._versions = PublishedVersions(store)
-        self._model_server = ModelServerClient(settings, metrics, self._explain_missing)
+        self._model_server = ModelServerClient(settings, Replicas(replicas, metrics), metrics, self._explain_missing)
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
@@ -219,17 +226,15 @@ class Predictor:
         Raises:
             ServingFailed: as ``predict``.
         """
-        reply = self.wait_for(self._run_examples(replicas.CLASSIFY, interface, request, deadline))
-        return classification_pb2.ClassificationResponse.FromString(reply)
+        return self.wait_for(self._run_examples(CLASSIFY, interface, request, deadline))
 
     def regress(
         self, interface: Interface, request: regression_pb2.RegressionRequest, deadline: Deadline
     ) -> regression_pb2.RegressionResponse:
         """A number for each example; otherwise as ``classify``."""
-        reply = self.wait_for(self._run_examples(replicas.REGRESS, interface, request, deadline))
-        return regression_pb2.RegressionResponse.FromString(reply)
+        return self.wait_for(self._run_examples(REGRESS, interface, request, deadline))
 
-    async def _run_examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> bytes:
+    async def _run_examples(self, method: str, interface: Interface, request: Any, deadline: Deadline) -> Any:
         target = make_target(interface, request.model_spec.signature_name)
         call = self._model_server.run_examples(method, target, request, deadline)
         return await (self.canary_counts.watch(interface, call) if interface.experiment else call)

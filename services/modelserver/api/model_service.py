@@ -24,17 +24,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """States by version, ascending; a label is ignored, as by TensorFlow Serving (``get_model_status_impl.cc``)."""
         del context
-        if not request.HasField("model_spec"):
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
-        states = find_states(self._registry, request.model_spec.name)
-        if request.model_spec.HasField("version"):
-            states = select_version(states, request.model_spec.name, request.model_spec.version.value)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for number in sorted(states):
-            entry = response.model_version_status.add(version=number, state=states[number].state)
-            entry.status.error_code = states[number].code
-            entry.status.error_message = states[number].message
-        return response
+        return report_status(self._registry, request)
 
     @handle_errors
     def HandleReloadConfigRequest(  # noqa: N802 - the protocol's name
@@ -47,6 +37,27 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         self._core.reload(models, is_wanted=context.is_active)
         return model_management_pb2.ReloadConfigResponse()
+
+
+def report_status(
+    registry: Registry, request: get_model_status_pb2.GetModelStatusRequest
+) -> get_model_status_pb2.GetModelStatusResponse:
+    """States by version, ascending.
+
+    Raises:
+        Refused: INVALID_ARGUMENT without a model, NOT_FOUND for one, or a version, that the server does not know.
+    """
+    if not request.HasField("model_spec"):
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+    states = find_states(registry, request.model_spec.name)
+    if request.model_spec.HasField("version"):
+        states = select_version(states, request.model_spec.name, request.model_spec.version.value)
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for number in sorted(states):
+        entry = response.model_version_status.add(version=number, state=states[number].state)
+        entry.status.error_code = states[number].code
+        entry.status.error_message = states[number].message
+    return response
 
 
 def find_states(registry: Registry, model: str) -> Mapping[int, VersionState]:

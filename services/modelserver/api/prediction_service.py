@@ -20,7 +20,7 @@ from modelyard.services.modelserver.inference.multi_inference import run_multi_i
 from modelyard.services.modelserver.inference.predict import predict
 from modelyard.services.modelserver.inference.regress import regress
 from modelyard.services.modelserver.lifecycle.registry import Registry
-from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, RequestOptions
+from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, CancelCheck, RequestOptions
 
 SIGNATURE_DEF = "signature_def"
 
@@ -51,24 +51,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> classification_pb2.ClassificationResponse:
         """Runs a classification signature on serialized examples."""
-        response = classification_pb2.ClassificationResponse()
-        with self._registry.acquire_version(request.model_spec) as version:
-            check_cancelled = partial(require_active_call, context)
-            response.result.CopyFrom(classify(version.servable, request, self._options, check_cancelled))
-        _fill_model_spec(response.model_spec, request.model_spec, version.number)
-        return response
+        return run_classify(self._registry, request, self._options, partial(require_active_call, context))
 
     @handle_errors
     def Regress(  # noqa: N802 - the protocol's name
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> regression_pb2.RegressionResponse:
         """Runs a regression signature on serialized examples."""
-        response = regression_pb2.RegressionResponse()
-        with self._registry.acquire_version(request.model_spec) as version:
-            check_cancelled = partial(require_active_call, context)
-            response.result.CopyFrom(regress(version.servable, request, self._options, check_cancelled))
-        _fill_model_spec(response.model_spec, request.model_spec, version.number)
-        return response
+        return run_regress(self._registry, request, self._options, partial(require_active_call, context))
 
     @handle_errors
     def MultiInference(  # noqa: N802 - the protocol's name
@@ -90,15 +80,47 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The SavedModel's signatures, from its file."""
         del context
-        if not request.HasField("model_spec"):
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
-        check_metadata_fields(request.metadata_field)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self._registry.acquire_version(request.model_spec) as version:
-            response.metadata[SIGNATURE_DEF].Pack(version.servable.signature_defs)
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = version.number
-        return response
+        return read_metadata(self._registry, request)
+
+
+def run_classify(
+    registry: Registry,
+    request: classification_pb2.ClassificationRequest,
+    options: RequestOptions,
+    check_cancelled: CancelCheck,
+) -> classification_pb2.ClassificationResponse:
+    """Classify on the version that the request names; raises ``Refused``."""
+    response = classification_pb2.ClassificationResponse()
+    with registry.acquire_version(request.model_spec) as version:
+        response.result.CopyFrom(classify(version.servable, request, options, check_cancelled))
+    _fill_model_spec(response.model_spec, request.model_spec, version.number)
+    return response
+
+
+def run_regress(
+    registry: Registry, request: regression_pb2.RegressionRequest, options: RequestOptions, check_cancelled: CancelCheck
+) -> regression_pb2.RegressionResponse:
+    """Regress on the version that the request names; raises ``Refused``."""
+    response = regression_pb2.RegressionResponse()
+    with registry.acquire_version(request.model_spec) as version:
+        response.result.CopyFrom(regress(version.servable, request, options, check_cancelled))
+    _fill_model_spec(response.model_spec, request.model_spec, version.number)
+    return response
+
+
+def read_metadata(
+    registry: Registry, request: get_model_metadata_pb2.GetModelMetadataRequest
+) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    """The signatures of the version that the request names; raises ``Refused``."""
+    if not request.HasField("model_spec"):
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+    check_metadata_fields(request.metadata_field)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    with registry.acquire_version(request.model_spec) as version:
+        response.metadata[SIGNATURE_DEF].Pack(version.servable.signature_defs)
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = version.number
+    return response
 
 
 def _fill_model_spec(filled: predict_pb2.PredictResponse, requested: predict_pb2.PredictRequest, version: int) -> None:

@@ -1,10 +1,10 @@
-"""PredictRequest -> PredictResponse on one loaded version. Knows neither gRPC's server side nor TensorFlow.
+"""Predict on one loaded version, of messages or of arrays. Knows neither gRPC's server side nor TensorFlow.
 
 Order of the checks, codes and messages: tensorflow/serving ``servables/tensorflow/predict_util.cc`` and tensorflow
 ``cc/saved_model/util.cc``. Shapes are not compared with the signature; the graph refuses what it cannot take.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -25,6 +25,9 @@ from modelyard.services.modelserver.runtime.servable import (
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.runtime.tensor_message import read_tensor, write_tensor
 
+Read = Callable[[Any], Tensor | None]
+"""The tensor of an input as it was sent; None if it describes none."""
+
 
 def predict(
     servable: Servable, request: predict_pb2.PredictRequest, options: RequestOptions, check_cancelled: CancelCheck
@@ -32,25 +35,47 @@ def predict(
     """Runs one signature; the caller fills in name and version.
 
     Raises:
+        Refused: as ``run_signature``.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    found = run_signature(servable, name, request.inputs, read_tensor, request.output_filter, options, check_cancelled)
+    response = predict_pb2.PredictResponse()
+    response.model_spec.signature_name = name
+    for alias, tensor in found.items():
+        as_content = options.enable_serialization_as_tensor_content
+        write_tensor(tensor, response.outputs[alias], as_content=as_content)
+    return response
+
+
+def run_signature(
+    servable: Servable,
+    name: str,
+    sent: Mapping[str, Any],
+    read: Read,
+    wanted: Iterable[str],
+    options: RequestOptions,
+    check_cancelled: CancelCheck,
+) -> dict[str, Tensor]:
+    """The outputs of one signature by alias.
+
+    Args:
+        sent: inputs by alias, in any form that ``read`` makes tensors of.
+        wanted: aliases of the outputs; all without any.
+
+    Raises:
         Refused: FAILED_PRECONDITION for an unknown signature; INVALID_ARGUMENT for inputs and outputs that do not fit
             it; TensorFlow's own error of the run.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
         raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     if options.enable_signature_method_name_check:
         _check_method(signature)
-    feeds = _feeds(signature, request.inputs)
-    outputs = _outputs(signature, request.output_filter)
+    feeds = _feeds(signature, sent, read)
+    outputs = _outputs(signature, wanted)
     fetches = tuple(sorted({info.name for info in outputs.values()}))
     answers = dict(zip(fetches, servable.run(feeds, fetches, check_cancelled), strict=True))
-    response = predict_pb2.PredictResponse()
-    response.model_spec.signature_name = name
-    for alias, info in outputs.items():
-        as_content = options.enable_serialization_as_tensor_content
-        write_tensor(answers[info.name], response.outputs[alias], as_content=as_content)
-    return response
+    return {alias: answers[info.name] for alias, info in outputs.items()}
 
 
 def _check_method(signature: Signature) -> None:
@@ -62,7 +87,7 @@ def _check_method(signature: Signature) -> None:
         raise Refused(grpc.StatusCode.INTERNAL, message)
 
 
-def _feeds(signature: Signature, sent: Mapping[str, Any]) -> dict[str, Tensor]:
+def _feeds(signature: Signature, sent: Mapping[str, Any], read: Read) -> dict[str, Tensor]:
     if len(sent) != len(signature.inputs) and (len(sent) > len(signature.inputs) or not signature.defaults):
         received, expected = set(sent), set(signature.inputs)
         raise _invalid(
@@ -70,7 +95,7 @@ def _feeds(signature: Signature, sent: Mapping[str, Any]) -> dict[str, Tensor]:
             f"len({_set(expected)}). Sent extra: {_set(received - expected)}. "
             f"Missing but required: {_set(expected - received)}."
         )
-    feeds = {info.name: _value(signature, alias, info, sent) for alias, info in signature.inputs.items()}
+    feeds = {info.name: _value(signature, alias, info, sent, read) for alias, info in signature.inputs.items()}
     used = [alias for alias in signature.inputs if alias in sent]
     if len(used) != len(sent):
         message = f"Inputs contains invalid name. Used request inputs: {_list(used)}, request input: {_list(sent)}"
@@ -78,7 +103,7 @@ def _feeds(signature: Signature, sent: Mapping[str, Any]) -> dict[str, Tensor]:
     return feeds
 
 
-def _value(signature: Signature, alias: str, info: TensorInfo, sent: Mapping[str, Any]) -> Tensor:
+def _value(signature: Signature, alias: str, info: TensorInfo, sent: Mapping[str, Any], read: Read) -> Tensor:
     if alias not in sent:
         if alias in signature.defaults:
             return signature.defaults[alias]
@@ -87,7 +112,7 @@ def _value(signature: Signature, alias: str, info: TensorInfo, sent: Mapping[str
             f"provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
             f"{_list(signature.defaults)}"
         )
-    tensor = read_tensor(sent[alias])
+    tensor = read(sent[alias])
     if tensor is None:
         raise _invalid(f"tensor parsing error: {alias}")
     return tensor

@@ -85,15 +85,23 @@ class Registry:
 
     @contextmanager
     def acquire_version(self, spec: model_pb2.ModelSpec) -> Iterator[ServedVersion]:
-        """The version that a request names, kept loaded until the block ends.
+        """As ``acquire``, for the version that a message names."""
+        choice = spec.WhichOneof("version_choice")
+        number = spec.version.value if choice == "version" else None
+        with self.acquire(spec.name, number, spec.version_label if choice == "version_label" else None) as version:
+            yield version
+
+    @contextmanager
+    def acquire(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[ServedVersion]:
+        """The version that a request names, or the newest one, kept loaded until the block ends.
 
         Raises:
             Refused: NOT_FOUND; UNAVAILABLE while it is being loaded, and for any other until ``finish_start``;
                 INVALID_ARGUMENT for an unknown label or a request without a name.
         """
-        version = self._find(spec)
+        version = self._find(name, number, label)
         while not version.acquire():  # retired a moment ago: the snapshot has already changed
-            version = self._find(spec)
+            version = self._find(name, number, label)
         try:
             yield version
         finally:
@@ -111,21 +119,20 @@ class Registry:
         """Version numbers of a model by label."""
         return self._models.get(name, ServedModel()).labels
 
-    def _find(self, spec: model_pb2.ModelSpec) -> ServedVersion:
-        if not spec.name:
+    def _find(self, name: str, number: int | None, label: str | None) -> ServedVersion:
+        if not name:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        model = self._models.get(spec.name, ServedModel())
-        choice = spec.WhichOneof("version_choice")
-        if choice is None:
+        model = self._models.get(name, ServedModel())
+        if number is None and label is None:
             if not model.versions:
-                raise self._missing(spec.name, self._states.get(spec.name, {}), f"Latest({spec.name})")
+                raise self._missing(name, self._states.get(name, {}), f"Latest({name})")
             return model.versions[max(model.versions)]
-        number = spec.version.value if choice == "version" else _labelled(model, spec.version_label)
-        if number not in model.versions:
-            known = self._states.get(spec.name, {})
-            asked = {number: known[number]} if number in known else {}
-            raise self._missing(spec.name, asked, f"Specific({spec.name}, {number})")
-        return model.versions[number]
+        wanted = _labelled(model, label or "") if number is None else number
+        if wanted not in model.versions:
+            known = self._states.get(name, {})
+            asked = {wanted: known[wanted]} if wanted in known else {}
+            raise self._missing(name, asked, f"Specific({name}, {wanted})")
+        return model.versions[wanted]
 
     def _missing(self, name: str, asked: Mapping[int, VersionState], request: str) -> Refused:
         """UNAVAILABLE for what may come in a moment: clients retry that, but not NOT_FOUND.

@@ -136,10 +136,13 @@ class Session:
     # --- values -----------------------------------------------------------------------------------------------------
 
     def _numbers(self, tensor: Tensor) -> Any:
+        """A copy in TensorFlow's own memory, which is aligned to 64 bytes: it would copy any other by itself."""
         c, rank, content = self._c, len(tensor.shape), tensor.raw
-        pointer = c.AllocateTensor(tensor.dtype, (ctypes.c_int64 * rank)(*tensor.shape), rank, len(content))
-        source = content if isinstance(content, bytes) else content.tobytes()
-        ctypes.memmove(c.TensorData(pointer), source, len(source))
+        size = content.nbytes if isinstance(content, memoryview) else len(content)
+        pointer = c.AllocateTensor(tensor.dtype, (ctypes.c_int64 * rank)(*tensor.shape), rank, size)
+        if size:
+            memory = (ctypes.c_ubyte * size).from_address(c.TensorData(pointer))
+            memoryview(memory).cast("B")[:] = content  # of an array's memory, without bytes in between
         return pointer
 
     def _strings(self, tensor: Tensor) -> Any:

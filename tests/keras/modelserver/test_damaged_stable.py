@@ -1,6 +1,7 @@
 """A stable version that is damaged on disk, between a real model server that restarts and a gateway."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from modelyard.models.registry.store import Store as ModelStore
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.faults import flip_a_byte, garble, truncate_variables
-from tests.support.modelserver import Serve, Store, eventually, saved, serve, store
+from tests.support.modelserver import MODES, Store, eventually, model_server, saved, store
 from tests.support.versions import ROWS, publish_copy
 
-__all__ = ["saved", "serve", "store"]  # fixtures
+__all__ = ["saved", "store"]  # fixtures
 
 BODY = {"inputs": [[1.0, 2.0, 3.0]]}
 
@@ -31,24 +32,28 @@ def models(store: Store) -> ModelStore:
     return found
 
 
-@pytest.fixture
-def restarted(models: ModelStore, serve: Serve) -> Iterator[Callable[[], FlaskClient]]:
+@pytest.fixture(params=MODES)
+def restarted(
+    request: pytest.FixtureRequest, models: ModelStore, store: Store, tmp_path: Path
+) -> Iterator[Callable[[], FlaskClient]]:
     """Starts the model server, as after a restart, and a gateway before it."""
     opened = []
+    servers = ExitStack()
+    quick = {"model_config_file_poll_wait_seconds": 0.02, "file_system_poll_wait_seconds": 0.02}
 
     def start() -> FlaskClient:
-        served = serve(max_num_load_retries=0)
+        server = model_server(request.param, store, tmp_path, max_num_load_retries=0, **quick)
+        served = servers.enter_context(server)
         eventually(lambda: served.health() == "SERVING", "ready")
-        settings = GatewaySettings(
-            store=models.root, serving=(served.client.address,), predict_timeout_s=30, status_timeout_s=30
-        )
-        opened.append(create_app(settings))
+        settings = GatewaySettings(store=models.root, serving=served.serving, predict_timeout_s=30, status_timeout_s=30)
+        opened.append(create_app(settings, server=served.inside))
         return opened[-1].test_client()
 
     yield start
     for app in opened:
         app.extensions["predictor"].close()
         app.extensions["ledger"].close()
+    servers.close()
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, garble, truncate_variables])

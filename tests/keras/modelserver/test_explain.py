@@ -14,14 +14,11 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.exporting.saved_model import write_saved_model
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
-from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import Settings
 from tests.keras.explaining.test_words import SPEC
 from tests.support import modelserver
 from tests.support.explained import linear, texts
 from tests.support.table_models import describe
 from tests.support.versions import seal_as
-from tests.support.waiting import TIMEOUT_S
 
 MODEL = "opinions"
 
@@ -35,30 +32,27 @@ def publish(store: Store) -> Manifest:
     return manifest
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+@pytest.fixture(scope="module", params=modelserver.MODES)
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     """A gateway before a model server."""
     tmp_path = tmp_path_factory.mktemp("explain")
     store = Store(tmp_path / "store")
     store.prepare()
     publish(store)
     prepare_config(store)
-    server = ModelServer(Settings(port=0, model_config_file=store.root / "models.config"), on_failure=list)
-    running = modelserver.Served(f"127.0.0.1:{server.start()}", modelserver.Store(store.root, {}))
-    running.await_state(1, "AVAILABLE", MODEL)
-    settings = GatewaySettings(
-        store=store.root,
-        ledger=f"sqlite:///{tmp_path}/ledger.sqlite",
-        serving=(running.client.address,),
-        status_timeout_s=30,
-        predict_timeout_s=30,
-    )
-    app = create_app(settings)
-    yield app.test_client()
-    app.extensions["predictor"].close()
-    app.extensions["ledger"].close()
-    running.client.close()
-    server.stop(grace_s=0).wait(TIMEOUT_S)
+    with modelserver.model_server(request.param, modelserver.Store(store.root, {}), tmp_path) as running:
+        running.await_state(1, "AVAILABLE", MODEL)
+        settings = GatewaySettings(
+            store=store.root,
+            ledger=f"sqlite:///{tmp_path}/ledger.sqlite",
+            serving=running.serving,
+            status_timeout_s=30,
+            predict_timeout_s=30,
+        )
+        app = create_app(settings, server=running.inside)
+        yield app.test_client()
+        app.extensions["predictor"].close()
+        app.extensions["ledger"].close()
 
 
 def test_the_model_server_explains_what_it_answers(client: FlaskClient) -> None:

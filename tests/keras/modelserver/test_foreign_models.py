@@ -18,10 +18,8 @@ from modelyard.models.tfserving.messages import (
 )
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
-from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import Settings
 from tests.support.foreign_models import save_native, save_variable
-from tests.support.modelserver import Served, Store, request
+from tests.support.modelserver import MODES, Served, Store, model_server, request
 from tests.support.modelserver_examples import CLASSIFY, REGRESS, example, examples
 from tests.support.waiting import TIMEOUT_S
 
@@ -29,21 +27,18 @@ NATIVE, VARIABLE = "native", "variable"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=MODES)
+def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Both models."""
     root = tmp_path_factory.mktemp("foreign")
     save_native(root / NATIVE / "123")
     save_variable(root / VARIABLE / "1")
     store = Store(root, {})
     store.configure(store.entry(NATIVE), store.entry(VARIABLE))
-    server = ModelServer(Settings(port=0, model_config_file=store.config), on_failure=list)
-    served = Served(f"127.0.0.1:{server.start()}", store)
-    served.await_state(123, "AVAILABLE", NATIVE)
-    served.await_state(1, "AVAILABLE", VARIABLE)
-    yield served
-    served.client.close()
-    server.stop(grace_s=0).wait(TIMEOUT_S)
+    with model_server(request.param, store, root) as served:
+        served.await_state(123, "AVAILABLE", NATIVE)
+        served.await_state(1, "AVAILABLE", VARIABLE)
+        yield served
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +48,12 @@ def gateway(foreign: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     settings = GatewaySettings(
         store=folder / "store",
         ledger=f"sqlite:///{folder}/ledger.sqlite",
-        serving=(foreign.client.address,),
+        serving=foreign.serving,
         external_models=(NATIVE, VARIABLE),
         status_timeout_s=30,
         predict_timeout_s=30,
     )
-    app = create_app(settings)
+    app = create_app(settings, server=foreign.inside)
     yield app.test_client()
     app.extensions["predictor"].close()
     app.extensions["ledger"].close()

@@ -22,11 +22,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.codecs.oip.binary import to_binary
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
-from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import Settings
 from tests.support import modelserver
 from tests.support.table_models import CHURN, CHURN_ROWS, PAIR, PAIR_ROWS, SHOUT, publish, strings
-from tests.support.waiting import TIMEOUT_S
 
 
 def to_json(value: Any) -> Any:
@@ -39,31 +36,30 @@ def to_json(value: Any) -> Any:
 ROWS = [{name: to_json(array[row]) for name, array in CHURN_ROWS.items()} for row in range(4)]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FlaskClient, Mapping[str, Any]]]:
+@pytest.fixture(scope="module", params=modelserver.MODES)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FlaskClient, Mapping[str, Any]]]:
     """A gateway before a model server, and the Keras models that it serves."""
     root = tmp_path_factory.mktemp("named")
     store = Store(root / "store")
     store.prepare()
     models = {name: publish(store, name)[1] for name in (CHURN, PAIR, SHOUT)}
     prepare_config(store)
-    server = ModelServer(Settings(port=0, model_config_file=store.root / "models.config"), on_failure=list)
-    running = modelserver.Served(f"127.0.0.1:{server.start()}", modelserver.Store(store.root, {}))
-    for name in models:
-        running.await_state(1, "AVAILABLE", name)
-    settings = GatewaySettings(
-        store=store.root,
-        ledger=f"sqlite:///{root}/ledger.sqlite",
-        serving=(running.client.address,),
-        status_timeout_s=30,
-        predict_timeout_s=30,
-    )
-    app = create_app(settings)
-    yield app.test_client(), models
-    app.extensions["predictor"].close()
-    app.extensions["ledger"].close()
-    running.client.close()
-    server.stop(grace_s=0).wait(TIMEOUT_S)
+    with modelserver.model_server(request.param, modelserver.Store(store.root, {}), root) as running:
+        for name in models:
+            running.await_state(1, "AVAILABLE", name)
+        settings = GatewaySettings(
+            store=store.root,
+            ledger=f"sqlite:///{root}/ledger.sqlite",
+            serving=running.serving,
+            status_timeout_s=30,
+            predict_timeout_s=30,
+        )
+        app = create_app(settings, server=running.inside)
+        yield app.test_client(), models
+        app.extensions["predictor"].close()
+        app.extensions["ledger"].close()
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from modelyard.models.errors import ModelyardError
+from modelyard.services.modelserver.doors import MANAGEMENT_THREADS
 from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.servable import Servable
-from modelyard.services.modelserver.server import MANAGEMENT_THREADS
 from modelyard.services.modelserver.settings import Settings
 from tests.support.faults import Events, Traffic, events
 from tests.support.modelserver import (

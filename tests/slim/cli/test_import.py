@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.backend import tensorflow_version
-from modelyard.services.cli.commands.local.imports import find_servers, read_labels, split_addresses
+from modelyard.services.cli.commands.local.imports import read_labels, split_addresses
+from modelyard.services.cli.processes.launch import find_servers
 
 IMPORTS = """
 import sys

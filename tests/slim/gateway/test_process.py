@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from modelyard.models.registry.store import Store
-from modelyard.services.gateway.__main__ import PortTaken, listen, wait_until_listening
 from modelyard.services.gateway.http.greenlets import EventLoop
+from modelyard.services.gateway.lifecycle import listen, wait_until_listening
+from modelyard.services.gateway.server.port import PortTaken
 from modelyard.services.gateway.server.rsgi import RsgiApp
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app

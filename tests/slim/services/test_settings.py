@@ -18,6 +18,24 @@ def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert TrainerSettings.load().serving == ("a:1", "b:2")
 
 
+def test_a_model_server_in_the_process_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its flags are words as in a shell."""
+    monkeypatch.setenv("MODELYARD_SERVING", "local")
+    monkeypatch.setenv("MODELYARD_SERVING_FLAGS", "--port=1 '--model_config_file=/a b/c'")
+    found = GatewaySettings.load()
+    assert (found.has_model_server, found.serving_flags) == (True, ("--port=1", "--model_config_file=/a b/c"))
+    monkeypatch.setenv("MODELYARD_SERVING", "local,a:1")
+    with pytest.raises(InvalidSettings, match="local alone"):
+        GatewaySettings.load()
+
+
+@pytest.mark.parametrize("settings", [TrainerSettings, SchedulerSettings])
+def test_other_processes_need_the_socket_of_a_model_server_inside_the_gateway(settings: type[ServiceSettings]) -> None:
+    """Not a machine named local."""
+    with pytest.raises(InvalidSettings, match="local is for gateways"):
+        settings.load(serving="local")
+
+
 def test_a_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by a validation library's traceback."""
     monkeypatch.setenv("MODELYARD_CONCURRENCY", "many")

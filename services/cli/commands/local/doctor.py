@@ -146,7 +146,9 @@ def check_gateway(url: str, key_file: Path | None = None, serving_port: int = SE
     else:
         yield Finding("ok", f"gateway {version.get('version')} at {url}")
         yield from describe_readiness(ready)
-    if can_connect(urlsplit(url).hostname or "127.0.0.1", serving_port):
+    if not serving_port:
+        yield Finding("ok", "the model server has no gRPC port of its own")
+    elif can_connect(urlsplit(url).hostname or "127.0.0.1", serving_port):
         yield Finding("ok", f"port {serving_port} (model server) is open")
     else:
         yield Finding("note", f"nothing listens on port {serving_port} (model server)", START)
@@ -167,7 +169,9 @@ def describe_readiness(ready: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", "the gateway is ready")
     else:
         reasons = "; ".join(map(str, ready.get("reasons", ())))
-        yield Finding("bad", f"the gateway is not ready: {reasons}", "see .modelyard/log/modelserver.log")
+        yield Finding(
+            "bad", f"the gateway is not ready: {reasons}", "see .modelyard/log/gateway.log, and modelserver.log"
+        )
     for detail in ready.get("details", ()):
         yield Finding("bad", str(detail), "start one: `modelyard up`, or `docker compose up -d trainer`")
 

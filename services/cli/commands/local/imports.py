@@ -1,6 +1,5 @@
 """``modelyard import``: brings in a model that was trained elsewhere."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +12,8 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, Home, name_author
-from modelyard.services.cli.processes.launch import SERVING_SOCKET, make_private_folder
-from modelyard.services.cli.up_lock import is_up
+from modelyard.services.cli.processes.launch import find_servers
+from modelyard.services.settings import LOCAL
 
 
 class TrainerMissing(ModelyardError):
@@ -65,7 +64,7 @@ def import_model(
     from modelyard.pipeline.processes.forkserver import ForkServer
 
     home = home.resolve()
-    servers = split_addresses(serving) if serving else find_servers(home)
+    servers = split_addresses(serving) if serving and serving != LOCAL else find_servers(home)
     job = ImportJob(
         model=name,
         path=path,
@@ -116,10 +115,3 @@ def read_labels(given: str) -> tuple[str, ...]:
 
 def split_addresses(given: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in given.split(",") if part.strip())
-
-
-def find_servers(home: Path) -> Sequence[str]:
-    """The model server of the ``modelyard up`` that runs on this folder; none if none does."""
-    if not is_up(home):
-        return ()
-    return (f"unix:{make_private_folder(home) / SERVING_SOCKET}",)

@@ -13,7 +13,7 @@ from modelyard.services.cli import output
 from modelyard.services.cli.commands.local.serve_models import Selection, select_entries, select_folders
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import launch
-from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
+from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S, ModelServerOptions
 from modelyard.services.cli.processes.supervisor import Service
 
 CONFIG = "models.config"
@@ -29,7 +29,10 @@ class ServeOptions:
     home: Path
     """Folder of logs, and of the configuration written for ``models_dir``."""
     port: int
-    serving_port: int
+    serving_port: int | None
+    """For gRPC; None for no such port."""
+    isolated: bool
+    """Whether the model server gets a process of its own."""
     models_dir: Path | None = None
     model_config: Path | None = None
     batch: str = "checked"
@@ -50,8 +53,7 @@ def serve(options: ServeOptions) -> None:
     """
     started = time.monotonic()
     selection = select_models(options)
-    for port in (options.port, options.serving_port):
-        launch.require_free_port(port)
+    launch.require_free_ports(options.port, options.serving_port)
     supervisor = launch.make_supervisor(options.home)
     with launch.run_until_stopped(supervisor):
         services = make_services(options, selection)
@@ -78,15 +80,12 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
         "MODELYARD_HOME": str(options.home.parent),
         "MODELYARD_HOST": LOOPBACK,
         "MODELYARD_PORT": str(options.port),
-        "MODELYARD_SERVING": f"unix:{socket_path}",
         "MODELYARD_STORE": str(options.models_dir or options.home / "no-store"),
         "MODELYARD_EXTERNAL_MODELS": json.dumps(selection.names),
         "MODELYARD_BATCH_EXTERNAL_MODELS": options.batch,
     }
-    return [
-        launch.make_model_server(client, options.serving_port, selection.config, socket_path),
-        *launch.make_gateways(client, environment, options.workers, folder),
-    ]
+    server = ModelServerOptions(selection.config, socket_path, options.serving_port)
+    return launch.make_services(client, environment, server, isolated=options.isolated, gateways=options.workers)
 
 
 def wait_until_loaded(client: Client, names: Sequence[str]) -> dict[str, Versions]:

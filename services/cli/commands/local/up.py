@@ -24,7 +24,7 @@ from modelyard.services.cli.examples import RETRAIN, make_curl_lines
 from modelyard.services.cli.follow import follow_jobs
 from modelyard.services.cli.gateway import be_patient, connect, responds_ok
 from modelyard.services.cli.processes import launch, redis_server
-from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S
+from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S, ModelServerOptions
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.cli.project.catalog import drop_broken, is_listed, read_time
 from modelyard.services.cli.up_lock import Ports, hold_lock
@@ -45,10 +45,13 @@ class LocalSystem:
     home: Path
     data_dir: Path
     port: int
-    serving_port: int
+    serving_port: int | None
+    """For gRPC; None for no such port."""
     workers: int
     sources: Sources = EXAMPLES
     """Where models come from."""
+    isolated: bool = False
+    """Whether the model server gets a process of its own, and not the gateway's."""
 
     @property
     def url(self) -> str:
@@ -85,9 +88,8 @@ def up(local: LocalSystem, models: Sequence[str], recipe: str, data: str) -> Non
     """
     started = time.monotonic()
     local.store.prepare()
-    with hold_lock(local.home, Ports(local.port, local.serving_port)):
-        for port in (local.port, local.serving_port):
-            launch.require_free_port(port)
+    with hold_lock(local.home, Ports(local.port, local.serving_port or 0)):
+        launch.require_free_ports(local.port, local.serving_port)
         supervisor = launch.make_supervisor(local.home)
         with launch.run_until_stopped(supervisor):
             start_all(local, supervisor, models)
@@ -112,8 +114,8 @@ def start_all(local: LocalSystem, supervisor: Supervisor, models: Sequence[str])
 
 
 def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_names: Sequence[str]) -> list[Service]:
-    socket_path = broker.with_name(SERVING_SOCKET)
-    environment = local.environment(redis_server.make_broker_url(broker), f"unix:{socket_path}")
+    server = ModelServerOptions(local.store.root / rollout.CONFIG, broker.with_name(SERVING_SOCKET), local.serving_port)
+    environment = local.environment(redis_server.make_broker_url(broker), server.address)
     queue_files = (local.home / "redis").resolve()
     queue_files.mkdir(parents=True, exist_ok=True)
     redis = redis_server.find_server()
@@ -127,8 +129,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             redis_server.build_command(redis, broker, queue_files),
             ready=lambda: redis_server.is_answering(broker),
         ),
-        launch.make_model_server(client, local.serving_port, local.store.root / rollout.CONFIG, socket_path),
-        launch.make_gateway(client, environment),
+        *launch.make_services(client, environment, server, isolated=local.isolated),
         *launch.separate_metrics(
             [
                 Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
@@ -223,7 +224,9 @@ def wait_for_version(client: Client, model: str, stable: int | None, deadline: f
         if state == "END" or answers:
             return False
         if time.monotonic() > deadline:
-            raise NotServing(f"{model} version {stable} is not served ({state}); see log/modelserver.log")
+            raise NotServing(
+                f"{model} version {stable} is not served ({state}); see log/modelserver.log or log/gateway.log"
+            )
         time.sleep(POLL_INTERVAL_S)
 
 

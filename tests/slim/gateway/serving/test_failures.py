@@ -10,12 +10,13 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving import replicas
+from modelyard.services.gateway.serving.batching import Target
 from modelyard.services.gateway.serving.circuit_breaker import MAX_CONSECUTIVE
-from modelyard.services.gateway.serving.replicas import AVOID_S, MIN_RETRIES, Replicas
+from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
+from modelyard.services.gateway.serving.servers.replicas import AVOID_S, MIN_RETRIES, PredictCall, Replicas
+from modelyard.services.gateway.serving.servers.replicas import PREDICT as PREDICT_METHOD
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.slim.conftest import open_app
@@ -62,14 +63,15 @@ def test_the_next_server_takes_over_when_the_first_is_away(filled: Store, server
 def test_one_dead_server_of_two_fails_no_prediction(server: FakeModelServer) -> None:
     """However few requests there are: it is tried again each second, and each time the other one answers instead."""
     asked = 10 * MIN_RETRIES
-    request = encode_predict_request(HALF_PLUS, 1, "serving_default", {"vectors": np.ones((1, 1), np.float32)})
+    call = PredictCall(Target(HALF_PLUS, 1, "serving_default"), {"vectors": np.ones((1, 1), np.float32)})
 
     async def ask() -> None:
         seconds = 0.0
-        both = Replicas(("127.0.0.1:9", server.address), Metrics(), clock=lambda: seconds)
+        found = [GrpcReplica(address, lambda: seconds) for address in ("127.0.0.1:9", server.address)]
+        both = Replicas(found, Metrics(), clock=lambda: seconds)
         for _ in range(asked):
             seconds += 2 * AVOID_S
-            assert await both.call(replicas.PREDICT, request, Deadline.after(5.0))
+            assert await both.call(PREDICT_METHOD, call, Deadline.after(5.0))
         await both.close()
 
     asyncio.run(ask())

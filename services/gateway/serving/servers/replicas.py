@@ -1,21 +1,24 @@
 """The model server's replicas: which of them gets a call, and what happens when one does not respond.
 
-Everything here runs on the event loop's thread: no locks. Bytes go in and come out; the client knows the messages.
+Everything here runs on the event loop's thread: no locks. How a replica is called is its own affair.
 """
 
 import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 import structlog
 
-from modelyard.models.tfserving.messages import CHANNEL_OPTIONS, TENSORS_AS_CONTENT, ServingFailed
+from modelyard.models.tfserving.messages import ServingFailed
+from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
+from modelyard.services.gateway.serving.batching import Target
 
 log = structlog.get_logger()
 
@@ -37,15 +40,41 @@ MIN_RETRIES = 3
 AVOID_S = 1.0
 """How long a replica that could not be reached is called only if no other is left."""
 SERVER_ERROR = 500
-CALL_METADATA = grpc.aio.Metadata(TENSORS_AS_CONTENT)
-"""Of every call."""
+
+
+class PredictCall(NamedTuple):
+    """The request of ``PREDICT``, answered by an ``Outputs``; the others are TensorFlow Serving's messages."""
+
+    target: Target
+    inputs: Mapping[str, Array]
+
+
+class Replica(Protocol):
+    """One model server."""
+
+    address: str
+    in_flight: int
+    """Calls in progress."""
+    avoid_until: float
+    """After a call that was UNAVAILABLE, when it is called again like any other; 0 after any other call."""
+
+    async def call(self, method: str, request: Any, timeout_s: float) -> Any:
+        """One call; raises ``ServingFailed``, or ``InvalidOutput`` of an answer that cannot be read."""
+
+    def was_reached(self) -> bool:
+        """Whether the last call reached it."""
+
+    async def close(self) -> None:
+        """Frees what it holds."""
 
 
 class Replicas:
-    """All of them. Connections are opened by the first call."""
+    """All of them."""
 
-    def __init__(self, addresses: Sequence[str], metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._replicas = [Replica(address, clock) for address in addresses]
+    def __init__(
+        self, replicas: Sequence[Replica], metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._replicas = replicas
         self._budget = RetryBudget()
         self._metrics = metrics
         self._clock = clock
@@ -53,7 +82,7 @@ class Replicas:
             metrics.replica_calls.labels(replica.address).set_function(partial(getattr, replica, "in_flight"))
             metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
 
-    async def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
+    async def call(self, method: str, request: Any, deadline: Deadline) -> Any:
         """The response of the least busy replica that can be reached; once more if it was away and there is time.
 
         To another that is there, always: what did not reach the one that is gone costs the others nothing twice.
@@ -75,10 +104,10 @@ class Replicas:
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
         return await self._send(self._choose(), method, request, deadline)
 
-    async def call_each(self, method: str, request: bytes, deadline: Deadline) -> list[bytes | ServingFailed]:
+    async def call_each(self, method: str, request: Any, deadline: Deadline) -> list[Any]:
         """What every replica says, one by one: its response, or its failure."""
 
-        async def ask(replica: "Replica") -> bytes | ServingFailed:
+        async def ask(replica: Replica) -> Any:
             try:
                 return await replica.call(method, request, max(deadline.remaining_s - RETURN_MARGIN_S, 0.001))
             except ServingFailed as failure:
@@ -90,13 +119,13 @@ class Replicas:
         for replica in self._replicas:
             await replica.close()
 
-    def _choose(self) -> "Replica":
+    def _choose(self) -> Replica:
         return min(self._replicas, key=lambda replica: (self._is_avoided(replica), replica.in_flight))
 
-    def _is_avoided(self, replica: "Replica") -> bool:
+    def _is_avoided(self, replica: Replica) -> bool:
         return replica.avoid_until > self._clock()
 
-    async def _send(self, replica: "Replica", method: str, request: bytes, deadline: Deadline) -> bytes:
+    async def _send(self, replica: Replica, method: str, request: Any, deadline: Deadline) -> Any:
         left_s = deadline.remaining_s - RETURN_MARGIN_S
         if left_s <= 0:
             raise deadline.make_error()
@@ -107,50 +136,6 @@ class Replicas:
             if failure.status >= SERVER_ERROR:
                 log.warning("model server failed", code=failure.code.name, cause=str(failure), replica=replica.address)
             raise
-
-
-class Replica:
-    """One address."""
-
-    def __init__(self, address: str, clock: Callable[[], float]) -> None:
-        self.address = address
-        self._clock = clock
-        self.in_flight = 0
-        self.avoid_until = 0.0
-        self._channel: grpc.aio.Channel | None = None
-        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable] = {}
-
-    async def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
-        """One call; raises ``ServingFailed``."""
-        self.in_flight += 1
-        try:
-            response: bytes = await self._method(method)(request, timeout=timeout_s, metadata=CALL_METADATA)
-        except grpc.aio.AioRpcError as error:
-            code = error.code()
-            if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and drops what it has just taken
-                code = grpc.StatusCode.UNAVAILABLE
-            if code is grpc.StatusCode.UNAVAILABLE:
-                self.avoid_until = self._clock() + AVOID_S
-            raise ServingFailed(code, error.details() or code.name) from None
-        finally:
-            self.in_flight -= 1
-        self.avoid_until = 0.0
-        return response
-
-    def was_reached(self) -> bool:
-        """False if the last call did not reach it."""
-        return self.avoid_until == 0.0
-
-    async def close(self) -> None:
-        if self._channel:
-            await self._channel.close()
-
-    def _method(self, name: str) -> grpc.aio.UnaryUnaryMultiCallable:
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        if name not in self._methods:
-            self._methods[name] = self._channel.unary_unary(name)
-        return self._methods[name]
 
 
 class RetryBudget:

@@ -1,0 +1,62 @@
+"""One process or two: what `modelyard up` and `modelyard serve` start."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from modelyard.services.cli.gateway import connect
+from modelyard.services.cli.processes import launch
+from modelyard.services.cli.processes.launch import ModelServerOptions
+from modelyard.services.gateway.settings import GatewaySettings
+
+SOCKET = Path("/run/a/serving.sock")
+
+
+def options(port: int | None = None) -> ModelServerOptions:
+    return ModelServerOptions(Path("/a b/models.config"), SOCKET, port)
+
+
+def test_one_process_has_the_model_server_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the flags of one of its own, read by the gateway as they are."""
+    (gateway,) = launch.make_services(connect("http://127.0.0.1:9"), {"A": "1"}, options(), isolated=False)
+    assert (gateway.name, gateway.environment["A"]) == ("gateway", "1")
+    for name, value in gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    found = GatewaySettings.load()
+    assert found.has_model_server
+    assert list(found.serving_flags) == options().flags
+    assert "--model_config_file=/a b/models.config" in found.serving_flags
+    assert not gateway.ready()
+
+
+def test_two_processes_meet_on_the_socket() -> None:
+    """With the same flags."""
+    found = launch.make_services(connect("http://127.0.0.1:9"), {}, options(8500), isolated=True)
+    server, gateway = found
+    assert [service.name for service in found] == ["modelserver", "gateway"]
+    assert gateway.environment["MODELYARD_SERVING"] == f"unix:{SOCKET}"
+    assert shlex.join(options(8500).flags) in shlex.join(server.command)
+    assert "--port=8500" in server.command
+
+
+@pytest.mark.parametrize(
+    ("secret", "wanted", "isolated"), [("", None, False), ("s" * 32, None, True), ("s" * 32, False, False)]
+)
+def test_keys_isolate_the_model_server(
+    monkeypatch: pytest.MonkeyPatch, secret: str, wanted: bool | None, isolated: bool
+) -> None:
+    """Unless somebody chooses."""
+    monkeypatch.delenv("MODELYARD_KEY_SECRET", raising=False)
+    if secret:
+        monkeypatch.setenv("MODELYARD_KEY_SECRET", secret)
+    assert launch.is_isolated(wanted) is isolated
+    assert launch.is_isolated(wanted=True)
+
+
+def test_a_grpc_port_is_opened_on_demand() -> None:
+    """Two processes have one by default, as clients of before expect."""
+    assert launch.choose_serving_port(None, isolated=False) is None
+    assert launch.choose_serving_port(None, isolated=True) == launch.SERVING_PORT
+    assert launch.choose_serving_port(9, isolated=False) == launch.choose_serving_port(9, isolated=True) == 9
+    assert not any(flag.startswith("--port") for flag in options(None).flags)
