@@ -40,7 +40,7 @@ CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 GATEWAYS = (1, 2, 3)
 WARM_S = 1.0
 START_S = 60.0
-OURS = next(contender for contender in CONTENDERS if contender.name == "modelyard-isolated")
+OURS = next(contender for contender in CONTENDERS if contender.name == "modelyard")
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = Path(__file__).parent / "results" / "curves.jsonl"
 

@@ -98,7 +98,7 @@ class QueueSystem:
 def start_system(home: Path) -> Iterator[QueueSystem]:
     """A running system without a worker."""
     port, serving_port = free_ports(2)
-    system = LocalSystem(home, home / "data", port, serving_port, workers=1, isolated=True)
+    system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
     subprocess.run([sys.executable, "-m", "modelyard.models.listing", str(system.store.root)], check=True)
     broker = launch.make_private_folder(home) / "redis.sock"

@@ -79,7 +79,7 @@ def parsed(text: bytes) -> Line | None:
 def whole(home: Path, model: str, trainers: int, say: Callable[[str], None]) -> Iterator[Whole]:
     """Until the end of the block; serves a first version of ``model`` when it begins."""
     port, serving_port = free_ports(2)
-    system = LocalSystem(home, home / "data", port, serving_port, workers=1, isolated=True)
+    system = LocalSystem(home, home / "data", port, serving_port, workers=1)
     system.store.prepare()
     *others, trainer = make_services(system, launch.make_private_folder(home) / "redis.sock", [model], gpu_names=())
     names = [f"{TRAINER}-{number}" for number in range(1, trainers + 1)]

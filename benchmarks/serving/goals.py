@@ -6,7 +6,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 OURS = "modelyard"
-ISOLATED = "modelyard-isolated"
+ONE_PROCESS = "modelyard-one"
 FROZEN = ("mosec-frozen",)
 
 
@@ -44,7 +44,7 @@ class Results:
 
     def peers(self) -> list[str]:
         """Those that run as their own documentation advises."""
-        return [name for name in self.names() if name not in (OURS, ISOLATED, *FROZEN)]
+        return [name for name in self.names() if name not in (OURS, ONE_PROCESS, *FROZEN)]
 
     def best(self, names: Sequence[str], workload: str, connections: int) -> Row | None:
         """The point of the contender with the most right answers per second."""
@@ -124,7 +124,7 @@ def memory(results: Results) -> Iterator[Judged]:
         yield Judged(goal, "not measured", None)
     else:
         yield Judged(goal, f"{ours:.0f} MB / {others[leanest]:.0f} MB ({leanest})", ours <= others[leanest])
-    gateway = results.memory(ISOLATED, "gateway_pss_mb")
+    gateway = results.memory(OURS, "gateway_pss_mb")
     size = "not measured" if gateway is None else f"{gateway:.0f} MB"
     yield Judged("PSS of the gateway ≤ 120 MB", size, None if gateway is None else gateway <= 120)
 

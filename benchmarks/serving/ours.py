@@ -9,13 +9,13 @@ GATEWAY = "modelyard.services.gateway"
 
 
 def commands(port: int, store: Path, work: Path) -> list[Command]:
+    """One command that starts and watches two processes, which speak gRPC with each other."""
+    return [serve(port, store, work, f"--serving-port={port + 1}")]
+
+
+def commands_one_process(port: int, store: Path, work: Path) -> list[Command]:
     """One command that starts and watches one process, in which gateway and model server are."""
     return [serve(port, store, work, "--one-process")]
-
-
-def commands_isolated(port: int, store: Path, work: Path) -> list[Command]:
-    """One command that starts and watches two processes, which speak gRPC with each other."""
-    return [serve(port, store, work, "--isolated", f"--serving-port={port + 1}")]
 
 
 def serve(port: int, store: Path, work: Path, *options: str) -> Command:

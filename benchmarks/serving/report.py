@@ -138,13 +138,13 @@ def memory_table(rows: Sequence[Row]) -> str:
 
 def gateway_line(rows: Sequence[Row]) -> str:
     """What the gateway alone takes, of what both our processes take together where they are two."""
-    two = [row for row in rows if row.get("contender") == goals.ISOLATED]
+    two = [row for row in rows if row.get("contender") == goals.OURS]
     points = [row for row in two if "gateway_cpu_ms" in row and row["rate"] is None]
     each = [
         f"{row['gateway_cpu_ms']:.2f} of {row['cpu_ms']:.2f} ({row['workload']}, {row['connections']})"
         for row in points
     ]
-    size = goals.Results(rows).memory(goals.ISOLATED, "gateway_pss_mb")
+    size = goals.Results(rows).memory(goals.OURS, "gateway_pss_mb")
     return f"Our gateway alone: {size:.0f} MB; CPU-ms per request {', '.join(each)}." if size and each else ""
 
 

@@ -63,18 +63,17 @@ def peer(folder: str, *arguments: str, environment: Mapping[str, str] | None = N
 OURS = Contender(
     name="modelyard",
     title="**Modelyard**",
-    how="`modelyard serve` with its defaults: gateway and model server in one process, and what watches it",
+    how="`modelyard serve` with its defaults: gateway, model server, and what watches them",
     start=ours.commands,
     path="/v1/models/{model}:predict",
     kind="ours",
 )
-ISOLATED = replace(
+ONE_PROCESS = replace(
     OURS,
-    name="modelyard-isolated",
-    title="Modelyard, two processes",
-    how="`modelyard serve --isolated`: gateway and model server apart, as with API keys and in containers",
-    start=ours.commands_isolated,
-    kind="ours",
+    name="modelyard-one",
+    title="Modelyard, one process",
+    how="`modelyard serve --one-process`: the model server inside the gateway's process",
+    start=ours.commands_one_process,
 )
 
 GUNICORN = ("gunicorn", "--bind=127.0.0.1:{port}", "--timeout=120", "--control-socket={work}/gunicorn.ctl")
@@ -83,7 +82,7 @@ MOSEC = ("python", "-m", f"{PACKAGE}.mosec.server", "--address", "127.0.0.1", "-
 
 CONTENDERS = (
     OURS,
-    ISOLATED,
+    ONE_PROCESS,
     Contender(
         name="flask",
         title="Flask, gunicorn",

@@ -15,18 +15,14 @@ Sharing = Literal["checked", "always", "never"]
 ServingPort = Annotated[
     int | None,
     typer.Option(
-        help="gRPC port of the model server. Without it there is none in one process, and 8500 in two.",
+        help="gRPC port of the model server; 8500, unless it has no process of its own: then none is open without it.",
         min=1,
         max=65535,
     ),
 ]
 Isolated = Annotated[
-    bool | None,
-    typer.Option(
-        "--isolated/--one-process",
-        help="Whether the model server gets a process of its own. Without either: if there are API keys.",
-        show_default=False,
-    ),
+    bool,
+    typer.Option("--isolated/--one-process", help="Whether the model server gets a process of its own."),
 ]
 
 
@@ -36,7 +32,7 @@ def up(
     data_dir: DataDir,
     port: Port,
     serving_port: ServingPort = None,
-    isolated: Isolated = None,
+    isolated: Isolated = True,
     workers: Workers,
     models: Models,
     model: Annotated[
@@ -60,9 +56,8 @@ def up(
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
     workers = workers or min(2, os.cpu_count() or 1)
-    apart = launch.is_isolated(isolated)
-    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
-    run(LocalSystem(home, folder, port, serving_port, workers, sources, apart), chosen, recipe, data)
+    serving_port = launch.choose_serving_port(serving_port, isolated=isolated)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources, isolated), chosen, recipe, data)
 
 
 def serve(
@@ -75,7 +70,7 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
     serving_port: ServingPort = None,
-    isolated: Isolated = None,
+    isolated: Isolated = True,
     home: Home,
     workers: Annotated[
         int, typer.Option(help="Gateways that share the port, each with an event loop of its own.", min=1, max=64)
@@ -92,11 +87,10 @@ def serve(
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    if isolated is False and workers > 1:
+    if not isolated and workers > 1:
         raise typer.BadParameter("--one-process has one gateway; --workers needs --isolated")
-    apart = workers > 1 or launch.is_isolated(isolated)
-    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch, workers))
+    serving_port = launch.choose_serving_port(serving_port, isolated=isolated)
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, isolated, found, config, batch, workers))
 
 
 def plan_batches(

@@ -23,7 +23,6 @@ from modelyard.services.cli import output
 from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.cli.up_lock import is_up
-from modelyard.services.settings import KeySettings
 
 LOOPBACK = "127.0.0.1"
 METRICS_PORT = "MODELYARD_METRICS_PORT"
@@ -126,15 +125,6 @@ def make_services(
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
     return Service("gateway", command, lambda: responds_ok(client, "/healthz"), environment)
-
-
-def is_isolated(wanted: bool | None) -> bool:
-    """Whether the model server gets a process of its own: as wanted, else where there are API keys.
-
-    Models then share no memory with the secret of the keys. A machine that people share needs keys anyway: each of them
-    reaches its loopback addresses.
-    """
-    return KeySettings.load().key_secret is not None if wanted is None else wanted
 
 
 def make_gateways(client: Client, environment: Mapping[str, str], count: int, folder: Path) -> list[Service]:

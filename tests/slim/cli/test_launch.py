@@ -40,20 +40,6 @@ def test_two_processes_meet_on_the_socket() -> None:
     assert "--port=8500" in server.command
 
 
-@pytest.mark.parametrize(
-    ("secret", "wanted", "isolated"), [("", None, False), ("s" * 32, None, True), ("s" * 32, False, False)]
-)
-def test_keys_isolate_the_model_server(
-    monkeypatch: pytest.MonkeyPatch, secret: str, wanted: bool | None, isolated: bool
-) -> None:
-    """Unless somebody chooses."""
-    monkeypatch.delenv("MODELYARD_KEY_SECRET", raising=False)
-    if secret:
-        monkeypatch.setenv("MODELYARD_KEY_SECRET", secret)
-    assert launch.is_isolated(wanted) is isolated
-    assert launch.is_isolated(wanted=True)
-
-
 def test_a_grpc_port_is_opened_on_demand() -> None:
     """Two processes have one by default, as clients of before expect."""
     assert launch.choose_serving_port(None, isolated=False) is None

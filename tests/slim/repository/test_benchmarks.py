@@ -204,7 +204,7 @@ def test_one_connection_is_judged_against_the_quickest_not_the_busiest() -> None
 
 def test_memory_is_judged_against_the_leanest() -> None:
     """The most that was seen of each."""
-    rows = [memory("modelyard", 600), memory("modelyard", 650), memory("modelyard-isolated", 700, gateway_pss_mb=110.0)]
+    rows = [memory("modelyard", 600), memory("modelyard", 650, gateway_pss_mb=110.0)]
     found = verdicts([*rows, memory("flask", 640), memory("ray", 1700)])
     assert found["PSS with both models ≤ the leanest documented peer's"] is False
     assert found["PSS of the gateway ≤ 120 MB"] is True

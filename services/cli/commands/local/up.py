@@ -50,7 +50,7 @@ class LocalSystem:
     workers: int
     sources: Sources = EXAMPLES
     """Where models come from."""
-    isolated: bool = False
+    isolated: bool = True
     """Whether the model server gets a process of its own, and not the gateway's."""
 
     @property
