@@ -34,5 +34,6 @@ def check_model(job: TrainingJob, locations: JobLocations, forks: ForkServer, re
     spec, data = load_data(loaded.spec, job, locations, report)
     with make_workspace(locations.work, job.name) as work, prepare_devices(recipe).scope():
         prepared = prepare_data(spec, data.splits, recipe, start=None)
-        rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, work / "again", work, forks, report)
+        again = work / "again"
+        rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, again, work, forks, report, fits=True)
     return CheckedModel(spec, data)

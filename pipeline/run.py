@@ -83,7 +83,8 @@ def run_job(
         start = find_start_version(store, spec.name, recipe, checkpoints)
 
         def rehearse_fit(prepared: PreparedData) -> None:
-            rehearse(loaded, spec, job.recipe, recipe, prepared, data.splits, locations.rehearsed, work, forks, report)
+            passed, splits = locations.rehearsed, data.splits
+            rehearse(loaded, spec, job.recipe, recipe, prepared, splits, passed, work, forks, report, fits=False)
 
         fitted, calibration = hold_back(spec, data.splits, recipe)
         trained = train(spec, fitted, recipe, devices, work, checkpoints, report, start, rehearse_fit)

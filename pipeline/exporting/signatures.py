@@ -65,7 +65,13 @@ class Endpoints:
 
 
 def build_endpoints(
-    spec: ModelSpec, model: Any, state: State, background: Background, examples: CalibrationExamples | None = None
+    spec: ModelSpec,
+    model: Any,
+    state: State,
+    background: Background,
+    examples: CalibrationExamples | None = None,
+    *,
+    files: bool = True,
 ) -> Endpoints:
     """The signatures of ``spec``: ``serving_default``, those of its own, and ``image_bytes`` if it takes images.
 
@@ -74,6 +80,7 @@ def build_endpoints(
     Args:
         background: what explanations put in the place of an input.
         examples: what the model's uncertainty is learned from; without, answers say nothing of it.
+        files: whether there are ``image_bytes`` and ``explain_bytes``.
     """
     inputs = name_inputs(spec.input)
     encode, record, learned = make_encoder(spec, state), OWN_OUTPUTS if spec.signatures else None, None
@@ -90,7 +97,7 @@ def build_endpoints(
         make_endpoint(name, functions[name], [make_tensor_spec(key, kind) for key, kind in inputs.items()])
         for name in sorted(functions, key=lambda name: name != DEFAULT)
     ]
-    decoders = {name: trace_decoder(kind) for name, kind in inputs.items() if isinstance(kind, ImageInput)}
+    decoders = {name: trace_decoder(kind) for name, kind in inputs.items() if files and isinstance(kind, ImageInput)}
     if decoders:
         endpoints.append(_image_endpoint(IMAGE_BYTES, inputs, decoders, functions[DEFAULT]))
     if spec.explain and EXPLAIN not in functions:

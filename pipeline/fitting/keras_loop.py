@@ -2,25 +2,66 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
+from modelyard.models.errors import ModelyardError
 from modelyard.models.recipes import Recipe
-from modelyard.models.spec import PreparedData
+from modelyard.models.sources.loading import describe_failure
+from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.types import Array
-from modelyard.pipeline.errors import LossNotFinite
+from modelyard.pipeline.errors import LossNotFinite, TrainingFailed
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints, copy_variables
 from modelyard.pipeline.fitting.devices import Devices
 from modelyard.pipeline.fitting.eta import FitEstimate
+from modelyard.pipeline.job import Cancelled
 from modelyard.pipeline.progress import Progress, Report
 
 REPORT_INTERVAL_S = 0.5
 ADVICE = ": a lower learning_rate or a clip_norm may help, or an example makes the model divide by zero"
 
 
+class FirstStep(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type information
+    """Knows whether a training has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_done = False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        self.is_done = True
+
+
+@contextmanager
+def explain_start(spec: ModelSpec) -> Iterator[FirstStep]:
+    """Names the line of the model's file if its code fails before the first step has ended.
+
+    Raises:
+        TrainingFailed: with file and line.
+    """
+    started = FirstStep()
+    try:
+        yield started
+    except (ModelyardError, Cancelled, OSError):
+        raise
+    except Exception as error:
+        if started.is_done or not spec.file:
+            raise
+        raise TrainingFailed(describe_failure(error, spec.file)) from error
+
+
 def fit(
-    model: Any, prepared: PreparedData, recipe: Recipe, devices: Devices, writer: "CheckpointWriter", report: Report
+    model: Any,
+    prepared: PreparedData,
+    recipe: Recipe,
+    devices: Devices,
+    writer: "CheckpointWriter",
+    started: FirstStep,
+    report: Report,
 ) -> Checkpoint:
     """Runs the remaining epochs; returns the last checkpoint.
 
@@ -36,6 +77,7 @@ def fit(
             shuffle=False,  # the batches order themselves, from the seed and the epoch
             verbose=0,
             callbacks=[
+                started,
                 FiniteLoss(),
                 writer.make_raw_weights_callback(),
                 *make_averaging_callbacks(recipe),

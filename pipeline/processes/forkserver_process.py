@@ -22,7 +22,22 @@ import orjson
 
 from modelyard.models.imports import pause_gc
 
-PRELOADED = ("modelyard.pipeline.processes.tensorflow_backend", "modelyard.pipeline.run", "sklearn.metrics")
+PRELOADED = (
+    "modelyard.pipeline.processes.tensorflow_backend",
+    "modelyard.pipeline.run",
+    "modelyard.pipeline.exporting.saved_model",
+    "modelyard.pipeline.exporting.operations",
+    "modelyard.models.batches",
+    "modelyard.models.defaults.tables",
+    "modelyard.models.defaults.row_encoder",
+    "modelyard.models.defaults.images",
+    "tensorflow.saved_model.experimental",
+    "tensorflow.core.protobuf.saved_model_pb2",
+    "h5py",
+    "scipy.optimize",
+    "sklearn.metrics",
+)
+"""What stages import, each of them otherwise."""
 MODULE = "modelyard.pipeline.processes.forkserver_process"
 CHANNEL = 0
 """Requests come on the server's standard input."""

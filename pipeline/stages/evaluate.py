@@ -122,7 +122,7 @@ def evaluate_request(request: EvaluateRequest) -> None:
     measured, outputs = measure_version(request, folder, split, "the new version")
     described = describe_answers(request.task, request.labels, request.kinds, split, outputs)
     write_mistakes(folder / evaluations.MISTAKES_FILE, request.task, request.labels, split.x, split.y, outputs)
-    challenger = described.model_copy(update=measured.model_dump(exclude_unset=True))
+    challenger = described.model_copy(update={name: getattr(measured, name) for name in measured.model_fields_set})
     champion = None
     if request.champion:
         wrong = find_wrong(request.task, split.y, outputs)

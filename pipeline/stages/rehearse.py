@@ -1,7 +1,8 @@
-"""Sends one batch through build, loss, export and reload, in seconds, before a training that may take hours.
+"""Sends one batch through build, export and reload, in seconds, before a training that may take hours.
 
 What does not fit together is refused with the line of the model's file. The work is done by ``main`` in a process of
-its own, without a GPU. A model that passed once, and has not changed since, is not rehearsed again.
+its own, without a GPU. A model that passed once, and has not changed since, is not rehearsed again. One step of fitting
+is rehearsed only where no training follows: a training begins with it anyway.
 """
 
 import hashlib
@@ -52,6 +53,8 @@ class RehearseRequest:
     state: str
     batch: str | None
     """File of one batch, by ``save_batch``; None where the model brings its own training loop."""
+    fits: bool
+    """Whether the batch is fitted to."""
     raw: str
     folder: str
     """Where the graph is written."""
@@ -68,11 +71,14 @@ def rehearse(
     work: Path,
     forks: ForkServer,
     report: Report,
+    *,
+    fits: bool,
 ) -> None:
     """Rehearses a training, unless ``passed`` says that this very one went well.
 
     Args:
         passed: folder of marks, one for each rehearsal that went well.
+        fits: whether one step of fitting is rehearsed, too.
 
     Raises:
         StageFailed: with the file, the line and what is wrong.
@@ -90,6 +96,7 @@ def rehearse(
             recipe=asdict(recipe),
             state=str(save_arrays(folder / "state.npz", prepared.state)),
             batch=None if spec.fit else str(save_batch(folder / "batch.npz", prepared.train[0])),
+            fits=fits,
             raw=str(save_arrays(folder / "raw.npz", raw)),
             folder=str(folder / "exported"),
         )
@@ -153,12 +160,16 @@ def rehearse_request(request: RehearseRequest, given: ModelSpec) -> None:
 
     spec = resolve(given, read_schema(Path(request.schema)) if request.schema else None)
     recipe = resolve_recipe(spec, request.recipe_name, request.recipe)
-    print_progress(Progress("rehearse", message="one batch through build, loss, export and reload"))
+    print_progress(Progress("rehearse", message="one batch through build, export and reload"))
     state = load_arrays(Path(request.state))
     model = spec.build(recipe, state)
     find_feature_layer(model, spec.feature_layer)
     if request.batch:
-        fit_batch(spec, recipe, model, load_batch(Path(request.batch)))
+        batch = load_batch(Path(request.batch))
+        if spec.signatures is None:
+            check_outputs(spec, np.asarray(model(batch[0], training=False)), examples=len(batch[1]))
+        if request.fits:
+            fit_batch(spec, recipe, model, batch)
     export_and_reload(spec, model, state, load_arrays(Path(request.raw)), Path(request.folder))
 
 
@@ -166,12 +177,10 @@ def fit_batch(spec: ModelSpec, recipe: Recipe, model: Any, batch: list[Any]) -> 
     """One step of training.
 
     Raises:
-        InvalidSpec: the model's outputs are not the task's, or the loss is not a number.
+        InvalidSpec: the loss is not a number.
     """
     from modelyard.pipeline.fitting.compiling import compile_model
 
-    if spec.signatures is None:
-        check_outputs(spec, np.asarray(model(batch[0], training=False)), examples=len(batch[1]))
     compile_model(model, spec, recipe, steps=2)
     found = model.train_on_batch(*batch, return_dict=True)
     if not math.isfinite(float(found["loss"])):
@@ -179,7 +188,7 @@ def fit_batch(spec: ModelSpec, recipe: Recipe, model: Any, batch: list[Any]) -> 
 
 
 def check_outputs(spec: ModelSpec, outputs: Any, examples: int) -> None:
-    """Whether the model's outputs are those of its task."""
+    """Raises ``InvalidSpec`` if the model's outputs are not those of its task."""
     width = {"binary": 1, "regression": max(1, len(spec.labels))}.get(spec.task, len(spec.labels))
     if outputs.shape != (examples, width):
         raise InvalidSpec(
@@ -204,14 +213,14 @@ def format_shape(shape: tuple[int, ...]) -> str:
 
 
 def export_and_reload(spec: ModelSpec, model: Any, state: Any, raw: Mapping[str, Any], folder: Path) -> None:
-    """Writes the graph, loads it, and compares the answers."""
+    """Writes the graph, loads it, and compares the answers. Without what decodes files, which is no model's own."""
     import tensorflow as tf
 
     from modelyard.pipeline.evaluation.exported import find_broken_explanation, measure_golden_difference
     from modelyard.pipeline.exporting.operations import check_operations
     from modelyard.pipeline.exporting.saved_model import write_saved_model
 
-    answers = write_saved_model(spec, model, state, raw, folder)
+    answers = write_saved_model(spec, model, state, raw, folder, files=False)
     check_operations(folder / "saved_model.pb")
     (folder / "assets.extra").mkdir(exist_ok=True)
     save_golden(folder, answers)

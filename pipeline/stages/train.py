@@ -15,7 +15,7 @@ from modelyard.pipeline.calibrating.examples import choose_seen
 from modelyard.pipeline.fitting.checkpoint import Checkpoint, Checkpoints
 from modelyard.pipeline.fitting.compiling import compile_model
 from modelyard.pipeline.fitting.devices import Devices
-from modelyard.pipeline.fitting.keras_loop import CheckpointWriter, FitTimer, fit
+from modelyard.pipeline.fitting.keras_loop import CheckpointWriter, FitTimer, explain_start, fit
 from modelyard.pipeline.fitting.own_loop import run_own_loop
 from modelyard.pipeline.fitting.warm_start import StartVersion, load_start_weights, prepare_data
 from modelyard.pipeline.progress import Progress, Report
@@ -44,6 +44,8 @@ def train(
 
     Raises:
         InvalidRecipe: that version's weights do not fit.
+        TrainingFailed: with file and line: the model's own code fails in the first step.
+        LossNotFinite: the loss is no number.
     """
     keras.utils.set_random_seed(recipe.seed)
     timer = FitTimer()
@@ -59,10 +61,12 @@ def train(
         if spec.fit:
             done = run_own_loop(spec, model, prepared, recipe, store, report)
         else:
-            compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
-            done = resume(model, prepared, store, start, report)
-            if not done.is_finished(recipe):
-                done = fit(model, prepared, recipe, devices, CheckpointWriter(store, recipe, done, timer), report)
+            with explain_start(spec) as started:
+                compile_model(model, spec, recipe, steps=len(prepared.train) * recipe.epochs)
+                done = resume(model, prepared, store, start, report)
+                writer = CheckpointWriter(store, recipe, done, timer)
+                if not done.is_finished(recipe):
+                    done = fit(model, prepared, recipe, devices, writer, started, report)
     return TrainedModel(
         state=save_arrays(work / "state.npz", prepared.state),
         weights=store.weights_path(done.epoch),

@@ -50,8 +50,15 @@ class Explainer:
                 described |= {
                     self.name_output(name, key): value for key, value in words.describe_pieces(pieces).items()
                 }
-        weights = tf.map_fn(self._explain_row, rows, fn_output_signature=self._list_outputs(), parallel_iterations=1)
-        count = tf.shape(weights["score"])[0]
+        count = tf.shape(next(iter(named.values())))[0]
+
+        def explain_row(place: Any) -> dict[str, Any]:
+            # Rows are looked up: a loop over many tensors would be a dozen operations for each of them.
+            return self._explain_row({name: tf.gather(values, place) for name, values in rows.items()})
+
+        weights = tf.map_fn(
+            explain_row, tf.range(count), fn_output_signature=self._list_outputs(), parallel_iterations=1
+        )
         if len(self.kinds) > 1:
             described["inputs"] = tf.tile(tf.constant([list(self.kinds)]), [count, 1])
         # A nought has no sign: "-0.0" would read as a weight.

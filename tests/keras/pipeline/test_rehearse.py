@@ -9,7 +9,7 @@ import pytest
 from modelyard.models.errors import InvalidSpec, ModelyardError
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline.check import check_model
-from modelyard.pipeline.errors import StageFailed
+from modelyard.pipeline.errors import StageFailed, TrainingFailed
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
@@ -116,6 +116,22 @@ def test_a_loss_that_is_not_a_number_is_refused(tmp_path: Path, forks: ForkServe
     write_model(tmp_path, ("activation", nan))
     with pytest.raises(StageFailed, match="the loss of the first batch is nan"):
         check(tmp_path, forks)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ("{'loss': 'mean_squared_logarithmic_errors'}", "mean_squared_logarithmic_errors"),
+        ("{'loss': lambda y, p: keras.ops.mean(p) + recipe_of_nobody}", "recipe_of_nobody"),
+    ],
+)
+def test_a_training_whose_first_step_fails_names_the_line(
+    more: str, text: str, tmp_path: Path, forks: ForkServer
+) -> None:
+    """The step is the training's own: an unknown loss, and one that raises."""
+    write_model(tmp_path, more=more)
+    with pytest.raises(TrainingFailed, match=rf"above\.py:\d+: \w+: .*{text}"):
+        run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
 
 
 def test_operations_that_no_server_runs_are_found_before_the_training(tmp_path: Path, forks: ForkServer) -> None:

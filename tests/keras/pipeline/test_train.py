@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from modelyard.models.data import Split, Splits
 from modelyard.models.inputs import VectorInput
@@ -209,6 +210,19 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
     schedule = make_learning_rate(replace(RECIPE, learning_rate=1.0, warmup=0.25), steps=100)
     rates = [float(schedule(step)) for step in (0, 25, 100)]
     assert rates == pytest.approx([0.04, 1.0, 0.0], abs=1e-6)
+
+
+def test_a_graph_computes_its_rate_once() -> None:
+    """However many variables ask; outside of graphs each step has its own."""
+    rate = make_learning_rate(replace(RECIPE, learning_rate=1.0, warmup=0.25), steps=100)
+
+    def ask_twice(step: Any) -> Any:
+        assert rate(step) is rate(step)
+        return rate(step)
+
+    traced = tf.function(ask_twice, input_signature=[tf.TensorSpec((), tf.int64)])
+    for step in (0, 10, 50, 100):
+        assert float(traced(tf.constant(step, tf.int64))) == pytest.approx(float(rate(step)))
 
 
 def test_smoothing_spreads_a_share_of_the_target() -> None:
