@@ -33,14 +33,16 @@ $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv
 up: install ## Start the whole system here, train what is missing, serve until Ctrl-C (ARGS="--port 9000")
 	@$(BIN)/modelyard up $(ARGS)
 
-test: install $(SLIM)/.installed ## Run all tests, four kinds beside each other
-	@$(MAKE) --no-print-directory -j 4 test-slim test-keras test-system test-browser
+# More at once make each other wait past their deadlines. The last has the shortest files, for either core some.
+test: install $(SLIM)/.installed ## Run all tests, two kinds at a time
+	@$(MAKE) --no-print-directory -j 2 test-system test-keras test-browser test-slim
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
+# In one process: another one would import TensorFlow twice and run what many files share once more.
 test-keras: install ## Run the tests that compute
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/keras
+	$(BIN)/pytest tests/keras
 
 # They wait much of their time, hence three.
 test-system: install ## Run the tests of whole systems

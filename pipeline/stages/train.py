@@ -92,8 +92,18 @@ def resume(
     """Restores model and batches from the newest checkpoint, and returns it."""
     found = checkpoints.read_newest()
     model.optimizer.build(model.trainable_variables)
+    build_metrics(model, prepared.train[0][1])
     if not found.epoch or not checkpoints.restore(model, found.epoch):
         return Checkpoint(started_from=start.version if start else None)
     prepared.train.epoch = found.epoch  # the content of a batch depends on the epoch
     report(Progress("train", message=f"resuming after epoch {found.epoch}, from its checkpoint"))
     return found
+
+
+def build_metrics(model: Any, y: Any) -> None:
+    """Has metrics make their variables now, by a batch's targets: if a step makes them, TensorFlow traces it twice."""
+    shape = getattr(model, "output_shape", None)
+    if keras.backend.backend() != "tensorflow" or not isinstance(shape, tuple) or None in shape[1:]:
+        return  # a model with several outputs, or without a graph of layers: Keras makes them in the first step
+    model.compute_metrics(None, y, keras.ops.zeros((len(y), *shape[1:])))
+    model.reset_metrics()

@@ -5,9 +5,9 @@ A process of its own, as backend and devices are settled once in each. Prints on
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from modelyard.models.backend import DEFAULT, current_backend, parse_backend, use_backend
 from modelyard.models.catalog import load_spec, resolve_recipe
 from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.rehearsals import SoundModels
 from tests.support.reviews import WORDS, random_state
 
 COUNT = 2
@@ -27,18 +28,15 @@ FAST_COMPILATION_FLAG = "--xla_backend_optimization_level=0"
 BOTH: Mapping[str, Any] = {"devices": COUNT}
 MODEL = "mnist_mlp"
 SMALL: Mapping[str, Any] = {"epochs": 3, "min_steps": 60, "batch_size": 64}
-SMALL_REVIEWS: Mapping[str, Any] = {"max_tokens": 24, "batch_size": 64, "vector_size": 16, "filters": 16, "units": 8}
-AVERAGED: Mapping[str, Any] = {"ema": 0.9, "epochs": 2}
 FEW_DIGITS: Mapping[str, Any] = {"epochs": 2, "min_steps": 1, "channels": 4, "sent": 0.2, "ema": 0.9}
-
-
-class CutOff(BaseException):
-    """Nothing below may catch it, as nothing catches SIGKILL."""
+REVIEWS_ALONE: Mapping[str, Any] = {"statements": 0, "contrasts": 0, "pieces": 0, "written": 0}
+FEW_STEPS: Mapping[str, Any] = {"ngram_share": 0.9, "max_tokens": 16, "batch_size": 64}
+SMALL_REVIEWS = {**REVIEWS_ALONE, **FEW_STEPS, "vector_size": 8, "filters": 8, "units": 4, "short_units": 4}
 
 
 def cache_programs(folder: Path) -> None:
-    """Has JAX compile once what several steps of this process compute: each begins with a model of its own."""
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / f"compiled-{os.getpid()}")
+    """Has JAX compile once what several steps compute, in this process or another: each has a model of its own."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -52,10 +50,8 @@ def split_processor() -> None:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 
-def fit(
-    work: Path, overrides: Mapping[str, Any], cut_after: int = 0, model: str = MODEL, name: str = "quick"
-) -> dict[str, Any]:
-    """One attempt of a model's recipe; cut off when epoch ``cut_after`` has ended, if that comes."""
+def fit(work: Path, overrides: Mapping[str, Any], model: str = MODEL, name: str = "quick") -> dict[str, Any]:
+    """One attempt of a model's recipe. On JAX with averaged weights: only there do several devices average."""
     from modelyard.models.datasets import mnist
     from modelyard.pipeline.fitting.devices import prepare_devices
     from modelyard.pipeline.progress import Progress
@@ -65,11 +61,10 @@ def fit(
 
     def report(progress: Progress) -> None:
         epochs.add(progress.epoch)
-        if cut_after and progress.epoch == cut_after and progress.step == progress.steps:
-            raise CutOff
 
-    spec = load_spec(model)
-    recipe = resolve_recipe(spec, name, {**SMALL, "backend": current_backend(), **overrides})
+    spec, backend = load_spec(model), current_backend()
+    averaged = {"ema": 0.9} if backend == "jax" else {}
+    recipe = resolve_recipe(spec, name, {**SMALL, **averaged, "backend": backend, **overrides})
     devices = prepare_devices(recipe)
     work.mkdir(exist_ok=True)
     trained = train(spec, mnist.sample(), recipe, devices, work, work / "checkpoints", report)
@@ -77,10 +72,18 @@ def fit(
     return found | {"device": devices.label, "epochs": sorted(epochs - {None})}
 
 
+def resume(folder: Path, _: ForkServer) -> dict[str, Any]:
+    """Goes on from what is there when a training on both was cut off behind its second epoch."""
+    shutil.copytree(folder / "two" / "checkpoints", folder / "cut" / "checkpoints")
+    shutil.rmtree(folder / "cut" / "checkpoints" / "epoch-0003")
+    return fit(folder / "cut", BOTH)
+
+
 def publish_on_both(root: Path, forks: ForkServer) -> dict[str, Any]:
     """The whole job on both devices."""
-    model = "mnist_cnn" if current_backend() == "jax" else MODEL  # one of the two, as compiling it takes a while
-    return publish(model, {"devices": COUNT, "min_steps": 100}, root, forks)
+    if current_backend() == "jax":  # one of the two, as compiling it takes a while
+        return publish("mnist_cnn", {"devices": COUNT, "min_steps": 150, "channels": 4, "sent": 0}, root, forks)
+    return publish(MODEL, {"devices": COUNT, "min_steps": 100}, root, forks)
 
 
 def publish(model: str, overrides: Mapping[str, Any], root: Path, forks: ForkServer) -> dict[str, Any]:
@@ -88,7 +91,9 @@ def publish(model: str, overrides: Mapping[str, Any], root: Path, forks: ForkSer
     from modelyard.pipeline.run import run_job
 
     job = TrainingJob(model, "quick", {"backend": current_backend(), **overrides}, "sample", "stable", "a test")
-    outcome = run_job(job, JobLocations(root / "store", root / "data", root / "work", ()), forks, lambda _: None)
+    kind = SoundModels if current_backend() == "jax" else JobLocations  # what rehearses is on TensorFlow on either
+    locations = kind(root / "store", root / "data", root / "work", ())
+    outcome = run_job(job, locations, forks, lambda _: None)
     manifest = outcome.manifest  # type: ignore[union-attr]
     found = {"environment": manifest.environment.model_dump(), "backend": manifest.recipe.values["backend"]}
     return found | {"state": outcome.state}
@@ -112,22 +117,14 @@ def save_outputs(folder: Path, _: ForkServer) -> None:
     np.savez(folder / "answers.npz", allow_pickle=False, ids=ids, said=said, **state)
 
 
-def cut(folder: Path, _: ForkServer) -> None:
-    with suppress(CutOff):
-        fit(folder / "cut", BOTH, cut_after=2)
-
-
 STEPS: Mapping[str, Callable[[Path, ForkServer], Any]] = {
     "one": lambda folder, _: fit(folder / "one", {}),
     "two": lambda folder, _: fit(folder / "two", BOTH),
-    "averaged": lambda folder, _: fit(folder / "averaged", AVERAGED),
-    "averaged by two": lambda folder, _: fit(folder / "averaged by two", {**BOTH, **AVERAGED}),
     "gpu recipe": lambda folder, _: fit(folder / "gpu recipe", FEW_DIGITS, model="mnist_cnn", name="gpu"),
     "answers": save_outputs,
     "published": publish_on_both,
     "reviews": lambda folder, forks: publish("sentiment_lstm", SMALL_REVIEWS, folder, forks),
-    "cut": cut,
-    "resumed": lambda folder, _: fit(folder / "cut", BOTH),
+    "resumed": resume,
 }
 
 

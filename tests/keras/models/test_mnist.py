@@ -299,8 +299,9 @@ def test_every_recipe_value_is_bounded_and_described() -> None:
 
 
 def test_quick_recipe_learns_the_sample(sample: Splits, tmp_path: Path) -> None:
-    """Without a network, `quick` still gives a model that reads 95 of 100 digits it has not seen."""
-    recipe = SPEC.recipes["quick"]
+    """Without a network, a third of `quick` gives a model that reads 95 of 100 digits it has not seen."""
+    quick = SPEC.recipes["quick"]
+    recipe = quick.override({"min_steps": quick.min_steps // 3})
     model = SPEC.build(recipe, {})
     trained = train(
         SPEC, sample, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None

@@ -1,6 +1,5 @@
 """The reviews' model: batches, word vectors, the linear method, and that an answer depends on its review alone."""
 
-import hashlib
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -8,12 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, turning_ids
-from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PADDING,
@@ -23,12 +20,8 @@ from modelyard.models.text.vocabulary import (
     truncate,
 )
 from modelyard.models.zoo.sentiment_lstm import SPEC, measure_baseline
-from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.fitting import TINY
 from tests.support.reviews import WORDS, make_splits, random_state
-
-TINY = SentimentRecipe(
-    vocabulary_size=200, vector_size=8, filters=8, units=4, short_units=4, max_tokens=32, min_steps=1
-)
 
 
 def batches_of(lengths: list[int], batch_size: int, **options: Any) -> ReviewBatches:
@@ -206,27 +199,6 @@ def test_small_datasets_are_passed_over_until_min_steps() -> None:
     """13 batches, twice per epoch for two epochs, make the 40 required steps."""
     recipe = TINY.override({"min_steps": 40, "epochs": 2, "batch_size": 16})
     assert len(SPEC.prepare(make_splits(), recipe).train) * 2 == 52
-
-
-def fit_tiny() -> str:
-    """SHA-256 of the weights after 30 steps, on one thread."""
-    keras.utils.set_random_seed(3)
-    recipe = TINY.override({"min_steps": 30, "batch_size": 16, "soft_labels": 60})
-    with threadpool_limits(1):
-        prepared = SPEC.prepare(make_splits(), recipe)
-        model = SPEC.build(recipe, prepared.state)
-        model.compile("adam", "binary_crossentropy")
-        model.fit(prepared.train, shuffle=False, verbose=0)
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
-
-
-def test_same_seed_gives_the_same_weights_in_another_process(forks: ForkServer) -> None:
-    """On one thread every weight is equal to the last bit, whatever the process and its hash seed."""
-    with forks.start("tests.support.forked", "fit_reviews") as process:
-        hash_seed, other = process.stdout.read().decode().split()
-    assert hash_seed != str(hash("seed"))
-    assert fit_tiny() == other
-    assert len(other) == 64
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "gpu"])

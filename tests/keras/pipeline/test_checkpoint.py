@@ -72,7 +72,7 @@ def cut(work: Path, recipe: Recipe, epoch: int) -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(replace(RECIPE, ema=0.9, keep="last"), id="averaged"),
+        pytest.param(replace(RECIPE, epochs=3, ema=0.9, keep="last"), id="averaged"),
         pytest.param(replace(RECIPE, epochs=3, optimizer="sgd", schedule="constant", learning_rate=4.0), id="worse"),
     ],
 )

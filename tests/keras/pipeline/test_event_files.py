@@ -8,11 +8,8 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modelyard.pipeline.event_files import prune_runs, record_events
-from modelyard.pipeline.job import JobLocations, Rejected, TrainingJob
-from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.pipeline.job import Rejected
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.run import run_job
-from tests.support.rehearsals import share_rehearsals
 
 WRITE = """
 import sys
@@ -33,17 +30,14 @@ def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(each.step, each.value) for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def test_a_rejected_job_leaves_its_curves(tmp_path: Path, forks: ForkServer) -> None:
+def test_a_rejected_job_leaves_its_curves(rejected: tuple[Path, Rejected]) -> None:
     """Losses, metrics and learning rate of each epoch, and what was measured on the test split."""
-    job = TrainingJob("neuron", "quick", {"epochs": 3, "learning_rate": 1e-6}, "auto", "stable", "a test")
-    place = JobLocations(tmp_path / "store", tmp_path / "data", share_rehearsals(tmp_path / "work"), ())
-    with record_events(tmp_path / "events", lambda _: None) as report:
-        assert isinstance(run_job(job, place, forks, report), Rejected)
-    train, validation = read(tmp_path / "events" / "train"), read(tmp_path / "events" / "validation")
+    events = rejected[0] / "events"
+    train, validation = read(events / "train"), read(events / "validation")
     assert [step for step, _ in train["epoch_loss"]] == [step for step, _ in validation["epoch_loss"]] == [1, 2, 3]
     rates = [rate for _, rate in train["epoch_learning_rate"]]
     assert 1e-6 > rates[0] > rates[1] > rates[2] >= 0  # one cycle, behind its summit
-    ((step, _),) = read(tmp_path / "events" / "test")["evaluation_r2"]
+    ((step, _),) = read(events / "test")["evaluation_r2"]
     assert step == 3
 
 

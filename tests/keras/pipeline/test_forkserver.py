@@ -41,7 +41,7 @@ def test_a_fork_ends_as_a_new_process_would(forks: ForkServer, what: list[str], 
 
 def test_tensorflow_computes_in_a_fork_and_in_a_fork_of_a_fork(forks: ForkServer) -> None:
     """As often as anybody likes, on threads of its own."""
-    for _ in range(10):
+    for _ in range(3):
         assert wait_for_end(forks.start(FORKED, "compute"))[:2] == (0, "4950\n")
     assert wait_for_end(forks.start(FORKED, "nest"))[:2] == (0, "in the same group: True\n4950\n4950\n")
 

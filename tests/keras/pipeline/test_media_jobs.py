@@ -13,12 +13,13 @@ from PIL import Image
 
 from modelyard.models.sources.files import Sources
 from modelyard.pipeline import golden
-from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.job import Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.support.explained import list_warmed_up
 from tests.support.photos import CLASSES, cut_photos, encode_image, write_photos
+from tests.support.rehearsals import SoundModels
 
 PICTURES = (
     'from modelyard import ModelSpec, image_folder\n\nSPEC = ModelSpec(dataset=image_folder("../photos", (32, 32)))\n'
@@ -33,7 +34,7 @@ ORIENTATION = 0x0112
 def train(root: Path, forks: ForkServer, said: list[Progress], model: str, source: str, **overrides: Any) -> Published:
     (root / "models").mkdir(exist_ok=True)
     (root / "models" / f"{model}.py").write_text(source)
-    locations = JobLocations(root / "store", root / "data", root / "work", (), Sources((root / "models",)))
+    locations = SoundModels(root / "store", root / "data", root / "work", (), Sources((root / "models",)))
     job = TrainingJob(model, "quick", overrides, "auto", "manual", "a test")
     outcome = run_job(job, locations, forks, said.append)
     assert isinstance(outcome, Published), outcome

@@ -13,6 +13,7 @@ from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.support.project import BROKEN, make_project
+from tests.support.rehearsals import SoundModels
 
 OWN_METRICS = """    explain=False,
     evaluate=lambda predict, split: {"odd": float("nan"), "huge": float("inf"), "mine": 0.5},
@@ -77,7 +78,8 @@ def test_a_metric_that_is_no_finite_number_is_left_out_and_passes_no_gate(
     text = (models / "line.py").read_text().replace('Gate("r2", floor=0.9)', gate)
     text = text.replace("    explain=False,\n", OWN_METRICS)
     (models / "line.py").write_text(text)
-    found = run_job(job("line"), locations(tmp_path), forks, lambda _: None)
+    places = SoundModels(**vars(locations(tmp_path)))  # a rehearsal measures nothing
+    found = run_job(job("line"), places, forks, lambda _: None)
     assert isinstance(found, Published if accepted else Rejected)
     verdict, metrics = (
         (found.manifest.verdict, found.manifest.metrics)

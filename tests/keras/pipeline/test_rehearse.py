@@ -1,19 +1,23 @@
 """What is wrong with a model shows within seconds, before any epoch, with the line of its file."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from modelyard.models.errors import InvalidSpec, ModelyardError
-from modelyard.models.sources.files import Sources
+from modelyard.models.sources.files import Sources, find_models
+from modelyard.models.sources.loading import load_model
 from modelyard.pipeline.check import check_model
 from modelyard.pipeline.errors import StageFailed, TrainingFailed
-from modelyard.pipeline.job import JobLocations, Published, TrainingJob
+from modelyard.pipeline.job import JobLocations, Measured, Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
-from modelyard.pipeline.run import run_job
+from modelyard.pipeline.run import load_data, run_job
+from modelyard.pipeline.stages.evaluate import evaluate
 
 POINTS = """
     '''Above or below?'''
@@ -74,8 +78,8 @@ def test_a_sound_model_passes_and_its_job_rehearses_once(tmp_path: Path, forks: 
 
     def stages() -> set[str]:
         said: list[Progress] = []
-        outcome = run_job(make_job(), make_locations(tmp_path), forks, said.append)
-        assert isinstance(outcome, Published)
+        job = replace(make_job(), rollout="none")  # which ends behind its training
+        assert isinstance(run_job(job, make_locations(tmp_path), forks, said.append), Measured)
         return {progress.stage for progress in said}
 
     assert "rehearse" in stages()
@@ -164,48 +168,79 @@ def test_a_spec_that_does_not_fit_together_reads_no_data(tmp_path: Path, forks: 
         run_job(job, make_locations(tmp_path), forks, said.append)
 
 
-def test_a_loop_and_metrics_of_ones_own_train_evaluate_and_gate(tmp_path: Path, forks: ForkServer) -> None:
-    """The loop's reports are the history, its metrics are the gate's; less of one is better."""
-    lines = [
-        "def fit(run):",
-        "    run.model.get_layer('only').set_weights([np.array([[9.0], [0.0]]), np.zeros(1)])",
-        "    for epoch in (1, 2):",
-        "        run.report(epoch, {'progress': epoch / 2})",
-        "",
-        "def evaluate(predict, split):",
-        "    wrong = predict(split.x)['class_id'] != split.y",
-        "    return {'mistakes': wrong.sum()}",
-        "",
-        "SPEC = ",
-    ]
+OWN = [
+    "def fit(run):",
+    "    run.model.get_layer('only').set_weights([np.array([[9.0], [0.0]]), np.zeros(1)])",
+    "    for epoch in (1, 2):",
+    "        run.report(epoch, {'progress': epoch / 2})",
+    "",
+    "def evaluate(predict, split):",
+    "    wrong = predict(split.x)['class_id'] != split.y",
+    "    return {'mistakes': wrong.sum()}",
+    "",
+    "SPEC = ",
+]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published]:
+    """A version of a model with a loop and a metric of its own."""
+    root = tmp_path_factory.mktemp("own")
     more = "{'fit': fit, 'evaluate': evaluate, 'metrics': {'mistakes': 'lower'}, 'gate': Gate('mistakes', ceiling=2)}"
     named = ('activation="sigmoid"', 'activation="sigmoid", name="only"')
-    write_model(tmp_path, ("SPEC = ", "\n".join(lines)), named, more=more)
-    outcome = run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
+    write_model(root, ("SPEC = ", "\n".join(OWN)), named, more=more)
+    outcome = run_job(make_job(), make_locations(root), forks, lambda _: None)
     assert isinstance(outcome, Published)
+    return root, outcome
+
+
+def test_a_loop_and_metrics_of_ones_own_train_evaluate_and_gate(own: tuple[Path, Published]) -> None:
+    """The loop's reports are the history, its metrics are the gate's; less of one is better."""
+    root, outcome = own
     manifest = outcome.manifest
     assert [epoch["progress"] for epoch in manifest.training.history] == [0.5, 1.0]
     assert manifest.metrics["mistakes"] <= 2
     assert manifest.metrics["accuracy"] > 0.9
     assert manifest.verdict.reasons == (f"mistakes {manifest.metrics['mistakes']:.4f} reaches the ceiling 2.0000",)
-    evaluation = json.loads((tmp_path / "store/above/1/assets.extra/evaluation.json").read_text())
+    evaluation = json.loads((root / "store/above/1/assets.extra/evaluation.json").read_text())
     assert len(evaluation["mistakes"]) == manifest.metrics["mistakes"]
     assert evaluation["calibration"]
 
 
-def test_metrics_that_were_not_declared_are_refused(tmp_path: Path, forks: ForkServer) -> None:
+def evaluate_anew(root: Path, folder: Path, forks: ForkServer) -> None:
+    """The evaluation of that version, by the model's file in ``folder``."""
+    locations = make_locations(folder)
+    loaded = load_model(find_models(locations.models).find("above"))
+    spec, data = load_data(loaded.spec, make_job(), locations, lambda _: None)
+    staged = shutil.copytree(root / "store" / "above" / "1", folder / "staged")
+    source = loaded.save(folder / "model.json")
+    evaluate(spec, source, data.splits.test, None, staged, None, folder, forks, lambda _: None)
+
+
+def test_metrics_that_were_not_declared_are_refused(
+    own: tuple[Path, Published], tmp_path: Path, forks: ForkServer
+) -> None:
     """Nobody would know which way is better."""
     more = "{'evaluate': lambda predict, split: {'misses': 0}, 'metrics': {'mistakes': 'lower'}}"
     write_model(tmp_path, more=more.replace("}}", "}, 'gate': Gate('accuracy', floor=0.5)}"))
     with pytest.raises(StageFailed, match="expected the metrics mistakes, received misses"):
+        evaluate_anew(own[0], tmp_path, forks)
+
+
+DIVIDES = ("SPEC = ", "def fail(*given):\n    return 1 / 0\n\nSPEC = ")
+LINE = r"above\.py:22: ZeroDivisionError: division by zero"
+
+
+def test_an_error_in_a_loop_of_ones_own_has_its_line(tmp_path: Path, forks: ForkServer) -> None:
+    write_model(tmp_path, DIVIDES, more="{'fit': fail}")
+    with pytest.raises(ModelyardError, match=LINE):
         run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
 
 
-@pytest.mark.parametrize(
-    "more", ["{'fit': fail}", "{'evaluate': fail, 'metrics': {'x': 'lower'}, 'gate': Gate('accuracy', floor=0.5)}"]
-)
-def test_an_error_in_a_step_of_ones_own_has_its_line(more: str, tmp_path: Path, forks: ForkServer) -> None:
-    """A loop, or a metric."""
-    write_model(tmp_path, ("SPEC = ", "def fail(*given):\n    return 1 / 0\n\nSPEC = "), more=more)
-    with pytest.raises(ModelyardError, match=r"above\.py:22: ZeroDivisionError: division by zero"):
-        run_job(make_job(), make_locations(tmp_path), forks, lambda _: None)
+def test_an_error_in_a_metric_of_ones_own_has_its_line(
+    own: tuple[Path, Published], tmp_path: Path, forks: ForkServer
+) -> None:
+    more = "{'evaluate': fail, 'metrics': {'x': 'lower'}, 'gate': Gate('accuracy', floor=0.5)}"
+    write_model(tmp_path, DIVIDES, more=more)
+    with pytest.raises(ModelyardError, match=LINE):
+        evaluate_anew(own[0], tmp_path, forks)

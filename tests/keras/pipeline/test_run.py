@@ -1,9 +1,9 @@
 """One job from top to bottom, without a queue: what it publishes, what it refuses, what it leaves behind."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +18,34 @@ from modelyard.pipeline.__main__ import main
 from modelyard.pipeline.errors import ExportRejected, StageFailed
 from modelyard.pipeline.exporting.operations import check_operations, list_operations
 from modelyard.pipeline.golden import load_golden, output_key, save_golden
-from modelyard.pipeline.job import Cancelled, JobLocations, Outcome, Published, Rejected, TrainingJob
+from modelyard.pipeline.job import Cancelled, JobLocations, Published, Rejected, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
+from tests.keras.pipeline.conftest import locations
 from tests.support.explained import list_warmed_up
 from tests.support.rehearsals import share_rehearsals
 
 IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
 
+LOCK = ".pointers.lock"
 VALUE = output_key("serving_default", "value")
 JOB = TrainingJob("neuron", "quick", {"epochs": 2}, "auto", "stable", "a test", job="job-0001", name="job-0001.1")
 
 
-def locations(root: Path) -> JobLocations:
-    return JobLocations(root / "store", root / "data", share_rehearsals(root / "work"), ())
-
-
-def neuron(root: Path, forks: ForkServer, report: Callable[[Progress], None] = IGNORE, **overrides: Any) -> Outcome:
-    return run_job(
-        TrainingJob("neuron", "quick", overrides, "auto", "stable", "a test"), locations(root), forks, report
-    )
-
-
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
-    """A version of ``neuron``, and the progress that was reported meanwhile."""
-    root = tmp_path_factory.mktemp("run")
-    said: list[Progress] = []
-    outcome = neuron(root, forks, said.append)
+def unpromoted(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published]:
+    """A version that was published when the disk failed: the lock of rollouts cannot be opened."""
+    root = tmp_path_factory.mktemp("unpromoted")
+    lock = root / "store" / LOCK
+
+    def break_the_disk() -> None:
+        lock.unlink(missing_ok=True)
+        lock.symlink_to("/dev/null/none")
+
+    outcome = run_job(JOB, locations(root), forks, IGNORE, break_the_disk)
     assert isinstance(outcome, Published)
-    return root, outcome, said
+    return root, outcome
 
 
 def test_the_published_version_is_whole_and_says_where_it_comes_from(
@@ -122,14 +119,9 @@ def test_nothing_temporary_stays_behind(published: tuple[Path, Published, list[P
     assert {path.name for path in (root / "store" / "neuron").iterdir()} == {"1", "history.jsonl", "rollout.json"}
 
 
-def test_a_worse_version_is_rejected_with_both_numbers(
-    published: tuple[Path, Published, list[Progress]], forks: ForkServer
-) -> None:
+def test_a_worse_version_is_rejected_with_both_numbers(rejected: tuple[Path, Rejected]) -> None:
     """The champion is measured on the same data; nothing is published, but its evaluation and mistakes are kept."""
-    root, _, _ = published
-    job = replace(JOB, overrides={"epochs": 2, "learning_rate": 1e-6}, job="job-0002", name="job-0002.1")
-    outcome = run_job(job, locations(root), forks, IGNORE)
-    assert isinstance(outcome, Rejected)
+    root, outcome = rejected
     store = Store(root / "store")
     kept = json.loads(read_rejected(store, "neuron", "job-0002"))
     assert kept["champion"]["version"] == 1
@@ -166,32 +158,30 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: Fork
     assert {path.name for path in (tmp_path / "work").iterdir()} <= {"baselines", "checkpoints", "rehearsed"}
 
 
-def test_a_job_that_is_started_again_after_it_published_does_not_train_again(tmp_path: Path, forks: ForkServer) -> None:
+def test_a_published_version_stays_when_the_disk_fails_before_its_promotion(
+    unpromoted: tuple[Path, Published],
+) -> None:
+    """The job has succeeded, and says why its version does not answer."""
+    root, outcome = unpromoted
+    assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, f"storage: {LOCK}: Not a directory")
+    store = Store(root / "store")
+    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), None)
+
+
+def test_a_job_that_is_started_again_after_it_published_does_not_train_again(
+    unpromoted: tuple[Path, Published], tmp_path: Path, forks: ForkServer
+) -> None:
     """Its worker was lost between store and ledger: the version is found by the job's id, and made to answer."""
-    first = run_job(replace(JOB, rollout="manual"), locations(tmp_path), forks, IGNORE)
+    root, first = unpromoted
+    shutil.copytree(root / "store", tmp_path / "store", symlinks=True)
+    (tmp_path / "store" / LOCK).unlink()
     said: list[Progress] = []
     second = run_job(JOB, locations(tmp_path), forks, said.append)
-    assert isinstance(first, Published)
     assert isinstance(second, Published)
     assert second.manifest == first.manifest
     assert "train" not in {progress.stage for progress in said}
     store = Store(tmp_path / "store")
     assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), 1)
-
-
-def test_a_published_version_stays_when_the_disk_fails_before_its_promotion(tmp_path: Path, forks: ForkServer) -> None:
-    """The job has succeeded, and says why its version does not answer: the lock of rollouts cannot be opened."""
-    lock = tmp_path / "store" / ".pointers.lock"
-
-    def break_the_disk() -> None:
-        lock.unlink(missing_ok=True)
-        lock.symlink_to("/dev/null/none")
-
-    outcome = run_job(JOB, locations(tmp_path), forks, IGNORE, break_the_disk)
-    assert isinstance(outcome, Published)
-    assert (outcome.promotion.promoted, outcome.promotion.reason) == (False, "storage: .pointers.lock: Not a directory")
-    store = Store(tmp_path / "store")
-    assert (store.versions("neuron"), read_rollout(store, "neuron").stable) == ((1,), None)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +242,7 @@ def test_operations_that_a_plain_server_lacks_are_found(tmp_path: Path) -> None:
 def test_the_command_ends_with_status_three_when_rejected(tmp_path: Path, forks: ForkServer) -> None:
     """``python -m pipeline``: the reason is on standard error."""
     places = [word for name in ("store", "data-dir", "work-dir") for word in (f"--{name}", str(tmp_path / name))]
+    share_rehearsals(tmp_path / "work-dir")
     options = ["--set", "learning_rate=1e-6", "--set", "epochs=2"]
     with forks.start("tests.support.forked", "run_pipeline", "neuron", *places, *options) as process:
         printed = process.stderr.read().decode()

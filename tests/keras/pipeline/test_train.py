@@ -17,6 +17,7 @@ from modelyard.pipeline.arrays import load_split
 from modelyard.pipeline.errors import TrainingFailed
 from modelyard.pipeline.fitting.compiling import make_learning_rate, make_smoothed_crossentropy
 from modelyard.pipeline.fitting.devices import prepare_devices
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.stages.publish import hash_weights
@@ -102,6 +103,17 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, fitted: tuple[Tr
     assert hash_weights(fitted[0].weights) == again != other
 
 
+def test_same_seed_gives_the_same_weights_in_another_process(
+    reviews: TrainedModel, tmp_path: Path, forks: ForkServer
+) -> None:
+    """On one thread every weight is equal to the last bit, whatever the process and its hash seed."""
+    with forks.start("tests.support.forked", "fit_reviews", str(tmp_path)) as process:
+        hash_seed, other = process.stdout.read().decode().split()
+    assert hash_seed != str(hash("seed"))
+    assert hash_weights(reviews.weights) == other
+    assert len(other) == 64
+
+
 def test_fitting_keeps_what_it_saw(fitted: tuple[TrainedModel, list[Progress]]) -> None:
     """Examples from all over an epoch, from which the export learns what is typical."""
     assert fitted[0].seen
@@ -134,11 +146,6 @@ def test_the_restored_weights_are_those_of_the_best_epoch(ruined: TrainedModel) 
     losses = [epoch["val_loss"] for epoch in ruined.history]
     assert ruined.best_epoch == 1 + losses.index(min(losses))
     assert ruined.weights.exists()
-
-
-def test_keep_last_keeps_the_last_epoch(tmp_path: Path) -> None:
-    """For schedules that end cold."""
-    assert fit(tmp_path, replace(RECIPE, keep="last")).best_epoch == 4
 
 
 def test_early_stopping_ends_a_hopeless_run(tmp_path: Path) -> None:
@@ -199,10 +206,23 @@ def test_what_was_learned_before_is_kept(tmp_path: Path) -> None:
     assert "step 4 of epoch 3" in said[-1].message
 
 
-def test_averaged_weights_are_another_model(tmp_path: Path, fitted: tuple[TrainedModel, list[Progress]]) -> None:
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """With an exponential moving average, of the last epoch."""
+    return fit(tmp_path_factory.mktemp("averaged"), replace(RECIPE, ema=0.9, keep="last"))
+
+
+def test_keep_last_keeps_the_last_epoch(averaged: TrainedModel) -> None:
+    """For schedules that end cold."""
+    assert averaged.best_epoch == 4
+
+
+def test_averaged_weights_are_another_model(
+    averaged: TrainedModel, fitted: tuple[TrainedModel, list[Progress]]
+) -> None:
     """An exponential moving average is saved instead of the raw weights."""
-    raw = hash_weights(fitted[0].weights)
-    assert hash_weights(fit(tmp_path / "ema", replace(RECIPE, ema=0.9)).weights) != raw
+    assert fitted[0].best_epoch == averaged.best_epoch
+    assert hash_weights(averaged.weights) != hash_weights(fitted[0].weights)
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:

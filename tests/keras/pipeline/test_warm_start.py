@@ -1,6 +1,6 @@
 """Warm starts: training that begins with the weights of the version that answers, and the preprocessing they fit."""
 
-from collections.abc import Callable
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,30 +15,25 @@ from modelyard.models.errors import InvalidRecipe, UnknownName
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from modelyard.models.spec import ModelSpec, PreparedData
+from modelyard.models.spec import PreparedData
+from modelyard.models.text.vocabulary import learn_vocabulary
 from modelyard.pipeline.arrays import load_arrays
 from modelyard.pipeline.fitting.checkpoint import Checkpoint
-from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.fitting.warm_start import STATE, WEIGHTS, StartVersion, find_start_version
-from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Published, TrainingJob
+from modelyard.pipeline.job import Cancelled, Measured, Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
 from modelyard.pipeline.run import run_job
 from modelyard.pipeline.stages.publish import hash_weights
-from modelyard.pipeline.stages.train import train
-from tests.keras.models.test_sentiment_lstm import TINY, made_splits
-from tests.support.rehearsals import share_rehearsals
+from tests.keras.pipeline.conftest import locations
+from tests.support.fitting import REVIEWS, REVIEWS_RECIPE, fit, ignore
+from tests.support.reviews import make_splits
 
-IGNORE: Callable[[Progress], None] = lambda _: None  # noqa: E731  # a report that nobody reads
-NEURON, DIGITS, REVIEWS = (load_spec(name) for name in ("neuron", "mnist_mlp", "sentiment_lstm"))
+NEURON, DIGITS = load_spec("neuron"), load_spec("mnist_mlp")
 COLD: Recipe = replace(NEURON.recipes["quick"], epochs=4)
 WARM = replace(COLD, init="stable")
 JOB = TrainingJob("neuron", "quick", {"init": "stable"}, "auto", "stable", "a test", job="job-0002", name="job-0002.1")
-
-
-def locations(root: Path) -> JobLocations:
-    return JobLocations(root / "store", root / "data", share_rehearsals(root / "work"), ())
 
 
 @cache
@@ -46,23 +41,10 @@ def points() -> Splits:
     return NEURON.dataset.read(Path())
 
 
-def fit(
-    spec: ModelSpec, splits: Splits, recipe: Recipe, work: Path, start: StartVersion | None = None, report: Any = IGNORE
-) -> TrainedModel:
-    work.mkdir(exist_ok=True)
-    return train(spec, splits, recipe, prepare_devices(recipe), work, work / "checkpoints", report, start)
-
-
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     """A neuron that began with random weights."""
     return fit(NEURON, points(), COLD, tmp_path_factory.mktemp("cold"))
-
-
-@pytest.fixture(scope="module")
-def cold_reviews(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    """The reviews' model, likewise."""
-    return fit(REVIEWS, made_splits(), TINY, tmp_path_factory.mktemp("cold"))
 
 
 def version_of(trained: TrainedModel, folder: Path, number: int = 1) -> StartVersion:
@@ -90,13 +72,13 @@ def first_loss(trained: TrainedModel) -> float:
 
 
 def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(
-    tmp_path: Path, forks: ForkServer
+    published: tuple[Path, Published, list[Progress]], tmp_path: Path, forks: ForkServer
 ) -> None:
     """After its first epoch it is as good as that one after its last; the manifest names it."""
-    cold = run_job(TrainingJob("neuron", "quick", {}, "auto", "stable", "a test"), locations(tmp_path), forks, IGNORE)
+    root, cold, _ = published
+    shutil.copytree(root / "store", tmp_path / "store")
     said: list[Progress] = []
     warm = run_job(JOB, locations(tmp_path), forks, said.append)
-    assert isinstance(cold, Published)
     assert isinstance(warm, Published)
     assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
     assert "starting from the weights of version 1" in [progress.message for progress in said]
@@ -113,19 +95,18 @@ def test_a_hidden_layer_begins_better_than_with_random_weights(tmp_path: Path) -
     assert first_loss(warm) < first_loss(cold) / 2
 
 
-def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path) -> None:
+def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path, reviews: TrainedModel) -> None:
     """Other reviews would give another one; all of the state but the length limit is kept."""
-    recipe = replace(TINY, epochs=4, learning_rate=0.02, ngram_share=0.1, teacher_share=0.3, soft_labels=20)
-    cold = fit(REVIEWS, made_splits(), recipe, tmp_path / "cold")
     more = replace(
-        made_splits(), train=Split(np.append(made_splits().train.x, ["zebra zebra"] * 4), np.arange(204) % 2)
+        make_splits(), train=Split(np.append(make_splits().train.x, ["zebra zebra"] * 4), np.arange(204) % 2)
     )
-    warm = fit(REVIEWS, more, replace(recipe, max_words=40), tmp_path / "warm", version_of(cold, tmp_path / "1"))
-    before, after = load_arrays(cold.state), load_arrays(warm.state)
+    recipe = replace(REVIEWS_RECIPE, epochs=1, max_words=40)
+    warm = fit(REVIEWS, more, recipe, tmp_path / "warm", version_of(reviews, tmp_path / "1"))
+    before, after = load_arrays(reviews.state), load_arrays(warm.state)
     assert before.keys() == after.keys()
     assert [name for name in before if not np.array_equal(before[name], after[name])] == ["max_tokens"]
-    assert "zebra" in REVIEWS.prepare(more, recipe).state["vocabulary"]
-    assert first_loss(warm) < first_loss(cold)
+    assert "zebra" in learn_vocabulary(more.train.x, REVIEWS_RECIPE.vocabulary_size, REVIEWS_RECIPE.min_texts)[0]
+    assert first_loss(warm) < first_loss(reviews)
 
 
 # --- it is refused ----------------------------------------------------------------------------------------------------
@@ -139,14 +120,14 @@ def test_without_a_stable_version_nothing_begins(tmp_path: Path, forks: ForkServ
     assert "train" not in {progress.stage for progress in said}
 
 
-def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path, cold_reviews: TrainedModel) -> None:
+def test_weights_of_another_shape_are_refused_before_training(tmp_path: Path, reviews: TrainedModel) -> None:
     """With the array, and both shapes."""
-    start = version_of(cold_reviews, tmp_path / "1")
+    start = version_of(reviews, tmp_path / "1")
     text = r"version 1 do not fit this recipe: .*: expected \(.*16.*\), received \(.*8.*\); use its values"
     with pytest.raises(InvalidRecipe, match=text):
-        fit(REVIEWS, made_splits(), replace(TINY, filters=16), tmp_path / "filters", start)
+        fit(REVIEWS, make_splits(), replace(REVIEWS_RECIPE, filters=16), tmp_path / "filters", start)
     with pytest.raises(InvalidRecipe, match=r"'vector_size': expected 8, .* received 16"):
-        fit(REVIEWS, made_splits(), replace(TINY, vector_size=16), tmp_path / "vectors", start)
+        fit(REVIEWS, make_splits(), replace(REVIEWS_RECIPE, vector_size=16), tmp_path / "vectors", start)
     assert not list(tmp_path.glob("*/checkpoints/epoch-*")), "none was trained"
 
 
@@ -176,7 +157,7 @@ def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path, cold: Tra
         version_of(trained, store.path("neuron", number), number)
     change_rollout(store, "neuron", lambda now: now.promote(1, by="t", reason="r"))
 
-    def begin(name: str, report: Any = IGNORE) -> TrainedModel:
+    def begin(name: str, report: Any = ignore) -> TrainedModel:
         start = find_start_version(store, "neuron", WARM, tmp_path / name / "checkpoints")
         return fit(NEURON, points(), WARM, tmp_path / name, start, report)
 
