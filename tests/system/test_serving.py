@@ -22,10 +22,11 @@ from tests.support.serving import (
     serve_command,
 )
 
+SHARING = ("--isolated", "--workers", "2")
 ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)
 
 
-@pytest.fixture(scope="module", params=[("--one-process",), ("--isolated", "--workers", "2")], ids=" ".join)
+@pytest.fixture(scope="module", params=[("--one-process",), SHARING], ids=" ".join)
 def mixed(request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """``modelyard serve`` over a folder with good models and a broken one, also by two gateways that share the port."""
     root = tmp_path_factory.mktemp("mixed")
@@ -58,6 +59,7 @@ def test_a_model_in_tensorflow_servings_layout_responds_as_in_its_documentation(
     assert state == {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 
 
+@pytest.mark.parametrize("mixed", [SHARING], indirect=True, ids=" ".join)
 def test_each_gateway_has_answered_and_shows_the_metrics_of_all(mixed: Served) -> None:
     """Each connection goes to one of the two; to which, the kernel decides."""
     for _ in range(30):
