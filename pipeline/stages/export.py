@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from threadpoolctl import threadpool_limits
 
 from modelyard.models.backend import use_backend
 from modelyard.models.catalog import resolve_recipe
@@ -138,6 +137,8 @@ def export_request(request: ExportRequest) -> None:
     calibration, train = load_split(request.calibration), load_split(request.train)
     examples = CalibrationExamples(calibration, add_spans(calibration.x), train)
     raw, background = (load_arrays(Path(file)) for file in (request.golden_inputs, request.background))
+    from threadpoolctl import threadpool_limits
+
     with threadpool_limits(limits=1):  # threads that wait for small matrices take ten times the processor time
         answers = write_saved_model(spec, model, state, raw, staged, examples, background)
     check_operations(staged / "saved_model.pb")
