@@ -131,9 +131,9 @@ def learn_uncertainty(
     if not len(raw) or not len(examples.train):
         return Uncertainty(spec.task, record.model_copy(update=add_notes(record, typical)), Typicality())
     train = run(examples.train.x)
-    observed = train.kept
+    observed = train.finite
     y = examples.train.y[train.is_finite] if spec.task in CLASSES else None
-    typicality = learn_typicality(observed, y, typical.kept) if observed else Typicality()
+    typicality = learn_typicality(observed, y, typical.finite) if observed else Typicality()
     methods = TypicalityRecord(
         methods=tuple(part.method for part in typicality.parts),
         layer=forward.layer if "features" in observed else "",
@@ -160,7 +160,7 @@ class Observations:
         return found
 
     @property
-    def kept(self) -> dict[str, Array]:
+    def finite(self) -> dict[str, Array]:
         """``observed`` of these."""
         return {name: values[self.is_finite] for name, values in self.observed.items()}
 

@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from modelyard.models.errors import CorruptData, StorageFailed
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
-from modelyard.services.disks import Disks
 from modelyard.services.job_stages import list_stages
 from modelyard.services.ledger import OPEN, Ledger
+from modelyard.services.metrics.disks import Disks
 
 Family = CounterMetricFamily | GaugeMetricFamily
 

@@ -15,7 +15,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services import broker, heartbeat, logs
 from modelyard.services.audit import Histories
 from modelyard.services.ledger import Ledger
-from modelyard.services.metrics_server import serve_metrics
+from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
 from modelyard.services.scheduler.first_versions import FirstVersions

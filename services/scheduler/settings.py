@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from modelyard.services.ledger import Kind
-from modelyard.services.metrics_server import MetricsSettings
+from modelyard.services.metrics.server import MetricsSettings
 from modelyard.services.settings import Addresses, ServiceSettings, ServingAddresses, below_home
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0

@@ -8,8 +8,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelyard.models.errors import StorageFailed
-from modelyard.services.disks import Disks
 from modelyard.services.ledger import Ledger
+from modelyard.services.metrics.disks import Disks
 from modelyard.services.trainer.settings import TrainerSettings
 
 

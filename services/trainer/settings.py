@@ -12,7 +12,7 @@ from modelyard.pipeline.event_files import RUNS
 from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
-from modelyard.services.metrics_server import MetricsSettings
+from modelyard.services.metrics.server import MetricsSettings
 from modelyard.services.settings import ServiceSettings, ServingAddresses, below_home
 
 

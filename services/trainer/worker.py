@@ -20,7 +20,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
-from modelyard.services.metrics_server import serve_metrics
+from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.settings import InvalidSettings
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive

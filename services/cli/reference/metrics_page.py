@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from modelyard.models.registry.store import Store
-from modelyard.services.disks import Disks
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.ledger import Ledger
+from modelyard.services.metrics.disks import Disks
 from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, RolloutMetrics
 from modelyard.services.trainer.metrics import WorkerMetrics
 

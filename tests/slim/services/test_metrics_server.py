@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from modelyard.services.cli.processes.launch import separate_metrics
 from modelyard.services.cli.processes.supervisor import Service
-from modelyard.services.metrics_server import MetricsPortTaken, serve_metrics
+from modelyard.services.metrics.server import MetricsPortTaken, serve_metrics
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import InvalidSettings
 from modelyard.services.trainer.settings import TrainerSettings

@@ -1,0 +1,1 @@
+"""Metrics of processes that have no HTTP of their own."""
