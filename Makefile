@@ -4,13 +4,14 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
 SLIM := .venv-slim
+WHICH := -m 'not long'
 QUICK := test_*process.py test_*fuzz.py test_rsgi.py test_schema.py cli/*
 
 # Where Python may not keep bytecode, each process that a test starts would compile the project anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-system test-browser test-quick fuzz test-containers check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz test-containers check format bench bench-accuracy docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -34,23 +35,25 @@ up: install ## Start the whole system here, train what is missing, serve until C
 	@$(BIN)/modelyard up $(ARGS)
 
 # More at once make each other wait past their deadlines. The last has the shortest files, for either core some.
-test: install $(SLIM)/.installed ## Run all tests, two kinds at a time
+test: install $(SLIM)/.installed ## Run the tests, two of their four kinds at a time: what each change must pass
 	@$(MAKE) --no-print-directory -j 2 test-system test-keras test-browser test-slim
+
+test-long: install ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
+	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
 
-# In one process: another one would import TensorFlow twice and run what many files share once more.
 test-keras: install ## Run the tests that compute
-	$(BIN)/pytest tests/keras
+	$(BIN)/pytest -n 2 --dist loadfile $(WHICH) tests/keras
 
 # They wait much of their time, hence three.
 test-system: install ## Run the tests of whole systems
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(WHICH) tests/system
 
-# One running system and one Chromium for all of them.
+# A running system and a Chromium for each half of them.
 test-browser: install ## Run the tests of the console in Chromium (skipped where there is none)
-	$(BIN)/pytest tests/browser
+	$(BIN)/pytest -n 2 --dist loadfile tests/browser
 
 test-quick: $(SLIM)/.installed ## Run what needs neither TensorFlow nor processes, with few examples each: a minute
 	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider --hypothesis-profile quick -k 'not postgresql' $(QUICK:%=--ignore-glob='*/%') tests/slim

@@ -33,8 +33,8 @@ from modelyard.services.ledger.job import (
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, execute_change
 from modelyard.services.ledger.sql.job_rows import COLUMNS, JOB, has_no_lease, is_held_by, read_jobs, spent_s
+from modelyard.services.ledger.sql.submissions import delete_submission, store_submission
 from modelyard.services.ledger.sql.tables import JOBS, EventRow
-from modelyard.services.ledger.submissions import delete_submission, store_submission
 from modelyard.services.ledger.trail import append_entry, describe_submission, describe_version
 
 NO_LEASE: dict[str, Any] = {"worker": None, "lease_until": None}

@@ -201,6 +201,7 @@ CLIENT_ERRORS = {
 """Of generated clients."""
 
 
+@pytest.mark.long
 def test_a_generated_python_client(served: Served, known: Golden) -> None:
     """Made from /openapi.json by openapi-python-client: typed answers and errors, JSON and files."""
     python = environments.interpreter("openapi_python")
@@ -214,6 +215,7 @@ def test_a_generated_python_client(served: Served, known: Golden) -> None:
     assert all("text/" in line or "json" in line for line in found["left out"])
 
 
+@pytest.mark.long
 def test_a_generated_typescript_client(served: Served, known: Golden) -> None:
     """Types by openapi-typescript from /openapi.json, checked by tsc in strict mode; run by Node.js."""
     python = environments.interpreter("openapi_typescript")

@@ -13,6 +13,7 @@ from tests.support.postgres import Postgres
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
 LONG = {"epochs": 6, "min_steps": 200}
 CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 """Debian's package faketime."""

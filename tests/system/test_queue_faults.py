@@ -117,7 +117,7 @@ def steady(
         )  # half a file of it would stay, for all others
 
 
-@pytest.mark.parametrize("stage", ["train", "export"])
+@pytest.mark.parametrize("stage", ["train", pytest.param("export", marks=pytest.mark.long)])
 def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(
     steady: tuple[TrainingCluster, Running], stage: str
 ) -> None:
@@ -140,6 +140,7 @@ def test_a_full_disk_fails_a_job_by_that_name_and_leaves_nothing(
 # --- many jobs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_hundreds_can_wait_and_all_go_through_one_worker_that_grows_by_nothing(cluster: TrainingCluster) -> None:
     """Submitted and listed over HTTP, page by page; the oldest goes first; the last one meets the same worker."""
     with gateway(cluster) as http:

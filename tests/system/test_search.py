@@ -56,6 +56,7 @@ def end_all(cluster: TrainingCluster, result: dict[str, Any]) -> None:
         cluster.ledger.jobs.finish(claimed, State.SUCCEEDED, result)
 
 
+@pytest.mark.long
 def test_a_whole_search_publishes_one_version_and_promotes_it(cluster: TrainingCluster, searches: Searches) -> None:
     """Three trials for two epochs, the best on the validation split for six; two schedulers poll all the time."""
     search = ask(cluster, searches, promote_best=True, seed=2)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.serving import (
     MODEL,
@@ -91,6 +92,7 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Pa
         assert served.gateway.process.poll() is None
 
 
+@pytest.mark.long
 def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(made: Path, tmp_path: Path) -> None:
     """Five times: only right answers, 503 with Retry-After, or 504; right again soon after it has loaded."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")

@@ -58,6 +58,7 @@ def is_publishing(cluster: TrainingCluster, job: Job) -> bool:
     return cluster.job(job).state is State.PUBLISHING
 
 
+@pytest.mark.long
 def test_a_worker_that_stands_still_before_its_rename_publishes_nothing_when_it_goes_on(
     cluster: TrainingCluster, cleanup: ExitStack
 ) -> None:

@@ -160,6 +160,7 @@ def follow_tutorial(shop: Installed, blocks: list[tuple[str, str]], port: int) -
     return "".join(printed)
 
 
+@pytest.mark.long
 def test_the_tutorial_and_the_readmes_lines_work_beside_a_users_own_packages_and_modules(
     installed: Installed, made: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(
     wait_until(lambda: not cluster.left(job), WAIT_S, "no folder is left")
 
 
+@pytest.mark.long
 def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -> None:
     """SIGTERM in the middle: it ends with 0, and who is free goes on from the checkpoint; no lease is waited for."""
     first = cluster.worker("first", forked=False)
@@ -104,6 +105,7 @@ def test_a_worker_that_gets_sigterm_requeues_its_job(cluster: TrainingCluster) -
     assert "its worker stopped" in cluster.messages(job)
 
 
+@pytest.mark.long
 def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(cluster: TrainingCluster) -> None:
     """The time for it is a limit: the worker is gone soon after its job, and starts no other one."""
     first = cluster.worker("first", MODELYARD_DRAIN_S="3600")
@@ -133,6 +135,7 @@ def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(cluster
     assert_went_on(cluster, job, epochs=LONG["epochs"])
 
 
+@pytest.mark.long
 def test_a_version_whose_worker_was_lost_before_it_could_say_so_is_its_jobs_result(cluster: TrainingCluster) -> None:
     """Lost while publishing, and twice before: the next worker finds the version by the job's id."""
     worker = cluster.worker("one")
@@ -158,6 +161,7 @@ def put_version(cluster: TrainingCluster, model: str, of: Job) -> None:
     (store.path(model, 2) / FILE).write_text(manifest.model_dump_json())
 
 
+@pytest.mark.long
 def test_a_job_whose_time_is_used_up_fails_and_is_not_run_again(steady: tuple[TrainingCluster, Running]) -> None:
     """The budget counts from the start, over all attempts; a process that ignores SIGTERM is gone soon after."""
     cluster, worker = steady
@@ -195,6 +199,7 @@ def test_urgent_jobs_start_before_those_that_waited_longer(cluster: TrainingClus
         cluster.ledger.jobs.cancel(job.id, "the test")
 
 
+@pytest.mark.long
 def test_a_job_is_trained_on_the_backend_of_its_recipe(steady: tuple[TrainingCluster, Running]) -> None:
     """One worker trains on either, one job after the other; each version says on which."""
     cluster, _ = steady

@@ -38,7 +38,14 @@ def test_every_example_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "epochs"), [("wine", 10), ("reviews", 1), ("pictures", 3), ("wine_network", 15), ("pictures_network", 12)]
+    ("name", "epochs"),
+    [
+        ("wine", 10),
+        ("reviews", 1),
+        ("pictures", 3),
+        pytest.param("wine_network", 15, marks=pytest.mark.long),
+        pytest.param("pictures_network", 12, marks=pytest.mark.long),
+    ],
 )
 def test_an_example_trains_and_passes_its_gate(name: str, epochs: int, project: Path, forks: ForkServer) -> None:
     """In few epochs, for the tests' sake."""

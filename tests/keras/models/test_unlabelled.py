@@ -45,6 +45,7 @@ def alternating(texts: int, length: int) -> ReviewBatches:
     return ReviewBatches(TokenIds(np.concatenate(rows).astype(np.int32), starts), np.zeros(texts), 20, seed=0)
 
 
+@pytest.mark.long
 def test_language_is_learned_from_the_order_of_words() -> None:
     """Where one word follows another, it is no surprise after some passes; before, it is one of many."""
     keras.utils.set_random_seed(0)
@@ -98,6 +99,7 @@ def max_divergence(log_odds: Any, reach: float) -> float:
     return float(np.mean(ways))
 
 
+@pytest.mark.long
 def test_the_recipe_learns_and_its_model_is_the_usual_graph() -> None:
     """The loss falls; the trained weights give the same answers in the model without the adversary."""
     keras.utils.set_random_seed(0)

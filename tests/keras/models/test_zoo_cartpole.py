@@ -58,6 +58,7 @@ def test_a_cancelled_training_ends_where_it_reports() -> None:
     assert said[0].keys() == {"epoch", "loss", "mean_return", "val_mean_return"}
 
 
+@pytest.mark.long
 def test_a_job_publishes_a_driver_that_holds_the_pole(tmp_path: Path, forks: ForkServer) -> None:
     """`quick` passes the gate on 100 episodes; the version says what to do, and how well the pole stands."""
     import tensorflow as tf

@@ -72,6 +72,7 @@ def test_the_step_by_step_decoder_is_the_one_that_was_trained(dates: Splits) -> 
     np.testing.assert_array_equal(np.asarray(probabilities).argmax(axis=2), letters)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["translator", "captioner"])
 def test_a_job_that_trains_too_little_is_rejected_for_what_it_writes(
     model: str, tmp_path: Path, forks: ForkServer

@@ -178,6 +178,7 @@ def raw_weights(trained: dict[str, Any]) -> list[Any]:
         return [found[name] for name in sorted(found) if name.startswith("model/")]
 
 
+@pytest.mark.long
 def test_two_devices_train_what_one_does(fitted: dict[str, Any]) -> None:
     """The same batches, in parts: history and weights differ by rounding only."""
     one, two = fitted["one"], fitted["two"]
@@ -190,6 +191,7 @@ def test_two_devices_train_what_one_does(fitted: dict[str, Any]) -> None:
         np.testing.assert_allclose(other, array, atol=1e-3)
 
 
+@pytest.mark.long
 def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None:
     """In a new process, behind the epoch that was finished, to the same weights bit for bit."""
     assert fitted["resumed"]["epochs"] == [3]
@@ -198,6 +200,7 @@ def test_two_devices_go_on_from_their_checkpoint(fitted: dict[str, Any]) -> None
     assert digests[0] == digests[1]
 
 
+@pytest.mark.long
 def test_a_model_trained_on_two_devices_passes_its_gate(fitted: dict[str, Any]) -> None:
     """The whole job: the record names backend and devices of the training, not of the export."""
     found, name = fitted["published"], fitted["name"]
@@ -206,6 +209,7 @@ def test_a_model_trained_on_two_devices_passes_its_gate(fitted: dict[str, Any]) 
     assert bool(found["environment"]["jax"]) == (name == "jax")
 
 
+@pytest.mark.long
 def test_a_recipe_for_a_gpu_trains_on_either_backend(fitted: dict[str, Any]) -> None:
     """`mnist_cnn`'s, few steps of it on a processor: copies as they are sent, dropout, averages; its loss falls."""
     first, last = fitted["gpu recipe"]["history"]
@@ -213,6 +217,7 @@ def test_a_recipe_for_a_gpu_trains_on_either_backend(fitted: dict[str, Any]) -> 
     assert last["val_accuracy"] > 0.2
 
 
+@pytest.mark.long
 def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
     """As one device does."""
     averages = {name: weights(on_jax[name]) for name in ("one", "two")}
@@ -225,6 +230,7 @@ def test_two_devices_average_weights_on_jax(on_jax: dict[str, Any]) -> None:
 # --- JAX --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_custom_layers_give_equal_outputs_on_tensorflow_and_jax(on_jax: dict[str, Any]) -> None:
     """The reviews' model has two kinds; it is exported on the one backend with weights from the other."""
     folder = on_jax["folder"]
@@ -236,6 +242,7 @@ def test_custom_layers_give_equal_outputs_on_tensorflow_and_jax(on_jax: dict[str
         np.testing.assert_allclose(answered, state["said"], atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_zoo_trains_on_jax(on_jax: dict[str, Any]) -> None:
     """`quick` on the sample passes the gate; the export equals the model and holds nothing of JAX.
 
@@ -257,6 +264,7 @@ def test_the_command_wants_the_backend_of_its_options(
     assert "expected a process that computes with jax, received one with tensorflow" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_recipe_decides_and_not_the_environment(tmp_path: Path) -> None:
     """`python -m pipeline` that was started for another backend starts itself anew."""
     places = [word for name in ("store", "data-dir", "work-dir") for word in (f"--{name}", str(tmp_path / name))]

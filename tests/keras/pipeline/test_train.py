@@ -103,6 +103,7 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, fitted: tuple[Tr
     assert hash_weights(fitted[0].weights) == again != other
 
 
+@pytest.mark.long
 def test_same_seed_gives_the_same_weights_in_another_process(
     reviews: TrainedModel, tmp_path: Path, forks: ForkServer
 ) -> None:

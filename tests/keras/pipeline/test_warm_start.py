@@ -95,6 +95,7 @@ def test_a_hidden_layer_begins_better_than_with_random_weights(tmp_path: Path) -
     assert first_loss(warm) < first_loss(cold) / 2
 
 
+@pytest.mark.long
 def test_reviews_begin_with_the_vocabulary_that_the_weights_fit(tmp_path: Path, reviews: TrainedModel) -> None:
     """Other reviews would give another one; all of the state but the length limit is kept."""
     more = replace(

@@ -170,6 +170,7 @@ def import_cats(system: System, forks: ForkServer) -> Command:
     return run
 
 
+@pytest.mark.long
 def test_imported_models_are_served_canaried_and_rolled_back(
     system: System, modelyard: Command, import_cats: Command, made: Path
 ) -> None:
