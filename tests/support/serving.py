@@ -21,7 +21,7 @@ import psutil
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
 from tests.support.ports import free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONG_TIMEOUTS, wait_until
 
 START_S = 180.0
 STOP_S = 120.0
@@ -109,7 +109,7 @@ def running(log: Path, *arguments: str, **variables: str) -> Iterator[Running]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env=os.environ | {"COLUMNS": "200", **variables},
+            env=LONG_TIMEOUTS | os.environ | {"COLUMNS": "200", **variables},
         )
     found = Running(process, log)
     try:

@@ -23,7 +23,7 @@ from tests.support.http import http
 from tests.support.order import longest_first
 from tests.support.ports import free_port
 from tests.support.rehearsals import share_rehearsals
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONG_TIMEOUTS, wait_until
 
 if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
@@ -79,7 +79,7 @@ class System:
                 ],
                 stdout=out,
                 stderr=out,
-                env=os.environ | {"COLUMNS": "200"},
+                env=LONG_TIMEOUTS | os.environ | {"COLUMNS": "200"},
                 cwd=self.folder,
             )
         wait_until(lambda: "Ctrl-C stops everything" in self.printed or self.process.poll() is not None, READY_S, "up")
