@@ -104,7 +104,7 @@ def test_all_tries_together_have_one_deadline(behind: Any, proxy: FaultProxy) ->
     proxy.requests.clear()
     proxy.faults.extend([Closes()] * 1000)
     with pytest.raises(Unavailable):
-        behind.limited(timeout=0.5, retries=None).models.list()
+        behind.limited(timeout=2, retries=None).models.list()
     assert 3 <= len(proxy.requests) < 20
 
 
