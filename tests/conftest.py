@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from modelyard.services.ledger import Ledger
+from tests.support.ledgers import new_ledger_file
 from tests.support.postgres import Postgres, postgres
 from tests.support.signals import keep_from_children
 
@@ -51,7 +52,7 @@ def migrated(postgres_server: Postgres) -> str:
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new ledger's, on each of the databases that it may be on."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.db"
+        return f"sqlite:///{new_ledger_file(tmp_path / 'ledger.db')}"
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.new_database(request.getfixturevalue("migrated"))
 

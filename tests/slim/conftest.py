@@ -13,6 +13,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
+from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import end_forks
 from tests.support.waiting import LONG_TIMEOUTS
 
@@ -65,7 +66,7 @@ def shared_server(shared_store: Store) -> Iterator[FakeModelServer]:
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
-    ledger_url = f"sqlite:///{filled.root.parent}/ledger.db"  # made at its first use
+    ledger_url = f"sqlite:///{new_ledger_file(filled.root.parent / 'ledger.db')}"
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 

@@ -74,6 +74,12 @@ class Assets:
 
 
 @cache
+def load_assets() -> Assets:
+    """Those of this process."""
+    return Assets()
+
+
+@cache
 def read_asset(path: Path) -> Asset:
     kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
     return Asset(path.read_bytes(), kind or "application/octet-stream")

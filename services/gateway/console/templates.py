@@ -107,7 +107,7 @@ class Pages:
         """
         principal = current_principal()
         text = (
-            self._environment()
+            make_environment(self._assets)
             .get_template(template)
             .render(
                 page=template.removesuffix(".html"),
@@ -126,29 +126,31 @@ class Pages:
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
         return response
 
-    @cache  # noqa: B019  # one for each application, which lives as long as the process
-    def _environment(self) -> "Environment":
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # the first page pays for it
 
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.globals |= {"asset": self._assets.address, "link": link}
-        environment.filters |= {
-            "actor": format_actor,
-            "ago": format_ago,
-            "bytes": format_bytes,
-            "duration": format_duration,
-            "json": to_json,
-            "number": format_number,
-            "percent": format_percent,
-            "tone": lambda state: TONES.get(str(state).lower(), ""),
-        }
-        return environment
+@cache
+def make_environment(assets: Assets) -> "Environment":
+    """Templates, each compiled at its first use: one environment for all applications of the process."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # the first page pays for it
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"asset": assets.address, "link": link}
+    environment.filters |= {
+        "actor": format_actor,
+        "ago": format_ago,
+        "bytes": format_bytes,
+        "duration": format_duration,
+        "json": to_json,
+        "number": format_number,
+        "percent": format_percent,
+        "tone": lambda state: TONES.get(str(state).lower(), ""),
+    }
+    return environment
 
 
 def link(*parts: object) -> str:

@@ -5,7 +5,7 @@ from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import NotFound
 
 from modelyard.services.gateway.console import access, canary, home, jobs, models, queue, try_it, versions
-from modelyard.services.gateway.console.assets import Assets
+from modelyard.services.gateway.console.assets import load_assets
 from modelyard.services.gateway.console.templates import Pages
 from modelyard.services.gateway.console.watching import feedback, live, triggers
 from modelyard.services.gateway.http.errors import error_response, http_response, render_error
@@ -19,7 +19,7 @@ TITLES = {401: "Sign in first", 403: "Not with this key", 404: "There is nothing
 def routes() -> Blueprint:
     """The views of pages, and of their files."""
     views = Blueprint("console", __name__)
-    assets = Assets()
+    assets = load_assets()
     pages = Pages(assets)
     home.add_pages(views, pages)
     access.add_pages(views, pages)

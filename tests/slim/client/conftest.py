@@ -18,6 +18,7 @@ from tests.support import uncertain_models
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.keyed import KEY_SECRET, key_for
+from tests.support.ledgers import new_ledger_file
 from tests.support.named_models import CHURN, PAIR, SIZES, TAGS, WRITER, serve
 from tests.support.slim_programs import gateway
 from tests.support.twins import KINDS, open_client
@@ -49,7 +50,7 @@ def served(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """For all tests of this folder: each takes it as the others left it."""
     store = Store(shutil.copytree(template, tmp_path_factory.mktemp("served") / "store"))
     with FakeModelServer(store) as server:
-        yield from serve_models(store, server, tmp_path_factory.mktemp("ledger") / "ledger.db")
+        yield from serve_models(store, server, new_ledger_file(tmp_path_factory.mktemp("ledger") / "ledger.db"))
 
 
 def serve_models(store: Store, server: FakeModelServer, ledger: Path) -> Iterator[Gateway]:

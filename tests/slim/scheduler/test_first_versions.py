@@ -15,6 +15,7 @@ from modelyard.services import jobs
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.scheduler.first_versions import BY, FirstVersions
 from tests.support.fakes import HALF_PLUS, publish
+from tests.support.ledgers import new_ledger_file
 
 EPOCHS = RecipeField(default=2, constraints={"type": "integer", "minimum": 1})
 
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as opened:
+    with closing(Ledger(f"sqlite:///{new_ledger_file(tmp_path / 'ledger.db')}")) as opened:
         yield opened
 
 

@@ -18,13 +18,14 @@ from modelyard.services.ledger import Ledger
 from tests.slim.gateway.api.test_rollouts import publish_golden
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of
+from tests.support.ledgers import new_ledger_file
 
 ROUTE = f"/api/models/{HALF_PLUS}"
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

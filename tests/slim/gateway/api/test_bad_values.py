@@ -13,6 +13,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.slim.conftest import open_app
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.ledgers import new_ledger_file
 
 MODEL = f"/api/models/{HALF_PLUS}"
 RATE = RecipeField(default=0.1, constraints={"type": "number", "exclusiveMinimum": 0, "maximum": 10})
@@ -34,7 +35,7 @@ def api(
         search={"learning_rate": log_range(0.01, 1)},
     )
     (shared_store.root / FILE).write_text(Catalog(digest="", trainable={HALF_PLUS: known}).model_dump_json())
-    url = f"sqlite:///{tmp_path_factory.mktemp('bad')}/ledger.db"
+    url = f"sqlite:///{new_ledger_file(tmp_path_factory.mktemp('bad') / 'ledger.db')}"
     with open_app(GatewaySettings(store=shared_store.root, serving=(shared_server.address,), ledger_url=url)) as app:
         yield app.test_client()
 

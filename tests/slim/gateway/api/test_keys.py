@@ -19,6 +19,7 @@ from tests.slim.conftest import open_app
 from tests.slim.scheduler.test_searches import KNOWN
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, until_ended
+from tests.support.ledgers import new_ledger_file
 from tests.support.waiting import wait_until
 
 MINE, FOREIGN, NOWHERE = HALF_PLUS, DIGITS, "nowhere"
@@ -27,7 +28,7 @@ BODY = {"instances": [[1.0]]}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ def test_a_rollout_that_cannot_be_changed_is_503(
 @pytest.fixture
 def without_ledger(settings: GatewaySettings, tmp_path: Path) -> Iterator[FlaskClient]:
     """Its database is a folder."""
-    (tmp_path / "ledger.db").mkdir()
-    with open_app(settings.model_copy(update={"ledger_url": f"sqlite:///{tmp_path}/ledger.db"})) as app:
+    (tmp_path / "folder.db").mkdir()
+    with open_app(settings.model_copy(update={"ledger_url": f"sqlite:///{tmp_path}/folder.db"})) as app:
         yield app.test_client()
 
 

@@ -21,6 +21,7 @@ from modelyard.services.keys import Role
 from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, keyed_settings, prefix_of, revoke
+from tests.support.ledgers import new_ledger_file
 from tests.support.waiting import wait_until
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
@@ -34,7 +35,7 @@ OWN = frozenset({"x-request-id"})
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tests.slim.gateway.server.test_rsgi import BODY, GOOD, connected, head, rec
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
+from tests.support.ledgers import new_ledger_file
 from tests.support.ports import held_port
 from tests.support.slim_programs import GatewayProcess, gateway, modelyard, refusal
 from tests.support.waiting import wait_until
@@ -44,7 +45,7 @@ def settings_with_keys(store: Store, server: FakeModelServer, ledger: Path) -> d
 
 @pytest.fixture(scope="module")
 def shared_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ledger") / "ledger.db"
+    return new_ledger_file(tmp_path_factory.mktemp("ledger") / "ledger.db")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def ledger(shared_ledger: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def own_ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

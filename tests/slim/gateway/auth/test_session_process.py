@@ -19,6 +19,7 @@ from tests.slim.gateway.test_process import PREDICT
 from tests.support.browsing import NAVIGATION, with_token
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
+from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
@@ -28,7 +29,7 @@ FOREIGN = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Con
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ledger") / "ledger.db"
+    return new_ledger_file(tmp_path_factory.mktemp("ledger") / "ledger.db")
 
 
 @pytest.fixture(scope="module")

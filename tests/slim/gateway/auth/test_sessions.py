@@ -27,6 +27,7 @@ from tests.support.keyed import (
     revoke,
     until_ended,
 )
+from tests.support.ledgers import new_ledger_file
 
 NO_KEY = {"error": "this is no valid API key: it may be mistyped, expired or revoked"}
 PREDICT, BODY = f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
@@ -34,7 +35,7 @@ PREDICT, BODY = f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.jobs import claim
+from tests.support.ledgers import new_ledger_file
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -39,7 +40,9 @@ def catalog(filled: Store) -> Catalog:
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
     return GatewaySettings(
-        store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{filled.root.parent}/ledger.db"
+        store=filled.root,
+        serving=(server.address,),
+        ledger_url=f"sqlite:///{new_ledger_file(filled.root.parent / 'ledger.db')}",
     )
 
 

@@ -26,13 +26,14 @@ from tests.slim.conftest import open_app
 from tests.support.browsing import NAVIGATION, sign_in
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.keyed import expire, key_for, keyed_settings, prefix_of
+from tests.support.ledgers import new_ledger_file
 
 MARKUP = "<b>x</b>"
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
+    return new_ledger_file(tmp_path / "ledger.db")
 
 
 @pytest.fixture

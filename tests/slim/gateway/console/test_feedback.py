@@ -15,13 +15,14 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
+from tests.support.ledgers import new_ledger_file
 
 MARKUP = "<script>alert(1)</script>"
 
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
-    ledger_url = f"sqlite:///{filled.root.parent}/ledger.db"
+    ledger_url = f"sqlite:///{new_ledger_file(filled.root.parent / 'ledger.db')}"
     return GatewaySettings(
         store=filled.root, serving=(server.address,), ledger_url=ledger_url, captured_models=(REVIEWS, DIGITS)
     )

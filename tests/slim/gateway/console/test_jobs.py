@@ -11,6 +11,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from tests.support.curves import add_job, add_trained, begin_stage, end_epoch
 from tests.support.fakes import FakeModelServer
+from tests.support.ledgers import new_ledger_file
 
 BROWSER = {"Accept": "text/html"}
 MARKUP = "<script>alert(1)</script>"
@@ -24,7 +25,7 @@ def settings(filled: Store, server: FakeModelServer, ledger: Ledger, ledger_url:
 
 @pytest.fixture
 def ledger_url(tmp_path: object) -> str:
-    return f"sqlite:///{tmp_path}/ledger.db"
+    return f"sqlite:///{new_ledger_file(tmp_path / 'ledger.db')}"
 
 
 def read(client: FlaskClient, path: str, status: int = 200) -> str:

@@ -14,6 +14,7 @@ from tests.slim.gateway.inference.test_explain import WORDS, explained, weigh_wo
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer, publish
 from tests.support.keyed import KEY_SECRET, key_for
+from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import gateway
 
 BODY = {"instances": [[1.0]]}
@@ -22,7 +23,7 @@ NOBODY = "redis://127.0.0.1:1/0"
 
 @pytest.fixture
 def ledger_file(tmp_path: Path) -> Path:
-    path = tmp_path / "ledger.db"
+    path = new_ledger_file(tmp_path / "ledger.db")
     ledger = Ledger(f"sqlite:///{path}")
     ledger.migrate()
     ledger.close()

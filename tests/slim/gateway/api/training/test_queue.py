@@ -20,13 +20,16 @@ from tests.slim.conftest import open_app
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.jobs import claim
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for
+from tests.support.ledgers import new_ledger_file
 
 TRAINING = {"stage": "train", "epoch": 2, "epochs": 4, "step": 10, "steps": 20, "eta_s": 33.0}
 
 
 @pytest.fixture
 def settings(filled: Store, server: FakeModelServer, tmp_path: Path) -> GatewaySettings:
-    return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{tmp_path}/ledger.db")
+    return GatewaySettings(
+        store=filled.root, serving=(server.address,), ledger_url=f"sqlite:///{new_ledger_file(tmp_path / 'ledger.db')}"
+    )
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from modelyard.models.recipes import Recipe, recipe
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.ledgers import new_ledger_file
 
 
 class Shape(StrEnum):
@@ -46,7 +47,7 @@ def settings(filled: Store, server: FakeModelServer) -> GatewaySettings:
     }
     broken = {"worse": "models/worse.py:3: no SPEC"}
     (filled.root / FILE).write_text(Catalog(digest="", trainable=models, broken=broken).model_dump_json())
-    ledger_url = f"sqlite:///{filled.root.parent}/ledger.db"
+    ledger_url = f"sqlite:///{new_ledger_file(filled.root.parent / 'ledger.db')}"
     return GatewaySettings(store=filled.root, serving=(server.address,), ledger_url=ledger_url)
 
 
