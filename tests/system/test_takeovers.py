@@ -81,6 +81,7 @@ def test_a_worker_that_stands_still_before_its_rename_publishes_nothing_when_it_
     assert (following.state, following.result["version"]) == (State.SUCCEEDED, 2)
 
 
+@pytest.mark.long
 def test_a_version_whose_worker_stands_still_before_its_promotion_is_promoted_by_the_next(
     cluster: TrainingCluster, cleanup: ExitStack
 ) -> None:

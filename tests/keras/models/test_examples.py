@@ -41,8 +41,8 @@ def test_every_example_is_known() -> None:
     ("name", "epochs"),
     [
         ("wine", 10),
-        ("reviews", 1),
-        ("pictures", 3),
+        pytest.param("reviews", 1, marks=pytest.mark.long),
+        pytest.param("pictures", 3, marks=pytest.mark.long),
         pytest.param("wine_network", 15, marks=pytest.mark.long),
         pytest.param("pictures_network", 12, marks=pytest.mark.long),
     ],

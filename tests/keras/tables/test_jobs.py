@@ -53,7 +53,9 @@ class Trained:
         return found
 
 
-@pytest.fixture(scope="module", params=["cancer.csv", "wine.jsonl", "diabetes.parquet"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("cancer.csv", marks=pytest.mark.long), "wine.jsonl", "diabetes.parquet"]
+)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Trained:
     root, file = tmp_path_factory.mktemp("table"), Path(request.param)
     write_table(root / file, *read_rows(file.stem))
