@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from modelyard.models.sources.project import InvalidSettings as InvalidSettings  # noqa: PLC0414  # it is raised here too
 from modelyard.models.sources.project import ProjectSettings
 from modelyard.models.sources.project_file import HOME as HOME  # noqa: PLC0414  # a default of settings
+from modelyard.models.tfserving.addresses import is_name, split_name
 
 SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 """Folder of the files that hold secrets; each is named like its variable, in small letters."""
@@ -27,8 +28,15 @@ def split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(split_list)]
-"""``host:port`` pairs, separated by commas in the environment (mark the field ``NoDecode``)."""
+def _check_names(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    for address in addresses:
+        if is_name(address):
+            split_name(address)
+    return addresses
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(_check_names)]
+"""``host:port`` or ``dns:host:port``, separated by commas in the environment (mark the field ``NoDecode``)."""
 LOCAL = "local"
 """In the place of the gateway's addresses: the model server runs inside its process."""
 

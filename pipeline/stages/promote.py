@@ -13,6 +13,7 @@ from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.rollout import InvalidChange, Overtaken, Rollout, change_rollout
 from modelyard.models.registry.serving_config import find_obstacle, read_left_out
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.addresses import list_servers
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.pipeline import golden
@@ -116,8 +117,14 @@ def _give_role(
         reason = "no model server was given, so its answers were not compared"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail}))
         return Promotion(True, reason)
-    report(Progress("rollout", message=f"loading version {version} on {len(serving)} model server(s)"))
-    clients = [ServingClient(address) for address in serving]
+    try:
+        servers = find_servers(serving, deadline_s)
+    except VersionNotServed as error:
+        because = str(error)
+        change_rollout(store, model, lambda now: now.reject(version, by=by, reason=because, detail={**detail}))
+        return Promotion(False, because)
+    report(Progress("rollout", message=f"loading version {version} on {len(servers)} model server(s)"))
+    clients = [ServingClient(address) for address in servers]
     old_errors = {client: find_error(client, model, version) for client in clients}
     change_rollout(store, model, lambda now: now.preload(version))
     try:
@@ -125,7 +132,7 @@ def _give_role(
         worst = max(
             _parity_when_available(client, store, manifest, deadline_s, old_errors[client]) for client in clients
         )
-        reason = f"available on {len(serving)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
+        reason = f"available on {len(servers)} model server(s), golden answers within {golden.TOLERANCE:.0e}"
         change_rollout(store, model, lambda now: edit(now, reason, {**detail, "parity": worst}))
     except (VersionNotServed, ServingFailed, InvalidChange) as error:
         because = str(error)
@@ -144,6 +151,24 @@ def _give_role(
 
 class VersionNotServed(Exception):
     """A model server did not load the version, or its answers differ from training's."""
+
+
+def find_servers(serving: Sequence[str], deadline_s: float) -> tuple[str, ...]:
+    """The addresses of every model server that is there; a name that stands for none is waited for.
+
+    Raises:
+        VersionNotServed: it stands for none at the deadline either.
+    """
+    deadline, cause = time.monotonic() + deadline_s, "no address"
+    while True:
+        try:
+            if found := list_servers(serving):
+                return found
+        except OSError as error:
+            cause = str(error)
+        if time.monotonic() > deadline:
+            raise VersionNotServed(f"no model server within {deadline_s:.0f} s: {', '.join(serving)}: {cause}")
+        time.sleep(POLL_INTERVAL_S)
 
 
 def _require_whole(store: Store, model: str, version: int) -> None:

@@ -55,7 +55,8 @@ class Lifecycle:
             await asyncio.to_thread(guard.key_cache.start)
         fast_path, metrics = app.extensions["fast_path"].respond, app.extensions["metrics"]
         limits = app.extensions["limits"]
-        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, limits, guard)
+        draining = self._stopping.is_set
+        rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, limits, guard, draining)
         server = listen(rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)

@@ -61,7 +61,7 @@ class GatewaySettings(KeySettings):
         ("127.0.0.1:8500",),
         min_length=1,
         description="Addresses of the model servers, separated by commas; the least busy one that responds is used. "
-        "`local`: one inside this process, alone.",
+        "`dns:HOST:PORT`: every address of a name, as they come and go. `local`: one inside this process, alone.",
     )
     serving_flags: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)] = Field(
         (),

@@ -1,6 +1,6 @@
 """Composition root of the gateway: builds the services that views need, and the application."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.addresses import is_name
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     audit,
@@ -52,7 +53,8 @@ from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.openapi import views as openapi
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
-from modelyard.services.gateway.serving.servers.replicas import Replica
+from modelyard.services.gateway.serving.servers.named_replicas import NamedReplicas
+from modelyard.services.gateway.serving.servers.replicas import Replicas
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
 
@@ -80,7 +82,7 @@ def create_app(
     store, metrics = Store(settings.store), Metrics()
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
-    predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, server))
+    predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, metrics, server))
     metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
     addresses = server.addresses if server else settings.serving
     limits = RateLimits(settings, SharedBuckets(settings.broker))
@@ -143,13 +145,15 @@ def create_app(
     return app
 
 
-def make_replicas(settings: GatewaySettings, server: "EmbeddedServer | None") -> Sequence[Replica]:
-    """The model server of this process, or one for each address."""
+def make_replicas(settings: GatewaySettings, metrics: Metrics, server: "EmbeddedServer | None") -> Replicas:
+    """The model server of this process, or one for each address, and for each that a name stands for."""
     if server is None:
-        return [GrpcReplica(address) for address in settings.serving]
+        fixed = [GrpcReplica(address) for address in settings.serving if not is_name(address)]
+        names = [address for address in settings.serving if is_name(address)]
+        return Replicas(fixed, metrics, directory=NamedReplicas(names, GrpcReplica) if names else None)
     from modelyard.services.gateway.serving.servers.local_replica import LocalReplica  # loads the model server
 
-    return [LocalReplica(server)]
+    return Replicas([LocalReplica(server)], metrics)
 
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:

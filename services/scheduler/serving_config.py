@@ -10,6 +10,7 @@ import structlog
 from modelyard.models.registry.serving_config import LeftOutVersion
 from modelyard.models.registry.serving_set import check_config, refresh_config
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.addresses import DNS
 
 CONNECT_TIMEOUT_S = 1.0
 RECHECK_S = 60.0
@@ -60,7 +61,8 @@ class ServingConfig:
 
 
 def can_connect(address: str) -> bool:
-    """Whether something listens at ``host:port`` or ``unix:/path``."""
+    """Whether something listens at ``host:port``, ``unix:/path``, or any address of ``dns:host:port``."""
+    address = address.removeprefix(DNS)
     path = address.removeprefix("unix:")
     try:
         if path != address:

@@ -46,8 +46,9 @@ class SchedulerSettings(ServiceSettings, MetricsSettings):
     heartbeat: Path | None = Field(None, description="File that is touched while it runs, for health checks.")
     serving: Annotated[ServingAddresses, NoDecode] = Field(
         ("127.0.0.1:8500",),
-        description="Addresses of every model server, separated by commas: while none can be reached, versions are "
-        "checked again, as one that is damaged keeps TensorFlow Serving from starting.",
+        description="Addresses of every model server, separated by commas, `dns:HOST:PORT` for all those of a name: "
+        "while none can be reached, versions are checked again, as one that is damaged keeps TensorFlow Serving from "
+        "starting.",
     )
     config_s: float = Field(
         10.0,

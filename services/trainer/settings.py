@@ -38,7 +38,8 @@ class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings):
         "`mlflow`.",
     )
     serving: Annotated[ServingAddresses, NoDecode] = Field(
-        ("127.0.0.1:8500",), description="Addresses of every model server, separated by commas."
+        ("127.0.0.1:8500",),
+        description="Addresses of every model server, separated by commas; `dns:HOST:PORT`: all those of a name.",
     )
     gpus: int | None = Field(
         None,

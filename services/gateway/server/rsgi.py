@@ -42,6 +42,7 @@ from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
+from modelyard.services.gateway.server.closing import ClosingProtocol
 from modelyard.services.gateway.server.loop_holds import LoopHolds
 from modelyard.services.gateway.server.refused import (
     Refused,
@@ -77,8 +78,10 @@ class RsgiApp:
         metrics: Metrics,
         limits: RateLimits,
         guard: Guard | None = None,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``guard``: None where there are no keys."""
+        """``guard``: None where there are no keys. ``draining``: whether the process is shutting down."""
+        self._draining = draining
         self._limits = limits
         self._app = app
         self._fast_path = fast_path
@@ -100,6 +103,8 @@ class RsgiApp:
         """One request: a task, with a context of its own."""
         request_id = access_log.choose_request_id(scope.headers.get("x-request-id") or "")
         logs.bind_request(request_id)
+        if self._draining():
+            protocol = ClosingProtocol(protocol)
         self._holds.start()
         self._in_flight += 1
         self._idle.clear()

@@ -4,7 +4,7 @@ Coroutines run on the event loop; plain methods may be called anywhere, and wait
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.response_cache import ResponseCache
 from modelyard.services.gateway.serving.row_independence import CheckedSignature, RowIndependence
-from modelyard.services.gateway.serving.servers.replicas import CLASSIFY, REGRESS, Replica, Replicas
+from modelyard.services.gateway.serving.servers.replicas import CLASSIFY, REGRESS, Replicas
 from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
     PublishedVersions,
@@ -63,7 +63,7 @@ class Predictor:
         metrics: Metrics,
         loop: EventLoop,
         ledger: Ledger,
-        replicas: Sequence[Replica],
+        replicas: Replicas,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -71,7 +71,7 @@ class Predictor:
         self.side_process = SideProcess()
         store = Store(settings.store)
         self._versions = PublishedVersions(store)
-        self._model_server = ModelServerClient(settings, Replicas(replicas, metrics), metrics, self._explain_missing)
+        self._model_server = ModelServerClient(settings, replicas, metrics, self._explain_missing)
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)

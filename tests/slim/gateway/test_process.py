@@ -29,10 +29,11 @@ PREDICT = f"/v1/models/{HALF_PLUS}:predict"
 
 
 def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeModelServer) -> None:
-    """Readiness is false at once, also on a connection that is already open; the prediction completes; exit 0."""
+    """Readiness is false at once, also on a connection that is already open, which ends; the prediction completes."""
     answers: list[httpx.Response] = []
     with gateway(store=filled.root, serving=server.address, drain_wait_s=5, forked=False) as (process, client):
-        assert client.get("/readyz").status_code == 200
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.headers.get("connection")) == (200, None)
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
         thread = threading.Thread(
@@ -49,9 +50,10 @@ def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeMo
 
 
 def wait_until_not_ready(client: httpx.Client) -> dict[str, Any]:
-    """Polls on one open connection, until the process is not ready."""
+    """Polls on one open connection, until the process is not ready, and says that this is the connection's end."""
     while (answer := client.get("/readyz")).status_code == 200:
         pass
+    assert answer.headers["connection"] == "close"
     body: dict[str, Any] = answer.json()
     return body
 

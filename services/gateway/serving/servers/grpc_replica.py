@@ -73,10 +73,10 @@ class GrpcReplica:
         """False if the last call did not reach it."""
         return self.avoid_until == 0.0
 
-    async def close(self) -> None:
-        """Closes the connection."""
+    async def close(self, grace_s: float | None = None) -> None:
+        """Closes the connection, once calls in progress have ended or the time for that is over."""
         if self._channel:
-            await self._channel.close()
+            await self._channel.close(grace_s)
 
     async def _send(self, method: str, request: bytes, timeout_s: float) -> bytes:
         self.in_flight += 1

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 import grpc
@@ -64,23 +65,43 @@ class Replica(Protocol):
     def was_reached(self) -> bool:
         """Whether the last call reached it."""
 
+    async def close(self, grace_s: float | None = None) -> None:
+        """Frees what it holds, once calls in progress have ended or the time for that is over; at once without one."""
+
+
+class Directory(Protocol):
+    """Replicas that come and go."""
+
+    def list_replicas(self) -> Sequence[Replica]:
+        """Those of now."""
+
+    async def refresh(self) -> None:
+        """Brings them up to date, if it is time to; called before each call."""
+
     async def close(self) -> None:
-        """Frees what it holds."""
+        """Closes all."""
 
 
 class Replicas:
-    """All of them."""
+    """All of them: those that are always there, and those of a directory."""
 
     def __init__(
-        self, replicas: Sequence[Replica], metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        replicas: Sequence[Replica],
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        directory: Directory | None = None,
     ) -> None:
-        self._replicas = replicas
+        self._fixed = replicas
+        self._directory = directory
+        self._replicas: Sequence[Replica] = ()
         self._budget = RetryBudget()
         self._metrics = metrics
         self._clock = clock
-        for replica in self._replicas:  # read when somebody asks for metrics
-            metrics.replica_calls.labels(replica.address).set_function(partial(getattr, replica, "in_flight"))
-            metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
+        self._calls = count()
+        self._last_call: dict[str, int] = {}
+        """By address: which call was the last of a replica."""
+        self._use(replicas)
 
     async def call(self, method: str, request: Any, deadline: Deadline) -> Any:
         """The response of the least busy replica that can be reached; once more if it was away and there is time.
@@ -91,6 +112,7 @@ class Replicas:
             ServingFailed: with the server's code and text.
         """
         self._budget.add_request()
+        await self._refresh()
         replica = self._choose()
         try:
             return await self._send(replica, method, request, deadline)
@@ -106,6 +128,7 @@ class Replicas:
 
     async def call_each(self, method: str, request: Any, deadline: Deadline) -> list[Any]:
         """What every replica says, one by one: its response, or its failure."""
+        await self._refresh()
 
         async def ask(replica: Replica) -> Any:
             try:
@@ -116,11 +139,41 @@ class Replicas:
         return list(await asyncio.gather(*map(ask, self._replicas)))
 
     async def close(self) -> None:
-        for replica in self._replicas:
+        for replica in self._fixed:
             await replica.close()
+        if self._directory:
+            await self._directory.close()
+
+    async def _refresh(self) -> None:
+        """Raises ``ServingFailed`` if there is none."""
+        if self._directory:
+            await self._directory.refresh()
+            now = [*self._fixed, *self._directory.list_replicas()]
+            if now != self._replicas:
+                self._use(now)
+        if not self._replicas:
+            raise ServingFailed(grpc.StatusCode.UNAVAILABLE, "the name of the model servers stands for no address")
+
+    def _use(self, replicas: Sequence[Replica]) -> None:
+        """Each has its metrics, which are read when somebody asks for them; one that is gone has none."""
+        gone = {replica.address for replica in self._replicas} - {replica.address for replica in replicas}
+        for address in gone:
+            self._metrics.replica_calls.remove(address)
+            self._metrics.replica_reachable.remove(address)
+            self._last_call.pop(address, None)
+        for replica in replicas:
+            self._metrics.replica_calls.labels(replica.address).set_function(partial(getattr, replica, "in_flight"))
+            self._metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
+        self._replicas = replicas
 
     def _choose(self) -> Replica:
-        return min(self._replicas, key=lambda replica: (self._is_avoided(replica), replica.in_flight))
+        """Of those that are equally busy the one that has waited longest: many gateways with few calls use them all."""
+        chosen = min(self._replicas, key=self._rank)
+        self._last_call[chosen.address] = next(self._calls)
+        return chosen
+
+    def _rank(self, replica: Replica) -> tuple[bool, int, int]:
+        return self._is_avoided(replica), replica.in_flight, self._last_call.get(replica.address, -1)
 
     def _is_avoided(self, replica: Replica) -> bool:
         return replica.avoid_until > self._clock()

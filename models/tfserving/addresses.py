@@ -1,0 +1,58 @@
+"""Addresses of model servers: as they were given, or as a name stands for at the moment.
+
+``dns:modelserver:8500`` is every address of the name ``modelserver``: of a headless service in Kubernetes, one for each
+server that is ready. Without ``dns:`` a name is one server, of whose addresses gRPC uses the first that answers.
+"""
+
+import socket
+from collections.abc import Sequence
+
+DNS = "dns:"
+"""Marks a name that stands for all model servers behind it."""
+
+
+def is_name(address: str) -> bool:
+    """Whether it stands for any number of servers."""
+    return address.startswith(DNS)
+
+
+def split_name(address: str) -> tuple[str, int]:
+    """Host and port of ``dns:host:port``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    host, _, port = address.removeprefix(DNS).rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"expected {DNS}HOST:PORT, received {address!r}")
+    return host, int(port)
+
+
+def find_addresses(name: str) -> tuple[str, ...]:
+    """The ``host:port`` of each server that a name stands for now, in order; none if it is not known.
+
+    Addresses of one family only: a server that has one of each would be called as if it were two.
+
+    Raises:
+        OSError: no name server answers.
+    """
+    host, port = split_name(name)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+            return ()
+        raise
+    old = {at[0] for family, _, _, _, at in found if family == socket.AF_INET}
+    new = {f"[{at[0]}]" for family, _, _, _, at in found if family == socket.AF_INET6}
+    return tuple(f"{address}:{port}" for address in sorted(old or new, key=str))
+
+
+def list_servers(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Every server, each once: names are looked up, other addresses stay as they are.
+
+    Raises:
+        OSError: no name server answers.
+    """
+    found = [each for given in addresses for each in (find_addresses(given) if is_name(given) else (given,))]
+    return tuple(dict.fromkeys(found))
