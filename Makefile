@@ -11,7 +11,7 @@ QUICK := test_*process.py test_*fuzz.py test_rsgi.py test_schema.py cli/*
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz test-containers check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz check-kubernetes test-containers check format bench bench-accuracy docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -27,7 +27,7 @@ install: .venv/.installed ## Install everything into .venv
 	.uv/bin/pip install --quiet uv
 
 $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv/.installed
-	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --compile-bytecode
+	UV_PROJECT_ENVIRONMENT=$(SLIM) $(UV) sync --frozen --extra gateway --group kubernetes --compile-bytecode
 	$(BIN)/python deploy/gateway/copy_messages.py .venv $(SLIM)
 	@touch $@
 
@@ -36,7 +36,7 @@ up: install ## Start the whole system here, train what is missing, serve until C
 
 # More at once make each other wait past their deadlines. The last has the shortest files, for either core some.
 test: install $(SLIM)/.installed ## Run the tests, two of their four kinds at a time: what each change must pass
-	@$(MAKE) --no-print-directory -j 2 test-system test-keras test-browser test-slim
+	@$(MAKE) --no-print-directory -j 2 test-system test-keras test-browser test-slim check-kubernetes
 
 test-long: install ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
 	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras
@@ -62,8 +62,18 @@ fuzz: install $(SLIM)/.installed ## Run the tests with invented examples on many
 	$(SLIM)/bin/pytest -n 2 -p no:cacheprovider -m hypothesis --hypothesis-profile fuzz tests/slim
 	$(BIN)/pytest -n 2 -p no:cacheprovider -m hypothesis --hypothesis-profile fuzz tests/keras
 
+# Its packages contradict ours, so it has an environment of its own.
+.venv-checkov/.installed: deploy/kubernetes/checkov.txt | $(UV)
+	$(UV) venv --quiet --clear --python 3.11 .venv-checkov
+	$(UV) pip install --quiet --python .venv-checkov --require-hashes -r deploy/kubernetes/checkov.txt
+	@touch $@
+
+check-kubernetes: $(SLIM)/.installed .venv-checkov/.installed ## Hold checkov's policies against every overlay of deploy/kubernetes
+	@rendered=$$(mktemp -d) && trap 'rm -r "$$rendered"' EXIT && $(SLIM)/bin/python -m tests.support.kubernetes "$$rendered" && \
+	  .venv-checkov/bin/checkov --config-file deploy/kubernetes/checkov.yaml -d "$$rendered"
+
 test-containers: install ## Build the images, start the whole system on Podman or Docker, break it (CONTAINER_ENGINE=docker)
-	$(UV) sync --frozen --extra local --group foreign --group containers
+	$(UV) sync --frozen --extra local --group foreign --group containers --group kubernetes
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
 check: install ## Lint, types, import rules, reference pages, links of the documentation
@@ -90,4 +100,4 @@ docs: install ## Write the reference pages of docs/ from the code, and all of do
 	$(BIN)/zensical build --clean --strict
 
 clean: ## Remove environments and caches; trained models in .modelyard stay
-	rm -rf .venv .venv-slim .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-slim .venv-checkov .venv-clients .uv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -31,6 +31,12 @@ class JobCounts:
         with self._session() as session:
             return Counter({row[0]: row[1] for row in session.execute(query)})
 
+    def count_open_by_devices(self) -> Counter[str]:
+        """Jobs that have not ended, by the devices to train on."""
+        query = select(JOB.devices, func.count()).where(JOB.state.not_in(FINAL)).group_by(JOB.devices)
+        with self._session() as session:
+            return Counter({row[0]: row[1] for row in session.execute(query)})
+
     def count_ended(self) -> Mapping[Ended, int]:
         """Jobs that have ended since the ledger was made."""
         query = select(JOB.model, JOB.state, func.count()).where(JOB.state.in_(FINAL)).group_by(JOB.model, JOB.state)

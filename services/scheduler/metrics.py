@@ -1,10 +1,12 @@
 """Metrics of the scheduler, and of what it sees of the whole system: jobs, roles of versions, disks."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, Summary
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, Summary
+from prometheus_client import Counter as CounterMetric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,6 +16,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.job_stages import list_stages
 from modelyard.services.ledger import OPEN, Ledger
 from modelyard.services.metrics.disks import Disks
+from modelyard.services.queues import CPU_QUEUE, GPU_QUEUE, choose_queue
 
 Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -25,7 +28,7 @@ class DutyMetrics:
         self.seconds = Summary(
             "modelyard_scheduler_duty_seconds", "Time that a duty took.", ("duty",), registry=registry
         )
-        self.failures = Counter(
+        self.failures = CounterMetric(
             "modelyard_scheduler_duty_failures",
             "Duties that could not be done; each is tried again at its next time.",
             ("duty",),
@@ -60,6 +63,11 @@ class LedgerMetrics(Collector):
             GaugeMetricFamily("modelyard_ledger_read", "1 if the ledger could be read just now."),
             GaugeMetricFamily("modelyard_jobs", "Jobs that have not ended, by state.", labels=("state",)),
             GaugeMetricFamily(
+                "modelyard_queue_jobs",
+                "Jobs that have not ended, by queue: those that wait and those that run. Trainers are scaled by it.",
+                labels=("queue",),
+            ),
+            GaugeMetricFamily(
                 "modelyard_oldest_queued_job_seconds", "Time since the oldest queued job was submitted; 0: none waits."
             ),
             CounterMetricFamily("modelyard_jobs_ended", "Jobs that have ended, by outcome.", labels=("model", "state")),
@@ -73,12 +81,14 @@ class LedgerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Without jobs while the ledger is away."""
-        is_read, jobs, wait, ended, losses, stages = self.describe()
+        is_read, jobs, queues, wait, ended, losses, stages = self.describe()
         counts = self._ledger.job_counts
         try:
             open_jobs = counts.count_open()
             for state in OPEN:
                 jobs.add_metric([state], open_jobs[state])
+            for queue, count in self._count_by_queue().items():
+                queues.add_metric([queue], count)
             wait.add_metric([], counts.measure_longest_wait_s())
             for each, count in counts.count_ended().items():
                 ended.add_metric([each.model, each.state], count)
@@ -91,7 +101,15 @@ class LedgerMetrics(Collector):
             yield is_read
             return
         is_read.add_metric([], 1)
-        yield from (is_read, jobs, wait, ended, losses, stages)
+        yield from (is_read, jobs, queues, wait, ended, losses, stages)
+
+    def _count_by_queue(self) -> Counter[str]:
+        """Queues that have no job, too: who scales by one asks for it by name."""
+        served = self._ledger.workers.list_queues()
+        found = Counter({CPU_QUEUE: 0, GPU_QUEUE: 0})
+        for devices, count in self._ledger.job_counts.count_open_by_devices().items():
+            found[choose_queue(devices, served)] += count
+        return found
 
     def _measure_stages(self, model: str, job_id: str) -> dict[str, float]:
         known = self._stages.get(model)

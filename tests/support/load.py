@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
 
 from modelyard.models.types import Array
-from tests.support.engine import Engine
 
 THREADS = 4
 PAUSE_S = 0.02
@@ -26,11 +25,18 @@ INPUTS = {"mnist_cnn": "images", "sentiment_lstm": "text"}
 RETRY_LATER = (429, 503)
 
 
+class Running(Protocol):
+    """A system in containers."""
+
+    def exec(self, service: str, *command: str) -> bytes:
+        """What a command in a container of a service writes on its standard output."""
+
+
 @dataclass
 class Golden:
     """What versions predicted when they were trained, read once each."""
 
-    engine: Engine
+    engine: Running
     _read: dict[tuple[str, int], tuple[list[Any], Array]] = field(default_factory=dict)
 
     def of(self, model: str, version: int) -> tuple[list[Any], Array]:

@@ -52,6 +52,8 @@ def test_jobs_are_counted_by_how_they_ended(ledger: Ledger, tmp_path: Path) -> N
         'modelyard_jobs{state="queued"} 2.0',
         'modelyard_jobs{state="running"} 1.0',
         'modelyard_jobs{state="publishing"} 0.0',
+        'modelyard_queue_jobs{queue="train.cpu"} 3.0',
+        'modelyard_queue_jobs{queue="train.gpu"} 0.0',
         'modelyard_jobs_ended_total{model="a",state="succeeded"} 1.0',
         'modelyard_jobs_ended_total{model="a",state="failed"} 2.0',
         'modelyard_jobs_ended_total{model="b",state="rejected"} 1.0',
