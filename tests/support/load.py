@@ -105,7 +105,7 @@ class Load:
         except httpx.HTTPError as error:
             return "cut off", repr(error)
         if answer.status_code in RETRY_LATER and "retry-after" in answer.headers:
-            return "later", ""
+            return "later", f"{answer.status_code} {answer.text[:200]}"
         if answer.status_code != httpx.codes.OK:
             return "other", f"{answer.status_code} {answer.text[:200]}"
         version = int(answer.headers["x-model-version"])

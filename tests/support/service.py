@@ -32,8 +32,10 @@ class Service:
             probing = asyncio.create_task(self._probe())
             begun.set()
             await ended.wait()
-            probing.cancel()
             server.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
 
         thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
         thread.start()
@@ -43,6 +45,7 @@ class Service:
         finally:
             loop.call_soon_threadsafe(ended.set)
             thread.join(30)
+            loop.close()
 
     @property
     def endpoints(self) -> Sequence[Pod]:

@@ -73,6 +73,10 @@ class GrpcReplica:
         """False if the last call did not reach it."""
         return self.avoid_until == 0.0
 
+    def is_connected(self) -> bool:
+        """Whether a call would be sent at once; if not, it begins to connect."""
+        return self._open().get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
     async def close(self, grace_s: float | None = None) -> None:
         """Closes the connection, once calls in progress have ended or the time for that is over."""
         if self._channel:
@@ -94,9 +98,12 @@ class GrpcReplica:
         self.avoid_until = 0.0
         return response
 
-    def _method(self, name: str) -> grpc.aio.UnaryUnaryMultiCallable:
+    def _open(self) -> grpc.aio.Channel:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        return self._channel
+
+    def _method(self, name: str) -> grpc.aio.UnaryUnaryMultiCallable:
         if name not in self._methods:
-            self._methods[name] = self._channel.unary_unary(name)
+            self._methods[name] = self._open().unary_unary(name)
         return self._methods[name]

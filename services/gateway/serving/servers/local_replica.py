@@ -67,6 +67,10 @@ class LocalReplica:
         """False if the last call was refused as UNAVAILABLE."""
         return self.avoid_until == 0.0
 
+    def is_connected(self) -> bool:
+        """It is in this process."""
+        return True
+
     async def close(self, grace_s: float | None = None) -> None:  # noqa: ARG002  # calls in progress are never cut off
         """Ends the threads, once they have nothing to do."""
         self._inference.close()

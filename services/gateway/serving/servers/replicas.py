@@ -65,6 +65,9 @@ class Replica(Protocol):
     def was_reached(self) -> bool:
         """Whether the last call reached it."""
 
+    def is_connected(self) -> bool:
+        """Whether a call would be sent at once; if not, it begins to connect."""
+
     async def close(self, grace_s: float | None = None) -> None:
         """Frees what it holds, once calls in progress have ended or the time for that is over; at once without one."""
 
@@ -167,13 +170,18 @@ class Replicas:
         self._replicas = replicas
 
     def _choose(self) -> Replica:
-        """Of those that are equally busy the one that has waited longest: many gateways with few calls use them all."""
-        chosen = min(self._replicas, key=self._rank)
+        """Of those that are equally busy the one that has waited longest: many gateways with few calls use them all.
+
+        One to which there is no connection is left to connect while others are there: a call to an address that
+        nobody has any more would wait for seconds, and be too late for another.
+        """
+        chosen = min(self._replicas, key=self._rank) if len(self._replicas) > 1 else self._replicas[0]
         self._last_call[chosen.address] = next(self._calls)
         return chosen
 
-    def _rank(self, replica: Replica) -> tuple[bool, int, int]:
-        return self._is_avoided(replica), replica.in_flight, self._last_call.get(replica.address, -1)
+    def _rank(self, replica: Replica) -> tuple[bool, bool, int, int]:
+        waited = self._last_call.get(replica.address, -1)
+        return self._is_avoided(replica), not replica.is_connected(), replica.in_flight, waited
 
     def _is_avoided(self, replica: Replica) -> bool:
         return replica.avoid_until > self._clock()
