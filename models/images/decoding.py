@@ -15,6 +15,7 @@ import tensorflow as tf
 from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, resize_image, turn_upright
 from modelyard.models.images.ink import are_normal, make_ink_decoder
+from modelyard.models.images.png import encode_png
 from modelyard.models.inputs import ImageInput
 from modelyard.models.types import Array
 
@@ -79,29 +80,26 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
 
 
 def _make_drawing_decoder(kind: ImageInput) -> Callable[[Any], Any]:
-    """The same for drawn strokes, which are normalised unless they are already."""
+    """The same for drawn strokes: those that are not in the normal form are normalised, whatever the others are."""
     normalise = make_ink_decoder(kind)
     shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
-
-    def decode_exactly(files: Any) -> Any:
-        images = tf.map_fn(lambda file: _decode_exact(file, kind), files, fn_output_signature=shape)
-        return tf.cast(images, tf.float32)
+    blank = encode_png(np.zeros(shape.shape, np.uint8))
 
     @_call_only_if_needed
-    def decode_others(files: Any) -> Any:
-        are_exact = _are_exact(files, kind)
-        nothing = tf.io.encode_png(tf.zeros(shape.shape, tf.uint8))
-        exact = decode_exactly(tf.where(are_exact, files, nothing))
-        normal = normalise(files, tf.strings.substr(files, 0, HEADER_BYTES))
-        return tf.where((are_exact & are_normal(exact, kind))[:, None, None, None], exact, normal)
-
-    def decode_exact_ones(files: Any) -> Any:
-        images = decode_exactly(files)
-        return tf.cond(tf.reduce_all(are_normal(images, kind)), lambda: images, lambda: decode_others(files))
+    def normalise_others(files: Any, images: Any, normal: Any) -> Any:
+        places = tf.where(~normal)
+        others = tf.gather_nd(files, places)
+        return tf.tensor_scatter_nd_update(
+            images, places, normalise(others, tf.strings.substr(others, 0, HEADER_BYTES))
+        )
 
     def decode(files: Any) -> Any:
-        are_exact = tf.reduce_all(_are_exact(files, kind))
-        return tf.cond(are_exact, lambda: decode_exact_ones(files), lambda: decode_others(files))
+        are_exact = _are_exact(files, kind)
+        exact = tf.where(are_exact, files, blank)
+        images = tf.map_fn(lambda file: _decode_exact(file, kind), exact, fn_output_signature=shape)
+        images = tf.cast(images, tf.float32)
+        normal = are_exact & are_normal(images, kind)
+        return tf.cond(tf.reduce_all(normal), lambda: images, lambda: normalise_others(files, images, normal))
 
     as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert(decode)
     return as_it_is

@@ -164,13 +164,14 @@ def _find_colour(apart: Any) -> Any:
     if channels == 1:
         return tf.ones_like(apart[:, 0, 0])
     flat = tf.reshape(apart, (-1, GRID * GRID, channels))
+    flat = tf.concat([flat, flat[:1]], axis=0)  # a batch of one is multiplied in another order: there is none
     spread = tf.matmul(flat, flat, transpose_a=True)
     spread = spread / (tf.linalg.trace(spread)[:, None, None] + 1e-6)
     for _ in range(4):
         spread = tf.matmul(spread, spread)
         spread = spread / (tf.linalg.trace(spread)[:, None, None] + 1e-12)
     axis = tf.reduce_sum(spread * tf.one_hot(tf.argmax(tf.linalg.diag_part(spread), axis=1), channels)[:, None], -1)
-    return axis / (tf.norm(axis, axis=1, keepdims=True) * channels**0.5 + 1e-6)
+    return (axis / (tf.norm(axis, axis=1, keepdims=True) * channels**0.5 + 1e-6))[:-1]
 
 
 def mean_top(images: Any, count: int) -> Any:

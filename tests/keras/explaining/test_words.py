@@ -124,6 +124,16 @@ def test_another_text_beside_it_changes_no_weight(loaded: Any) -> None:
     assert not beside["weights"][0, 3:].any()
 
 
+@pytest.mark.parametrize("size", [2, 7, 32, 64])
+def test_many_texts_are_explained_as_each_is_alone(size: int, loaded: Any) -> None:
+    """To the last bit."""
+    given = ["a good film", "not bad at all", "bad " * 40, "fine", "good, but not bad"]
+    together = explain(loaded, texts(*(given[place % 5] for place in range(size))))
+    for place, text in enumerate(given[:size]):
+        weights = explain(loaded, texts(text))["weights"][0]
+        np.testing.assert_array_equal(together["weights"][place, : len(weights)], weights)
+
+
 def test_a_text_without_words_has_none(loaded: Any) -> None:
     """Empty, or white space alone."""
     found = explain(loaded, texts("", " \n"))

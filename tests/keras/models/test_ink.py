@@ -176,10 +176,25 @@ def test_transparent_picture_without_ink_is_black() -> None:
     assert not normalise([encode(np.zeros((60, 60, 4)))]).any()
 
 
-def test_pictures_of_a_batch_do_not_depend_on_each_other() -> None:
-    """One of each kind together is, to the level, what each is alone; a normal one among them too."""
-    files = [encode(DIGITS[0, ..., 0]), *(picture(DIGITS[0]) for picture in PICTURES.values())]
-    np.testing.assert_array_equal(normalise(files), np.concatenate([normalise([file]) for file in files]))
+@pytest.fixture(scope="module")
+def sent() -> tuple[list[bytes], Array]:
+    """Files of every kind, every seventh in the normal form; and what each is alone."""
+    drawn = [picture(digit) for digit in DIGITS[:8] for picture in PICTURES.values()]
+    files = [encode(DIGITS[place % 20, ..., 0]) if place % 7 == 0 else file for place, file in enumerate(drawn)]
+    return files, np.concatenate([normalise([file]) for file in files])
+
+
+@pytest.mark.parametrize("size", [2, 7, 32, 64])
+def test_pictures_of_a_batch_do_not_depend_on_each_other(size: int, sent: tuple[list[bytes], Array]) -> None:
+    """Whatever it comes with, each is to the level what it is alone: a millionth decides about a level."""
+    files, alone = sent
+    found = [normalise(files[first : first + size]) for first in range(0, len(files), size)]
+    np.testing.assert_array_equal(np.concatenate(found), alone)
+
+
+def test_normal_images_are_left_as_they_are_beside_others(sent: tuple[list[bytes], Array]) -> None:
+    normal = np.arange(0, len(sent[0]), 7)
+    np.testing.assert_array_equal(normalise(sent[0])[normal], DIGITS[normal % 20])
 
 
 def test_other_size_of_image_and_ink_is_kept() -> None:

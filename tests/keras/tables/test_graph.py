@@ -113,6 +113,15 @@ def test_the_graph_takes_what_training_never_saw(exported: Exported) -> None:
         np.testing.assert_allclose(alone[0], together[index], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [2, 7, 32, 64])
+def test_a_row_is_answered_as_it_is_alone(size: int, exported: Exported) -> None:
+    """Whatever rows it comes with."""
+    x = dict(exported.splits.test.x)
+    together = exported.ask(take(x, np.arange(size) % 9))
+    for index in range(min(size, 9)):
+        np.testing.assert_allclose(exported.ask(take(x, slice(index, index + 1)))[0], together[index], atol=1e-6)
+
+
 def test_the_card_says_what_is_missing(exported: Exported) -> None:
     """By the names of the inputs."""
     assert set(exported.card.list_missing()) == {"age", "plan", "joined"}
