@@ -15,7 +15,6 @@ import tensorflow as tf
 from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, resize_image, turn_upright
 from modelyard.models.images.ink import are_normal, make_ink_decoder
-from modelyard.models.images.png import encode_png
 from modelyard.models.inputs import ImageInput
 from modelyard.models.types import Array
 
@@ -83,7 +82,6 @@ def _make_drawing_decoder(kind: ImageInput) -> Callable[[Any], Any]:
     """The same for drawn strokes: those that are not in the normal form are normalised, whatever the others are."""
     normalise = make_ink_decoder(kind)
     shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
-    blank = encode_png(np.zeros(shape.shape, np.uint8))
 
     @_call_only_if_needed
     def normalise_others(files: Any, images: Any, normal: Any) -> Any:
@@ -95,7 +93,7 @@ def _make_drawing_decoder(kind: ImageInput) -> Callable[[Any], Any]:
 
     def decode(files: Any) -> Any:
         are_exact = _are_exact(files, kind)
-        exact = tf.where(are_exact, files, blank)
+        exact = tf.where(are_exact, files, tf.io.encode_png(tf.zeros(shape.shape, tf.uint8)))
         images = tf.map_fn(lambda file: _decode_exact(file, kind), exact, fn_output_signature=shape)
         images = tf.cast(images, tf.float32)
         normal = are_exact & are_normal(images, kind)

@@ -50,7 +50,11 @@ class Colours:
 
     def weigh(self, pictures: Any) -> Any:
         """``float32 [N,H,W,C]`` -> ``float32 [N,H,W]``: paper is nought, ink positive."""
-        return tf.reduce_sum((pictures - self.paper[:, None, None]) * self.ink[:, None, None], axis=-1)
+        planes = tf.unstack(pictures, axis=-1)  # a sum over so short an axis takes twice as long
+        weights = tf.unstack(self.ink[..., None, None], axis=1)
+        papers = tf.unstack(self.paper[..., None, None], axis=1)
+        first, *others = ((plane - paper) * ink for plane, paper, ink in zip(planes, papers, weights, strict=True))
+        return sum(others, first)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _choose_smoother(backgrounds: Any, domes: Any, tops: Any) -> Any:
 def keep_coherent(strength: Any, top: Any) -> Any:
     """``float32 [N,S,S]`` without what is weak beside ``top`` ``[N]`` or noise, and what has little ink about it."""
     count = strength.shape[1] * strength.shape[2]
-    noise = tf.math.top_k(tf.reshape(strength, (-1, count))[:, ::3], count // 12).values[:, -1]
+    noise = find_kth(tf.reshape(strength, (-1, count))[:, ::3], count // 12)
     least = tf.minimum(tf.maximum(_LEAST * top, _NOISE * noise), _MOST_NOISE * top)
     strong = tf.where(strength > least[:, None, None], strength, 0.0)
     mass = pool_mass(strong)
@@ -155,7 +159,12 @@ def _find_paper(cells: Any) -> Any:
 def _median(values: Any) -> Any:
     """``float32 [N,K,C]`` -> ``[N,C]``."""
     count = values.shape[1]
-    return tf.math.top_k(tf.transpose(values, (0, 2, 1)), count // 2 + 1).values[..., -1]
+    return find_kth(tf.transpose(values, (0, 2, 1)), count // 2 + 1)
+
+
+def find_kth(values: Any, k: int) -> Any:
+    """``float32 [...,K]`` -> ``[...]``: the k-th largest; those above it need no order."""
+    return tf.reduce_min(tf.math.top_k(values, k, sorted=False).values, axis=-1)
 
 
 def _find_colour(apart: Any) -> Any:

@@ -127,11 +127,11 @@ def place_ink(windows: Any, view: View, kind: ImageInput) -> Any:
 
 def _reduce(pictures: Any) -> Any:
     """``float32 [N,32,32,C]``."""
-    size, channels = pictures.shape[1], pictures.shape[3]
+    size = pictures.shape[1]
     weights = weigh_pixels(tf.zeros(1), tf.fill([1], size / GRID), size, GRID)
     weights = weights / tf.reduce_sum(weights, axis=2, keepdims=True)
-    planes = [smooth(resample(pictures[..., c], weights, weights), SMOOTHING) for c in range(channels)]
-    return tf.stack(planes, axis=-1)
+    planes = tf.unstack(pictures, axis=-1)
+    return tf.stack([smooth(resample(plane, weights, weights), SMOOTHING) for plane in planes], axis=-1)
 
 
 def _measure_extent(strength: Any) -> Any:

@@ -1,6 +1,7 @@
 """What a version says of its own uncertainty, in words: beside each row's answer, or in its place."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def describe_rows(outputs: Mapping[str, Array], interface: Interface) -> Iterato
     if (levels := outputs.get(PREDICTION_SET)) is not None:
         for row, sets in zip(found, name_sets(levels, interface.labels), strict=True):
             row["prediction_set"] = sets
-    intervals = {name.removeprefix(INTERVAL): each for name, each in outputs.items() if name.startswith(INTERVAL)}
+    intervals = {name.removeprefix(INTERVAL): outputs[name] for name in outputs if name.startswith(INTERVAL)}
     if intervals and interface.labels:
         for place, row in enumerate(found):
             row["intervals"] = {
@@ -48,9 +49,9 @@ def describe_rows(outputs: Mapping[str, Array], interface: Interface) -> Iterato
 
 def name_sets(levels: Array, labels: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """Of ``int32 [n,classes]``, each row's labels by coverage."""
-    names = np.array(labels, dtype=object)
-    for row in levels:
-        yield {str(percent): names[row <= percent].tolist() for percent in PERCENTS}
+    held = [(str(percent), (levels <= percent).tolist()) for percent in PERCENTS]
+    for row in range(len(levels)):
+        yield {percent: list(compress(labels, rows[row])) for percent, rows in held}
 
 
 def split_uncertainty(outputs: Mapping[str, Array], interface: Interface) -> tuple[dict[str, Array], dict[str, Array]]:

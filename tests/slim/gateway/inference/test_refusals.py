@@ -24,11 +24,18 @@ def noise_jpeg() -> bytes:
     return file.getvalue()
 
 
+def make_png(width: int, height: int, checksum: int | None = None, *, pixels: bool = True) -> bytes:
+    """A header of a grey image of eight bits, and as many bytes of its pixels as are looked at: none that decode."""
+    header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x00\x00\x00\x00"
+    sent = zlib.crc32(header) if checksum is None else checksum
+    start = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + header + sent.to_bytes(4, "big")
+    end = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
+    return start + (b"\x00\x00\x00\x10IDAT" + bytes(20) if pixels else b"") + end
+
+
 def huge_png() -> bytes:
     """A header that promises 900 million pixels, and nothing behind it."""
-    header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
-    end = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-    return b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + header + zlib.crc32(header).to_bytes(4, "big") + end
+    return make_png(30_000, 30_000, pixels=False)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +45,14 @@ def huge_png() -> bytes:
         (b"GIF89a" + bytes(100), "expected a PNG or JPEG image, received 106 bytes of image/gif"),
         (encoded("PNG")[:20], "header is damaged or cut off"),
         (encoded("PNG")[:-20], "the image is cut off"),
+        (make_png(8, 8)[:50], "the image is cut off"),
+        (make_png(8, 8, checksum=1), "header is damaged or cut off"),
+        (make_png(0, 8), "header is damaged or cut off"),
         (noise_jpeg()[:100], "header is damaged or cut off"),
         (noise_jpeg()[:-2000], "the image is cut off"),
         (b"\x89PNG\r\n\x1a\n" + bytes(1000), "header is damaged or cut off"),
         (b"\xff\xd8\xff" + bytes(1000), "header is damaged or cut off"),
+        (make_png(30_000, 30_000), "expected at most 1000000 pixels, received 30000 x 30000"),
         (huge_png(), "expected at most 1000000 pixels, received 30000 x 30000"),
         (encoded("PNG", (1001, 1000)), "expected at most 1000000 pixels, received 1001 x 1000"),
     ],
