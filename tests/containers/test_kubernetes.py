@@ -182,7 +182,7 @@ def test_a_pod_that_is_killed_costs_no_wrong_answer(kubernetes: Kubernetes, work
 
 def test_a_job_whose_trainer_is_taken_away_is_not_lost(kubernetes: Kubernetes) -> None:
     """As when an autoscaler has too many: requeued when its time is over, and ended by another one."""
-    kubernetes.cli("train", "mnist_cnn", "--set", "seed=8", "--set", "epochs=30", "--rollout", "manual")
+    kubernetes.cli("train", "mnist_cnn", "--set", "seed=8", "--set", "epochs=8", "--rollout", "manual")
     (trainer,) = kubernetes.cluster.of("trainer")
     wait_for("the training", lambda: job(kubernetes)["state"] == "running", RECOVERS_S)
     assert kubernetes.cluster.end(trainer) == 0

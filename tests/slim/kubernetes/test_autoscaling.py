@@ -159,7 +159,7 @@ def test_a_queue_of_jobs_brings_trainers_and_takes_them_away(ledger: Ledger, dra
     manifest = find(render_overlay("gke"), "ScaledObject", "trainer")
     given_s = read_drain_s("gke") if drain_s is None else drain_s
     trainers = Trainers(ledger, manifest, given_s, random.Random(4))
-    trainers.submit(JOBS if drain_s is None else 60)
+    trainers.submit(JOBS if drain_s is None else 30)
     played = trainers.play()
     assert sorted(played.finished) == sorted(trainers.lengths)
     assert {job.state for job in ledger.jobs.find(limit=2 * JOBS)} == {State.SUCCEEDED}
