@@ -19,6 +19,7 @@ with pause_gc():
     from modelyard.services import logs
     from modelyard.services.gateway.server.port import check_port
     from modelyard.services.gateway.settings import GatewaySettings
+    from modelyard.services.tracing.otlp import open_tracing, require_tracing
 
 if TYPE_CHECKING:
     from modelyard.services.gateway.serving.servers.local_server import EmbeddedServer
@@ -37,6 +38,7 @@ def main() -> int:
     settings = GatewaySettings.load()
     logs.configure("gateway", settings.log_level)
     check_port(settings)
+    require_tracing(settings)
     share_memory_arena()
     raise_file_limit()
     log.info("starting", **settings.mask_secrets())
@@ -47,7 +49,7 @@ def main() -> int:
 
         from modelyard.services.gateway.lifecycle import Lifecycle
     try:
-        uvloop.run(Lifecycle(settings, model_server).run())
+        uvloop.run(Lifecycle(settings, model_server, open_tracing(settings, "gateway")).run())
     except ModelyardError as error:
         if model_server is None:
             raise

@@ -13,6 +13,7 @@ from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.headers import HeaderList
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.interface import Interface
+from modelyard.services.tracing.spans import CURRENT_SPAN, Span, Value
 
 log = logs.get_logger()
 
@@ -30,6 +31,9 @@ SET_BY_VIEWS = frozenset({"cache-control", "content-security-policy"})
 """Headers of which a view may have set its own."""
 PROBES = frozenset({"/healthz", "/metrics", "/readyz"})
 """Requested every few seconds: logged only when their status is not 200."""
+OTHER, UNMATCHED = "other", "unmatched"
+"""In the place of methods that are none of these, and of the rules of unknown paths."""
+SERVER_ERROR = 500
 
 
 @dataclass
@@ -42,6 +46,8 @@ class RequestRecord:
     """The requested one, until the one that predicts is found."""
     interface: Interface | None = None
     started: float = field(default_factory=time.perf_counter)
+    span: Span | None = field(default_factory=CURRENT_SPAN.get)
+    """None where nothing is traced."""
 
     def set_interface(self, interface: Interface) -> None:
         """Sets the version that predicts."""
@@ -61,8 +67,8 @@ def watch_requests(app: Flask, metrics: Metrics) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        rule = request.url_rule.rule if request.url_rule else "unmatched"
-        method = request.method if request.method in METHODS else "other"
+        rule = request.url_rule.rule if request.url_rule else UNMATCHED
+        method = request.method if request.method in METHODS else OTHER
         for name, value in response_headers(g.record):
             if name not in SET_BY_VIEWS or name not in response.headers:
                 response.headers.add(name, value)
@@ -114,4 +120,29 @@ def record_response(record: RequestRecord, metrics: Metrics, method: str, rule: 
     }
     if key:
         fields["key"] = key
+    if record.span is not None:
+        fields["trace_id"] = f"{record.span.context.trace_id:032x}"
+        end_span(record, record.span, method, rule, status)
     write("request", **fields, request_id=record.request_id)
+
+
+def end_span(record: RequestRecord, span: Span, method: str, rule: str, status: int) -> None:
+    """By OpenTelemetry's conventions for HTTP, and what the line in the log has."""
+    found: dict[str, Value] = {"modelyard.request.id": record.request_id, "http.response.status_code": status}
+    if rule != UNMATCHED:
+        found["http.route"] = rule
+    if record.model is not None:
+        found["modelyard.model"] = record.model
+    if record.version is not None:
+        found["modelyard.version"] = record.version
+    if status >= SERVER_ERROR:
+        found["error.type"] = str(status)
+    shown = "HTTP" if method == OTHER else method
+    span.end(found, name=f"{shown} {rule}" if rule != UNMATCHED else shown, failed=status >= SERVER_ERROR)
+
+
+def end_refused_span(request_id: str, method: str, status: int) -> None:
+    """Of a request that is answered before it is known what it is for, if it is traced."""
+    span = CURRENT_SPAN.get()
+    if span is not None:
+        end_span(RequestRecord(request_id), span, method if method in METHODS else OTHER, UNMATCHED, status)

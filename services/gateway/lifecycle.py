@@ -14,9 +14,11 @@ from modelyard.services import logs
 from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.server.port import ANOTHER_ADDRESS, bind_address, make_port_error
 from modelyard.services.gateway.server.rsgi import RsgiApp
+from modelyard.services.gateway.server.traced import TracedApp
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.worker_metrics import WorkerMetrics
 from modelyard.services.gateway.wsgi import create_app
+from modelyard.services.tracing.spans import Tracing
 
 if TYPE_CHECKING:
     from modelyard.services.gateway.serving.servers.local_server import EmbeddedServer
@@ -37,10 +39,13 @@ time on collections."""
 class Lifecycle:
     """From the first connection to the last response."""
 
-    def __init__(self, settings: GatewaySettings, model_server: "EmbeddedServer | None" = None) -> None:
-        """``model_server``: of this process, if it has one; it is stopped at the end."""
+    def __init__(
+        self, settings: GatewaySettings, model_server: "EmbeddedServer | None" = None, tracing: Tracing | None = None
+    ) -> None:
+        """``model_server``: of this process, if it has one. It is stopped at the end, and so is ``tracing``."""
         self._settings = settings
         self._model_server = model_server
+        self._tracing = tracing
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,7 +62,7 @@ class Lifecycle:
         limits = app.extensions["limits"]
         draining = self._stopping.is_set
         rsgi = RsgiApp(app.wsgi_app, self._settings, event_loop, fast_path, metrics, limits, guard, draining)
-        server = listen(rsgi, self._settings)
+        server = listen(TracedApp(rsgi, self._tracing) if self._tracing else rsgi, self._settings)
         serving = asyncio.create_task(server.serve())
         await wait_until_listening(self._settings, serving)
         if self._settings.gateway_number:
@@ -78,9 +83,11 @@ class Lifecycle:
             await asyncio.to_thread(closing.join, CLOSE_S)
         if self._model_server:
             await asyncio.to_thread(self._model_server.stop, DRAIN_S)
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close)
 
 
-def listen(rsgi: RsgiApp, settings: GatewaySettings) -> Server:
+def listen(rsgi: RsgiApp | TracedApp, settings: GatewaySettings) -> Server:
     """granian, configured by our settings alone."""
     return Server(
         rsgi,

@@ -39,6 +39,8 @@ class Origin:
     """Of the API key."""
     role: str = ""
     request_id: str = ""
+    traceparent: str | None = None
+    """Its span, by W3C Trace Context: no part of the trail."""
 
 
 SYSTEM = Origin()

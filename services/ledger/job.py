@@ -41,6 +41,8 @@ MAX_LOSSES = 3
 """Of attempts; then the job has failed."""
 MAX_ATTEMPTS = 20
 """Attempts of any kind, also those that are not counted as losses: of a stopped worker."""
+STOPPED = "its worker stopped"
+"""Reason of a job's being requeued."""
 MAX_BUDGET_S = 11 * 3600
 """Maximum time that a job may run; the broker waits longer before it delivers a message again."""
 

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, true, tuple_, update
-from sqlalchemy.orm import Session
 
 from modelyard.models.errors import UnknownName
 from modelyard.services.ledger.entry import SYSTEM, Entry, Kind, Origin
@@ -21,6 +20,7 @@ from modelyard.services.ledger.job import (
     MAX_ATTEMPTS,
     MAX_LOSSES,
     MOVES,
+    STOPPED,
     UNDER_WAY,
     Event,
     Job,
@@ -32,12 +32,20 @@ from modelyard.services.ledger.job import (
 )
 from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.database import Database, execute_change
-from modelyard.services.ledger.sql.job_rows import COLUMNS, JOB, has_no_lease, is_held_by, read_jobs, spent_s
+from modelyard.services.ledger.sql.job_rows import (
+    COLUMNS,
+    JOB,
+    NO_LEASE,
+    end_values,
+    has_no_lease,
+    is_held_by,
+    read_jobs,
+    record_event,
+    spent_s,
+)
 from modelyard.services.ledger.sql.submissions import delete_submission, store_submission
 from modelyard.services.ledger.sql.tables import JOBS, EventRow
 from modelyard.services.ledger.trail import append_entry, describe_submission, describe_version
-
-NO_LEASE: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
 class Jobs:
@@ -72,8 +80,8 @@ class Jobs:
                 if earlier.digest != submission.digest:
                     raise KeyReused(f"Idempotency-Key {submission.key!r} was used for another job, {earlier.job_id}")
                 return next(read_jobs(session, select(*COLUMNS).where(JOB.id == earlier.job_id)))
-            session.execute(insert(JOBS).values(vars(job)))
-            _record(session, job.id, "state", {"state": job.state})
+            session.execute(insert(JOBS).values(vars(job) | {"traceparent": origin.traceparent}))
+            record_event(session, job.id, "state", {"state": job.state})
             append_entry(session, describe_submission(job, origin))
             return job
 
@@ -148,6 +156,11 @@ class Jobs:
         with self._session() as session:
             return tuple(Event(row.id, row.at, row.kind, row.body) for row in session.scalars(query))
 
+    def get_traceparent(self, job_id: str) -> str | None:
+        """The span that a job was submitted in; None if it was not traced."""
+        with self._session() as session:
+            return session.scalar(select(JOB.traceparent).where(JOB.id == job_id))
+
     def claim(self, job_id: str, worker: str, lease_s: float = LEASE_S) -> Job | None:
         """Starts a job under a lease; None if it may not start: ended, held, or lost too often (then it is FAILED).
 
@@ -162,7 +175,7 @@ class Jobs:
         if not publishing and (losses >= MAX_LOSSES or current.attempts >= MAX_ATTEMPTS):
             lost = f"its process or its worker was lost {losses} times"
             reason = lost if losses >= MAX_LOSSES else f"it did not end in {current.attempts} attempts"
-            self._move(job_id, State.FAILED, has_no_lease(), **_end({"reason": reason}))
+            self._move(job_id, State.FAILED, has_no_lease(), **end_values({"reason": reason}))
             return None
         free = and_(or_(JOB.state == State.QUEUED, has_no_lease()), JOB.attempts == current.attempts)
         started = self._move(
@@ -190,12 +203,12 @@ class Jobs:
         with self._session() as session:
             written = execute_change(session, update(JOBS).where(is_held_by(job)).values(progress=dict(progress)))
             if written and (milestone or point):
-                _record(session, job.id, "progress" if milestone else "point", progress)
+                record_event(session, job.id, "progress" if milestone else "point", progress)
 
     def finish(self, job: Job, state: State, result: Mapping[str, Any]) -> bool:
         """Ends a job as its holder; False if it had ended already, or is another attempt's."""
         entry = describe_version(job, result) if result.get("version") else None
-        return self._move(job.id, state, JOB.attempts == job.attempts, entry=entry, **_end(result))
+        return self._move(job.id, state, JOB.attempts == job.attempts, entry=entry, **end_values(result))
 
     def is_held(self, job: Job) -> bool:
         """Whether the job is still this attempt's: not cancelled, not taken over."""
@@ -219,7 +232,7 @@ class Jobs:
         """
         job = self.get(job_id)
         entry = Entry(Kind.JOB, "cancel", by, origin, model=job.model, subject=job_id)
-        ended = self._move(job_id, State.CANCELLED, true(), entry=entry, **_end({"reason": f"cancelled by {by}"}))
+        ended = self._move(job_id, State.CANCELLED, true(), entry=entry, **end_values({"reason": f"cancelled by {by}"}))
         job = self.get(job_id)
         if not ended and job.state is not State.CANCELLED:
             now = "is being published; roll its version back" if job.state is State.PUBLISHING else f"has {job.state}"
@@ -235,12 +248,7 @@ class Jobs:
         Returns:
             False, and nothing happens, if it is not its holder's any more.
         """
-        freed: dict[str, Any] = {
-            "losses": job.losses + lost,
-            "spent_s": spent_s(job),
-            "worker": None,
-            "lease_until": None,
-        }
+        freed: dict[str, Any] = {"losses": job.losses + lost, "spent_s": spent_s(job)} | NO_LEASE
         return any(
             self._move(job.id, target, and_(is_held_by(job), JOB.state == source), detail={"reason": reason}, **freed)
             for source, target in ((State.RUNNING, State.QUEUED), (State.PUBLISHING, State.PUBLISHING))
@@ -249,7 +257,7 @@ class Jobs:
     def release(self, worker: str) -> tuple[Job, ...]:
         """Requeues the jobs that a stopping worker still runs; returns them, oldest first."""
         held = self.list_held(worker)
-        return tuple(job for job in held if self.requeue(job, "its worker stopped", lost=False))
+        return tuple(job for job in held if self.requeue(job, STOPPED, lost=False))
 
     def list_held(self, worker: str) -> tuple[Job, ...]:
         """Jobs that a worker runs, oldest first."""
@@ -284,15 +292,7 @@ class Jobs:
         with self._session() as session:
             moved = execute_change(session, update(JOBS).where(allowed).values(state=target, **values))
             if moved:
-                _record(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
+                record_event(session, job_id, "state", {"state": target, **detail, **values.get("result", {})})
             if moved and entry:
                 append_entry(session, entry)
             return moved
-
-
-def _end(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {"result": dict(result), "finished_at": datetime.now(UTC)} | NO_LEASE
-
-
-def _record(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:
-    session.add(EventRow(job_id=job_id, at=datetime.now(UTC), kind=kind, body=dict(body)))

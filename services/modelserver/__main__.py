@@ -18,6 +18,8 @@ from modelyard.services.modelserver.settings import WITHOUT_EFFECT, Settings, li
 
 with pause_gc():
     from modelyard.services.modelserver.server import ModelServer
+    from modelyard.services.tracing.otlp import open_tracing
+    from modelyard.services.tracing.settings import TracingSettings
 
 log = structlog.get_logger()
 
@@ -38,8 +40,12 @@ def main(arguments: Sequence[str]) -> int:
     for name in list_flags_without_effect(arguments):
         log.warning("flag_without_effect", flag=f"--{name}", why=WITHOUT_EFFECT[name])
     signals = _listen()
-    server = ModelServer(settings, on_failure=lambda: signals.put(FAILED))
     try:
+        traced = TracingSettings.load()
+        tracing = open_tracing(traced, "modelserver")
+        if tracing is not None:
+            log.info("tracing", **traced.mask_secrets())
+        server = ModelServer(settings, on_failure=lambda: signals.put(FAILED), tracing=tracing)
         server.start(is_wanted=signals.empty)
     except ModelyardError as error:
         log.error("start_failed", cause=str(error))  # noqa: TRY400 - one line: the cause and the way out
@@ -47,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     received = wait_for_signal(signals)
     log.info("draining", signal=received)
     status = _drain(server, settings, signals)
+    if tracing is not None:
+        tracing.close()
     return 1 if received == FAILED else status
 
 

@@ -14,8 +14,10 @@ from modelyard.models.tfserving.messages import model_service_pb2_grpc, predicti
 from modelyard.services.modelserver.api.health import Health, Status
 from modelyard.services.modelserver.api.model_service import ModelService
 from modelyard.services.modelserver.api.prediction_service import PredictionService
+from modelyard.services.modelserver.api.traced_calls import TracedCalls
 from modelyard.services.modelserver.engine import Engine
 from modelyard.services.modelserver.settings import Settings
+from modelyard.services.tracing.spans import Tracing
 
 MANAGEMENT_THREADS = 4
 INFERENCE_METHODS = {"Predict", "Classify", "Regress", "MultiInference", "Watch"}
@@ -36,14 +38,15 @@ class PortTaken(ModelyardError):
 class Doors:
     """One gRPC server with all services on it."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, tracing: Tracing | None = None) -> None:
         self._settings = settings
         self._health = Health()
         threads = futures.ThreadPoolExecutor(settings.grpc_max_threads, "predict")
         self._grpc: Any = grpc.server(threads, options=[*OPTIONS, *settings.channel_options])
         manage = partial(ManagementThreads, threads=futures.ThreadPoolExecutor(MANAGEMENT_THREADS, "manage"))
-        prediction = manage(PredictionService(engine.registry, settings.request_options))
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._grpc)
+        prediction = PredictionService(engine.registry, settings.request_options)
+        served = manage(TracedCalls(prediction, tracing) if tracing else prediction)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(served, self._grpc)
         models = manage(ModelService(engine.registry, engine.core))
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._grpc)
         if settings.enable_grpc_healthcheck_service:

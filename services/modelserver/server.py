@@ -10,6 +10,7 @@ from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.lifecycle.strict import StartFailed, StrictCore
 from modelyard.services.modelserver.settings import Settings
+from modelyard.services.tracing.spans import Tracing
 
 
 class ModelServer:
@@ -23,9 +24,10 @@ class ModelServer:
         settings: Settings,
         on_failure: Callable[[], None],
         start_loader: Callable[[Settings], Load] = start_loader,
+        tracing: Tracing | None = None,
     ) -> None:
         self._engine = Engine(settings, on_failure, start_loader)
-        self._doors = Doors(settings, self._engine)
+        self._doors = Doors(settings, self._engine, tracing)
 
     def start(self, is_wanted: Callable[[], bool] = lambda: True) -> int:
         """Listens, and starts to load; returns the port.

@@ -14,7 +14,9 @@ from modelyard.pipeline.job import Promotion, Published, describe_published
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.services.job_stages import JobEstimate, measure_earlier
+from modelyard.services.job_trace import StageNote, note_nothing, trace_attempt
 from modelyard.services.ledger import FINAL, MAX_ATTEMPTS, MAX_LOSSES, Job, Ledger, State
+from modelyard.services.tracing.spans import Tracing
 from modelyard.services.trainer.lease import Lease, call_ledger
 from modelyard.services.trainer.process import ChildFailed, ChildKilled, TrainingProcess, remove_folders
 from modelyard.services.trainer.settings import TrainerSettings
@@ -25,7 +27,14 @@ POINT_S, POINT_SHARE = 1.0, 0.01
 """Between two points of a curve within an epoch: seconds at least, and share of the time that it has trained."""
 
 
-def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
+def execute(
+    job_id: str,
+    worker: str,
+    ledger: Ledger,
+    settings: TrainerSettings,
+    forks: ForkServer,
+    tracing: Tracing | None = None,
+) -> None:
     """Runs a job to its end. A message for a job that has ended, or runs elsewhere, is dropped here.
 
     A job whose process was killed is tried again at once, from its last checkpoint, until it was lost too often.
@@ -34,13 +43,14 @@ def execute(job_id: str, worker: str, ledger: Ledger, settings: TrainerSettings,
     claimed = 0
     while job := call_ledger(ledger.jobs.claim, job_id, worker, settings.lease_s):
         claimed += 1
-        try:
-            if wanted := find_published(job, ledger, settings):
-                run_attempt(wanted, ledger, settings, forks)
-        except StoreFailed as error:
-            call_ledger(ledger.jobs.requeue, job, str(error), lost=False)
-            log.warning("job requeued", cause=str(error), attempt=job.attempts)
-            return
+        with trace_attempt(tracing, ledger, job) as note_stage:
+            try:
+                if wanted := find_published(job, ledger, settings):
+                    run_attempt(wanted, ledger, settings, forks, note_stage)
+            except StoreFailed as error:
+                call_ledger(ledger.jobs.requeue, job, str(error), lost=False)
+                log.warning("job requeued", cause=str(error), attempt=job.attempts)
+                return
     ended = call_ledger(ledger.jobs.get, job_id)
     log.info("job released" if claimed else "job not claimed", state=ended.state, attempts=ended.attempts)
     if ended.state in FINAL:
@@ -76,7 +86,9 @@ def find_published(job: Job, ledger: Ledger, settings: TrainerSettings) -> Job |
     return None
 
 
-def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServer) -> None:
+def run_attempt(
+    job: Job, ledger: Ledger, settings: TrainerSettings, forks: ForkServer, note_stage: StageNote = note_nothing
+) -> None:
     """Trains once; records the outcome, or requeues the job."""
     log.info("job started", model=job.model, recipe=job.recipe, attempt=job.attempts)
     try:
@@ -87,7 +99,7 @@ def run_attempt(job: Job, ledger: Ledger, settings: TrainerSettings, forks: Fork
     lease = Lease(ledger, job, settings.lease_s, stop=child.stop)
     try:
         with child, lease:
-            outcome = child.await_outcome(ProgressRecorder(ledger, job), lease.may_publish)
+            outcome = child.await_outcome(ProgressRecorder(ledger, job, note_stage=note_stage), lease.may_publish)
     except (ModelyardError, ChildFailed) as error:
         if lease.timed_out:
             end_job(job, ledger, settings, f"timeout: its time budget of {job.budget_s:g} s is used up")
@@ -122,13 +134,21 @@ class ProgressRecorder:
     So do points of its curves within an epoch: the longer it trains, the fewer, some hundreds in all.
     """
 
-    def __init__(self, ledger: Ledger, job: Job, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Job,
+        now: Callable[[], float] = time.monotonic,
+        note_stage: StageNote = note_nothing,
+    ) -> None:
+        self._note_stage = note_stage
         self._ledger, self._job, self._now = ledger, job, now
         self._last: tuple[Any, ...] = ()
         self._estimate = JobEstimate(job, self._measure_earlier(), now)
         self._began = self._point_at = now()
 
     def __call__(self, progress: Progress) -> None:
+        self._note_stage(progress.stage)
         epoch_ended = progress.epoch is not None and progress.step == progress.steps
         mark = (progress.stage, progress.message if progress.step is None else "", progress.epoch if epoch_ended else 0)
         values = self._estimate.complete(dump_progress(progress))

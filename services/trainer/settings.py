@@ -14,9 +14,10 @@ from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
 from modelyard.services.metrics.server import MetricsSettings
 from modelyard.services.settings import ServiceSettings, ServingAddresses, below_home
+from modelyard.services.tracing.settings import TracingSettings
 
 
-class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings):
+class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings, TracingSettings):
     """Settings of the Celery worker."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")

@@ -22,6 +22,8 @@ from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.settings import InvalidSettings
+from modelyard.services.tracing.otlp import open_tracing, require_tracing
+from modelyard.services.tracing.spans import Tracing
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive
 from modelyard.services.trainer.model_watch import watch_models
@@ -40,10 +42,21 @@ def build_app(settings: TrainerSettings, ledger: Ledger, name: str, forks: ForkS
 
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]  # Celery has no type information
     def train(job_id: str) -> None:
-        with closing(Ledger(settings.ledger)) as own:  # after the fork: connections must not be shared
-            execute(job_id, name, own, settings, forks)
+        with closing(Ledger(settings.ledger)) as own, tracing_job(settings) as tracing:  # after the fork, not shared
+            execute(job_id, name, own, settings, forks, tracing)
 
     return app
+
+
+@contextmanager
+def tracing_job(settings: TrainerSettings) -> Iterator[Tracing | None]:
+    """Tracing for the time of a job, at whose end everything is sent."""
+    tracing = open_tracing(settings, "trainer")
+    try:
+        yield tracing
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 def make_draining_worker(app: Celery, ledger: Ledger, name: str, drain_s: float) -> type[Any]:
@@ -74,6 +87,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
         ModelyardError: one cannot be used; the text has which and why.
     """
     require_mlflow(settings)
+    require_tracing(settings)
     Store(settings.store).prepare()
     try:
         settings.work_dir.mkdir(parents=True, exist_ok=True)

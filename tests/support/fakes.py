@@ -167,6 +167,8 @@ class FakeModelServer(
         self.signatures_of: dict[str, get_model_metadata_pb2.SignatureDefMap] = {}
         """Metadata of single models."""
         self.calls: list[Any] = []
+        self.metadata: list[Mapping[str, str]] = []
+        """Of predictions."""
         self.entered, self.release = threading.Event(), threading.Event()
         """A prediction sets the first and waits for the second."""
         self.release.set()
@@ -191,6 +193,7 @@ class FakeModelServer(
         self.failures.extend([(code, text)] * times)
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        self.metadata.append(dict(context.invocation_metadata()))
         self.calls.append(request)
         self.entered.set()
         self.release.wait()

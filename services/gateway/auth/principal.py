@@ -11,6 +11,7 @@ from modelyard.services.gateway.auth.sessions import Session
 from modelyard.services.gateway.http.client_address import CLIENT
 from modelyard.services.keys import Role
 from modelyard.services.ledger import Origin
+from modelyard.services.tracing.spans import CURRENT_SPAN, UnrecordedSpan
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,18 @@ def current_author() -> str:
 
 
 def current_origin() -> Origin:
-    """Where this request comes from, for the audit trail."""
+    """Where this request comes from, for the audit trail, and for the trace of a job."""
     principal = current_principal()
-    return Origin(principal.prefix, principal.role or "" if principal.name else "", g.get("request_id", ""))
+    role = principal.role or "" if principal.name else ""
+    return Origin(principal.prefix, role, g.get("request_id", ""), current_traceparent())
+
+
+def current_traceparent() -> str | None:
+    """This request's span; None if it is not traced, by our own choice: a trainer then decides anew for a job."""
+    span = CURRENT_SPAN.get()
+    if span is None or (isinstance(span, UnrecordedSpan) and span.chosen_here):
+        return None
+    return span.context.traceparent
 
 
 def current_owner() -> str | None:

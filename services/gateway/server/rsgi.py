@@ -116,6 +116,7 @@ class RsgiApp:
             log.info("client gone before its response")
         except Exception as error:  # noqa: BLE001  # the outermost boundary: granian would respond without a body
             status, headers, body = render_error(error, request_id)
+            access_log.end_refused_span(request_id, scope.method, status)
             with contextlib.suppress(ProtocolClosed, ProtocolError):  # a part of the response was sent
                 protocol.response_bytes(
                     status, [*headers, *access_log.response_headers(RequestRecord(request_id))], body
@@ -128,6 +129,7 @@ class RsgiApp:
 
     async def _refuse(self, refused: Refused, scope: Any, request_id: str, protocol: Any) -> None:
         """Responds. Refused bodies are logged; the guard logs its own, and overload would fill the log."""
+        access_log.end_refused_span(request_id, scope.method, refused.status)
         found = access_log.response_headers(RequestRecord(request_id))
         cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
         headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]

@@ -5,6 +5,7 @@ grow with the load by themselves. Runs on the event loop's thread: no locks.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
+from modelyard.services.gateway.serving.batch_spans import record_waits, trace_call
 from modelyard.services.logs import REQUEST_IDS, bind_request
+from modelyard.services.tracing.spans import CURRENT_SPAN, Span
 
 Inputs = Mapping[str, Array]
 
@@ -70,6 +73,14 @@ class PendingRequest:
     future: "asyncio.Future[Outputs]"
     request_ids: tuple[str, ...]
     """For the log lines of the call that it shares."""
+    span: Span | None
+    """None where nothing is traced."""
+    queued_ns: int = 0
+    """Since 1970, if it is traced."""
+
+    def __post_init__(self) -> None:
+        if self.span is not None:
+            self.queued_ns = time.time_ns()
 
 
 @dataclass(eq=False)
@@ -119,7 +130,12 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         pending = PendingRequest(
-            inputs, len(next(iter(inputs.values()))), deadline, loop.create_future(), REQUEST_IDS.get()
+            inputs,
+            len(next(iter(inputs.values()))),
+            deadline,
+            loop.create_future(),
+            REQUEST_IDS.get(),
+            CURRENT_SPAN.get(),
         )
         timer = loop.call_later(deadline.remaining_s, _expire, pending)
         try:
@@ -147,7 +163,9 @@ class Batcher:
         batch = self._next_batch(queue)
         if batch:
             queue.in_flight += 1
-            task = asyncio.get_running_loop().create_task(self._send(queue, batch))
+            if batch[0].span is not None:
+                record_waits(batch)
+            task = asyncio.get_running_loop().create_task(self._start(queue, batch))
             task.add_done_callback(lambda _: self._finish_call(queue))
 
     def _finish_call(self, queue: BatchQueue) -> None:
@@ -168,6 +186,14 @@ class Batcher:
                     rows += pending.size
         return batch
 
+    async def _start(self, queue: BatchQueue, batch: Sequence[PendingRequest]) -> None:
+        """Sends, traced or not: a process traces all requests, or none."""
+        if batch[0].span is None:
+            await self._send(queue, batch)
+            return
+        with trace_call(batch, queue.target):
+            await self._send(queue, batch)
+
     async def _send(self, queue: BatchQueue, batch: Sequence[PendingRequest]) -> None:
         bind_request(*(request_id for pending in batch for request_id in pending.request_ids))
         latest = max((pending.deadline for pending in batch), key=lambda deadline: deadline.ends_at)
@@ -178,7 +204,7 @@ class Batcher:
             if len(batch) == 1 or failure.code in UNRELATED_TO_ROWS:
                 _fail(batch, failure)
             else:  # some row is bad: each request is judged alone, so that the others get their outputs
-                await asyncio.gather(*(self._send(queue, [pending]) for pending in batch if not pending.future.done()))
+                await asyncio.gather(*(self._start(queue, [pending]) for pending in batch if not pending.future.done()))
         except Exception as error:  # noqa: BLE001  # every waiting request gets the error
             _fail(batch, error)
 

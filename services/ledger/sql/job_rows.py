@@ -1,6 +1,6 @@
 """Jobs' rows: how they are read, and conditions about who holds them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from modelyard.services.ledger.job import UNDER_WAY, Job
 from modelyard.services.ledger.sql.clock import now
-from modelyard.services.ledger.sql.tables import JOBS
+from modelyard.services.ledger.sql.tables import JOBS, EventRow
 
 JOB = JOBS.c
+NO_LEASE: dict[str, Any] = {"worker": None, "lease_until": None}
 COLUMNS = [JOB[name] for name in Job.model_fields]
 
 
@@ -34,3 +35,13 @@ def spent_s(job: Job) -> float:
     """Seconds that a running job has run, with the attempts before."""
     assert job.started_at
     return job.spent_s + (datetime.now(UTC) - job.started_at).total_seconds()
+
+
+def end_values(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of a job that ends now."""
+    return {"result": dict(result), "finished_at": datetime.now(UTC)} | NO_LEASE
+
+
+def record_event(session: Session, job_id: str, kind: str, body: Mapping[str, Any]) -> None:
+    """Appends to the job's event log."""
+    session.add(EventRow(job_id=job_id, at=datetime.now(UTC), kind=kind, body=dict(body)))

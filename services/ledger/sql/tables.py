@@ -60,8 +60,10 @@ def column_type(kind: Any) -> Any:
     return {str: String, int: Integer, float: Double, bool: Boolean, datetime: UtcDateTime}.get(kind, JSON)
 
 
-JOBS = SqlTable("jobs", Table.metadata, *job_columns(), Column("lease_until", UtcDateTime))
-"""All jobs, as they are now: the fields of ``Job``, and until when a running one is held."""
+JOBS = SqlTable(
+    "jobs", Table.metadata, *job_columns(), Column("lease_until", UtcDateTime), Column("traceparent", String(64))
+)
+"""All jobs, as they are now: the fields of ``Job``, until when a running one is held, and the span of its request."""
 
 
 class EventRow(Table):

@@ -5,6 +5,7 @@ a joint run fails each of its calls runs by itself, so that only the call that c
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,8 +24,12 @@ from modelyard.services.modelserver.batching.parameters import BatchingParameter
 from modelyard.services.modelserver.errors import Refused, wrap_error
 from modelyard.services.modelserver.runtime.servable import CancelCheck, Run, Servable, never_cancelled
 from modelyard.services.modelserver.runtime.tensor import Tensor
+from modelyard.services.modelserver.runtime.traced_run import RUN
+from modelyard.services.tracing.spans import CURRENT_SPAN, Span
 
 log = structlog.get_logger()
+
+WAIT = "wait for the batch"
 
 
 @dataclass
@@ -36,6 +41,10 @@ class QueuedCall:
     check_cancelled: CancelCheck
     outcome: list[Tensor] | Refused | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    shared_by: int = 0
+    """Number of calls in its run, and when that began and ended, in nanoseconds since 1970; 0 if it did not run."""
+    began_ns: int = 0
+    ended_ns: int = 0
 
     def finish(self, outcome: list[Tensor] | Refused) -> None:
         self.outcome = outcome
@@ -69,8 +78,12 @@ class BatchedRun:
         if rows is None or not queue.splits:
             return self._run(feeds, fetches, check_cancelled)
         call = QueuedCall(feeds, rows, check_cancelled)
+        span = CURRENT_SPAN.get()
+        wait = None if span is None else span.begin(WAIT)
         self._threads.enqueue(queue.queue, call, rows)
         call.done.wait()
+        if span is not None and wait is not None:
+            record_run(span, wait, call)
         if isinstance(call.outcome, Refused):
             raise call.outcome
         return call.outcome or []
@@ -126,8 +139,11 @@ class SignatureQueue:
             if _is_waiting(call):
                 groups.setdefault(make_batch_key(call.feeds, padded=self._padded), []).append(call)
         for group in groups.values():
+            began_ns = time.time_ns()
             outcomes = self._run_joined(group)
+            ended_ns = time.time_ns()
             for call, outcome in zip(group, outcomes or map(self._run_alone, group), strict=True):
+                call.shared_by, call.began_ns, call.ended_ns = len(group), began_ns, ended_ns
                 call.finish(outcome)
 
     def _run_joined(self, calls: Sequence[QueuedCall]) -> list[list[Tensor]] | None:
@@ -148,6 +164,18 @@ class SignatureQueue:
             return self._run(call.feeds, self._fetches, call.check_cancelled)
         except Refused as refusal:
             return refusal
+
+
+def record_run(span: Span, wait: Span, call: QueuedCall) -> None:
+    """How long a call waited, and the run that it shared, as children of its span."""
+    if not call.began_ns:
+        wait.end(failed=True)
+        return
+    wait.end(at_ns=call.began_ns)
+    failed = isinstance(call.outcome, Refused)
+    span.begin(RUN, {"modelyard.batch.calls": call.shared_by}, at_ns=call.began_ns).end(
+        at_ns=call.ended_ns, failed=failed
+    )
 
 
 def _is_waiting(call: QueuedCall) -> bool:

@@ -25,6 +25,7 @@ from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.saved_model import Runtime, load_saved_model
 from modelyard.services.modelserver.runtime.servable import Servable
 from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC, library_path
+from modelyard.services.modelserver.runtime.traced_run import trace_runs
 from modelyard.services.modelserver.settings import Settings
 
 LOADING_NICENESS = 10
@@ -49,7 +50,7 @@ def start_loader(settings: Settings) -> Load:
         if not folder.is_dir():
             raise Refused(grpc.StatusCode.NOT_FOUND, "the version's folder does not exist")
         verify_manifest(folder)
-        servable = load_saved_model(started, folder, tags)
+        servable = trace_runs(load_saved_model(started, folder, tags))
         try:
             _warm_up(servable, folder, settings)
             return join(servable, folder)

@@ -22,6 +22,8 @@ MODULES = (
     "modelyard.pipeline.job",
     "modelyard.pipeline.stages.promote",
     "modelyard.models.catalog",
+    "modelyard.services.scheduler.scheduler",
+    "modelyard.services.tracing.otlp",
 )
 
 
@@ -34,7 +36,7 @@ def list_sockets():
 
 def import_one(module):
     importlib.import_module(module)
-    return [name for name in ("keras", "tensorflow.python") if name in sys.modules]
+    return [name for name in ("keras", "tensorflow.python", "opentelemetry") if name in sys.modules]
 
 found = {sys.argv[1]: import_one(sys.argv[1])}
 database = "sqlalchemy" in sys.modules
@@ -53,8 +55,10 @@ def imported() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_neither_keras_nor_the_tensorflow_runtime_is_loaded(imported: dict[str, Any], module: str) -> None:
-    """TensorFlow's runtime costs 7 s and 700 MB; these processes compute nothing."""
+def test_neither_keras_nor_the_tensorflow_runtime_nor_opentelemetry_is_loaded(
+    imported: dict[str, Any], module: str
+) -> None:
+    """TensorFlow's runtime costs 7 s and 700 MB, and these processes compute nothing; traces are off."""
     assert imported["loaded"][module] == []
 
 

@@ -29,9 +29,10 @@ from modelyard.services.gateway.serving.servers.replicas import (
     STATUS,
     PredictCall,
 )
+from modelyard.services.tracing.spans import CURRENT_SPAN
 
 CALL_METADATA = grpc.aio.Metadata(TENSORS_AS_CONTENT)
-"""Of every call."""
+"""Of every call that is not traced."""
 READ: dict[str, Callable[[bytes], Any]] = {
     CLASSIFY: classification_pb2.ClassificationResponse.FromString,
     REGRESS: regression_pb2.RegressionResponse.FromString,
@@ -84,8 +85,10 @@ class GrpcReplica:
 
     async def _send(self, method: str, request: bytes, timeout_s: float) -> bytes:
         self.in_flight += 1
+        span = CURRENT_SPAN.get()
+        metadata = CALL_METADATA if span is None else grpc.aio.Metadata(TENSORS_AS_CONTENT, *span.context.headers)
         try:
-            response: bytes = await self._method(method)(request, timeout=timeout_s, metadata=CALL_METADATA)
+            response: bytes = await self._method(method)(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             code = error.code()
             if code is grpc.StatusCode.CANCELLED:  # not by us: the server ends, and drops what it has just taken

@@ -28,6 +28,7 @@ from modelyard.services.gateway.serving.servers.replicas import (
     PredictCall,
 )
 from modelyard.services.gateway.settings import LOCAL
+from modelyard.services.tracing.spans import CURRENT_SPAN, Span
 
 MANAGEMENT_THREADS = 4
 """For states and metadata, which are then read while every other thread computes."""
@@ -100,10 +101,15 @@ class Call:
     ends_at: float
     """On the monotonic clock."""
     loop: asyncio.AbstractEventLoop
+    span: Span | None = field(default_factory=CURRENT_SPAN.get)
+    """None where nothing is traced."""
+    wait: Span | None = field(init=False)
+    """For a thread."""
     future: "asyncio.Future[Any]" = field(init=False)
 
     def __post_init__(self) -> None:
         self.future = self.loop.create_future()
+        self.wait = None if self.span is None else self.span.begin("wait for a thread")
 
     def expire(self) -> None:
         """Its time is up: whoever waits is told so now, and the model is not run if it has not begun."""
@@ -120,8 +126,11 @@ class Call:
 
     def run(self) -> None:
         """Does the work, in a thread, and hands the outcome to the event loop."""
+        if self.wait is not None:
+            self.wait.end()
         if self.future.done():
             return
+        CURRENT_SPAN.set(self.span)  # of this thread, until its next call
         answer, failure = None, None
         try:
             answer = self.work(self)

@@ -20,6 +20,8 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.servers.traced_call import call_traced
+from modelyard.services.tracing.spans import CURRENT_SPAN
 
 log = structlog.get_logger()
 
@@ -190,8 +192,11 @@ class Replicas:
         left_s = deadline.remaining_s - RETURN_MARGIN_S
         if left_s <= 0:
             raise deadline.make_error()
+        parent = CURRENT_SPAN.get()
         try:
-            return await replica.call(method, request, left_s)
+            if parent is None or method == STATUS:
+                return await replica.call(method, request, left_s)
+            return await call_traced(parent, replica, method, request, left_s)
         except ServingFailed as failure:
             self._metrics.serving_errors.labels(failure.code.name).inc()
             if failure.status >= SERVER_ERROR:
