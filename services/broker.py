@@ -9,11 +9,11 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError
 from modelyard.services.ledger import MAX_BUDGET_S, Job, Ledger, Priority
 from modelyard.services.queues import choose_queue
+from modelyard.services.tracing.redis_client import RedisError
 
 TASK = "modelyard.train"
 STARTED_PRIORITY = 0

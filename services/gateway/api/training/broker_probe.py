@@ -28,8 +28,7 @@ class BrokerProbe:
             return self._problem
 
     def _ask(self) -> str | None:
-        from redis import Redis
-        from redis.exceptions import RedisError
+        from modelyard.services.tracing.redis_client import Redis, RedisError
 
         try:
             self._client = self._client or Redis.from_url(
