@@ -35,7 +35,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 """Names of models, separated by commas or as a list in JSON (mark the field ``NoDecode``)."""
 
 
-class GatewaySettings(KeySettings, TracingSettings):
+class GatewaySettings(TracingSettings, KeySettings):
     """Settings of the gateway."""
 
     host: str = Field(

@@ -17,7 +17,7 @@ from modelyard.services.settings import ServiceSettings, ServingAddresses, below
 from modelyard.services.tracing.settings import TracingSettings
 
 
-class TrainerSettings(ServiceSettings, ModelSettings, MetricsSettings, TracingSettings):
+class TrainerSettings(TracingSettings, ServiceSettings, ModelSettings, MetricsSettings):
     """Settings of the Celery worker."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")

@@ -8,10 +8,12 @@ from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import HOME, Settings
+from modelyard.services.tracing.settings import TracingSettings
 from modelyard.services.trainer.settings import TrainerSettings
 
 PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
     ("Gateway", GatewaySettings),
+    ("Model server", TracingSettings),
     ("Trainer", TrainerSettings),
     ("Scheduler", SchedulerSettings),
     ("Migration", MigrationSettings),
@@ -24,7 +26,8 @@ Written by `make docs` from the code. Every process reads its settings once, at 
 logs them with secrets masked, and exits with the reason if one is wrong. A password or key is better kept in a file of
 its own: `MODELYARD_LEDGER_PASSWORD` is also read from `modelyard_ledger_password` in `/run/secrets`, or in the folder
 that `MODELYARD_SECRETS_DIR` names, and so is every other variable.
-The model server takes flags named as TensorFlow Serving names them: `python -m modelyard.services.modelserver --help`.
+Besides its two variables the model server takes flags named as TensorFlow Serving names them:
+`python -m modelyard.services.modelserver --help`.
 """
 
 
