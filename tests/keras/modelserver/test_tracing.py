@@ -1,5 +1,7 @@
 """Spans of a model server: of each call, its wait for a batch, and its run. The graphs are stand-ins."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,3 +142,19 @@ def test_only_what_a_caller_records_is_recorded_where_our_share_is_none(
         call(served, *metadata)
         eventually(lambda: len(said) >= recorded, "spans")
     assert len(said) == recorded
+
+
+IMPORTING = """
+import sys
+import modelyard.services.modelserver.__main__, modelyard.services.modelserver.embedded
+from modelyard.services.tracing.otlp import open_tracing
+from modelyard.services.tracing.settings import TracingSettings
+
+assert open_tracing(TracingSettings.load(), "modelserver") is None
+print("opentelemetry" in sys.modules)
+"""
+
+
+def test_nothing_of_opentelemetry_is_imported_while_traces_are_off() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
