@@ -141,8 +141,9 @@ def end_span(record: RequestRecord, span: Span, method: str, rule: str, status: 
     span.end(found, name=f"{shown} {rule}" if rule != UNMATCHED else shown, failed=status >= SERVER_ERROR)
 
 
-def end_refused_span(request_id: str, method: str, status: int) -> None:
-    """Of a request that is answered before it is known what it is for, if it is traced."""
-    span = CURRENT_SPAN.get()
-    if span is not None:
-        end_span(RequestRecord(request_id), span, method if method in METHODS else OTHER, UNMATCHED, status)
+def end_refused(request_id: str, method: str, status: int) -> HeaderList:
+    """Headers of the answer to a request of which nothing is known yet; ends its span, if it is traced."""
+    record = RequestRecord(request_id)
+    if record.span is not None:
+        end_span(record, record.span, method if method in METHODS else OTHER, UNMATCHED, status)
+    return response_headers(record)

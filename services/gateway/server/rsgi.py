@@ -18,7 +18,6 @@ from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defi
 from modelyard.models.errors import ModelyardError
 from modelyard.services import logs
 from modelyard.services.gateway import access_log
-from modelyard.services.gateway.access_log import RequestRecord
 from modelyard.services.gateway.auth.browsers import locate_sign_in, wants_page
 from modelyard.services.gateway.auth.guard import SIGN_IN, SIGN_IN_LIMIT, Guard, Unauthenticated
 from modelyard.services.gateway.auth.principal import EVERYBODY, NOBODY, Principal
@@ -116,11 +115,9 @@ class RsgiApp:
             log.info("client gone before its response")
         except Exception as error:  # noqa: BLE001  # the outermost boundary: granian would respond without a body
             status, headers, body = render_error(error, request_id)
-            access_log.end_refused_span(request_id, scope.method, status)
+            found = access_log.end_refused(request_id, scope.method, status)
             with contextlib.suppress(ProtocolClosed, ProtocolError):  # a part of the response was sent
-                protocol.response_bytes(
-                    status, [*headers, *access_log.response_headers(RequestRecord(request_id))], body
-                )
+                protocol.response_bytes(status, [*headers, *found], body)
         finally:
             self._holds.finish()
             self._in_flight -= 1
@@ -129,8 +126,7 @@ class RsgiApp:
 
     async def _refuse(self, refused: Refused, scope: Any, request_id: str, protocol: Any) -> None:
         """Responds. Refused bodies are logged; the guard logs its own, and overload would fill the log."""
-        access_log.end_refused_span(request_id, scope.method, refused.status)
-        found = access_log.response_headers(RequestRecord(request_id))
+        found = access_log.end_refused(request_id, scope.method, refused.status)
         cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
         headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
         protocol.response_bytes(refused.status, headers, encode_error(str(refused)))

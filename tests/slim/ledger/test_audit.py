@@ -75,7 +75,7 @@ def test_changes_of_jobs_searches_triggers_and_keys_are_in_the_trail(ledger: Led
         ("key", "revoke", "bob", key.prefix),
     ]
     (first,) = ledger.audit.find(filters={"subject": job.id, "kind": "job"})
-    assert (first.prefix, first.role, first.request_id, first.model) == (*vars(ANN).values(), "m")
+    assert (first.prefix, first.role, first.request_id, first.model) == (ANN.prefix, ANN.role, ANN.request_id, "m")
     assert first.detail["overrides"] == {"seed": 1}
     assert [ledger.audit.verify(kind).count for kind in Kind] == [3, 2, 2, 0, 1, 2, 0, 0]
 
