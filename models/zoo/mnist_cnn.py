@@ -46,6 +46,9 @@ class MnistRecipe(Recipe):
             ge=2, le=256, description="Channels of the first convolution; the others have two and four times as many."
         ),
     ] = 16
+    depth: Annotated[
+        int, Field(ge=0, le=8, description="Convolutions after the pooling that are added to what they read.")
+    ] = 0
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layer.")] = 0.0
     norm_momentum: Annotated[
         float, Field(ge=0, lt=1, description="Momentum of batch normalisation's running mean and variance.")
@@ -59,7 +62,7 @@ class MnistRecipe(Recipe):
     ] = 0.0
     redrawn: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of the training images turned by far, half of them by another pen."),
+        Field(ge=0, le=1, description="Share of the training images turned by far, most by another pen."),
     ] = 0.0
     elastic: Annotated[
         float,
@@ -132,12 +135,12 @@ def choose_augmentation(recipe: MnistRecipe) -> Change | None:
 
 
 def redraw_images(images: Array, generator: np.random.Generator) -> Array:
-    """``uint8 [N,28,28,1]`` turned by far, half of them by another pen; cheap, as nothing is normalised.
+    """``uint8 [N,28,28,1]`` turned by far, two thirds of them by another pen; cheap, as nothing is normalised.
 
     A little smaller, as the normalisation makes them: the longer side of what leans is shorter.
     """
     drawn = images.astype(np.float32)
-    chosen = np.flatnonzero(generator.random(len(drawn)) < 1 / 2)
+    chosen = np.flatnonzero(generator.random(len(drawn)) < 2 / 3)
     drawn[chosen] = change_pens(drawn[chosen], generator)
     return transform_images(drawn, generator, shift=1, rotation=_FAR, scale=0.12, growth=-0.06)
 
@@ -171,12 +174,25 @@ def build(recipe: MnistRecipe, state: State) -> Any:  # noqa: ARG001  # the cont
     x = layers.Rescaling(1 / 255)(x)
     x = convolution(recipe.channels, 5, strides=2, activation="relu")(x)
     x = convolution(2 * recipe.channels, 3, use_bias=False)(x)
-    x = layers.MaxPooling2D()(x)
-    x = layers.ReLU()(normalisation()(x))
+    x = layers.ReLU()(normalisation()(_pool(x)))
+    for _ in range(recipe.depth):
+        changed = normalisation()(convolution(2 * recipe.channels, 3, padding="same", use_bias=False)(x))
+        x = layers.ReLU()(layers.Add()([x, changed]))
     x = convolution(4 * recipe.channels, 3, use_bias=False)(x)
     x = layers.ReLU()(normalisation()(x))
     x = layers.Dropout(recipe.dropout)(layers.Flatten()(x))
     return keras.Model(images, layers.Dense(len(LABELS), activation="softmax", name="digit")(x), name="mnist_cnn")
+
+
+def _pool(x: Any) -> Any:
+    """The largest of each square of 2 x 2, ``[N,2H,2W,C]`` -> ``[N,H,W,C]``.
+
+    The gradient of TensorFlow's own pooling takes a fifth of a training step on a processor, that of two maxima little.
+    """
+    _, height, width, channels = x.shape
+    rows = keras.ops.unstack(keras.ops.reshape(x, (-1, height // 2, 2, width, channels)), axis=2)
+    x = keras.ops.reshape(keras.ops.maximum(*rows), (-1, height // 2, width // 2, 2, channels))
+    return keras.ops.maximum(*keras.ops.unstack(x, axis=3))
 
 
 SPEC = ModelSpec(
@@ -188,21 +204,24 @@ SPEC = ModelSpec(
     dataset=MNIST,
     recipes={
         "quick": MnistRecipe(
-            epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.35, redrawn=0.25
+            epochs=4, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.3, redrawn=0.3
         ),
         "full": MnistRecipe(
-            epochs=20,
+            epochs=18,
             batch_size=64,
             learning_rate=0.01,
             keep="last",
             min_steps=600,
             label_smoothing=0.05,
-            channels=32,
+            channels=28,
+            depth=1,
             ema=0.998,
             shift=1.5,
             rotation=10.0,
             scale=0.08,
-            sent=0.15,
+            elastic=1.0,
+            redrawn=0.1,
+            sent=0.25,
         ),
         "gpu": MnistRecipe(
             epochs=60,

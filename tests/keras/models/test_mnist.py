@@ -278,9 +278,10 @@ def test_a_recipe_may_turn_and_bend_alone(sample: Splits) -> None:
 # --- the network --------------------------------------------------------------------------------------------------
 
 
-def test_network_turns_pixels_into_probabilities(sample: Splits) -> None:
+@pytest.mark.parametrize("depth", [0, 2])
+def test_network_turns_pixels_into_probabilities(sample: Splits, depth: int) -> None:
     """Raw pixels 0..255 in any number -> ten shares of one; how many come at once changes nothing."""
-    model = SPEC.build(SPEC.recipes["quick"], {})
+    model = SPEC.build(SPEC.recipes["quick"].override({"depth": depth}), {})
     x = sample.test.x[:7].astype(np.float32)
     together = np.asarray(model(x, training=False))
     assert together.shape == (7, 10)
