@@ -1,4 +1,4 @@
-"""Keras layers that cut what a part of a model reads from the ids of a text, and that weigh what the parts say."""
+"""Keras layers that look up words, cut what a part of a model reads from a text's ids, and weigh what parts say."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,43 @@ import numpy as np
 from modelyard.models.text.statements import read_grammar
 from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, padded_length
 from modelyard.models.types import Array
+
+
+@keras.saving.register_keras_serializable("modelyard")
+class WordVectors(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
+    """A vector for each id, of which training changes some: ``int32 [N,L]`` -> ``float [N,L,size]``.
+
+    An optimiser such as Adam goes through a whole table in each step, however few of its rows a batch has: with
+    20,000 rows, that took more than half of a step. ``learned`` rows change here, by a table of their own.
+    """
+
+    def __init__(self, words: int, size: int, learned: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.words, self.size, self.learned = words, size, learned
+
+    def build(self, *_: Any) -> None:
+        fixed = {"initializer": "zeros", "trainable": False}
+        self.changes = self.add_weight(name="changes", shape=(max(1, self.learned), self.size), initializer="zeros")
+        self.vectors = self.add_weight(name="vectors", shape=(self.words, self.size), **fixed)
+        self.places = self.add_weight(name="places", shape=(self.words,), dtype="int32", **fixed)
+
+    def fill(self, vectors: Array, learned: Array) -> None:
+        """Where training begins (``float [words,size]``), and the ids whose vectors change (``int [learned]``)."""
+        places = np.full(self.words, -1, np.int32)
+        places[learned] = np.arange(self.learned)
+        self.set_weights([np.zeros(self.changes.shape, np.float32), vectors.astype(np.float32), places])
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return *shape, self.size
+
+    def call(self, ids: Any) -> Any:
+        ops = keras.ops
+        places = ops.take(self.places, ids)
+        changes = ops.take(self.changes, ops.maximum(places, 0), axis=0)
+        return ops.take(self.vectors, ids, axis=0) + changes * ops.cast(places >= 0, "float32")[..., None]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "words": self.words, "size": self.size, "learned": self.learned}
 
 
 @keras.saving.register_keras_serializable("modelyard")
@@ -113,6 +150,14 @@ class HasWord(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type in
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "words": self.words}
+
+
+def list_learned(vocabulary: Array, most_frequent: int) -> Array:
+    """Ids of the words whose vectors change in training: the most frequent, and those that rules make texts of."""
+    grammar = [word for words in read_grammar().words.values() for word in words]
+    learned = np.isin(vocabulary, grammar)
+    learned[:most_frequent] = True
+    return np.concatenate([np.arange(FIRST_WORD), FIRST_WORD + np.flatnonzero(learned)]).astype(np.int32)
 
 
 def turning_ids(vocabulary: Array) -> list[int]:

@@ -16,8 +16,8 @@ from modelyard.models.text import short_texts
 from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
+from modelyard.models.text.parts import list_learned
 from modelyard.models.text.short_texts import ShortTexts
-from modelyard.models.text.statements import list_polar_words
 from modelyard.models.text.unlabelled import learn_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -28,13 +28,11 @@ from modelyard.models.text.vocabulary import (
     learn_vocabulary,
     truncate,
 )
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity
+from modelyard.models.text.word_vectors import KINDS_OF_POLARITY, learn_word_vectors, tell_polarity
 from modelyard.models.types import Array
 
 SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
-
-
 FEW = 10_000
 """Of no more texts, a step each is needed."""
 
@@ -70,9 +68,17 @@ class SentimentRecipe(Recipe):
         Field(
             ge=0,
             le=100,
-            description="Factor of what the labels and the words like it say of a word, its vector's last two numbers.",
+            description="Factor of what labels, people and the words like it say of a word, its vector's last numbers.",
         ),
     ] = 2.0
+    learned_words: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="Most frequent words whose vectors change in training, beside those that rules make texts of.",
+        ),
+    ] = 4_000
     window: Annotated[
         int, Field(ge=1, le=20, description="Words to either side that shape a word's initial vector.")
     ] = 6
@@ -162,6 +168,7 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
+        "learned": list_learned(vocabulary, recipe.learned_words),
         "vectors": _initial_vectors(whole, ids[: len(labels)], labels, vocabulary, recipe).astype(np.float16),
         "ngram_codes": linear.index.codes,
         "ngram_table": linear.table,
@@ -185,10 +192,9 @@ def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, wr
             f"recipe key 'vector_size': expected {dimensions}, as the version to start from has, "
             f"received {recipe.vector_size}; use init=random"
         )
-    if state["ngram_table"].shape[1:] != (2,):
+    if state["ngram_table"].shape[1:] != (2,) or "learned" not in state:
         raise InvalidRecipe(
-            "recipe key 'init': expected a version with runs of three words, "
-            "received one of an older release; use init=random"
+            "recipe key 'init': expected a version of this release, received an older one; use init=random"
         )
     linear = NgramModel(HashedIndex(state["ngram_codes"]), state["ngram_table"], float(state["ngram_bias"]))
     labels = targets = splits.train.y
@@ -279,19 +285,14 @@ def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:
 def _initial_vectors(
     ids: TokenIds, labelled: TokenIds, labels: Array, vocabulary: Array, recipe: SentimentRecipe
 ) -> Array:
-    """``float32 [V, vector_size]``: what a word's neighbours say of it and, last, what labels do and words like it."""
-    size = FIRST_WORD + len(vocabulary)
+    """``float32 [V, vector_size]``: what a word's neighbours say of it and, last, labels, people, and words like it."""
     vectors = learn_word_vectors(
         ids,
-        vocabulary_size=size,
-        dimensions=recipe.vector_size - 2,
+        vocabulary_size=FIRST_WORD + len(vocabulary),
+        dimensions=recipe.vector_size - KINDS_OF_POLARITY,
         window=recipe.window,
         contexts=recipe.contexts,
         seed=recipe.seed,
     )
-    sentiment = measure_polarity(labelled, labels, size)
-    known = [FIRST_WORD + np.flatnonzero(np.isin(vocabulary, words)) for words in list_polar_words()]
-    spread = spread_polarity(np.column_stack([vectors, sentiment]), *known)
-    return np.column_stack(
-        [recipe.vector_scale * vectors, recipe.polarity_scale * np.column_stack([sentiment, spread])]
-    )
+    polarity = tell_polarity(vectors, labelled, labels, vocabulary)
+    return np.column_stack([recipe.vector_scale * vectors, recipe.polarity_scale * polarity])

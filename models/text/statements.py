@@ -3,6 +3,7 @@
 Reviews are long, and what decides them is how often words occur; a sentence is decided by "not", "hardly", "without".
 Each rule is a pattern with slots, and keeps the polarity of the words in it, turns it, or has one of its own
 (``statements.toml``). Kaushik et al. 2020 (arXiv:1909.12434) showed what such contrasting texts do for a model.
+What people say of single words is in ``rated_words.txt``.
 """
 
 import re
@@ -18,6 +19,8 @@ from modelyard.models.types import Array
 
 _SECOND, _AROUND = 0.15, 0.2
 """Shares of texts with a second statement, with an opening, and with a closing."""
+_CLEAR = 2.0
+"""The rating of a word of the grammar that people did not rate."""
 _SLOT = re.compile(r"\^?\b[A-Z]\b")
 _ARTICLE = re.compile(r"\ba(?= [aeiou])")
 _VOWELS = "aeiou"
@@ -85,11 +88,25 @@ def make_statements(count: int, seed: int) -> tuple[list[str], Array]:
     return [_make_text(grammar, bool(each), generator) for each in positive], positive
 
 
-def list_polar_words() -> tuple[list[str], list[str]]:
-    """The grammar's words that praise, and those that blame; a word that does both is in neither."""
+def rate_words(words: Sequence[str]) -> Array:
+    """How far each word praises or blames, from 4 to -4; 0 if nobody says so, and of words that turn others.
+
+    People's ratings come first; of the grammar's polar words that they say nothing or the opposite of, its own do.
+    """
+    ratings = _list_ratings()
+    return np.array([ratings.get(str(word), 0.0) for word in words], np.float32)
+
+
+@cache
+def _list_ratings() -> dict[str, float]:
+    """By word."""
+    lines = (files("modelyard.models.text") / "rated_words.txt").read_text(encoding="utf-8").splitlines()
+    ratings = {word: float(mean) for word, mean in (line.split() for line in lines if not line.startswith("#"))}
     words = read_grammar().words
-    blame, praise = (sorted({word for pair in _POLAR.values() for word in words[pair[side]]}) for side in (0, 1))
-    return [word for word in praise if word not in blame], [word for word in blame if word not in praise]
+    blame, praise = ({word for pair in _POLAR.values() for word in words[pair[side]]} for side in (0, 1))
+    for own, side in ((blame - praise, -1), (praise - blame, 1)):
+        ratings |= {word: side * _CLEAR for word in own if side * ratings.get(word, 0.0) <= 0}
+    return {word: rating for word, rating in ratings.items() if word not in words["turning"]}
 
 
 def _make_text(grammar: Grammar, positive: bool, generator: np.random.Generator) -> str:

@@ -31,7 +31,7 @@ from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.ngrams import fit_linear
-from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, turning_ids
+from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, WordVectors, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.unlabelled import VirtuallyAdversarial, read_steps, restore_language
 from modelyard.models.text.vocabulary import (
@@ -82,7 +82,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     layers, ops = keras.layers, keras.ops
     vectors, codes = state["vectors"], state["ngram_codes"]
     whole = keras.Input((None,), dtype="int32", name="ids")
-    embed = layers.Embedding(*vectors.shape, name="vectors")
+    embed = WordVectors(len(vectors), vectors.shape[1], len(state["learned"]), name="vectors")
     marks = FIRST_WORD + np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))
     known = _share_of_known_words(whole, marks.tolist())
     length = ops.sum(ops.cast(whole != PADDING, "float32"), axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
         model.disturb(whole, embedded, [ids, known], of_review, weight=recipe.adversarial, distance=recipe.distance)
     else:
         model = keras.Model(whole, positive, name="sentiment_lstm")
-    model.get_layer("vectors").set_weights([vectors.astype(np.float32)])
+    embed.fill(vectors, state["learned"])
     restore_language(model, state)
     if recipe.ngram_share:
         model.get_layer("ngrams").set_weights([codes, find_starts(codes), state["ngram_table"], state["ngram_bias"]])
@@ -217,6 +217,7 @@ SPEC = ModelSpec(
             units=512,
             language_epochs=4,
             adversarial=1.0,
+            learned_words=30_000,
         ),
     },
     gate=Gate(metric="accuracy", floor=0.90, sample_floor=0.60, max_drop=0.01, max_ece=0.02),

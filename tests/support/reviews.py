@@ -21,6 +21,7 @@ def random_state(vector_size: int = 8) -> State:
     return {
         "vocabulary": np.array([f"word{number}" for number in range(WORDS - 2)]),
         "vectors": generator.normal(size=(WORDS, vector_size)).astype(np.float16),
+        "learned": np.arange(0, WORDS, 2, dtype=np.int32),
         "ngram_codes": codes,
         "ngram_table": generator.uniform(0.1, 1, (len(codes), 2)).astype(np.float32),
         "ngram_bias": np.array(-0.3, np.float32),

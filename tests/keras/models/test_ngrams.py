@@ -5,8 +5,9 @@ import numpy as np
 from modelyard.models.text import ngrams
 from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
+from modelyard.models.text.statements import rate_words
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds, encode, learn_vocabulary, pad
-from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity
+from modelyard.models.text.word_vectors import learn_word_vectors, measure_polarity, spread_polarity, tell_polarity
 from modelyard.models.types import Array
 from tests.support.reviews import make_split
 
@@ -51,6 +52,16 @@ def test_polarity_spreads_to_words_that_nobody_named() -> None:
     assert (spread[praise[30:]] > 0).mean() > 0.9
     assert (spread[blame[30:]] < 0).mean() > 0.9
     assert not spread_polarity(vectors, praise[:5], blame[:30]).any()
+
+
+def test_polarity_is_what_labels_people_and_like_words_say() -> None:
+    """Three numbers a word; people's ratings as they are halved, nothing of padding and unknown."""
+    ids = TokenIds(np.array([2, 4, 3, 4, 1], np.int32), np.array([0, 2, 5]))
+    vocabulary = np.array(["good", "terrible", "not"])
+    polarity = tell_polarity(np.eye(5, dtype=np.float32), ids, np.array([1, 0]), vocabulary)
+    np.testing.assert_array_equal(polarity[:, 0], measure_polarity(ids, np.array([1, 0]), 5))
+    np.testing.assert_array_equal(polarity[:, 1], np.append([0, 0], rate_words(vocabulary) / 2))
+    assert not polarity[:2].any()
 
 
 def test_ngrams_stay_within_a_text_and_known_words() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, turning_ids
+from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, WordVectors, list_learned, turning_ids
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PADDING,
@@ -103,6 +103,26 @@ def test_output_does_not_depend_on_the_batch(stride: int) -> None:
     assert np.ptp(alone) > 1e-3
 
 
+def test_training_changes_the_vectors_of_some_words_alone() -> None:
+    """Of ids that are not among the learned ones the vector stays as it was, whatever is learned of others."""
+    layer = WordVectors(6, 4, 2)
+    vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    ids = np.arange(6, dtype=np.int32)[None]
+    layer(ids)
+    layer.fill(vectors, np.array([1, 4], np.int32))
+    np.testing.assert_array_equal(layer(ids)[0], vectors)
+    assert [tuple(weight.shape) for weight in layer.trainable_weights] == [(2, 4)]
+    layer.changes.assign(np.array([[1.0] * 4, [2.0] * 4]))
+    moved = np.asarray(layer(ids)[0]) - vectors
+    np.testing.assert_allclose(moved[:, 0], [0, 1, 0, 0, 2, 0], atol=1e-6)
+
+
+def test_learned_words_are_the_most_frequent_and_those_of_rules() -> None:
+    vocabulary = np.array(["zygote", "film", "qwrtz", "dreadful", "xylem"])
+    assert list_learned(vocabulary, 1).tolist() == [0, 1, 2, 3, 5]
+    assert list_learned(vocabulary, 9).tolist() == list(range(7))
+
+
 def test_who_knows_no_word_has_no_opinion() -> None:
     """No word at all, and unknown ones alone: one half; among known words, an unknown one leaves an opinion."""
     rows = [np.zeros(0, np.int32), np.full(3, UNKNOWN, np.int32), np.full(40, UNKNOWN, np.int32)]
@@ -170,7 +190,7 @@ def test_prepared_state_is_plain_data() -> None:
 def test_a_version_that_knew_pairs_only_is_no_start() -> None:
     """Its table has numbers of two models for each n-gram, by other codes: refused, with what to do."""
     state = {**random_state(TINY.vector_size), "vocabulary": np.array(["film"]), "ngram_table": np.zeros((3, 2, 2))}
-    with pytest.raises(InvalidRecipe, match="runs of three words, received one of an older release; use init=random"):
+    with pytest.raises(InvalidRecipe, match="received an older one; use init=random"):
         SPEC.prepare_with_state(make_splits(), TINY, state)  # type: ignore[misc]  # it has one
 
 

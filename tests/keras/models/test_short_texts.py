@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.text.short_texts import CERTAINTY, contrast, cut_pieces, judge_pieces
-from modelyard.models.text.statements import Grammar, make_statements, read_grammar
+from modelyard.models.text.statements import Grammar, make_statements, rate_words, read_grammar
 from modelyard.models.text.vocabulary import tokenise
 
 ROOT = Path(__file__).parents[3]
@@ -120,3 +120,18 @@ def test_a_piece_is_judged_by_its_review_and_its_words() -> None:
     assert targets[1] == pytest.approx(0.269, abs=1e-3)
     assert targets[2] < 0.06
     assert targets[3] == pytest.approx(CERTAINTY)
+
+
+def test_people_and_grammar_rate_words() -> None:
+    """Praise is above 0, blame below; people may rate what no rule has; what turns others, and the unknown, is 0."""
+    ratings = rate_words(["excellent", "dreadful", "hungry", "grief", "sturdy", "not", "never", "film", "qwrtz"])
+    assert ratings[0] > ratings[4] > 0 > ratings[3] > -4
+    assert ratings[1] < -1
+    assert ratings[5:].tolist() == [0, 0, 0, 0]
+
+
+def test_no_polar_word_of_the_grammar_is_rated_the_other_way() -> None:
+    """Where people say the opposite of what the rules mean, or nothing, the rules count."""
+    words = read_grammar().words
+    assert (rate_words([word for word in words["good"] if word not in words["bad"]]) > 0).all()
+    assert (rate_words([word for word in words["bad"] if word not in words["good"]]) < 0).all()
