@@ -125,11 +125,11 @@ class Replicas:
             late = deadline.remaining_s < MIN_RETRY_SHARE * deadline.total_s
             if failure.code is not grpc.StatusCode.UNAVAILABLE or late:
                 raise
-            if self._is_avoided(self._choose()) and not self._budget.try_spend():
+            if self._is_avoided(self._choose(replica)) and not self._budget.try_spend():
                 raise
         self._metrics.serving_retries.inc()
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
-        return await self._send(self._choose(), method, request, deadline)
+        return await self._send(self._choose(replica), method, request, deadline)
 
     async def call_each(self, method: str, request: Any, deadline: Deadline) -> list[Any]:
         """What every replica says, one by one: its response, or its failure."""
@@ -171,19 +171,24 @@ class Replicas:
             self._metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
         self._replicas = replicas
 
-    def _choose(self) -> Replica:
+    def _choose(self, failed: Replica | None = None) -> Replica:
         """Of those that are equally busy the one that has waited longest: many gateways with few calls use them all.
 
         One to which there is no connection is left to connect while others are there: a call to an address that
-        nobody has any more would wait for seconds, and be too late for another.
+        nobody has any more would be too late for another. One that has just ``failed`` comes after the others, also if
+        a call of another model has reached it meanwhile: while it starts, it has one model and not yet the other.
         """
-        chosen = min(self._replicas, key=self._rank) if len(self._replicas) > 1 else self._replicas[0]
+        if len(self._replicas) > 1:
+            chosen = min(self._replicas, key=lambda each: self._rank(each, failed))
+        else:
+            (chosen,) = self._replicas
         self._last_call[chosen.address] = next(self._calls)
         return chosen
 
-    def _rank(self, replica: Replica) -> tuple[bool, bool, int, int]:
+    def _rank(self, replica: Replica, failed: Replica | None) -> tuple[bool, bool, bool, int, int]:
         waited = self._last_call.get(replica.address, -1)
-        return self._is_avoided(replica), not replica.is_connected(), replica.in_flight, waited
+        is_away = self._is_avoided(replica)
+        return is_away, replica is failed, not replica.is_connected(), replica.in_flight, waited
 
     def _is_avoided(self, replica: Replica) -> bool:
         return replica.avoid_until > self._clock()

@@ -134,6 +134,40 @@ def test_a_server_that_is_taken_away_answers_what_it_has(server: FakeModelServer
     run(scenario)
 
 
+class Starting:
+    """A model server that has one model and not yet the other, so that calls reach it and fail."""
+
+    address, in_flight, avoid_until, calls = "starting", 0, 0.0, 0
+
+    async def call(self, method: str, request: Any, timeout_s: float) -> Any:
+        self.calls += 1
+        raise ServingFailed(grpc.StatusCode.UNAVAILABLE, f"{method} {timeout_s:.0f} {request is CALL}")
+
+    def was_reached(self) -> bool:
+        return True
+
+    def is_connected(self) -> bool:
+        return True
+
+    async def close(self, grace_s: float | None = None) -> None:
+        assert grace_s is None
+
+
+def test_a_call_is_repeated_on_another_server(server: FakeModelServer) -> None:
+    """Also if the one that failed has answered calls of other models meanwhile."""
+
+    async def scenario() -> None:
+        starting = Starting()
+        both = Replicas([starting, GrpcReplica(server.address)], Metrics())
+        for _ in range(20):
+            assert await both.call(PREDICT, CALL, Deadline.after(5.0))
+        assert starting.calls
+        await both.close()
+
+    run(scenario)
+    assert len(server.calls) == 20
+
+
 def test_an_address_that_nobody_has_holds_no_call_up(server: FakeModelServer) -> None:
     """Its packets are lost, so that a connection is neither made nor refused: others are called meanwhile."""
     with socket.socket() as full:  # a backlog that is full answers nothing
