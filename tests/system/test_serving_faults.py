@@ -27,6 +27,8 @@ from tests.support.serving import (
 from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
+USUAL = {"MODELYARD_PREDICT_TIMEOUT_S": "5", "MODELYARD_STATUS_TIMEOUT_S": "2"}
+"""A gateway with a usual patience: a breaker opens once the server has not said in time whether it is there."""
 REQUESTS = 300
 """Before and after one of two model servers is killed."""
 SLACK_S = 3.0
@@ -66,7 +68,7 @@ def call_with_long_deadline(http: httpx.Client, served: Served, value: float) ->
 def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Path, tmp_path: Path) -> None:
     """SIGSTOP: 504 or 503 within the deadline and a bit; soon at once, by the breaker; after SIGCONT right again."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
+    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL, **USUAL) as served:
         server = served.servers[0].process
         hurried: dict[str, Any] = {"instances": [1.0], "headers": {"X-Timeout-Ms": f"{DEADLINE_S * 1000:.0f}"}}
         assert served.predict(MODEL, [1.0]).json() == {"predictions": [1.5]}

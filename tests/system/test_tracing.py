@@ -106,7 +106,8 @@ def test_a_job_is_one_trace_from_its_request_to_its_last_stage(
     assert (request.parent_id, job.parent_id) == (SPAN, request.span_id)
     assert wait.parent_id == attempt.parent_id == job.span_id
     stages = [span for span in receiver.spans if span.parent_id == attempt.span_id]
-    assert [span.name for span in sorted(stages, key=lambda span: span.began_ns)] == list(STAGES)
+    names = [span.name for span in sorted(stages, key=lambda span: span.began_ns)]
+    assert names in (list(STAGES), [name for name in STAGES if name != "rehearse"])  # once for all tests of a run
     assert all(span.service == "trainer" for span in (job, wait, attempt, *stages))
     assert (job.attributes["modelyard.job.id"], job.attributes["modelyard.model"]) == (answer.json()["id"], "neuron")
     assert job.attributes["modelyard.job.outcome"] == "succeeded"
