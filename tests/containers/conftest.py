@@ -5,7 +5,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,15 +48,7 @@ class System:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def serves(self, model: str, version: int) -> bool:
-        try:
-            answer = self.get(f"/api/models/{model}")
-        except httpx.HTTPError:
-            return False
-        if answer.status_code != httpx.codes.OK:
-            return False
-        found = answer.json()
-        states = {entry["version"]: entry["state"] for entry in found["versions"]}
-        return found["rollout"]["stable"] == version and states.get(version) == "AVAILABLE"
+        return is_stable(self.get, model, version)
 
     def ready(self) -> bool:
         return self.is_ok("/readyz")
@@ -69,6 +61,19 @@ class System:
         create = ("keys", "create", "ops", "--role", "admin")
         self.key = wait_for("a key", lambda: self.engine.cli(*create, check=False), 180).strip()
         (self.engine.secrets / "modelyard_key").write_text(self.key)
+
+
+def is_stable(get: Callable[[str], httpx.Response], model: str, version: int) -> bool:
+    """Whether a gateway says that this version is the stable one and is loaded; ``get`` is a request of its path."""
+    try:
+        answer = get(f"/api/models/{model}")
+    except httpx.HTTPError:
+        return False
+    if answer.status_code != httpx.codes.OK:
+        return False
+    found = answer.json()
+    states = {entry["version"]: entry["state"] for entry in found["versions"]}
+    return found["rollout"]["stable"] == version and states.get(version) == "AVAILABLE"
 
 
 @pytest.fixture(scope="session")

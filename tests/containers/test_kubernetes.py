@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.containers.conftest import is_ok
+from tests.containers.conftest import is_ok, is_stable
 from tests.support.engine import wait_for
 from tests.support.kubernetes import FOLDER, find, render
 from tests.support.load import INPUTS, Golden, Load
@@ -50,15 +50,7 @@ class Kubernetes:
 
     def serves(self, model: str, version: int) -> bool:
         """On every model server, as the gateway sees it."""
-        try:
-            answer = self.get(f"/api/models/{model}")
-        except httpx.HTTPError:
-            return False
-        if answer.status_code != httpx.codes.OK:
-            return False
-        found = answer.json()
-        states = {entry["version"]: entry["state"] for entry in found["versions"]}
-        return found["rollout"]["stable"] == version and states.get(version) == "AVAILABLE"
+        return is_stable(self.get, model, version)
 
     def is_ready(self) -> bool:
         return bool(self.service.endpoints) and is_ok(f"{self.service.url}/readyz")

@@ -69,7 +69,7 @@ class Names:
         self.seconds += STALE_S
         await self.replicas.call_each(PREDICT, CALL, Deadline.after(5.0))
 
-    def shown(self) -> set[str]:
+    def list_addresses(self) -> set[str]:
         """Addresses that have metrics."""
         lines = self.metrics.render().decode().splitlines()
         return {line.split('"')[1] for line in lines if line.startswith("modelyard_gateway_replica_calls{")}
@@ -108,7 +108,7 @@ def test_a_server_that_is_added_gets_calls(server: FakeModelServer, second: Fake
         await names.predict(4)
         await names.learn(server.address, second.address)
         await names.predict_on(server, second)
-        assert names.shown() == {server.address, second.address}
+        assert names.list_addresses() == {server.address, second.address}
         await names.replicas.close()
 
     run(scenario)
@@ -126,7 +126,7 @@ def test_a_server_that_is_taken_away_answers_what_it_has(server: FakeModelServer
         asked = len(server.calls)
         await names.predict(4)
         assert len(server.calls) == asked
-        assert names.shown() == {second.address}
+        assert names.list_addresses() == {second.address}
         server.release.set()
         await held
         await names.replicas.close()
