@@ -17,6 +17,9 @@ from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import end_forks
 from tests.support.waiting import LONG_TIMEOUTS
 
+OWN = {"filled", "settings", "app"}
+"""Fixtures by which a test changes a gateway that it does not share."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def long_timeouts() -> Iterator[None]:
@@ -45,9 +48,19 @@ def filled(template: Path, tmp_path: Path) -> Store:
     return Store(shutil.copytree(template, tmp_path / "store"))
 
 
+def shares(request: pytest.FixtureRequest) -> bool:
+    """Whether the test's file is marked ``one_gateway``, and it has no store and no settings of its own."""
+    return bool(request.node.get_closest_marker("one_gateway")) and not OWN & set(request.fixturenames)
+
+
 @pytest.fixture
-def server(filled: Store) -> Iterator[FakeModelServer]:
-    with FakeModelServer(filled) as running:
+def server(request: pytest.FixtureRequest) -> Iterator[FakeModelServer]:
+    if shares(request):
+        shared: FakeModelServer = request.getfixturevalue("shared_server")
+        shared.reset()
+        yield shared
+        return
+    with FakeModelServer(request.getfixturevalue("filled")) as running:
         yield running
 
 
@@ -62,6 +75,17 @@ def shared_server(shared_store: Store) -> Iterator[FakeModelServer]:
     """That gateway's model server: its calls are those of all tests before, too."""
     with FakeModelServer(shared_store) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_app(
+    shared_store: Store, shared_server: FakeModelServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
+    """That gateway, for tests that change nothing in its store and its ledger."""
+    ledger_url = f"sqlite:///{new_ledger_file(tmp_path_factory.mktemp('ledger') / 'ledger.db')}"
+    settings = GatewaySettings(store=shared_store.root, serving=(shared_server.address,), ledger_url=ledger_url)
+    with open_app(settings) as app:
+        yield app
 
 
 @pytest.fixture
@@ -89,5 +113,6 @@ def open_app(settings: GatewaySettings) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
+def client(request: pytest.FixtureRequest) -> FlaskClient:
+    app: Flask = request.getfixturevalue("shared_app" if shares(request) else "app")
     return app.test_client()

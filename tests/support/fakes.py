@@ -146,7 +146,16 @@ class FakeModelServer(
     """TensorFlow Serving's gRPC API over the functions above, in this process, on a free port."""
 
     def __init__(self, store: Store) -> None:
-        self.loaded = {(model, version) for model in store.models() for version in store.versions(model)}
+        self._store = store
+        self.reset()
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def reset(self) -> None:
+        """As it was at first, for the next test that shares it: nothing was called, nothing fails."""
+        self.loaded = {(model, version) for model in self._store.models() for version in self._store.versions(model)}
         self.unloadable: dict[tuple[str, int], tuple[int, str]] = {}
         """Versions that it tried to load and could not, with code (``tensorflow.error.Code``) and text."""
         self.loading: set[tuple[str, int]] = set()
@@ -175,10 +184,6 @@ class FakeModelServer(
         self.talks = threading.Event()
         """Questions about models wait for it."""
         self.talks.set()
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def __enter__(self) -> "FakeModelServer":
         self._server.start()

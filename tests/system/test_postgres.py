@@ -20,11 +20,9 @@ CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.fixture
-def cluster(
-    tmp_path: Path, known: Path, forks: ForkServer, postgres_server: Postgres, migrated: str
-) -> Iterator[TrainingCluster]:
+def cluster(tmp_path: Path, known: Path, forks: ForkServer, postgres_url: str) -> Iterator[TrainingCluster]:
     shutil.copytree(known, tmp_path / "store")
-    with open_cluster(tmp_path, forks, postgres_server.new_database(migrated)) as found:
+    with open_cluster(tmp_path, forks, postgres_url) as found:
         yield found
 
 

@@ -39,6 +39,20 @@ def tamper(url: str, *statements: str) -> None:
             owner.execute(text("ALTER TABLE audit DISABLE TRIGGER ALL"))
         for statement in statements:
             owner.execute(text(statement), {"old": OLD})
+        if owner.dialect.name != "sqlite":
+            owner.execute(text("ALTER TABLE audit ENABLE TRIGGER ALL"))
+
+
+@contextmanager
+def audit_away(url: str) -> Iterator[None]:
+    """There is no table of that name until the end of the block."""
+    with connection(url) as owner:
+        owner.execute(text("ALTER TABLE audit RENAME TO elsewhere"))
+    try:
+        yield
+    finally:
+        with connection(url) as owner:
+            owner.execute(text("ALTER TABLE elsewhere RENAME TO audit"))
 
 
 def record(ledger: Ledger, count: int, kind: Kind = Kind.ROLLOUT) -> None:
@@ -100,8 +114,6 @@ def test_without_its_entry_nothing_is_changed(ledger: Ledger, ledger_url: str) -
     job = ledger.jobs.add(JobRequest(model="m"), by="ann")
     search = ledger.searches.add("search-1", "m", "ann", {"asked": {}})
     ledger.triggers.put("m", "t", {}, "ann")
-    with connection(ledger_url) as owner:
-        owner.execute(text("ALTER TABLE audit RENAME TO elsewhere"))
     refused: list[Callable[[], object]] = [
         lambda: ledger.keys.revoke(key.prefix, "ann"),
         lambda: ledger.keys.create(KeyRequest(name="new", role=Role.VIEWER), "ann", SECRET),
@@ -111,10 +123,11 @@ def test_without_its_entry_nothing_is_changed(ledger: Ledger, ledger_url: str) -
         lambda: ledger.triggers.put("m", "t", {"cron": "0 3 * * *"}, "ann"),
         lambda: ledger.triggers.remove("m", "t", "ann"),
     ]
-    for each in refused:
-        with pytest.raises(StorageFailed) as refusal:
-            each()
-        assert refusal.value.status == 503
+    with audit_away(ledger_url):
+        for each in refused:
+            with pytest.raises(StorageFailed) as refusal:
+                each()
+            assert refusal.value.status == 503
     assert [found.state for found in ledger.keys.list_keys()] == ["active"]
     assert [found.state for found in ledger.jobs.find()] == [State.QUEUED]
     assert ledger.searches.get("search-1").finished_at is None

@@ -22,8 +22,8 @@ ONE = text("SELECT 1")
 
 
 @pytest.fixture
-def database(postgres_server: Postgres, migrated: str) -> Iterator[Database]:
-    with closing(Database(postgres_server.new_database(migrated))) as found:
+def database(postgres_url: str) -> Iterator[Database]:
+    with closing(Database(postgres_url)) as found:
         yield found
 
 

@@ -17,6 +17,8 @@ from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, request_wit
 from tests.slim.gateway.inference.test_oip import INFER, LENGTH, binary, framed
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS, FakeModelServer, encoded, publish
 
+pytestmark = pytest.mark.one_gateway
+
 
 def text_of(content: bytes, shape: list[int]) -> dict[str, Any]:
     return {"inputs": [binary("text", "BYTES", shape, content)]}

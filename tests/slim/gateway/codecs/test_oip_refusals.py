@@ -10,6 +10,8 @@ from flask.testing import FlaskClient
 from tests.slim.gateway.inference.test_oip import INFER, ONE
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 
+pytestmark = pytest.mark.one_gateway
+
 FOUR = np.array([1.0], "<f4").tobytes()
 TEXT = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
 IMAGE = {"parameters": {"signature_name": "image_bytes"}}

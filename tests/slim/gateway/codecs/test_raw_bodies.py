@@ -12,6 +12,8 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
+pytestmark = pytest.mark.one_gateway
+
 PNG, JPEG = encoded("PNG"), encoded("JPEG")
 LIGHT = {"label": "light", "class_id": 1, "score": 0.75, "scores": {"dark": 0.25, "light": 0.75}}
 DARK = {"label": "dark", "class_id": 0, "score": 0.75, "scores": {"dark": 0.75, "light": 0.25}}

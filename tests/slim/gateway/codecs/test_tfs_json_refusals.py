@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
+pytestmark = pytest.mark.one_gateway
+
 ROW = [[1.0]]
 WHITE = [[[255.0]] * 28] * 28
 

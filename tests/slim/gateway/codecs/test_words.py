@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
+pytestmark = pytest.mark.one_gateway
+
 PNG, JPEG = encoded("PNG"), encoded("JPEG")
 GIF = b"GIF89a" + bytes(100)
 WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(20)

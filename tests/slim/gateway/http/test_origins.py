@@ -12,6 +12,8 @@ from tests.slim.conftest import open_app
 from tests.support.browsing import OWN_SCRIPT
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
+pytestmark = pytest.mark.one_gateway
+
 FOREIGN: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"},
     "another port of this host": {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
@@ -54,6 +56,7 @@ def test_a_page_of_another_site_changes_nothing(client: FlaskClient, method: str
     assert "MODELYARD_CORS_ORIGINS" in refused.json["error"]
 
 
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("sender", OWN)
 def test_pages_of_ours_and_clients_are_let_in(client: FlaskClient, sender: str) -> None:
     """Whatever little a browser says."""

@@ -16,6 +16,8 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
+pytestmark = pytest.mark.one_gateway
+
 JSONL = "application/jsonl"
 
 

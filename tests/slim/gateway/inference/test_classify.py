@@ -12,6 +12,8 @@ from flask.testing import FlaskClient
 from modelyard.models.tfserving.messages import feature_pb2, input_pb2
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
 
+pytestmark = pytest.mark.one_gateway
+
 CLASSIFY, REGRESS = f"/v1/models/{HALF_PLUS}:classify", f"/v1/models/{HALF_PLUS}:regress"
 
 

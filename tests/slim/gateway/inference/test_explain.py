@@ -18,6 +18,8 @@ from tests.support.named_models import CHURN, COLUMNS, ROW, table
 from tests.support.uncertain_models import SURE, serve
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_gateway
+
 TEXT = {"content_type": "text/plain"}
 PNG = {"content_type": "image/png"}
 SUBJECT = (

@@ -19,6 +19,8 @@ from tests.support.fakes import CLASSES, DIGITS, HALF_PLUS, FakeModelServer, pub
 from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_gateway
+
 PHOTOS = "photos"
 RANDOM = np.random.default_rng(0)
 

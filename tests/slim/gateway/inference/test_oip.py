@@ -14,6 +14,8 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import from_proto
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
+pytestmark = pytest.mark.one_gateway
+
 LENGTH = "Inference-Header-Content-Length"
 INFER = f"/v2/models/{HALF_PLUS}/infer"
 ONE = {"name": "vectors", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}

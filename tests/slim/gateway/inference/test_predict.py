@@ -14,6 +14,8 @@ from modelyard.models.registry.store import Store
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_gateway
+
 WHITE = np.full((28, 28, 1), 255).tolist()
 
 

@@ -7,6 +7,8 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 
+pytestmark = pytest.mark.one_gateway
+
 V1, V2 = f"/v1/models/{REVIEWS}", f"/v2/models/{REVIEWS}"
 TEXT: dict[str, Any] = {"data": "good", "content_type": "text/plain"}
 ROWS: dict[str, Any] = {"json": {"instances": ["good"]}}

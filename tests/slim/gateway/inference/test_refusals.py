@@ -15,6 +15,8 @@ from modelyard.models.registry.store import Store
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 from tests.support.named_models import CHURN, serve
 
+pytestmark = pytest.mark.one_gateway
+
 ROW = [[1.0]]
 
 

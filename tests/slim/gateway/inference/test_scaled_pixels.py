@@ -10,6 +10,8 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS
 
+pytestmark = pytest.mark.one_gateway
+
 PREDICT, INFER = f"/v1/models/{DIGITS}:predict", f"/v2/models/{DIGITS}/infer"
 LENGTH = "Inference-Header-Content-Length"
 IMAGE = np.arange(784, dtype=np.float32).reshape(28, 28, 1) % 256

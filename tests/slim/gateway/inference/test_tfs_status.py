@@ -9,6 +9,8 @@ from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
+pytestmark = pytest.mark.one_gateway
+
 BODY = {"instances": [[1.0]]}
 HUGE = "9" * 20
 
