@@ -16,7 +16,7 @@ from tests.support.ledgers import new_ledger_file
 from tests.support.postgres import Postgres, postgres
 from tests.support.signals import keep_from_children
 
-for profile, examples in (("quick", 5), ("modelyard", 50), ("fuzz", 2000)):
+for profile, examples in (("quick", 5), ("modelyard", 25), ("fuzz", 2000)):
     settings.register_profile(
         profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )

@@ -147,6 +147,10 @@ class FakeModelServer(
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.entered, self.release = threading.Event(), threading.Event()
+        """A prediction sets the first and waits for the second."""
+        self.talks = threading.Event()
+        """Questions about models wait for it."""
         self.reset()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
@@ -178,11 +182,8 @@ class FakeModelServer(
         self.calls: list[Any] = []
         self.metadata: list[Mapping[str, str]] = []
         """Of predictions."""
-        self.entered, self.release = threading.Event(), threading.Event()
-        """A prediction sets the first and waits for the second."""
+        self.entered.clear()
         self.release.set()
-        self.talks = threading.Event()
-        """Questions about models wait for it."""
         self.talks.set()
 
     def __enter__(self) -> "FakeModelServer":

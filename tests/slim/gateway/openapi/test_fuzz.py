@@ -21,7 +21,7 @@ TAGS = (
     *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts"),
     *("searches", "tfs", "traffic", "triggers", "v2", "versions"),
 )
-CASES = max(1, settings().max_examples // 16)
+CASES = max(1, settings().max_examples // 8)
 """Of each kind for each operation: three, and many more by ``make fuzz``."""
 
 
