@@ -27,15 +27,22 @@ NATIVE, VARIABLE = "native", "variable"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture(scope="module", params=MODES)
-def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Both models."""
-    root = tmp_path_factory.mktemp("foreign")
-    save_native(root / NATIVE / "123")
-    save_variable(root / VARIABLE / "1")
-    store = Store(root, {})
+@pytest.fixture(scope="module")
+def both_models(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Saved, and configured."""
+    store = Store(tmp_path_factory.mktemp("foreign"), {})
+    save_native(store.root / NATIVE / "123")
+    save_variable(store.root / VARIABLE / "1")
     store.configure(store.entry(NATIVE), store.entry(VARIABLE))
-    with model_server(request.param, store, root) as served:
+    return store
+
+
+@pytest.fixture(scope="module", params=MODES)
+def foreign(
+    request: pytest.FixtureRequest, both_models: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server of both models."""
+    with model_server(request.param, both_models, tmp_path_factory.mktemp("server")) as served:
         served.await_state(123, "AVAILABLE", NATIVE)
         served.await_state(1, "AVAILABLE", VARIABLE)
         yield served
