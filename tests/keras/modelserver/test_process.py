@@ -74,7 +74,7 @@ def running(saved: Mapping[int, Path], tmp_path_factory: pytest.TempPathFactory)
     server.end()
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_sigterm_lets_all_calls_in_flight_finish(count: int, store: Store, start: Callable[..., Server]) -> None:
     """Long calls complete, health says NOT_SERVING before they are, and the exit status is 0."""
     for model in ("m", "n"):
@@ -87,7 +87,7 @@ def test_sigterm_lets_all_calls_in_flight_finish(count: int, store: Store, start
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
 
     before = served.runs(1)
-    message = request(signature="slow", steps=np.array(20_000, np.int32))
+    message = request(signature="slow", steps=np.array(15_000, np.int32))
     calls = [served.prediction.Predict.future(message, timeout=LONG_S) for _ in range(count)]
     eventually(lambda: served.runs(1) == before + len(calls), "all calls in flight")
     server.process.send_signal(signal.SIGTERM)
