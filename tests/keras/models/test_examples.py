@@ -43,7 +43,9 @@ def locate(project: Path) -> JobLocations:
     return JobLocations(project / "store", project, project / "work", (), Sources((project / "models",)))
 
 
-@pytest.mark.parametrize("name", ["wine", *(pytest.param(each, marks=pytest.mark.long) for each in WITH_NETWORK)])
+@pytest.mark.parametrize(
+    "name", ["wine", "reviews", *(pytest.param(each, marks=pytest.mark.long) for each in WITH_NETWORK)]
+)
 def test_an_example_is_sound(name: str, project: Path, forks: ForkServer) -> None:
     """One batch of it goes through build, loss, export and reload: what it trains to costs more."""
     checked = check_model(TrainingJob(name, "quick", {}, "auto", "manual", "a test"), locate(project), forks, ignore)

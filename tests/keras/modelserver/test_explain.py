@@ -36,7 +36,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.fixture(scope="module", params=modelserver.MODES)
+@pytest.fixture(scope="module", params=modelserver.INSIDE_FIRST)
 def client(
     request: pytest.FixtureRequest, published: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FlaskClient]:
@@ -71,7 +71,6 @@ def test_the_model_server_explains_what_it_answers(client: FlaskClient) -> None:
     assert short["weights"] == [pytest.approx(3, abs=1e-3), 0, 0, 0]
 
 
-@pytest.mark.parametrize("client", ["inside", pytest.param("apart", marks=pytest.mark.long)], indirect=True)
 def test_as_many_inputs_as_long_as_they_may_be_are_explained(client: FlaskClient) -> None:
     """Eight texts of nearly 20,000 characters, in one request."""
     body = {"instances": ["good " + "word " * 3_800] * 8}

@@ -19,7 +19,7 @@ from modelyard.models.tfserving.messages import (
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.foreign_models import save_native, save_variable
-from tests.support.modelserver import MODES, Served, Store, model_server, request
+from tests.support.modelserver import APART_FIRST, Served, Store, model_server, request
 from tests.support.modelserver_examples import CLASSIFY, REGRESS, example, examples
 from tests.support.waiting import TIMEOUT_S
 
@@ -37,7 +37,7 @@ def both_models(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=APART_FIRST)
 def foreign(
     request: pytest.FixtureRequest, both_models: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

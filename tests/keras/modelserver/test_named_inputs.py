@@ -46,7 +46,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Mapping[
     return store, models
 
 
-@pytest.fixture(scope="module", params=modelserver.MODES)
+@pytest.fixture(scope="module", params=modelserver.INSIDE_FIRST)
 def served(
     request: pytest.FixtureRequest,
     published: tuple[Store, Mapping[str, Any]],

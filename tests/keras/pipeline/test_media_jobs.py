@@ -120,6 +120,7 @@ def test_the_served_graph_sees_the_pixels_of_training(
         assert np.abs(by_file - answer).max(axis=1).min() <= 1e-5
 
 
+@pytest.mark.long  # tests/keras/models/test_examples.py checks such a model
 def test_a_file_of_texts_is_a_model(tmp_path: Path, forks: ForkServer) -> None:
     """Reviews as a CSV: about as good as the baseline; asked in any language, also with an empty text."""
     rows = [
