@@ -266,6 +266,9 @@ class Blocking:
 Serve = Callable[..., Served]
 MODES = ("apart", "inside")
 """Where the model server of a gateway runs: over gRPC, as in a process of its own, or inside the gateway's."""
+INSIDE_FIRST = ("inside", pytest.param("apart", marks=pytest.mark.long))
+APART_FIRST = ("apart", pytest.param("inside", marks=pytest.mark.long))
+"""For what is about the models: ``test_inside_gateway.py`` shows that either mode answers alike."""
 
 
 @contextmanager

@@ -48,11 +48,33 @@ def make_model() -> Any:
     return model
 
 
-@pytest.mark.parametrize("way", ["gradient", "tiles"])
-def test_pixels_weigh_what_they_add_to_the_answered_class(tmp_path: Path, way: str) -> None:
-    """Against a picture of the usual colour; rounding has no gradient, so tiles are taken out instead."""
-    encode = encode_by(tf.round) if way == "tiles" else None
-    loaded = export(make_spec(encode), make_model(), {"images": BLANK}, tmp_path / "1")
+def write_and_load(spec: ModelSpec, folder: Path) -> tuple[Any, dict[str, Array]]:
+    answers = write_saved_model(spec, make_model(), {}, {"images": BLANK}, folder)
+    return tf.saved_model.load(str(folder)), answers
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Array]]:
+    """The model as it is, exported and loaded, and its golden answers."""
+    return write_and_load(make_spec(), tmp_path_factory.mktemp("plain") / "1")
+
+
+@pytest.fixture
+def by_gradient(plain: tuple[Any, dict[str, Array]]) -> Any:
+    return plain[0]
+
+
+@pytest.fixture(scope="module")
+def by_tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same with rounding before it, which has no gradient: tiles are taken out instead."""
+    spec = make_spec(encode_by(tf.round))
+    return export(spec, make_model(), {"images": BLANK}, tmp_path_factory.mktemp("tiles") / "1")
+
+
+@pytest.mark.parametrize("way", ["by_gradient", "by_tiles"])
+def test_pixels_weigh_what_they_add_to_the_answered_class(way: str, request: pytest.FixtureRequest) -> None:
+    """Against a picture of the usual colour."""
+    loaded = request.getfixturevalue(way)
     found = explain(loaded, np.concatenate([draw((1, 2), (4, 6), (2, 1)), draw((5, 7))]))
     assert found["class_id"].tolist() == [0, 1]
     expected = np.zeros((2, HEIGHT, WIDTH))
@@ -61,9 +83,9 @@ def test_pixels_weigh_what_they_add_to_the_answered_class(tmp_path: Path, way: s
     np.testing.assert_allclose(found["weights"], expected, atol=1e-3)
 
 
-def test_files_are_explained_with_the_pixels_that_the_model_saw(tmp_path: Path) -> None:
+def test_files_are_explained_with_the_pixels_that_the_model_saw(by_gradient: Any) -> None:
     """In the model's size; the weights are those of the same pixels, alone or beside another picture."""
-    loaded = export(make_spec(), make_model(), {"images": BLANK}, tmp_path / "1")
+    loaded = by_gradient
     image = draw((1, 2)).astype(np.uint8)
     large = np.repeat(np.repeat(image[0], 3, axis=0), 3, axis=1)
     files = np.array([encode_png(image[0]), encode_png(large)], dtype=object)
@@ -82,7 +104,8 @@ def test_a_large_picture_is_explained_a_few_steps_at_a_time(tmp_path: Path) -> N
     model.add(keras.layers.Dense(1))
     model.layers[-1].set_weights([np.array([[2]], np.float32), np.zeros(1, np.float32)])
     spec = ModelSpec(name="m", dataset=NOWHERE, task="regression", input=ImageInput(size, size))
-    loaded = export(spec, model, {"images": np.zeros((2, size, size, 1), np.uint8)}, tmp_path / "1")
+    write_saved_model(spec, model, {}, {"images": np.zeros((2, size, size, 1), np.uint8)}, tmp_path / "1", files=False)
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
     image = np.zeros((1, size, size, 1), np.float32)
     image[0, 30, 40] = 80_000
     weights = explain(loaded, image)["weights"][0]
@@ -123,19 +146,13 @@ def own(model: Any, _: Any) -> Any:
     }
 
 
-def list_signatures(spec: ModelSpec, folder: Path) -> tuple[set[str], dict[str, Array]]:
-    answers = write_saved_model(spec, make_model(), {}, {"images": BLANK}, folder)
-    return set(tf.saved_model.load(str(folder)).signatures), answers
-
-
-def test_a_models_own_explain_stands(tmp_path: Path) -> None:
+def test_a_models_own_explain_stands(tmp_path: Path, plain: tuple[Any, dict[str, Array]]) -> None:
     """It is compared by golden answers as any signature of its own; ours has none."""
-    spec = make_spec()
-    found, answers = list_signatures(ModelSpec(**{**vars(spec), "signatures": own}), tmp_path / "own")
-    assert found == {"serving_default", "explain", "image_bytes"}
+    loaded, answers = write_and_load(ModelSpec(**{**vars(make_spec()), "signatures": own}), tmp_path / "own")
+    assert set(loaded.signatures) == {"serving_default", "explain", "image_bytes"}
     assert has_answers(answers, "explain")
-    found, answers = list_signatures(spec, tmp_path / "ours")
-    assert found == {"serving_default", "explain", "image_bytes", "explain_bytes"}
+    loaded, answers = plain
+    assert set(loaded.signatures) == {"serving_default", "explain", "image_bytes", "explain_bytes"}
     assert not has_answers(answers, "explain")
 
 
@@ -144,8 +161,8 @@ def test_some_models_have_none(tmp_path: Path, change: dict[str, Any]) -> None:
     """Who asks for none; and where there is no one number behind an answer."""
     if "signatures" in change:
         change = {**change, "signatures": lambda model, _: {"serving_default": lambda images: {"y": model(images)}}}
-    found, _ = list_signatures(ModelSpec(**{**vars(make_spec()), **change}), tmp_path / "1")
-    assert found == {"serving_default", "image_bytes"}
+    loaded, _ = write_and_load(ModelSpec(**{**vars(make_spec()), **change}), tmp_path / "1")
+    assert set(loaded.signatures) == {"serving_default", "image_bytes"}
 
 
 def test_the_answer_of_own_signatures_is_explained(tmp_path: Path) -> None:

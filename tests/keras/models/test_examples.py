@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from modelyard.models.sources.files import Sources
+from modelyard.pipeline.check import check_model
 from modelyard.pipeline.job import JobLocations, Published, TrainingJob
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.run import run_job
+from tests.support.fitting import ignore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SHORT = ("wine", "pictures", "reviews")
@@ -37,21 +39,28 @@ def test_every_example_is_known() -> None:
     assert max(counts.values()) <= 25
 
 
+def locate(project: Path) -> JobLocations:
+    return JobLocations(project / "store", project, project / "work", (), Sources((project / "models",)))
+
+
 @pytest.mark.parametrize(
-    ("name", "epochs"),
-    [
-        ("wine", 10),
-        pytest.param("reviews", 1, marks=pytest.mark.long),
-        pytest.param("pictures", 3, marks=pytest.mark.long),
-        pytest.param("wine_network", 15, marks=pytest.mark.long),
-        pytest.param("pictures_network", 12, marks=pytest.mark.long),
-    ],
+    "name", ["wine", "reviews", *(pytest.param(each, marks=pytest.mark.long) for each in WITH_NETWORK)]
 )
+def test_an_example_is_sound(name: str, project: Path, forks: ForkServer) -> None:
+    """One batch of it goes through build, loss, export and reload: what it trains to costs more."""
+    checked = check_model(TrainingJob(name, "quick", {}, "auto", "manual", "a test"), locate(project), forks, ignore)
+    assert checked.spec.summary
+    assert checked.spec.baseline
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("wine", 10), ("reviews", 1), ("pictures", 3), ("wine_network", 15), ("pictures_network", 12)]
+)
+@pytest.mark.long
 def test_an_example_trains_and_passes_its_gate(name: str, epochs: int, project: Path, forks: ForkServer) -> None:
     """In few epochs, for the tests' sake."""
-    locations = JobLocations(project / "store", project, project / "work", (), Sources((project / "models",)))
     job = TrainingJob(name, "quick", {"epochs": epochs}, "auto", "manual", "a test")
-    outcome = run_job(job, locations, forks, lambda _: None)
+    outcome = run_job(job, locate(project), forks, lambda _: None)
     assert isinstance(outcome, Published)
     assert outcome.manifest.summary
     assert outcome.manifest.baseline

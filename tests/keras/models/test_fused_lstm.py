@@ -1,5 +1,6 @@
 """The LSTM in one operation answers as Keras's loop does: any length, mask, direction and state."""
 
+from itertools import product
 from typing import Any
 
 import keras
@@ -11,6 +12,10 @@ from modelyard.models.text.fused_lstm import FusedLSTM
 
 ROWS, STEPS, CHANNELS, UNITS = 5, 11, 7, 6
 LENGTHS = (11, 1, 4, 0, 8)
+PAIRWISE = [
+    pytest.param(*three, marks=() if sum(three) % 2 else pytest.mark.long) for three in product((False, True), repeat=3)
+]
+"""All values of three switches. Half of them, in which each two occur in every way, are in ``make test``."""
 
 
 def build_both(*, return_sequences: bool, **options: Any) -> tuple[FusedLSTM, Any]:
@@ -37,9 +42,7 @@ def operations(layer: Any, **call: Any) -> set[str]:
     return {node.op for node in traced.graph.as_graph_def().node}
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize(("return_sequences", "go_backwards", "masked"), PAIRWISE)
 def test_outputs_equal_those_of_keras(*, return_sequences: bool, go_backwards: bool, masked: bool) -> None:
     fused, plain = build_both(return_sequences=return_sequences, go_backwards=go_backwards, return_state=True)
     mask = tf.sequence_mask(LENGTHS, STEPS) if masked else None
@@ -67,9 +70,7 @@ def test_is_one_operation_without_a_loop() -> None:
     assert "While" not in " ".join(operations(fused))
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize(("go_backwards", "masked", "training"), PAIRWISE)
 def test_gradients_equal_those_of_keras(*, go_backwards: bool, masked: bool, training: bool) -> None:
     mask = tf.sequence_mask(LENGTHS, STEPS) if masked else None
     ours, expected = (

@@ -155,7 +155,7 @@ def test_damaged_file_is_refused(content: bytes) -> None:
     ("channels", "resize", "size"),
     [
         (3, "stretch", (40, 120)),
-        (3, "pad", (40, 120)),
+        pytest.param(3, "pad", (40, 120), marks=pytest.mark.long),
         (3, "crop", (400, 300)),
         (4, "pad", (96, 96)),
     ],

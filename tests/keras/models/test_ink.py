@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from modelyard.models.datasets.mnist import sample
 from modelyard.models.images.decoding import compile_image_decoder
+from modelyard.models.images.ink_placing import normalise_ink
 from modelyard.models.inputs import ImageInput, Ink
 from modelyard.models.types import Array
 
@@ -179,7 +180,7 @@ def test_transparent_picture_without_ink_is_black() -> None:
 @pytest.fixture(scope="module")
 def sent() -> tuple[list[bytes], Array]:
     """Files of every kind, every seventh in the normal form; and what each is alone."""
-    drawn = [picture(digit) for digit in DIGITS[:8] for picture in PICTURES.values()]
+    drawn = [picture(digit) for digit in DIGITS[:4] for picture in PICTURES.values()]
     files = [encode(DIGITS[place % 20, ..., 0]) if place % 7 == 0 else file for place, file in enumerate(drawn)]
     return files, np.concatenate([normalise([file]) for file in files])
 
@@ -197,10 +198,27 @@ def test_normal_images_are_left_as_they_are_beside_others(sent: tuple[list[bytes
     np.testing.assert_array_equal(normalise(sent[0])[normal], DIGITS[normal % 20])
 
 
-def test_other_size_of_image_and_ink_is_kept() -> None:
+LARGE = ImageInput(48, 40, ink=Ink(size=30))
+
+
+def normalise_pixels(picture: Array) -> Array:
+    """A square picture in grey, without a file."""
+    size = np.array([picture.shape], np.float32)
+    found: Array = normalise_ink(picture[None, ..., None].astype(np.float32), size, LARGE).numpy()
+    return found
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        normalise_pixels,
+        pytest.param(lambda picture: compile_image_decoder(LARGE)([encode(picture)]), marks=pytest.mark.long),
+    ],
+    ids=["pixels", "file"],
+)
+def test_other_size_of_image_and_ink_is_kept(decode: Callable[[Array], Array]) -> None:
     """Of a model with larger images."""
-    large = ImageInput(48, 40, ink=Ink(size=30))
-    found = compile_image_decoder(large)([encode(255 - 255 * enlarge(DIGITS[0]))])[0, ..., 0]
+    found = decode(255 - 255 * enlarge(DIGITS[0], 128))[0, ..., 0]
     rows, columns = (np.flatnonzero(found.max(axis=axis) > 40) for axis in (1, 0))
     assert found.shape == (48, 40)
     assert abs(max(np.ptp(rows), np.ptp(columns)) + 1 - 30) <= 2

@@ -32,8 +32,17 @@ def name_labels(task: Task) -> tuple[str, ...]:
     return {"binary": LABELS[:2], "regression": ()}.get(task, LABELS)
 
 
-@pytest.mark.parametrize("task", TARGETS)
-@pytest.mark.parametrize("recipe", [images.RECIPES["quick"], Recipe(epochs=1)], ids=["default", "plain"])
+@pytest.mark.parametrize(
+    ("recipe", "task"),
+    [
+        *(pytest.param(images.RECIPES["quick"], task, id=f"default-{task}") for task in TARGETS),
+        pytest.param(Recipe(epochs=1), "multilabel", id="plain-multilabel"),
+        *(
+            pytest.param(Recipe(epochs=1), task, id=f"plain-{task}", marks=pytest.mark.long)
+            for task in ("multiclass", "binary", "regression")
+        ),
+    ],
+)
 def test_an_image_gives_what_the_task_says(task: Task, recipe: Recipe) -> None:
     """Of any size and channels; a recipe without the network's own values will do."""
     x = np.random.default_rng(0).integers(0, 256, (12, 30, 44, 4), np.uint8)

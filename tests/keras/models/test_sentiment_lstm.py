@@ -87,7 +87,7 @@ def tiny_model() -> Any:
     return SPEC.build(TINY, prepared.state)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("stride", [*(pytest.param(each, marks=pytest.mark.long) for each in (1, 2, 4)), 8])
 def test_output_does_not_depend_on_the_batch(stride: int) -> None:
     """A review alone gets the answer it gets beside longer and shorter ones, within 1e-6."""
     keras.utils.set_random_seed(stride)

@@ -37,7 +37,8 @@ def test_a_step_before_the_fall_was_worse_than_expected_and_the_last_possible_on
     assert (np.diff(advantages[:100, 1]) <= 1e-6).all()
 
 
-def test_a_cancelled_training_ends_where_it_reports() -> None:
+@pytest.mark.parametrize("last", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_cancelled_training_ends_where_it_reports(last: int) -> None:
     """Each epoch is reported with its returns; what the report raises goes through."""
 
     class Stopped(Exception):
@@ -47,14 +48,14 @@ def test_a_cancelled_training_ends_where_it_reports() -> None:
 
     def report(epoch: int, metrics: object) -> None:
         said.append({"epoch": epoch, **dict(metrics)})  # type: ignore[call-overload]  # a mapping
-        if epoch == 2:
+        if epoch == last:
             raise Stopped
 
-    recipe = cartpole.SPEC.recipes["quick"].override({"episodes": 4})
+    recipe = cartpole.SPEC.recipes["quick"].override({"episodes": 4, "repeats": 1})
     run = FitRun(cartpole.build(recipe, {}), PreparedData(train=None, validation=None), recipe, report)
     with pytest.raises(Stopped):
         cartpole.fit(run)
-    assert [one["epoch"] for one in said] == [1, 2]
+    assert [one["epoch"] for one in said] == [*range(1, last + 1)]
     assert said[0].keys() == {"epoch", "loss", "mean_return", "val_mean_return"}
 
 

@@ -24,6 +24,7 @@ def test_model_is_one_short_file(module: ModuleType) -> None:
     assert (loaded.build, loaded.file) == (module.SPEC.build, Path(inspect.getfile(module)))
 
 
+@pytest.mark.long  # test_mnist_cnn.py and test_zoo_smallest.py have shorter ones of their kind
 def test_hidden_layer_learns_the_sample(tmp_path: Path) -> None:
     """`quick` passes the gate on the sample."""
     spec, splits = mnist_mlp.SPEC, mnist.sample()
@@ -37,10 +38,11 @@ def test_hidden_layer_learns_the_sample(tmp_path: Path) -> None:
     assert (predicted == splits.test.y).mean() >= spec.gate.sample_floor
 
 
-def test_neuron_finds_the_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("epochs", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_neuron_finds_the_line(epochs: int, tmp_path: Path) -> None:
     """Gradient descent on the absolute error recovers weight and bias; the validation score says so."""
     spec, splits = neuron.SPEC, neuron.SPEC.dataset.read(tmp_path)
-    recipe = spec.recipes["quick"]
+    recipe = spec.recipes["quick"].override({"epochs": epochs})
     trained = train(
         spec, splits, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", report=lambda _: None
     )

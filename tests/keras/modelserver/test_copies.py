@@ -50,10 +50,13 @@ def says(served: Served, code: str, cause: str) -> bool:
     ("first", "code", "cause"),
     [
         ((GRAPH,), "DATA_LOSS", "variables/variables.index is missing, and the graph has variables"),
-        ((GRAPH, DATA), "DATA_LOSS", "variables/variables.index is missing, and the graph has variables"),
+        pytest.param(
+            *((GRAPH, DATA), "DATA_LOSS", "variables/variables.index is missing, and the graph has variables"),
+            marks=pytest.mark.long,
+        ),
         ((GRAPH, INDEX), "NOT_FOUND", "variables"),
         ((DATA, INDEX), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at"),
-        ((), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at"),
+        pytest.param((), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at", marks=pytest.mark.long),
     ],
 )
 def test_a_version_that_arrives_file_by_file_replaces_the_old_one_when_it_is_whole(

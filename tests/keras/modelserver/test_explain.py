@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
@@ -23,28 +22,31 @@ from tests.support.versions import seal_as
 MODEL = "opinions"
 
 
-def publish(store: Store) -> Manifest:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with one stable version."""
+    store = Store(tmp_path_factory.mktemp("explain") / "store")
+    store.prepare()
     rows = texts("good", "bad", "a", "b")
     with store.staging(MODEL) as staged:
         write_saved_model(SPEC, linear([2, -3, 5], activation="sigmoid"), {}, {"text": rows}, staged)
         manifest = store.publish(staged, seal_as(MODEL, **describe(SPEC, rows, staged)))
     change_rollout(store, MODEL, lambda found: found.promote(manifest.version, by="test", reason="published"))
-    return manifest
-
-
-@pytest.fixture(scope="module", params=modelserver.MODES)
-def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    """A gateway before a model server."""
-    tmp_path = tmp_path_factory.mktemp("explain")
-    store = Store(tmp_path / "store")
-    store.prepare()
-    publish(store)
     prepare_config(store)
-    with modelserver.model_server(request.param, modelserver.Store(store.root, {}), tmp_path) as running:
+    return store
+
+
+@pytest.fixture(scope="module", params=modelserver.INSIDE_FIRST)
+def client(
+    request: pytest.FixtureRequest, published: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FlaskClient]:
+    """A gateway before a model server."""
+    root = tmp_path_factory.mktemp("serving")
+    with modelserver.model_server(request.param, modelserver.Store(published.root, {}), root) as running:
         running.await_state(1, "AVAILABLE", MODEL)
         settings = GatewaySettings(
-            store=store.root,
-            ledger=f"sqlite:///{tmp_path}/ledger.sqlite",
+            store=published.root,
+            ledger=f"sqlite:///{root}/ledger.sqlite",
             serving=running.serving,
             status_timeout_s=30,
             predict_timeout_s=30,

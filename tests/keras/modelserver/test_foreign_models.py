@@ -19,7 +19,7 @@ from modelyard.models.tfserving.messages import (
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.foreign_models import save_native, save_variable
-from tests.support.modelserver import MODES, Served, Store, model_server, request
+from tests.support.modelserver import APART_FIRST, Served, Store, model_server, request
 from tests.support.modelserver_examples import CLASSIFY, REGRESS, example, examples
 from tests.support.waiting import TIMEOUT_S
 
@@ -27,15 +27,22 @@ NATIVE, VARIABLE = "native", "variable"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture(scope="module", params=MODES)
-def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Both models."""
-    root = tmp_path_factory.mktemp("foreign")
-    save_native(root / NATIVE / "123")
-    save_variable(root / VARIABLE / "1")
-    store = Store(root, {})
+@pytest.fixture(scope="module")
+def both_models(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Saved, and configured."""
+    store = Store(tmp_path_factory.mktemp("foreign"), {})
+    save_native(store.root / NATIVE / "123")
+    save_variable(store.root / VARIABLE / "1")
     store.configure(store.entry(NATIVE), store.entry(VARIABLE))
-    with model_server(request.param, store, root) as served:
+    return store
+
+
+@pytest.fixture(scope="module", params=APART_FIRST)
+def foreign(
+    request: pytest.FixtureRequest, both_models: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server of both models."""
+    with model_server(request.param, both_models, tmp_path_factory.mktemp("server")) as served:
         served.await_state(123, "AVAILABLE", NATIVE)
         served.await_state(1, "AVAILABLE", VARIABLE)
         yield served

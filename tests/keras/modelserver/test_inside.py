@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed, make_status_request
@@ -18,11 +17,9 @@ from modelyard.services.gateway.serving.batching import Target
 from modelyard.services.gateway.serving.servers.local_replica import LocalReplica
 from modelyard.services.gateway.serving.servers.local_server import NO_DOOR, open_server
 from modelyard.services.gateway.serving.servers.replicas import PREDICT, STATUS, PredictCall
-from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.modelserver.embedded import EmbeddedServer
 from modelyard.services.modelserver.settings import Settings
-from tests.support.modelserver import MODES, Blocking, Served, Store, X, eventually, model_server, saved, store
+from tests.support.modelserver import Blocking, Store, X, eventually, saved, store
 from tests.support.waiting import TIMEOUT_S
 
 __all__ = ["saved", "store"]  # fixtures
@@ -149,108 +146,6 @@ def test_an_unexpected_error_is_opaque(held: EmbeddedServer, blocking: Blocking)
 
     del blocking
     on_loop(held, work)
-
-
-# --- against a gateway, in both modes ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=MODES)
-def both(request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> Iterator[tuple[Served, FlaskClient]]:
-    """Versions 1 and 2 of ``m`` behind a gateway that does not know them."""
-    for version in (1, 2):
-        store.put("m", version)
-    store.configure(store.entry("m", "all {}", {"old": 1}))
-    with model_server(request.param, store, tmp_path, **QUICK) as served:
-        eventually(served.is_serving, "ready")
-        settings = GatewaySettings(
-            store=tmp_path / "none",
-            ledger_url=f"sqlite:///{tmp_path}/ledger.db",
-            serving=served.serving,
-            external_models=("m",),
-            predict_timeout_s=30,
-            status_timeout_s=30,
-        )
-        app = create_app(settings, server=served.inside)
-        yield served, app.test_client()
-        app.extensions["predictor"].close()
-        app.extensions["ledger"].close()
-
-
-REFUSED = [
-    ("m/versions/9:predict", {"instances": [[1.0, 2.0, 3.0]]}, 404, "Specific(m, 9)"),
-    ("nothing:predict", {"instances": [[1.0, 2.0, 3.0]]}, 404, "Latest(nothing)"),
-    ("m/labels/new:predict", {"instances": [[1.0, 2.0, 3.0]]}, 400, "Unrecognized servable version label: new"),
-    (
-        "m:predict",
-        {"signature_name": "matrix", "instances": [[1.0, 2.0]]},
-        400,
-        "Matrix size-incompatible: In[0]: [1,2], In[1]: [3,3]",
-    ),
-    ("m:predict", {"signature_name": "parse", "instances": ["x"]}, 400, "StringToNumberOp could not correctly convert"),
-]
-
-
-@pytest.mark.parametrize(("path", "body", "status", "text"), REFUSED)
-def test_refusals_have_one_text_in_both_modes(
-    both: tuple[Served, FlaskClient], path: str, body: Any, status: int, text: str
-) -> None:
-    """Code and text are the model server's."""
-    answer = both[1].post(f"/v1/models/{path}", json=body)
-    assert answer.status_code == status, answer.text
-    assert text in answer.text
-
-
-def test_every_kind_of_signature_answers_in_both_modes(both: tuple[Served, FlaskClient]) -> None:
-    """Numbers, strings, half precision, scalars, no inputs, labels and versions; states and metadata too."""
-    _, client = both
-
-    def outputs(path: str, **body: Any) -> Any:
-        answer = client.post(f"/v1/models/{path}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json["outputs"]
-
-    assert outputs("m:predict", inputs=[[1.0, 2.0, 3.0]]) == {"y": [[2.5, 3.0, 3.5]], "version": 2}
-    assert outputs("m/labels/old:predict", inputs=[[1.0, 2.0, 3.0]])["version"] == 1
-    assert outputs("m/versions/1:predict", inputs=[[1.0, 2.0, 3.0]])["version"] == 1
-    assert outputs("m:predict", signature_name="parse", inputs=["1.5"]) == {"number": [1.5], "text": ["<1.5>"]}
-    assert outputs("m:predict", signature_name="half", inputs=[1.5]) == [1.5]
-    assert outputs("m:predict", signature_name="slow", inputs=2)["version"] == 2
-    states = client.get("/v1/models/m").json
-    assert [entry["state"] for entry in states["model_version_status"]] == ["AVAILABLE", "AVAILABLE"]
-    metadata = client.get("/v1/models/m/versions/1/metadata").json
-    assert metadata["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
-    assert client.get("/readyz").status_code == client.get("/v2/models/m/ready").status_code == 200
-
-
-def test_a_version_that_is_published_answers_and_a_withdrawn_one_ends(both: tuple[Served, FlaskClient]) -> None:
-    """The configuration and the folders are watched in both modes."""
-    served, client = both
-    served.store.put("m", 3)
-    eventually(lambda: version_of(client) == 3, "version 3 answers")
-    served.store.configure(served.store.entry("m", "specific { versions: 2 }"))
-    eventually(lambda: version_of(client) == 2, "version 2 alone")
-
-
-def version_of(client: FlaskClient) -> int | None:
-    answer = client.post("/v1/models/m:predict", json={"inputs": [[1.0, 2.0, 3.0]]})
-    return answer.json["outputs"]["version"] if answer.status_code == 200 else None
-
-
-def test_the_metrics_name_the_server_inside(both: tuple[Served, FlaskClient]) -> None:
-    """Calls, rows and reachability are counted as of any other."""
-    served, client = both
-    assert version_of(client) == 2
-    lines = client.get("/metrics").text.splitlines()
-    name = served.serving[0]
-    assert f'modelyard_gateway_replica_reachable{{replica="{name}"}} 1.0' in lines
-    assert 'modelyard_gateway_call_rows_sum{model="m"} 1.0' in lines
-
-
-def test_other_processes_reach_it_over_grpc(both: tuple[Served, FlaskClient]) -> None:
-    """Trainers and imports load and compare versions there."""
-    served, _ = both
-    assert served.predict(1).tolist() == (X / 2 + 1).tolist()
-    assert served.health() == "SERVING"
 
 
 # --- start ------------------------------------------------------------------------------------------------------------

@@ -36,16 +36,24 @@ def to_json(value: Any) -> Any:
 ROWS = [{name: to_json(array[row]) for name, array in CHURN_ROWS.items()} for row in range(4)]
 
 
-@pytest.fixture(scope="module", params=modelserver.MODES)
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[FlaskClient, Mapping[str, Any]]]:
-    """A gateway before a model server, and the Keras models that it serves."""
-    root = tmp_path_factory.mktemp("named")
-    store = Store(root / "store")
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Mapping[str, Any]]:
+    """A store of three models, and the Keras models that they were made of."""
+    store = Store(tmp_path_factory.mktemp("named") / "store")
     store.prepare()
     models = {name: publish(store, name)[1] for name in (CHURN, PAIR, SHOUT)}
     prepare_config(store)
+    return store, models
+
+
+@pytest.fixture(scope="module", params=modelserver.INSIDE_FIRST)
+def served(
+    request: pytest.FixtureRequest,
+    published: tuple[Store, Mapping[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[FlaskClient, Mapping[str, Any]]]:
+    """A gateway before a model server, and the Keras models that it serves."""
+    (store, models), root = published, tmp_path_factory.mktemp("serving")
     with modelserver.model_server(request.param, modelserver.Store(store.root, {}), root) as running:
         for name in models:
             running.await_state(1, "AVAILABLE", name)

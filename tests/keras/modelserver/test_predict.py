@@ -1,5 +1,7 @@
 """Predictions, metadata and refusals, over gRPC."""
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -8,15 +10,28 @@ import pytest
 
 from modelyard.models.tfserving.messages import from_proto, get_model_metadata_pb2, predict_pb2, types_pb2
 from modelyard.models.types import Array
-from tests.support.modelserver import TIMEOUT_S, Serve, Served, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import TIMEOUT_S, Served, Store, X, eventually, model_server, request, saved, store
 
-__all__ = ["saved", "serve", "served", "store"]  # fixtures
+__all__ = ["saved", "store"]  # fixtures
 
 NOT_FOUND, INVALID, PRECONDITION = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
 )
+
+
+@pytest.fixture(scope="module")
+def served(saved: Mapping[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of versions 1 and 2 of ``m``, which no test changes."""
+    root = tmp_path_factory.mktemp("predict")
+    store = Store(root / "store", saved)
+    for version in (1, 2):
+        store.put("m", version)
+    store.configure(store.entry("m", "all {}", {"old": 1}))
+    with model_server("apart", store, root) as running:
+        eventually(running.is_serving, "ready")
+        yield running
 
 
 def refusal(call: Any, message: Any, timeout: float = TIMEOUT_S) -> tuple[grpc.StatusCode, str]:
@@ -150,16 +165,17 @@ def test_shape_that_the_graph_refuses_is_invalid_argument(served: Served) -> Non
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
 
 
-def test_outputs_can_be_runs_of_bytes(store: Store, serve: Serve) -> None:
+def test_outputs_can_be_runs_of_bytes(store: Store, tmp_path: Path) -> None:
     """--enable_serialization_as_tensor_content; strings have no such form."""
     store.put("m", 1)
     store.configure(store.entry("m"))
-    served = serve(enable_serialization_as_tensor_content=True)
-    served.await_state(1, "AVAILABLE")
-    answer = served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).outputs
-    assert answer["y"].tensor_content == (X / 2 + 1).tobytes()
-    text = np.array([b"1"], dtype=object)
-    assert served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)["text"].tolist() == [b"<1>"]
+    with model_server("apart", store, tmp_path, enable_serialization_as_tensor_content=True) as served:
+        served.await_state(1, "AVAILABLE")
+        answer = served.prediction.Predict(request(x=X), timeout=TIMEOUT_S).outputs
+        assert answer["y"].tensor_content == (X / 2 + 1).tobytes()
+        text = np.array([b"1"], dtype=object)
+        found = served.client.predict("m", 1, "parse", {"text": text}, timeout_s=TIMEOUT_S)
+        assert found["text"].tolist() == [b"<1>"]
 
 
 @pytest.mark.parametrize(

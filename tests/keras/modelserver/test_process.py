@@ -22,8 +22,9 @@ from tests.support.modelserver import Served, Store, X, eventually, request, sav
 __all__ = ["saved", "store"]  # fixtures
 
 COMMAND = (sys.executable, "-m", "modelyard.services.modelserver")
+SOCKET = "grpc.sock"
 LONG_S = 240.0
-"""For calls that take seconds, fifty of them at once, on a machine that has other things to do."""
+"""For calls that take seconds, many of them at once, on a machine that has other things to do."""
 
 
 class Server:
@@ -61,8 +62,21 @@ def start(store: Store) -> Iterator[Callable[..., Server]]:
         server.end()
 
 
-def test_sigterm_lets_all_calls_in_flight_finish(store: Store, start: Callable[..., Server]) -> None:
-    """Fifty long calls complete, health says NOT_SERVING before they are, and the exit status is 0."""
+@pytest.fixture(scope="module")
+def running(saved: Mapping[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server of version 1 of ``m``, at a port and a socket, for all tests that leave it as it is."""
+    store = Store(tmp_path_factory.mktemp("running"), saved)
+    store.put("m", 1)
+    store.configure(store.entry("m"))
+    server = Server(store, f"--grpc_socket_path={store.root / SOCKET}")
+    eventually(server.served.is_serving, "ready")
+    yield server
+    server.end()
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(50, marks=pytest.mark.long)])
+def test_sigterm_lets_all_calls_in_flight_finish(count: int, store: Store, start: Callable[..., Server]) -> None:
+    """Long calls complete, health says NOT_SERVING before they are, and the exit status is 0."""
     for model in ("m", "n"):
         store.put(model, 1)
     store.configure(store.entry("m"), store.entry("n"))
@@ -73,8 +87,8 @@ def test_sigterm_lets_all_calls_in_flight_finish(store: Store, start: Callable[.
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
 
     before = served.runs(1)
-    message = request(signature="slow", steps=np.array(20_000, np.int32))
-    calls = [served.prediction.Predict.future(message, timeout=LONG_S) for _ in range(50)]
+    message = request(signature="slow", steps=np.array(15_000, np.int32))
+    calls = [served.prediction.Predict.future(message, timeout=LONG_S) for _ in range(count)]
     eventually(lambda: served.runs(1) == before + len(calls), "all calls in flight")
     server.process.send_signal(signal.SIGTERM)
     with futures.ThreadPoolExecutor(1) as pool:
@@ -106,46 +120,32 @@ def test_second_sigterm_ends_at_once_what_the_first_would_wait_for(store: Store,
     assert call.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_stopped_server_costs_clients_their_deadline_and_recovers_by_itself(
-    store: Store, start: Callable[..., Server]
-) -> None:
+def test_a_stopped_server_costs_clients_their_deadline_and_recovers_by_itself(running: Server) -> None:
     """SIGSTOP for a while: clients get an error by their deadline. After SIGCONT the next call succeeds."""
-    store.put("m", 1)
-    store.configure(store.entry("m"))
-    server = start()
-    served = server.served
-    eventually(served.is_serving, "ready")
-    server.process.send_signal(signal.SIGSTOP)
+    served = running.served
+    running.process.send_signal(signal.SIGSTOP)
     calls = [served.prediction.Predict.future(request(x=X), timeout=1) for _ in range(100)]
     began = time.monotonic()
     assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     assert time.monotonic() - began < 30
-    server.process.send_signal(signal.SIGCONT)
+    running.process.send_signal(signal.SIGCONT)
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
 
 
-def test_a_unix_domain_socket_serves_beside_the_port(store: Store, start: Callable[..., Server]) -> None:
+def test_a_unix_domain_socket_serves_beside_the_port(running: Server) -> None:
     """--grpc_socket_path."""
-    store.put("m", 1)
-    store.configure(store.entry("m"))
-    path = store.root / "grpc.sock"
-    server = start(f"--grpc_socket_path={path}")
-    eventually(server.served.is_serving, "ready")
-    local = Served(f"unix:{path}", store)
-    for served in (local, server.served):
+    store = running.served.store
+    local = Served(f"unix:{store.root / SOCKET}", store)
+    for served in (local, running.served):
         np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
         assert {served.health(name) for name in SERVICES} == {"SERVING"}
     local.client.close()
 
 
-def test_tensorflows_python_package_is_not_loaded(store: Store, start: Callable[..., Server]) -> None:
+def test_tensorflows_python_package_is_not_loaded(running: Server) -> None:
     """Only its library is."""
-    store.put("m", 1)
-    store.configure(store.entry("m"))
-    server = start()
-    eventually(server.served.is_serving, "ready")
-    np.testing.assert_array_equal(server.served.predict(1), X / 2 + 1)
-    libraries = {Path(entry.path).name for entry in psutil.Process(server.process.pid).memory_maps()}
+    np.testing.assert_array_equal(running.served.predict(1), X / 2 + 1)
+    libraries = {Path(entry.path).name for entry in psutil.Process(running.process.pid).memory_maps()}
     assert "libtensorflow_cc.so.2" in libraries
     assert not {name for name in libraries if name.startswith("_pywrap_tensorflow")}
 

@@ -53,7 +53,8 @@ class HeldBack:
         return load
 
 
-def test_swaps_under_load_cause_no_failed_or_wrong_response(store: Store, serve: Serve) -> None:
+@pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_swaps_under_load_cause_no_failed_or_wrong_response(rounds: int, store: Store, serve: Serve) -> None:
     """While versions come and go every request gets a response, from the version that it names."""
     for version in (1, 2, 3):
         store.put("m", version)
@@ -61,7 +62,7 @@ def test_swaps_under_load_cause_no_failed_or_wrong_response(store: Store, serve:
     served = serve()
     served.await_state(1, "AVAILABLE")
     with Traffic(served) as traffic:
-        for old, new in [(1, 2), (2, 3), (3, 1)] * 2:
+        for old, new in [(1, 2), (2, 3), (3, 1)] * rounds:
             store.configure(store.entry("m", f"specific {{ versions: {new} }}"))
             served.await_state(new, "AVAILABLE")
             served.await_state(old, "END")
@@ -170,7 +171,8 @@ def test_status_of_unknown_model_or_version_is_not_found(served: Served) -> None
         served.client.status("m", timeout_s=TIMEOUT_S, version=9)
 
 
-def test_fifty_loads_and_unloads_leave_no_thread_and_no_model_behind(store: Store, serve: Serve) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(25, marks=pytest.mark.long)])
+def test_loads_and_unloads_leave_no_thread_and_no_model_behind(rounds: int, store: Store, serve: Serve) -> None:
     """Threads stay as many, and each unloaded version is really gone."""
     store.put("m", 1)
     store.put("m", 2)
@@ -185,7 +187,7 @@ def test_fifty_loads_and_unloads_leave_no_thread_and_no_model_behind(store: Stor
 
     swap(1, 2)
     threads = threading.active_count()
-    for _ in range(25):
+    for _ in range(rounds):
         swap(2, 1)
         swap(1, 2)
     assert threading.active_count() <= threads + MANAGEMENT_THREADS  # which start as they are needed

@@ -12,7 +12,7 @@ from modelyard.models.batches import Batches
 from modelyard.models.data import Splits
 from modelyard.models.recipes import Recipe
 from modelyard.models.spec import PreparedData
-from modelyard.pipeline.fitting.checkpoint import META, VARIABLES, Checkpoint, Checkpoints
+from modelyard.pipeline.fitting.checkpoint import META, VARIABLES, Checkpoint, Checkpoints, copy_variables
 from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.results import TrainedModel
@@ -72,8 +72,12 @@ def cut(work: Path, recipe: Recipe, epoch: int) -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(replace(RECIPE, epochs=3, ema=0.9, keep="last"), id="averaged"),
-        pytest.param(replace(RECIPE, epochs=3, optimizer="sgd", schedule="constant", learning_rate=4.0), id="worse"),
+        pytest.param(replace(recipe, epochs=epochs), id=f"{name}-{epochs}", marks=marks)
+        for epochs, marks in ((2, ()), (3, pytest.mark.long))
+        for name, recipe in (
+            ("averaged", replace(RECIPE, ema=0.9, keep="last")),
+            ("worse", replace(RECIPE, optimizer="sgd", schedule="constant", learning_rate=4.0)),
+        )
     ],
 )
 def test_a_run_cut_off_after_every_epoch_gives_the_weights_of_one_that_was_not(tmp_path: Path, recipe: Recipe) -> None:
@@ -94,6 +98,7 @@ def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path, whole: Trained
     shutil.copytree(whole.state.parent, tmp_path / "all")
     hopeless = replace(RECIPE, epochs=50, learning_rate=8.0, patience=1)
     runs = {"all": (RECIPE, whole), "hopeless": (hopeless, run(tmp_path / "hopeless", hopeless)[0])}
+    assert len(runs["hopeless"][1].history) < 50
     for name, (recipe, first) in runs.items():
         again, said = run(tmp_path / name, recipe)
         assert epochs(said) == set()
@@ -101,26 +106,51 @@ def test_a_run_that_was_over_is_not_trained_again(tmp_path: Path, whole: Trained
         assert hash_weights(again.weights) == hash_weights(first.weights)
 
 
+def damage(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+
+@pytest.mark.parametrize("file", [VARIABLES, META])
+def test_the_one_before_a_damaged_checkpoint_is_read(file: str, tmp_path: Path, whole: TrainedModel) -> None:
+    """The damaged one is deleted."""
+    shutil.copytree(whole.weights.parents[1], tmp_path / "checkpoints")
+    damage(tmp_path / "checkpoints" / "epoch-0004" / file)
+    assert Checkpoints(tmp_path / "checkpoints").read_newest().epoch == 3
+    assert not (tmp_path / "checkpoints" / "epoch-0004").exists()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("file", [VARIABLES, META])
 def test_a_damaged_checkpoint_is_passed_over(
     tmp_path: Path, whole: TrainedModel, cut_in_third: Path, file: str
 ) -> None:
     """The one before is used: one epoch more is repeated, and the end is the same."""
     shutil.copytree(cut_in_third, tmp_path / "cut")
-    damaged = tmp_path / "cut" / "checkpoints" / "epoch-0003" / file
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damage(tmp_path / "cut" / "checkpoints" / "epoch-0003" / file)
     resumed, said = run(tmp_path / "cut", RECIPE)
     assert epochs(said) == {3, 4}
     assert hash_weights(resumed.weights) == hash_weights(whole.weights)
 
 
+def build_other(_: Recipe, __: object) -> Any:
+    """Another model than that of the runs."""
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+
+
+def test_a_checkpoint_of_another_model_restores_nothing(whole: TrainedModel) -> None:
+    """Not the half that would fit."""
+    model = build_other(RECIPE, None)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    before = copy_variables(model)
+    assert not Checkpoints(whole.weights.parents[1]).restore(model, 4)
+    assert all((after == before[name]).all() for name, after in copy_variables(model).items())
+
+
+@pytest.mark.long
 def test_checkpoints_of_another_model_are_not_used(tmp_path: Path, cut_in_third: Path) -> None:
     """Code may have changed between two attempts: training begins anew, and is not half restored."""
-
-    def build(_: Recipe, __: object) -> Any:
-        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
-
-    other = replace(SHUFFLED, build=build)
+    other = replace(SHUFFLED, build=build_other)
     whole, _ = run(tmp_path / "whole", RECIPE, other)
     shutil.copytree(cut_in_third, tmp_path / "cut")
     resumed, said = run(tmp_path / "cut", RECIPE, other)

@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from modelyard.pipeline.event_files import prune_runs, record_events
-from modelyard.pipeline.job import Rejected
 from modelyard.pipeline.progress import Progress
+from tests.support.event_files import read_curves
 
 WRITE = """
 import sys
@@ -23,36 +21,18 @@ assert "tensorflow" not in sys.modules
 """
 
 
-def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Values by tag."""
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return {tag: [(each.step, each.value) for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-
-
-def test_a_rejected_job_leaves_its_curves(rejected: tuple[Path, Rejected]) -> None:
-    """Losses, metrics and learning rate of each epoch, and what was measured on the test split."""
-    events = rejected[0] / "events"
-    train, validation = read(events / "train"), read(events / "validation")
-    assert [step for step, _ in train["epoch_loss"]] == [step for step, _ in validation["epoch_loss"]] == [1, 2, 3]
-    rates = [rate for _, rate in train["epoch_learning_rate"]]
-    assert 1e-6 > rates[0] > rates[1] > rates[2] >= 0  # one cycle, behind its summit
-    ((step, _),) = read(events / "test")["evaluation_r2"]
-    assert step == 3
-
-
 def test_a_later_attempt_adds_to_the_files_of_the_one_before(tmp_path: Path) -> None:
     for epoch in (1, 2):
         with record_events(tmp_path, lambda _: None) as report:
             report(Progress("train", epoch=epoch, epochs=2, step=5, steps=5, metrics={"loss": 1 / epoch}))
             report(Progress("train", epoch=epoch, epochs=2, step=4, steps=5, metrics={"loss": 9.0}))  # no epoch's end
-    assert read(tmp_path / "train") == {"epoch_loss": [(1, 1.0), (2, 0.5)]}
+    assert read_curves(tmp_path / "train") == {"epoch_loss": [(1, 1.0), (2, 0.5)]}
 
 
 def test_a_process_without_tensorflow_stays_without(tmp_path: Path) -> None:
     """As one that trains on JAX."""
     subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=True, timeout=60)
-    assert read(tmp_path / "train") == {"epoch_loss": [(1, 0.5)]}
+    assert read_curves(tmp_path / "train") == {"epoch_loss": [(1, 0.5)]}
 
 
 def test_a_folder_that_cannot_be_written_costs_a_sentence_and_no_job(tmp_path: Path) -> None:

@@ -105,14 +105,14 @@ def test_a_job_with_feedback_says_so_in_its_version(tmp_path: Path, forks: ForkS
     generator = np.random.default_rng(1)
     file.write_bytes(b"\n".join(encode_numbers([x], 2 * x - 1) for x in generator.uniform(-1, 1, 20).tolist()))
     locations = JobLocations(tmp_path / "store", tmp_path / "data", share_rehearsals(tmp_path / "work"), ())
-    job = TrainingJob("neuron", "quick", {"epochs": 5}, "auto", "stable", "test", feedback=file)
+    job = TrainingJob("neuron", "quick", {"epochs": 2}, "auto", "stable", "test", feedback=file)
     said: list[Progress] = []
     first = run_job(job, locations, forks, said.append)
     assert isinstance(first, Published)
     assert "16 examples from feedback, and the newest 4 to evaluate on" in [progress.message for progress in said]
     assert first.manifest.data.feedback == 16
     assert first.manifest.metrics["feedback_mae"] < 0.2
-    second = run_job(replace(job, overrides={"epochs": 5, "seed": 1}), locations, forks, said.append)
+    second = run_job(replace(job, overrides={"epochs": 2, "seed": 1}), locations, forks, said.append)
     assert isinstance(second, Published)
     assert "on the newest 4 answers with feedback, of the serving version" in second.manifest.verdict.reasons[-1]
     assert Store(locations.store).versions("neuron") == (1, 2)

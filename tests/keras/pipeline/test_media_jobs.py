@@ -29,6 +29,8 @@ REVIEWS = (
     'SPEC = ModelSpec(dataset=texts("../reviews.csv", label="opinion"), explain=False)\n'
 )
 ORIENTATION = 0x0112
+COUNT = 60
+"""Pictures of each class."""
 
 
 def train(root: Path, forks: ForkServer, said: list[Progress], model: str, source: str, **overrides: Any) -> Published:
@@ -43,20 +45,24 @@ def train(root: Path, forks: ForkServer, said: list[Progress], model: str, sourc
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> tuple[Path, Published, list[Progress]]:
-    """A model of flowers and temples. Of its 202 files one is damaged and two are no pictures."""
+    """A model of flowers and temples. Three more files are damaged, or no pictures."""
     root, said = tmp_path_factory.mktemp("pictures"), list[Progress]()
-    folder = write_photos(root / "photos", 100)
+    folder = write_photos(root / "photos", COUNT)
     (folder / "temple" / "cut.jpg").write_bytes(encode_image(cut_photos("temple", 1)[0], "JPEG")[:700])
     (folder / "flower" / "list.txt").write_text("of flowers")
     (folder / "flower" / ".hidden.png").write_text("of nobody")
-    return root, train(root, forks, said, "pictures", PICTURES, epochs=4, min_steps=100), said
+    return root, train(root, forks, said, "pictures", PICTURES, epochs=3, min_steps=60, channels=8), said
 
 
-def ask(published: tuple[Path, Published, Any], signature: str, **inputs: Any) -> dict[str, Any]:
-    root, outcome, _ = published
-    folder = root / "store" / outcome.manifest.model / str(outcome.manifest.version)
-    function = tf.saved_model.load(str(folder)).signatures[signature]
-    return {name: value.numpy() for name, value in function(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+@pytest.fixture(scope="module")
+def graph(pictures: tuple[Path, Published, list[Progress]]) -> Any:
+    """Its version, loaded."""
+    return tf.saved_model.load(str(pictures[0] / "store" / "pictures" / "1"))
+
+
+def ask(graph: Any, signature: str, **inputs: Any) -> dict[str, Any]:
+    answers = graph.signatures[signature](**{name: tf.constant(values) for name, values in inputs.items()})
+    return {name: value.numpy() for name, value in answers.items()}
 
 
 def test_a_folder_of_photographs_is_a_model(pictures: tuple[Path, Published, list[Progress]]) -> None:
@@ -65,7 +71,7 @@ def test_a_folder_of_photographs_is_a_model(pictures: tuple[Path, Published, lis
     manifest = outcome.manifest
     assert (manifest.labels, manifest.data.source, manifest.task) == (CLASSES, "real", "binary")
     assert manifest.metrics["accuracy"] > 0.9
-    assert manifest.data.train + manifest.data.validation + manifest.data.test == 200
+    assert manifest.data.train + manifest.data.validation + manifest.data.test == 2 * COUNT
     evaluation = json.loads((root / "store" / "pictures" / "1" / "assets.extra" / "evaluation.json").read_text())
     assert evaluation["golden_difference"] <= golden.TOLERANCE
     assert (manifest.input.kind, manifest.input.channels) == ("image", 3)  # type: ignore[union-attr]  # kind tells
@@ -77,7 +83,7 @@ def test_a_folder_of_photographs_is_a_model(pictures: tuple[Path, Published, lis
     assert warmed == [*answers, ("explain", 1), ("explain_bytes", 1)]
 
 
-def test_pictures_are_asked_as_files_of_any_form(pictures: tuple[Path, Published, list[Progress]]) -> None:
+def test_pictures_are_asked_as_files_of_any_form(graph: Any) -> None:
     """PNG, JPEG, with an alpha channel, turned by EXIF: one answer for the same picture; in one request or alone."""
     picture = cut_photos("flower", 1, seed=9)[0]
     exif = Image.Exif()
@@ -90,28 +96,31 @@ def test_pictures_are_asked_as_files_of_any_form(pictures: tuple[Path, Published
         encode_image(stored, "JPEG", exif=exif, quality=100, subsampling=0),
         encode_image(picture, "JPEG", quality=100, subsampling=0),
     ]
-    together = ask(pictures, "image_bytes", image_bytes=forms)
+    together = ask(graph, "image_bytes", image_bytes=forms)
     assert {CLASSES[number] for number in together["class_id"]} == {"flower"}
     same = together["probabilities"][:3]
     np.testing.assert_allclose(same, np.repeat(same[:1], 3, axis=0), atol=1e-3)
     np.testing.assert_allclose(together["probabilities"], np.repeat(same[:1], 5, axis=0), atol=0.05)
-    alone = ask(pictures, "image_bytes", image_bytes=forms[3:4])
+    alone = ask(graph, "image_bytes", image_bytes=forms[3:4])
     np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][3], atol=1e-5)
 
 
-def test_the_served_graph_sees_the_pixels_of_training(pictures: tuple[Path, Published, list[Progress]]) -> None:
+def test_the_served_graph_sees_the_pixels_of_training(
+    pictures: tuple[Path, Published, list[Progress]], graph: Any
+) -> None:
     """A file that was read for training, asked as a file and as the pixels that the reader made of it."""
     from modelyard import image_folder
 
     root, _, _ = pictures
     test = image_folder("photos", (32, 32)).read(root).test
     contents = {file.read_bytes() for file in (root / "photos").rglob("[0-9]*.*g")}
-    by_file = ask(pictures, "image_bytes", image_bytes=sorted(contents))["probabilities"]
-    by_pixels = ask(pictures, "serving_default", images=test.x.astype(np.float32))["probabilities"]
+    by_file = ask(graph, "image_bytes", image_bytes=sorted(contents))["probabilities"]
+    by_pixels = ask(graph, "serving_default", images=test.x.astype(np.float32))["probabilities"]
     for answer in by_pixels:
         assert np.abs(by_file - answer).max(axis=1).min() <= 1e-5
 
 
+@pytest.mark.long  # tests/keras/models/test_examples.py checks such a model
 def test_a_file_of_texts_is_a_model(tmp_path: Path, forks: ForkServer) -> None:
     """Reviews as a CSV: about as good as the baseline; asked in any language, also with an empty text."""
     rows = [
@@ -123,11 +132,12 @@ def test_a_file_of_texts_is_a_model(tmp_path: Path, forks: ForkServer) -> None:
         writer = csv.writer(file)
         writer.writerow(["text", "opinion", "number"])
         writer.writerows([row["text"], row["label"], number] for number, row in enumerate(rows))
-    outcome = train(tmp_path, forks, [], "reviews", REVIEWS, epochs=2)
+    outcome = train(tmp_path, forks, [], "reviews", REVIEWS, epochs=1, min_steps=1, max_ngrams=5_000)
     assert {signature for signature, _ in list_warmed_up(tmp_path / "store" / "reviews" / "1")} == {"serving_default"}
     manifest = outcome.manifest
     assert (manifest.labels, manifest.task) == (("negative", "positive"), "binary")
     assert manifest.baseline
     assert manifest.metrics["accuracy"] >= manifest.baseline.value - 0.03
-    answers = ask((tmp_path, outcome, None), "serving_default", text=["", "Das ist sehr schön!", rows[0]["text"]])
+    served = tf.saved_model.load(str(tmp_path / "store" / "reviews" / "1"))
+    answers = ask(served, "serving_default", text=["", "Das ist sehr schön!", rows[0]["text"]])
     assert np.isfinite(answers["probabilities"]).all()

@@ -65,9 +65,9 @@ def test_a_model_that_cannot_be_loaded_fails_before_anything_begins(
 @pytest.mark.parametrize(
     ("gate", "accepted", "reason"),
     [
-        ('Gate("r2", floor=0.9)', True, "reaches the floor"),
+        pytest.param('Gate("r2", floor=0.9)', True, "reaches the floor", marks=pytest.mark.long),
         ('Gate("odd", ceiling=1.0)', False, "odd is no finite number"),
-        ('Gate("huge", floor=1.0)', False, "huge is no finite number"),
+        pytest.param('Gate("huge", floor=1.0)', False, "huge is no finite number", marks=pytest.mark.long),
     ],
 )
 def test_a_metric_that_is_no_finite_number_is_left_out_and_passes_no_gate(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.pipeline.progress import Progress
 from modelyard.pipeline.run import run_job
 from tests.keras.pipeline.conftest import locations
+from tests.support.event_files import read_curves
 from tests.support.explained import list_warmed_up
 from tests.support.rehearsals import share_rehearsals
 
@@ -133,7 +135,35 @@ def test_a_worse_version_is_rejected_with_both_numbers(rejected: tuple[Path, Rej
     assert Store(root / "store").versions("neuron") == (1,)
 
 
-@pytest.mark.parametrize("moment", ["while it trains", "before it publishes"])
+def test_a_rejected_job_leaves_its_curves(rejected: tuple[Path, Rejected]) -> None:
+    """Losses, metrics and learning rate of each epoch, and what was measured on the test split."""
+    events = rejected[0] / "events"
+    train, validation = read_curves(events / "train"), read_curves(events / "validation")
+    assert [step for step, _ in train["epoch_loss"]] == [step for step, _ in validation["epoch_loss"]] == [1, 2, 3]
+    rates = [rate for _, rate in train["epoch_learning_rate"]]
+    assert 1e-6 > rates[0] > rates[1] > rates[2] >= 0  # one cycle, behind its summit
+    ((step, _),) = read_curves(events / "test")["evaluation_r2"]
+    assert step == 3
+
+
+def test_a_job_begins_with_the_stable_versions_weights_and_its_version_says_so(
+    published: tuple[Path, Published, list[Progress]], tmp_path: Path, forks: ForkServer
+) -> None:
+    """After its first epoch it is as good as that one after its last; the manifest names it."""
+    root, cold, _ = published
+    shutil.copytree(root / "store", tmp_path / "store")
+    said: list[Progress] = []
+    job = replace(JOB, overrides={"init": "stable", "epochs": 2}, job="job-0002", name="job-0002.1")
+    warm = run_job(job, locations(tmp_path), forks, said.append)
+    assert isinstance(warm, Published)
+    assert (cold.manifest.training.started_from, warm.manifest.training.started_from) == (None, 1)
+    assert "starting from the weights of version 1" in [progress.message for progress in said]
+    first, fresh = warm.manifest.training.history[0]["val_loss"], cold.manifest.training.history
+    assert first < 0.9 * fresh[0]["val_loss"]
+    assert first == pytest.approx(fresh[-1]["val_loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("moment", ["while it trains", pytest.param("before it publishes", marks=pytest.mark.long)])
 def test_a_cancelled_job_leaves_nothing(tmp_path: Path, moment: str, forks: ForkServer) -> None:
     """It ends where it reports or checks; no version, no temporary folder, nothing promoted.
 

@@ -149,6 +149,7 @@ def test_the_restored_weights_are_those_of_the_best_epoch(ruined: TrainedModel) 
     assert ruined.weights.exists()
 
 
+@pytest.mark.long  # test_checkpoint.py has such a run, too
 def test_early_stopping_ends_a_hopeless_run(tmp_path: Path) -> None:
     """No better validation loss for one epoch: stop."""
     recipe = replace(RECIPE, epochs=50, learning_rate=8.0, schedule="constant", patience=1)
@@ -183,7 +184,7 @@ def build_number(_: Recipe, __: object) -> Any:
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
 
-@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), pytest.param("last", 3, marks=pytest.mark.long)])
 def test_a_loss_that_is_no_number_ends_training_at_once(keep: str, epoch: int, tmp_path: Path) -> None:
     """It says where, and what may help."""
     said: list[Progress] = []

@@ -49,7 +49,7 @@ class Exported:
         self.splits = given.dataset.read(root)
         self.spec = resolve(given, self.splits.schema)
         self.card = check_data(self.spec, self.splits)
-        recipe = self.spec.recipes["quick"].override({"epochs": 4, "min_steps": 300})
+        recipe = self.spec.recipes["quick"].override({"epochs": 3, "min_steps": 200})
         trained = train(
             self.spec, self.splits, recipe, prepare_devices(recipe), root, root / "checkpoints", lambda _: None
         )

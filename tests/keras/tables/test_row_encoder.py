@@ -80,24 +80,22 @@ def test_dates_count_days_as_the_calendar_does() -> None:
     np.testing.assert_allclose(np.corrcoef(found["c month sin"], np.sin((months - 1) * np.pi / 6))[0, 1], 1)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-02-32", "2026-1-1", "2026-01-01T25:00", "20260101"])
-def test_what_is_no_date_is_missing(text: str) -> None:
+def test_what_is_no_date_is_missing() -> None:
     """It is 0 in all but the one feature."""
     train = texts("2026-01-01", "2026-05-02T18:00", "2025-03-07", "")
-    found = encode(DateInput(), train, texts(text, "2026-01-01"))
-    missing = found.pop("c is missing")
-    assert missing[0] > 0 > missing[1]
-    assert all(values[0] == 0 for values in found.values())
+    none = ("", "soon", "2026-13-01", "2026-02-32", "2026-1-1", "2026-01-01T25:00", "20260101")
+    found = encode(DateInput(), train, texts(*none, "2026-01-01"))
+    *missing, given = found.pop("c is missing")
+    assert all(value > 0 > given for value in missing)
+    assert not any(values[:-1].any() for values in found.values())
 
 
-@pytest.mark.parametrize(
-    "text", ["2026-05-02T18:30", "2026-05-02 18:30:00", "2026-05-02T18:30:00.25Z", "2026-05-02T18:30+02:00"]
-)
-def test_times_are_taken_as_they_are_written(text: str) -> None:
+def test_times_are_taken_as_they_are_written() -> None:
     """With seconds, a zone, or a space in the middle: all are half past six."""
     train = texts("2026-01-01T06:00", "2026-05-02T18:00", "2025-03-07T23:00")
-    asked = encode(DateInput(), train, texts(text, "2026-05-02T18:30:00"))
-    assert all(values[0] == values[1] for values in asked.values())
+    ways = ("2026-05-02T18:30", "2026-05-02 18:30:00", "2026-05-02T18:30:00.25Z", "2026-05-02T18:30+02:00")
+    asked = encode(DateInput(), train, texts(*ways, "2026-05-02T18:30:00"))
+    assert all((values == values[-1]).all() for values in asked.values())
     assert asked["c hour sin"][0] < 0
 
 

@@ -21,7 +21,7 @@ def test_an_npz_is_enough_for_a_model(tmp_path: Path) -> None:
     splits = given.dataset.read(tmp_path)
     spec = resolve(given, splits.schema)
     assert (spec.input, spec.task, spec.gate.metric) == (VectorInput(3), "regression", "r2")
-    recipe = spec.recipes["quick"].override({"epochs": 5, "min_steps": 400})
+    recipe = spec.recipes["quick"].override({"epochs": 2, "min_steps": 250})
     trained = train(spec, splits, recipe, prepare_devices(recipe), tmp_path, tmp_path / "checkpoints", lambda _: None)
     assert trained.validation["r2"] > 0.95
     model = spec.build(recipe, load_arrays(trained.state))
