@@ -37,7 +37,7 @@ SPEC = ModelSpec(
     task="regression",
     input=VectorInput(1),
     dataset=Dataset("a line", "", read),
-    recipes={"quick": Recipe(epochs=3, batch_size=16, optimizer="sgd", learning_rate=0.4, keep="last")},
+    recipes={"quick": Recipe(epochs=6, batch_size=16, optimizer="sgd", learning_rate=0.05, keep="last")},
     gate=Gate("r2", floor=0.9),
     explain=False,
     prepare=prepare,
