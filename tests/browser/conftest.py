@@ -18,19 +18,26 @@ from tests.system.conftest import System
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 GRAVE = ("serious", "critical")
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules of axe-core whose findings may differ between light and dark."""
 PATIENCE_MS = 60_000
 """For what comes soon on a machine with nothing else to do."""
 LONG_MS = 15_000
 """Of a page's own clock: longer than it waits for anything."""
 SIZE = {"width": 1280, "height": 900}
-SETTINGS = {"MODELYARD_CAPTURED_MODELS": CAPTURED, "MODELYARD_TRIGGER_S": "1"}
+SETTINGS = {
+    "MODELYARD_CAPTURED_MODELS": CAPTURED,
+    "MODELYARD_TRIGGER_S": "0.2",
+    "MODELYARD_TRAFFIC_S": "0.5",
+    "MODELYARD_SEARCH_S": "0.2",
+}
 STILL = {"reduced_motion": "reduce"}
 """Of every page: what pulses while something is busy is drawn sixty times a second, on the processor."""
 
 expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Page]
-AssertAccessible = Callable[[Page], None]
+AssertAccessible = Callable[..., None]
 
 
 def find_chromium() -> str | None:
@@ -39,35 +46,49 @@ def find_chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
+    """Path of the program."""
     path = find_chromium()
     if path is None:
         pytest.skip(
             "there is no Chromium: install Debian's `chromium-headless-shell`, or set CHROMIUM to the path of one"
         )
-    as_root = ["--no-sandbox"] if os.getuid() == 0 else []
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=as_root)
-        yield running
-        running.close()
+    return path
 
 
 @pytest.fixture(scope="session")
-def system(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Serves ``mnist_mlp``, ``sentiment_lstm``, ``neuron`` and ``wine``, trained on what ships with the project.
-
-    All tests share it: each takes it as the others left it.
-    """
-    del browser  # without one, nothing is trained
+def launched(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The system, which becomes ready while the browser starts."""
+    del chromium  # without it, nothing is trained
     root = tmp_path_factory.mktemp("browser")
     arguments = ("--data", "sample", "--models", str(make_folder(root)))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (LONG_TIMEOUTS | SETTINGS).items():
             patch.setenv(name, value)
-        running = System(root / "home", arguments).start()
+        running = System(root / "home", arguments).launch()
         yield running  # gateways of tests have these settings, too
         end_forks()
     assert running.stop() == []
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str, launched: System) -> Iterator[Browser]:
+    del launched  # before it
+    as_root = ["--no-sandbox"] if os.getuid() == 0 else []
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=as_root)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def system(launched: System, browser: Browser) -> System:
+    """Serves ``mnist_mlp``, ``sentiment_lstm``, ``neuron`` and ``wine``, trained on what ships with the project.
+
+    All tests share it: each takes it as the others left it.
+    """
+    del browser  # which starts meanwhile
+    return launched.await_ready()
 
 
 @pytest.fixture(scope="session")
@@ -116,13 +137,17 @@ def page(open_page: OpenPage) -> Page:
 
 @pytest.fixture(scope="session")
 def assert_accessible() -> AssertAccessible:
-    """Fails if axe-core finds something serious in a page as it is now."""
+    """Fails if axe-core finds something serious in a page as it is now; of ``colours``, if it was looked at before."""
     source = AXE.read_text()
 
-    def check(page: Page) -> None:
+    def check(page: Page, *, colours: bool = False) -> None:
         if not page.evaluate("'axe' in window"):
             page.evaluate(source)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        options = {
+            "resultTypes": ["violations"],
+            **({"runOnly": {"type": "rule", "values": COLOURS}} if colours else {}),
+        }
+        found = page.evaluate("options => axe.run(document, options)", options)["violations"]
         grave = [describe(one) for one in found if one["impact"] in GRAVE]
         assert not grave, "\n".join(grave)
 

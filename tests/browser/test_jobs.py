@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
 MODEL = "neuron"
-LONG = {"epochs": 1000, "batch_size": 4}
+LONG = {"epochs": 1000, "batch_size": 8}
 """Longer than any test."""
 
 
@@ -47,7 +47,7 @@ def running(system: System) -> Any:
 
 def test_a_job_is_watched_until_it_has_a_version(page: Page, system: System) -> None:
     """State, curves, log and result come by themselves; what was chosen stays, and is in the address."""
-    job = submit(system, epochs=12)
+    job = submit(system, epochs=4)
     page.goto(f"/jobs/{job}?smooth=0.5&find=epoch")
     expect(page.locator("#board canvas").first).to_be_visible()
     expect(page.locator("#status .badge")).to_have_text("succeeded")
@@ -60,10 +60,10 @@ def test_a_job_is_watched_until_it_has_a_version(page: Page, system: System) -> 
     expect(page.locator("#smoothing")).to_have_value("0.5")
     page.locator(".curve[data-metric=loss] summary").click()
     rows = page.locator(".curve[data-metric=loss] tbody tr")
-    expect(rows).to_have_count(12)
+    expect(rows).to_have_count(4)
     page.get_by_label("Log scale").check()
     expect(page).to_have_url(re.compile("log=1"))
-    expect(rows).to_have_count(12)
+    expect(rows).to_have_count(4)
     page.locator("#log-stage").select_option("export")
     expect(page.get_by_role("button", name="Retry as a new job")).to_be_visible()
     expect(page.locator("#facts")).to_contain_text("cpu with")

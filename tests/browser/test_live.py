@@ -6,12 +6,13 @@ from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import LONG_MS, OpenPage
 from tests.browser.stack import OwnGateway
 from tests.support.http import http
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
+EVERY_MS = 3000
 MODULE = "document.querySelector('script[type=module]').src.replace('app.js', 'prometheus.js')"
 
 
@@ -21,15 +22,23 @@ def ask(system: System, count: int = 20) -> None:
         http.post(f"{system.url}/v1/models/neuron:predict", json=body, timeout=60).raise_for_status()
 
 
+def read_again(page: Page) -> None:
+    """The page reads every few seconds of its clock."""
+    with page.expect_response("**/metrics"):
+        page.clock.fast_forward(EVERY_MS)
+
+
 def test_what_happens_is_shown_while_it_does(system: System, page: Page) -> None:
     """Rates, rows per call and model servers; the model that is chosen is in the address, and stays."""
     ask(system, 1)
+    page.clock.install()
     page.goto("/live")
     expect(page.locator("#now-replicas")).to_have_text("1 of 1")
     rate = page.locator("#now-predictions")
 
     def shows_a_rate() -> bool:
         ask(system)
+        read_again(page)
         return re.fullmatch(r"[\d.]+", rate.inner_text()) is not None and float(rate.inner_text()) > 0
 
     wait_until(shows_a_rate, what="a rate")
@@ -45,12 +54,13 @@ def test_what_happens_is_shown_while_it_does(system: System, page: Page) -> None
 
 def test_it_pauses_when_told_to(page: Page) -> None:
     """Nothing is asked meanwhile."""
-    page.goto("/live")
+    page.clock.install()
     with page.expect_response("**/metrics"):
-        pass
+        page.goto("/live")
     page.get_by_role("button", name="Pause").click()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.clock.fast_forward(LONG_MS)
     with page.expect_response("**/metrics"):
         page.get_by_role("button", name="Go on").click()
     assert len([url for url in asked if url.endswith("/metrics")]) == 1
@@ -70,7 +80,10 @@ def test_several_gateways_behind_one_address_are_said_plainly(
 
     page.route("**/metrics", balance)
     ask(system)
+    page.clock.install()
     page.goto("/live")
+    for _ in range(3):  # with the first one, two of each
+        read_again(page)
     expect(page.locator("#several")).to_contain_text("2 gateways answer at this address")
     expect(page.locator("#now-requests")).to_have_text(re.compile(r"^\d+(\.\d+)?$"))
 

@@ -11,6 +11,7 @@ from tests.browser.conftest import AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.support.http import http
 from tests.support.versions import seal_as
+from tests.support.waiting import wait_until
 from tests.system.conftest import System
 
 MODEL = "neuron"
@@ -39,6 +40,12 @@ def ask(system: System) -> None:
     body = http.get(f"{system.url}/api/models/{MODEL}").raise_for_status().json()["usage"]["example"]
     for _ in range(REQUESTS):
         http.post(f"{system.url}/v1/models/{MODEL}:predict", json=body).raise_for_status()
+
+
+def read_traffic(system: System) -> set[int]:
+    """Versions that have answered, as far as it was written down."""
+    seen = http.get(f"{system.url}/api/models/{MODEL}/traffic").raise_for_status().json()["hour"]
+    return {entry["version"] for entry in seen}
 
 
 def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(
@@ -71,6 +78,7 @@ def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(
     expect(page.locator("#serving")).to_contain_text("10,000 needed, then 50 %")
 
     ask(system)
+    wait_until(lambda: {before, version} <= read_traffic(system), what="both have answered")
     page.get_by_role("link", name="See the evidence").click()
     expect(page.locator("#canary")).to_contain_text(f"Version {version}")
     expect(page.locator("#canary")).to_contain_text("answers 30 % of the requests")
@@ -96,6 +104,7 @@ def test_a_canary_begins_is_watched_and_promoted_and_the_second_person_is_told(
     expect(rollback.get_by_role("alert")).to_contain_text(f"version {before} is not stable any more, {version} is")
     expect(other.locator("#serving")).to_have_attribute("data-stable", str(version))
     expect(rollback.get_by_label("Why?")).to_have_value("worse on Sundays")
+    expect(rollback.locator("[data-seen]")).to_have_value(str(version))  # else a click is too early
     rollback.get_by_role("button", name="Roll back").click()
     expect(rollback).to_be_hidden()
     expect(other.locator("#serving")).to_have_attribute("data-stable", str(before))

@@ -31,7 +31,7 @@ def test_a_page_can_be_read_by_everyone(
     expect(page.locator("h1")).to_have_count(1)
     assert_accessible(page)
     page.emulate_media(color_scheme="dark")
-    assert_accessible(page)
+    assert_accessible(page, colours=True)
     page.set_viewport_size(PHONE)
     page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 

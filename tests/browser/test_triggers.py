@@ -1,8 +1,11 @@
 """The page of triggers: made, refused, changed, fired, removed."""
 
+from typing import Any
+
 import httpx
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import LONG_MS
 from tests.browser.faults import Faults
 from tests.support.http import http
 from tests.support.waiting import wait_until
@@ -18,9 +21,15 @@ def give_feedback(system: System) -> None:
         wait_until(lambda: http.post("/api/feedback", json=body).is_success, what="feedback is taken")
 
 
+def list_jobs(system: System) -> list[Any]:
+    found: list[Any] = http.get(f"{system.url}/api/jobs?model=wine").raise_for_status().json()["jobs"]
+    return found
+
+
 def test_a_trigger_is_made_changed_fired_and_removed(system: System, page: Page, faults: Faults) -> None:
     """What is refused stays in the form; the firing appears by itself, and leads to its job."""
     faults.allow("400")
+    page.clock.install()
     page.goto("/models/wine/triggers")
     page.get_by_role("button", name="Make a trigger").click()
     form = page.locator("#edit-form")
@@ -43,7 +52,10 @@ def test_a_trigger_is_made_changed_fired_and_removed(system: System, page: Page,
     expect(card).to_contain_text("after 1 more predictions with feedback")
     (stored,) = http.get(f"{system.url}/api/models/wine/triggers").json()["triggers"]
     assert (stored["feedback"], stored["job"]["overrides"], stored["job"]["rollout"]) == (1, {"epochs": 1}, "none")
+    before = len(list_jobs(system))
     give_feedback(system)
+    wait_until(lambda: len(list_jobs(system)) > before, what="it fires")
+    page.clock.fast_forward(LONG_MS)
     cell = card.locator("a.cell")
     expect(cell).to_have_count(1)
     link = cell.get_attribute("href") or ""

@@ -1,20 +1,23 @@
-"""Commands and workers as forks of one process that has imported them, and Keras: each starts for next to nothing.
+"""Commands and services as forks of one process that has imported them, and Keras: each starts for next to nothing.
 
-What only the start of a new interpreter can show is shown with one: ``tests.support.serving.running``.
+What only the start of a new interpreter can show is shown with one: ``tests.support.processes.running``.
 """
 
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
-from tests.support.serving import Running
+from tests.support.processes import Running
+from tests.support.rehearsals import share_rehearsals
+from tests.support.repository import ROOT
+from tests.support.waiting import LONG_TIMEOUTS
 
 MODULE = "tests.support.forked_programs"
 POLL_S = 0.001
@@ -48,20 +51,23 @@ class ForkedProgram:
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
-def train(forks: ForkServer, model: str, folder: Path) -> Path:
-    """A store below ``folder`` with one version of a model."""
-    with forks.start(MODULE, "training", model, str(folder)) as fork:
+
+def train(forks: ForkServer, model: str, folder: Path, *overrides: str) -> None:
+    """One version of a model in ``folder/store``; overrides are ``key=value``."""
+    share_rehearsals(folder / "work")
+    with forks.start(MODULE, "training", model, str(folder), *overrides) as fork:
         printed = fork.stderr.read().decode()
     assert fork.returncode == 0, printed
-    return folder / "store"
 
 
 @contextmanager
-def running_worker(forks: ForkServer, log: Path, settings: Mapping[str, str]) -> Iterator[Running]:
-    """A worker until the end of the block."""
-    environment = json.dumps({**os.environ, "COLUMNS": "200", **settings})
-    with forks.start(MODULE, "worker", environment, str(log)) as fork:
+def running_fork(forks: ForkServer, log: Path, program: str, *arguments: str, **variables: str) -> Iterator[Running]:
+    """A ``gateway``, ``modelserver``, ``scheduler`` or ``worker`` until the end of the block."""
+    environment = json.dumps(LONG_TIMEOUTS | os.environ | {"COLUMNS": "200", **variables})
+    with forks.start(MODULE, program, environment, str(log), *arguments) as fork:
         log.touch()
         found = Running(ForkedProgram(fork), log)
         try:
@@ -71,11 +77,17 @@ def running_worker(forks: ForkServer, log: Path, settings: Mapping[str, str]) ->
 
 
 def run_command(
-    forks: ForkServer, *arguments: str, given: bytes = b"", timeout_s: float | None = None
+    forks: ForkServer,
+    *arguments: str,
+    given: bytes = b"",
+    timeout_s: float | None = None,
+    folder: Path = ROOT,
+    **variables: str,
 ) -> subprocess.CompletedProcess[bytes]:
     """``modelyard ...``: as ``subprocess.run`` would have it."""
+    environment = json.dumps(os.environ | variables)
     with (
-        forks.start(MODULE, "command", json.dumps(dict(os.environ)), *arguments) as fork,
+        forks.start(MODULE, "command", environment, str(folder), *arguments) as fork,
         ThreadPoolExecutor(2) as pool,
     ):
         printed = [pool.submit(stream.read) for stream in (fork.stdout, fork.stderr)]

@@ -7,7 +7,6 @@ import fcntl
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,9 +36,6 @@ class ForkedGateway(ForkedProgram):
         super().__init__(fork)
         fcntl.fcntl(fork.stderr, fcntl.F_SETPIPE_SZ, LOG_BYTES)
         self.stderr: IO[str] | None = io.TextIOWrapper(fork.stderr, encoding="utf-8")
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 GatewayProcess = ForkedGateway | subprocess.Popen[str]

@@ -16,9 +16,9 @@ from modelyard.services import broker, jobs
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, State
 from modelyard.services.trainer.process import TITLE
-from tests.support.programs import running_worker
+from tests.support.processes import START_S, WAIT_S, Running, running
+from tests.support.programs import running_fork
 from tests.support.rehearsals import share_rehearsals
-from tests.support.serving import START_S, WAIT_S, Running, running
 from tests.support.waiting import wait_until
 from tests.system.conftest import folders
 
@@ -71,7 +71,7 @@ class TrainingCluster:
         log, settings = self.home / f"{name}.log", self.settings | more
         share_rehearsals(self.home / "work")
         program = (
-            running_worker(self.forks, log, settings)
+            running_fork(self.forks, log, "worker", **settings)
             if forked
             else running(log, "modelyard.services.trainer", **settings)
         )

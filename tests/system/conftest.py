@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.http import http
 from tests.support.order import longest_first
 from tests.support.ports import free_port
+from tests.support.programs import train
 from tests.support.rehearsals import share_rehearsals
 from tests.support.waiting import LONG_TIMEOUTS, wait_until
 
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
 
 SHARED = "tests/system/up/"
-LONGEST = ("up", "test_workers", "test_postgres", "test_takeovers", "test_queue_faults", "test_wheel", "test_search")
+LONGEST = (
+    *("up", "test_project", "test_workers", "test_postgres", "test_takeovers", "test_queue_faults"),
+    *("test_canary", "test_clients", "test_wheel", "test_search"),
+)
+LITTLE = ("epochs=2", "min_steps=100")
+"""Enough for its gate: a training as its recipe has it is better."""
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 READY_S = 480.0
 FINISHED_S = 480.0
 STOP_S = 180.0
@@ -63,6 +70,10 @@ class System:
         return (self.home.parent / f"{self.home.name}.out").read_text()
 
     def start(self) -> "System":
+        return self.launch().await_ready()
+
+    def launch(self) -> "System":
+        """Returns before it is ready."""
         ports = ("--port", str(self.port), "--serving-port", str(self.serving_port))
         share_rehearsals(self.home / "work")
         with (self.home.parent / f"{self.home.name}.out").open("wb") as out:
@@ -82,8 +93,13 @@ class System:
                 env=LONG_TIMEOUTS | os.environ | {"COLUMNS": "200"},
                 cwd=self.folder,
             )
-        wait_until(lambda: "Ctrl-C stops everything" in self.printed or self.process.poll() is not None, READY_S, "up")
-        assert self.process.poll() is None, self.printed
+        return self
+
+    def await_ready(self) -> "System":
+        assert self.process
+        process = self.process
+        wait_until(lambda: "Ctrl-C stops everything" in self.printed or process.poll() is not None, READY_S, "up")
+        assert process.poll() is None, self.printed
         return self
 
     def stop(self) -> list[psutil.Process]:
@@ -159,20 +175,40 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Path:
-    """Folders of saved versions, to be copied: made once for all of pytest's processes."""
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """``make_once(name, make)``: a folder that ``make`` creates, once for all of pytest's processes; to be copied."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    found, unfinished = root / "made", root / "unfinished"
-    with (root / "made.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not found.exists():
-            with forks.start("tests.support.make_models", str(unfinished)) as process:
-                printed = process.stderr.read().decode()
-            assert process.returncode == 0, printed
-            unfinished.rename(found)
-    return found
+
+    def find_or_make(name: str, make: Callable[[Path], object]) -> Path:
+        found, unfinished = root / name, root / f"unfinished-{name}"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not found.exists():
+                make(unfinished)
+                unfinished.rename(found)
+        return found
+
+    return find_or_make
+
+
+@pytest.fixture(scope="session")
+def made(make_once: MakeOnce, forks: ForkServer) -> Path:
+    """Folders of saved versions."""
+
+    def make(folder: Path) -> None:
+        with forks.start("tests.support.make_models", str(folder)) as process:
+            printed = process.stderr.read().decode()
+        assert process.returncode == 0, printed
+
+    return make_once("made", make)
+
+
+@pytest.fixture(scope="session")
+def trained(make_once: MakeOnce, forks: ForkServer) -> Path:
+    """A store whose one version, of ``mnist_mlp``, was trained on what ships with the project, and is stable."""
+    return make_once("trained", lambda folder: train(forks, "mnist_mlp", folder, *LITTLE)) / "store"
 
 
 @pytest.fixture(scope="session")

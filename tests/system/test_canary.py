@@ -15,9 +15,12 @@ from modelyard.models.registry import rollout
 from modelyard.models.registry.manifest import SignatureSpec, TensorSpec
 from modelyard.models.registry.rollout import Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import Ledger
 from tests.support.ports import free_port
-from tests.support.serving import HOST, START_S, WAIT_S, listens, running
+from tests.support.processes import START_S, WAIT_S
+from tests.support.programs import running_fork
+from tests.support.serving import HOST, listens
 from tests.support.versions import publish_copy
 from tests.support.waiting import wait_until
 
@@ -90,7 +93,7 @@ class CanarySystem:
 
 
 @pytest.fixture(scope="module")
-def canary_system(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CanarySystem]:
+def canary_system(made: Path, forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CanarySystem]:
     """Version 1 is stable and wrong about one number in ten; 2 is wrong about more, 3 about hardly any.
 
     Each test leaves version 1 stable, and no canary.
@@ -110,16 +113,11 @@ def canary_system(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "MODELYARD_JUDGE_S": "0.2",
     }
     config = f"--model_config_file={store.root / rollout.CONFIG}"
-    server = (
-        "modelyard.services.modelserver",
-        f"--port={serving_port}",
-        config,
-        "--model_config_file_poll_wait_seconds=1",
-    )
+    server = (f"--port={serving_port}", config, "--model_config_file_poll_wait_seconds=1")
     with (
-        running(tmp_path / "modelserver.log", *server),
-        running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings),
-        running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings),
+        running_fork(forks, tmp_path / "modelserver.log", "modelserver", *server),
+        running_fork(forks, tmp_path / "gateway.log", "gateway", **settings),
+        running_fork(forks, tmp_path / "scheduler.log", "scheduler", **settings),
         httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60) as http,
     ):
         wait_until(lambda: listens(port) and http.get("/readyz").status_code == 200, START_S, "ready")

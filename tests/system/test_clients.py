@@ -4,6 +4,7 @@ The expected answers are the golden ones: what the trained model said before it 
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from modelyard.pipeline import golden
 from modelyard.pipeline.golden import load_golden, max_difference, output_key
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support import environments
-from tests.support.programs import train
-from tests.support.serving import WAIT_S, Served, modelyard_serve
+from tests.support.processes import WAIT_S
+from tests.support.serving import Served, modelyard_serve
 from tests.support.waiting import wait_until
 
 MODEL, ROWS = "mnist_mlp", 3
@@ -46,9 +47,9 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Store:
-    """One version, trained here on what ships with the project."""
-    return Store(train(forks, MODEL, tmp_path_factory.mktemp("clients")))
+def store(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Store:
+    """One version, trained on what ships with the project."""
+    return Store(shutil.copytree(trained, tmp_path_factory.mktemp("clients") / "store"))
 
 
 @pytest.fixture(scope="module")

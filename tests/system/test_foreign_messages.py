@@ -8,7 +8,7 @@ from redis import Redis
 
 from modelyard.services import broker, queues
 from modelyard.services.ledger import Job, Priority, State
-from tests.support.serving import Running
+from tests.support.processes import Running
 from tests.support.training import TrainingCluster
 from tests.support.waiting import wait_until
 

@@ -1,107 +1,36 @@
 """Jobs over HTTP, on a real gateway, ledger and Redis; no trainer takes them."""
 
-import json
-import subprocess
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
-from modelyard.services.cli.processes import redis_server
-from modelyard.services.ledger import Ledger, State
-from tests.support.ports import free_port
-from tests.support.serving import START_S, WAIT_S, Running, running
-from tests.support.waiting import wait_until
-
-MODEL = "neuron"
-JOB_BODY = {"model": MODEL, "recipe": "quick", "rollout": "manual"}
-
-EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1, "maximum": 10})
-
-
-@dataclass
-class JobApi:
-    """A gateway that takes jobs."""
-
-    home: Path
-    http: httpx.Client
-    gateway: Running
-
-    @property
-    def ledger(self) -> Ledger:
-        """The gateway's own, opened once more."""
-        return Ledger(f"sqlite:///{self.home}/ledger.db")
-
-    def submit(self, asked: dict[str, Any] = JOB_BODY, key: str | None = None) -> httpx.Response:
-        headers = {} if key is None else {"Idempotency-Key": key}
-        return self.http.post("/api/jobs", content=json.dumps(asked), headers=headers)
-
-    def jobs(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = self.http.get("/api/jobs").json()["jobs"]
-        return listed
-
-    @contextmanager
-    def redis(self) -> Iterator[None]:
-        socket = self.home / "redis.sock"
-        command = redis_server.build_command(redis_server.find_server(), socket, self.home)
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            wait_until(lambda: redis_server.is_answering(socket), WAIT_S, "redis")
-            yield
-        finally:
-            server.terminate()
-            server.wait(WAIT_S)
-
-
-@contextmanager
-def open_api(home: Path) -> Iterator[JobApi]:
-    store = home / "store"
-    store.mkdir()
-    known = TrainableModel(
-        name=MODEL, task="regression", summary="", dataset="", homepage="", recipes={"quick": {"epochs": EPOCHS}}
-    )
-    (store / FILE).write_text(Catalog(digest="", trainable={MODEL: known}).model_dump_json())
-    port = free_port()
-    settings = {
-        "MODELYARD_PORT": str(port),
-        "MODELYARD_STORE": str(store),
-        "MODELYARD_LEDGER_URL": f"sqlite:///{home}/ledger.db",
-        "MODELYARD_BROKER_URL": redis_server.make_broker_url(home / "redis.sock"),
-    }
-    with (
-        running(home / "gateway.log", "modelyard.services.gateway", **settings) as gateway,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as http,
-    ):
-        found = JobApi(home, http, gateway)
-        wait_until(lambda: "listening" in gateway.printed, START_S, "the gateway")
-        yield found
+from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.job_api import JOB_BODY, JobApi, open_api
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
+def api(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
     """With Redis: for all tests that stop neither, and do not mind the others' jobs."""
-    with open_api(tmp_path_factory.mktemp("api")) as found, found.redis():
+    with open_api(forks, tmp_path_factory.mktemp("api")) as found, found.redis():
         yield found
 
 
 @pytest.fixture
-def own_api(tmp_path: Path) -> Iterator[JobApi]:
+def own_api(forks: ForkServer, tmp_path: Path) -> Iterator[JobApi]:
     """Without Redis, unless the test starts it."""
-    with open_api(tmp_path) as found:
+    with open_api(forks, tmp_path) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def refusing_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
+def refusing_api(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobApi]:
     """Without Redis: for all tests of what is refused before it is asked for."""
-    with open_api(tmp_path_factory.mktemp("refusing")) as found:
+    with open_api(forks, tmp_path_factory.mktemp("refusing")) as found:
         yield found
 
 
@@ -269,96 +198,3 @@ def test_a_log_is_text(api: JobApi) -> None:
     answer = api.http.get(f"/api/jobs/{job}/log")
     assert (answer.text, answer.headers["content-type"]) == ("Traceback…\n", "text/plain; charset=utf-8")
     assert api.http.get("/api/jobs/job-0000/log").status_code == 404
-
-
-# --- events as they happen --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Heard:
-    """One event of a stream."""
-
-    id: int | None
-    kind: str
-    data: dict[str, Any]
-
-
-def listen(api: JobApi, job: str, after: int | None = None) -> Generator[Heard]:
-    """A stream until it ends."""
-    headers = {} if after is None else {"Last-Event-ID": str(after)}
-    with api.http.stream("GET", f"/api/jobs/{job}/events", headers=headers) as answer:
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-        found: dict[str, str] = {}
-        for line in answer.iter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                found[name] = value
-            elif "data" in found:
-                yield Heard(int(found["id"]) if "id" in found else None, found["event"], json.loads(found["data"]))
-                found = {}
-
-
-def test_a_jobs_events_are_streamed_live_and_resume_after_a_disconnect(api: JobApi) -> None:
-    """States and milestones with growing ids, progress between them without; the second stream goes on behind them."""
-    job = api.submit().json()["id"]
-    stream = listen(api, job)
-    first = next(stream)
-    assert (first.kind, first.data["state"]) == ("state", "queued")
-    claimed = api.ledger.jobs.claim(job, "a worker")
-    assert claimed
-    started = next(stream)
-    assert (started.kind, started.data["state"]) == ("state", "running")
-    api.ledger.jobs.record_progress(claimed, {"stage": "train", "step": 7}, milestone=False)
-    now = next(stream)
-    assert (now.id, now.kind, now.data) == (None, "now", {"stage": "train", "step": 7})
-    stream.close()
-    api.ledger.jobs.record_progress(claimed, {"stage": "export"}, milestone=True)
-    api.ledger.jobs.finish(claimed, State.FAILED, {"reason": "no reason"})
-    rest = list(listen(api, job, after=started.id))
-    assert [(heard.kind, heard.data.get("state") or heard.data["stage"]) for heard in rest] == [
-        ("progress", "export"),
-        ("state", "failed"),
-    ]
-    assert started.id
-    assert [heard.id for heard in rest] == sorted(heard.id for heard in rest if heard.id and heard.id > started.id)
-    over = api.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": str(rest[-1].id)})
-    assert (over.status_code, over.content) == (204, b"")
-
-
-def test_listeners_hold_no_thread_and_those_who_left_no_place(api: JobApi) -> None:
-    """A hundred at once, and jobs are still accepted; one more is 503; when they have closed, there is room."""
-    with ExitStack() as stack:
-        job = api.submit().json()["id"]
-        path, pool = f"/api/jobs/{job}/events", httpx.Limits(max_connections=None)
-        many = stack.enter_context(httpx.Client(base_url=api.http.base_url, limits=pool, timeout=WAIT_S))
-        streams = [stack.enter_context(many.stream("GET", path)).iter_lines() for _ in range(100)]
-        assert [next(lines) for lines in streams] == ["retry: 2000"] * 100
-        assert api.submit().status_code == 202
-        assert api.http.get(f"/api/jobs/{job}").json()["state"] == "queued"
-        one_more = api.http.get(path)
-        assert (one_more.status_code, "100 listeners" in one_more.json()["error"]) == (503, True)
-
-    def is_stream_open() -> bool:
-        with api.http.stream("GET", path) as answer:
-            return answer.status_code == 200
-
-    wait_until(is_stream_open, WAIT_S, "places are free again")
-
-
-def test_streams_end_when_the_gateway_is_stopped(own_api: JobApi) -> None:
-    """SIGTERM is not held up by who listens to a job that runs for hours."""
-    with own_api.redis():
-        job = own_api.submit().json()["id"]
-    stream = listen(own_api, job)
-    next(stream)
-    own_api.gateway.process.terminate()
-    assert list(stream) == []
-    assert own_api.gateway.process.wait(WAIT_S) == 0
-
-
-def test_what_is_no_event_and_no_job_is_refused(api: JobApi) -> None:
-    """400 and 404, as any other error."""
-    job = api.submit().json()["id"]
-    wrong = api.http.get(f"/api/jobs/{job}/events", headers={"Last-Event-ID": "-1"})
-    assert (wrong.status_code, "Last-Event-ID: expected" in wrong.json()["error"]) == (400, True)
-    assert api.http.get("/api/jobs/job-0000/events").status_code == 404

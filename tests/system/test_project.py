@@ -3,10 +3,8 @@
 Its home is a folder of any name, and its gateway is killed while its first model trains.
 """
 
-import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,21 +63,22 @@ def models_of(project: System) -> Path:
     return project.folder / "models"
 
 
-def test_up_goes_on_when_its_gateway_is_killed_while_it_trains(project: System) -> None:
+def test_up_goes_on_when_its_gateway_is_killed_while_it_trains(project: System, forks: ForkServer) -> None:
     """It is started again, and commands find the folder by their environment."""
     assert "gateway ended with status -9; restarting it" in project.printed
     answer = http.post(f"{project.url}/v1/models/line:predict", json={"instances": [[1.0]]})
     assert answer.status_code == 200, answer.text
-    assert "key" in modelyard(project, "keys", "list")
-    assert str(project.home) in modelyard(project, "migrate")
+    assert "key" in modelyard(forks, project, "keys", "list")
+    assert str(project.home) in modelyard(forks, project, "migrate")
     assert not (project.home.parent / ".modelyard").exists()
 
 
-def modelyard(system: System, *arguments: str) -> str:
+def modelyard(forks: ForkServer, system: System, *arguments: str) -> str:
     """What a command prints that knows the folder from its environment, in another one."""
-    command = [sys.executable, "-m", "modelyard", *arguments]
-    known = os.environ | {"MODELYARD_HOME": str(system.home)}
-    return subprocess.run(command, cwd=system.home.parent, env=known, capture_output=True, text=True, check=True).stdout
+    known = {"MODELYARD_HOME": str(system.home)}
+    done = run_command(forks, *arguments, timeout_s=FINISHED_S, folder=system.home.parent, **known)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
 
 
 def test_a_project_is_served_and_what_is_broken_is_said(project: System, forks: ForkServer) -> None:
@@ -113,4 +112,4 @@ def test_files_that_come_are_mended_or_go_are_known(project: System, forks: Fork
     wait_until(lambda: project.get("/api/models")["trainable"] == ["line", "new"], what="two models")
     assert b"did you mean" in train(forks, project, "lines").stderr
     assert train(forks, project, "new").returncode == 0
-    assert re.search(r"line version \d is complete", modelyard(project, "doctor", "--url", project.url))
+    assert re.search(r"line version \d is complete", modelyard(forks, project, "doctor", "--url", project.url))

@@ -12,7 +12,7 @@ from redis import Redis
 from modelyard.services import broker, jobs, queues
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Job, JobRequest, Ledger, Priority, State
-from tests.support.serving import WAIT_S
+from tests.support.processes import WAIT_S
 from tests.support.waiting import wait_until
 
 WAITING = f"{queues.CPU_QUEUE}\x06\x16{broker.PRIORITIES[Priority.NORMAL]}"

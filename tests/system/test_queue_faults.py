@@ -16,7 +16,8 @@ from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import Job, State
 from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
-from tests.support.serving import START_S, WAIT_S, Running, running
+from tests.support.processes import START_S, WAIT_S, Running
+from tests.support.programs import running_fork
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster, standing_still
 from tests.support.waiting import wait_until
 
@@ -167,7 +168,7 @@ def gateway(cluster: TrainingCluster) -> Iterator[httpx.Client]:
     port = free_port()
     settings = cluster.settings | {"MODELYARD_PORT": str(port), "MODELYARD_SERVING": "127.0.0.1:1"}
     with (
-        running(cluster.home / "gateway.log", "modelyard.services.gateway", **settings) as process,
+        running_fork(cluster.forks, cluster.home / "gateway.log", "gateway", **settings) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
     ):
         wait_until(lambda: "listening" in process.printed, START_S, "the gateway")

@@ -19,7 +19,7 @@ from modelyard.services.ledger.searches import (
 )
 from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.searches import SearchRequest, make_plan
-from tests.support.serving import running
+from tests.support.programs import running_fork
 from tests.support.training import TRAINED_S, TrainingCluster
 from tests.support.waiting import wait_until
 
@@ -63,8 +63,8 @@ def test_a_whole_search_publishes_one_version_and_promotes_it(cluster: TrainingC
     eager = cluster.settings | {"MODELYARD_SEARCH_S": "0.2"}
     cluster.worker("worker")
     with (
-        running(cluster.home / "one.log", "modelyard.services.scheduler", **eager) as one,
-        running(cluster.home / "two.log", "modelyard.services.scheduler", **eager) as two,
+        running_fork(cluster.forks, cluster.home / "one.log", "scheduler", **eager) as one,
+        running_fork(cluster.forks, cluster.home / "two.log", "scheduler", **eager) as two,
     ):
         wait_until(lambda: searches.get(SEARCH).finished_at, 2 * TRAINED_S, "the end of the search")
         assert (one.stop(), two.stop()) == (0, 0)

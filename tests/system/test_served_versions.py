@@ -10,33 +10,28 @@ import pytest
 
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
-from tests.support.serving import (
-    MODEL,
-    WAIT_S,
-    Served,
-    config_of,
-    modelyard_serve,
-    more,
-    put,
-    remove,
-    saw_every_client_again,
-    traffic,
-)
+from tests.support.processes import WAIT_S
+from tests.support.serving import MODEL, Served, config_of, modelyard_serve, put, remove
+from tests.support.traffic import more, saw_every_client_again, traffic
 from tests.support.versions import publish_copy
 from tests.support.waiting import wait_until
 
 NEWEST = "half_plus_newest"
 """The same model by another name."""
+FEW, MANY = 3, 6
+"""Versions that come one after the other."""
+SWAPPED = {FEW: f"{MODEL}_few", MANY: f"{MODEL}_many"}
 
 
 @pytest.fixture(scope="module")
 def configured(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Served]]:
-    """A folder of two models, each of a test's own, by TensorFlow Serving's configuration file."""
+    """A folder of models, each of a test's own, by TensorFlow Serving's configuration file."""
     root = tmp_path_factory.mktemp("configured")
     models, file = root / "models", root / "my.config"
-    for name in (NEWEST, MODEL):
+    names = (NEWEST, *SWAPPED.values())
+    for name in names:
         put(made / MODEL / "1", models / name / "1")
-    file.write_text(config_of(models, MODEL, NEWEST, **{NEWEST: "latest { num_versions: 1 }"}))
+    file.write_text(config_of(models, *names, **{NEWEST: "latest { num_versions: 1 }"}))
     with modelyard_serve(root / "home", "--model-config", str(file)) as served:
         yield models, served
 
@@ -87,7 +82,7 @@ def test_a_rollback_takes_effect_at_once_under_load_while_another_version_loads(
     """One call: the next answer is the old version's, none fails; once more has nowhere to go; forth again works."""
     store, served = followed
     change, predicted = partial(change_rollout, store, MODEL), partial(predict_zero, served, MODEL)
-    with traffic(served, MODEL) as seen:
+    with traffic(served.url, MODEL) as seen:
         wait_until(more(seen), WAIT_S, "answers of version 2")
         change(lambda now: now.preload(3))
         loading = ("START", "LOADING")
@@ -117,28 +112,30 @@ def predict_zero(served: Served, model: str) -> tuple[str, list[float]]:
     return answer.headers["X-Model-Version"], answer.json()["predictions"]
 
 
+@pytest.mark.parametrize("newest", [FEW, pytest.param(MANY, marks=pytest.mark.long)])
 def test_versions_come_and_go_under_load_without_a_wrong_or_lost_response(
-    made: Path, configured: tuple[Path, Served]
+    made: Path, configured: tuple[Path, Served], newest: int
 ) -> None:
-    """Five swaps and a rollback; every answer equals x/2 + the version in its header, pinned or latest."""
+    """Swaps and a rollback; every answer equals x/2 + the version in its header, pinned or latest."""
     models, served = configured
-    folder = models / MODEL
-    with traffic(served, MODEL, pinned=1) as seen:
+    model = SWAPPED[newest]
+    folder = models / model
+    with traffic(served.url, model, pinned=1) as seen:
         wait_until(more(seen), WAIT_S, "answers of version 1")
-        for version in range(2, 7):
+        for version in range(2, newest + 1):
             put(made / MODEL / str(version), folder / str(version))
-            served.await_state(MODEL, version, "AVAILABLE")
+            served.await_state(model, version, "AVAILABLE")
             seen.pinned = version
             wait_until(saw_every_client_again(seen), WAIT_S, "nobody asks for the old one any more")
             wait_until(more(seen, 40), WAIT_S, f"answers beside version {version}")
-            if version < 6:
+            if version < newest:
                 remove(folder / str(version - 1))
-                served.await_state(MODEL, version - 1, None)
-        seen.pinned = 5
-        wait_until(saw_every_client_again(seen), WAIT_S, "nobody pins version 6")
-        remove(folder / "6")
-        served.await_state(MODEL, 6, None)
+                served.await_state(model, version - 1, None)
+        seen.pinned = newest - 1
+        wait_until(saw_every_client_again(seen), WAIT_S, "nobody pins the newest")
+        remove(folder / str(newest))
+        served.await_state(model, newest, None)
         wait_until(more(seen, 40), WAIT_S, "answers after the rollback")
-        assert served.predict(MODEL, [0.0]).headers["X-Model-Version"] == "5"
+        assert served.predict(model, [0.0]).headers["X-Model-Version"] == str(newest - 1)
     assert (seen.wrong, seen.failed, seen.refused, seen.late) == ([], [], [], [])
-    assert set(seen.versions) == {1, 2, 3, 4, 5, 6}
+    assert set(seen.versions) == set(range(1, newest + 1))

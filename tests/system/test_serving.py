@@ -14,13 +14,7 @@ import httpx
 import pytest
 
 from tests.support.http import http
-from tests.support.serving import (
-    MODEL,
-    Served,
-    modelyard_serve,
-    put,
-    serve_command,
-)
+from tests.support.serving import MODEL, Served, modelyard_serve, put, serve_command
 
 SHARING = ("--isolated", "--workers", "2")
 ODD_NAMES = ('say "hi"?', "it's 50% off, new", "x" * 140)

@@ -11,19 +11,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.serving import (
-    MODEL,
-    START_S,
-    WAIT_S,
-    Served,
-    config_of,
-    gateway_and_servers,
-    listens,
-    modelyard_serve,
-    more,
-    put,
-    traffic,
-)
+from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.processes import START_S, WAIT_S
+from tests.support.serving import MODEL, Served, config_of, gateway_and_servers, listens, modelyard_serve, put
+from tests.support.traffic import more, traffic
 from tests.support.waiting import wait_until
 
 DEADLINE_S = 0.5
@@ -37,10 +28,12 @@ BACK_S = 10.0
 """From a loaded version to an answer: a lost connection is tried again each second, and so is an open circuit."""
 
 
-def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(made: Path, tmp_path: Path) -> None:
+def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(
+    made: Path, tmp_path: Path, forks: ForkServer
+) -> None:
     """The model server stands still until the gateway got SIGTERM; exit status 0, and nobody listens after."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
+    with gateway_and_servers(forks, tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
         assert served.predict(MODEL, instances=[1.0]).json() == {"predictions": [1.5]}
         server = served.servers[0].process
         server.send_signal(signal.SIGSTOP)
@@ -65,10 +58,12 @@ def call_with_long_deadline(http: httpx.Client, served: Served, value: float) ->
     return http.post(f"{served.url}/v1/models/{MODEL}:predict", json={"instances": [value]}, headers=headers)
 
 
-def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(made: Path, tmp_path: Path) -> None:
+def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(
+    made: Path, tmp_path: Path, forks: ForkServer
+) -> None:
     """SIGSTOP: 504 or 503 within the deadline and a bit; soon at once, by the breaker; after SIGCONT right again."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL, **USUAL) as served:
+    with gateway_and_servers(forks, tmp_path, config_of(tmp_path / "models", MODEL), MODEL, **USUAL) as served:
         server = served.servers[0].process
         hurried: dict[str, Any] = {"instances": [1.0], "headers": {"X-Timeout-Ms": f"{DEADLINE_S * 1000:.0f}"}}
         assert served.predict(MODEL, [1.0]).json() == {"predictions": [1.5]}
@@ -103,7 +98,7 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
         assert gateway
         log = tmp_path / "home" / "serve" / "log" / "modelserver.log"
         back: list[float] = []
-        with traffic(served, MODEL) as seen:
+        with traffic(served.url, MODEL) as seen:
             for times in range(5):
                 wait_until(more(seen), WAIT_S, "answers")
                 server = served.gateway.child("modelyard.services.modelserver")
@@ -122,14 +117,17 @@ def test_a_model_server_killed_again_and_again_comes_back_to_the_same_gateway(ma
     assert max(back) < BACK_S, back
 
 
-def test_one_process_killed_under_load_comes_back_and_answers_nothing_wrong(made: Path, tmp_path: Path) -> None:
-    """Three times: connections are lost, then refused, or told to wait; then all is right again."""
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_one_process_killed_under_load_comes_back_and_answers_nothing_wrong(
+    made: Path, tmp_path: Path, times: int
+) -> None:
+    """However often: connections are lost, then refused, or told to wait; then all is right again."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     with modelyard_serve(tmp_path / "home", "--models-dir", str(tmp_path / "models"), "--one-process") as served:
         assert served.gateway.child("modelyard.services.modelserver") is None
         back: list[float] = []
-        with traffic(served, MODEL) as seen:
-            for _ in range(3):
+        with traffic(served.url, MODEL) as seen:
+            for _ in range(times):
                 wait_until(more(seen), WAIT_S, "answers")
                 process = served.gateway.child("modelyard.services.gateway")
                 assert process
@@ -139,7 +137,7 @@ def test_one_process_killed_under_load_comes_back_and_answers_nothing_wrong(made
                 wait_until(more(seen), START_S, "right again")
                 back.append(time.monotonic() - killed_at)
         log = tmp_path / "home" / "serve" / "log" / "gateway.log"
-        assert loads(log, least=4)
+        assert loads(log, least=1 + times)
     assert seen.wrong == []
     lost = ("ConnectError", "ReadError", "RemoteProtocolError", "WriteError")
     assert [failure for failure in seen.failed if not failure.startswith(lost)] == []
@@ -151,18 +149,18 @@ def loads(log: Path, least: int) -> bool:
     return log.read_text().count('"version_available"') >= least
 
 
-def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_path: Path) -> None:
+def test_with_two_model_servers_the_death_of_one_loses_nothing(made: Path, tmp_path: Path, forks: ForkServer) -> None:
     """Both work; after one is killed, each request gets the right response from the other."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     config = config_of(tmp_path / "models", MODEL)
-    with gateway_and_servers(tmp_path, config, MODEL, count=2) as served:
+    with gateway_and_servers(forks, tmp_path, config, MODEL, count=2) as served:
         before = [cpu_s(server.process.pid) for server in served.servers]
 
         def both_work() -> bool:
             spent = [cpu_s(server.process.pid) - was for server, was in zip(served.servers, before, strict=True)]
             return min(spent) > 0.02
 
-        with traffic(served, MODEL, clients=8) as seen:
+        with traffic(served.url, MODEL, clients=8) as seen:
             wait_until(more(seen, REQUESTS), START_S, "answers")
             wait_until(both_work, START_S, "answers of both")
             served.servers[0].process.kill()

@@ -11,7 +11,7 @@ import pytest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import MAX_LOSSES, Job, State
-from tests.support.serving import WAIT_S, Running
+from tests.support.processes import WAIT_S, Running
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of
 from tests.support.waiting import wait_until
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.otlp import OtlpReceiver, Received
 from tests.support.ports import free_port
-from tests.support.serving import MODEL, START_S, config_of, gateway_and_servers, listens, put, running
+from tests.support.processes import START_S
+from tests.support.programs import running_fork
+from tests.support.serving import MODEL, config_of, gateway_and_servers, listens, put
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster
-from tests.support.waiting import LONG_TIMEOUTS, wait_until
+from tests.support.waiting import wait_until
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
@@ -37,10 +40,10 @@ def find_path(spans: list[Received], last: Received) -> list[tuple[str, str]]:
 
 
 def test_a_prediction_is_one_trace_through_gateway_and_model_server(
-    made: Path, tmp_path: Path, receiver: OtlpReceiver
+    made: Path, tmp_path: Path, forks: ForkServer, receiver: OtlpReceiver
 ) -> None:
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
-    with gateway_and_servers(tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
+    with gateway_and_servers(forks, tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
         assert served.predict(MODEL, [4.0], headers=HEADERS).json() == {"predictions": [3.0]}
         run = receiver.await_span("run", trace_id=TRACE)
         receiver.await_span(ROUTE, trace_id=TRACE)
@@ -53,7 +56,9 @@ def test_a_prediction_is_one_trace_through_gateway_and_model_server(
     )
 
 
-def test_a_prediction_in_one_process_is_one_trace_too(made: Path, tmp_path: Path, receiver: OtlpReceiver) -> None:
+def test_a_prediction_in_one_process_is_one_trace_too(
+    made: Path, tmp_path: Path, forks: ForkServer, receiver: OtlpReceiver
+) -> None:
     """With the wait for a thread in the place of the message."""
     put(made / MODEL / "1", tmp_path / "models" / MODEL / "1")
     config, port = tmp_path / "models.config", free_port()
@@ -64,9 +69,8 @@ def test_a_prediction_in_one_process_is_one_trace_too(made: Path, tmp_path: Path
         "MODELYARD_SERVING": "local",
         "MODELYARD_SERVING_FLAGS": f"--model_config_file={config} --grpc_socket_path={tmp_path}/serving.sock",
         "MODELYARD_EXTERNAL_MODELS": MODEL,
-        **LONG_TIMEOUTS,
     }
-    with running(tmp_path / "gateway.log", "modelyard.services.gateway", **settings) as gateway:
+    with running_fork(forks, tmp_path / "gateway.log", "gateway", **settings) as gateway:
         wait_until(lambda: listens(port), START_S, "listening")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
             wait_until(lambda: predict(http).status_code == httpx.codes.OK, START_S, "an answer")
@@ -93,7 +97,7 @@ def test_a_job_is_one_trace_from_its_request_to_its_last_stage(
     port = free_port()
     gateway = {**cluster.settings, "MODELYARD_PORT": str(port), "MODELYARD_SERVING": f"unix:{cluster.home}/none.sock"}
     asked = {"model": SHORT["model"], "overrides": {"epochs": SHORT["epochs"]}, "data": "sample", "rollout": "manual"}
-    with running(cluster.home / "gateway.log", "modelyard.services.gateway", **gateway):
+    with running_fork(cluster.forks, cluster.home / "gateway.log", "gateway", **gateway):
         wait_until(lambda: listens(port), START_S, "listening")
         url = f"http://127.0.0.1:{port}/api/jobs"
         answer = httpx.post(url, json=asked, headers=HEADERS, timeout=60, trust_env=False)

@@ -13,6 +13,7 @@ import pytest
 from modelyard.models.catalog import FILE, Catalog, RecipeField, TrainableModel
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
+from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.ledger import Ledger, State
@@ -20,7 +21,8 @@ from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.scheduler.triggers import TriggerSchedule
-from tests.support.serving import WAIT_S, running
+from tests.support.processes import WAIT_S
+from tests.support.programs import running_fork
 from tests.support.waiting import wait_until
 
 MODEL = "neuron"
@@ -164,7 +166,9 @@ def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule
     assert (job.state, watch.ledger.triggers.list_triggers()[0].job_id) == (State.QUEUED, job.id)
 
 
-def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, tmp_path: Path) -> None:
+def test_a_scheduler_process_fires_and_ends_on_sigterm(
+    watch: TriggerSchedule, tmp_path: Path, forks: ForkServer
+) -> None:
     """With exit status 0."""
     settings = {
         "MODELYARD_STORE": str(watch.store.root),
@@ -173,7 +177,7 @@ def test_a_scheduler_process_fires_and_ends_on_sigterm(watch: TriggerSchedule, t
         "MODELYARD_TRIGGER_S": "0.2",
     }
     put(watch, feedback=1)
-    with running(tmp_path / "scheduler.log", "modelyard.services.scheduler", **settings) as scheduler:
+    with running_fork(forks, tmp_path / "scheduler.log", "scheduler", **settings) as scheduler:
         record_feedback(watch, right=1, wrong=0)
         wait_until(watch.ledger.jobs.find, WAIT_S, "a job")
         assert scheduler.stop() == 0

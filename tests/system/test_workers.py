@@ -13,7 +13,7 @@ from modelyard.models.registry.manifest import FILE
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
-from tests.support.serving import WAIT_S, Running
+from tests.support.processes import WAIT_S, Running
 from tests.support.training import (
     SHORT,
     TITLE,
@@ -26,9 +26,10 @@ from tests.support.training import (
 )
 from tests.support.waiting import wait_until
 
-LONG = {"epochs": 20, "min_steps": 300}
+LONG = {"model": "neuron", "epochs": 12}
+"""A job whose epochs can be told apart from outside."""
 BUDGET_S = 15.0
-SHORT_LEASE_S = 12.0
+SHORT_LEASE_S = 6.0
 ENDED_WITHIN_S = 30.0
 """Of a process that ignores SIGTERM, on a busy machine."""
 

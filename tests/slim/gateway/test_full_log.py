@@ -14,8 +14,8 @@ from modelyard.models.registry.store import Store
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import FakeModelServer
 from tests.support.ports import held_port
+from tests.support.processes import WAIT_S
 from tests.support.repository import ROOT
-from tests.support.serving import WAIT_S
 from tests.support.slim_programs import COMMAND
 from tests.support.waiting import wait_until
 

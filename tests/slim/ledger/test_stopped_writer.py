@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.ledger.sql.stopped_writer import MAX_HOLD_S, StoppedWriterWatch, find_holder
-from tests.support.serving import WAIT_S
+from tests.support.processes import WAIT_S
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -13,6 +13,8 @@ import numpy as np
 import ovmsclient
 
 MODEL, VERSION = "mnist_mlp", 1
+PATIENCE_S = 60.0
+"""For each call: ten seconds, its own, are not enough on a busy machine."""
 
 
 def error_of(call: Callable[[], Any]) -> list[str]:
@@ -25,17 +27,17 @@ def error_of(call: Callable[[], Any]) -> list[str]:
 
 
 def outputs_of(client: Any, images: Any) -> dict[str, Any]:
-    metadata = client.get_model_metadata(MODEL, VERSION)
+    metadata = client.get_model_metadata(MODEL, VERSION, PATIENCE_S)
     return {
-        "probabilities": client.predict({"images": images}, MODEL, VERSION)["probabilities"].tolist(),
+        "probabilities": client.predict({"images": images}, MODEL, VERSION, PATIENCE_S)["probabilities"].tolist(),
         "metadata": metadata,
-        "status": client.get_model_status(MODEL, VERSION),
+        "status": client.get_model_status(MODEL, VERSION, PATIENCE_S),
         "errors": {
-            "model": error_of(lambda: client.predict({"images": images}, "nothing_here", VERSION)),
-            "version": error_of(lambda: client.predict({"images": images}, MODEL, 99)),
-            "input": error_of(lambda: client.predict({"pixels": images}, MODEL, VERSION)),
-            "status": error_of(lambda: client.get_model_status("nothing_here", VERSION)),
-            "metadata": error_of(lambda: client.get_model_metadata("nothing_here", VERSION)),
+            "model": error_of(lambda: client.predict({"images": images}, "nothing_here", VERSION, PATIENCE_S)),
+            "version": error_of(lambda: client.predict({"images": images}, MODEL, 99, PATIENCE_S)),
+            "input": error_of(lambda: client.predict({"pixels": images}, MODEL, VERSION, PATIENCE_S)),
+            "status": error_of(lambda: client.get_model_status("nothing_here", VERSION, PATIENCE_S)),
+            "metadata": error_of(lambda: client.get_model_metadata("nothing_here", VERSION, PATIENCE_S)),
         },
     }
 

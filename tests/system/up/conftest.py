@@ -1,6 +1,8 @@
 """One ``modelyard up`` for all tests of this folder: each takes it as the others left it."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +10,11 @@ from tests.system.conftest import System
 
 
 @pytest.fixture(scope="package")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Serves ``mnist_mlp`` and ``neuron``, trained on what ships with the project."""
+def system(tmp_path_factory: pytest.TempPathFactory, trained: Path, known: Path) -> Iterator[System]:
+    """Serves ``mnist_mlp``, which it has found in its store, and ``neuron``, which it has trained."""
     home = tmp_path_factory.mktemp("system") / "home"
+    for store in (trained, known):
+        shutil.copytree(store, home / "store", dirs_exist_ok=True)
     running = System(home, ("--data", "sample", "--model", "mnist_mlp", "--model", "neuron")).start()
     yield running
     if running.process and running.process.poll() is None:

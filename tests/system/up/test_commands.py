@@ -17,6 +17,8 @@ from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
+SHORT = ("--set", "epochs=2")
+"""Enough for the gate of ``neuron``."""
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def modelyard(system: System, forks: ForkServer) -> Command:
 
 def test_train_waits_for_the_version_and_prints_that_it_is_stable(modelyard: Command) -> None:
     """Exit status 0, version and test metric."""
-    found = modelyard("train", "neuron", "--set", "seed=3", "--wait")
+    found = modelyard("train", "neuron", *SHORT, "--set", "seed=3", "--wait")
     assert found.returncode == 0, found.stderr
     assert b"neuron version" in found.stdout
     assert b"is stable now" in found.stdout
@@ -40,9 +42,9 @@ def test_train_waits_for_the_version_and_prints_that_it_is_stable(modelyard: Com
 def test_a_search_keeps_the_best_of_its_trials(system: System, modelyard: Command) -> None:
     """One version, left for a person to promote; the results of trials are printed, the best first."""
     before = len(system.get("/api/models/neuron")["versions"])
-    found = modelyard("train", "neuron", "--search", "3", "--set", "epochs=6", "--wait")
+    found = modelyard("train", "neuron", "--search", "3", "--set", "epochs=3", "--wait")
     assert found.returncode == 0, found.stderr
-    assert b"trials: 3, epochs: 2\ntrials: 1, epochs: 6\n" in found.stdout
+    assert b"trials: 3, epochs: 1\ntrials: 1, epochs: 3\n" in found.stdout
     (search,) = system.get("/api/searches")["searches"]
     version = search["best"]["version"]
     assert f"is the best with r2 {search['best']['value']:.4f}".encode() in found.stdout
@@ -54,7 +56,7 @@ def test_a_search_keeps_the_best_of_its_trials(system: System, modelyard: Comman
 def test_a_version_that_began_with_another_says_so(system: System, modelyard: Command) -> None:
     """Its decision record names it."""
     stable = system.get("/api/models/neuron")["rollout"]["stable"]
-    found = modelyard("train", "neuron", "--set", "init=stable", "--rollout", "manual", "--wait")
+    found = modelyard("train", "neuron", *SHORT, "--set", "init=stable", "--rollout", "manual", "--wait")
     assert found.returncode == 0, found.stderr
     newest = system.get("/api/models/neuron")["versions"][-1]["version"]
     record = modelyard("versions", "neuron", str(newest)).stdout
@@ -63,7 +65,7 @@ def test_a_version_that_began_with_another_says_so(system: System, modelyard: Co
 
 def test_a_rejected_training_ends_with_status_three_and_the_reason(modelyard: Command) -> None:
     """The gate's own words."""
-    found = modelyard("train", "neuron", "--set", "learning_rate=1e-6", "--wait")
+    found = modelyard("train", "neuron", *SHORT, "--set", "learning_rate=1e-6", "--wait")
     assert found.returncode == 3
     assert b"below the floor" in found.stderr
 
@@ -104,7 +106,7 @@ def test_lists_show_what_serves_and_what_ran(modelyard: Command) -> None:
     versions = wait_until(lambda: with_states(modelyard("versions", "mnist_mlp").stdout), 120, "states")
     assert b"(stable)" in versions
     assert b"AVAILABLE" in versions
-    assert b"job-" in modelyard("jobs", "--model", "mnist_mlp").stdout
+    assert b"job-" in modelyard("jobs", "--model", "neuron").stdout
     record = modelyard("versions", "mnist_mlp", "1").stdout
     assert all(word in record for word in (b"fingerprint", b"recipe      quick", b"accepted: ", b"promote", b"stable"))
 
@@ -116,7 +118,7 @@ def with_states(listed: bytes) -> bytes | None:
 
 def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(system: System, modelyard: Command) -> None:
     """By the id that the list shows."""
-    job = system.get("/api/jobs?model=mnist_mlp")["jobs"][-1]["id"]
+    job = system.get("/api/jobs?model=neuron")["jobs"][-1]["id"]
     events = modelyard("jobs", "show", job).stdout
     assert all(word in events for word in (b"queued", b"running", b"train", b"publishing", b"succeeded"))
     assert b"is stable now" in modelyard("jobs", "follow", job).stdout
@@ -127,12 +129,13 @@ def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(syste
 
 def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System, modelyard: Command) -> None:
     """With a budget of a second it fails, and so does the retry, which is another job; a third one is cancelled."""
-    asked = modelyard("train", "mnist_mlp", "--budget", "1", "--priority", "high", "--wait")
+    endless = ("--set", "epochs=1000", "--set", "batch_size=1")
+    asked = modelyard("train", "neuron", *endless, "--budget", "1", "--priority", "high", "--wait")
     assert (asked.returncode, b"timeout" in asked.stderr) == (1, True)
     failed = system.get("/api/jobs?state=failed")["jobs"][0]["id"]
     again = modelyard("jobs", "retry", failed).stdout.split()[0].decode()
     assert (again != failed, system.get(f"/api/jobs/{again}")["retry_of"]) == (True, failed)
-    other = modelyard("train", "mnist_mlp", "--set", "epochs=1000").stdout.split()[0].decode()
+    other = modelyard("train", "neuron", *endless).stdout.split()[0].decode()
     assert modelyard("jobs", "cancel", other).returncode == 0
     listed = modelyard("jobs", "--state", "cancelled", "--limit", "1").stdout
     assert (other.encode() in listed, failed.encode() in listed) == (True, False)
@@ -141,7 +144,7 @@ def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System, modelya
 def test_roles_and_triggers_are_set_on_the_command_line(system: System, modelyard: Command) -> None:
     """A shadow, a label and a trigger; taken away again, and mistakes are one line."""
     first = system.get("/api/models/neuron/rollout")["stable"]
-    assert modelyard("train", "neuron", "--set", "seed=5", "--wait", "--rollout", "canary").returncode == 0
+    assert modelyard("train", "neuron", *SHORT, "--set", "seed=5", "--wait", "--rollout", "canary").returncode == 0
     begun = system.get("/api/models/neuron/rollout")
     assert (begun["stable"], begun["canary"]["percent"]) == (first, 10)
     version = str(begun["canary"]["version"])
