@@ -34,9 +34,9 @@ $(SLIM)/.installed: pyproject.toml uv.lock deploy/gateway/copy_messages.py .venv
 up: install ## Start the whole system here, train what is missing, serve until Ctrl-C (ARGS="--port 9000")
 	@$(BIN)/modelyard up $(ARGS)
 
-# More at once make each other wait past their deadlines. The last has the shortest files, for either core some.
-test: install $(SLIM)/.installed ## Run the tests, two of their four kinds at a time: what each change must pass
-	@$(MAKE) --no-print-directory -j 2 test-system test-keras test-browser test-slim check-kubernetes
+# Systems and the console wait much of their time, and the last has the shortest files: either core always has some work.
+test: install $(SLIM)/.installed ## Run the tests, three of their four kinds at a time: what each change must pass
+	@$(MAKE) --no-print-directory -k -j 3 test-system test-keras test-browser test-slim check-kubernetes
 
 test-long: install ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
 	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras

@@ -54,7 +54,8 @@ class Workers:
         job = JOBS.c
         lost = job.state.in_(UNDER_WAY) & or_(job.lease_until.is_(None), job.lease_until < now())
         waiting = or_(job.state == State.QUEUED, lost)
-        query = select(job.devices, func.count().label("jobs")).where(waiting).group_by(job.devices)
+        query = select(job.devices, func.count().label("jobs")).where(waiting)
+        query = query.group_by(job.devices).order_by(job.devices)
         with self._session() as session:
             return {row.devices: row.jobs for row in session.execute(query)}
 
