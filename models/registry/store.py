@@ -244,6 +244,9 @@ class Store:
         """Takes a version away, at once and for everybody; its files are in ``trash``."""
         self.path(model, version).rename(trash)
 
+    def delete_abandoned(self, model: str) -> None:
+        """Deletes what uploads have left that never became versions."""
+
     @staticmethod
     def _next_number(folder: Path) -> int:
         """Above all that there are."""

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -22,11 +23,36 @@ KEY_ID, KEY = "a-key-of-tests", "a-secret-of-tests"
 Fault = Literal["", "503", "lost request", "lost answer", "slow", "torn", "denied"]
 Faults = Callable[[str, str], Fault]
 """What happens to a request, by method and path."""
+FAULTS: tuple[Fault, ...] = ("503", "lost request", "lost answer", "slow")
 SLOW_S = 0.2
 
 
 def no_faults(_method: str, _path: str) -> Fault:
     return ""
+
+
+class BreakSome:
+    """Breaks a share of the requests, in each of the ways that a client must bear."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        self._share, self._draw, self._lock = share, random.Random(seed), threading.Lock()
+
+    def __call__(self, _method: str, _path: str) -> Fault:
+        with self._lock:
+            return self._draw.choice(FAULTS) if self._draw.random() < self._share else ""
+
+
+class BreakOne:
+    """Breaks the first request of a kind, and no other."""
+
+    def __init__(self, fault: Fault, method: str, part: str) -> None:
+        self._fault, self._method, self._part, self.left = fault, method, part, 1
+
+    def __call__(self, method: str, path: str) -> Fault:
+        if self.left and method == self._method and self._part in path:
+            self.left -= 1
+            return self._fault
+        return ""
 
 
 @dataclass

@@ -17,7 +17,7 @@ from modelyard.models.registry.bucket.versions import read_job, read_version_rec
 from modelyard.models.registry.disk.atomic import flush, flush_tree, rename_no_replace
 from modelyard.models.registry.locks import LOCK_TIMEOUT_S
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.sharing.cleaning import remove_objects, remove_record
+from modelyard.models.registry.sharing.cleaning import clean_model, remove_objects, remove_record
 from modelyard.models.registry.sharing.documents import change_document, change_in_place, document_key, follow
 from modelyard.models.registry.sharing.laying import lay_version
 from modelyard.models.registry.sharing.publication import Seal, publish_version
@@ -98,6 +98,11 @@ class SharedStore(Store):
             if not may_wait:
                 raise
 
+    def share(self, path: Path) -> None:
+        """Writes a file of the folder into the bucket, as it is. Raises ``StorageFailed``."""
+        content = path.read_bytes()
+        change_document(self.bucket, document_key(self.root, path), lambda _: content, lambda now, *_: now == content)
+
     def remove_file(self, path: Path) -> None:
         self.bucket.delete([document_key(self.root, path)])
         super().remove_file(path)
@@ -107,6 +112,10 @@ class SharedStore(Store):
         record = remove_record(self.bucket, model, version)
         super().remove_version(model, version, trash)
         remove_objects(self.bucket, model, version, record)
+
+    def delete_abandoned(self, model: str) -> None:
+        """Of uploads that failed, or are older than a day by the bucket's clock."""
+        clean_model(self.bucket, model)
 
     @contextmanager
     def lock(self, name: str = "pointers", timeout_s: float | None = None) -> Iterator[None]:

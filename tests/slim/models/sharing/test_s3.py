@@ -1,6 +1,5 @@
 """The same over S3's protocol, with what goes wrong on the way to a server."""
 
-import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,10 +16,8 @@ from modelyard.models.registry.sharing.cleaning import clean_model
 from modelyard.models.registry.sharing.follower import Follower
 from modelyard.models.registry.sharing.shared_store import SharedStore, check_conditions
 from tests.support.publishers import PUBLICATIONS, check_published, publish_all, publish_in_processes
-from tests.support.s3 import KEY, KEY_ID, S3, Fault, run_s3
+from tests.support.s3 import FAULTS, KEY, KEY_ID, S3, BreakOne, BreakSome, Fault, run_s3
 from tests.support.shared_stores import MODEL, publish_random
-
-FAULTS: tuple[Fault, ...] = ("503", "lost request", "lost answer", "slow")
 
 
 @pytest.fixture(scope="module")
@@ -46,37 +43,9 @@ def open_shared(folder: Path, url: str) -> SharedStore:
     return SharedStore(folder, Bucket(parse_location(url)))
 
 
-def break_some(share: float, seed: int) -> "BreakSome":
-    return BreakSome(share, random.Random(seed))
-
-
-class BreakSome:
-    """Breaks a share of the requests, in each of the ways."""
-
-    def __init__(self, share: float, draw: random.Random) -> None:
-        self._share, self._draw, self._lock = share, draw, threading.Lock()
-
-    def __call__(self, _method: str, _path: str) -> Fault:
-        with self._lock:
-            return self._draw.choice(FAULTS) if self._draw.random() < self._share else ""
-
-
-class BreakOne:
-    """Breaks the first request of a kind, and no other."""
-
-    def __init__(self, fault: Fault, method: str, part: str) -> None:
-        self._fault, self._method, self._part, self.left = fault, method, part, 1
-
-    def __call__(self, method: str, path: str) -> Fault:
-        if self.left and method == self._method and self._part in path:
-            self.left -= 1
-            return self._fault
-        return ""
-
-
 def test_two_publishers_under_faults_lose_nothing_and_publish_nothing_twice(s3: S3, url: str, tmp_path: Path) -> None:
     """Each job that was told of its version has it, once and whole; one that was not is found by its job."""
-    s3.faults, s3.stale_lists = break_some(0.15, seed=1), 2
+    s3.faults, s3.stale_lists = BreakSome(0.15, seed=1), 2
     threads = [
         threading.Thread(target=publish_all, args=(str(tmp_path / name), url, name, 3)) for name in ("one", "two")
     ]
@@ -92,7 +61,7 @@ def test_two_publishers_under_faults_lose_nothing_and_publish_nothing_twice(s3: 
 @pytest.mark.long
 def test_twenty_publications_of_two_processes_under_faults(s3: S3, url: str, tmp_path: Path) -> None:
     """0 lost, 0 twice, 0 half: with a quarter of all requests broken, and old lists."""
-    s3.faults, s3.stale_lists = break_some(0.25, seed=2), 3
+    s3.faults, s3.stale_lists = BreakSome(0.25, seed=2), 3
     publish_in_processes(tmp_path, url, s3.environment)
     broken = Counter(fault for *_, fault in s3.requests if fault)
     assert set(broken) == set(FAULTS)

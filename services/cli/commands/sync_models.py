@@ -1,0 +1,26 @@
+"""``modelyard sync-models``: follows the bucket of the model store with this machine's folder."""
+
+from typing import Annotated
+
+import typer
+
+from modelyard.services.cli.options import Home
+from modelyard.services.sync.process import run
+from modelyard.services.sync.settings import SyncSettings
+
+
+def sync_models(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after one pass; with 1 if a version could not be brought here.")
+    ] = False,
+    served_only: Annotated[
+        bool | None,
+        typer.Option("--served-only/--all", help="Bring only versions that have a role in a rollout, or all of them."),
+    ] = None,
+    home: Home,
+) -> None:
+    """Bring verified versions and rollouts from the bucket of MODELYARD_STORE_URL, as they change, until Ctrl-C."""
+    given = {} if served_only is None else {"sync_served_only": served_only}
+    settings = SyncSettings.load(home=home.resolve(), **given)
+    raise typer.Exit(run(settings, once=once))
