@@ -21,7 +21,13 @@ MakeStore = Callable[[str], SharedStore]
 def make_machines(folder: Path) -> MakeStore:
     """Machines that share a bucket in memory."""
     memory = MemoryStore()
-    return lambda name: SharedStore(folder / name, Bucket(parse_location("s3://memory/store"), memory))
+
+    def make(name: str) -> SharedStore:
+        store = SharedStore(folder / name, Bucket(parse_location("s3://memory/store"), memory))
+        store.prepare_folder()
+        return store
+
+    return make
 
 
 def publish_random(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelyard.models.errors import CorruptData, ModelyardError, StorageFailed
+from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.bucket.versions import INDEX, VersionRecord, read_version_record
 from modelyard.models.registry.retention import TRASH
 from modelyard.models.registry.rollout import FILE as ROLLOUT_FILE
@@ -165,7 +166,7 @@ class Follower:
         return True
 
     def _is_here(self, key: Key) -> bool:
-        return key[1] in self._store.versions(key[0])
+        return (self._store.path(*key) / manifests.FILE).exists()
 
     def _drop_damaged(self, key: Key) -> bool:
         """At the start: a version that was damaged here comes anew."""

@@ -21,8 +21,10 @@ from modelyard.models.registry.sharing.cleaning import clean_model, remove_objec
 from modelyard.models.registry.sharing.documents import change_document, change_in_place, document_key, follow
 from modelyard.models.registry.sharing.laying import lay_version
 from modelyard.models.registry.sharing.publication import Seal, publish_version
-from modelyard.models.registry.store import NAME, IsMade, Store
+from modelyard.models.registry.store import NAME, IsMade, Store, replace_file
 
+MARK = ".bucket"
+"""File of a folder that follows a bucket, with its URL."""
 LEASED = ("promote-", "import-")
 """Locks that hold on all machines begin with one of these; the others are of this machine's folder."""
 
@@ -49,8 +51,25 @@ class SharedStore(Store):
         check_conditions(self.bucket)
 
     def prepare_folder(self) -> None:
-        """Creates this machine's folder; raises ``StorageFailed``."""
+        """Creates this machine's folder; raises ``StorageFailed``, also for one that is not this bucket's."""
         super().prepare()
+        mark = self.root / MARK
+        known = mark.read_text() if mark.exists() else None
+        if known not in (None, self.bucket.location.url):
+            raise StorageFailed(
+                f"model store {self.root} follows {known}: use another folder for {self.bucket.location}"
+            )
+        if known is None and any(map(self.versions, self.models())):
+            raise StorageFailed(
+                f"model store {self.root} has versions that are not from {self.bucket.location}: use an empty folder, "
+                "or move it there by `modelyard sync-models --move`"
+            )
+        self.mark()
+
+    def mark(self) -> None:
+        """Notes in the folder which bucket it follows; raises ``StorageFailed``."""
+        if not (self.root / MARK).exists():
+            replace_file(self.root / MARK, self.bucket.location.url.encode())
 
     def publish(self, staged: Path, seal: Seal, job: str | None = None, attempt: int = 1) -> Manifest:
         """Makes a staged folder the next version of its model, in the bucket and then in this folder.

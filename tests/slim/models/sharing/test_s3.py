@@ -40,7 +40,9 @@ def url(s3: S3) -> str:
 
 
 def open_shared(folder: Path, url: str) -> SharedStore:
-    return SharedStore(folder, Bucket(parse_location(url)))
+    store = SharedStore(folder, Bucket(parse_location(url)))
+    store.prepare_folder()
+    return store
 
 
 def test_two_publishers_under_faults_lose_nothing_and_publish_nothing_twice(s3: S3, url: str, tmp_path: Path) -> None:
