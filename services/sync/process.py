@@ -45,12 +45,12 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
         InvalidSettings: no bucket is named.
         StorageFailed: the first look at the bucket failed; later ones are logged, and repeated.
     """
+    store = open_shared(settings)
     logs.configure("sync", settings.log_level)
     log.info("starting", **settings.mask_secrets())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    store = open_shared(settings)
     store.root.mkdir(parents=True, exist_ok=True)
     with store.lock("sync", timeout_s=0):
         follower, report = Follower(store, served_only=settings.sync_served_only), Report()

@@ -20,10 +20,10 @@ from tests.support.waiting import wait_until
 
 REGION = "us-east-1"
 KEY_ID, KEY = "a-key-of-tests", "a-secret-of-tests"
-Fault = Literal["", "503", "lost request", "lost answer", "slow", "torn", "denied"]
+Fault = Literal["", "503", "lost request", "lost answer", "torn answer", "slow", "torn", "denied"]
 Faults = Callable[[str, str], Fault]
 """What happens to a request, by method and path."""
-FAULTS: tuple[Fault, ...] = ("503", "lost request", "lost answer", "slow")
+FAULTS: tuple[Fault, ...] = ("503", "lost request", "lost answer", "torn answer", "slow")
 SLOW_S = 0.2
 
 
@@ -155,6 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, found, answer = self.s3.answer(self.command, self.path, headers, body)
         if fault == "lost answer":
             return self._hang_up()
+        if fault == "torn answer":
+            self._send(status, found, answer, len(answer) // 2)
+            return self._hang_up()
         return self._send(status, found, answer)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815  # the names that http.server calls
@@ -163,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes, sent: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
@@ -172,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[:sent])
 
 
 class _Proxy(ThreadingHTTPServer):

@@ -18,6 +18,15 @@ MakeStore = Callable[[str], SharedStore]
 """A machine's folder by name; all that one function makes share a bucket."""
 
 
+class Clock:
+    """What a follower takes for the time."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def make_machines(folder: Path) -> MakeStore:
     """Machines that share a bucket in memory."""
     memory = MemoryStore()

@@ -80,7 +80,7 @@ class Bucket:
                 self._require_bucket(error)
                 return None
 
-        return self._call(get)
+        return self._repeat(get)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """The parts of an object. Raises ``FileNotFoundError`` if there is none."""
@@ -205,20 +205,20 @@ class Bucket:
         except BaseError as error:
             raise self._translate(error) from error
 
-    def _repeat(self, request: Callable[[], object]) -> None:
+    def _repeat(self, request: Callable[[], Result]) -> Result:
         """For what may be done twice: the library does not repeat what broke off in the middle."""
         from obstore.exceptions import BaseError
 
         check_process()
-        for attempt in range(ATTEMPTS):
+        attempt = 1
+        while True:
             try:
-                request()
+                return request()
             except BaseError as error:
-                if is_refusal(error) or attempt == ATTEMPTS - 1:
+                if is_refusal(error) or attempt == ATTEMPTS:
                     raise self._translate(error) from error
-                time.sleep((attempt + 1) * PAUSE_S)
-            else:
-                return
+            time.sleep(attempt * PAUSE_S)
+            attempt += 1
 
     def _require_bucket(self, error: FileNotFoundError) -> None:
         if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):

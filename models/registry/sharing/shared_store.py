@@ -5,6 +5,7 @@ conditional write, and then in the folder. What others do comes into the folder 
 """
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from modelyard.models.registry.store import NAME, IsMade, Store, replace_file
 
 MARK = ".bucket"
 """File of a folder that follows a bucket, with its URL."""
+OUTAGE_S, PAUSE_S = 600.0, 2.0
 LEASED = ("promote-", "import-")
 """Locks that hold on all machines begin with one of these; the others are of this machine's folder."""
 
@@ -37,9 +39,12 @@ def open_store(folder: Path, url: str | None = None) -> Store:
 class SharedStore(Store):
     """The store that machines share, and this machine's folder of it."""
 
-    def __init__(self, root: Path, bucket: Bucket, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+    def __init__(
+        self, root: Path, bucket: Bucket, lock_timeout_s: float = LOCK_TIMEOUT_S, outage_s: float = OUTAGE_S
+    ) -> None:
+        """``outage_s``: how long the publication of a job's version waits for a bucket that is away."""
         super().__init__(root, lock_timeout_s)
-        self.bucket = bucket
+        self.bucket, self._outage_s = bucket, outage_s
 
     def prepare(self) -> None:
         """As a local store; and proves that the bucket writes on conditions, which some servers only seem to do.
@@ -79,11 +84,25 @@ class SharedStore(Store):
             StorageFailed: bucket or folder cannot be written.
         """
         folder = staged.parent
-        manifest = publish_version(self.bucket, folder.name, staged, seal, job, attempt)
+        manifest = self._publish(staged, seal, job, attempt)
         flush_tree(staged)
         if rename_no_replace(staged, folder / str(manifest.version)):  # else it has come here in the meantime
             flush(folder)
         return manifest
+
+    def _publish(self, staged: Path, seal: Seal, job: str | None, attempt: int) -> Manifest:
+        """A job's version is tried again while the bucket is away: a training is worth minutes."""
+        model, deadline, tried = staged.parent.name, time.monotonic() + self._outage_s, False
+        while True:
+            try:
+                if tried and job and (known := self.find_version_of(model, job)):
+                    return known  # it was published, and the answer was lost
+                return publish_version(self.bucket, model, staged, seal, job, attempt)
+            except StorageFailed:
+                if job is None or time.monotonic() > deadline:
+                    raise
+            tried = True
+            time.sleep(PAUSE_S)
 
     def supersede(self, model: str, job: str, attempt: int) -> None:
         """As in a local store, for attempts on every machine."""

@@ -1,4 +1,4 @@
-"""The component that keeps the model store in a bucket, on the smallest overlay and the largest."""
+"""The component that keeps the model store in a bucket, on the overlay with every kind of pod."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def add_bucket(folder: Path, overlay: str) -> tuple[Resource, ...]:
     return render(folder)
 
 
-@pytest.fixture(scope="module", params=("local", "gpu"))
+@pytest.fixture(scope="module", params=("gpu",))
 def resources(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resource, ...]:
     return add_bucket(tmp_path_factory.mktemp("bucket"), request.param)
 

@@ -17,7 +17,7 @@ from modelyard.models.registry.serving_config import read_entries
 from modelyard.models.registry.serving_set import roll_back
 from modelyard.models.registry.sharing.follower import KEEP_S, RETRY_S, Follower
 from modelyard.models.registry.sharing.shared_store import SharedStore
-from tests.support.shared_stores import MODEL, MakeStore, make_machines, publish_random
+from tests.support.shared_stores import MODEL, Clock, MakeStore, make_machines, publish_random
 from tests.support.versions import seal_as
 
 BY = {"by": "a test", "reason": "why not"}
@@ -40,13 +40,6 @@ def damage(store: SharedStore, version: int, file: str, tmp_path: Path) -> bytes
     (tmp_path / "damaged").write_bytes(b"damaged")
     store.bucket.upload(key, tmp_path / "damaged")
     return before.data
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_an_empty_bucket_is_followed_too(machine: MakeStore) -> None:

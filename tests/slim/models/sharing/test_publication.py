@@ -153,6 +153,31 @@ class Torn(Bucket):
         half.unlink()
 
 
+class Away(Bucket):
+    """Does not answer for a while, once."""
+
+    calls = 0
+
+    def upload(self, key: str, path: Path) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            raise StorageFailed("away")
+        super().upload(key, path)
+
+
+def test_a_jobs_version_waits_for_the_bucket(store: SharedStore, tmp_path: Path) -> None:
+    """A training is worth it; whoever waits and may ask again is told at once."""
+    away = SharedStore(tmp_path / "away", Away(store.bucket.location, store.bucket.library))
+    assert publish_random(away, "job1").version == 2
+    assert read_state(store, 1) == "abandoned"
+    other = SharedStore(tmp_path / "other", Away(store.bucket.location, store.bucket.library))
+    with pytest.raises(StorageFailed, match="away"):
+        publish_random(other)
+    impatient = SharedStore(tmp_path / "last", Away(store.bucket.location, store.bucket.library), outage_s=0)
+    with pytest.raises(StorageFailed, match="away"):
+        publish_random(impatient, "job2")
+
+
 class Forgetful(Bucket):
     """Ignores conditions, as some servers do."""
 

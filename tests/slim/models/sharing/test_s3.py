@@ -1,5 +1,8 @@
 """The same over S3's protocol, with what goes wrong on the way to a server."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +16,15 @@ from modelyard.models.registry.bucket.bucket import Bucket
 from modelyard.models.registry.bucket.location import parse_location
 from modelyard.models.registry.rollout import change_rollout, read_rollout
 from modelyard.models.registry.sharing.cleaning import clean_model
-from modelyard.models.registry.sharing.follower import Follower
+from modelyard.models.registry.sharing.follower import RETRY_S, Follower
 from modelyard.models.registry.sharing.shared_store import SharedStore, check_conditions
+from modelyard.models.registry.store import Store
+from modelyard.services.settings import StoreSettings
+from modelyard.services.sync.process import ONCE, PREPARE, SHARE, main
+from modelyard.services.sync.program import prepare_store
 from tests.support.publishers import PUBLICATIONS, check_published, publish_all, publish_in_processes
 from tests.support.s3 import FAULTS, KEY, KEY_ID, S3, BreakOne, BreakSome, Fault, run_s3
-from tests.support.shared_stores import MODEL, publish_random
+from tests.support.shared_stores import MODEL, Clock, publish_random
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +80,7 @@ def test_twenty_publications_of_two_processes_under_faults(s3: S3, url: str, tmp
     )
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["503", "lost request", "lost answer"])
 @pytest.mark.parametrize("part", ["versions/1.json", "saved_model.pb", "jobs/"])
 def test_one_broken_write_is_repaired(s3: S3, url: str, tmp_path: Path, part: str, fault: Fault) -> None:
     """Whichever it is: the answer that was lost is looked up, and what was not done is done."""
@@ -83,6 +90,23 @@ def test_one_broken_write_is_repaired(s3: S3, url: str, tmp_path: Path, part: st
     assert not faults.left
     assert store.find_version_of(MODEL, "job1")
     check_published(url, tmp_path / "check", ["job1"])
+
+
+@pytest.mark.parametrize("part", ["saved_model.pb", "manifest.json", "rollout.json", "versions/1.json"])
+def test_a_download_that_ends_in_the_middle_is_made_again(s3: S3, url: str, tmp_path: Path, part: str) -> None:
+    """At once, or with a later pass."""
+    store, clock = open_shared(tmp_path / "one", url), Clock()
+    publish_random(store, size=100_000)
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="test", reason=""))
+    s3.faults = faults = BreakOne("torn answer", "GET", part)
+    server = open_shared(tmp_path / "two", url)
+    follower = Follower(server, now=clock)
+    follower.run_pass()
+    clock.now = RETRY_S + 1
+    assert not follower.run_pass().faults
+    assert not faults.left
+    server.verify(MODEL, 1)
+    assert read_rollout(server, MODEL).stable == 1
 
 
 def test_a_torn_upload_is_found_before_anybody_sees_it(s3: S3, url: str, tmp_path: Path) -> None:
@@ -130,6 +154,28 @@ def test_a_file_of_several_parts_comes_through(url: str, tmp_path: Path) -> None
     publish_random(store, size=6 << 20)
     Follower(other).run_pass()
     other.verify(MODEL, 1)
+
+
+def test_a_process_follows_and_others_are_asked_something(
+    s3: S3, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass of its own; a file that is shared; and a check from outside a process that forks, with the reason."""
+    publisher, folder = open_shared(tmp_path / "one", url), tmp_path / "two"
+    publish_random(publisher)
+    (publisher.root / "catalog.json").write_text("{}")
+    monkeypatch.setenv("MODELYARD_STORE_URL", url)
+    monkeypatch.setenv("MODELYARD_STORE", str(publisher.root))
+    assert main([PREPARE]) == main([SHARE, str(publisher.root / "catalog.json")]) == 0
+    command = [sys.executable, "-m", "modelyard.services.sync", ONCE]
+    done = subprocess.run(
+        command, env=os.environ | {"MODELYARD_STORE": str(folder)}, capture_output=True, text=True, check=True
+    )
+    assert '"event":"version synced"' in done.stdout + done.stderr
+    Store(folder).verify(MODEL, 1)
+    assert (folder / "catalog.json").read_text() == "{}"
+    s3.faults = lambda _method, _path: "denied"
+    with pytest.raises(StorageFailed, match="it refuses these credentials"):
+        prepare_store(StoreSettings.load(store=publisher.root))
 
 
 def test_an_outage_takes_nothing_away_and_ends(s3: S3, url: str, tmp_path: Path) -> None:
