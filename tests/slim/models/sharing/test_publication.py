@@ -1,5 +1,6 @@
 """Versions in a bucket: whole or not at all, each under a number of its own, each job's once."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry.bucket.bucket import Bucket
 from modelyard.models.registry.bucket.versions import (
+    VersionRecord,
     abandon,
     change_job,
     file_key,
     read_version_record,
+    record_key,
     supersede_attempts,
     take_number,
 )
@@ -141,6 +144,16 @@ def test_what_dead_uploads_left_is_deleted_after_a_while(store: SharedStore, tmp
     assert len(list_keys(store.bucket, f"{MODEL}/3/")) == 1
     assert len(list_keys(store.bucket, f"{MODEL}/1/")) == 3
     assert not list_keys(store.bucket, ".probes/")
+
+
+@pytest.mark.parametrize("year", [1999, 2099])
+def test_a_publishers_wrong_clock_decides_nothing(store: SharedStore, year: int) -> None:
+    """What it says of the time is for people; how old its upload is, the bucket's clock says."""
+    record = VersionRecord(state="uploading", upload="skewed", since=datetime(year, 1, 1, tzinfo=UTC))
+    store.bucket.create(record_key(MODEL, 1), record.model_dump_json().encode())
+    store.delete_abandoned(MODEL)
+    assert read_state(store, 1) == "uploading"
+    assert publish_random(store).version == 2
 
 
 class Torn(Bucket):

@@ -109,6 +109,24 @@ def test_a_download_that_ends_in_the_middle_is_made_again(s3: S3, url: str, tmp_
     assert read_rollout(server, MODEL).stable == 1
 
 
+def test_old_lists_only_delay(s3: S3, url: str, tmp_path: Path) -> None:
+    """What was published and promoted after them comes with a later pass; what is here stays."""
+    store, server = open_shared(tmp_path / "one", url), open_shared(tmp_path / "two", url)
+    follower = Follower(server)
+    publish_random(store)
+    change_rollout(store, MODEL, lambda now: now.promote(1, by="test", reason=""))
+    follower.run_pass()
+    s3.stale_lists = 2
+    publish_random(store)
+    change_rollout(store, MODEL, lambda now: now.promote(2, by="test", reason=""))
+    for _ in range(2):
+        follower.run_pass()
+        assert read_rollout(server, MODEL).stable == 1
+    follower.run_pass()
+    assert read_rollout(server, MODEL).stable == 2
+    server.verify(MODEL, 2)
+
+
 def test_a_torn_upload_is_found_before_anybody_sees_it(s3: S3, url: str, tmp_path: Path) -> None:
     """The server keeps half of a file, and says that all is well: the version does not become one."""
     s3.faults = BreakOne("torn", "PUT", "saved_model.pb")
