@@ -21,12 +21,16 @@ from modelyard.models.registry.bucket.location import Location
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-REQUEST_TIMEOUT_S, CONNECT_TIMEOUT_S, TRANSFER_TIMEOUT_S = 10, 3, 300
-"""For one request; the last for files, which may be large."""
-RETRIES, RETRY_TIMEOUT_S = 6, 15
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 10
+"""For a connection, and for each part of an answer."""
+REQUEST_TIMEOUT_S, TRANSFER_TIMEOUT_S = 10, 86_400
+"""For one request; the second for files, which may be large."""
+RETRIES, RETRY_TIMEOUT_S = 5, 8
 """Of the library, for one call: on 5xx, and on broken connections where nothing can have been changed."""
-ATTEMPTS, PAUSE_S = 4, 0.2
-"""Of ours, where something can have been changed."""
+ATTEMPTS, PAUSE_S = 3, 0.2
+"""Of ours, where something can have been changed. All in all a person waits half a minute for a bucket that is away."""
+PARTS = 4
+"""Of one file that are uploaded at a time, 5 MB each."""
 CHUNK_BYTES = 1 << 20
 
 ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
@@ -143,7 +147,7 @@ class Bucket:
         """Writes an object from a file, whatever is there."""
         import obstore
 
-        self._repeat(lambda: obstore.put(self._transfers, key, path))
+        self._repeat(lambda: obstore.put(self._transfers, key, path, max_concurrency=PARTS))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; those that are gone do not matter."""
@@ -180,6 +184,7 @@ class Bucket:
                 self.location.url,
                 client_options={
                     "timeout": timedelta(seconds=timeout_s),
+                    "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
                     "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
                     "allow_http": os.environ.get(ALLOW_HTTP[self.location.scheme], "").lower() in ("1", "true", "yes"),
                 },

@@ -7,16 +7,15 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("NoSuchBucket|ContainerNotFound", "there is no such bucket"),
     ("RequestTimeTooSkewed", "this machine's clock is wrong"),
     ("SlowDown|TooManyRequests", "it asks for fewer requests"),
-    (
-        "169.254.169.254|169.254.170|metadata.google",
-        "no credentials were found, in the environment or from the platform",
-    ),
     ("Account must be specified", "the account is not set: AZURE_STORAGE_ACCOUNT_NAME"),
     ("- HTTP error: builder error", "its endpoint is not https, which only AWS_ALLOW_HTTP=true allows"),
     ("- HTTP error: request or response body error", "the connection broke off"),
     ("- HTTP error: (operation timed out|.*TimedOut)", "it did not answer in time"),
     ("- HTTP error: error sending request", "it cannot be reached, or did not answer in time"),
 )
+_METADATA = r"169\.254\.169\.254|169\.254\.170\.|metadata\.google"
+"""Where the library asks the platform for credentials, if the environment has none."""
+NO_CREDENTIALS = "no credentials were found, in the environment or from the platform"
 _STATUS = re.compile(r"status code: (\d{3})")
 REFUSED = "it refuses these credentials, or they may not do this"
 
@@ -44,9 +43,11 @@ def is_refusal(error: Exception) -> bool:
 
 def describe_fault(error: Exception) -> str:
     """One clause, without anything that the server has said."""
+    text = str(error)
+    if re.search(_METADATA, text):
+        return NO_CREDENTIALS
     if is_refusal(error):
         return REFUSED
-    text = str(error)
     for pattern, reason in _REASONS:
         if re.search(pattern, text):
             return reason

@@ -22,7 +22,7 @@ from modelyard.models.registry.bucket.versions import (
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.store import checksums, replace_file
 
-TRANSFERS = 8
+TRANSFERS = 4
 """Files at a time."""
 
 Seal = Callable[[int, dict[str, str]], Manifest]
