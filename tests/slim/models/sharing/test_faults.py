@@ -7,8 +7,8 @@ from modelyard.models.registry.bucket.faults import describe_fault
 
 SIGNED = "<StringToSign>AKIAIOSFODNN7EXAMPLE</StringToSign>"
 FAILED = (
-    "Generic S3 error: Error performing PUT https://models.s3.amazonaws.com/a in 10ms, after 6 retries, max_retries: 6, "
-    "retry_timeout: 8s  - "
+    "Generic S3 error: Error performing PUT https://models.s3.amazonaws.com/a in 10ms, after 6 retries, "
+    "max_retries: 6, retry_timeout: 8s  - "
 )
 
 
