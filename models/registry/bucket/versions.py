@@ -117,22 +117,35 @@ def change_job(
 ) -> JobRecord:
     """Records that this attempt may publish. Returns what was recorded before, if anything.
 
+    With a version, the upload of an earlier attempt is given up first: the record never leaves one that was published.
+
     Raises:
-        Superseded: a later attempt is recorded.
+        Superseded: a later attempt is recorded, or an earlier one has published.
     """
     key = f"{JOBS}/{model}/{job}.json"
-    data = JobRecord(attempt=attempt, version=version, upload=upload)
     while True:
         known = read_job(bucket, model, job)
         before = known[0] if known else JobRecord(attempt=0)
         if attempt < before.attempt:
             raise Superseded(f"another attempt of {job} has taken over")
-        changed = data if version else before.model_copy(update={"attempt": attempt})
+        if version is not None and before.upload != upload:
+            _give_up_earlier(bucket, model, job, before)
+        changed = JobRecord(attempt=attempt, version=version, upload=upload) if version else None
+        changed = changed or before.model_copy(update={"attempt": attempt})
         if changed == before:
             return before
         content = changed.model_dump_json().encode()
         if (bucket.replace(key, content, known[1]) if known else bucket.create(key, content)) is not None:
             return before
+
+
+def _give_up_earlier(bucket: Bucket, model: str, job: str, before: JobRecord) -> None:
+    """Raises ``Superseded`` if it is a version by now."""
+    if before.version is None or abandon(bucket, model, before.version):
+        return
+    held = read_version_record(bucket, model, before.version)
+    if held and held.record.upload == before.upload:
+        raise Superseded(f"an earlier attempt of {job} has published version {before.version}")
 
 
 def supersede_attempts(bucket: Bucket, model: str, job: str, attempt: int) -> None:

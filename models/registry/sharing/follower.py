@@ -8,9 +8,8 @@ key.
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelyard.models.errors import CorruptData, ModelyardError, StorageFailed
@@ -49,7 +48,7 @@ class Pass:
     held_back: tuple[str, ...] = ()
     """Models whose new rollout waits for its stable version; the one before stays."""
     faults: dict[Key, str] = field(default_factory=dict)
-    """Versions that could not be brought here, and why."""
+    """Versions that could not be brought here, and why; version 0 is the model's rollout."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,14 @@ class Follower:
         changed = {path: tag for path, tag in listed.items() if self._tags.get(path) != tag}
         self._read_records(changed)
         self._read_rollouts(changed)
-        laid = [key for key in self._list_wanted() if self._bring(key)]
+        wanted = list(self._list_wanted())
+        laid = [key for key in wanted if self._bring(key)]
         rollouts, held_back = self._follow_rollouts()
         self._render()
         self._follow_documents(changed)
-        laid += [key for key in self._list_others() if self._bring(key)]
+        others = list(self._list_others())
+        laid += [key for key in others if self._bring(key)]
+        self._faults = {key: each for key, each in self._faults.items() if not key[1] or key in {*wanted, *others}}
         removed = [key for key in self._list_unneeded() if self._remove(key)]
         self._first = False
         return Pass(
@@ -125,9 +127,18 @@ class Follower:
             if not (match := ROLLOUT.fullmatch(path)):
                 continue
             found = self._store.bucket.read(f"{INDEX}/{path}")
-            with suppress(CorruptData):  # it stays as it is here; whoever wrote that will hear of it
-                self._rollouts[match[1]] = parse_rollout(match[1], found.data if found else None)
+            self._parse_rollout(match[1], found.data if found else None)
             self._tags[path] = tag
+
+    def _parse_rollout(self, model: str, content: bytes | None) -> Rollout | None:
+        """None for one that is damaged: then the one of before stays, as for a version that cannot be brought here."""
+        try:
+            found = self._rollouts[model] = parse_rollout(model, content)
+        except CorruptData as error:
+            self._note_fault((model, 0), str(error), "")
+            return None
+        self._faults.pop((model, 0), None)
+        return found
 
     def _list_wanted(self) -> Iterator[Key]:
         """Versions with a role, those that answer first."""
@@ -137,10 +148,10 @@ class Follower:
         for model, rollout in self._rollouts.items():
             yield from ((model, number) for number in reversed(rollout.loaded) if number != rollout.stable)
 
-    def _list_others(self) -> Iterable[Key]:
-        if self._served_only:
-            return ()
-        return [key for key, (_, record) in sorted(self._records.items(), reverse=True) if record.state == "published"]
+    def _list_others(self) -> Iterator[Key]:
+        for key, (_, record) in sorted(self._records.items(), reverse=True):
+            if record.state == "published" and not self._served_only:
+                yield key
 
     # --- what comes here ----------------------------------------------------------------------------------------------
 
@@ -183,8 +194,8 @@ class Follower:
             path = self._store.folder(model) / ROLLOUT_FILE
             with self._store.lock():  # what this machine has changed in the meantime is in the bucket, too
                 found = self._store.bucket.read(f"{INDEX}/{model}/{ROLLOUT_FILE}")
-                newest = self._rollouts[model] = parse_rollout(model, found.data if found else None)
-                if found and (newest.stable is None or self._is_here((model, newest.stable))):
+                newest = self._parse_rollout(model, found.data if found else None)
+                if found and newest and (newest.stable is None or self._is_here((model, newest.stable))):
                     follow(path, found.data)
                     followed.append(model)
                 else:

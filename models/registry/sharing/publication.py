@@ -33,14 +33,14 @@ def publish_version(bucket: Bucket, model: str, staged: Path, seal: Seal, job: s
 
     Raises:
         Superseded: another attempt of the job has taken over, or has published.
-        StorageFailed: the bucket cannot be written; nothing is published, unless ``find_job_version`` says so.
+        StorageFailed: the bucket cannot be written; nothing is published, unless the job's record says so.
     """
     files = checksums(staged)
     above = max(list_numbers(bucket, model), default=0)
     number, held = take_number(bucket, model, secrets.token_hex(8), job, attempt, above)
     try:
         if job:
-            _enter_job(bucket, model, job, attempt, number, held)
+            change_job(bucket, model, job, attempt, number, held.record.upload)
         manifest = seal(number, files)
         content = manifest.model_dump_json(indent=1).encode()
         replace_file(staged / manifests.FILE, content)
@@ -54,16 +54,6 @@ def publish_version(bucket: Bucket, model: str, staged: Path, seal: Seal, job: s
     if not change_record(bucket, model, number, held, published):
         _require_published(bucket, model, number, held)
     return manifest
-
-
-def _enter_job(bucket: Bucket, model: str, job: str, attempt: int, number: int, held: Held) -> None:
-    before = change_job(bucket, model, job, attempt, number, held.record.upload)
-    if before.version is None or abandon(bucket, model, before.version):
-        return
-    known = read_version_record(bucket, model, before.version)
-    if known and known.record.upload == before.upload:
-        change_job(bucket, model, job, attempt, before.version, before.upload)
-        raise Superseded(f"an earlier attempt of {job} has published version {before.version}")
 
 
 def _give_up(bucket: Bucket, model: str, number: int) -> None:

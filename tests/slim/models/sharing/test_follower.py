@@ -142,6 +142,26 @@ def test_a_rollout_away_from_a_damaged_version_is_not_held_up(machine: MakeStore
     assert read_entries(server)[MODEL].versions == (1,)
 
 
+def test_a_damaged_rollout_is_named_and_holds_up_no_other_model(machine: MakeStore) -> None:
+    """The one of before stays, and so it does where it is damaged while it is being followed."""
+    trainer, server = machine("trainer"), machine("server")
+    follower = Follower(server)
+    promote(trainer, publish_random(trainer).version)
+    follower.run_pass()
+    key = f".index/{MODEL}/rollout.json"
+    found = trainer.bucket.read(key)
+    assert found
+    damaged = trainer.bucket.replace(key, b"{", found.tag)
+    assert damaged
+    publish_random(trainer, model="other")
+    done = follower.run_pass()
+    assert done.faults.keys() == {(MODEL, 0)}
+    assert done.laid == (("other", 1),)
+    assert read_rollout(server, MODEL).stable == 1
+    trainer.bucket.replace(key, found.data, damaged)
+    assert not follower.run_pass().faults
+
+
 def test_a_manifest_leads_out_of_no_folder(machine: MakeStore, tmp_path: Path) -> None:
     """Whoever can write to the bucket cannot write elsewhere on the machines that follow it."""
     trainer, server = machine("trainer"), machine("server")

@@ -109,6 +109,18 @@ def test_a_job_is_published_once(machine: MakeStore) -> None:
     assert read_state(two, 2) == "abandoned"
 
 
+def test_an_attempt_never_hides_what_an_earlier_one_has_published(machine: MakeStore) -> None:
+    """Nobody forbade that while the second one trained: the job's record goes on naming the version."""
+    one, two = machine("one"), machine("two")
+    publish_random(one, "job1", 1)
+    with pytest.raises(Superseded, match="has published version 1"):
+        publish_random(two, "job1", 2)
+    two.supersede(MODEL, "job1", 3)
+    found = two.find_version_of(MODEL, "job1")
+    assert found
+    assert found.version == 1
+
+
 def test_a_job_that_published_nothing_has_no_version(store: SharedStore) -> None:
     """Nor has one whose version was removed, nor a name that no model can have."""
     assert store.find_version_of(MODEL, "job1") is None
