@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelyard.models.registry.manifest import Manifest, Verdict
+from modelyard.models.registry.sharing.shared_store import open_store
+from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources
 from modelyard.pipeline.job_options import DataPolicy, RolloutTarget
 
@@ -43,6 +45,12 @@ class JobLocations:
     """Addresses of every model server."""
     models: Sources = EXAMPLES
     """Where models come from."""
+    store_url: str | None = None
+    """The bucket that ``store`` follows, if it does."""
+
+    def open_store(self) -> Store:
+        """Connects to nothing yet."""
+        return open_store(self.store, self.store_url)
 
     @property
     def rehearsed(self) -> Path:

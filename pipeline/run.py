@@ -72,7 +72,7 @@ def run_job(
     given, code = loaded.spec, read_code_revision(loaded)
     spec, recipe = resolve_at_a_glance(given, job)
     devices = prepare_devices(recipe)
-    store = Store(locations.store)
+    store = locations.open_store()
     store.prepare()
     if job.job and (published := store.find_version_of(spec.name, job.job)):
         require_permission()  # the ledger records that the job is published

@@ -110,11 +110,15 @@ def accept_history(store: Store, ledger: Ledger, model: str, by: str, reason: st
 def mend_history(store: Store, model: str) -> list[bytes]:
     """The lines of a history whose chain is whole, written anew if it was broken. Raises ``StorageFailed``."""
     path = store.folder(model) / HISTORY_FILE
-    with store.change_pointers():
+
+    def mend() -> None:
         try:
             check_lines(read_lines(path), Head())
         except BrokenChain:
             write_anew(path)
+
+    with store.change_pointers():
+        store.change_file(path, mend)
         return read_lines(path)
 
 

@@ -7,16 +7,21 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
+from modelyard.models.registry.bucket.location import parse_location
 from modelyard.models.sources.project import InvalidSettings as InvalidSettings  # noqa: PLC0414  # it is raised here too
 from modelyard.models.sources.project import ProjectSettings
 from modelyard.models.sources.project_file import HOME as HOME  # noqa: PLC0414  # a default of settings
 from modelyard.models.tfserving.addresses import is_name, split_name
+
+if TYPE_CHECKING:
+    from modelyard.models.registry.store import Store
 
 SECRETS_VARIABLE, SECRETS = "MODELYARD_SECRETS_DIR", Path("/run/secrets")
 """Folder of the files that hold secrets; each is named like its variable, in small letters."""
@@ -166,6 +171,32 @@ class ServiceSettings(Settings):
     def broker(self) -> str:
         """Its URL, with the password."""
         return with_password(self.broker_url, self.broker_password)
+
+
+def _check_store_url(url: str | None) -> str | None:
+    return parse_location(url).url if url else None
+
+
+class StoreSettings(ServiceSettings):
+    """Settings of processes that change the model store."""
+
+    store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")
+    store_url: Annotated[str | None, AfterValidator(_check_store_url)] = Field(
+        None,
+        description="URL of the bucket that holds the model store for all machines: s3://BUCKET/PREFIX, gs://, az://; "
+        "needs the extra `objectstore`. The folder then follows it. Not set: the folder is the store.",
+    )
+
+    def open_store(self) -> "Store":
+        """Connects to nothing yet; raises ``InvalidSettings`` if a bucket is named whose library is not installed."""
+        from modelyard.models.registry.sharing.shared_store import open_store
+
+        if self.store_url and find_spec("obstore") is None:
+            raise InvalidSettings(
+                "MODELYARD_STORE_URL: expected the package obstore with it, which is not installed: "
+                "pip install 'modelyard[objectstore]'"
+            )
+        return open_store(self.store, self.store_url)
 
 
 class KeySettings(ServiceSettings):

@@ -65,6 +65,11 @@ def read_plans(store: Store, model: str) -> BatchingPlans:
 
 def write_plan(store: Store, model: str, plan: BatchingPlan) -> None:
     """Writes a plan, in place of an older one for the same version."""
-    with store.change_pointers():
+    path = store.folder(model) / FILE
+
+    def change() -> None:
         plans = BatchingPlans(plans={**read_plans(store, model).plans, plan.version: plan})
-        replace_file(store.folder(model) / FILE, plans.model_dump_json(indent=1).encode())
+        replace_file(path, plans.model_dump_json(indent=1).encode())
+
+    with store.change_pointers():
+        store.change_file(path, change)

@@ -34,12 +34,16 @@ def keep_rejected(store: Store, model: str, job: str, content: bytes, mistakes: 
     folder = store.root / model / REJECTED
     folder.mkdir(parents=True, exist_ok=True)
     if mistakes is not None:
-        replace_file(folder / f"{job}{MISTAKES_SUFFIX}", mistakes)
-    replace_file(folder / f"{job}.json", content)
+        _write(store, folder / f"{job}{MISTAKES_SUFFIX}", mistakes)
+    _write(store, folder / f"{job}.json", content)
     kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in kept[MAX_REJECTED:]:
-        path.with_suffix(MISTAKES_SUFFIX).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        store.remove_file(path.with_suffix(MISTAKES_SUFFIX))
+        store.remove_file(path)
+
+
+def _write(store: Store, path: Path, content: bytes) -> None:
+    store.change_file(path, lambda: replace_file(path, content))
 
 
 def read_rejected(store: Store, model: str, job: str) -> bytes:

@@ -81,6 +81,13 @@ def find_missing(changes: Sequence[Change], written: Sequence[Change]) -> Sequen
     return [change for change in changes if change.at > written[-1].at]
 
 
+def is_made(now: bytes, before: bytes | None, ours: bytes) -> bool:
+    """Whether a rollout, as its file has it, has the changes by which ``ours`` differs from ``before``."""
+    there, old, new = (json.loads(content).get("history", []) for content in (now, before or b"{}", ours))
+    added = [change for change in new if change not in old]
+    return now == ours or (bool(added) and all(change in there for change in added))
+
+
 def append_missing(path: Path, changes: Sequence[Change]) -> None:
     """Appends the changes that are later than the last line, and flushes them.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.rollout import InvalidChange, change_rollout, read_rollout
 from modelyard.models.registry.serving_config import NOTHING, read_entries
-from modelyard.models.registry.store import Store
+from modelyard.models.registry.store import Store, replace_file
 
 RECORDS = "records"
 TRASH = ".removed-"
@@ -50,10 +50,10 @@ def remove_version(store: Store, model: str, version: int, by: str, reason: str)
         if version in _configured(store, model) and version not in read_rollout(store, model).loaded:
             raise InvalidChange(f"version {version} is loaded in the place of a damaged one")
         change_rollout(store, model, lambda now: now.remove(version, by=by, reason=reason))
-        records = store.folder(model) / RECORDS
-        records.mkdir(exist_ok=True)
-        (records / f"{version}.json").write_text(record)
-        trash = folder.rename(folder.with_name(f"{TRASH}{version}"))
+        path = store.folder(model) / RECORDS / f"{version}.json"
+        store.change_file(path, lambda: replace_file(path, record.encode()))
+        trash = folder.with_name(f"{TRASH}{version}")
+        store.remove_version(model, version, trash)
     shutil.rmtree(trash)
 
 

@@ -16,9 +16,10 @@ from modelyard.models.registry import history, serving_config
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.roles.shadow import Shadow
 from modelyard.models.registry.serving_config import NOTHING, Entry
 from modelyard.models.registry.storage_errors import translate_storage_errors
-from modelyard.models.registry.store import Store, first_line, replace_file
+from modelyard.models.registry.store import Store, first_line
 
 FILE = "rollout.json"
 CONFIG = serving_config.CONFIG
@@ -41,13 +42,6 @@ class InvalidChange(ModelyardError):
 
 class Overtaken(InvalidChange):
     """The rollout is no longer as whoever asks for the change saw it; the text says who changed it."""
-
-
-class Shadow(FrozenModel):
-    """A version that gets copies of the stable version's requests; its answers are only compared."""
-
-    version: int
-    since: datetime
 
 
 Experiment = TypeVar("Experiment", Canary, Shadow)
@@ -251,26 +245,32 @@ def _restart(experiment: Experiment) -> Experiment:
 
 
 def read_rollout(store: Store, model: str) -> Rollout:
-    """The rollout of a model; an empty one if nothing was ever promoted.
-
-    Raises:
-        CorruptData: the file cannot be parsed.
-    """
+    """The rollout of a model; an empty one if nothing was ever promoted. Raises ``CorruptData``."""
     try:
-        return Rollout.model_validate_json((store.folder(model) / FILE).read_bytes())
+        return parse_rollout(model, (store.folder(model) / FILE).read_bytes())
     except FileNotFoundError:
         return Rollout()
+
+
+def parse_rollout(model: str, content: bytes | None) -> Rollout:
+    """A rollout from its file; an empty one if there is none. Raises ``CorruptData``."""
+    try:
+        return Rollout() if content is None else Rollout.model_validate_json(content)
     except ValueError as error:
         raise CorruptData(f"rollout of {model} is damaged: {first_line(error)}") from error
 
 
 def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout]) -> Rollout:
     """Reads, edits and writes a rollout under the store's lock, then renders the model server's configuration."""
+
+    def change(content: bytes | None) -> bytes:
+        return edit(parse_rollout(model, content)).model_dump_json(indent=1).encode()
+
     with store.change_pointers():
-        changed = edit(read_rollout(store, model))
-        replace_file(store.folder(model) / FILE, changed.model_dump_json(indent=1).encode())
+        changed = parse_rollout(model, store.change_document(store.folder(model) / FILE, change, history.is_made))
         serving_config.write(store, read_wanted(store))
-        history.append_missing(store.folder(model) / HISTORY_FILE, changed.history)
+        path = store.folder(model) / HISTORY_FILE
+        store.change_file(path, lambda: history.append_missing(path, changed.history), may_wait=True)
         return changed
 
 
@@ -284,7 +284,7 @@ def complete_history(store: Store, model: str) -> list[bytes]:
     """A model's history, with the lines that an interrupted process did not append. Raises ``StorageFailed``."""
     path = store.folder(model) / HISTORY_FILE
     with store.lock(), translate_storage_errors():
-        history.append_missing(path, read_rollout(store, model).history)
+        store.change_file(path, lambda: history.append_missing(path, read_rollout(store, model).history))
         return history.read_lines(path)
 
 

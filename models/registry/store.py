@@ -4,20 +4,18 @@ A numeric folder exists only complete: it is staged under a dot-name on the same
 last, everything is flushed, and one rename that refuses to replace gives it its number.
 """
 
-import ctypes
-import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry.disk.atomic import flush, flush_tree, rename_no_replace
 from modelyard.models.registry.locks import LOCK_TIMEOUT_S, hold_lock
 from modelyard.models.registry.manifest import Manifest, parse_version
 from modelyard.models.registry.reserve import fill_reserve, release_reserve
@@ -28,6 +26,7 @@ STAGING = ".staging-"
 FENCE = ".fence-"
 """With a job's id: file of the first attempt that may publish. It stays: who stood still may go on at any time."""
 RESERVE = ".reserve"
+IsMade = Callable[[bytes, bytes | None, bytes], bool]
 
 
 class Store:
@@ -211,6 +210,43 @@ class Store:
         with self.lock(), translate_storage_errors(), release_reserve(self.root / RESERVE):
             yield
 
+    # --- what machines that share a store agree upon (sharing/); with a folder alone, there is nobody to agree with ---
+
+    def change_document(
+        self,
+        path: Path,
+        edit: Callable[[bytes | None], bytes],
+        is_made: IsMade,  # noqa: ARG002  # nothing is lost on the way to a disk
+    ) -> bytes:
+        """Replaces a file by what ``edit`` makes of it, or of None if there is none. Returns the new content.
+
+        Args:
+            is_made: whether ``(now, before, ours)`` say that a write was made whose answer was lost.
+        """
+        content = edit(path.read_bytes() if path.exists() else None)
+        replace_file(path, content)
+        return content
+
+    def change_file(
+        self,
+        path: Path,  # noqa: ARG002
+        change: Callable[[], None],
+        *,
+        may_wait: bool = False,  # noqa: ARG002
+    ) -> None:
+        """Has a file changed by a function. ``may_wait``: no error if others can only hear of it by the next change."""
+        change()
+
+    def remove_file(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def remove_version(self, model: str, version: int, trash: Path) -> None:
+        """Takes a version away, at once and for everybody; its files are in ``trash``."""
+        self.path(model, version).rename(trash)
+
+    def delete_abandoned(self, model: str) -> None:
+        """Deletes what uploads have left that never became versions."""
+
     @staticmethod
     def _next_number(folder: Path) -> int:
         """Above all that there are."""
@@ -245,43 +281,6 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise make_storage_error(error, path) from error
-
-
-def flush(path: Path) -> None:
-    """Fsync of one file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_tree(folder: Path) -> None:
-    """Fsync of a folder and everything below it."""
-    for path in folder.rglob("*"):
-        flush(path)
-    flush(folder)
-
-
-def rename_no_replace(source: Path, target: Path) -> bool:
-    """Renames a folder unless the target exists; False if it does.
-
-    A plain rename silently replaces an empty target folder, so two publishers could share a number.
-    Linux: renameat2(2) with RENAME_NOREPLACE; macOS: renamex_np(2) with RENAME_EXCL.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    old, new = os.fsencode(source), os.fsencode(target)
-    if sys.platform == "darwin":
-        failed = libc.renamex_np(old, new, ctypes.c_uint(4))
-    else:
-        at_cwd = -100
-        failed = libc.renameat2(at_cwd, old, at_cwd, new, ctypes.c_uint(1))
-    if not failed:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EEXIST, errno.ENOTEMPTY):
-        return False
-    raise make_storage_error(OSError(code, os.strerror(code)), target)
 
 
 def first_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from modelyard.models.recipes import Recipe
-from modelyard.models.registry.store import flush, flush_tree, rename_no_replace
+from modelyard.models.registry.disk.atomic import flush, flush_tree, rename_no_replace
 from modelyard.models.types import Array
 
 VARIABLES, WEIGHTS, META = "variables.npz", "kept.weights.h5", "checkpoint.json"

@@ -29,6 +29,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "verify": ("modelyard verify", "modelyard verify --accept mnist_cnn --reason 'restored from the backup'"),
     "gc": ("modelyard gc --dry-run", "modelyard gc --model mnist_cnn --keep 3"),
     "migrate": ("modelyard migrate",),
+    "sync-models": ("modelyard sync-models --served-only", "modelyard sync-models --move --once"),
     "tensorboard": ("modelyard tensorboard --port 6006",),
     "import": (
         "modelyard import cats ./saved_model --labels tabby,siamese",

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from modelyard.services.settings import Secret, ServiceSettings, Settings, below_home
+from modelyard.models.registry.store import Store
+from modelyard.services.settings import Secret, Settings, StoreSettings, below_home
 
 
 class ClientSettings(Settings):
@@ -16,7 +17,12 @@ class ClientSettings(Settings):
     key_file: Path | None = Field(None, description="File that holds the key, where no variable does.")
 
 
-class MigrationSettings(ServiceSettings):
+def open_home_store(home: Path) -> Store:
+    """The model store below a home, or the bucket's that MODELYARD_STORE_URL names."""
+    return StoreSettings.load(store=home.resolve() / "store").open_store()
+
+
+class MigrationSettings(StoreSettings):
     """Settings of `modelyard migrate`, whose ledger user owns the tables."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store, which is made.")

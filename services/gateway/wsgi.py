@@ -9,7 +9,6 @@ from flask import Flask, Request, Response
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 
-from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.addresses import is_name
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
@@ -79,7 +78,7 @@ def create_app(
         server: the model server of this process, if ``settings.serving`` is ``local``.
     """
     settings = settings or GatewaySettings.load()
-    store, metrics = Store(settings.store), Metrics()
+    store, metrics = settings.open_store(), Metrics()
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, metrics, server))

@@ -48,7 +48,7 @@ def main() -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    store = Store(settings.store)
+    store = settings.open_store()
     with closing(Ledger(settings.ledger)) as ledger:
         try:
             store.prepare()

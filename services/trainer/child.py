@@ -120,6 +120,7 @@ def run_request(
                 Path(locations["work"]),
                 tuple(locations["serving"]),
                 Sources(tuple(map(Path, locations["models"]))),
+                locations["store_url"],
             ),
             forks,
             tracked.report,

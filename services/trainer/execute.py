@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.models.registry.store import Store
 from modelyard.pipeline.event_files import prune_runs
 from modelyard.pipeline.job import Promotion, Published, describe_published
 from modelyard.pipeline.processes.forkserver import ForkServer
@@ -73,12 +72,13 @@ def find_published(job: Job, ledger: Ledger, settings: TrainerSettings) -> Job |
     """
     if job.state is not State.PUBLISHING:
         return job
-    store = Store(settings.store)
+    store = settings.open_store()
     try:
         store.supersede(job.model, job.id, job.attempts)
+        published = store.find_version_of(job.model, job.id)
     except StorageFailed as error:
         raise StoreFailed(str(error)) from error
-    if store.find_version_of(job.model, job.id) is None:
+    if published is None:
         return call_ledger(ledger.jobs.resume_training, job)
     if job.attempts < MAX_ATTEMPTS:
         return job
@@ -117,7 +117,7 @@ def run_attempt(
 
 def end_job(job: Job, ledger: Ledger, settings: TrainerSettings, reason: str) -> None:
     """Records the failure, unless this worker has lost the job; a job with a version has succeeded without its role."""
-    published = Store(settings.store).find_version_of(job.model, job.id)
+    published = call_ledger(settings.open_store().find_version_of, job.model, job.id)
     if published:
         state, result = State.SUCCEEDED, describe_published(Published(published, Promotion(False, reason)))
     else:

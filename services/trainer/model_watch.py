@@ -52,9 +52,21 @@ class ModelWatch:
     One thread calls it; processes are awaited in others.
     """
 
-    def __init__(self, store: Path, sources: Sources, forks: ForkServer, limit_s: int = LISTING_S) -> None:
-        """Begins with what the store's catalog knows; what another release wrote is listed again."""
+    def __init__(
+        self,
+        store: Path,
+        sources: Sources,
+        forks: ForkServer,
+        share: Callable[[Path], None] = lambda _: None,
+        limit_s: int = LISTING_S,
+    ) -> None:
+        """Begins with what the store's catalog knows; what another release wrote is listed again.
+
+        Args:
+            share: is called with the catalog's file once it is written.
+        """
         self._store, self._sources, self._forks, self._limit_s = store, sources.resolve(), forks, limit_s
+        self._share = share
         self._digest = source_digest()
         known = read_catalog(store) or Catalog(digest="", trainable={})
         is_ours = known.digest == self._digest
@@ -147,6 +159,7 @@ class ModelWatch:
         )
         if catalog != self._written or not (self._store / FILE).exists():
             write_catalog(self._store, catalog)
+            self._share(self._store / FILE)
             self._written = catalog
 
 
@@ -173,7 +186,9 @@ def set_retry(entry: Entry, before: Entry | None) -> Entry:
 
 
 @contextmanager
-def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[Callable[[], None]]:
+def watch_models(
+    store: Path, sources: Sources, forks: ForkServer, share: Callable[[Path], None]
+) -> Iterator[Callable[[], None]]:
     """Yields the function that begins the watch, when all models are listed, or soon; it ends with the block.
 
     Begin after the last fork of this process: a fork keeps for ever what another thread has locked at that moment.
@@ -181,7 +196,7 @@ def watch_models(store: Path, sources: Sources, forks: ForkServer) -> Iterator[C
     Raises:
         ModelyardError: the catalog cannot be written.
     """
-    watch, ended = ModelWatch(store, sources, forks), threading.Event()
+    watch, ended = ModelWatch(store, sources, forks, share), threading.Event()
     list_at_first(watch)
 
     def run_watch() -> None:

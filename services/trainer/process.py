@@ -184,6 +184,7 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
         },
         "locations": {
             "store": str(settings.store),
+            "store_url": settings.store_url,
             "data": str(settings.data_dir),
             "work": str(settings.work_dir),
             "serving": settings.serving,

@@ -13,14 +13,13 @@ from modelyard.pipeline.job import JobLocations
 from modelyard.services import broker, gpus
 from modelyard.services.ledger import LEASE_S
 from modelyard.services.metrics.server import MetricsSettings
-from modelyard.services.settings import ServiceSettings, ServingAddresses, below_home
+from modelyard.services.settings import ServingAddresses, StoreSettings, below_home
 from modelyard.services.tracing.settings import TracingSettings
 
 
-class TrainerSettings(TracingSettings, ServiceSettings, ModelSettings, MetricsSettings):
+class TrainerSettings(TracingSettings, StoreSettings, ModelSettings, MetricsSettings):
     """Settings of the Celery worker."""
 
-    store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")
     data_dir: Path = Field(default_factory=below_home("data"), description="Folder of the datasets.")
     work_dir: Path = Field(
         default_factory=below_home("work"),
@@ -74,7 +73,7 @@ class TrainerSettings(TracingSettings, ServiceSettings, ModelSettings, MetricsSe
 
     def locations(self) -> JobLocations:
         """Folders and addresses of jobs."""
-        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving, self.sources())
+        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving, self.sources(), self.store_url)
 
     def sources(self) -> Sources:
         """Where models come from."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,12 +16,12 @@ from celery.signals import worker_ready
 from kombu.exceptions import OperationalError
 
 from modelyard.models.errors import ModelyardError, StorageFailed
-from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services import broker, heartbeat, logs, queues
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.settings import InvalidSettings
+from modelyard.services.sync.program import prepare_store, share_file
 from modelyard.services.tracing.otlp import open_tracing, require_tracing
 from modelyard.services.tracing.redis_client import RedisError
 from modelyard.services.tracing.spans import Tracing
@@ -88,7 +89,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     """
     require_mlflow(settings)
     require_tracing(settings)
-    Store(settings.store).prepare()
+    prepare_store(settings)
     try:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -173,7 +174,9 @@ def work(settings: TrainerSettings, forks: ForkServer) -> int:
         with ExitStack() as running:
             try:
                 verify(settings, ledger, app)
-                begin_watch = running.enter_context(watch_models(settings.store, settings.sources(), forks))
+                begin_watch = running.enter_context(
+                    watch_models(settings.store, settings.sources(), forks, partial(share_file, settings))
+                )
             except ModelyardError as error:
                 log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
                 return error.exit_code

@@ -7,10 +7,10 @@ import typer
 
 from modelyard.models.registry import retention
 from modelyard.models.registry.retention import find_removable, remove_version
-from modelyard.models.registry.store import Store
 from modelyard.pipeline.event_files import RUNS, prune_runs
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, Home
+from modelyard.services.cli.settings import open_home_store
 
 MEGABYTE = 1e6
 
@@ -25,12 +25,13 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Delete versions that have no role (stable, canary, shadow, label, kept for a rollback) and are not the newest."""
-    store = Store(home.resolve() / "store")
+    store = open_home_store(home)
     found = [each for name in model or store.models() for each in find_removable(store, name, keep)]
     for each in () if dry_run else found:
         remove_version(store, each.model, each.version, by="gc", reason=f"not among the newest {keep}")
     for name in () if dry_run else store.models():
         retention.clear_trash(store, name)
+        store.delete_abandoned(name)
     pruned = 0 if dry_run else prune_events(home.resolve() / "tensorboard", model, keep_runs)
     if as_json:
         removed = [{"model": each.model, "version": each.version, "bytes": each.size} for each in found]

@@ -3,7 +3,6 @@
 from contextlib import closing
 
 from modelyard.models.registry.serving_set import prepare_config
-from modelyard.models.registry.store import Store
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson
 from modelyard.services.cli.settings import MigrationSettings
@@ -14,7 +13,7 @@ from modelyard.services.settings import mask_password
 def migrate(*, as_json: AsJson = False) -> None:
     """Create or upgrade the ledger's tables and roles, and the store; before each start, as it checks files."""
     settings = MigrationSettings.load()
-    store = Store(settings.store)
+    store = settings.open_store()
     store.prepare()
     left_out = prepare_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
     output.report_left_out(left_out.versions)

@@ -110,13 +110,13 @@ def plan_batches(
     as_json: AsJson = False,
 ) -> None:
     """Measure batch sizes on this machine, and record the largest within a latency."""
-    from modelyard.models.registry.store import Store
     from modelyard.services.cli.commands.plan_batches import plan_batches as run
     from modelyard.services.cli.commands.plan_batches import print_plan
     from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_PORT, find_servers
+    from modelyard.services.cli.settings import open_home_store
 
     (address,) = [serving] if serving else find_servers(home) or [f"{LOOPBACK}:{SERVING_PORT}"]
-    plan = run(Store(home.resolve() / "store"), model, version, address, latency_ms, seconds)
+    plan = run(open_home_store(home), model, version, address, latency_ms, seconds)
     if as_json:
         output.print_json({"model": model, **plan.model_dump(mode="json")})
     else:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from modelyard.models.registry.store import Store
 from modelyard.services import audit as trail
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, name_author
@@ -28,7 +27,7 @@ def verify(
     Runs where the ledger and the model store are.
     """
     settings = SchedulerSettings.load()
-    store = Store(settings.store)
+    store = settings.open_store()
     with closing(Ledger(settings.ledger)) as ledger:
         if accept is not None:
             trail.accept_history(store, ledger, accept, name_author(), reason)

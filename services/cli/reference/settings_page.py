@@ -8,6 +8,7 @@ from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import HOME, Settings
+from modelyard.services.sync.settings import SyncSettings
 from modelyard.services.tracing.settings import TracingSettings
 from modelyard.services.trainer.settings import TrainerSettings
 
@@ -16,6 +17,7 @@ PROCESSES: tuple[tuple[str, type[Settings]], ...] = (
     ("Model server", TracingSettings),
     ("Trainer", TrainerSettings),
     ("Scheduler", SchedulerSettings),
+    ("Sync", SyncSettings),
     ("Migration", MigrationSettings),
     ("Command line", ClientSettings),
 )

@@ -15,7 +15,8 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.roles.canary import Canary
-from modelyard.models.registry.rollout import Rollout, Shadow
+from modelyard.models.registry.roles.shadow import Shadow
+from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Source, Task

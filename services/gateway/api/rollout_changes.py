@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.promotion import NotPromoted, check_force, check_promotion
 from modelyard.models.registry.roles.canary import Canary, Judge, Step
-from modelyard.models.registry.rollout import MAX_HISTORY, Rollout, Shadow, change_rollout, read_rollout
+from modelyard.models.registry.roles.shadow import Shadow
+from modelyard.models.registry.rollout import MAX_HISTORY, Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.keys import mask_keys

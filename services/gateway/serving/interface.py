@@ -16,7 +16,7 @@ from modelyard.models.registry.manifest import (
     TensorSpec,
 )
 from modelyard.models.registry.roles.canary import Canary
-from modelyard.models.registry.rollout import Shadow
+from modelyard.models.registry.roles.shadow import Shadow
 from modelyard.models.tfserving.messages import dtype_name, get_model_metadata_pb2
 from modelyard.models.types import Array, OnAtypical
 

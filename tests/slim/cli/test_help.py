@@ -20,7 +20,7 @@ from modelyard.services.ledger import Kind, Outcome
 from tests.support.command_line import run_here
 
 ROOT = typer.main.get_command(app)
-WITHOUT_JSON = ("up", "serve", "tensorboard")
+WITHOUT_JSON = ("up", "serve", "tensorboard", "sync-models")
 """They run until Ctrl-C."""
 
 

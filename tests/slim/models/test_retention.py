@@ -10,7 +10,8 @@ from modelyard.models.errors import UnknownName
 from modelyard.models.registry import retention
 from modelyard.models.registry.retention import find_removable, remove_version
 from modelyard.models.registry.roles.canary import Canary
-from modelyard.models.registry.rollout import InvalidChange, Shadow, change_rollout
+from modelyard.models.registry.roles.shadow import Shadow
+from modelyard.models.registry.rollout import InvalidChange, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.cli.main import app
 from tests.support.fakes import HALF_PLUS, publish

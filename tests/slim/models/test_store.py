@@ -9,8 +9,9 @@ import pytest
 
 from modelyard.models.errors import CorruptData, StorageFailed, Superseded, UnknownName
 from modelyard.models.registry import manifest as manifests
+from modelyard.models.registry.disk.atomic import rename_no_replace
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.store import Store, rename_no_replace
+from modelyard.models.registry.store import Store
 from tests.support.versions import seal_as
 
 MODEL = "half_plus"

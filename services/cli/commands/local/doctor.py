@@ -22,6 +22,7 @@ from modelyard.models.sources.files import Sources, find_models
 from modelyard.models.sources.project import ModelSettings
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import redis_server
+from modelyard.services.cli.settings import open_home_store
 from modelyard.services.cli.up_lock import read_ports
 
 REQUIRED_PACKAGES = ("flask", "celery", "redis", "tensorflow-serving-api", "keras")
@@ -89,7 +90,7 @@ def check_disk(home: Path) -> Finding:
 
 def check_store(home: Path) -> Iterator[Finding]:
     """Checks that the store is writable and every version with a role complete."""
-    found = Store(home / "store")
+    found = open_home_store(home)
     if not found.root.exists():
         yield Finding("note", f"no model store at {found.root} yet", START)
         return

@@ -8,12 +8,11 @@ import typer
 
 from modelyard.models import backend
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry.store import Store
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, Home, name_author
 from modelyard.services.cli.processes.launch import find_servers
-from modelyard.services.settings import LOCAL
+from modelyard.services.settings import LOCAL, StoreSettings
 
 
 class TrainerMissing(ModelyardError):
@@ -80,7 +79,7 @@ def import_model(
     with output.errors.status(f"importing {name}") as status, ForkServer() as forks:
         outcome = import_model(
             job,
-            Store(store.resolve() if store else home / "store"),
+            StoreSettings.load(store=store.resolve() if store else home / "store").open_store(),
             servers,
             forks,
             lambda progress: status.update(f"{progress.stage}: {progress.message}".replace("[", r"\[")),

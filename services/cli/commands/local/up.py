@@ -16,6 +16,7 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.serving_config import read_left_out
 from modelyard.models.registry.serving_set import prepare_config
+from modelyard.models.registry.sharing.shared_store import SharedStore
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources, show
 from modelyard.services import gpus
@@ -27,6 +28,7 @@ from modelyard.services.cli.processes import launch, redis_server
 from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_SOCKET, START_DEADLINE_S, ModelServerOptions
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.cli.project.catalog import drop_broken, is_listed, read_time
+from modelyard.services.cli.settings import open_home_store
 from modelyard.services.cli.up_lock import Ports, hold_lock
 from modelyard.services.settings import make_sqlite_url
 
@@ -59,7 +61,7 @@ class LocalSystem:
 
     @property
     def store(self) -> Store:
-        return Store(self.home / "store")
+        return open_home_store(self.home)
 
     def environment(self, broker: str, serving: str) -> dict[str, str]:
         """Settings of every process, as variables."""
@@ -129,6 +131,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             redis_server.build_command(redis, broker, queue_files),
             ready=lambda: redis_server.is_answering(broker),
         ),
+        *make_sync(local, environment, broker.with_name("sync")),
         *launch.make_services(client, environment, server, isolated=local.isolated),
         *launch.separate_metrics(
             [
@@ -137,6 +140,15 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             ]
         ),
     ]
+
+
+def make_sync(local: LocalSystem, environment: Mapping[str, str], heartbeat: Path) -> list[Service]:
+    """What follows the bucket, where one holds the store; the others start when all that is served is here."""
+    if not isinstance(local.store, SharedStore):
+        return []
+    heartbeat.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "modelyard.services.sync"]
+    return [Service("sync", command, heartbeat.exists, {**environment, "MODELYARD_HEARTBEAT": str(heartbeat)})]
 
 
 def make_trainers(environment: Mapping[str, str], gpu_names: Sequence[str], ready: Callable[[], bool]) -> list[Service]:

@@ -14,7 +14,8 @@ from flask.testing import FlaskClient
 
 from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.registry.roles.canary import Canary
-from modelyard.models.registry.rollout import Rollout, Shadow, change_rollout
+from modelyard.models.registry.roles.shadow import Shadow
+from modelyard.models.registry.rollout import Rollout, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.serving import shadow
 from modelyard.services.gateway.serving.batching import Outputs

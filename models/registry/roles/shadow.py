@@ -1,0 +1,12 @@
+"""The shadow of a rollout."""
+
+from datetime import datetime
+
+from modelyard.models.registry.manifest import FrozenModel
+
+
+class Shadow(FrozenModel):
+    """A version that gets copies of the stable version's requests; its answers are only compared."""
+
+    version: int
+    since: datetime

@@ -1,0 +1,82 @@
+"""Small files of the store that a bucket holds for all: rollouts, their histories, plans, the catalog.
+
+``<root>/<path>`` is ``.index/<path>`` in the bucket. The bucket's is the one that counts; folders follow.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from modelyard.models.errors import StorageFailed
+from modelyard.models.registry.bucket.bucket import Bucket
+from modelyard.models.registry.bucket.versions import INDEX
+from modelyard.models.registry.store import IsMade, replace_file
+
+FOLLOWED = re.compile(
+    r"catalog\.json"
+    r"|[a-z][a-z0-9_]{0,63}/(history\.jsonl|batching\.json|records/[0-9]{1,16}\.json|\.rejected/[A-Za-z0-9_-]{1,80}(\.mistakes)?\.jsonl?)"
+)
+"""Paths that folders follow as they are; rollouts wait for their versions."""
+ROLLOUT = re.compile(r"([a-z][a-z0-9_]{0,63})/rollout\.json")
+MAX_TRIES = 20
+"""How often a change is made anew because others were quicker."""
+
+
+def document_key(root: Path, path: Path) -> str:
+    return f"{INDEX}/{path.relative_to(root).as_posix()}"
+
+
+def change_document(bucket: Bucket, key: str, edit: Callable[[bytes | None], bytes], is_made: IsMade) -> bytes:
+    """Reads, edits and writes a document; again if another process was quicker. Returns what it holds then.
+
+    Args:
+        edit: the new content from the present one; may be called several times.
+        is_made: whether ``(now, before, ours)`` say that our write was made, and its answer was lost.
+
+    Raises:
+        StorageFailed: the bucket is away, or others were quicker each time.
+    """
+    for _ in range(MAX_TRIES):
+        found = bucket.read(key)
+        before = found.data if found else None
+        content = edit(before)
+        if content == before:
+            return content
+        done = bucket.create(key, content) if found is None else bucket.replace(key, content, found.tag)
+        if done is not None:
+            return content
+        if (now := bucket.read(key)) and is_made(now.data, before, content):
+            return now.data
+    raise StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
+
+
+def change_in_place(bucket: Bucket, key: str, path: Path, change: Callable[[], None]) -> None:
+    """Changes a file by what changes it on disk, from the bucket's content on; the file follows.
+
+    Raises:
+        StorageFailed: as ``change_document``; the file is then as the bucket has it.
+    """
+    for _ in range(MAX_TRIES):
+        found = bucket.read(key)
+        before = found.data if found else None
+        if before is not None:
+            follow(path, before)
+        change()
+        content = path.read_bytes() if path.exists() else None
+        if content is None or content == before:
+            return
+        try:
+            done = bucket.create(key, content) if found is None else bucket.replace(key, content, found.tag)
+        except StorageFailed:
+            if before is not None:
+                follow(path, before)
+            raise
+        if done is not None:
+            return
+    raise StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
+
+
+def follow(path: Path, content: bytes) -> None:
+    """Makes a file what the bucket has; one that it has already stays untouched, as its readers watch it."""
+    if not path.exists() or path.read_bytes() != content:
+        replace_file(path, content)

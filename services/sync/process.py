@@ -1,0 +1,103 @@
+"""Composition root of the sync process: pass after pass until SIGTERM."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from modelyard.models.errors import StorageFailed
+from modelyard.models.registry.sharing.follower import Follower, Key, Pass
+from modelyard.models.registry.sharing.shared_store import SharedStore
+from modelyard.services import heartbeat, logs
+from modelyard.services.settings import InvalidSettings
+from modelyard.services.sync.settings import SyncSettings
+
+log = structlog.get_logger()
+
+ONCE, PREPARE, SHARE = "--once", "--prepare", "--share"
+"""One pass; checks that the bucket can be written; writes a file of the folder into the bucket."""
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Follows until SIGTERM, unless the arguments ask for something else.
+
+    Raises:
+        InvalidSettings: no bucket is named.
+        StorageFailed: the first look at the bucket failed, or what was asked for.
+    """
+    settings = SyncSettings.load()
+    match list(arguments):
+        case [str(command)] if command == PREPARE:
+            open_shared(settings).prepare()
+        case [str(command), str(path)] if command == SHARE:
+            open_shared(settings).share(Path(path))
+        case _:
+            return run(settings, once=ONCE in arguments)
+    return 0
+
+
+def run(settings: SyncSettings, *, once: bool = False) -> int:
+    """Follows the bucket; one process at a time for each folder. Returns the exit status.
+
+    Raises:
+        InvalidSettings: no bucket is named.
+        StorageFailed: the first look at the bucket failed; later ones are logged, and repeated.
+    """
+    store = open_shared(settings)
+    logs.configure("sync", settings.log_level)
+    log.info("starting", **settings.mask_secrets())
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    store.root.mkdir(parents=True, exist_ok=True)
+    with store.lock("sync", timeout_s=0):
+        follower, report = Follower(store, served_only=settings.sync_served_only), Report()
+        report.note(follower.run_pass())
+        while not once:
+            heartbeat.beat(settings.heartbeat)
+            if ended.wait(settings.sync_s):
+                break
+            try:
+                report.note(follower.run_pass())
+            except StorageFailed as error:
+                report.note_outage(str(error))
+    return 1 if once and report.faults else 0
+
+
+def open_shared(settings: SyncSettings) -> SharedStore:
+    """Raises ``InvalidSettings`` if no bucket is named."""
+    store = settings.open_store()
+    if not isinstance(store, SharedStore):
+        raise InvalidSettings("MODELYARD_STORE_URL: expected the bucket to follow, such as s3://BUCKET/PREFIX")
+    return store
+
+
+class Report:
+    """Logs what passes did; a fault once, until it is another one or has gone."""
+
+    def __init__(self) -> None:
+        self.faults: dict[Key, str] = {}
+        self._outage = ""
+
+    def note(self, done: Pass) -> None:
+        if self._outage:
+            log.info("bucket answers again")
+        self._outage = ""
+        for model, version in done.laid:
+            log.info("version synced", model=model, version=version)
+        for model, version in done.removed:
+            log.info("version removed", model=model, version=version)
+        for model in done.rollouts:
+            log.info("rollout synced", model=model)
+        for (model, version), cause in done.faults.items():
+            if self.faults.get((model, version)) != cause:
+                log.error("version not synced", model=model, version=version, cause=cause)
+        self.faults = done.faults
+
+    def note_outage(self, cause: str) -> None:
+        """What is here is served on."""
+        if cause != self._outage:
+            log.warning("bucket not followed", cause=cause)
+        self._outage = cause
