@@ -119,7 +119,7 @@ def create_app(
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
         triggers.routes(store, ledger),
-        feedback.routes(store, ledger, predictor.capture),
+        feedback.routes(store, ledger, predictor.capture, metrics),
         health.routes(predictor, metrics, ledger, queue_watch, readiness),
         jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
         job_history.routes(store, ledger),

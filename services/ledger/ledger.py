@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelyard.services.ledger.keys import Keys
     from modelyard.services.ledger.labels import Labels
     from modelyard.services.ledger.logs import Logs
+    from modelyard.services.ledger.notifications import Notifications
     from modelyard.services.ledger.observations import Observations
     from modelyard.services.ledger.searches import Searches
     from modelyard.services.ledger.sql.database import Database
@@ -102,6 +103,13 @@ class Ledger:
         from modelyard.services.ledger.searches import Searches
 
         return Searches(self._database)
+
+    @property
+    def notifications(self) -> "Notifications":
+        """Events that somebody is told of."""
+        from modelyard.services.ledger.notifications import Notifications
+
+        return Notifications(self._database)
 
     @property
     def audit(self) -> "Audit":
