@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 HOLD_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-KEY_REFUSALS = ("none", "several", "malformed", "unknown", "wrong", "revoked", "expired", "session over")
-"""What may be wrong with a key. Each is counted from 0: for Prometheus, what appears with a count has not grown."""
+TOKEN_FAULTS = ("malformed", "algorithm", "unknown key", "signature", "issuer", "audience", "expired", "early", "name")
+KEY_REFUSALS = (
+    *("none", "several", "malformed", "unknown", "wrong", "revoked", "expired", "session over"),
+    *(f"token {fault}" for fault in TOKEN_FAULTS),
+)
+"""What may be wrong with a key or an issuer's token.
+
+Each is counted from 0: for Prometheus, what appears with a count has not grown."""
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -136,7 +142,7 @@ class Metrics:
         )
         self.refused_keys = Counter(
             "modelyard_gateway_refused_keys",
-            "Requests without a valid API key, by reason.",
+            "Requests without a valid API key or token, by reason.",
             ("reason",),
             registry=self.registry,
         )
