@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 AUDIENCE = "modelyard"
+POLL_S = 0.05
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -28,7 +29,7 @@ class Issuer:
         self.url = f"http://127.0.0.1:{self._server.server_port}/realm"
 
     def __enter__(self) -> "Issuer":
-        threading.Thread(target=self._server.serve_forever, name="issuer", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="issuer", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 PATH = "/hooks/a-secret-path"
 
+POLL_S = 0.05
+
 
 @dataclass(frozen=True)
 class Post:
@@ -35,7 +37,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}{PATH}"
 
     def __enter__(self) -> "Receiver":
-        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="receiver", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

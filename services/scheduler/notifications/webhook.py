@@ -34,11 +34,13 @@ class Webhook:
         self._only_text = settings.notify_format == "text"
         token = settings.notify_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+        outside = self._url.startswith("https:")
         self._client = httpx.Client(
             timeout=settings.notify_timeout_s,
             follow_redirects=False,
             headers=headers | {"User-Agent": "modelyard"},
-            trust_env=self._url.startswith("https:"),  # a proxy leads outside, not to this machine
+            trust_env=outside,  # a proxy leads outside, not to this machine
+            verify=outside,  # where there is no TLS, no certificate authorities are read
         )
 
     def close(self) -> None:

@@ -52,30 +52,38 @@ def reading(issuer: Issuer, refresh_s: float = 60.0, **more: Any) -> Iterator[To
     keys.close()
 
 
-@pytest.fixture
-def tokens(issuer: Issuer) -> Iterator[Tokens]:
-    with reading(issuer) as found:
+@pytest.fixture(scope="module")
+def steady() -> Iterator[Issuer]:
+    """An issuer that no test changes."""
+    with Issuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tokens(steady: Issuer) -> Iterator[Tokens]:
+    """Its own."""
+    with reading(steady) as found:
         yield found
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_good_token_has_the_role_of_its_groups(issuer: Issuer, tokens: Tokens) -> None:
+def test_a_good_token_has_the_role_of_its_groups(steady: Issuer, tokens: Tokens) -> None:
     """The one of most permissions; its name resembles no key's, and no author of the system's own."""
-    found = tokens.find_principal(issuer.sign(groups=["unknown", "shop", "ml-team"]))
+    found = tokens.find_principal(steady.sign(groups=["unknown", "shop", "ml-team"]))
     assert (found.name, found.role) == ("oidc/ann", Role.TRAINER)
-    assert tokens.find_principal(issuer.sign(groups="ml-admins")).role is Role.ADMIN
-    assert tokens.find_principal(issuer.sign(aud=["other", AUDIENCE])).role is Role.TRAINER
+    assert tokens.find_principal(steady.sign(groups="ml-admins")).role is Role.ADMIN
+    assert tokens.find_principal(steady.sign(aud=["other", AUDIENCE])).role is Role.TRAINER
     assert found.is_valid()
 
 
 @pytest.mark.parametrize("claim", ["realm_access.roles", "https://example.org/roles"])
-def test_groups_may_be_in_another_claim(claim: str, issuer: Issuer) -> None:
+def test_groups_may_be_in_another_claim(claim: str, steady: Issuer) -> None:
     """Within another one, or with a dot in its name."""
     within: Mapping[str, Any] = {"realm_access": {"roles": ["shop"]}, "https://example.org/roles": ["shop"]}
-    with reading(issuer, oidc_roles_claim=claim, oidc_name_claim="email") as tokens:
-        found = tokens.find_principal(issuer.sign(**within, email="ann@example.org"))
+    with reading(steady, oidc_roles_claim=claim, oidc_name_claim="email") as tokens:
+        found = tokens.find_principal(steady.sign(**within, email="ann@example.org"))
     assert (found.name, found.role) == ("oidc/ann@example.org", Role.PREDICTOR)
 
 
@@ -129,23 +137,23 @@ def change_payload(issuer: Issuer) -> str:
     ],
 )
 def test_every_other_token_is_refused(
-    make: Callable[[Issuer], str], reason: str, issuer: Issuer, tokens: Tokens
+    make: Callable[[Issuer], str], reason: str, steady: Issuer, tokens: Tokens
 ) -> None:
     """With the reason, which is for the log."""
     with pytest.raises(InvalidKey, match=f"^{reason}$"):
-        tokens.find_principal(make(issuer))
+        tokens.find_principal(make(steady))
 
 
 @pytest.mark.parametrize("groups", [None, [], ["strangers"], {"ml-admins": True}, [["ml-admins"]], 7])
-def test_a_good_token_without_a_role_may_do_nothing(groups: Any, issuer: Issuer, tokens: Tokens) -> None:
+def test_a_good_token_without_a_role_may_do_nothing(groups: Any, steady: Issuer, tokens: Tokens) -> None:
     """403, with what is missing."""
     with pytest.raises(NoRole, match="expected one of the groups that have a role here, in the claim groups"):
-        tokens.find_principal(issuer.sign(groups=groups))
+        tokens.find_principal(steady.sign(groups=groups))
 
 
-def test_a_token_that_was_checked_ends_all_the_same(issuer: Issuer, tokens: Tokens) -> None:
+def test_a_token_that_was_checked_ends_all_the_same(steady: Issuer, tokens: Tokens) -> None:
     """Also for a response that takes long."""
-    token = issuer.sign(exp=time.time() - 29)  # clocks may differ by 30 s
+    token = steady.sign(exp=time.time() - 29)  # clocks may differ by 30 s
     found = tokens.find_principal(token)
     wait_until(lambda: not found.is_valid())
     with pytest.raises(InvalidKey, match="token expired"):
