@@ -26,6 +26,8 @@ get_logger = structlog.get_logger
 _MARK = KEY_PREFIX.encode()
 REQUEST_IDS: ContextVar[tuple[str, ...]] = ContextVar("request_ids", default=())
 """Ids of the request in progress, which are added to every line; several, where requests share a call."""
+TELLERS_OF_URLS = ("httpx", "httpcore", "urllib3")
+"""Loggers of clients that write down every URL that they call: that of a webhook is a secret."""
 SECRET_WORDS = ("password", "secret", "token", "api_key")
 
 
@@ -102,6 +104,8 @@ def configure(process: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    for name in TELLERS_OF_URLS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     _soon.process = None if stream.isatty() or root.level > logging.INFO else process
     _soon.stream = stream
 

@@ -27,7 +27,7 @@ class Commands(LazyGroup):
         "verify": "verify:verify",
         "gc": "gc:gc",
         "migrate": "migrate:migrate",
-        "sync-models": "sync_models:sync_models",
+        "sync-models": "local.sync_models:sync_models",
         "tensorboard": "local.tensorboard:tensorboard",
         "import": "local.imports:import_model",
         "up": "start:up",

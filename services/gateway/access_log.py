@@ -11,6 +11,7 @@ from flask.globals import request_ctx
 from modelyard.services import keys, logs
 from modelyard.services.gateway.auth.principal import current_principal
 from modelyard.services.gateway.http.headers import HeaderList
+from modelyard.services.gateway.http.paths import match_prediction
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.tracing.spans import CURRENT_SPAN, Span, Value
@@ -141,9 +142,11 @@ def end_span(record: RequestRecord, span: Span, method: str, rule: str, status: 
     span.end(found, name=f"{shown} {rule}" if rule != UNMATCHED else shown, failed=status >= SERVER_ERROR)
 
 
-def end_refused(request_id: str, method: str, status: int) -> HeaderList:
-    """Headers of the answer to a request of which nothing is known yet; ends its span, if it is traced."""
-    record = RequestRecord(request_id)
+def end_refused(metrics: Metrics, request_id: str, method: str, path: str, status: int) -> HeaderList:
+    """Headers of the answer to a request that was refused before it was read: counts it, and ends its span."""
+    record, shown = RequestRecord(request_id), method if method in METHODS else OTHER
+    prediction = match_prediction(path) if method == "POST" else None
+    metrics.count_refused((prediction and prediction.rule) or UNMATCHED, shown, status)
     if record.span is not None:
-        end_span(record, record.span, method if method in METHODS else OTHER, UNMATCHED, status)
+        end_span(record, record.span, shown, UNMATCHED, status)
     return response_headers(record)

@@ -57,7 +57,7 @@ class Lifecycle:
         app = create_app(self._settings, self._stopping.is_set, event_loop, self._model_server)
         guard = app.extensions["guard"]
         if guard:
-            await asyncio.to_thread(guard.key_cache.start)
+            await asyncio.to_thread(guard.start)
         fast_path, metrics = app.extensions["fast_path"].respond, app.extensions["metrics"]
         limits = app.extensions["limits"]
         draining = self._stopping.is_set

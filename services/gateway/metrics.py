@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from modelyard.models.types import Array
-from modelyard.services.gateway.traffic import Traffic
+from modelyard.services.gateway.traffic import Traffic, TrafficMetrics
 
 if TYPE_CHECKING:
     from modelyard.models.registry.serving_config import LeftOutVersion
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 HOLD_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TOKEN_FAULTS = ("malformed", "algorithm", "unknown key", "signature", "issuer", "audience", "expired", "early", "name")
+KEY_REFUSALS = (
+    *("none", "several", "malformed", "unknown", "wrong", "revoked", "expired", "session over"),
+    *(f"token {fault}" for fault in TOKEN_FAULTS),
+)
+"""What may be wrong with a key or an issuer's token.
+
+Each is counted from 0: for Prometheus, what appears with a count has not grown."""
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -64,13 +72,13 @@ class Metrics:
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
         self.requests = Counter(
             "modelyard_gateway_requests",
-            "Responses sent.",
+            "Responses sent; of requests that are refused before they are read, too.",
             ("route", "method", "status"),
             registry=self.registry,
         )
         self.latency = Histogram(
             "modelyard_gateway_request_seconds",
-            "Time from the request's headers to its response.",
+            "Time from the request's headers to its response, of those that were read.",
             ("route",),
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
@@ -126,12 +134,20 @@ class Metrics:
             "Predictions that were not captured for feedback, because the ledger was away or too slow.",
             registry=self.registry,
         )
+        self.feedback = Counter(
+            "modelyard_gateway_feedback",
+            "Feedback on predictions of a version, by what it says of them: right, wrong, or the value of a number.",
+            ("model", "version", "outcome"),
+            registry=self.registry,
+        )
         self.refused_keys = Counter(
             "modelyard_gateway_refused_keys",
-            "Requests without a valid API key, by reason.",
+            "Requests without a valid API key or token, by reason.",
             ("reason",),
             registry=self.registry,
         )
+        for reason in KEY_REFUSALS:
+            self.refused_keys.labels(reason)
         self.keys_age = Gauge(
             "modelyard_gateway_keys_age_seconds",
             "Time since the API keys were last read from the ledger; 0 where there are none.",
@@ -195,8 +211,9 @@ class Metrics:
         self.call_rows = LoopHistogram(
             "modelyard_gateway_call_rows", "Rows in such a call: the size of a batch.", "model", ROW_BUCKETS
         )
-        for histogram in (self.call_seconds, self.call_rows):
-            self.registry.register(histogram)
+        self.version_requests = TrafficMetrics(self.traffic)
+        for collector in (self.call_seconds, self.call_rows, self.version_requests):
+            self.registry.register(collector)
         self.call_errors = Counter(
             "modelyard_gateway_call_errors",
             "Such calls that failed, retries included in one.",
@@ -238,6 +255,10 @@ class Metrics:
         count, latency = self._request_children[key]
         count.inc()
         latency.observe(took_s)
+
+    def count_refused(self, route: str, method: str, status: int) -> None:
+        """Counts a request that was refused before it was read; its time would say that requests are quick."""
+        self.requests.labels(route, method, status).inc()
 
     def count_call(self, model: str, rows: int | None, took_s: float) -> None:
         """Counts one call to the model server that ran a model; ``rows`` as far as they are known."""

@@ -10,8 +10,9 @@ import orjson
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from modelyard.services.gateway.oidc_settings import OidcSettings
 from modelyard.services.settings import LOCAL as LOCAL  # noqa: PLC0414  # a value of these settings
-from modelyard.services.settings import Addresses, KeySettings, StoreSettings, below_home, is_loopback, split_list
+from modelyard.services.settings import Addresses, StoreSettings, below_home, is_loopback, split_list
 from modelyard.services.tracing.settings import TracingSettings
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
@@ -35,7 +36,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 """Names of models, separated by commas or as a list in JSON (mark the field ``NoDecode``)."""
 
 
-class GatewaySettings(TracingSettings, KeySettings, StoreSettings):
+class GatewaySettings(TracingSettings, OidcSettings, StoreSettings):
     """Settings of the gateway."""
 
     host: str = Field(

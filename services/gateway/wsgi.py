@@ -36,6 +36,7 @@ from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.denials import Denials
 from modelyard.services.gateway.auth.guard import Guard
 from modelyard.services.gateway.auth.key_cache import KeyCache
+from modelyard.services.gateway.auth.oidc.tokens import Tokens
 from modelyard.services.gateway.auth.sessions import Sessions
 from modelyard.services.gateway.console import views as console
 from modelyard.services.gateway.http.cors import allow_origins
@@ -118,7 +119,7 @@ def create_app(
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
         triggers.routes(store, ledger),
-        feedback.routes(store, ledger, predictor.capture),
+        feedback.routes(store, ledger, predictor.capture, metrics),
         health.routes(predictor, metrics, ledger, queue_watch, readiness),
         jobs.routes(store, ledger, connect_queue(settings), Streams(loop, draining), limits),
         job_history.routes(store, ledger),
@@ -157,12 +158,14 @@ def make_replicas(settings: GatewaySettings, metrics: Metrics, server: "Embedded
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:
     """None where there are no keys: then every request is authorised."""
+    settings.require_complete()
     if settings.key_secret is None:
         return None
     denials = Denials(ledger)
     key_cache = KeyCache(ledger, settings.key_bytes, after_poll=denials.write_due)
     sessions = Sessions(settings.key_bytes, settings.session_hours)
-    return Guard(key_cache, sessions, denials, metrics, limits, public_docs=settings.public_docs)
+    tokens = Tokens(settings) if settings.oidc_issuer else None
+    return Guard(key_cache, sessions, denials, metrics, limits, tokens=tokens, public_docs=settings.public_docs)
 
 
 def connect_queue(settings: GatewaySettings) -> "Callable[[], Celery]":

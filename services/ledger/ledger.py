@@ -10,14 +10,15 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from modelyard.services.ledger.audit import Audit
     from modelyard.services.ledger.feedback import Feedback
-    from modelyard.services.ledger.job_counts import JobCounts
     from modelyard.services.ledger.jobs import Jobs
     from modelyard.services.ledger.keys import Keys
     from modelyard.services.ledger.labels import Labels
     from modelyard.services.ledger.logs import Logs
+    from modelyard.services.ledger.notifications import Notifications
     from modelyard.services.ledger.observations import Observations
     from modelyard.services.ledger.searches import Searches
     from modelyard.services.ledger.sql.database import Database
+    from modelyard.services.ledger.sql.job_counts import JobCounts
     from modelyard.services.ledger.triggers import Triggers
     from modelyard.services.ledger.workers import Workers
 
@@ -43,7 +44,7 @@ class Ledger:
     @property
     def job_counts(self) -> "JobCounts":
         """Sums over all jobs."""
-        from modelyard.services.ledger.job_counts import JobCounts
+        from modelyard.services.ledger.sql.job_counts import JobCounts
 
         return JobCounts(self._database)
 
@@ -102,6 +103,13 @@ class Ledger:
         from modelyard.services.ledger.searches import Searches
 
         return Searches(self._database)
+
+    @property
+    def notifications(self) -> "Notifications":
+        """Events that somebody is told of."""
+        from modelyard.services.ledger.notifications import Notifications
+
+        return Notifications(self._database)
 
     @property
     def audit(self) -> "Audit":

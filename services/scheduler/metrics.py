@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, Summary
@@ -24,7 +24,8 @@ Family = CounterMetricFamily | GaugeMetricFamily
 class DutyMetrics:
     """How the scheduler's duties go."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, duties: Iterable[str] = ()) -> None:
+        """``duties``: counted from 0; what appears with its first failures has not grown, for Prometheus."""
         self.seconds = Summary(
             "modelyard_scheduler_duty_seconds", "Time that a duty took.", ("duty",), registry=registry
         )
@@ -41,6 +42,9 @@ class DutyMetrics:
             registry=registry,
         )
 
+        for duty in duties:
+            self.failures.labels(duty)
+
     def note(self, duty: str, took_s: float, *, failed: bool) -> None:
         """Counts one time."""
         self.seconds.labels(duty).observe(took_s)
@@ -48,6 +52,23 @@ class DutyMetrics:
             self.failures.labels(duty).inc()
         else:
             self.done.labels(duty).set(time.time())
+
+
+class NotificationMetrics:
+    """How telling people goes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.posts = CounterMetric(
+            "modelyard_scheduler_notifications",
+            "Posts to the receiver of notifications: sent, failed (it is tried again), or given up.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in ("sent", "failed", "given up"):
+            self.posts.labels(outcome)
+
+    def count(self, outcome: str) -> None:
+        self.posts.labels(outcome).inc()
 
 
 class LedgerMetrics(Collector):

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -19,6 +19,7 @@ from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.scheduler.canary_analysis import analyse_canaries
 from modelyard.services.scheduler.drift import check_drift
 from modelyard.services.scheduler.first_versions import FirstVersions
+from modelyard.services.scheduler.notifications.notifier import Count, notify
 from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.scheduler.serving_config import ServingConfig
 from modelyard.services.scheduler.settings import SchedulerSettings
@@ -33,10 +34,13 @@ class Note(Protocol):
     def __call__(self, duty: str, took_s: float, *, failed: bool) -> None: ...
 
 
+Duty = tuple[float, str, Callable[[], None]]
+"""Seconds between two times, its name, and what is done."""
 TICK_S = 0.1
 HEARTBEAT_S = 5.0
 STOPPED_WRITER_S = 2.0
 PRUNE_S = 3600.0
+NOTIFY = "notifications"
 TRAFFIC_KEPT = timedelta(days=2)
 
 
@@ -45,7 +49,7 @@ def main() -> int:
     settings = SchedulerSettings.load()
     logs.configure("scheduler", settings.log_level)
     log.info("starting", **settings.mask_secrets())
-    ended = threading.Event()
+    ended, failed = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     store = settings.open_store()
@@ -62,10 +66,7 @@ def main() -> int:
         first = FirstVersions(store, ledger, queue, settings.first_models)
         histories = Histories(store, ledger)
         config = ServingConfig(store, settings.serving)
-        log.info("running")
-        run_periodically(
-            ended,
-            begin_metrics(settings, store, ledger),
+        duties: tuple[Duty, ...] = (
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
             (STOPPED_WRITER_S, "stopped writer", ledger.end_stopped_writer),
             (settings.first_s, "first versions", first.submit_missing),
@@ -78,7 +79,19 @@ def main() -> int:
             (PRUNE_S, "audit retention", lambda: prune_audit(ledger, settings)),
             (PRUNE_S, "traffic retention", lambda: ledger.observations.prune_traffic(TRAFFIC_KEPT)),
         )
-    return 0
+        note, count = begin_metrics(settings, store, ledger, [NOTIFY, *(name for _, name, _ in duties)])
+
+        def run(over: threading.Event, tell: Callable[[], None]) -> None:
+            run_periodically(over, note, (settings.notify_s, NOTIFY, tell))
+
+        def fail() -> None:
+            failed.set()
+            ended.set()
+
+        log.info("running")
+        with notify(ledger, settings, count, run, fail):
+            run_periodically(ended, note, *duties)
+    return int(failed.is_set())
 
 
 def prune_audit(ledger: Ledger, settings: SchedulerSettings) -> None:
@@ -87,22 +100,29 @@ def prune_audit(ledger: Ledger, settings: SchedulerSettings) -> None:
         log.info("audit entries deleted", counts=deleted)
 
 
-def begin_metrics(settings: SchedulerSettings, store: Store, ledger: Ledger) -> Note:
-    """Serves the metrics, if the settings say so; returns what is told of each duty."""
+def begin_metrics(
+    settings: SchedulerSettings, store: Store, ledger: Ledger, duties: Sequence[str]
+) -> tuple[Note, Count]:
+    """Serves the metrics, if the settings say so; returns what is told of each duty, and of each notification."""
     if not settings.metrics_port:
-        return note_nothing
-    from modelyard.services.scheduler.metrics import DutyMetrics, make_registry
+        return note_nothing, count_nothing
+    from modelyard.services.scheduler.metrics import DutyMetrics, NotificationMetrics, make_registry
 
     registry = make_registry(store, ledger)
+    note, count = DutyMetrics(registry, duties).note, NotificationMetrics(registry).count
     serve_metrics(settings, registry)
-    return DutyMetrics(registry).note
+    return note, count
 
 
 def note_nothing(duty: str, took_s: float, *, failed: bool) -> None:
     """Where nobody reads metrics."""
 
 
-def run_periodically(ended: threading.Event, note: Note, *duties: tuple[float, str, Callable[[], None]]) -> None:
+def count_nothing(outcome: str) -> None:
+    """Likewise."""
+
+
+def run_periodically(ended: threading.Event, note: Note, *duties: Duty) -> None:
     """Does each duty every so many seconds; what cannot be done is tried again at its next time."""
     due = dict.fromkeys((name for _, name, _ in duties), 0.0)
     while not ended.wait(TICK_S):

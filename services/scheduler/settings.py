@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.services.ledger import Kind
 from modelyard.services.metrics.server import MetricsSettings
+from modelyard.services.scheduler.notifications.settings import NotificationSettings
 from modelyard.services.settings import Addresses, ServingAddresses, StoreSettings, below_home
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
@@ -37,7 +38,7 @@ def parse_audit_days(value: object) -> object:
     return found
 
 
-class SchedulerSettings(StoreSettings, MetricsSettings):
+class SchedulerSettings(StoreSettings, MetricsSettings, NotificationSettings):
     """Settings of the scheduler."""
 
     store: Path = Field(

@@ -10,7 +10,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.disks import Disks
-from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, RolloutMetrics
+from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, NotificationMetrics, RolloutMetrics
 from modelyard.services.trainer.metrics import WorkerMetrics
 
 HEAD = """# Metrics
@@ -38,11 +38,12 @@ def page() -> str:
 
 def list_metrics() -> Mapping[str, Iterable[tuple[Metric, tuple[str, ...]]]]:
     """By process: each metric with its labels."""
-    gateway, duties = Metrics(), DutyMetrics(CollectorRegistry())
+    gateway, registry = Metrics(), CollectorRegistry()
+    duties = [*vars(DutyMetrics(registry)).values(), *vars(NotificationMetrics(registry)).values()]
     ledger, store = Ledger("sqlite:///none"), Store(Path("none"))
     return {
         "Gateway": list(describe(vars(gateway).values())),
-        "Scheduler": list(describe([*vars(duties).values(), LedgerMetrics(ledger), RolloutMetrics(store), Disks({})])),
+        "Scheduler": list(describe([*duties, LedgerMetrics(ledger), RolloutMetrics(store), Disks({})])),
         "Trainer": list(describe([WorkerMetrics(ledger, "", "cpu", 1), Disks({})])),
     }
 

@@ -18,6 +18,7 @@ from modelyard.services.gateway.auth.principal import current_client, current_pr
 from modelyard.services.gateway.http.errors import InvalidRequest
 from modelyard.services.gateway.http.json_body import Body
 from modelyard.services.gateway.http.operation import json_view
+from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.capture import WRITE_INTERVAL_S, Capture
 from modelyard.services.ledger import Ledger
 
@@ -132,7 +133,7 @@ def find_or_none(get: "Callable[[], CapturedPrediction]") -> "CapturedPrediction
         return None
 
 
-def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
+def routes(store: Store, ledger: Ledger, capture: Capture, metrics: Metrics) -> Blueprint:
     """The views."""
     views, captured = Blueprint("feedback", __name__), CapturedPredictions(ledger, capture)
 
@@ -146,6 +147,7 @@ def routes(store: Store, ledger: Ledger, capture: Capture) -> Blueprint:
         check_choice(ledger, answer, body.chosen)
         right = None if answers_with_number(manifest) else truth == answer.predicted
         ledger.feedback.record_truth(answer, truth, right=right, client=current_client(), chosen=body.chosen)
+        metrics.feedback.labels(answer.model, answer.version, name_outcome(right)).inc()
         return FeedbackResponse(model=answer.model, version=answer.version, right=right)
 
     @views.get("/api/answers/<request_id>")
@@ -181,6 +183,11 @@ def check_choice(ledger: Ledger, answer: "CapturedPrediction", chosen: Choice) -
 def answers_with_number(manifest: Manifest) -> bool:
     """Whether a captured prediction is a number, not a class."""
     return manifest.task == "regression" or not manifest.labels
+
+
+def name_outcome(right: bool | None) -> str:
+    """As metrics have it."""
+    return "value" if right is None else "right" if right else "wrong"
 
 
 def find_feedback_kind(manifest: Manifest) -> Literal["class", "number"] | None:

@@ -10,8 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import structlog
+from flask import g
+from flask.globals import request_ctx
 
 from modelyard.models.errors import StorageFailed
+from modelyard.services.gateway.auth.principal import Principal
 from modelyard.services.ledger import Entry, Kind, Ledger, Origin, Outcome
 
 log = structlog.get_logger()
@@ -91,4 +94,20 @@ def make_entry(attempt: Attempt, count: int) -> Entry:
         subject=attempt.subject and attempt.subject[:MAX_TEXT_CHARS],
         detail=detail,
         outcome=Outcome.DENIED,
+    )
+
+
+def describe_attempt(principal: Principal, status: int) -> Attempt:
+    """This request, which is denied. A change of what does not exist, or is not theirs, is denied as 404."""
+    named = dict(request_ctx.request.view_args or {})
+    model = named.pop("model", None)
+    return Attempt(
+        action=request_ctx.request.endpoint or "",
+        reason=str(status),
+        by=principal.name,
+        prefix=principal.prefix,
+        role=principal.role or "",
+        model=model,
+        request_id=g.get("request_id", ""),
+        subject=" ".join(map(str, named.values())) or None,
     )

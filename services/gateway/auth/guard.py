@@ -19,8 +19,9 @@ from flask.globals import request_ctx
 from modelyard.models.errors import ModelyardError, UnknownName
 from modelyard.services.gateway.auth import permissions
 from modelyard.services.gateway.auth.browsers import locate_sign_in, wants_page
-from modelyard.services.gateway.auth.denials import Attempt, Denials
+from modelyard.services.gateway.auth.denials import Attempt, Denials, describe_attempt
 from modelyard.services.gateway.auth.key_cache import InvalidKey, KeyCache, KeysNotRead
+from modelyard.services.gateway.auth.oidc.tokens import Tokens, is_token
 from modelyard.services.gateway.auth.open_routes import build_route_pattern
 from modelyard.services.gateway.auth.permissions import (
     ALL_MODELS_ONLY,
@@ -78,8 +79,11 @@ class Guard:
         metrics: Metrics,
         limits: RateLimits,
         *,
+        tokens: Tokens | None = None,
         public_docs: bool = False,
     ) -> None:
+        """``tokens``: of an OpenID Connect issuer, which count beside keys."""
+        self._tokens = tokens
         self.key_cache, self.sessions, self.denials = key_cache, sessions, denials
         self._limits = limits
         self._open_views = PROBES | PUBLIC | (DOCUMENTS if public_docs else frozenset())
@@ -109,7 +113,9 @@ class Guard:
         try:
             if cookies and not authorization and (found := self._find_by_cookie(cookies)):
                 return found
-            return self.key_cache.find_principal(read_key(authorization))
+            key = read_key(authorization)
+            of_issuer = self._tokens is not None and is_token(key)
+            return (self._tokens if of_issuer and self._tokens else self.key_cache).find_principal(key)
         except (InvalidKey, InvalidSession) as bad:
             self._refuse(str(bad), address)
             raise Unauthenticated("expected a valid API key: Authorization: Bearer KEY") from None
@@ -159,7 +165,7 @@ class Guard:
 
         @app.before_request
         def authenticate() -> Response | None:
-            self.key_cache.start()
+            self.start()
             g.principal = NOBODY
             request = request_ctx.request
             get = request.environ.get
@@ -181,8 +187,16 @@ class Guard:
         for endpoint in VIEWS.keys() - self._open_views:
             app.view_functions[endpoint] = guard_view(app.view_functions[endpoint], VIEWS[endpoint])
 
+    def start(self) -> None:
+        """Starts the threads that read keys; returns once each has tried. Idempotent."""
+        self.key_cache.start()
+        if self._tokens:
+            self._tokens.keys.start()
+
     def close(self) -> None:
-        """Ends its thread, and writes the denied attempts that are not in the trail yet."""
+        """Ends its threads, and writes the denied attempts that are not in the trail yet."""
+        if self._tokens:
+            self._tokens.keys.close()
         self.key_cache.close()
         self.denials.write()
 
@@ -224,22 +238,6 @@ class Guard:
         if principal.name and denied:
             self.denials.add(describe_attempt(principal, status))
         return response
-
-
-def describe_attempt(principal: Principal, status: int) -> Attempt:
-    """This request, which is denied. A change of what does not exist, or is not theirs, is denied as 404."""
-    named = dict(request_ctx.request.view_args or {})
-    model = named.pop("model", None)
-    return Attempt(
-        action=request_ctx.request.endpoint or "",
-        reason=str(status),
-        by=principal.name,
-        prefix=principal.prefix,
-        role=principal.role or "",
-        model=model,
-        request_id=g.get("request_id", ""),
-        subject=" ".join(map(str, named.values())) or None,
-    )
 
 
 def read_key(authorization: Sequence[str]) -> str:

@@ -90,6 +90,7 @@ class RsgiApp:
         self._loop = loop
         self._admission = Admission(settings.max_in_flight, client_share=settings.key_share)
         self._lag = LoopLag()
+        self._metrics = metrics
         self._holds = LoopHolds(metrics.loop_holds.observe)
         metrics.longest_loop_hold.set_function(self._holds.longest_s)
         self._threads = ThreadPoolExecutor(settings.threads, "view")
@@ -115,7 +116,7 @@ class RsgiApp:
             log.info("client gone before its response")
         except Exception as error:  # noqa: BLE001  # the outermost boundary: granian would respond without a body
             status, headers, body = render_error(error, request_id)
-            found = access_log.end_refused(request_id, scope.method, status)
+            found = access_log.end_refused(self._metrics, request_id, scope.method, scope.path, status)
             with contextlib.suppress(ProtocolClosed, ProtocolError):  # a part of the response was sent
                 protocol.response_bytes(status, [*headers, *found], body)
         finally:
@@ -126,7 +127,7 @@ class RsgiApp:
 
     async def _refuse(self, refused: Refused, scope: Any, request_id: str, protocol: Any) -> None:
         """Responds. Refused bodies are logged; the guard logs its own, and overload would fill the log."""
-        found = access_log.end_refused(request_id, scope.method, refused.status)
+        found = access_log.end_refused(self._metrics, request_id, scope.method, scope.path, refused.status)
         cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
         headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
         protocol.response_bytes(refused.status, headers, encode_error(str(refused)))

@@ -47,6 +47,7 @@ SCHEDULER: Grants = {
     "triggers": (READ, CHANGE),
     "drift": (READ, ADD, CHANGE),
     "searches": (READ, CHANGE),
+    "notifications": (READ, ADD, CHANGE, REMOVE),
     "audit": (READ, ADD, REMOVE),
     "chains": (READ, ADD, CHANGE),
 }

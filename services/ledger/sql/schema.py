@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger.sql.sqlite import BUSY_TIMEOUT_S
 
-HEAD = "0017"
+HEAD = "0018"
 """The newest file in ``migrations/versions``."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x6D6F6479

@@ -5,18 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    ForeignKey,
-    Integer,
-    String,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -296,3 +285,16 @@ class ChainRow(Table):
     """Number of entries that retention has deleted, the oldest."""
     anchor: Mapped[str] = mapped_column(String(64))
     """Hash of the last one of them."""
+
+
+class NotificationRow(Table):
+    """An event that somebody is told of: when it was found, and when it is sent, or sent again."""
+
+    __tablename__ = "notifications"
+    id: Mapped[str] = mapped_column(String(160), primary_key=True)
+    event: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime] = mapped_column(index=True)
+    body: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    attempts: Mapped[int]
+    due_at: Mapped[datetime]

@@ -14,6 +14,7 @@ from modelyard.models.registry.history import Head
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Entry, Job, JobRequest, Kind, Ledger, State, Submission
 from modelyard.services.ledger.feedback import CapturedPrediction
+from modelyard.services.ledger.notifications import Notification
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.roles import ROLES
@@ -102,7 +103,7 @@ def test_the_gateway_does_its_work(ledgers: Mapping[str, Ledger]) -> None:
 
 
 def test_the_scheduler_does_its_work(ledgers: Mapping[str, Ledger]) -> None:
-    """First versions, triggers, searches, canaries, drift, histories and retention."""
+    """First versions, triggers, searches, canaries, drift, notifications, histories and retention."""
     ledger = ledgers[SCHEDULER]
     ledger.prepare()
     job = ledger.jobs.add(JobRequest(model="s"), by="first version", submission=Submission("ks", "d"))
@@ -120,6 +121,14 @@ def test_the_scheduler_does_its_work(ledgers: Mapping[str, Ledger]) -> None:
     ledger.feedback.list_newest_predictions("s", 1, 10)
     for _ in range(2):
         ledger.observations.put_drift(Drift("s", 1, 1, {}, NOW))
+    since = ledger.notifications.begin()
+    ledger.notifications.list_untold_jobs([State.FAILED], since)
+    ledger.notifications.add([Notification("x", "drift", {})])
+    (due,) = ledger.notifications.list_due(1)
+    claimed = ledger.notifications.claim(due, 1.0)
+    assert claimed
+    ledger.notifications.end(claimed, sent=True)
+    ledger.notifications.prune(timedelta(0))
     assert ledger.audit.record_history("s", Head(), Head(1, "a" * 64), [Entry(Kind.ROLLOUT, "promote", "ann")])
     ledgers[GATEWAY].audit.record(Entry(Kind.DENIED, "a", "eve"))
     assert ledger.audit.prune({Kind.DENIED: -1})

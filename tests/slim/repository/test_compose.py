@@ -39,6 +39,8 @@ KINDS: dict[str, type[Settings]] = {
     "migrate": MigrationSettings,
     "operator": ClientSettings,
 }
+ADDED = {"compose.grafana.yml": {"prometheus", "grafana"}}
+"""Services that a file over the first adds, by file."""
 MACHINE_CPUS = 4
 """Of the machine that docs/deploy.md asks for: an engine refuses a limit above what there is."""
 
@@ -80,7 +82,7 @@ def test_a_parser_of_the_specification_understands_it(path: Path) -> None:
 def test_overrides_change_only_services_that_there_are(services: dict[str, Any]) -> None:
     """A misspelt one would be another service."""
     for path in FILES:
-        assert set(read(path)["services"]) <= set(services), path.name
+        assert set(read(path)["services"]) <= set(services) | ADDED.get(path.name, set()), path.name
 
 
 def test_only_the_gateway_is_published_and_only_to_this_machine(services: dict[str, Any]) -> None:
@@ -96,10 +98,27 @@ def test_networks_separate_services_that_need_not_connect(services: dict[str, An
     assert read(MAIN)["networks"] == {"edge": {}, "control": {"internal": True}, "serving": {"internal": True}}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+def test_services_that_are_added_are_published_to_this_machine_alone_and_read_mounts_of_ours() -> None:
+    """Prometheus to nobody; what both mount of the repository exists, and cannot be written."""
+    for file, names in ADDED.items():
+        found = read(ROOT / "deploy" / file)["services"]
+        assert set(found) == names
+        assert [port for service in found.values() for port in service.get("ports", ())] == ["127.0.0.1:3000:3000"]
+        for service in found.values():
+            assert set(service["networks"]) <= {"edge", "control", "serving"}
+            for volume in (volume for volume in service["volumes"] if volume.startswith(".")):
+                assert (ROOT / volume.partition(":")[0]).exists()
+                assert volume.endswith(":ro")
+
+
+ALL_SERVICES = [*NETWORKS, *(name for names in ADDED.values() for name in sorted(names))]
+
+
+@pytest.mark.parametrize("name", ALL_SERVICES)
 def test_every_service_is_hardened_and_limited(services: dict[str, Any], name: str) -> None:
     """Read-only, without capabilities or new privileges; limits of memory, processors, processes; started again."""
-    service = services[name]
+    added = [read(ROOT / "deploy" / file)["services"][name] for file, names in ADDED.items() if name in names]
+    service = added[0] if added else services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]

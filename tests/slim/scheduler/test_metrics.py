@@ -57,6 +57,7 @@ def test_jobs_are_counted_by_how_they_ended(ledger: Ledger, tmp_path: Path) -> N
         'modelyard_jobs_ended_total{model="a",state="succeeded"} 1.0',
         'modelyard_jobs_ended_total{model="a",state="failed"} 2.0',
         'modelyard_jobs_ended_total{model="b",state="rejected"} 1.0',
+        'modelyard_jobs_ended_total{model="b",state="failed"} 0.0',
         "modelyard_jobs_lost_total 0.0",
     } <= found
     stages = {line.split("} ")[0] for line in found if line.startswith("modelyard_job_stage_seconds")}
@@ -99,7 +100,9 @@ def test_a_duty_that_fails_is_counted_and_was_not_done() -> None:
         if len(done) == 3:
             ended.set()
 
-    run_periodically(ended, DutyMetrics(registry).note, (0.0, "broken", fail), (0.0, "whole", do))
+    metrics = DutyMetrics(registry, ("broken", "whole"))
+    assert 'modelyard_scheduler_duty_failures_total{duty="whole"} 0.0' in render(registry)
+    run_periodically(ended, metrics.note, (0.0, "broken", fail), (0.0, "whole", do))
     found = render(registry)
     assert 'modelyard_scheduler_duty_failures_total{duty="broken"} 3.0' in found
     assert 'modelyard_scheduler_duty_seconds_count{duty="whole"} 3.0' in found

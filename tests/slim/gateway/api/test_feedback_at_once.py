@@ -30,6 +30,8 @@ def test_feedback_directly_after_its_answer_is_recorded(client: FlaskClient) -> 
         answer = client.post(PREDICT, json={"instances": [[float(number)]]})
         said = client.post("/api/feedback", json={"request_id": answer.headers["X-Request-Id"], "value": 1.0})
         assert (said.status_code, said.json["version"]) == (201, 2), said.json
+    counted = f'modelyard_gateway_feedback_total{{model="{HALF_PLUS}",outcome="value",version="2"}} 20.0'
+    assert counted in client.get("/metrics").text
 
 
 def test_the_origin_of_an_answer_is_known_directly_after_it(client: FlaskClient) -> None:

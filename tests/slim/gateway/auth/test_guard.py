@@ -255,7 +255,7 @@ def test_the_reason_of_a_refusal_is_counted_but_not_returned(
         client.get("/version", **asked)
     metrics = client.get("/metrics", headers=bearer_header(keys[Role.VIEWER])).text
     counted = dict(re.findall(r'modelyard_gateway_refused_keys_total{reason="([\w ]+)"} ([\d.]+)', metrics))
-    assert {name: float(count) for name, count in counted.items()} == {
+    assert {name: float(count) for name, count in counted.items() if float(count)} == {
         "none": 5.0, "wrong": 1.0, "unknown": 1.0, "expired": 2.0, "revoked": 2.0, "malformed": 11.0,
         "session over": 1.0,
     }  # fmt: skip

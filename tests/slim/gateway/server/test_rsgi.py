@@ -212,6 +212,8 @@ def test_too_many_headers_and_too_long_ones_are_refused(client: httpx.Client) ->
     many = exchange(client, head(*(f"X-{n}: y" for n in range(90))) + BODY)
     long = exchange(client, head("X-Long: " + "y" * 1_000_000) + BODY)
     assert statuses(many) == [431]
+    counted = 'modelyard_gateway_requests_total{method="POST",route="/v1/models/<model:model>:predict",status="431"} '
+    assert counted in client.get("/metrics").text
     assert statuses(long) in ([431], [])
     assert client.post(PREDICT, content=BODY).json() == GOOD
 
@@ -226,6 +228,10 @@ def test_requests_over_the_limit_are_shed_before_their_body_is_read(filled: Stor
         assert b"retry-after: " in answer
         assert f"{HALF_PLUS} is overloaded".encode() in answer
         assert client.post(PREDICT, content=BODY).json() == GOOD
+        counted = (
+            'modelyard_gateway_requests_total{method="POST",route="/v1/models/<model:model>:predict",status="503"} '
+        )
+        assert counted + "1.0" in client.get("/metrics").text
 
 
 def test_a_shed_request_with_a_large_body_gets_its_response(filled: Store, server: FakeModelServer) -> None:

@@ -47,6 +47,27 @@ def test_failed_calls_are_counted_and_a_server_that_is_away_is_named(
     assert read(client, "modelyard_gateway_call_errors_total", "model") == {HALF_PLUS: 2}
 
 
+def test_requests_to_a_version_are_counted_by_outcome(client: FlaskClient, server: FakeModelServer) -> None:
+    """From 0, each of them; only answers have a time."""
+    client.post(PREDICT, json={"instances": [[1.0]]})
+    client.post(PREDICT, json={"instances": [["x"]]})
+    server.fail_next(grpc.StatusCode.INTERNAL)
+    client.post(PREDICT, json={"instances": [[1.0]]})
+    outcomes = read(client, "modelyard_gateway_version_requests_total", "outcome")
+    assert outcomes == {"answered": 1, "failed": 1, "refused": 1}
+    assert set(read(client, "modelyard_gateway_version_requests_total", "version")) == {"2"}
+    assert read(client, "modelyard_gateway_version_request_seconds_count", "model") == {HALF_PLUS: 1}
+    assert 0 < read(client, "modelyard_gateway_version_request_seconds_sum", "model")[HALF_PLUS] < 30
+    assert read(client, "modelyard_gateway_version_request_seconds_bucket", "le")["+Inf"] == 1
+
+
+def test_what_alerts_count_is_counted_from_0(client: FlaskClient) -> None:
+    """A series that appears with its first ones has not grown, for Prometheus."""
+    found = read(client, "modelyard_gateway_refused_keys_total", "reason")
+    assert set(found.values()) == {0}
+    assert {"none", "unknown", "wrong", "expired", "revoked", "malformed"} <= set(found)
+
+
 @pytest.mark.parametrize("values", [[0.1, 1, 1.0001, 2, 99], []])
 def test_histograms_without_a_lock_are_written_as_those_with_one(values: list[float]) -> None:
     """A value that is a bound is in its bucket."""

@@ -38,10 +38,16 @@ class JobCounts:
             return Counter({row[0]: row[1] for row in session.execute(query)})
 
     def count_ended(self) -> Mapping[Ended, int]:
-        """Jobs that have ended since the ledger was made."""
-        query = select(JOB.model, JOB.state, func.count()).where(JOB.state.in_(FINAL)).group_by(JOB.model, JOB.state)
+        """Jobs that have ended since the ledger was made; 0 for each way that no job of a known model has ended in."""
+        query = select(JOB.model, JOB.state, func.count()).group_by(JOB.model, JOB.state)
+        found: dict[Ended, int] = {}
         with self._session() as session:
-            return {Ended(model, state): count for model, state, count in session.execute(query)}
+            for model, state, count in session.execute(query):
+                for final in FINAL:
+                    found.setdefault(Ended(model, final), 0)
+                if state in FINAL:
+                    found[Ended(model, state)] = count
+        return found
 
     def count_losses(self) -> int:
         """Attempts whose worker was lost, over all jobs."""
