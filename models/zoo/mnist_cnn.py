@@ -204,7 +204,7 @@ SPEC = ModelSpec(
     dataset=MNIST,
     recipes={
         "quick": MnistRecipe(
-            epochs=4, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.3, redrawn=0.3
+            epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.35, redrawn=0.3
         ),
         "full": MnistRecipe(
             epochs=18,
