@@ -39,6 +39,9 @@ def main(
     recipe: Annotated[list[str] | None, typer.Option(help="May be repeated; quick and full without it.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="May be repeated; 0, 1 and 2 without it.")] = None,
     data_dir: Annotated[Path, typer.Option(envvar="MODELYARD_DATA_DIR")] = Path(".modelyard/data"),
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder that the versions stay in, as RECIPE-SEED/MODEL/1; new or empty.")
+    ] = None,
     table_only: Annotated[bool, typer.Option("--table-only", help="Write the table from the rows there are.")] = False,
 ) -> None:
     """Measure, and write the table."""
@@ -50,6 +53,7 @@ def main(
     for name, chosen, number in wanted:
         print(f"{name} {chosen} seed {number} ...", flush=True)
         command = [sys.executable, "-m", "benchmarks.accuracy", "one", name, chosen, str(number), str(data_dir)]
+        command += [str(keep / f"{chosen}-{number}")] if keep else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         row = json.loads(done.stdout.splitlines()[-1])
         write_row(row)
@@ -57,12 +61,12 @@ def main(
     replace_section(PAGE, "accuracy", render_table(read_rows()))
 
 
-def measure(model: str, recipe: str, seed: int, data_dir: Path) -> dict[str, Any]:
-    """One run of the pipeline into a store that is thrown away."""
+def measure(model: str, recipe: str, seed: int, data_dir: Path, store: Path | None) -> dict[str, Any]:
+    """One run of the pipeline; into a store that is thrown away where none is given."""
     from modelyard.pipeline.run import run_job
 
     with tempfile.TemporaryDirectory() as folder, ForkServer() as forks:
-        place = JobLocations(Path(folder) / "store", data_dir, WORK, ())
+        place = JobLocations(store or Path(folder) / "store", data_dir, WORK, ())
         job = TrainingJob(model, recipe, {"seed": seed}, "require-real", "manual", "benchmarks.accuracy")
         outcome = run_job(job, place, forks, ignore)
         if not isinstance(outcome, Published):
@@ -156,7 +160,8 @@ def format_metric(metric: str, value: float) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
-        _, _, chosen_model, chosen_recipe, chosen_seed, folder_name = sys.argv
-        print(json.dumps(measure(chosen_model, chosen_recipe, int(chosen_seed), Path(folder_name))))
+        chosen_model, chosen_recipe, chosen_seed, *folders = sys.argv[2:]
+        data, *stores = map(Path, folders)
+        print(json.dumps(measure(chosen_model, chosen_recipe, int(chosen_seed), data, stores[0] if stores else None)))
     else:
         typer.run(main)

@@ -41,7 +41,7 @@ def main(
     """Measure versions, and print or write what they do."""
     plan = measures.Plan(split, n, others, frozenset(kind or ()), seed, data_dir)
     asked = choose(model, version or [], url, key)
-    rows = [list(print_each(measures.measure(model, ask, plan))) for ask in asked]
+    rows = list(print_each(measures.measure(model, asked, plan)))
     if write:
         many = f"; mean of {len(asked)} trainings" if len(asked) > 1 else ""
         records.keep(model, write, f"inputs of the {split} split, seed {seed}{many}", records.average(rows))
@@ -53,10 +53,10 @@ def choose(model: str, versions: Sequence[Path], url: str | None, key: str | Non
     return [ask_version(version) for version in versions] if versions else [ask_gateway(str(url), model, key)]
 
 
-def print_each(rows: Iterator[Row]) -> Iterator[Row]:
-    for row in rows:
-        print(*list_lines([row]), flush=True)
-        yield row
+def print_each(kinds: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    for rows in kinds:
+        print(*list_lines(rows), sep="\n", flush=True)
+        yield rows
 
 
 if __name__ == "__main__":

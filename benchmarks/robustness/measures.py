@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,45 +43,53 @@ class Plan:
         return Split(whole.x[chosen], whole.y[chosen])
 
 
-def measure(model: str, ask: Ask, plan: Plan) -> Iterator[Row]:
-    """A row of each kind as soon as it is measured."""
+def measure(model: str, asked: Sequence[Ask], plan: Plan) -> Iterator[list[Row]]:
+    """The rows of each kind as soon as it is measured, one of each version: all are asked about the same inputs."""
     from modelyard.models.catalog import load_spec
 
     dataset = load_spec(model).dataset
     chosen = plan.choose(dataset.read(plan.data_dir))
     measure_kinds = _measure_pictures if dataset.name == "mnist" else _measure_texts
-    yield from measure_kinds(ask, chosen, plan)
+    yield from measure_kinds(asked, chosen, plan)
 
 
-def _measure_pictures(ask: Ask, chosen: Split, plan: Plan) -> Iterator[Row]:
-    usual = None
+def _measure_pictures(asked: Sequence[Ask], chosen: Split, plan: Plan) -> Iterator[list[Row]]:
+    usual: list[Answers] = []
     for kind in DIGITS:
         if plan.wants(kind.name) or kind.name == USUAL:
-            answers = ask(kind.make(chosen.x, plan.seed))
+            answers = _ask_all(asked, kind.make(chosen.x, plan.seed))
             usual = answers if kind.name == USUAL else usual
             group = "made for" if kind.made_for else "beyond"
-            yield measure_known(kind.name, kind.summary, group, answers, chosen.y)
+            yield [measure_known(kind.name, kind.summary, group, each, chosen.y) for each in answers]
     for other in OTHERS:
         if plan.wants(other.name):
-            files = other.make(plan.others, chosen.x, plan.seed)
-            yield measure_other(other.name, other.summary, ask(files), usual)
+            answers = _ask_all(asked, other.make(plan.others, chosen.x, plan.seed))
+            yield [
+                measure_other(other.name, other.summary, each, known)
+                for each, known in zip(answers, usual, strict=True)
+            ]
 
 
-def _measure_texts(ask: Ask, chosen: Split, plan: Plan) -> Iterator[Row]:
-    usual = None
+def _measure_texts(asked: Sequence[Ask], chosen: Split, plan: Plan) -> Iterator[list[Row]]:
+    usual: list[Answers] = []
     classes: Array = chosen.y.reshape(-1).astype(int)
     for kind in TEXTS:
         if plan.wants(kind.name) or kind.name == USUAL:
             suite = kind.make(list(chosen.x), classes.tolist(), plan.seed)
-            answers = ask(suite.texts)
+            answers = _ask_all(asked, suite.texts)
             usual = answers if kind.name == USUAL else usual
-            yield measure_known(suite.name, suite.summary, "made for", answers, classes)
+            yield [measure_known(suite.name, suite.summary, "made for", each, classes) for each in answers]
     for suite in list_suites(plan):
         if plan.wants(suite.name):
-            yield _measure_suite(suite, ask(suite.texts), usual)
+            answers = _ask_all(asked, suite.texts)
+            yield [_measure_suite(suite, each, known) for each, known in zip(answers, usual, strict=True)]
 
 
-def _measure_suite(suite: Suite, answers: Answers, usual: Answers | None) -> Row:
+def _ask_all(asked: Sequence[Ask], inputs: Sequence[Any]) -> list[Answers]:
+    return [ask(inputs) for ask in asked]
+
+
+def _measure_suite(suite: Suite, answers: Answers, usual: Answers) -> Row:
     if suite.classes is None:
         return measure_other(suite.name, suite.summary, answers, usual)
     group = "made for" if suite.made_for else "beyond"

@@ -23,9 +23,9 @@ def path_of(model: str) -> Path:
     return ROOT / "models" / "zoo" / f"{model}.measured.json"
 
 
-def average(versions: Sequence[Sequence[Row]]) -> list[Row]:
+def average(kinds: Iterable[Sequence[Row]]) -> list[Row]:
     """One row of each kind, the mean of all versions' measures."""
-    return [average_kind(rows) for rows in zip(*versions, strict=True)]
+    return [average_kind(rows) for rows in kinds]
 
 
 def average_kind(rows: Sequence[Row]) -> Row:

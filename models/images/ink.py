@@ -10,6 +10,7 @@ import tensorflow as tf
 from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, turn_upright, weigh_by_alpha
 from modelyard.models.images.ink_placing import WINDOW, View, cut_windows, locate_ink, place_ink
+from modelyard.models.images.ink_specks import LARGEST, clear_specks
 from modelyard.models.inputs import ImageInput
 
 SIDE = 128
@@ -85,17 +86,28 @@ def _decode(file: Any, header: Any, shrink: Callable[[Any], Any]) -> tuple[Any, 
     """Pixels that were shrunk before transparency is laid on paper, the file's height and width, and the paper."""
 
     def read_transparent() -> tuple[Any, Any, Any]:
-        image = tf.io.decode_png(file, _RGBA)
+        image = _clear(tf.io.decode_png(file, _RGBA))
         shrunk = shrink(image)
         sheet = _choose_sheet(shrunk)
         return shrunk[..., :3] + (1 - shrunk[..., 3:] / 255) * sheet, tf.cast(tf.shape(image)[:2], tf.float32), sheet
 
     def read_opaque() -> tuple[Any, Any, Any]:
-        image = tf.io.decode_jpeg(file, 3)  # it takes opaque PNG files as well
+        image = _clear(tf.io.decode_jpeg(file, 3))  # it takes opaque PNG files as well
         return shrink(image), tf.cast(tf.shape(image)[:2], tf.float32), tf.constant(0.0)
 
     read: tuple[Any, Any, Any] = tf.cond(_may_be_transparent(file, header), read_transparent, read_opaque)
     return read
+
+
+def _clear(image: Any) -> Any:
+    """``uint8 [H,W,C]`` without specks, where it is small."""
+    return tf.cond(
+        tf.reduce_max(tf.shape(image)[:2]) <= LARGEST,
+        lambda: tf.ensure_shape(
+            tf.cast(clear_specks(tf.cast(image, tf.float32)[None])[0], tf.uint8), (None, None, image.shape[2])
+        ),
+        lambda: image,
+    )
 
 
 def _may_be_transparent(file: Any, header: Any) -> Any:

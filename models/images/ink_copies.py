@@ -41,10 +41,12 @@ def _compile(kind: ImageInput, shape: tuple[int, ...]) -> Any:
     import tensorflow as tf
 
     from modelyard.models.images.ink_placing import normalise_ink
+    from modelyard.models.images.ink_specks import LARGEST, clear_specks
 
     def normalise(images: Any) -> Any:
         sizes = tf.fill((tf.shape(images)[0], 2), float(shape[0]))
-        return normalise_ink(tf.cast(images, tf.float32), sizes, kind)
+        pictures = tf.cast(images, tf.float32)
+        return normalise_ink(clear_specks(pictures) if max(shape) <= LARGEST else pictures, sizes, kind)
 
     return tf.function(normalise, input_signature=[tf.TensorSpec((None, *shape), tf.uint8)], autograph=False)
 

@@ -107,7 +107,7 @@ def test_each_measure_is_of_the_answers() -> None:
 def test_several_versions_are_one_row() -> None:
     """The mean of each measure; as it goes into a card and comes back."""
     rows = [Row("k", "s", "made for", 3, accuracy=value, ece=0.5) for value in (0.25, 0.75)]
-    (both,) = average([rows[:1], rows[1:]])
+    (both,) = average([rows])
     assert both == Row("k", "s", "made for", 3, accuracy=0.5, ece=0.5)
     assert to_row(to_record(both)) == both
     assert "| **k**: s | 3 | 50.0% · - |" in render({"quick": [both]})
