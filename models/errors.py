@@ -83,7 +83,7 @@ def describe_problem(message: str) -> str:
 def describe_unknown(what: str, name: str, valid: Iterable[str]) -> str:
     """``unknown model 'mnst'; did you mean mnist_cnn?``; the text lists all valid names if none is close."""
     candidates = sorted(valid)
-    close = get_close_matches(name, candidates, n=3, cutoff=0.5)
+    close = get_close_matches(name, candidates, n=3, cutoff=0.6)
     if close:
         return f"unknown {what} {name!r}; did you mean {', '.join(close)}?"
     return f"unknown {what} {name!r}; valid: {', '.join(candidates) or 'none yet'}"
