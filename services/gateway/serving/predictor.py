@@ -58,12 +58,7 @@ class Predictor:
     """All models and versions."""
 
     def __init__(
-        self,
-        settings: GatewaySettings,
-        metrics: Metrics,
-        loop: EventLoop,
-        ledger: Ledger,
-        replicas: Replicas,
+        self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop, ledger: Ledger, replicas: Replicas
     ) -> None:
         self._settings = settings
         self._metrics = metrics
