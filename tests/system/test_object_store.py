@@ -30,9 +30,11 @@ class Machines:
     server: Store
     http: httpx.Client
 
-    def predict(self) -> int:
-        """The version that answers."""
+    def predict(self) -> int | None:
+        """The version that answers; None while the bucket's first rollout has not come to this machine."""
         response = self.http.post(f"/v1/models/{MODEL}:predict", json={"instances": [[1.0]]})
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
         return int(response.raise_for_status().headers["X-Model-Version"])
 
     def stable(self) -> list[int | None]:
