@@ -64,10 +64,10 @@ def main() -> None:
     asked = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     with ExitStack() as stack:
+        browser = stack.enter_context(chromium())  # without one, nothing is trained
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         empty = asked.empty_url or stack.enter_context(empty_system(folder / "empty"))
         url = asked.url or stack.enter_context(full_system(folder / "full"))
-        browser = stack.enter_context(chromium())
         places, bare = find_places(url, asked.model), find_places(url, asked.bare_model)
         for name in asked.page or PAGES:
             for look in LOOKS:
@@ -84,7 +84,8 @@ def main() -> None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("no Chromium: set CHROMIUM to its path")
+    named = os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-headless-shell"))
+    path = next(filter(None, named), None) or sys.exit("no Chromium: set CHROMIUM to its path")
     with sync_playwright() as playwright:
         as_root = ["--no-sandbox"] if os.getuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=as_root)
