@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Browser, Response
 
-from benchmarks.screenshots import chromium
+from tests.support.chromium import launch, require_chromium
 from tests.support.console_pages import PAGES, Places, find_places
 
 MAX_BYTES, MAX_READY_MS = 250_000, 1000.0
@@ -37,7 +37,7 @@ def main() -> None:
     places = find_places(asked.url, asked.model)
     print("| page | kB | requests | ready, median | ready, 95 % | first paint, median |")
     print("|---|---:|---:|---:|---:|---:|")
-    with chromium() as browser:
+    with launch(require_chromium()) as browser:
         for name in PAGES:
             print(row(name, [load(browser, asked.url, places, name) for _ in range(asked.runs)]))
 

@@ -8,20 +8,19 @@ Needs Chromium, or the path of one in CHROMIUM.
 
 import argparse
 import io
-import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.console_system import empty_system, full_system
+from tests.support.chromium import launch, require_chromium
 from tests.support.console_pages import NO_PLACES, PAGES, Places, find_places
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
@@ -64,7 +63,7 @@ def main() -> None:
     asked = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        browser = stack.enter_context(chromium())  # without one, nothing is trained
+        browser = stack.enter_context(launch(require_chromium()))  # without one, nothing is trained
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         empty = asked.empty_url or stack.enter_context(empty_system(folder / "empty"))
         url = asked.url or stack.enter_context(full_system(folder / "full"))
@@ -80,17 +79,6 @@ def main() -> None:
     print(f"{size / 1e6:.2f} MB in {FOLDER}")
     if size > MAX_BYTES:
         sys.exit(f"more than {MAX_BYTES / 1e6:.0f} MB")
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    named = os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-headless-shell"))
-    path = next(filter(None, named), None) or sys.exit("no Chromium: set CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        as_root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=as_root)
-        yield browser
-        browser.close()
 
 
 def take(browser: Browser, url: str, places: Places, name: str, look: Look, file: str) -> bool:

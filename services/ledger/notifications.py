@@ -20,6 +20,8 @@ from modelyard.services.ledger.sql.tables import NotificationRow
 WAITING, SENT, GIVEN_UP, BEGUN = "waiting", "sent", "given up", "begun"
 BEGIN = "begin"
 """Id of the row that says since when somebody is told."""
+JOB_ID = "job "
+"""How the ids of notifications of jobs begin."""
 MAX_FOUND = 100
 """Jobs that are found at a time."""
 
@@ -44,7 +46,7 @@ def make_row(notification: Notification, state: str) -> NotificationRow:
 
 def name_job(job_id: str) -> str:
     """Id of the notification of a job's end."""
-    return f"job {job_id}"
+    return f"{JOB_ID}{job_id}"
 
 
 class Notifications:
@@ -63,7 +65,7 @@ class Notifications:
 
     def list_untold_jobs(self, states: Collection[State], since: datetime) -> tuple[Job, ...]:
         """Jobs that ended so since a time and have no notification yet, oldest first; of searches no rejected ones."""
-        told = exists().where(NotificationRow.id == "job " + JOB.id)
+        told = exists().where(NotificationRow.id == JOB_ID + JOB.id)
         of_search = and_(JOB.state == State.REJECTED, JOB.group.is_not(None))
         query = select(*COLUMNS).where(JOB.state.in_(states), JOB.finished_at >= since, ~told, ~of_search)
         with self._session() as session:

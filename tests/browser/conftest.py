@@ -1,22 +1,20 @@
 """Chromium before a running system: each test has pages of its own, and fails with what goes wrong in them."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.faults import Faults
 from tests.browser.stack import CAPTURED, OwnGateway, make_folder, own_gateway
+from tests.support.chromium import find_chromium, launch
 from tests.support.slim_programs import end_forks
 from tests.support.waiting import LONG_TIMEOUTS
 from tests.system.conftest import System
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 GRAVE = ("serious", "critical")
 COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe-core whose findings may differ between light and dark."""
@@ -38,11 +36,6 @@ expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Page]
 AssertAccessible = Callable[..., None]
-
-
-def find_chromium() -> str | None:
-    """Of the variable CHROMIUM, or where Debian has it; the one without windows takes a third of the CPU time."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @pytest.fixture(scope="session")
@@ -74,11 +67,8 @@ def launched(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="session")
 def browser(chromium: str, launched: System) -> Iterator[Browser]:
     del launched  # before it
-    as_root = ["--no-sandbox"] if os.getuid() == 0 else []
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=as_root)
+    with launch(chromium) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

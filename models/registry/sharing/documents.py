@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.models.errors import StorageFailed
-from modelyard.models.registry.bucket.bucket import Bucket
+from modelyard.models.registry.bucket.bucket import Bucket, Content
 from modelyard.models.registry.bucket.versions import INDEX
 from modelyard.models.registry.store import IsMade, replace_file
 
@@ -42,12 +42,11 @@ def change_document(bucket: Bucket, key: str, edit: Callable[[bytes | None], byt
         content = edit(before)
         if content == before:
             return content
-        done = bucket.create(key, content) if found is None else bucket.replace(key, content, found.tag)
-        if done is not None:
+        if _write(bucket, key, found, content):
             return content
         if (now := bucket.read(key)) and is_made(now.data, before, content):
             return now.data
-    raise StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
+    raise _make_contended(bucket, key)
 
 
 def change_in_place(bucket: Bucket, key: str, path: Path, change: Callable[[], None]) -> None:
@@ -66,14 +65,23 @@ def change_in_place(bucket: Bucket, key: str, path: Path, change: Callable[[], N
         if content is None or content == before:
             return
         try:
-            done = bucket.create(key, content) if found is None else bucket.replace(key, content, found.tag)
+            if _write(bucket, key, found, content):
+                return
         except StorageFailed:
             if before is not None:
                 follow(path, before)
             raise
-        if done is not None:
-            return
-    raise StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
+    raise _make_contended(bucket, key)
+
+
+def _write(bucket: Bucket, key: str, found: Content | None, content: bytes) -> bool:
+    """False if the document is not as it was found."""
+    done = bucket.create(key, content) if found is None else bucket.replace(key, content, found.tag)
+    return done is not None
+
+
+def _make_contended(bucket: Bucket, key: str) -> StorageFailed:
+    return StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
 
 
 def follow(path: Path, content: bytes) -> None:

@@ -84,7 +84,7 @@ def test_a_rollback_on_one_machine_is_one_on_all(machine: MakeStore) -> None:
 
 
 def test_a_folder_that_serves_brings_only_versions_with_a_role(machine: MakeStore) -> None:
-    """And lets go of those that have lost it, after a while in which model servers may be using them."""
+    """And removes those that have lost it, after a while in which model servers may be using them."""
     trainer, server, clock = machine("trainer"), machine("server"), Clock()
     follower = Follower(server, served_only=True, now=clock)
     for _ in range(3):
