@@ -73,16 +73,39 @@ def start_runtime(intra_op_threads: int, inter_op_threads: int) -> Runtime:
     Objects that are alive now are exempted from garbage collection: they stay for good.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=intra_op_threads or 1,
-        inter_op_parallelism_threads=inter_op_threads or 1,
-        gpu_options=config_pb2.GPUOptions(allow_growth=True),  # a trainer may need the rest of the GPU's memory
-    )
+    config = make_config(intra_op_threads or 1, inter_op_threads or 1, choose_rewrites())
     options = config_pb2.RunOptions(inter_op_thread_pool=0 if inter_op_threads else CALLING_THREAD)
     runtime = Runtime(TensorFlowC(library_path()), config.SerializeToString(), options.SerializeToString())
     gc.collect()
     gc.freeze()
     return runtime
+
+
+def make_config(
+    intra_op_threads: int, inter_op_threads: int, rewrites: config_pb2.RewriterConfig
+) -> config_pb2.ConfigProto:
+    """Of every session."""
+    return config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads,
+        inter_op_parallelism_threads=inter_op_threads,
+        gpu_options=config_pb2.GPUOptions(allow_growth=True),  # a trainer may need the rest of the GPU's memory
+        graph_options=config_pb2.GraphOptions(rewrite_options=rewrites),
+    )
+
+
+def choose_rewrites() -> config_pb2.RewriterConfig:
+    """What TensorFlow rewrites in a graph before the first run of each signature: what makes runs quicker.
+
+    Left out are a second round of everything, loops, swapping of a GPU's memory, and a second implementation of the
+    same rewrites: half of the time of a load, and no gain in a run (docs/decisions/0010, ``benchmarks.loading``).
+    """
+    config = config_pb2.RewriterConfig
+    return config(
+        meta_optimizer_iterations=config.ONE,
+        loop_optimization=config.OFF,
+        memory_optimization=config.NO_MEM_OPT,
+        disable_tfg_optimizer=True,
+    )
 
 
 def _lower_priority() -> None:
