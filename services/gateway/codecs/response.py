@@ -13,7 +13,7 @@ from modelyard.services.gateway.codecs.tensors import check_output, to_json
 from modelyard.services.gateway.codecs.uncertainty import describe_rows as describe_uncertainty
 from modelyard.services.gateway.codecs.uncertainty import require_typical, split_uncertainty
 from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.interface import Interface
 
 QUICK_BYTES = 128 * 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
-from modelyard.services.gateway.serving.batching import UNRELATED_TO_ROWS
+from modelyard.services.gateway.serving.batching.calls import UNRELATED_TO_ROWS
 
 Rows = Mapping[str, Array]
 

@@ -37,7 +37,7 @@ from modelyard.services.gateway.http.headers import JSON_HEADERS, MULTIPART, Hea
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.inference.bisect import run_bisected
 from modelyard.services.gateway.inference.prediction import Predictions
-from modelyard.services.gateway.serving.batching import UNRELATED_TO_ROWS
+from modelyard.services.gateway.serving.batching.calls import UNRELATED_TO_ROWS
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.settings import GatewaySettings

@@ -30,7 +30,7 @@ from modelyard.services.gateway.http.headers import (
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import INLINE_BYTES
 from modelyard.services.gateway.limits.rate_limits import RateLimits
-from modelyard.services.gateway.serving.batching import Outputs, count_rows
+from modelyard.services.gateway.serving.batching.calls import Outputs, count_rows
 from modelyard.services.gateway.serving.failed_versions import VersionFailed
 from modelyard.services.gateway.serving.interface import Interface
 from modelyard.services.gateway.serving.predictor import Predictor, make_target

@@ -20,7 +20,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.headers import CAPTURE_HEADER, Headers
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.background_writer import BackgroundWriter
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.interface import (
     PROBABILITIES,
     TEXT,

@@ -22,7 +22,7 @@ from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Outputs, Target, count_rows
+from modelyard.services.gateway.serving.batching.calls import Outputs, Target, count_rows
 from modelyard.services.gateway.serving.circuit_breaker import NO_RESPONSE, PROBE_EVERY_S, CircuitBreaker
 from modelyard.services.gateway.serving.servers.replicas import (
     METADATA,

@@ -28,7 +28,9 @@ from modelyard.services.gateway.http.greenlets import EventLoop
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.http.side_process import SideProcess
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Batcher, Explanations, Outputs, Target, count_rows, may_share
+from modelyard.services.gateway.serving.batching.batcher import Batcher
+from modelyard.services.gateway.serving.batching.calls import Outputs, Target, count_rows, may_share
+from modelyard.services.gateway.serving.batching.explanations import Explanations
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, TrafficWriter
 from modelyard.services.gateway.serving.capture import Capture
 from modelyard.services.gateway.serving.failed_versions import FailedVersions, VersionFailed

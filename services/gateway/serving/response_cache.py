@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from modelyard.models.types import Array
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Outputs, Target
+from modelyard.services.gateway.serving.batching.calls import Outputs, Target
 
 OVERHEAD_BYTES = 500
 """Estimated bytes of the objects around the numbers of one response."""

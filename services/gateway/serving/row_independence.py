@@ -15,7 +15,7 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.serving.batching import Call, Inputs, Outputs, Target
+from modelyard.services.gateway.serving.batching.calls import Call, Inputs, Outputs, Target
 
 log = structlog.get_logger()
 

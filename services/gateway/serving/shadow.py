@@ -13,7 +13,7 @@ import numpy as np
 from modelyard.models.errors import ModelyardError
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts, CountKey
 from modelyard.services.gateway.serving.interface import CLASS_ID, PROBABILITIES, TEXT, Interface, is_uncertainty
 

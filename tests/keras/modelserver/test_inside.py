@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import ServingFailed, make_status_request
-from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.batching.calls import Target
 from modelyard.services.gateway.serving.servers.local_replica import LocalReplica
 from modelyard.services.gateway.serving.servers.local_server import NO_DOOR, open_server
 from modelyard.services.gateway.serving.servers.replicas import PREDICT, STATUS, PredictCall

@@ -16,7 +16,8 @@ from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.limits.shared_buckets import SharedBuckets
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.rsgi import RsgiApp
-from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
+from modelyard.services.gateway.serving.batching.batcher import Batcher
+from modelyard.services.gateway.serving.batching.calls import Inputs, Outputs, Target
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.logs import REQUEST_IDS, bind_request
 from tests.support.fakes import HALF_PLUS, FakeModelServer

@@ -9,7 +9,7 @@ from modelyard.services.gateway.codecs.oip.json_data import to_data
 from modelyard.services.gateway.codecs.oip.request import HEADER, InferCall
 from modelyard.services.gateway.codecs.tensors import check_output
 from modelyard.services.gateway.http.headers import JSON_HEADERS, HeaderList
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.interface import Interface
 
 

@@ -1,66 +1,29 @@
 """Natural batching: what arrives while a call is in flight leaves together with the next one.
 
 An idle model gets each request at once, alone: no window to wait for. A busy one gets what has gathered, so batches
-grow with the load by themselves. Runs on the event loop's thread: no locks.
+grow with the load by themselves; callers who were just answered are waited for where that pays (``waiting.py``). Runs
+on the event loop's thread: no locks.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import grpc
 import numpy as np
-from prometheus_client import Counter
 
-from modelyard.models.registry.manifest import SignatureSpec
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
-from modelyard.services.gateway.serving.batch_spans import record_waits, trace_call
+from modelyard.services.gateway.serving.batching.calls import UNRELATED_TO_ROWS, Call, Inputs, Outputs, Target
+from modelyard.services.gateway.serving.batching.spans import count_rows, record_waits, trace_call
+from modelyard.services.gateway.serving.batching.waiting import ReturningCallers
 from modelyard.services.logs import REQUEST_IDS, bind_request
 from modelyard.services.tracing.spans import CURRENT_SPAN, Span
 
-Inputs = Mapping[str, Array]
-
 MAX_CALLS_IN_FLIGHT = 2
 """Per queue: while one batch runs, the next one is on its way."""
-MAX_EXPLAINING = 1
-UNRELATED_TO_ROWS = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-"""Failures that no single row can be the cause of."""
-
-
-class Target(NamedTuple):
-    """What is called."""
-
-    model: str
-    version: int | None
-    """None lets the model server take its newest."""
-    signature: str
-
-
-class Outputs(dict[str, Array]):
-    """One array per named output, and the version that they come from."""
-
-    def __init__(self, arrays: Mapping[str, Array], version: int, *, finite: bool | None = None) -> None:
-        """``finite``: whether every number is; checked here, once for a whole batch, unless given."""
-        super().__init__(arrays)
-        self.version = version
-        self.finite = _is_finite(arrays) if finite is None else finite
-
-
-Call = Callable[[Target, Inputs, Deadline], Awaitable[Outputs]]
 
 
 @dataclass(eq=False)
@@ -82,6 +45,11 @@ class PendingRequest:
         if self.span is not None:
             self.queued_ns = time.time_ns()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has its outputs: no error, and its caller has not gone."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
+
 
 @dataclass(eq=False)
 class BatchQueue:
@@ -96,10 +64,14 @@ class BatchQueue:
     """Goes when nothing interactive waits."""
     in_flight: int = 0
     flush_scheduled: bool = False
+    callers: ReturningCallers = field(default_factory=ReturningCallers)
+    wait: asyncio.TimerHandle | None = None
+    """Ends a wait for returning callers."""
 
     @property
-    def has_pending(self) -> bool:
-        return bool(self.interactive or self.bulk)
+    def pending(self) -> int:
+        """Requests that wait."""
+        return len(self.interactive) + len(self.bulk)
 
 
 class Batcher:
@@ -113,7 +85,7 @@ class Batcher:
 
     def count_waiting(self) -> int:
         """Number of requests that are in no call yet; from any thread."""
-        return sum(len(queue.interactive) + len(queue.bulk) for queue in tuple(self.queues.values()))
+        return sum(queue.pending for queue in tuple(self.queues.values()))
 
     async def run(
         self, target: Target, inputs: Inputs, deadline: Deadline, *, max_rows: int | None = None, bulk: bool = False
@@ -153,10 +125,19 @@ class Batcher:
         self._schedule_flush(queue)
 
     def _schedule_flush(self, queue: BatchQueue) -> None:
-        """Sends in the loop's next iteration, together with everything that arrives in this one."""
-        if queue.has_pending and queue.in_flight < MAX_CALLS_IN_FLIGHT and not queue.flush_scheduled:
+        """Sends in the loop's next iteration, together with everything that arrives in this one; or waits for more."""
+        if not queue.pending or queue.in_flight >= MAX_CALLS_IN_FLIGHT or queue.flush_scheduled:
+            return
+        loop = asyncio.get_running_loop()
+        if not queue.callers.is_waited_for(queue.pending, loop.time()):
             queue.flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush, queue)
+            loop.call_soon(self._flush, queue)
+        elif queue.wait is None:
+            queue.wait = loop.call_at(queue.callers.until, self._end_wait, queue)
+
+    def _end_wait(self, queue: BatchQueue) -> None:
+        queue.wait = None
+        self._schedule_flush(queue)
 
     def _flush(self, queue: BatchQueue) -> None:
         queue.flush_scheduled = False
@@ -165,13 +146,18 @@ class Batcher:
             queue.in_flight += 1
             if batch[0].span is not None:
                 record_waits(batch)
-            task = asyncio.get_running_loop().create_task(self._start(queue, batch))
-            task.add_done_callback(lambda _: self._finish_call(queue))
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            task = loop.create_task(self._start(queue, batch))
+            task.add_done_callback(lambda _: self._finish_call(queue, batch, began))
 
-    def _finish_call(self, queue: BatchQueue) -> None:
+    def _finish_call(self, queue: BatchQueue, batch: Sequence[PendingRequest], began: float) -> None:
         queue.in_flight -= 1
+        if batch[0].is_answered:
+            now = asyncio.get_running_loop().time()
+            queue.callers.note_answer(len(batch), count_rows(batch), now - began, now)
         self._schedule_flush(queue)
-        if not queue.has_pending and not queue.in_flight:
+        if not queue.pending and not queue.in_flight:
             self.queues.pop(queue.key, None)
 
     def _next_batch(self, queue: BatchQueue) -> list[PendingRequest]:
@@ -209,46 +195,6 @@ class Batcher:
             _fail(batch, error)
 
 
-class Explanations:
-    """Calls that explain answers: one at a time, of all models, and no rows of other requests with them.
-
-    One costs as much as dozens of answers, which are not to wait for more than one of them. Its rows are explained one
-    by one, so that a shared call would save nothing.
-    """
-
-    def __init__(self, call: Call, counter: Counter) -> None:
-        self._call = call
-        self._counter = counter
-        self._turn = asyncio.Semaphore(MAX_EXPLAINING)
-
-    async def run(self, target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
-        """The outputs for these rows.
-
-        Raises:
-            ServingFailed: DEADLINE_EXCEEDED, also when its turn does not come in time; or the call's own.
-        """
-        try:
-            async with asyncio.timeout(deadline.remaining_s), self._turn:
-                outputs = await self._call(target, inputs, deadline)
-        except TimeoutError:
-            raise _explain_lateness(deadline.make_error()) from None
-        except ServingFailed as failure:
-            raise _explain_lateness(failure) from None
-        self._counter.labels(target.model).inc(count_rows(inputs))
-        return outputs
-
-
-def _explain_lateness(failure: ServingFailed) -> ServingFailed:
-    """What helps who asked for an explanation that came too late; any other failure as it is."""
-    if failure.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
-        return failure
-    return ServingFailed(failure.code, f"explain: {failure}; ask for fewer inputs at once, or allow more time")
-
-
-def _is_finite(arrays: Mapping[str, Array]) -> bool:
-    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays.values())
-
-
 def _expire(pending: PendingRequest) -> None:
     if not pending.future.done():
         pending.future.set_exception(pending.deadline.make_error())
@@ -267,7 +213,7 @@ def _concatenate(batch: Sequence[PendingRequest]) -> Inputs:
 
 
 def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
-    rows = sum(pending.size for pending in batch)
+    rows = count_rows(batch)
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise InvalidOutput(f"{name}: expected {rows} rows from the model, received shape {list(array.shape)}")
@@ -278,14 +224,3 @@ def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
             own = {name: array[start:end] for name, array in outputs.items()}
             pending.future.set_result(Outputs(own, outputs.version, finite=outputs.finite or None))
         start = end
-
-
-def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
-    """Whether each row of these inputs has its own row in every output, as far as shapes tell."""
-    per_row = all(spec.shape and spec.shape[0] is None for spec in (*signature.inputs, *signature.outputs))
-    sizes = {array.shape[:1] for array in inputs.values()}
-    return per_row and len(sizes) == 1 and () not in sizes
-
-
-def count_rows(inputs: Mapping[str, Array]) -> int:
-    return max((len(array) for array in inputs.values() if array.shape), default=1)

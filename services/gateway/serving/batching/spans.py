@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from modelyard.services.tracing.spans import CURRENT_SPAN, JoinedSpan, Span, Value
 
 if TYPE_CHECKING:
-    from modelyard.services.gateway.serving.batching import PendingRequest, Target
+    from modelyard.services.gateway.serving.batching.batcher import PendingRequest
+    from modelyard.services.gateway.serving.batching.calls import Target
 
 WAIT, CALL = "wait for the batch", "model call"
 

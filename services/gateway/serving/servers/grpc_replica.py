@@ -19,7 +19,7 @@ from modelyard.models.tfserving.messages import (
 )
 from modelyard.models.tfserving.predict_encoding import encode_predict_request
 from modelyard.services.gateway.http.errors import InvalidOutput
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.servers.replicas import (
     AVOID_S,
     CLASSIFY,

@@ -16,7 +16,7 @@ import grpc
 import structlog
 
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.servers.local_server import EmbeddedServer, Refused, truncate_message
 from modelyard.services.gateway.serving.servers.replicas import (
     AVOID_S,

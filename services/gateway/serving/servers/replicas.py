@@ -19,7 +19,7 @@ from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.batching.calls import Target
 from modelyard.services.gateway.serving.servers.traced_call import call_traced
 from modelyard.services.tracing.spans import CURRENT_SPAN
 

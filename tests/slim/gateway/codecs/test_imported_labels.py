@@ -8,7 +8,7 @@ import pytest
 from modelyard.models.registry.manifest import ImportRecord, Manifest, SignatureSpec, TensorSpec, Verdict
 from modelyard.services.gateway.codecs.labels import has_labels, label_rows, score_rows
 from modelyard.services.gateway.http.errors import InvalidOutput
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.capture import captured_rows
 from modelyard.services.gateway.serving.interface import Interface, published_interface
 from tests.support.versions import seal_as

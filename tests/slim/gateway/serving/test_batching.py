@@ -3,43 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import grpc
 import numpy as np
 import pytest
 
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
-from modelyard.services.gateway.serving.batching import Batcher, Inputs, Outputs, Target
-
-TARGET = Target("model", 1, "serving_default")
-
-
-class Model:
-    """Doubles its input; each call waits until it is let through, and is written down."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[float]] = []
-        self.gate = asyncio.Event()
-
-    async def __call__(self, target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
-        del deadline
-        self.calls.append(inputs["x"].ravel().tolist())
-        await self.gate.wait()
-        if (inputs["x"] < 0).any():
-            raise ServingFailed(grpc.StatusCode.INVALID_ARGUMENT, "negative")
-        return Outputs({"y": inputs["x"] * 2}, target.version or 0)
-
-
-def rows(*values: float) -> dict[str, Array]:
-    return {"x": np.array(values, np.float32)[:, None]}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0)
+from modelyard.services.gateway.serving.batching.batcher import Batcher
+from modelyard.services.gateway.serving.batching.calls import Inputs, Outputs, Target
+from tests.support.batches import TARGET, Model, ask, rows, until, values
 
 
 def run_with_batcher(steps: Callable[[Model, Batcher], Awaitable[None]], max_batch: int = 8) -> None:
@@ -48,17 +20,6 @@ def run_with_batcher(steps: Callable[[Model, Batcher], Awaitable[None]], max_bat
         await steps(model, Batcher(model, max_batch))
 
     asyncio.run(run())
-
-
-def ask(
-    batcher: Batcher, inputs: Inputs, timeout_s: float = 60, target: Target = TARGET, *, bulk: bool = False
-) -> "asyncio.Task[Outputs]":
-    return asyncio.get_running_loop().create_task(batcher.run(target, inputs, Deadline.after(timeout_s), bulk=bulk))
-
-
-def values(outputs: Outputs) -> list[float]:
-    found: list[float] = outputs["y"].ravel().tolist()
-    return found
 
 
 def test_an_idle_model_is_called_at_once_and_what_gathers_meanwhile_leaves_together() -> None:

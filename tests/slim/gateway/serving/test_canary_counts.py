@@ -18,7 +18,7 @@ from modelyard.models.registry.roles.shadow import Shadow
 from modelyard.models.registry.rollout import Rollout, change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.serving import shadow
-from modelyard.services.gateway.serving.batching import Outputs
+from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.canary_counts import CanaryCounts
 from modelyard.services.gateway.serving.interface import Experiment, Interface
 from modelyard.services.gateway.serving.shadow import Incomparable, ShadowTraffic, compare_outputs

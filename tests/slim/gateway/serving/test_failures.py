@@ -12,7 +12,7 @@ from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.batching.calls import Target
 from modelyard.services.gateway.serving.circuit_breaker import MAX_CONSECUTIVE
 from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
 from modelyard.services.gateway.serving.servers.replicas import AVOID_S, MIN_RETRIES, PredictCall, Replicas

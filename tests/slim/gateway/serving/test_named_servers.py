@@ -14,7 +14,7 @@ from modelyard.models.tfserving.addresses import find_addresses, list_servers
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.batching.calls import Target
 from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
 from modelyard.services.gateway.serving.servers.named_replicas import FRESH_S, STALE_S, NamedReplicas
 from modelyard.services.gateway.serving.servers.replicas import PREDICT, PredictCall, Replicas

@@ -7,7 +7,7 @@ from flask import Flask
 from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
-from modelyard.services.gateway.serving.batching import Outputs, Target
+from modelyard.services.gateway.serving.batching.calls import Outputs, Target
 from modelyard.services.gateway.serving.response_cache import OVERHEAD_BYTES, ResponseCache, hash_inputs
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app

@@ -10,7 +10,7 @@ import pytest
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.types import Array
 from modelyard.services.gateway.http.deadline import Deadline
-from modelyard.services.gateway.serving.batching import Inputs, Outputs, Target
+from modelyard.services.gateway.serving.batching.calls import Inputs, Outputs, Target
 from modelyard.services.gateway.serving.row_independence import (
     REQUIRED_CHECKS,
     CheckedSignature,
