@@ -1,16 +1,19 @@
 """When a batch should leave, simulated: ``python -m benchmarks.batching_rules``.
 
 Two cores are shared by the gateway's loop, which does one thing at a time, and the calls in flight. Rules are compared
-with the one that is in use (``NOW``) in closed loops of 1 to 512 callers and with Poisson arrivals, for quick and slow
+with not waiting at all (``NOBODY``) in closed loops of 1 to 512 callers and with Poisson arrivals, for quick and slow
 models: throughput and mean latency of each, and in how many cases it is worse (decision 0053).
 """
 
 import math
 import random
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Protocol
+
+from modelyard.services.gateway.serving.batching.waiting import ReturningCallers
 
 CORES, MAX_ROWS = 2, 64
 CLIENTS = (1, 2, 8, 32, 64, 512)
@@ -42,54 +45,75 @@ MODELS = {
 }
 
 
-@dataclass
-class Rule:
-    """A batch leaves as soon as so many wait, or a time has passed."""
+class Rule(Protocol):
+    """When the next batch leaves."""
 
-    calls: int = 2
+    calls: int
     """In flight at most."""
-    window_s: float = 0.0
-    """The oldest waits so long for others."""
-    wait_for: float = 0.0
-    """Share of the requests just answered that are waited for, for ``wait_share`` of that call's time at most."""
-    wait_share: float = 0.3
-    least_filled: float = 0.0
-    """Share of the waits that must have been filled lately."""
-    expected: int = 0
-    until: float = 0.0
-    waits: bool = False
-    filled: float = 1.0
-    skipped: int = 0
 
     def find_time(self, waiting: "deque[tuple[float, float]]", now: float) -> float:
-        """When the next batch leaves, if nothing more arrives: now, or later."""
-        if self.window_s:
-            return now if len(waiting) >= MAX_ROWS else max(now, waiting[0][0] + self.window_s)
-        is_filled = len(waiting) >= self.expected
-        if not is_filled and now < self.until:
-            self.waits = True
-            return self.until
-        if self.waits:
-            self.filled += 0.2 * (is_filled - self.filled)
-        self.waits, self.expected = False, 0
-        return now
+        """When it leaves, if nothing more arrives: now, or later."""
 
     def note_answer(self, size: int, took_s: float, now: float) -> None:
-        if self.waits or not self.wait_for or size == 1:
-            return
-        self.skipped = 0 if self.filled >= self.least_filled or self.skipped >= MAX_ROWS else self.skipped + 1
-        if not self.skipped:
-            self.expected, self.until = math.ceil(self.wait_for * size), now + self.wait_share * took_s
+        """A call was answered."""
 
 
-NOW = "two calls in flight, nobody waits"
-RULES = {
-    NOW: Rule(),
-    "window of 1 ms": Rule(window_s=1e-3),
-    "window of 5 ms": Rule(window_s=5e-3),
-    "one call in flight, waits for all": Rule(calls=1, wait_for=1.0),
-    "two in flight, waits for 0.75": Rule(wait_for=0.75),
-    "the same, while seven in ten waits are filled": Rule(wait_for=0.75, least_filled=0.7),
+@dataclass
+class Window:
+    """A batch leaves when it is full, or when the oldest has waited so long."""
+
+    seconds: float = 0.0
+    calls: int = 2
+
+    def find_time(self, waiting: "deque[tuple[float, float]]", now: float) -> float:
+        return now if len(waiting) >= MAX_ROWS else max(now, waiting[0][0] + self.seconds)
+
+    def note_answer(self, size: int, took_s: float, now: float) -> None:
+        """It learns nothing."""
+
+
+@dataclass
+class Share:
+    """Waits for a share of the requests just answered, for a share of that call's time."""
+
+    requests: float
+    wait: float
+    calls: int = 2
+    expected: int = 0
+    until: float = 0.0
+
+    def find_time(self, waiting: "deque[tuple[float, float]]", now: float) -> float:
+        return self.until if len(waiting) < self.expected and now < self.until else now
+
+    def note_answer(self, size: int, took_s: float, now: float) -> None:
+        self.expected = math.ceil(self.requests * size) if size > 1 else 0
+        self.until = now + self.wait * took_s
+
+
+@dataclass
+class Ours:
+    """The gateway's own rule."""
+
+    callers: ReturningCallers = field(default_factory=ReturningCallers)
+    calls: int = 2
+
+    def find_time(self, waiting: "deque[tuple[float, float]]", now: float) -> float:
+        return self.callers.until if self.callers.is_waited_for(len(waiting), now) else now
+
+    def note_answer(self, size: int, took_s: float, now: float) -> None:
+        self.callers.note_answer(size, size, took_s, now)
+
+
+NOBODY = "nobody waits"
+OURS = "waits for 0.9, up to half of what one call less saves"
+RULES: dict[str, Callable[[], Rule]] = {
+    NOBODY: Window,
+    "window of 1 ms": lambda: Window(1e-3),
+    "window of 5 ms": lambda: Window(5e-3),
+    "one call in flight, waits for all": lambda: Share(1.0, 0.3, calls=1),
+    "waits for 0.75, up to 0.3 of the call": lambda: Share(0.75, 0.3),
+    "waits for 0.9, up to 0.6 of the call": lambda: Share(0.9, 0.6),
+    OURS: Ours,
 }
 
 
@@ -172,38 +196,47 @@ class Simulation:
                 self._arrive()
 
 
+def find_most(model: Model) -> float:
+    """Answers per second that the cores, and the loop on one of them, can give at full batches; and a fifth left."""
+    return 0.8 * min(1 / model.request, CORES / (model.request + model.row + model.run / MAX_ROWS))
+
+
 def list_loads(model: Model) -> Iterator[tuple[int, float]]:
     """Callers of closed loops, or arrivals per second."""
-    most = 0.8 * CORES / (model.request + model.row + model.run / MAX_ROWS)
     yield from ((clients, 0.0) for clients in CLIENTS)
-    yield from ((0, share * most) for share in RATES)
+    yield from ((0, share * find_most(model)) for share in RATES)
 
 
-def measure(name: str, model: Model, clients: int, rate: float) -> tuple[float, float]:
+def measure(
+    rule: Callable[[], Rule], model: Model, clients: int, rate: float, seeds: int = SEEDS
+) -> tuple[float, float]:
     """Throughput and latency of a rule, means over the seeds."""
-    found = [Simulation(replace(RULES[name]), model, random.Random(seed), clients, rate).run() for seed in range(SEEDS)]
+    found = [Simulation(rule(), model, random.Random(seed), clients, rate).run() for seed in range(seeds)]
     return fmean(rps for rps, _ in found), fmean(latency for _, latency in found)
 
 
+def compare(name: str, model: Model, clients: int, rate: float, seeds: int = SEEDS) -> tuple[float, float]:
+    """Throughput and mean latency of a rule, as ratios to those of nobody's waiting."""
+    base_rps, base_latency = measure(RULES[NOBODY], model, clients, rate, seeds)
+    rps, latency = measure(RULES[name], model, clients, rate, seeds)
+    return rps / base_rps, latency / base_latency
+
+
 def main() -> None:
-    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in RULES}
+    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in RULES if name != NOBODY}
     for title, model in MODELS.items():
         for clients, rate in list_loads(model):
-            base_rps, base_latency = measure(NOW, model, clients, rate)
-            load = f"{clients} callers" if clients else f"{rate:.0f}/s"
-            line = [f"{title}, {load}: {base_rps:.0f}/s, {base_latency * 1000:.2f} ms"]
-            for name in [name for name in RULES if name != NOW]:
-                rps, latency = measure(name, model, clients, rate)
-                ratios[name].append((rps / base_rps, latency / base_latency))
-                line.append(f"{rps / base_rps:.2f} {latency / base_latency:.2f}")
+            line = [f"{title}, {f'{clients} callers' if clients else f'{rate:.0f}/s'}"]
+            for name, found in ratios.items():
+                found.append(compare(name, model, clients, rate))
+                line.append(f"{found[-1][0]:.2f} {found[-1][1]:.2f}")
             print(" | ".join(line), flush=True)
     print("\n| rule | cases | worse | throughput, best | least | mean latency, worst |\n|---|---|---|---|---|---|")
     for name, found in ratios.items():
-        if found:
-            worse = sum(latency > MOST_LATENCY or rps < LEAST_THROUGHPUT for rps, latency in found)
-            best, least = max(rps for rps, _ in found), min(rps for rps, _ in found)
-            worst = max(latency for _, latency in found)
-            print(f"| {name} | {len(found)} | {worse} | {best:.2f} | {least:.2f} | {worst:.2f} |")
+        worse = sum(latency > MOST_LATENCY or rps < LEAST_THROUGHPUT for rps, latency in found)
+        best, least = max(rps for rps, _ in found), min(rps for rps, _ in found)
+        worst = max(latency for _, latency in found)
+        print(f"| {name} | {len(found)} | {worse} | {best:.2f} | {least:.2f} | {worst:.2f} |")
 
 
 if __name__ == "__main__":

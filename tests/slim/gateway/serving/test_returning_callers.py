@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from benchmarks import batching_rules
 from modelyard.services.gateway.serving.batching.batcher import Batcher, BatchQueue
 from modelyard.services.gateway.serving.batching.waiting import (
     MAX_SHARE_OF_CALL,
@@ -76,6 +77,17 @@ def test_a_lone_caller_is_never_waited_for() -> None:
 
 def test_no_call_however_slow_makes_others_wait_for_long() -> None:
     assert make_callers(30.0, requests=10).until == pytest.approx(100.0 + MAX_WAIT_S)
+
+
+@pytest.mark.parametrize("model", ["LSTM", "digits", "quick", "rows cost most"])
+@pytest.mark.parametrize(("callers", "share"), [(1, 0.0), (8, 0.0), (64, 0.0), (0, 0.3), (0, 0.6)])
+def test_nobody_waits_longer_than_without_waiting(model: str, callers: int, share: float) -> None:
+    """In a simulation of closed loops, and of arrivals by chance at a share of what can be answered."""
+    simulated = batching_rules.MODELS[model]
+    rate = share * batching_rules.find_most(simulated)
+    throughput, latency = batching_rules.compare(batching_rules.OURS, simulated, callers, rate, seeds=1)
+    assert latency <= batching_rules.MOST_LATENCY
+    assert throughput >= batching_rules.LEAST_THROUGHPUT or not callers
 
 
 def wait_for(queue: BatchQueue, requests: int, seconds: float) -> None:
