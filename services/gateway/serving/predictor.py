@@ -160,8 +160,6 @@ class Predictor:
         """Versions that have a role, and that model servers are not told to load."""
         return self._versions.list_left_out()
 
-    # --- calls ---
-
     async def predict(
         self,
         interface: Interface,
@@ -235,8 +233,6 @@ class Predictor:
         target = make_target(interface, request.model_spec.signature_name)
         call = self._model_server.run_examples(method, target, request, deadline)
         return await (self.canary_counts.watch(interface, call) if interface.experiment else call)
-
-    # --- state ---
 
     def get_status(self, model: str, version: int | None = None) -> tuple[VersionStatus, ...]:
         """State of every version on the server, or of one; raises ``ServingFailed``."""

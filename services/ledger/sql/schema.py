@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from modelyard.models.errors import StorageFailed
 from modelyard.services.ledger.sql.sqlite import BUSY_TIMEOUT_S
 
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
 HEAD = "0018"
-"""The newest file in ``migrations/versions``."""
+"""The newest file in ``migrations/versions``, which has a folder for each release."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x6D6F6479
 """Advisory lock of PostgreSQL: one process migrates at a time."""
@@ -29,7 +33,7 @@ def prepare(engine: Engine) -> None:
         return
     with engine.connect() as connection:
         found = read_revision(connection)
-    if found not in (None, HEAD) and found not in list_revisions():
+    if found not in (None, HEAD) and not is_known(found):
         raise make_newer_error(str(found))
     if found != HEAD:
         state = f"its tables are of revision {found}, this release needs {HEAD}" if found else "it has no tables"
@@ -85,18 +89,24 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
 
     found = read_revision(connection)
-    if found is not None and found not in list_revisions():
+    if found is not None and not is_known(found):
         raise make_newer_error(found)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("recursive_version_locations", "true")
     command.upgrade(config, "head")
 
 
-def list_revisions() -> set[str]:
-    """Every revision up to this release's."""
+def is_known(revision: str) -> bool:
+    """Whether it is one of this release, or of one before."""
+    return any(script.revision == revision for script in open_scripts().walk_revisions())
+
+
+def open_scripts() -> "ScriptDirectory":
+    """The migrations up to this release's."""
     from alembic.script import ScriptDirectory
 
-    return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    return ScriptDirectory(str(MIGRATIONS), recursive_version_locations=True)
 
 
 def make_newer_error(found: str) -> StorageFailed:

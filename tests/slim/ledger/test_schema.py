@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, make_url, text
 
 from modelyard.models.errors import StorageFailed
@@ -59,7 +58,7 @@ def test_migrations_make_the_tables_that_the_code_knows(empty_url: str) -> None:
     migrate(empty_url)
     with open_engine(empty_url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
-    assert ScriptDirectory(str(schema.MIGRATIONS)).get_current_head() == schema.HEAD
+    assert schema.open_scripts().get_current_head() == schema.HEAD
 
 
 def test_a_ledger_from_before_there_were_migrations_keeps_its_jobs(file: Path) -> None:
