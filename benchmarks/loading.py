@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from modelyard.models.tfserving.messages import config_pb2, prediction_log_pb2
+from modelyard.models.tfserving.messages import config_pb2, prediction_log_pb2, rewriter_config_pb2
 from modelyard.services.modelserver.lifecycle import loader, tfrecord, warmup
 from modelyard.services.modelserver.runtime.saved_model import Runtime, load_saved_model
 from modelyard.services.modelserver.runtime.servable import RequestOptions, Servable
@@ -20,9 +20,9 @@ from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC, lib
 
 DEFAULT = "default"
 REWRITES = {
-    DEFAULT: config_pb2.RewriterConfig(),
+    DEFAULT: rewriter_config_pb2.RewriterConfig(),
     "ours": loader.choose_rewrites(),
-    "none": config_pb2.RewriterConfig(disable_meta_optimizer=True),
+    "none": rewriter_config_pb2.RewriterConfig(disable_meta_optimizer=True),
 }
 SECONDS = 1.5
 """Of runs of one request with one configuration."""
@@ -36,24 +36,28 @@ class Replay(NamedTuple):
     run: Callable[[], object]
 
 
-def load(library: TensorFlowC, rewrites: config_pb2.RewriterConfig, folder: Path) -> tuple[float, list[Replay]]:
+def load(
+    library: TensorFlowC, rewrites: rewriter_config_pb2.RewriterConfig, folder: Path
+) -> tuple[float, list[Replay]]:
     """Loads and warms up. Returns the processor seconds, and the requests that were replayed."""
     config = loader.make_config(1, 1, rewrites)
     options = config_pb2.RunOptions(inter_op_thread_pool=loader.CALLING_THREAD)
     runtime = Runtime(library, config.SerializeToString(), options.SerializeToString())
-    records = list(tfrecord.read_records(folder / warmup.FILE))
+    requests = warmup.read_requests(tfrecord.read_records(folder / warmup.FILE))
     began = time.process_time()
     servable = load_saved_model(runtime, folder, ["serve"])
-    warmup.warm_up(servable, records, RequestOptions())
-    took = time.process_time() - began
-    return took, [make_replay(servable, record) for record in records]
+    replays = [make_replay(servable, each) for each in requests]
+    for replay in replays:
+        replay.run()
+    return time.process_time() - began, replays
 
 
-def make_replay(servable: Servable, record: bytes) -> Replay:
-    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+def make_replay(servable: Servable, recorded: prediction_log_pb2.PredictionLog) -> Replay:
+    request = recorded.predict_log.request
     rows = max((tensor.tensor_shape.dim[0].size for tensor in request.inputs.values()), default=0)
-    title = f"{request.model_spec.signature_name}, {rows} rows"
-    return Replay(title, lambda: warmup.warm_up(servable, [record], RequestOptions()))
+    warm_up = warmup.WarmUp(servable, [recorded], RequestOptions())
+    explains = warmup.asks_to_explain(recorded)
+    return Replay(f"{request.model_spec.signature_name}, {rows} rows", lambda: warm_up.replay(explaining=explains))
 
 
 def time_run(replay: Replay) -> float:

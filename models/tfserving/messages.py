@@ -38,7 +38,7 @@ def _without_runtime() -> Iterator[None]:
 with _without_runtime():
     from tensorflow.core.example import example_pb2, feature_pb2
     from tensorflow.core.framework import tensor_pb2, types_pb2
-    from tensorflow.core.protobuf import config_pb2, error_codes_pb2, meta_graph_pb2
+    from tensorflow.core.protobuf import config_pb2, error_codes_pb2, meta_graph_pb2, rewriter_config_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -88,6 +88,7 @@ __all__ = [
     "read_outputs",
     "read_statuses",
     "regression_pb2",
+    "rewriter_config_pb2",
     "status_pb2",
     "tensor_pb2",
     "to_proto",

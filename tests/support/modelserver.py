@@ -91,6 +91,7 @@ def save(version: int, folder: Path) -> None:
     module = HalfPlus(version)
     signatures = {
         "serving_default": module.half_plus,
+        "explain": module.half_plus,
         "slow": module.slow,
         "count": module.count,
         "parse": module.parse,

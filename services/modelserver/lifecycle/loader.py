@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,7 +16,7 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import manifest
 from modelyard.models.registry.store import checksums
-from modelyard.models.tfserving.messages import config_pb2
+from modelyard.models.tfserving.messages import config_pb2, rewriter_config_pb2
 from modelyard.services.modelserver.batching.batch_queue import BatchThreads
 from modelyard.services.modelserver.batching.batched_run import add_batching
 from modelyard.services.modelserver.batching.parameters import PER_MODEL_FILE, BatchingParameters, read_parameters
@@ -52,8 +54,8 @@ def start_loader(settings: Settings) -> Load:
         verify_manifest(folder)
         servable = trace_runs(load_saved_model(started, folder, tags))
         try:
-            _warm_up(servable, folder, settings)
-            return join(servable, folder)
+            finish = _warm_up(servable, folder, settings)
+            return replace(join(servable, folder), finish_warm_up=finish)
         except ModelyardError:
             servable.close()
             raise
@@ -82,7 +84,7 @@ def start_runtime(intra_op_threads: int, inter_op_threads: int) -> Runtime:
 
 
 def make_config(
-    intra_op_threads: int, inter_op_threads: int, rewrites: config_pb2.RewriterConfig
+    intra_op_threads: int, inter_op_threads: int, rewrites: rewriter_config_pb2.RewriterConfig
 ) -> config_pb2.ConfigProto:
     """Of every session."""
     return config_pb2.ConfigProto(
@@ -93,13 +95,13 @@ def make_config(
     )
 
 
-def choose_rewrites() -> config_pb2.RewriterConfig:
+def choose_rewrites() -> rewriter_config_pb2.RewriterConfig:
     """What TensorFlow rewrites in a graph before the first run of each signature: what makes runs quicker.
 
     Left out are a second round of everything, loops, swapping of a GPU's memory, and a second implementation of the
     same rewrites: half of the time of a load, and no gain in a run (docs/decisions/0010, ``benchmarks.loading``).
     """
-    config = config_pb2.RewriterConfig
+    config = rewriter_config_pb2.RewriterConfig
     return config(
         meta_optimizer_iterations=config.ONE,
         loop_optimization=config.OFF,
@@ -143,16 +145,22 @@ def make_batching(settings: Settings) -> Callable[[Servable, Path], Servable]:
     return join
 
 
-def _warm_up(servable: Servable, folder: Path, settings: Settings) -> None:
-    """Has it answer before it replaces another version: its recorded requests, or else one run."""
+def _warm_up(servable: Servable, folder: Path, settings: Settings) -> Callable[[], object] | None:
+    """Has it answer before it replaces another version: its recorded requests, or else one run.
+
+    Returns what is left for afterwards: explanations, but for ``--strict``.
+    """
     if not settings.enable_model_warmup:
-        return
+        return None
     recorded, times = folder / warmup.FILE, settings.num_request_iterations_for_warmup or 1
-    replayed = 0
-    if recorded.exists():
-        replayed = warmup.warm_up(servable, tfrecord.read_records(recorded), settings.request_options, times)
-    if not replayed:
+    requests = warmup.read_requests(tfrecord.read_records(recorded)) if recorded.exists() else []
+    warm_up = warmup.WarmUp(servable, requests, settings.request_options, times)
+    if not warm_up.replay(explaining=False):
         run_once(servable)
+    if settings.strict:
+        warm_up.replay(explaining=True)
+        return None
+    return partial(warm_up.replay, explaining=True) if any(map(warmup.asks_to_explain, requests)) else None
 
 
 def verify_manifest(folder: Path) -> None:

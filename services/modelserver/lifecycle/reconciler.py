@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -58,6 +59,8 @@ class Reconciler:
         self._aspired: Aspired = {}
         self._attempts: dict[Key, Attempt] = {}
         self._idle: deque[tuple[Key, Servable]] = deque()
+        self._half_warm: deque[Key] = deque()
+        """Versions that answer, and have first runs left."""
         self._stopping = False
 
     def set_aspired(self, aspired: Aspired, *, retry_failed: bool) -> None:
@@ -113,7 +116,7 @@ class Reconciler:
                 return lambda: self._withdraw(*drop)
             key = choose_load(self._aspired, self._registry.states, self._attempts, time.monotonic())
             if key is None:
-                return None
+                return partial(self._finish_warm_up, self._half_warm.popleft()) if self._half_warm else None
             candidate = self._aspired[key[0]][key[1]]
             self._registry.set_state(*key, VersionState(State.LOADING))
             return lambda: self._load(key, candidate, load)
@@ -129,7 +132,7 @@ class Reconciler:
         """Whether there is work to do; called under the lock, so that no wake-up is missed."""
         states = self._registry.states
         return (
-            bool(self._idle)
+            bool(self._idle or self._half_warm)
             or any(find_unloadable(self._aspired, states))
             or choose_load(self._aspired, states, self._attempts, time.monotonic()) is not None
         )
@@ -171,7 +174,24 @@ class Reconciler:
         self._registry.publish_version(name, number, servable)
         with self._changed:
             self._attempts.pop(key, None)
+            if servable.finish_warm_up is not None:
+                self._half_warm.append(key)
         log.info("version_available", model=name, version=number, load_s=round(time.monotonic() - started, 3))
+
+    def _finish_warm_up(self, key: Key) -> None:
+        """When nothing is to be loaded. What fails here fails when it is asked for, and nothing else does."""
+        name, number = key
+        if number not in self._registry.available_versions(name):
+            return
+        started = time.monotonic()
+        try:
+            with self._registry.acquire(name, number) as version:
+                if version.servable.finish_warm_up is not None:
+                    version.servable.finish_warm_up()
+        except Exception as error:  # noqa: BLE001 - as of a load
+            log.warning("warm_up_failed", model=name, version=number, cause=str(error))
+            return
+        log.info("version_warm", model=name, version=number, took_s=round(time.monotonic() - started, 3))
 
     def _fail(self, key: Key, candidate: Candidate, error: Exception) -> None:
         name, number = key

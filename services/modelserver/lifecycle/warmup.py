@@ -4,7 +4,8 @@ Rules as in tensorflow/serving ``servables/tensorflow/saved_model_warmup_util.cc
 cannot be read, more than 1000 records or a failing request fails the load.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,6 +22,8 @@ from modelyard.services.modelserver.runtime.servable import RequestOptions, Serv
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+EXPLANATIONS = ("explain", "explain_bytes")
+"""Signatures of which no answer waits: they cost as much to prepare as all others together."""
 METHODS: dict[str, Callable[[Servable, Any, RequestOptions, Callable[[], None]], Any]] = {
     "predict_log": predict,
     "classify_log": classify,
@@ -30,21 +33,44 @@ METHODS: dict[str, Callable[[Servable, Any, RequestOptions, Callable[[], None]],
 """Functions that replay a ``PredictionLog``, by its kind; other kinds cannot be replayed."""
 
 
-def warm_up(servable: Servable, records: Iterable[bytes], options: RequestOptions, times: int = 1) -> int:
-    """Replays all records, each a ``PredictionLog``, so many times, and returns their number.
+@dataclass(frozen=True)
+class WarmUp:
+    """The recorded requests of a version."""
+
+    servable: Servable
+    requests: Sequence[prediction_log_pb2.PredictionLog]
+    options: RequestOptions
+    times: int = 1
+
+    def replay(self, *, explaining: bool) -> int:
+        """Replays those that explain answers, or all others, so many times, and returns their number.
+
+        Raises:
+            Refused: the version refuses one.
+        """
+        found = [(place, each) for place, each in enumerate(self.requests) if asks_to_explain(each) is explaining]
+        for place, each in found:
+            for _ in range(self.times):
+                _replay(self.servable, each, place, self.options)
+        return len(found)
+
+
+def read_requests(records: Iterable[bytes]) -> list[prediction_log_pb2.PredictionLog]:
+    """Reads records, each a ``PredictionLog``.
 
     Raises:
-        Refused: there are too many records, one cannot be read, or the version refuses a request.
+        Refused: there are too many, or one cannot be read.
     """
-    logs = list(_parsed(islice(records, MAX_RECORDS + 1)))
-    if len(logs) > MAX_RECORDS:
+    found = list(_parsed(islice(records, MAX_RECORDS + 1)))
+    if len(found) > MAX_RECORDS:
         raise Refused(
             grpc.StatusCode.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {FILE}"
         )
-    for position, log in enumerate(logs):
-        for _ in range(times):
-            _replay(servable, log, position, options)
-    return len(logs)
+    return found
+
+
+def asks_to_explain(request: prediction_log_pb2.PredictionLog) -> bool:
+    return request.predict_log.request.model_spec.signature_name in EXPLANATIONS
 
 
 def _parsed(records: Iterable[bytes]) -> Iterator[prediction_log_pb2.PredictionLog]:

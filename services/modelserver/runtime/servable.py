@@ -64,6 +64,8 @@ class Servable:
     run: Run
     close: Callable[[], None] = never_cancelled
     """Frees the version's memory; called once, when no run is in progress and none will follow."""
+    finish_warm_up: Callable[[], object] | None = None
+    """Makes first runs that need not come before the version answers; raises ``Refused``. None: there are none."""
 
 
 @dataclass(frozen=True)

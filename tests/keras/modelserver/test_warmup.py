@@ -10,7 +10,7 @@ import tensorflow as tf
 from modelyard.models.tfserving.messages import prediction_log_pb2
 from modelyard.models.types import Array
 from modelyard.services.modelserver.lifecycle import warmup
-from tests.support.modelserver import Serve, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import Serve, Store, X, eventually, request, saved, serve, served, store
 
 __all__ = ["saved", "serve", "served", "store"]  # fixtures
 
@@ -33,9 +33,9 @@ def damage_last_record(folder: Path) -> None:
     (folder / warmup.FILE).write_bytes(content)
 
 
-def warmup_log(x: Array = X) -> bytes:
+def warmup_log(x: Array = X, signature: str = "") -> bytes:
     log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(request(x=x))
+    log.predict_log.request.CopyFrom(request(signature=signature, x=x))
     return bytes(log.SerializeToString())
 
 
@@ -87,3 +87,35 @@ def test_bad_warmup_file_fails_the_load(
     found = serve().await_state(1, "END")
     assert found.error_code == code
     assert cause in found.error_message
+
+
+def test_explanations_are_prepared_when_every_version_answers(store: Store, serve: Serve) -> None:
+    """They take as long as all else: what waits for them is no answer."""
+    for version in (1, 2):
+        store.put("m", version, warmed_by([warmup_log(signature="explain"), warmup_log()]))
+    store.configure(store.entry("m", "all {}"))
+    served = serve()
+    for version in (1, 2):
+        served.await_state(version, "AVAILABLE")
+    eventually(lambda: [served.runs(1), served.runs(2)] == [2, 2], "all requests were replayed")
+
+
+def test_an_explanation_that_fails_keeps_no_version_from_answering(store: Store, serve: Serve) -> None:
+    """Nor others from being loaded afterwards."""
+    wrong = warmup_log(X.astype(np.int32), "explain")
+    store.put("m", 1, warmed_by([wrong, warmup_log()]))
+    store.configure(store.entry("m", "all {}"))
+    served = serve(max_num_load_retries=0)
+    served.await_state(1, "AVAILABLE")
+    store.put("m", 2)
+    served.await_state(2, "AVAILABLE")
+    assert served.predict(1).tolist() == [[1.5, 2, 2.5]]
+
+
+def test_a_strict_server_prepares_explanations_before(store: Store, serve: Serve) -> None:
+    """As TensorFlow Serving, which refuses the version when one fails."""
+    store.put("m", 1, warmed_by([warmup_log(signature="explain"), warmup_log()]))
+    store.configure(store.entry("m"))
+    served = serve(strict=True, max_num_load_retries=0)
+    served.await_state(1, "AVAILABLE")
+    assert served.runs(1) == 2
