@@ -43,11 +43,11 @@ up: install ## Start the whole system here, train what is missing, serve until C
 test: install $(SLIM)/.installed ## Run the tests, three of their four kinds at a time: what each change must pass
 	@$(MAKE) --no-print-directory -k -j 3 test-system test-keras test-browser test-slim check-kubernetes
 
-test-long: install ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
-	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras
+test-long: install $(SLIM)/.installed ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
+	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras test-slim
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
-	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
+	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider $(WHICH) tests/slim
 
 test-keras: install ## Run the tests that compute
 	$(BIN)/pytest -n 2 --dist loadfile $(WHICH) tests/keras
