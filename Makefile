@@ -2,6 +2,14 @@
 # A fresh machine needs Python 3.11, make and a package registry: uv is fetched into .uv if it is not on PATH.
 
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+# Distributions build their Python with what the compiler learned from running it: all that is done here takes a quarter to a
+# third less CPU time than with a plain build, such as pyenv's. UV_PYTHON=3.12 chooses another one.
+ifndef UV_PYTHON
+  UV_PYTHON := $(shell /usr/bin/python3.11 -c 'import ctypes, lzma, sqlite3, ssl, sys; print(sys.executable)' 2>/dev/null || echo 3.11)
+endif
+export UV_PYTHON
+
 BIN := .venv/bin
 SLIM := .venv-slim
 WHICH := -m 'not long'
@@ -43,11 +51,11 @@ up: install ## Start the whole system here, train what is missing, serve until C
 test: install $(SLIM)/.installed ## Run the tests, three of their four kinds at a time: what each change must pass
 	@$(MAKE) --no-print-directory -k -j 3 test-system test-keras test-browser test-slim check-kubernetes
 
-test-long: install ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
-	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras
+test-long: install $(SLIM)/.installed ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
+	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras test-slim
 
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
-	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider tests/slim
+	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider $(WHICH) tests/slim
 
 test-keras: install ## Run the tests that compute
 	$(BIN)/pytest -n 2 --dist loadfile $(WHICH) tests/keras
@@ -69,7 +77,7 @@ fuzz: install $(SLIM)/.installed ## Run the tests with invented examples on many
 
 # Its packages contradict ours, so it has an environment of its own.
 .venv-checkov/.installed: deploy/kubernetes/checkov.txt | $(UV)
-	$(UV) venv --quiet --clear --python 3.11 .venv-checkov
+	$(UV) venv --quiet --clear --python $(or $(filter %3.11,$(UV_PYTHON)),3.11) .venv-checkov
 	$(UV) pip install --quiet --python .venv-checkov --require-hashes -r deploy/kubernetes/checkov.txt
 	@touch $@
 

@@ -60,7 +60,7 @@ def main(
 def fuzz(process: psutil.Process, url: str, server: FakeModelServer, cases: int, seed: int) -> dict[str, Any]:
     """Turns over all operations until there were so many cases."""
     fuzzer, failures, before = Fuzzer(url), dict[str, str](), None
-    operations, turn = list(fuzzer.operations()), 0
+    operations, turn = fuzzer.all_operations, 0
 
     def check(case: Any) -> None:
         try:

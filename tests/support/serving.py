@@ -13,6 +13,7 @@ import httpx
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.pipeline.processes.forkserver import ForkServer
+from tests.support.http import WITHOUT_TLS
 from tests.support.ports import free_port
 from tests.support.processes import START_S, WAIT_S, Running, running
 from tests.support.programs import running_fork
@@ -115,7 +116,7 @@ def modelyard_serve(home: Path, *arguments: str) -> Iterator[Served]:
     with running(home / "out", *command) as process:
         wait_until(lambda: "Ctrl-C stops" in process.printed or process.process.poll() is not None, START_S, "serve")
         assert process.process.poll() is None, process.printed
-        with httpx.Client(timeout=30, trust_env=False) as http:
+        with httpx.Client(timeout=30, **WITHOUT_TLS) as http:
             yield Served(f"http://{HOST}:{port}", serving_port, process, http)
 
 
@@ -144,7 +145,7 @@ def gateway_and_servers(
             for each in ports
         ]
         gateway = stack.enter_context(running_fork(forks, home / "gateway.log", "gateway", **variables))
-        http = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
+        http = stack.enter_context(httpx.Client(timeout=30, **WITHOUT_TLS))
         served = Served(f"http://{HOST}:{port}", ports[0], gateway, http, servers)
         wait_until(lambda: listens(port), START_S, "listening")
         for each in ports:

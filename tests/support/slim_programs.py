@@ -19,6 +19,7 @@ from typing import IO
 import httpx
 
 from modelyard.pipeline.processes.forkserver import ForkedProcess, ForkServer
+from tests.support.http import WITHOUT_TLS
 from tests.support.ports import held_port
 from tests.support.programs import ForkedProgram
 from tests.support.repository import ROOT
@@ -72,7 +73,7 @@ def gateway(*, forked: bool = True, **settings: object) -> Iterator[tuple[Gatewa
         assert process.stderr is not None
         while "listening" not in (line := process.stderr.readline()):
             assert line, "ended before it listened"
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, **WITHOUT_TLS) as client:
             yield process, client
 
 

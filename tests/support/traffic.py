@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from tests.support.http import WITHOUT_TLS
+
 PAUSE_S = 0.02
 """Of a client between two requests: leaves the processors to the servers."""
 
@@ -80,7 +82,7 @@ def traffic(
 
     def client(index: int) -> None:
         number = index
-        with httpx.Client(timeout=30, headers=headers) as http:
+        with httpx.Client(timeout=30, headers=headers, **WITHOUT_TLS) as http:
             while not stop.wait(PAUSE_S):
                 number = (number + clients) % 1000
                 seen.ask(http, index, number, pinned=bool(index % 2))

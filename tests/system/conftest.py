@@ -24,11 +24,13 @@ from tests.support.order import longest_first
 from tests.support.ports import free_port
 from tests.support.programs import train
 from tests.support.rehearsals import share_rehearsals
+from tests.support.shared_forks import forks, share_forks
 from tests.support.waiting import LONG_TIMEOUTS, wait_until
 
 if TYPE_CHECKING:
     from tests.support.training import TrainingCluster  # which stands on this module
 
+__all__ = ["forks"]
 SHARED = "tests/system/up/"
 LONGEST = (
     *("up", "test_project", "test_workers", "test_postgres", "test_takeovers", "test_queue_faults"),
@@ -157,6 +159,10 @@ class System:
         return found
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    share_forks(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the longest, so that none of them is left alone at the end."""
     longest_first(items, LONGEST)
@@ -215,13 +221,6 @@ def trained(make_once: MakeOnce, forks: ForkServer) -> Path:
 def known(made: Path) -> Path:
     """A store with a catalogue, so that workers need not make one; to be copied."""
     return made / "known"
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[ForkServer]:
-    """What workers and commands are forked from."""
-    with ForkServer() as server:
-        yield server
 
 
 @pytest.fixture

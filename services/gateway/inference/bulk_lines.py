@@ -20,9 +20,10 @@ class Lines:
         """``max_bytes``: of one line."""
         self._max_bytes = max_bytes
         self._lines: deque[Line] = deque()
-        self._tail = b""
-        self._skips = False
-        """Whether the line that is arriving is too long already."""
+        self._parts: list[bytes] = []
+        """Of the line that is arriving, unless that is too long."""
+        self._size = 0
+        """Of that line."""
         self._count = 0
         self.held_bytes = 0
 
@@ -31,15 +32,13 @@ class Lines:
 
     def feed(self, chunk: bytes) -> None:
         """Takes what has arrived; an empty chunk ends the last line, if there is one without an end."""
-        *whole, tail = (self._tail + chunk).split(b"\n")
-        for content in whole:
-            self._add(content)
-        self._tail = tail
-        if len(tail) > self._max_bytes:
-            self._tail, self._skips = b"", True
-        if not chunk and (self._tail or self._skips):
-            self._add(self._tail)
-            self._tail = b""
+        first, *others = chunk.split(b"\n")
+        self._continue_line(first)
+        for part in others:
+            self._end_line()
+            self._continue_line(part)
+        if self._size and not chunk:
+            self._end_line()
 
     def take(self, max_lines: int, max_bytes: int) -> list[Line]:
         """The next lines, at most so many, and at least one even if that is longer."""
@@ -52,12 +51,19 @@ class Lines:
         self.held_bytes -= size
         return taken
 
-    def _add(self, content: bytes) -> None:
-        too_long = self._skips or len(content) > self._max_bytes
-        self._skips = False
+    def _continue_line(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._max_bytes:
+            self._parts.clear()
+        else:
+            self._parts.append(part)
+
+    def _end_line(self) -> None:
+        content = None if self._size > self._max_bytes else b"".join(self._parts)
         self._count += 1
-        self._lines.append(Line(self._count, None if too_long else content))
-        self.held_bytes += 0 if too_long else len(content)
+        self._lines.append(Line(self._count, content))
+        self.held_bytes += len(content or b"")
+        self._parts, self._size = [], 0
 
     @property
     def next_number(self) -> int:

@@ -17,6 +17,15 @@ from modelyard.services.cli.gateway import be_patient, connect
 from tests.support.fake_gateway import JOB, SEARCH, FakeGateway
 from tests.support.waiting import wait_until
 
+COMMANDS = (("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",))
+MODULES = ("typer", "httpx", "modelyard.services.cli.output")
+MOMENTS = [
+    pytest.param(command, module, marks=() if row % len(MODULES) == column else pytest.mark.long)
+    for row, command in enumerate(COMMANDS)
+    for column, module in enumerate(MODULES)
+]
+"""Each command while it imports each module; a third of them at every change."""
+
 
 @pytest.fixture
 def gateway() -> Iterator[FakeGateway]:
@@ -32,10 +41,7 @@ def start(tmp_path: Path, *arguments: str, python: tuple[str, ...] = ()) -> tupl
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file), errors
 
 
-@pytest.mark.parametrize(
-    "command", [("up", "--home", "home"), ("serve", "--models-dir", "."), ("train", "neuron"), ("jobs",)]
-)
-@pytest.mark.parametrize("module", ["typer", "httpx", "modelyard.services.cli.output"])
+@pytest.mark.parametrize(("command", "module"), MOMENTS)
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str
 ) -> None:

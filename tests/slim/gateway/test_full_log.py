@@ -13,6 +13,7 @@ import pytest
 from modelyard.models.registry.store import Store
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import FakeModelServer
+from tests.support.http import WITHOUT_TLS
 from tests.support.ports import held_port
 from tests.support.processes import WAIT_S
 from tests.support.repository import ROOT
@@ -41,7 +42,7 @@ def gateway(log: IO[bytes], **settings: object) -> Iterator[httpx.Client]:
         variables = {f"MODELYARD_{name.upper()}": str(value) for name, value in {"port": port, **settings}.items()}
         process = subprocess.Popen(COMMAND, env=os.environ | variables, cwd=ROOT, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, **WITHOUT_TLS) as client:
                 wait_until(lambda: is_answering(client), WAIT_S, "the gateway")
                 yield client
         finally:

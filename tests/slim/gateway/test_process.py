@@ -22,6 +22,7 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.http import http
 from tests.support.repository import ROOT
 from tests.support.slim_programs import gateway, refusal
 
@@ -36,9 +37,7 @@ def test_requests_in_flight_complete_after_sigterm(filled: Store, server: FakeMo
         assert (ready.status_code, ready.headers.get("connection")) == (200, None)
         server.release.clear()
         body: Any = {"instances": [[1.0]]}
-        thread = threading.Thread(
-            target=lambda: answers.append(httpx.post(client.base_url.join(PREDICT), json=body, timeout=60))
-        )
+        thread = threading.Thread(target=lambda: answers.append(http.post(client.base_url.join(PREDICT), json=body)))
         thread.start()
         assert server.entered.wait(30)
         process.send_signal(signal.SIGTERM)

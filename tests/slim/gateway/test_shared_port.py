@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.models.registry.store import Store
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.http import http
 from tests.support.ports import held_port
 from tests.support.slim_programs import GatewayProcess, refusal, run_fork
 from tests.support.waiting import wait_until
@@ -44,7 +44,7 @@ def start(filled: Store, server: FakeModelServer, port: int, tmp_path: Path) -> 
 
 def count_answers(port: int) -> dict[str, float]:
     """Predictions by the number of the gateway that answered them, as one of them says."""
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).text
+    text = http.get(f"http://127.0.0.1:{port}/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert text.count("# TYPE modelyard_gateway_predictions_total ") == 1
     assert all("worker" not in sample.labels for sample in families["modelyard_waiting_jobs"].samples)
@@ -55,7 +55,7 @@ def count_answers(port: int) -> dict[str, float]:
 def predict(port: int, times: int) -> None:
     """Each on a connection of its own."""
     for _ in range(times):
-        answer = httpx.post(f"http://127.0.0.1:{port}{PREDICT}", json={"instances": [[1.0]]}, timeout=PATIENCE_S)
+        answer = http.post(f"http://127.0.0.1:{port}{PREDICT}", json={"instances": [[1.0]]})
         assert answer.json() == {"predictions": [[2.5]]}
 
 

@@ -12,13 +12,15 @@ import httpx
 import psutil
 import pytest
 
+from modelyard.models.registry.manifest import SignatureSpec, TensorSpec, VectorLimits
 from modelyard.models.registry.store import Store
 from tests.slim.gateway.test_process import PREDICT
-from tests.support.fakes import FakeModelServer
+from tests.support.fakes import HALF_PLUS, FakeModelServer, publish
 from tests.support.slim_programs import GatewayProcess, gateway
 from tests.support.waiting import wait_until
 
-LINES = 200_000
+WIDTH, LINES = 100, 20_000
+"""Numbers of a row, and rows: of single numbers, many more would be needed to fill what lies between."""
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jsonl\r\n".encode()
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -59,11 +61,26 @@ def received(connection: socket.socket) -> bytes:
         return answer.read()
 
 
-def test_many_lines_pass_through_in_constant_memory(filled: Store, server: FakeModelServer) -> None:
+@pytest.fixture
+def wide(filled: Store, server: FakeModelServer) -> Store:
+    """The third version takes and returns rows of many numbers."""
+    taken, returned = (TensorSpec(name=name, dtype="float32", shape=(None, WIDTH)) for name in ("vectors", "value"))
+    signatures = {"serving_default": SignatureSpec(inputs=(taken,), outputs=(returned,))}
+    publish(filled, HALF_PLUS, input=VectorLimits(size=WIDTH), signatures=signatures, example=[1.0] * WIDTH)
+    server.reset()
+    return filled
+
+
+def row(number: float | str) -> bytes:
+    """One line."""
+    return b"[" + b",".join([str(number).encode()] * WIDTH) + b"]\n"
+
+
+def test_many_lines_pass_through_in_constant_memory(wide: Store, server: FakeModelServer) -> None:
     """Sent and read at once; every answer is right and in its place."""
-    with start_gateway(filled, server) as (process, client):
+    with start_gateway(wide, server) as (process, client):
         measured = psutil.Process(process.pid)
-        client.post(PREDICT, json={"instances": [[1.0]]})
+        client.post(PREDICT, json={"instances": [[1.0] * WIDTH]})
         before = measured.memory_info().rss
         with connected(client) as connection:
             sender = threading.Thread(target=send, args=(connection, LINES))
@@ -71,31 +88,31 @@ def test_many_lines_pass_through_in_constant_memory(filled: Store, server: FakeM
             sender.start()
             body = received(connection)
             sender.join()
-        assert body.splitlines() == [b"[%.1f]" % (number / 2 + 2) for number in range(LINES)]
+        assert body == b"".join(row(number / 2 + 3) for number in range(LINES))
         assert measured.memory_info().rss - before < GROWTH
 
 
 def send(connection: socket.socket, count: int) -> None:
     for start in range(0, count, 1000):
-        connection.sendall(chunk(b"".join(b"[%d]\n" % number for number in range(start, min(count, start + 1000)))))
+        connection.sendall(chunk(b"".join(row(number) for number in range(start, min(count, start + 1000)))))
     connection.sendall(END)
 
 
-def test_a_client_that_does_not_read_is_not_read_either(filled: Store, server: FakeModelServer) -> None:
+def test_a_client_that_does_not_read_is_not_read_either(wide: Store, server: FakeModelServer) -> None:
     """Nothing gathers in memory; interactive requests go on; the connection ends, and not as if it were whole."""
     with (
-        start_gateway(filled, server, body_timeout_s=2) as (process, client),
+        start_gateway(wide, server, body_timeout_s=2) as (process, client),
         connected(client, timeout_s=1, receives=4096) as connection,
     ):
         measured = psutil.Process(process.pid)
-        client.post(PREDICT, json={"instances": [[1.0]]})
+        client.post(PREDICT, json={"instances": [[1.0] * WIDTH]})
         before, calls = measured.memory_info().rss, len(server.calls)
         connection.sendall(CHUNKED)
         with pytest.raises((TimeoutError, ConnectionError)):
-            connection.sendall(chunk(b"[1]\n" * 5000) * 2_000)
-        assert client.post(PREDICT, json={"instances": [[1.0]]}).status_code == 200
+            connection.sendall(chunk(row(1.0) * 500) * 400)
+        assert client.post(PREDICT, json={"instances": [[1.0] * WIDTH]}).status_code == 200
         assert measured.memory_info().rss - before < GROWTH
-        assert (len(server.calls) - calls) * 64 < 10_000_000 / 2
+        assert (len(server.calls) - calls) * 64 < 200_000 / 2
         port = connection.getsockname()[1]
         wait_until(lambda: not has_connection(measured, lambda found: found.raddr and found.raddr.port == port))
         connection.settimeout(60)

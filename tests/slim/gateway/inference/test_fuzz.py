@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.models.errors import ModelyardError
@@ -91,7 +91,6 @@ def fits(array: np.ndarray[Any, Any], version: Interface, signature: str, name: 
 
 
 @pytest.mark.parametrize("model", [DIGITS, REVIEWS, HALF_PLUS])
-@settings(max_examples=2 * settings.default.max_examples)
 @given(bodies, content_types)
 def test_any_body_is_understood_or_refused(model: str, body: bytes, content_type: str) -> None:
     """Never any other exception; what is let through has the type and shape that the manifest promises the model."""
@@ -132,7 +131,6 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@settings(max_examples=3 * settings.default.max_examples)
 @given(spec=st.sampled_from(FOREIGN), body=st.dictionaries(keys, values), rows=st.booleans())
 def test_any_body_for_any_saved_model_is_understood_or_refused(
     count: int, spec: TensorSpec, body: dict[str, Any], rows: bool

@@ -19,8 +19,6 @@ from tests.support.fakes import CLASSES, DIGITS, HALF_PLUS, FakeModelServer, pub
 from tests.support.slim_programs import gateway
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.one_gateway
-
 PHOTOS = "photos"
 RANDOM = np.random.default_rng(0)
 
@@ -41,7 +39,7 @@ def write(key: str, values: Any) -> str:
     return json.dumps({key: values.tolist()})
 
 
-@pytest.mark.parametrize("key", ["instances", "inputs"])
+@pytest.mark.parametrize("key", ["instances", pytest.param("inputs", marks=pytest.mark.long)])
 def test_a_photo_fits(client: FlaskClient, photos: str, key: str) -> None:
     """224 x 224 x 3 of the most digits, 3.2 MB."""
     body = write(key, (255 * RANDOM.random((1, 224, 224, 3))).astype(np.float32))
@@ -50,16 +48,16 @@ def test_a_photo_fits(client: FlaskClient, photos: str, key: str) -> None:
     assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
 
 
-def test_a_full_batch_of_mnist_fits(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_full_batch_of_mnist_fits(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """256 images of 28 x 28 of the most digits, 4.5 MB, on both protocols, and each value arrives."""
     images = (255 * RANDOM.random((256, 28, 28, 1))).astype(np.float32)
     body = write("instances", images)
     assert len(body) > 4_000_000
-    answer = client.post(f"/v1/models/{DIGITS}:predict", data=body, content_type="application/json")
+    answer = shared_client.post(f"/v1/models/{DIGITS}:predict", data=body, content_type="application/json")
     assert answer.status_code == 200
-    assert server.calls[0].inputs["images"].tensor_content == images.tobytes()
+    assert shared_server.calls[0].inputs["images"].tensor_content == images.tobytes()
     tensor = {"name": "images", "datatype": "FP32", "shape": [256, 28, 28, 1], "data": images.ravel().tolist()}
-    answer = client.post(f"/v2/models/{DIGITS}/infer", json={"inputs": [tensor]})
+    answer = shared_client.post(f"/v2/models/{DIGITS}/infer", json={"inputs": [tensor]})
     assert answer.status_code == 200
 
 
@@ -88,20 +86,22 @@ TENSOR = b'{"inputs": [{"name": "vectors", "datatype": "FP32", "shape": [262145,
     ids=["instances", "inputs", "csv", "examples", "infer"],
 )
 def test_more_values_than_are_allowed_are_413(
-    client: FlaskClient, server: FakeModelServer, path: str, body: bytes, content_type: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, path: str, body: bytes, content_type: str
 ) -> None:
     """Counted before they are parsed; the text names the setting."""
-    answer = client.post(path, data=body, content_type=content_type)
+    answer = shared_client.post(path, data=body, content_type=content_type)
     assert answer.json is not None
     assert "expected at most 262144 values, received about 2621" in answer.json["error"]
     assert (answer.status_code, "MODELYARD_MAX_ELEMENTS" in answer.json["error"]) == (413, True)
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
-def test_commas_and_brackets_in_texts_are_no_values(client: FlaskClient) -> None:
+def test_commas_and_brackets_in_texts_are_no_values(shared_client: FlaskClient) -> None:
     """A long text is one value, escaped quotation marks or not."""
     text = 'good, [[["quoted"]]] \\ ' * 4_000
-    answer = client.post("/v1/models/reviews:predict", json={"instances": [text[:19_000]] * 10, "x": "," * 600_000})
+    answer = shared_client.post(
+        "/v1/models/reviews:predict", json={"instances": [text[:19_000]] * 10, "x": "," * 600_000}
+    )
     assert answer.status_code == 200
 
 

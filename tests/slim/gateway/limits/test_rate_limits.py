@@ -13,6 +13,7 @@ from modelyard.services.ledger import Ledger
 from tests.slim.gateway.inference.test_explain import WORDS, explained, weigh_words
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer, publish
+from tests.support.http import http
 from tests.support.keyed import KEY_SECRET, key_for
 from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import gateway
@@ -144,7 +145,7 @@ def test_one_key_cannot_take_all_places(filled: Store, server: FakeModelServer, 
 
 
 def post(client: httpx.Client, key: str) -> httpx.Response:
-    return httpx.post(client.base_url.join(PREDICT), json=BODY, headers=bearer(key), timeout=60, trust_env=False)
+    return http.post(client.base_url.join(PREDICT), json=BODY, headers=bearer(key))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from modelyard.models.registry.rollout import read_history
 from modelyard.models.registry.store import Store
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.http import http
 from tests.support.slim_programs import GatewayProcess, gateway
 
 BODY = b'{"instances": [[1.0]]}'
@@ -184,7 +185,7 @@ def test_good_requests_go_on_beside_many_stalled_and_idle_connections(filled: St
             connection.sendall(head(length=100)[: (0, -4, None)[number % 3]])
         for _ in range(50):
             assert client.post(PREDICT, content=BODY).json() == GOOD
-        newcomer = httpx.post(client.base_url.join(PREDICT), content=BODY, timeout=60)
+        newcomer = http.post(client.base_url.join(PREDICT), content=BODY)
         assert newcomer.json() == GOOD
         assert client.get("/healthz").status_code == 200
 
