@@ -12,6 +12,8 @@ from benchmarks.observed_system import Observed
 
 FEEDBACK_EVERY = 5
 WRONG_EVERY, EXPLAINED_EVERY = 25, 50
+KINDS_OF_DIGITS = 3
+"""Of ten that there are: so what is asked drifts from what was trained."""
 CANARY = "neuron"
 
 
@@ -61,7 +63,7 @@ class Load:
         http.post(f"/v1/models/{CANARY}:predict", json={"instances": rows})
 
     def _ask_digits(self, http: httpx.Client) -> None:
-        digit = int(self._random.integers(10))
+        digit = int(self._random.integers(KINDS_OF_DIGITS))
         pixels = draw(digit, self._random).tolist()
         explain = "?labels=scores&explain=1" if self._random.integers(EXPLAINED_EVERY) == 0 else ""
         answer = http.post(f"/v1/models/mnist_mlp:predict{explain}", json={"instances": [pixels]})
@@ -70,7 +72,9 @@ class Load:
             http.post("/api/feedback", json=truth)
 
     def _ask_classes(self, http: httpx.Client) -> None:
-        """Few different pictures, so that the response cache has some."""
+        """Few different pictures, so that the response cache has some, and as many of mere noise."""
         picture = self._pictures[int(self._random.integers(len(self._pictures)))]
         http.post("/v1/models/logistic:predict", json={"instances": [picture]})
+        noise = self._random.integers(0, 256, (28, 28, 1)).tolist()
+        http.post("/v1/models/logistic:predict", json={"instances": [noise]})
         http.post("/v2/models/logistic/infer", json={"inputs": []})  # refused

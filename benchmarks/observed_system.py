@@ -6,10 +6,12 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import httpx
 import psutil
 import yaml
 
+from benchmarks.observed_bucket import FollowedBucket, followed_bucket
 from benchmarks.served import free_ports
+from benchmarks.small_disk import small_disk
 from modelyard.client import Client
 from modelyard.services.cli.commands.local.up import LocalSystem, make_services, train_missing, wait_until_serving
 from modelyard.services.cli.processes import launch
@@ -42,6 +46,9 @@ class Observed:
     http: httpx.Client
     """The gateway, with an administrator's key."""
     prometheus: httpx.Client
+    bucket: FollowedBucket
+    has_own_disk: bool
+    """Whether its folders are on a small file system that nobody else has."""
 
     def process(self, name: str) -> psutil.Process:
         return psutil.Process(self.supervisor.pids()[name])
@@ -65,7 +72,13 @@ class Observed:
 @contextmanager
 def observed_system(home: Path) -> Iterator[Observed]:
     """Until the end of the block; begins when the models answer and every target is scraped."""
-    port, serving_port, metrics_port, trainer_port, prometheus_port = free_metrics_ports()
+    with small_disk(home) as has_own_disk, run_receiver() as receiver:
+        yield from run_system(home, receiver, has_own_disk=has_own_disk)
+
+
+def run_system(home: Path, receiver: str, *, has_own_disk: bool) -> Iterator[Observed]:
+    """The one system, and its end."""
+    port, serving_port, metrics_port, trainer_port, prometheus_port, sync_port = free_metrics_ports()
     local = LocalSystem(home, home / "data", port, serving_port, workers=1)
     local.store.prepare()
     keys = make_keys(home)
@@ -77,11 +90,12 @@ def observed_system(home: Path) -> Iterator[Observed]:
         "MODELYARD_CAPTURED_MODELS": "mnist_mlp",
         "MODELYARD_CACHED_MODELS": "logistic",
         "MODELYARD_DRIFT_S": "10",
+        "MODELYARD_NOTIFY_URL": receiver,
     }
     os.environ.update(settings)
     services = make_services(local, launch.make_private_folder(home) / "redis.sock", MODELS, gpu_names=())
     supervisor = Supervisor(home / "log", on_event=print)
-    targets = {"gateway": port, "scheduler": metrics_port, "trainer": trainer_port}
+    targets = {"gateway": port, "scheduler": metrics_port, "trainer": trainer_port, "sync": sync_port}
     try:
         launch.start_services(supervisor, services)
         client = Client(local.url)
@@ -89,24 +103,51 @@ def observed_system(home: Path) -> Iterator[Observed]:
         wait_until_serving(local, client, MODELS)
         bearer = {"Authorization": f"Bearer {keys['admin']}"}
         with (
+            followed_bucket(home / "follower", sync_port, keys["token"]) as bucket,
             run_prometheus(home / PROMETHEUS, prometheus_port, targets, keys) as url,
             httpx.Client(base_url=local.url, timeout=30, headers=bearer) as http,
             httpx.Client(base_url=url, timeout=30) as prometheus,
         ):
-            system = Observed(local, supervisor, http, prometheus)
+            system = Observed(local, supervisor, http, prometheus, bucket, has_own_disk)
             wait_for_targets(system, targets)
+            bucket.move_in(local.store)
             yield system
     finally:
         supervisor.stop()
 
 
 def free_metrics_ports() -> tuple[int, ...]:
-    """Of gateway, model server, scheduler, trainer and Prometheus; the trainer's is the one after the scheduler's."""
+    """Of gateway, model server, scheduler, trainer, Prometheus and sync; the trainer's follows on the scheduler's."""
     while True:
-        found = free_ports(4)
+        found = free_ports(5)
         following = found[2] + 1
         if following not in found:
-            return (*found[:3], following, found[3])
+            return (*found[:3], following, *found[3:])
+
+
+@contextmanager
+def run_receiver() -> Iterator[str]:
+    """The URL of one for notifications, which takes the first and refuses all others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        taken = 0
+
+        def do_POST(self) -> None:  # the library's name
+            self.rfile.read(int(self.headers["Content-Length"]))
+            type(self).taken += 1
+            self.send_response(200 if self.taken == 1 else 500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Of each there would be a line."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def make_keys(home: Path) -> dict[str, str]:
@@ -153,6 +194,8 @@ def adapt_configuration(folder: Path, targets: Mapping[str, int]) -> dict[str, A
         file = "viewer" if job["job_name"] == "gateway" else "token"
         job["authorization"] = {"credentials_file": str(folder / file)}
         jobs.append(job)
+    static = {"static_configs": [{"targets": [f"127.0.0.1:{targets['sync']}"]}]}  # compose has no bucket
+    jobs.append({"job_name": "sync", "authorization": {"credentials_file": str(folder / "token")}} | static)
     return found | {"scrape_configs": jobs}
 
 

@@ -12,6 +12,8 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
 from modelyard.services.ledger import OPEN, JobRequest, Ledger
+from modelyard.services.scheduler.submission_spans import begin_first, make_origin
+from modelyard.services.tracing.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -26,6 +28,7 @@ class FirstVersions:
     ledger: Ledger
     queue: Celery
     models: Sequence[str]
+    tracing: Tracing | None = None
     _logged: dict[str, str] = field(default_factory=dict)
     """What was logged last of each model: an unchanged state is logged once."""
 
@@ -50,10 +53,13 @@ class FirstVersions:
         if under_way := self.ledger.jobs.find(model=model, states=OPEN, limit=1):
             return f"{under_way[0].id} is on its way"
         broker.require_broker(self.queue)  # else each poll would leave a job that failed
-        known, request = read_catalog(self.store.root), JobRequest(model=model)
-        job = jobs.accept(known, self.ledger, self.queue, request, BY, key=f"{BY} {model}")
+        known, request, span = read_catalog(self.store.root), JobRequest(model=model), begin_first(self.tracing, model)
+        key, origin = f"{BY} {model}", make_origin(span)
+        job = jobs.accept(known, self.ledger, self.queue, request, BY, key=key, origin=origin)
         if job.finished_at:  # of the last day: a request with the same key gets the same job
             return f"{job.id} has {job.state}; another one is submitted a day after it, or by `modelyard train {model}`"
+        if span and self.ledger.jobs.get_traceparent(job.id) == origin.traceparent:  # else another one's
+            span.end({"modelyard.job.id": job.id})
         return f"{job.id} is on its way"
 
     def _log_change(self, model: str, what: str) -> None:

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.scheduler.serving_config import ServingConfig
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.scheduler.triggers import TriggerSchedule
+from modelyard.services.tracing.otlp import open_tracing
 
 log = structlog.get_logger()
 
@@ -53,7 +54,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     store = settings.open_store()
-    with closing(Ledger(settings.ledger)) as ledger:
+    tracing = open_tracing(settings, "scheduler")
+    with nullcontext() if tracing is None else closing(tracing), closing(Ledger(settings.ledger)) as ledger:
         try:
             store.prepare()
             ledger.prepare()
@@ -61,9 +63,9 @@ def main() -> int:
             log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause
             return error.exit_code
         queue = broker.make_sender(settings.broker)
-        watch = TriggerSchedule(store, ledger, queue)
-        searcher = SearchSteps(store, ledger, queue)
-        first = FirstVersions(store, ledger, queue, settings.first_models)
+        watch = TriggerSchedule(store, ledger, queue, tracing)
+        searcher = SearchSteps(store, ledger, queue, tracing)
+        first = FirstVersions(store, ledger, queue, settings.first_models, tracing)
         histories = Histories(store, ledger)
         config = ServingConfig(store, settings.serving)
         duties: tuple[Duty, ...] = (

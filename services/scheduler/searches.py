@@ -14,9 +14,11 @@ from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import InvalidRecipe, ModelyardError, StorageFailed, UnknownName
 from modelyard.models.registry.store import Store
 from modelyard.services import broker, jobs
-from modelyard.services.ledger import Job, Ledger, TooLate
+from modelyard.services.ledger import Job, Ledger, Origin, TooLate
 from modelyard.services.ledger.searches import FAILED, RUNNING, SUCCEEDED, Search, Tried
+from modelyard.services.scheduler.submission_spans import begin_rung, begin_search, make_origin
 from modelyard.services.searches import Plan, read_metric
+from modelyard.services.tracing.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ class SearchSteps:
     store: Store
     ledger: Ledger
     queue: Celery
+    tracing: Tracing | None = None
 
     def step_all(self) -> None:
         """Takes the next step of each running search.
@@ -62,15 +65,18 @@ class SearchSteps:
 
     def _begin(self, search: Search, plan: Plan, trials: Sequence[int]) -> None:
         broker.require_broker(self.queue)  # else each poll would leave a job that failed
-        tried = [Tried(trial, self._submit(search, plan, trial).id) for trial in trials]
+        span = begin_rung(self.tracing, search, len(trials))
+        tried = [Tried(trial, self._submit(search, plan, trial, make_origin(span)).id) for trial in trials]
         if self.ledger.searches.begin_rung(search, tried):
             log.info("rung begun", search=search.id, rung=len(search.rungs) + 1, trials=len(tried))
+            if span is not None:
+                span.end()
         elif self.ledger.searches.get(search.id).finished_at:  # it was cancelled meanwhile
             for each in tried:
                 with suppress(TooLate):
                     self.ledger.jobs.cancel(each.job, f"search {search.id}")
 
-    def _submit(self, search: Search, plan: Plan, trial: int) -> Job:
+    def _submit(self, search: Search, plan: Plan, trial: int, origin: Origin) -> Job:
         rung = len(search.rungs)
         return jobs.accept(
             read_catalog(self.store.root),
@@ -80,11 +86,14 @@ class SearchSteps:
             f"search {search.id}: trial {trial} in rung {rung + 1} of {len(plan.rungs)}",
             key=f"search {search.id} {rung}/{trial}",
             group=search.id,
+            origin=origin,
         )
 
     def _end(self, search: Search, state: str, reason: str) -> None:
         if self.ledger.searches.end(search, state, reason):
             log.info("search ended", search=search.id, state=state, reason=reason)
+            if span := begin_search(self.tracing, search):
+                span.end({"modelyard.search.outcome": state}, failed=state == FAILED)
 
 
 def choose_survivors(plan: Plan, rung: int, ended: Sequence[tuple[int, Job]]) -> list[int]:

@@ -11,6 +11,7 @@ from modelyard.services.ledger import Kind
 from modelyard.services.metrics.server import MetricsSettings
 from modelyard.services.scheduler.notifications.settings import NotificationSettings
 from modelyard.services.settings import Addresses, ServingAddresses, StoreSettings, below_home
+from modelyard.services.tracing.settings import TracingSettings
 
 YEAR, TEN_YEARS, QUARTER = 365.0, 3650.0, 90.0
 AUDIT_DAYS: Mapping[Kind, float] = {
@@ -38,7 +39,7 @@ def parse_audit_days(value: object) -> object:
     return found
 
 
-class SchedulerSettings(StoreSettings, MetricsSettings, NotificationSettings):
+class SchedulerSettings(StoreSettings, MetricsSettings, NotificationSettings, TracingSettings):
     """Settings of the scheduler."""
 
     store: Path = Field(

@@ -13,6 +13,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services import jobs
 from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.ledger.triggers import StoredTrigger
+from modelyard.services.scheduler.submission_spans import begin_firing, make_origin
+from modelyard.services.tracing.spans import Tracing
 from modelyard.services.triggers import Trigger, check_condition, find_hold, trigger_author
 
 log = structlog.get_logger()
@@ -25,6 +27,7 @@ class TriggerSchedule:
     store: Store
     ledger: Ledger
     queue: Celery
+    tracing: Tracing | None = None
 
     def fire_due(self, now: datetime) -> None:
         """Submits a job for each trigger that is due.
@@ -47,6 +50,7 @@ class TriggerSchedule:
     def _fire(self, stored: StoredTrigger, trigger: Trigger, reason: str) -> None:
         request = JobRequest(model=stored.model, **trigger.job.model_dump())
         key = f"trigger {stored.model}/{stored.name} {stored.revision}"  # equal in every scheduler: one job
+        span = begin_firing(self.tracing, stored, reason)
         try:
             job = jobs.accept(
                 read_catalog(self.store.root),
@@ -55,9 +59,12 @@ class TriggerSchedule:
                 request,
                 f"{trigger_author(stored)}: {reason}",
                 key=key,
+                origin=make_origin(span),
             )
         except ModelyardError as error:
             log.warning("trigger job not submitted", model=stored.model, trigger=stored.name, cause=str(error))
             return
         if self.ledger.triggers.record_firing(stored, job.id):
             log.info("trigger fired", model=stored.model, trigger=stored.name, reason=reason, job=job.id)
+            if span is not None:
+                span.end({"modelyard.job.id": job.id})

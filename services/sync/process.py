@@ -2,15 +2,17 @@
 
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
-from modelyard.models.errors import StorageFailed
+from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.sharing.follower import Follower, Key, Pass
 from modelyard.models.registry.sharing.shared_store import SharedStore
 from modelyard.services import heartbeat, logs
+from modelyard.services.metrics.server import serve_metrics
 from modelyard.services.settings import InvalidSettings
 from modelyard.services.sync.settings import SyncSettings
 
@@ -43,6 +45,7 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
 
     Raises:
         InvalidSettings: no bucket is named.
+        MetricsPortTaken: nothing was done.
         StorageFailed: the first look at the bucket failed; later ones are logged, and repeated.
     """
     store = open_shared(settings)
@@ -54,16 +57,46 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
     store.root.mkdir(parents=True, exist_ok=True)
     with store.lock("sync", timeout_s=0):
         follower, report = Follower(store, served_only=settings.sync_served_only), Report()
-        report.note(follower.run_pass())
+        note, note_failure = (note_nothing, note_nothing) if once else begin_metrics(settings, store)
+
+        def look() -> None:
+            began = time.monotonic()
+            done = follower.run_pass()
+            report.note(done)
+            note(done, time.monotonic() - began)
+
+        look()
         while not once:
             heartbeat.beat(settings.heartbeat)
             if ended.wait(settings.sync_s):
                 break
             try:
-                report.note(follower.run_pass())
+                look()
             except StorageFailed as error:
                 report.note_outage(str(error))
+                note_failure(error)
     return 1 if once and report.faults else 0
+
+
+def begin_metrics(
+    settings: SyncSettings, store: SharedStore
+) -> tuple[Callable[[Pass, float], None], Callable[[ModelyardError], None]]:
+    """Serves the metrics, if the settings say so; returns what is told of each pass, and of one that broke off.
+
+    Raises:
+        MetricsPortTaken: the text has the remedy.
+    """
+    if not settings.metrics_port:
+        return note_nothing, note_nothing
+    from modelyard.services.sync.metrics import make_registry
+
+    registry, metrics = make_registry(store)
+    serve_metrics(settings, registry)
+    return lambda done, took_s: metrics.note(done, store, took_s), metrics.note_failure
+
+
+def note_nothing(*_: object) -> None:
+    """Where nobody reads metrics."""
 
 
 def open_shared(settings: SyncSettings) -> SharedStore:

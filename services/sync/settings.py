@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from modelyard.services.metrics.server import MetricsSettings
 from modelyard.services.settings import StoreSettings
 
 
-class SyncSettings(StoreSettings):
+class SyncSettings(StoreSettings, MetricsSettings):
     """Settings of the process that follows a bucket; it reads there, and writes nothing."""
 
     sync_s: float = Field(

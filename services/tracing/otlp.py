@@ -34,7 +34,7 @@ def open_tracing(settings: TracingSettings, process: str) -> Tracing | None:
     """Tracing of a process, with a thread of its own that sends; None, and nothing is imported, if it is off.
 
     Args:
-        process: its name: ``gateway``, ``modelserver`` or ``trainer``.
+        process: its name: ``gateway``, ``modelserver``, ``scheduler`` or ``trainer``.
 
     Raises:
         InvalidSettings: the extra is not installed.

@@ -1,6 +1,7 @@
 """A search on a real Redis and ledger, with a worker and two schedulers."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from modelyard.services.ledger.searches import (
 )
 from modelyard.services.scheduler.searches import SearchSteps
 from modelyard.services.searches import SearchRequest, make_plan
+from modelyard.services.tracing.spans import RecordedSpan, Tracing
 from tests.support.programs import running_fork
 from tests.support.training import TRAINED_S, TrainingCluster
 from tests.support.waiting import wait_until
@@ -87,8 +89,10 @@ def test_a_whole_search_publishes_one_version_and_promotes_it(cluster: TrainingC
 def test_many_schedulers_that_poll_at_once_submit_each_trial_once(
     cluster: TrainingCluster, searches: Searches, searcher: SearchSteps
 ) -> None:
-    """In every rung."""
+    """In every rung, which is one span: the parent of its trials' jobs."""
     ask(cluster, searches)
+    said = list[RecordedSpan]()
+    searcher = replace(searcher, tracing=Tracing(1.0, said.append, lambda: None))
 
     def poll_at_once() -> None:
         barrier = threading.Barrier(8)
@@ -108,7 +112,16 @@ def test_many_schedulers_that_poll_at_once_submit_each_trial_once(
     end_all(cluster, {"state": "measured", "metrics": {"r2": 0.5, "loss": 0.1}})
     poll_at_once()
     assert len(cluster.ledger.jobs.find(group=SEARCH)) == 4
-    assert [len(rung) for rung in searches.get(SEARCH).rungs] == [3, 1]
+    rungs = searches.get(SEARCH).rungs
+    assert [len(rung) for rung in rungs] == [3, 1]
+    for span, rung in zip(said, rungs, strict=True):
+        parents = {cluster.ledger.jobs.get_traceparent(tried.job) for tried in rung}
+        assert parents == {span.context.traceparent}
+    end_all(cluster, {"version": 1, "metrics": {"r2": 0.5, "loss": 0.1}})
+    poll_at_once()
+    *told, whole = said
+    assert [span.parent for span in told] == [whole.context] * 2
+    assert (whole.name, whole.failed, whole.attributes["modelyard.search.outcome"]) == ("search", False, SUCCEEDED)
 
 
 def test_a_search_of_which_nothing_is_left_fails(

@@ -2,15 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from modelyard.pipeline.processes.forkserver import ForkServer
+from modelyard.services.job_trace import trace_attempt
+from modelyard.services.ledger import State
+from modelyard.services.ledger.feedback import CapturedPrediction
+from modelyard.services.tracing.otlp import open_tracing
+from modelyard.services.tracing.settings import TracingSettings
 from tests.support.otlp import OtlpReceiver, Received
 from tests.support.ports import free_port
-from tests.support.processes import START_S
+from tests.support.processes import START_S, WAIT_S
 from tests.support.programs import running_fork
 from tests.support.serving import MODEL, config_of, gateway_and_servers, listens, put
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster
@@ -115,3 +121,55 @@ def test_a_job_is_one_trace_from_its_request_to_its_last_stage(
     assert all(span.service == "trainer" for span in (job, wait, attempt, *stages))
     assert (job.attributes["modelyard.job.id"], job.attributes["modelyard.model"]) == (answer.json()["id"], "neuron")
     assert job.attributes["modelyard.job.outcome"] == "succeeded"
+
+
+def make_due(cluster: TrainingCluster) -> None:
+    """A trigger, and the feedback that it waits for."""
+    job = {"overrides": {"epochs": SHORT["epochs"]}, "data": "sample"}
+    cluster.ledger.triggers.put("neuron", "weekly", {"feedback": 1, "job": job}, "test")
+    answer = CapturedPrediction("id", 0, "neuron", 1, "x", "float32", (1,), b"1234", 1.0, None, datetime.now(UTC))
+    cluster.ledger.feedback.capture([answer])
+    cluster.ledger.feedback.record_truth(answer, 1.0, right=True, client="test")
+
+
+def fire(cluster: TrainingCluster, receiver: OtlpReceiver) -> Received:
+    """By a real scheduler, which sends what it has when it ends."""
+    settings = cluster.settings | {"MODELYARD_TRIGGER_S": "0.2", "MODELYARD_OTLP_ENDPOINT": receiver.url}
+    make_due(cluster)
+    with running_fork(cluster.forks, cluster.home / "scheduler.log", "scheduler", **settings) as scheduler:
+        wait_until(cluster.ledger.jobs.find, WAIT_S, "a job")
+        assert scheduler.stop() == 0
+    return receiver.await_span("trigger")
+
+
+def test_a_triggers_job_is_in_the_trace_of_its_firing(cluster: TrainingCluster, receiver: OtlpReceiver) -> None:
+    """Through the ledger: the message in the queue has the job's id, and nothing else."""
+    firing = fire(cluster, receiver)
+    (job,) = cluster.ledger.jobs.find()
+    tracing, claimed = open_tracing(TracingSettings.load(), "trainer"), cluster.ledger.jobs.claim(job.id, "a worker")
+    assert tracing
+    assert claimed
+    with trace_attempt(tracing, cluster.ledger, claimed) as note:
+        note("data")
+        assert cluster.ledger.jobs.finish(claimed, State.FAILED, {"reason": "a test"})
+    tracing.close()
+    told = receiver.await_span("job")
+    assert (firing.service, firing.kind, firing.parent_id) == ("scheduler", "PRODUCER", "")
+    assert firing.attributes["modelyard.job.id"] == told.attributes["modelyard.job.id"] == job.id
+    assert (firing.attributes["modelyard.model"], firing.attributes["modelyard.trigger"]) == ("neuron", "weekly")
+    assert (told.trace_id, told.parent_id) == (firing.trace_id, firing.span_id)
+    assert find_path(receiver.spans, receiver.await_span("data")) == [
+        ("scheduler", "trigger"),
+        *(("trainer", name) for name in ("job", "attempt", "data")),
+    ]
+
+
+@pytest.mark.long
+def test_a_triggers_job_is_one_trace_to_its_last_stage(cluster: TrainingCluster, receiver: OtlpReceiver) -> None:
+    """By a real worker and training process."""
+    firing = fire(cluster, receiver)
+    cluster.worker("one", MODELYARD_OTLP_ENDPOINT=receiver.url)
+    told = receiver.await_span("job", TRAINED_S)
+    assert told.parent_id == firing.span_id
+    assert {span.trace_id for span in receiver.spans} == {firing.trace_id}
+    assert set(STAGES) - {"rehearse"} <= {span.name for span in receiver.spans}

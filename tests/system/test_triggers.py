@@ -4,6 +4,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modelyard.services.ledger.feedback import CapturedPrediction
 from modelyard.services.ledger.observations import Drift
 from modelyard.services.ledger.triggers import StoredTrigger
 from modelyard.services.scheduler.triggers import TriggerSchedule
+from modelyard.services.tracing.spans import RecordedSpan, Tracing
 from tests.support.processes import WAIT_S
 from tests.support.programs import running_fork
 from tests.support.waiting import wait_until
@@ -147,15 +149,19 @@ def test_a_trigger_is_held_back_by_its_cool_down_its_week_and_its_running_job(wa
     assert len(reasons(watch, timedelta(days=8))) == 3
 
 
+def trace(watch: TriggerSchedule, said: list[RecordedSpan], share: float = 1.0) -> TriggerSchedule:
+    return replace(watch, tracing=Tracing(share, said.append, lambda: None))
+
+
 def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule) -> None:
-    """Each firing has one key."""
+    """Each firing has one key, and is one span, which its job's row has."""
     put(watch, feedback=1)
     record_feedback(watch, right=1, wrong=0)
-    barrier = threading.Barrier(8)
+    barrier, said = threading.Barrier(8), list[RecordedSpan]()
 
     def poll() -> None:
         barrier.wait()
-        watch.fire_due(datetime.now(UTC))
+        trace(watch, said).fire_due(datetime.now(UTC))
 
     threads = [threading.Thread(target=poll) for _ in range(8)]
     for thread in threads:
@@ -164,6 +170,28 @@ def test_many_schedulers_that_poll_at_once_submit_one_job(watch: TriggerSchedule
         thread.join()
     (job,) = watch.ledger.jobs.find()
     assert (job.state, watch.ledger.triggers.list_triggers()[0].job_id) == (State.QUEUED, job.id)
+    (span,) = said
+    assert span.attributes["modelyard.job.id"] == job.id
+    assert watch.ledger.jobs.get_traceparent(job.id) == span.context.traceparent
+
+
+def test_each_firing_is_a_trace_of_its_own(watch: TriggerSchedule) -> None:
+    """Of the next one, and of a trigger that was set anew, too; what our share leaves out is in no row."""
+    said = list[RecordedSpan]()
+    for _ in range(2):
+        put(watch, feedback=1, cooldown_s=0)
+        record_feedback(watch, right=1, wrong=0)
+        trace(watch, said).fire_due(datetime.now(UTC))
+        end(watch)
+    record_feedback(watch, right=1, wrong=0)
+    trace(watch, said).fire_due(datetime.now(UTC))
+    assert len({span.context.trace_id for span in said}) == len(said) == 3
+    end(watch)
+    record_feedback(watch, right=1, wrong=0)
+    trace(watch, said, share=0.0).fire_due(datetime.now(UTC))
+    newest, *before = watch.ledger.jobs.find()
+    assert (len(said), len(before)) == (3, 3)
+    assert watch.ledger.jobs.get_traceparent(newest.id) is None
 
 
 def test_a_scheduler_process_fires_and_ends_on_sigterm(

@@ -14,8 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelyard.models.errors import StorageFailed
-from modelyard.models.registry.bucket.faults import check_process, describe_fault, is_refusal
+from modelyard.models.registry.bucket.faults import BucketFailed, check_process, describe_fault, is_refusal
 from modelyard.models.registry.bucket.location import Location
 
 if TYPE_CHECKING:
@@ -62,7 +61,8 @@ class Listed:
 class Bucket:
     """A bucket's objects below a prefix; keys are relative to it. Connects at its first call, and not before a fork.
 
-    Every method raises ``StorageFailed`` when the bucket refuses, cannot be reached, or does not answer in time.
+    Every method raises ``BucketFailed``, a ``StorageFailed``, when the bucket refuses, cannot be reached, or does not
+    answer in time.
     """
 
     def __init__(self, location: Location, store: "ObjectStore | None" = None) -> None:
@@ -173,7 +173,7 @@ class Bucket:
         return self._open(TRANSFER_TIMEOUT_S)
 
     def _open(self, timeout_s: float) -> "ObjectStore":
-        """Raises ``StorageFailed`` if the library refuses what the environment says."""
+        """Raises ``BucketFailed`` if the library refuses what the environment says."""
         from obstore.exceptions import BaseError
         from obstore.store import from_url
 
@@ -227,10 +227,10 @@ class Bucket:
 
     def _require_bucket(self, error: FileNotFoundError) -> None:
         if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-            raise StorageFailed(f"object store {self.location}: there is no such bucket") from None
+            raise BucketFailed(f"object store {self.location}: there is no such bucket") from None
 
-    def _translate(self, error: Exception) -> StorageFailed:
-        return StorageFailed(f"object store {self.location}: {describe_fault(error)}")
+    def _translate(self, error: Exception) -> BucketFailed:
+        return BucketFailed(f"object store {self.location}: {describe_fault(error)}")
 
 
 def _make_tag(found: Mapping[str, Any]) -> Tag:

@@ -3,6 +3,8 @@
 import os
 import re
 
+from modelyard.models.errors import StorageFailed
+
 _REASONS: tuple[tuple[str, str], ...] = (
     ("NoSuchBucket|ContainerNotFound", "there is no such bucket"),
     ("RequestTimeTooSkewed", "this machine's clock is wrong"),
@@ -21,6 +23,10 @@ REFUSED = "it refuses these credentials, or they may not do this"
 
 _first_process: list[int] = []
 """The process that called the library first: its threads are in no fork."""
+
+
+class BucketFailed(StorageFailed):
+    """The bucket refuses, cannot be reached, or does not answer in time."""
 
 
 def check_process() -> None:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard.models.errors import StorageFailed
 from modelyard.models.registry.bucket.bucket import Bucket, Content
+from modelyard.models.registry.bucket.faults import BucketFailed
 from modelyard.models.registry.bucket.versions import INDEX
 from modelyard.models.registry.store import IsMade, replace_file
 
@@ -34,7 +34,7 @@ def change_document(bucket: Bucket, key: str, edit: Callable[[bytes | None], byt
         is_made: whether ``(now, before, ours)`` say that our write was made, and its answer was lost.
 
     Raises:
-        StorageFailed: the bucket is away, or others were quicker each time.
+        BucketFailed: the bucket is away, or others were quicker each time.
     """
     for _ in range(MAX_TRIES):
         found = bucket.read(key)
@@ -53,25 +53,38 @@ def change_in_place(bucket: Bucket, key: str, path: Path, change: Callable[[], N
     """Changes a file by what changes it on disk, from the bucket's content on; the file follows.
 
     Raises:
-        StorageFailed: as ``change_document``; the file is then as the bucket has it.
+        BucketFailed: as ``change_document``. After this and any other error the file is as the bucket had it when it
+            was last read, and as it was before where the bucket has none.
     """
-    for _ in range(MAX_TRIES):
-        found = bucket.read(key)
-        before = found.data if found else None
-        if before is not None:
-            follow(path, before)
-        change()
-        content = path.read_bytes() if path.exists() else None
-        if content is None or content == before:
-            return
-        try:
-            if _write(bucket, key, found, content):
+    own = _read_file(path)
+    known = own
+    try:
+        for _ in range(MAX_TRIES):
+            found = bucket.read(key)
+            before = found.data if found else None
+            known = own if found is None else before
+            _restore(path, known)  # a change of an earlier try is not made twice
+            change()
+            content = _read_file(path)
+            if content is None or content == before or _write(bucket, key, found, content):
                 return
-        except StorageFailed:
-            if before is not None:
-                follow(path, before)
-            raise
-    raise _make_contended(bucket, key)
+        found = bucket.read(key)
+        known = found.data if found else own
+        raise _make_contended(bucket, key)
+    except Exception:
+        _restore(path, known)
+        raise
+
+
+def _read_file(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        follow(path, content)
 
 
 def _write(bucket: Bucket, key: str, found: Content | None, content: bytes) -> bool:
@@ -80,8 +93,8 @@ def _write(bucket: Bucket, key: str, found: Content | None, content: bytes) -> b
     return done is not None
 
 
-def _make_contended(bucket: Bucket, key: str) -> StorageFailed:
-    return StorageFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
+def _make_contended(bucket: Bucket, key: str) -> BucketFailed:
+    return BucketFailed(f"object store {bucket.location}: {key} is being changed by others all the time; try again")
 
 
 def follow(path: Path, content: bytes) -> None:

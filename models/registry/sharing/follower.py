@@ -49,6 +49,13 @@ class Pass:
     """Models whose new rollout waits for its stable version; the one before stays."""
     faults: dict[Key, str] = field(default_factory=dict)
     """Versions that could not be brought here, and why; version 0 is the model's rollout."""
+    failures: tuple[ModelyardError, ...] = ()
+    """Of what was tried in this pass: a fault is tried again after ``RETRY_S``."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the folder has all that the bucket says."""
+        return not self.faults and not self.held_back
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Follower:
         self._faults: dict[Key, _Fault] = {}
         self._idle_since: dict[Key, float] = {}
         self._first = True
+        self._failures: list[ModelyardError] = []
 
     def run_pass(self) -> Pass:
         """Does what there is to do. One version's fault holds up no other.
@@ -79,6 +87,7 @@ class Follower:
         Raises:
             StorageFailed: the bucket is away, or the folder cannot be written; what is here stays as it is.
         """
+        self._failures = []
         if self._first:
             self._store.prepare_folder()
             self._clear_leftovers()
@@ -96,9 +105,8 @@ class Follower:
         self._faults = {key: each for key, each in self._faults.items() if not key[1] or key in {*wanted, *others}}
         removed = [key for key in self._list_unneeded() if self._remove(key)]
         self._first = False
-        return Pass(
-            tuple(laid), tuple(removed), rollouts, held_back, {key: each.reason for key, each in self._faults.items()}
-        )
+        faults = {key: each.reason for key, each in self._faults.items()}
+        return Pass(tuple(laid), tuple(removed), rollouts, held_back, faults, tuple(self._failures))
 
     # --- what the bucket says -----------------------------------------------------------------------------------------
 
@@ -116,7 +124,7 @@ class Follower:
         try:
             held = read_version_record(self._store.bucket, *key)
         except CorruptData as error:
-            self._note_fault(key, str(error), tag)
+            self._note_fault(key, error, tag)
             return False
         if held:
             self._records[key] = (tag, held.record)
@@ -135,7 +143,7 @@ class Follower:
         try:
             found = self._rollouts[model] = parse_rollout(model, content)
         except CorruptData as error:
-            self._note_fault((model, 0), str(error), "")
+            self._note_fault((model, 0), error, "")
             return None
         self._faults.pop((model, 0), None)
         return found
@@ -171,7 +179,7 @@ class Follower:
                 raise CorruptData(f"{key[0]} version {key[1]} is no version in the bucket")
             lay_version(self._store, self._store.bucket, *key, record)
         except ModelyardError as error:
-            self._note_fault(key, str(error), tag)
+            self._note_fault(key, error, tag)
             return False
         self._faults.pop(key, None)
         return True
@@ -183,8 +191,9 @@ class Follower:
         """At the start: a version that was damaged here comes anew."""
         return bool(find_damage(self._store, *key)) and self._trash(key)
 
-    def _note_fault(self, key: Key, reason: str, tag: str) -> None:
-        self._faults[key] = _Fault(reason, tag, self._now() + RETRY_S)
+    def _note_fault(self, key: Key, error: ModelyardError, tag: str) -> None:
+        self._failures.append(error)
+        self._faults[key] = _Fault(str(error), tag, self._now() + RETRY_S)
 
     def _follow_rollouts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         followed, held_back = [], []

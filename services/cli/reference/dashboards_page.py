@@ -17,15 +17,16 @@ Written by `make docs` from `deploy/grafana/dashboards.yml`, as are the JSON fil
 """
 MEASURED = """**Series**: how many Prometheus {prometheus} found for a panel, by `python -m benchmarks.dashboards`.
 It scraped a system that really ran, by `deploy/prometheus/prometheus.yml` with other addresses, for {minutes:.0f}
-minutes: predictions, right ones and wrong ones, at {rate:.0f} a second, feedback, trainings, a canary, and the faults
-of the table at the end. 0: there was nothing to show, and why. Grafana itself has not been run with these files: their
-queries are tried, how they look is not.
+minutes: predictions, right ones and wrong ones, at {rate:.0f} a second, feedback, trainings, a canary, a machine that
+follows a bucket, and the faults of the table at the end. 0: there was nothing to show, and why. Grafana itself has not
+been run with these files: their queries are tried, how they look is not.
 """
 ALERTS = """
 ## Alerts that were seen to fire
 
-In the same run, by Prometheus' own API, after each was really caused. `promtool test rules` makes all others fire from
-invented series.
+In the same run, by Prometheus' own API, with the rules as they are shipped, after each was really caused: processes,
+files and connections were broken. Where a rule waits for an hour or a week, a date was set back. `promtool test rules`
+makes all of them fire from invented series, too.
 
 | alert | caused by |
 |---|---|"""

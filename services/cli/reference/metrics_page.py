@@ -11,15 +11,17 @@ from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.disks import Disks
 from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, NotificationMetrics, RolloutMetrics
+from modelyard.services.sync.metrics import SyncMetrics
 from modelyard.services.trainer.metrics import WorkerMetrics
 
 HEAD = """# Metrics
 
-Written by `make docs` from the code. The gateway shows its own at `GET /metrics`, in Prometheus' text format; scheduler
-and trainer on a port of their own, which is off unless [`MODELYARD_METRICS_PORT`](settings.md#scheduler) is set. Each
-adds the CPU seconds, memory and open files of its process (`modelyard_gateway_process_…`), as prometheus_client names
-them. Gateways that share a port (`modelyard serve --workers`) show those of all, each with the label `worker`; what is
-known of the whole system, such as waiting jobs, has none. TensorFlow Serving has metrics of its own:
+Written by `make docs` from the code. The gateway shows its own at `GET /metrics`, in Prometheus' text format;
+scheduler, trainer and sync on a port of their own, which is off unless
+[`MODELYARD_METRICS_PORT`](settings.md#scheduler) is set. Each adds the CPU seconds, memory and open files of its
+process (`modelyard_gateway_process_…`), as prometheus_client names them. Gateways
+that share a port (`modelyard serve --workers`) show those of all, each with the label `worker`; what is known of the
+whole system, such as waiting jobs, has none. TensorFlow Serving has metrics of its own:
 [deploy](deploy.md#what-to-watch). What somebody has to be told of: [alerts](alerts.md)."""
 TABLE = """
 ## {}
@@ -45,6 +47,7 @@ def list_metrics() -> Mapping[str, Iterable[tuple[Metric, tuple[str, ...]]]]:
         "Gateway": list(describe(vars(gateway).values())),
         "Scheduler": list(describe([*duties, LedgerMetrics(ledger), RolloutMetrics(store), Disks({})])),
         "Trainer": list(describe([WorkerMetrics(ledger, "", "cpu", 1), Disks({})])),
+        "Sync": list(describe([*vars(SyncMetrics(CollectorRegistry())).values(), Disks({})])),
     }
 
 

@@ -100,6 +100,15 @@ def test_nothing_leads_out_but_names_and_the_ledger(overlay: str) -> None:
     assert outside == ({} if overlay == "local" else {"to-ledger": private})
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_prometheus_reaches_every_process_that_has_metrics(overlay: str) -> None:
+    """Those of GPUs, too."""
+    policies, labels = read(overlay)
+    (policy,) = (each["spec"] for each in policies if each["metadata"]["name"] == "metrics")
+    watched = {name for name in labels if name.partition("-")[0] in ("gateway", "scheduler", "trainer", "modelserver")}
+    assert {name for name in labels if matches(policy["podSelector"], labels[name])} == watched
+
+
 def test_the_rest_port_of_tensorflow_serving_is_for_monitoring_alone() -> None:
     """It answers garbage to who predicts there."""
     policies, _ = read("gke")

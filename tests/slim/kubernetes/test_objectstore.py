@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from modelyard.services.sync.settings import SyncSettings
-from tests.slim.kubernetes.test_overlays import require_restricted
+from tests.slim.kubernetes.test_overlays import require_restricted, require_secrets
 from tests.support.kubernetes import FOLDER, WORKLOADS, Resource, find, list_containers, list_pods, render
 from tests.support.repository import ROOT
 
@@ -80,6 +80,7 @@ def test_settings_and_secrets_are_where_they_are_needed(resources: tuple[Resourc
     settings = {each["metadata"]["name"]: each["data"] for each in resources if each["kind"] == "ConfigMap"}
     known = {f"MODELYARD_{name.upper()}" for name in SyncSettings.model_fields}
     for name, pod in list_pods(resources):
+        require_secrets(pod)
         wanted = name.removesuffix("-gpu")
         if wanted not in FOLLOWERS | WRITERS:
             assert "modelyard/objectstore" not in pod["metadata"]["labels"]
@@ -98,8 +99,28 @@ def test_settings_and_secrets_are_where_they_are_needed(resources: tuple[Resourc
             (config,) = (each["configMapRef"]["name"] for each in sync["envFrom"] if "configMapRef" in each)
             assert settings[config]["MODELYARD_STORE_URL"] == URL
             assert {each["name"] for each in sync["env"]} <= known
+            (secret,) = (each["secret"] for each in pod["spec"]["volumes"] if each["name"] == "sync-secrets")
+            assert secret["secretName"] == "sync"
             served_only = [each["name"] for each in sync["env"] if each["value"] == "true"]
             assert served_only == (["MODELYARD_SYNC_SERVED_ONLY"] if name == "modelserver" else [])
+
+
+def test_its_metrics_are_for_monitoring_alone(resources: tuple[Resource, ...]) -> None:
+    """On a port that no other container of the pod has, behind its token: every follower, and nobody else."""
+    policy = find(resources, "NetworkPolicy", "sync-metrics")["spec"]
+    (rule,) = policy["ingress"]
+    for name, pod in list_pods(resources):
+        if name.removesuffix("-gpu") not in FOLLOWERS:
+            continue
+        assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        ports = [each["containerPort"] for container in list_containers(pod) for each in container.get("ports", ())]
+        assert len(set(ports)) == len(ports)
+        (port,) = find_sync(pod)["ports"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": port["containerPort"]}]
+        assert {"name": "MODELYARD_METRICS_PORT", "value": str(port["containerPort"])} in find_sync(pod)["env"]
+    assert rule["from"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
+    ]
 
 
 def test_only_who_needs_the_bucket_gets_out_and_over_tls_alone(resources: tuple[Resource, ...]) -> None:

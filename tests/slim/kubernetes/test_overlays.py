@@ -220,6 +220,23 @@ def test_who_has_which_secret(overlay: str) -> None:
     assert [name for name, found in mounted.items() if "migrate" in found] == ["migrate"]
 
 
+def require_secrets(pod: Resource) -> None:
+    """Whoever is told of a folder of secrets has one there: without it no process starts."""
+    for container in list_containers(pod):
+        told = [each["configMapRef"]["name"] for each in container.get("envFrom", ()) if "configMapRef" in each]
+        if any(name.startswith("settings-") for name in told):
+            folders = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+            assert folders.get("/etc/modelyard/secrets") in {
+                volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume
+            }, container["name"]
+
+
+@on_overlays
+def test_who_reads_the_settings_has_the_folder_of_secrets_that_they_name(overlay: str) -> None:
+    for _, pod in list_pods(render_overlay(overlay)):
+        require_secrets(pod)
+
+
 @on_overlays
 def test_an_update_takes_none_away_before_another_is_ready(overlay: str) -> None:
     """And drains of nodes take one at a time."""

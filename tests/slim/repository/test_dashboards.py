@@ -46,7 +46,7 @@ UNSEEN = {
 def list_known() -> dict[str, set[str]]:
     """Labels by metric."""
     found = {name_series(family): set(labels) for metrics in list_metrics().values() for family, labels in metrics}
-    for process in ("gateway", "scheduler", "trainer"):
+    for process in ("gateway", "scheduler", "trainer", "sync"):
         registry = CollectorRegistry()
         ProcessCollector(namespace=f"modelyard_{process}", registry=registry)
         found |= {name_series(family): set() for family in registry.collect()}

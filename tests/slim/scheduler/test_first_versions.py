@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from modelyard.models.registry.store import Store
 from modelyard.services import jobs
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.scheduler.first_versions import BY, FirstVersions
+from modelyard.services.tracing.spans import RecordedSpan, Tracing
 from tests.support.fakes import HALF_PLUS, publish
 from tests.support.ledgers import new_ledger_file
 
@@ -85,6 +87,22 @@ def test_two_schedulers_submit_one_job(first: FirstVersions, store: Store, ledge
     ledger.jobs.cancel(job.id, "somebody")
     FirstVersions(store, ledger, queue, [HALF_PLUS]).submit_missing()
     assert list_jobs(ledger) == [(HALF_PLUS, BY, State.CANCELLED)]
+
+
+def test_a_first_version_is_told_by_whoever_submitted_its_job(
+    first: FirstVersions, store: Store, ledger: Ledger, queue: Celery
+) -> None:
+    """The job's row has that span as its parent; a scheduler that came later tells nothing."""
+    said = list[RecordedSpan]()
+    tracing = Tracing(1.0, said.append, lambda: None)
+    replace(first, tracing=tracing).submit_missing()
+    (job,) = ledger.jobs.find()
+    (span,) = said
+    assert ledger.jobs.get_traceparent(job.id) == span.context.traceparent
+    assert span.attributes == {"modelyard.model": HALF_PLUS, "modelyard.job.id": job.id}
+    ledger.jobs.cancel(job.id, "somebody")
+    FirstVersions(store, ledger, queue, [HALF_PLUS], tracing).submit_missing()
+    assert len(said) == 1
 
 
 def test_a_model_with_a_stable_version_is_left_alone(first: FirstVersions, store: Store, ledger: Ledger) -> None:

@@ -131,19 +131,19 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             redis_server.build_command(redis, broker, queue_files),
             ready=lambda: redis_server.is_answering(broker),
         ),
-        *make_sync(local, environment, broker.with_name("sync")),
         *launch.make_services(client, environment, server, isolated=local.isolated),
         *launch.separate_metrics(
             [
                 Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
                 *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+                *make_sync(local, environment, broker.with_name("sync")),
             ]
         ),
     ]
 
 
 def make_sync(local: LocalSystem, environment: Mapping[str, str], heartbeat: Path) -> list[Service]:
-    """What follows the bucket, where one holds the store; the others start when all that is served is here."""
+    """What follows the bucket, where one holds the store; ready when all that is served is here."""
     if not isinstance(local.store, SharedStore):
         return []
     heartbeat.unlink(missing_ok=True)

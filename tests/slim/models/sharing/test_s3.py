@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from modelyard.models.errors import CorruptData, StorageFailed
 from modelyard.models.registry.bucket.bucket import Bucket
+from modelyard.models.registry.bucket.faults import BucketFailed
 from modelyard.models.registry.bucket.location import parse_location
 from modelyard.models.registry.rollout import change_rollout, read_rollout
 from modelyard.models.registry.sharing.cleaning import clean_model
@@ -22,9 +24,12 @@ from modelyard.models.registry.store import Store
 from modelyard.services.settings import StoreSettings
 from modelyard.services.sync.process import ONCE, PREPARE, SHARE, main
 from modelyard.services.sync.program import prepare_store
+from tests.support.ports import free_port
+from tests.support.processes import WAIT_S, running
 from tests.support.publishers import PUBLICATIONS, check_published, publish_all, publish_in_processes
 from tests.support.s3 import FAULTS, KEY, KEY_ID, S3, BreakOne, BreakSome, Fault, run_s3
 from tests.support.shared_stores import MODEL, Clock, publish_random
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +201,32 @@ def test_a_process_follows_and_others_are_asked_something(
         prepare_store(StoreSettings.load(store=publisher.root))
 
 
+def test_a_process_that_follows_shows_how_far_behind_it_is(s3: S3, url: str, tmp_path: Path) -> None:
+    """On its port: what it brought; that the bucket refuses; and that it is as the bucket says again."""
+    store, port = open_shared(tmp_path / "one", url), free_port()
+    publish_random(store)
+    settings = {"STORE": str(tmp_path / "two"), "STORE_URL": url, "SYNC_S": "0.1", "METRICS_PORT": str(port)}
+    named = {f"MODELYARD_{name}": value for name, value in settings.items()}
+
+    def read(name: str) -> float:
+        with suppress(httpx.TransportError):
+            for line in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines():
+                if line.startswith(f"modelyard_sync_{name} "):
+                    return float(line.split()[-1])
+        return 0.0
+
+    with running(tmp_path / "sync.log", "modelyard.services.sync", **named) as process:
+        wait_until(lambda: read('versions_total{outcome="laid"}') == 1, WAIT_S, "a version")
+        assert read("bytes_total") > 0
+        s3.faults = lambda _method, _path: "denied"
+        wait_until(lambda: read('failures_total{reason="bucket"}') >= 1, WAIT_S, "a failure")
+        then = read("followed_timestamp_seconds")
+        s3.reset()
+        wait_until(lambda: read("followed_timestamp_seconds") > then, WAIT_S, "the bucket again")
+        assert read('failures_total{reason="damaged"}') == read('failures_total{reason="disk"}') == 0
+        assert process.stop() == 0
+
+
 def test_an_outage_takes_nothing_away_and_ends(s3: S3, url: str, tmp_path: Path) -> None:
     """A change is refused meanwhile; who serves goes on with what is here."""
     store, server = open_shared(tmp_path / "one", url), open_shared(tmp_path / "two", url)
@@ -205,7 +236,7 @@ def test_an_outage_takes_nothing_away_and_ends(s3: S3, url: str, tmp_path: Path)
     follower.run_pass()
     s3.faults = lambda _method, _path: "lost request"
     for action in (follower.run_pass, lambda: publish_random(store)):
-        with pytest.raises(StorageFailed):
+        with pytest.raises(BucketFailed):
             action()
     with pytest.raises(StorageFailed):
         change_rollout(store, MODEL, lambda now: now.preload(9))
