@@ -53,7 +53,7 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
         signal.signal(number, lambda *_: ended.set())
     store.root.mkdir(parents=True, exist_ok=True)
     with store.lock("sync", timeout_s=0):
-        follower, report = Follower(store, served_only=settings.sync_served_only), Report()
+        follower, report = make_follower(store, settings), Report()
         report.note(follower.run_pass())
         while not once:
             heartbeat.beat(settings.heartbeat)
@@ -64,6 +64,11 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
             except StorageFailed as error:
                 report.note_outage(str(error))
     return 1 if once and report.faults else 0
+
+
+def make_follower(store: SharedStore, settings: SyncSettings) -> Follower:
+    """Of every version, or of those that are served; each pool has a configuration from the start."""
+    return Follower(store, served_only=settings.sync_served_only, pools=tuple(settings.serving_pools))
 
 
 def open_shared(settings: SyncSettings) -> SharedStore:
