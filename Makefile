@@ -24,7 +24,7 @@ test-slim test-keras test-system test-browser test-quick: export TMPDIR := $(or 
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz check-kubernetes test-containers check format bench bench-accuracy docs clean
+.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz check-kubernetes test-containers check format bench bench-accuracy sbom docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -107,6 +107,9 @@ bench: install ## Compare our serving with its peers; writes docs/benchmarks.md 
 
 bench-accuracy: install ## Measure the models' accuracy, cost and latency; writes docs/models.md (hours)
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+sbom: install ## List what is in each image, as CycloneDX, into dist/sbom
+	$(BIN)/python deploy/sbom.py dist/sbom --uv $(UV) --revision "$$(git rev-parse --short=12 HEAD 2>/dev/null)"
 
 docs: install ## Write the reference pages of docs/ from the code, and all of docs/ as a site into site/
 	$(BIN)/python -m modelyard.services.cli.reference docs

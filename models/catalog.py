@@ -98,6 +98,8 @@ class TrainableModel(BaseModel):
     """Ranges that a search samples from, by recipe key."""
     metric: str = ""
     """Metric that versions, and trials of a search, are compared by: more is better."""
+    pool: str = ""
+    """The pool of model servers that its spec names; empty: none."""
     sources: dict[str, str] = {}
     """SHA-256 by path of the files that it was made from: others make another entry."""
 
@@ -192,6 +194,7 @@ def describe_model(spec: ModelSpec) -> TrainableModel:
         recipes={name: describe_recipe(chosen) for name, chosen in spec.recipes.items()},
         search=dict(spec.search),
         metric=spec.gate.metric,
+        pool=spec.pool,
     )
 
 

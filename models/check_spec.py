@@ -2,6 +2,7 @@
 
 import inspect
 import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -13,7 +14,7 @@ from modelyard.models.metrics import METRICS, list_metrics
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.cards.model_card import read_measured
 from modelyard.models.spec import Card, Gate, ModelSpec
-from modelyard.models.types import Direction, OnAtypical
+from modelyard.models.types import POOL_PATTERN, Direction, OnAtypical
 
 FUNCTIONS: Mapping[str, int] = {
     "prepare": 2,
@@ -49,9 +50,16 @@ def check_spec(spec: ModelSpec) -> None:
         *check_recipes(spec.recipes),
         *check_search(spec),
         *check_card(spec),
+        *check_pool(spec),
     ]
     if problems:
         raise InvalidSpec(f"{spec.name}: {'; '.join(problems)}")
+
+
+def check_pool(spec: ModelSpec) -> Iterator[str]:
+    """Whether a pool could have the name; whether there is one, only an installation can tell."""
+    if spec.pool and not (isinstance(spec.pool, str) and re.fullmatch(POOL_PATTERN, spec.pool)):
+        yield f"pool: expected a name of lower-case letters, digits and hyphens, received {spec.pool!r}"
 
 
 def check_functions(spec: ModelSpec) -> Iterator[str]:

@@ -172,3 +172,6 @@ class ModelSpec:
     columns. One that ``signatures`` has by that name stands instead."""
     card: Card | None = None
     """The author's words for the model card."""
+    pool: str = ""
+    """The pool of model servers that serves it, such as ``gpu``, as ``MODELYARD_SERVING_POOLS`` names them. Left out:
+    where it is, or the default pool."""

@@ -17,3 +17,7 @@ OnAtypical = Literal["answer", "flag", "refuse"]
 """What becomes of an input unlike those of training: an answer that does not say so, one that does, or none."""
 Direction = Literal["higher", "lower"]
 """Whether more or less of a metric is better."""
+DEFAULT_POOL = "default"
+"""The pool of model servers that is always there; a model is in it unless its spec, or a person, names another one."""
+POOL_PATTERN = r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
+"""Names of pools: they stand in names of files, and of services in Kubernetes (RFC 1123, shorter)."""

@@ -13,6 +13,7 @@ from modelyard.models.backend import DEFAULT, current_backend, parse_backend, us
 from modelyard.models.catalog import resolve_recipe, resolve_spec
 from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
+from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.models.sources.project import ModelSettings
 from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.job import (
@@ -65,7 +66,9 @@ def main(
         from modelyard.pipeline.run import run_job
 
         with ForkServer(fork=current_backend() == DEFAULT) as forks:  # Keras is imported, nothing is computed
-            locations = JobLocations(store, data_dir, work_dir, tuple(serving or ()), sources)
+            pools, servers = PoolSettings.load(), tuple(serving or ())
+            named, memory = pools.serving_pools, pools.pool_memory
+            locations = JobLocations(store, data_dir, work_dir, servers, sources, None, named, memory)
             if check:
                 print(describe_checked(check_model(job, locations, forks, print_progress)))
                 return

@@ -30,7 +30,7 @@ def check_model(job: TrainingJob, locations: JobLocations, forks: ForkServer, re
         ModelyardError: what is wrong, with the file, row or field.
     """
     loaded = load_model(find_models(locations.models).find(job.model))
-    spec, recipe = resolve_at_a_glance(loaded.spec, job)
+    spec, recipe = resolve_at_a_glance(loaded.spec, job, locations.pools)
     spec, data = load_data(loaded.spec, job, locations, report)
     with make_workspace(locations.work, job.name) as work, prepare_devices(recipe).scope():
         prepared = prepare_data(spec, data.splits, recipe, start=None)

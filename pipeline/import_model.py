@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +19,12 @@ from modelyard.models.errors import StorageFailed
 from modelyard.models.metrics import METRICS
 from modelyard.models.registry import reference
 from modelyard.models.registry.manifest import ImportRecord, Manifest, TestRecord, Verdict
+from modelyard.models.registry.pools.size import measure_size
 from modelyard.models.registry.rollout import change_rollout, read_rollout
 from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import NAME, STAGING, Store
 from modelyard.models.spec import Gate
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.errors import ImportRefused
 from modelyard.pipeline.job import Promotion, Published, Rejected
 from modelyard.pipeline.processes.forkserver import ForkServer
@@ -61,22 +63,25 @@ class ImportJob:
     """Share of the requests, if another version answers already."""
     manual: bool = False
     """Whether a person gives it its role."""
+    pool: str = ""
+    """The pool of model servers for it; empty: where the model is, or the default pool."""
 
 
 @translate_storage_errors()
 def import_model(
-    job: ImportJob, store: Store, serving: Sequence[str], forks: ForkServer, report: Report
+    job: ImportJob, store: Store, pools: ServingPools, forks: ForkServer, report: Report
 ) -> Published | Rejected:
     """Checks, measures, publishes and rolls out a model.
 
     Args:
-        serving: addresses of every model server, which must give its golden answers.
+        pools: addresses of every model server; those of the model's pool must give its golden answers.
         forks: where it is loaded.
 
     Raises:
         ModelyardError: it cannot be imported; nothing is published, and nothing is left.
     """
     check_request(job, store)
+    pools.require_named(job.pool)
     source = find_source(job.path)
     store.prepare()
     with lock_import(store, job.model), store.staging(job.model, STAGED) as staged, make_work_folder() as work:
@@ -91,7 +96,7 @@ def import_model(
         manifest = publish_import(job, source, files, checked, verdict, store, staged)
     reason = f"{source.form} {source.path}"
     change_rollout(store, job.model, lambda now: now.note_import(manifest.version, by=job.by, reason=reason))
-    return roll_out(manifest, job, store, serving, report)
+    return roll_out(manifest, job, store, pools, report)
 
 
 def check_request(job: ImportJob, store: Store) -> None:
@@ -228,6 +233,8 @@ def publish_import(
             baseline=None,
             verdict=verdict,
             environment=environment,
+            pool=job.pool,
+            size=measure_size(staged),
             files=sealed,
         )
 
@@ -239,16 +246,16 @@ def make_test_record(path: Path, examples: int) -> TestRecord:
         return TestRecord(name=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest(), examples=examples)
 
 
-def roll_out(manifest: Manifest, job: ImportJob, store: Store, serving: Sequence[str], report: Report) -> Published:
+def roll_out(manifest: Manifest, job: ImportJob, store: Store, pools: ServingPools, report: Report) -> Published:
     """Stable if it is the first, else the canary. A disk error does not undo the publication."""
     if job.manual:
         return Published(manifest, Promotion(False, "left for a person to promote"))
     try:
         with translate_storage_errors():
             if read_rollout(store, job.model).stable is None:
-                done = promote(store, manifest, serving, by=job.by, report=report)
+                done = promote(store, manifest, pools, by=job.by, report=report)
             else:
-                done = start_canary(store, manifest, serving, by=job.by, report=report, percent=job.percent)
+                done = start_canary(store, manifest, pools, by=job.by, report=report, percent=job.percent)
             return Published(manifest, done)
     except StorageFailed as error:
         return Published(manifest, Promotion(False, str(error)))

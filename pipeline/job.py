@@ -1,7 +1,7 @@
 """A job's request, its locations, and its outcomes. Slim: no Keras, no TensorFlow."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from modelyard.models.registry.manifest import Manifest, Verdict
 from modelyard.models.registry.sharing.shared_store import open_store
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.job_options import DataPolicy, RolloutTarget
 
 
@@ -42,15 +43,24 @@ class JobLocations:
     work: Path
     """Folder for temporary files, checkpoints and cached baselines."""
     serving: tuple[str, ...]
-    """Addresses of every model server."""
+    """Addresses of every model server of the default pool."""
     models: Sources = EXAMPLES
     """Where models come from."""
     store_url: str | None = None
     """The bucket that ``store`` follows, if it does."""
+    named_pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses of the model servers of other pools."""
+    pool_memory: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that each server of a pool has for models, where it is known."""
 
     def open_store(self) -> Store:
         """Connects to nothing yet."""
         return open_store(self.store, self.store_url)
+
+    @property
+    def pools(self) -> ServingPools:
+        """Every pool."""
+        return ServingPools.of(self.serving, self.named_pools, self.pool_memory)
 
     @property
     def rehearsed(self) -> Path:

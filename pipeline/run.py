@@ -28,6 +28,7 @@ from modelyard.models.resolve import inspect_data, resolve
 from modelyard.models.sources.files import find_models
 from modelyard.models.sources.loading import LoadedModel, load_model
 from modelyard.models.spec import Baseline, ModelSpec, PreparedData
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.calibrating.examples import hold_back
 from modelyard.pipeline.code_revision import hash_sources, read_code_revision
 from modelyard.pipeline.fitting.devices import prepare_devices
@@ -70,7 +71,7 @@ def run_job(
     """
     loaded = load_model(find_models(locations.models).find(job.model))
     given, code = loaded.spec, read_code_revision(loaded)
-    spec, recipe = resolve_at_a_glance(given, job)
+    spec, recipe = resolve_at_a_glance(given, job, locations.pools)
     devices = prepare_devices(recipe)
     store = locations.open_store()
     store.prepare()
@@ -135,15 +136,17 @@ def run_job(
     return roll_out(manifest, store, job, locations, report)
 
 
-def resolve_at_a_glance(given: ModelSpec, job: TrainingJob) -> tuple[ModelSpec, Recipe]:
+def resolve_at_a_glance(given: ModelSpec, job: TrainingJob, pools: ServingPools) -> tuple[ModelSpec, Recipe]:
     """The spec as far as a glance at its data tells, checked, and the job's recipe.
 
     Raises:
         InvalidSpec: its parts do not fit together.
         InvalidRecipe: an unknown recipe, an unknown key or a value out of range.
+        UnknownPool: no setting names the pool that the spec names.
     """
     spec = resolve(given, inspect_data(given))
     check_spec(spec)
+    pools.require_named(spec.pool)
     return spec, resolve_recipe(spec, job.recipe, job.overrides)
 
 
@@ -233,7 +236,7 @@ def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobL
     give_role = start_canary if job.rollout == "canary" and read_rollout(store, manifest.model).stable else promote
     try:
         with translate_storage_errors():
-            return Published(manifest, give_role(store, manifest, locations.serving, by=job.by, report=report))
+            return Published(manifest, give_role(store, manifest, locations.pools, by=job.by, report=report))
     except StorageFailed as error:
         return Published(manifest, Promotion(False, str(error)))
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from modelyard.models.registry.bucket.location import parse_location
+from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.models.sources.project import InvalidSettings as InvalidSettings  # noqa: PLC0414  # it is raised here too
 from modelyard.models.sources.project import ProjectSettings
 from modelyard.models.sources.project_file import HOME as HOME  # noqa: PLC0414  # a default of settings
@@ -177,7 +178,7 @@ def _check_store_url(url: str | None) -> str | None:
     return parse_location(url).url if url else None
 
 
-class StoreSettings(ServiceSettings):
+class StoreSettings(PoolSettings, ServiceSettings):
     """Settings of processes that change the model store."""
 
     store: Path = Field(default_factory=below_home("store"), description="Folder of the model store.")

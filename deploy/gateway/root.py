@@ -39,7 +39,10 @@ LEFT_OUT = (
     # of SQLAlchemy: databases that the ledger is never kept in
     *("mysql", "oracle", "mssql"),
 )
-OTHERS = ("/lib64/ld-linux-x86-64.so.2", "/etc/ssl/certs/ca-certificates.crt", "/etc/nsswitch.conf", "/etc/ld.so.cache")
+OTHERS = (
+    *("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"),
+    *("/etc/ssl/certs/ca-certificates.crt", "/etc/nsswitch.conf", "/etc/ld.so.cache"),
+)
 """What loads libraries, certificates for whoever calls out, how names are looked up, where libraries are found."""
 USER = "modelyard:x:10001:10001::/tmp:/none\n"
 GROUP = "modelyard:x:10001:\n"

@@ -232,6 +232,15 @@ class Verdict(FrozenModel):
     champion_value: float | None
 
 
+class VersionSize(FrozenModel):
+    """Bytes of what a model server loads of a version."""
+
+    parameters: int
+    graph: int
+    assets: int
+    """Vocabularies and the like."""
+
+
 class Manifest(FrozenModel):
     """``assets.extra/manifest.json`` of one version; written last, so a version that has one is complete."""
 
@@ -269,6 +278,10 @@ class Manifest(FrozenModel):
     environment: Environment
     job: str | None = None
     """The job that produced it; None if it did not come from the queue."""
+    pool: str = ""
+    """The pool of model servers that its spec names; empty: it leaves that to others."""
+    size: VersionSize | None = None
+    """None of versions before release 0.3."""
     files: dict[str, str]
     """SHA-256 of every other file of the version, by relative path."""
 

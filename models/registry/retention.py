@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.rollout import InvalidChange, change_rollout, read_rollout
-from modelyard.models.registry.serving_config import NOTHING, read_entries
+from modelyard.models.registry.serving_config import NOTHING, read_present
 from modelyard.models.registry.store import Store, replace_file
 
 RECORDS = "records"
@@ -58,7 +58,7 @@ def remove_version(store: Store, model: str, version: int, by: str, reason: str)
 
 
 def _configured(store: Store, model: str) -> tuple[int, ...]:
-    return read_entries(store).get(model, NOTHING).versions
+    return read_present(store).get(model, NOTHING).versions
 
 
 def clear_trash(store: Store, model: str) -> None:

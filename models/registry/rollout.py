@@ -7,17 +7,21 @@ atomic replacement under the store's lock, so a rollback is one file write. Slim
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from modelyard.models.errors import CorruptData, ModelyardError
+from modelyard.models.errors import CorruptData
 from modelyard.models.registry import history, serving_config
 from modelyard.models.registry.history import Change
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.roles.placement import Placement
+from modelyard.models.registry.roles.refusals import InvalidChange as InvalidChange  # noqa: PLC0414  # raised here
+from modelyard.models.registry.roles.refusals import NoPreviousVersion as NoPreviousVersion  # noqa: PLC0414  # likewise
+from modelyard.models.registry.roles.refusals import Overtaken as Overtaken  # noqa: PLC0414  # likewise
 from modelyard.models.registry.roles.shadow import Shadow
-from modelyard.models.registry.serving_config import NOTHING, Entry
+from modelyard.models.registry.serving_config import NOTHING, Entry, read_present
 from modelyard.models.registry.storage_errors import translate_storage_errors
 from modelyard.models.registry.store import Store, first_line
 
@@ -26,25 +30,6 @@ CONFIG = serving_config.CONFIG
 HISTORY_FILE = history.FILE
 MAX_HISTORY = 200
 """Changes that ``rollout.json`` holds; the history file has all."""
-
-
-class NoPreviousVersion(ModelyardError):
-    """A rollback without an earlier version that is loaded."""
-
-    status = 409
-
-
-class InvalidChange(ModelyardError):
-    """A change of the rollout that is not possible; the text says why."""
-
-    status = 409
-
-
-class Overtaken(InvalidChange):
-    """The rollout is no longer as whoever asks for the change saw it; the text says who changed it."""
-
-
-Experiment = TypeVar("Experiment", Canary, Shadow)
 
 
 class Rollout(FrozenModel):
@@ -58,7 +43,13 @@ class Rollout(FrozenModel):
     keep: tuple[int, ...] = ()
     """Versions that are loaded and answer no unpinned request: the previous stable, and those about to be promoted."""
     fallback: Annotated[bool, Field(description="Whether the version before answers while this one is damaged.")] = True
+    placement: Placement = Placement()
     history: tuple[Change, ...] = ()
+
+    def to_json(self) -> bytes:
+        """As ``rollout.json`` has it; a model that was always in the default pool says nothing of pools."""
+        usual = {"placement"} if self.placement == Placement() else None
+        return self.model_dump_json(indent=1, exclude=usual).encode()
 
     @property
     def loaded(self) -> tuple[int, ...]:
@@ -87,8 +78,8 @@ class Rollout(FrozenModel):
         previous = (self.stable,) if self.stable is not None and self.stable < version else ()
         canary, shadow = self.canary, self.shadow
         update = {
-            "canary": None if not canary or canary.version == version else _restart(canary),
-            "shadow": None if not shadow or shadow.version == version else _restart(shadow),
+            "canary": None if not canary or canary.version == version else canary.restart(),
+            "shadow": None if not shadow or shadow.version == version else shadow.restart(),
         }
         return self._changed("promote", version, by, reason, detail, stable=version, keep=previous, **update)
 
@@ -120,7 +111,7 @@ class Rollout(FrozenModel):
         assert self.stable is not None
         lower = {self.stable} if self.stable < version else set()
         keep = tuple(sorted({*self.keep, *lower} - {version}))
-        experiments = {"canary": None, "shadow": self.shadow and _restart(self.shadow)}
+        experiments = {"canary": None, "shadow": self.shadow and self.shadow.restart()}
         detail = {"from": self.stable, **(detail or {})}
         return self._changed("rollback", version, by, reason, detail, stable=version, keep=keep, **experiments)
 
@@ -194,6 +185,12 @@ class Rollout(FrozenModel):
         """Unloads a version that was preloaded, without a word in the history."""
         return self.model_copy(update={"keep": tuple(number for number in self.keep if number != version)})
 
+    def move(self, *, by: str, reason: str, detail: dict[str, Any] | None = None) -> "Rollout":
+        """Has the pool that has loaded the model answer for it."""
+        placement = self.placement.switch()
+        detail = {"left": self.placement.pool, "pool": placement.pool, **(detail or {})}
+        return self._changed("move", self.stable or 0, by, reason, detail, placement=placement)
+
     def require_stable(self, version: int | None) -> None:
         """Checks that this version is still stable; None asks for nothing.
 
@@ -226,7 +223,7 @@ class Rollout(FrozenModel):
         """What the model server's configuration should have of it."""
         stables = (change.version for change in reversed(self.history) if change.action in ("promote", "rollback"))
         reserves = dict.fromkeys(number for number in stables if number < (self.stable or 0))
-        return Entry(self.loaded, self.all_labels, tuple(reserves))
+        return Entry(self.loaded, self.all_labels, tuple(reserves), pools=self.placement.list_pools())
 
     def _kept_without(self, version: int) -> tuple[int, ...]:
         """``keep`` without a version that gets a role; the previous stable stays in it."""
@@ -237,11 +234,6 @@ class Rollout(FrozenModel):
     ) -> "Rollout":
         change = Change(at=datetime.now(UTC), action=action, version=version, by=by, reason=reason, detail=detail or {})
         return self.model_copy(update={**update, "history": (*self.history, change)[-MAX_HISTORY:]})
-
-
-def _restart(experiment: Experiment) -> Experiment:
-    """The same experiment, started now."""
-    return experiment.model_copy(update={"since": datetime.now(UTC)})
 
 
 def read_rollout(store: Store, model: str) -> Rollout:
@@ -264,7 +256,7 @@ def change_rollout(store: Store, model: str, edit: Callable[[Rollout], Rollout])
     """Reads, edits and writes a rollout under the store's lock, then renders the model server's configuration."""
 
     def change(content: bytes | None) -> bytes:
-        return edit(parse_rollout(model, content)).model_dump_json(indent=1).encode()
+        return edit(parse_rollout(model, content)).to_json()
 
     with store.change_pointers():
         changed = parse_rollout(model, store.change_document(store.folder(model) / FILE, change, history.is_made))
@@ -295,5 +287,5 @@ def read_wanted(store: Store) -> dict[str, Entry]:
         try:
             wanted[model] = read_rollout(store, model).entry
         except CorruptData as error:
-            wanted[model] = replace(serving_config.read_entries(store).get(model, NOTHING), fault=str(error))
+            wanted[model] = replace(read_present(store).get(model, NOTHING), fault=str(error))
     return wanted

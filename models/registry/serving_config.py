@@ -1,5 +1,8 @@
 """``models.config``: the versions that TensorFlow Serving loads, and the labels by which its clients name them. Slim.
 
+Each pool of model servers has a file of its own with the models that it loads: ``models.config`` is the default pool's,
+``models.gpu.config`` that of a pool ``gpu``.
+
 TensorFlow Serving ends at its start where a model has no version that loads, and follows no further configuration after
 one that names a model without a version folder, or moves a label to a version that it has not loaded
 (``model_servers/server_core.cc``). So a version enters the file only if its files are those of its manifest, a model
@@ -17,6 +20,7 @@ from modelyard.models.errors import ModelyardError
 from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.manifest import FrozenModel
 from modelyard.models.registry.store import Store, replace_file
+from modelyard.models.types import DEFAULT_POOL, POOL_PATTERN
 
 CONFIG = "models.config"
 LEFT_OUT = "left_out.json"
@@ -24,6 +28,7 @@ UNBOUND_S = 5.0
 """How long a label that moves to a version not loaded yet is left out: for several polls of the file, 1 s apart."""
 
 _ENTRY = re.compile(r'^  config \{ name: "(\w+)" .* specific \{ ([^}]*) \} \}(.*) \}$', re.MULTILINE)
+_POOL_FILE = re.compile(rf"models\.({POOL_PATTERN})\.config")
 _LABEL = re.compile(r'key: "([^"]+)" value: (\d+)')
 
 Key = tuple[str, int]
@@ -41,6 +46,8 @@ class Entry:
     """Earlier stable versions, the newest first; one is loaded where none of ``versions`` is whole."""
     fault: str = ""
     """Why the entry is that of before: its rollout cannot be read."""
+    pools: tuple[str, ...] = (DEFAULT_POOL,)
+    """The pools that load it."""
 
 
 NOTHING = Entry(())
@@ -63,6 +70,7 @@ class LeftOutLabel(FrozenModel):
     label: str
     since: float
     """Unix time."""
+    pool: str = DEFAULT_POOL
 
 
 class LeftOut(FrozenModel):
@@ -72,7 +80,18 @@ class LeftOut(FrozenModel):
     labels: tuple[LeftOutLabel, ...] = ()
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+def name_file(pool: str) -> str:
+    """The file of a pool's configuration, in the store."""
+    return CONFIG if pool == DEFAULT_POOL else f"models.{pool}.config"
+
+
+def list_pools(store: Store) -> tuple[str, ...]:
+    """The default pool, and those that have a file."""
+    named = (match[1] for path in store.root.glob("models.*.config") if (match := _POOL_FILE.fullmatch(path.name)))
+    return (DEFAULT_POOL, *sorted(named))
 
 
 def render(store: Store, entries: Mapping[str, Entry]) -> str:
@@ -81,13 +100,23 @@ def render(store: Store, entries: Mapping[str, Entry]) -> str:
     return "model_config_list {\n" + "".join(lines) + "}\n"
 
 
-def read_entries(store: Store) -> dict[str, Entry]:
-    """The entries of the present file, by model; none if there is no file."""
+def read_entries(store: Store, pool: str = DEFAULT_POOL) -> dict[str, Entry]:
+    """The entries of a pool's present file, by model; none if there is no file."""
     try:
-        text = (store.root / CONFIG).read_text(errors="replace")
+        text = (store.root / name_file(pool)).read_text(errors="replace")
     except OSError:
         return {}
-    return {model: _parse_entry(versions, labels) for model, versions, labels in _ENTRY.findall(text)}
+    return {model: _parse_entry(versions, labels, pool) for model, versions, labels in _ENTRY.findall(text)}
+
+
+def read_present(store: Store) -> dict[str, Entry]:
+    """What all pools' present files have of each model, the default pool's first."""
+    found: dict[str, Entry] = {}
+    for pool in list_pools(store):
+        for model, entry in read_entries(store, pool).items():
+            known = found.get(model)
+            found[model] = entry if known is None else _merge(known, entry)
+    return found
 
 
 def read_left_out(store: Store) -> LeftOut:
@@ -115,9 +144,14 @@ def _render_entry(base_path: Path, entry: Entry) -> str:
     )
 
 
-def _parse_entry(versions: str, labels: str) -> Entry:
+def _parse_entry(versions: str, labels: str, pool: str) -> Entry:
     numbers = tuple(int(number) for number in re.findall(r"\d+", versions))
-    return Entry(numbers, {label: int(version) for label, version in _LABEL.findall(labels)})
+    return Entry(numbers, {label: int(version) for label, version in _LABEL.findall(labels)}, pools=(pool,))
+
+
+def _merge(one: Entry, other: Entry) -> Entry:
+    versions = tuple(sorted({*one.versions, *other.versions}))
+    return Entry(versions, {**other.labels, **one.labels}, pools=(*one.pools, *other.pools))
 
 
 # --- what is whole ----------------------------------------------------------------------------------------------------
@@ -134,18 +168,9 @@ def find_damage(store: Store, model: str, version: int) -> str:
     return ""
 
 
-def find_all_damage(store: Store, wanted: Mapping[str, Entry]) -> dict[Key, str]:
-    """``find_damage`` of every wanted version."""
-    return {
-        (model, version): find_damage(store, model, version)
-        for model, entry in wanted.items()
-        for version in entry.versions
-    }
-
-
 def find_obstacle(store: Store, model: str, version: int) -> str:
     """As ``find_damage``; a version that the file has was checked when it entered, and need only be there."""
-    configured = version in read_entries(store).get(model, NOTHING).versions
+    configured = version in read_present(store).get(model, NOTHING).versions
     if configured and (store.path(model, version) / manifests.FILE).exists():
         return ""
     return find_damage(store, model, version)
@@ -167,35 +192,41 @@ def _stamp(folder: Path) -> str:
 
 
 def write(store: Store, wanted: Mapping[str, Entry], damage: Mapping[Key, str] | None = None) -> LeftOut:
-    """Writes the file, if it changes; the caller holds the store's lock.
+    """Writes the files that change; the caller holds the store's lock.
 
     Args:
-        damage: of versions that have just been checked; others are checked if the file does not have them yet.
+        damage: of versions that have just been checked; others are checked if no file has them yet.
 
     Raises:
         StorageFailed: the store cannot be written.
     """
-    entries, left_out = compose(store, wanted, damage or {})
-    _replace_if_changed(store.root / CONFIG, render(store, entries).encode())
+    files, left_out = compose(store, wanted, damage or {})
+    for pool, entries in files.items():
+        _replace_if_changed(store.root / name_file(pool), render(store, entries).encode())
     if left_out != read_left_out(store):
         replace_file(store.root / LEFT_OUT, left_out.model_dump_json(indent=1).encode())
     return left_out
 
 
-def compose(store: Store, wanted: Mapping[str, Entry], damage: Mapping[Key, str]) -> tuple[dict[str, Entry], LeftOut]:
-    """The entries to write, and what they lack."""
-    present, before, now = read_entries(store), read_left_out(store), time.time()
-    check = _Check(store, present, before, damage)
-    entries, labels = {}, []
+def compose(
+    store: Store, wanted: Mapping[str, Entry], damage: Mapping[Key, str]
+) -> tuple[dict[str, dict[str, Entry]], LeftOut]:
+    """The entries to write by pool, of each pool that has a file or gets one, and what they lack."""
+    before, now = read_left_out(store), time.time()
+    check = _Check(store, read_present(store), before, damage)
+    pools = dict.fromkeys((*list_pools(store), *(pool for entry in wanted.values() for pool in entry.pools)))
+    files: dict[str, dict[str, Entry]] = {pool: {} for pool in pools}
+    present, labels = {pool: read_entries(store, pool) for pool in pools}, []
     for model, entry in wanted.items():
         check.note_fault(model, entry)
         versions = check.select_whole(model, entry)
-        since = {each.label: each.since for each in before.labels if each.model == model}
-        bound, waiting = bind_labels(entry.labels, versions, present.get(model, NOTHING), since, now)
-        labels += [LeftOutLabel(model=model, label=label, since=moment) for label, moment in waiting.items()]
-        if versions:
-            entries[model] = Entry(versions, bound)
-    return entries, LeftOut(versions=tuple(check.left_out), labels=tuple(labels))
+        for pool in entry.pools:
+            since = {each.label: each.since for each in before.labels if (each.model, each.pool) == (model, pool)}
+            bound, waiting = bind_labels(entry.labels, versions, present[pool].get(model, NOTHING), since, now)
+            labels += [LeftOutLabel(model=model, label=name, since=at, pool=pool) for name, at in waiting.items()]
+            if versions:
+                files[pool][model] = Entry(versions, bound, pools=(pool,))
+    return files, LeftOut(versions=tuple(check.left_out), labels=tuple(labels))
 
 
 def bind_labels(

@@ -1,5 +1,6 @@
 """The set of versions that model servers load, over time: at a start, every few seconds, and at a rollback. Slim."""
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -7,19 +8,23 @@ from typing import Any
 from modelyard.models.errors import CorruptData, StorageFailed
 from modelyard.models.registry import serving_config
 from modelyard.models.registry.rollout import NoPreviousVersion, Rollout, change_rollout, read_rollout, read_wanted
-from modelyard.models.registry.serving_config import LeftOut
-from modelyard.models.registry.store import Store
+from modelyard.models.registry.serving_config import Entry, Key, LeftOut
+from modelyard.models.registry.store import Store, replace_file
+from modelyard.models.types import DEFAULT_POOL
 
 
-def prepare_config(store: Store) -> LeftOut:
+def prepare_config(store: Store, pools: Iterable[str] = ()) -> LeftOut:
     """Before model servers start: drops what nobody wants any more, then ``check_config``."""
     for model in store.models():
         release_abandoned(store, model)
-    return check_config(store)
+    return check_config(store, pools)
 
 
-def check_config(store: Store) -> LeftOut:
-    """Checks every file of the wanted versions, and renders ``models.config``.
+def check_config(store: Store, pools: Iterable[str] = ()) -> LeftOut:
+    """Checks every file of the wanted versions, and renders ``models.config``, and the files of other pools.
+
+    Args:
+        pools: those that get a file though no model is in them: their servers would not start without.
 
     Takes seconds for gigabytes; the store's lock is held only at the end. Returns what is left out. A model server that
     runs unloads what is damaged on disk, though it may answer from memory.
@@ -27,9 +32,21 @@ def check_config(store: Store) -> LeftOut:
     Raises:
         StorageFailed: the store cannot be written.
     """
-    damage = serving_config.find_all_damage(store, read_wanted(store))
+    damage = find_all_damage(store, read_wanted(store))
     with store.lock():
+        for pool in pools:
+            if not (path := store.root / serving_config.name_file(pool)).exists():
+                replace_file(path, serving_config.render(store, {}).encode())
         return serving_config.write(store, read_wanted(store), damage)
+
+
+def find_all_damage(store: Store, wanted: Mapping[str, Entry]) -> dict[Key, str]:
+    """``serving_config.find_damage`` of every wanted version."""
+    return {
+        (model, version): serving_config.find_damage(store, model, version)
+        for model, entry in wanted.items()
+        for version in entry.versions
+    }
 
 
 def refresh_config(store: Store) -> LeftOut:
@@ -41,22 +58,22 @@ def refresh_config(store: Store) -> LeftOut:
         StorageFailed: the store cannot be written.
     """
     with store.lock():
-        present, wanted = serving_config.read_entries(store), read_wanted(store)
+        present, wanted = serving_config.read_present(store), read_wanted(store)
         if not wanted:
             return serving_config.read_left_out(store)
         return serving_config.write(store, {**present, **wanted})
 
 
 def is_current(store: Store) -> bool:
-    """Whether ``models.config`` has the versions that the rollouts want; labels may wait."""
+    """Whether ``models.config`` has the versions that the rollouts want in the default pool; labels may wait."""
     try:
         text = (store.root / serving_config.CONFIG).read_text()
     except OSError:
         return False
-    present, (entries, _) = serving_config.read_entries(store), serving_config.compose(store, read_wanted(store), {})
+    present, (files, _) = serving_config.read_entries(store), serving_config.compose(store, read_wanted(store), {})
     labelled = {
         model: replace(entry, labels=present.get(model, serving_config.NOTHING).labels)
-        for model, entry in entries.items()
+        for model, entry in files[DEFAULT_POOL].items()
     }
     return text == serving_config.render(store, labelled)
 
@@ -96,7 +113,7 @@ def release_abandoned(store: Store, model: str) -> None:
 
 
 def _without_abandoned(now: Rollout) -> Rollout:
-    """``keep`` has the previous stable version only, and only if it is lower."""
+    """``keep`` has the previous stable version only, and only if it is lower; no pool loads it to no end."""
     stable, previous = now.stable or 0, now.previous
     keep = tuple(number for number in now.keep if number < stable and previous in (None, number))
-    return now.model_copy(update={"keep": keep})
+    return now.model_copy(update={"keep": keep, "placement": now.placement.give_up()})

@@ -79,6 +79,8 @@ class Models(_Group):
     card_text = Blocking(models.get_card_text)
     promote = Blocking(models.promote)
     rollback = Blocking(models.roll_back)
+    move = Blocking(models.move)
+    pools = Blocking(models.list_pools)
     rollout = Blocking(models.change_rollout)
 
 
@@ -92,6 +94,8 @@ class AsyncModels(_AsyncGroup):
     card_text = Awaited(models.get_card_text)
     promote = Awaited(models.promote)
     rollback = Awaited(models.roll_back)
+    move = Awaited(models.move)
+    pools = Awaited(models.list_pools)
     rollout = Awaited(models.change_rollout)
 
 

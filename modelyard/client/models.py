@@ -5,7 +5,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Literal
 
-from modelyard.client.records import Model, Models, ModelSummary, Rollout, Trigger
+from modelyard.client.records import Model, Models, ModelSummary, Pool, Rollout, Trigger
 from modelyard.client.steps import Routine, encode_path, get, send_json
 
 
@@ -77,6 +77,22 @@ def roll_back(model: str, reason: str = "") -> Routine[Rollout]:
     """Makes the previous stable version stable again, at once; raises ``Conflict`` if there is none."""
     reply = yield send_json("POST", encode_path("api", "models", model, verb="rollback"), {"reason": reason})
     return Rollout.read(reply.json())
+
+
+def move(model: str, pool: str, reason: str = "") -> Routine[Rollout]:
+    """Moves a model to another pool of model servers, once these have loaded it; takes up to half a minute.
+
+    Raises:
+        Conflict: a server there cannot load it, answers otherwise than in training, or has too little memory.
+    """
+    reply = yield send_json("POST", encode_path("api", "models", model, verb="move"), {"pool": pool, "reason": reason})
+    return Rollout.read(reply.json())
+
+
+def list_pools() -> Routine[list[Pool]]:
+    """The pools of model servers, the default one first, and the versions that each has loaded."""
+    reply = yield get("/api/pools")
+    return [Pool.read(each) for each in reply.json()["pools"]]
 
 
 def change_rollout(

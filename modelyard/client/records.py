@@ -141,6 +141,8 @@ class ModelSummary(Record):
     summary: str = ""
     labels: Sequence[str] = ()
     metric: Mapping[str, Any] | None = None
+    pool: str = "default"
+    """The pool of model servers that answers."""
     error: str | None = None
     """Why its version cannot be read."""
 
@@ -156,6 +158,20 @@ class Models(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pool(Record):
+    """A pool of model servers."""
+
+    name: str
+    servers: int
+    reachable: int
+    memory_mb: int | None
+    """What each server has for models; None where no setting says."""
+    taken_mb: int
+    versions: Sequence[Mapping[str, Any]] = ()
+    """model, version and memory_mb of each that it loads."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout(Record):
     """Roles of a model's versions."""
 
@@ -166,6 +182,8 @@ class Rollout(Record):
     labels: Mapping[str, int] = field(default_factory=dict)
     keep: Sequence[int] = ()
     fallback: bool = True
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    """pool, and while the model moves arriving or leaving."""
     history: Sequence[Mapping[str, Any]] = ()
     """The newest change first."""
     observed: Mapping[str, Any] | None = None

@@ -44,6 +44,7 @@ from modelyard.models.registry.manifest import (
     VectorLimits,
     Verdict,
 )
+from modelyard.models.registry.pools.size import measure_size
 from modelyard.models.registry.store import Store
 from modelyard.models.registry.uncertainty.record import write_uncertainty
 from modelyard.models.spec import Baseline, ModelSpec
@@ -136,6 +137,8 @@ def publish(
             verdict=verdict,
             environment=environment,
             job=job,
+            pool=spec.pool,
+            size=measure_size(staged),
             files=files,
         )
 

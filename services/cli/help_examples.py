@@ -25,6 +25,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "modelyard rollout mnist_cnn --canary 0 --shadow 4",
         "modelyard rollout mnist_cnn --label blue=3 --label green=",
     ),
+    "move": ("modelyard move mnist_cnn gpu --reason 'too slow on processors'",),
+    "pools": ("modelyard pools",),
     "audit": ("modelyard audit --model mnist_cnn", "modelyard audit --kind denied --since 2026-11-01 --json"),
     "verify": ("modelyard verify", "modelyard verify --accept mnist_cnn --reason 'restored from the backup'"),
     "gc": ("modelyard gc --dry-run", "modelyard gc --model mnist_cnn --keep 3"),

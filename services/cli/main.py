@@ -23,6 +23,8 @@ class Commands(LazyGroup):
         "promote": "rollouts:promote",
         "rollback": "rollouts:rollback",
         "rollout": "rollouts:rollout",
+        "move": "pools:move",
+        "pools": "pools:pools",
         "audit": "audit:audit",
         "verify": "verify:verify",
         "gc": "gc:gc",

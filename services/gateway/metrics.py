@@ -192,13 +192,14 @@ class Metrics:
         )
         self.serving_errors = Counter(
             "modelyard_gateway_serving_errors",
-            "Failed calls to the model server, by gRPC code; a retried call counts twice.",
-            ("code",),
+            "Failed calls to the model servers of a pool, by gRPC code; a retried call counts twice.",
+            ("pool", "code"),
             registry=self.registry,
         )
         self.serving_retries = Counter(
             "modelyard_gateway_serving_retries",
             "Predictions that were retried.",
+            ("pool",),
             registry=self.registry,
         )
 
@@ -227,14 +228,14 @@ class Metrics:
         )
         self.replica_calls = Gauge(
             "modelyard_gateway_replica_calls",
-            "Calls in progress, by the address of the model server.",
-            ("replica",),
+            "Calls in progress, by the pool and the address of the model server.",
+            ("pool", "replica"),
             registry=self.registry,
         )
         self.replica_reachable = Gauge(
             "modelyard_gateway_replica_reachable",
             "0 if the last call did not reach this model server.",
-            ("replica",),
+            ("pool", "replica"),
             registry=self.registry,
         )
 

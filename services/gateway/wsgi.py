@@ -1,6 +1,6 @@
 """Composition root of the gateway: builds the services that views need, and the application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.tfserving.addresses import is_name
+from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
     audit,
@@ -22,6 +23,7 @@ from modelyard.services.gateway.api import (
     searches,
     triggers,
 )
+from modelyard.services.gateway.api import pools as pool_views
 from modelyard.services.gateway.api.answers import summary
 from modelyard.services.gateway.api.answers import views as answers
 from modelyard.services.gateway.api.job_events import Streams
@@ -54,6 +56,7 @@ from modelyard.services.gateway.openapi import views as openapi
 from modelyard.services.gateway.serving.predictor import Predictor
 from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
 from modelyard.services.gateway.serving.servers.named_replicas import NamedReplicas
+from modelyard.services.gateway.serving.servers.pools import Pools
 from modelyard.services.gateway.serving.servers.replicas import Replicas
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger import Ledger
@@ -82,9 +85,9 @@ def create_app(
     store, metrics = settings.open_store(), Metrics()
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
-    predictor = Predictor(settings, metrics, loop, ledger, make_replicas(settings, metrics, server))
+    predictor = Predictor(settings, metrics, loop, ledger, make_pools(settings, metrics, server))
     metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
-    addresses = server.addresses if server else settings.serving
+    pools = settings.pools(server.addresses if server else settings.serving)
     limits = RateLimits(settings, SharedBuckets(settings.broker))
     predictions = Predictions(predictor, settings, limits)
     guard = create_guard(settings, metrics, ledger, limits)
@@ -114,7 +117,8 @@ def create_app(
         tfs_status.routes(predictor),
         oip.routes(predictions, readiness.reasons),
         models.routes(store, predictor),
-        rollouts.routes(addresses, store, ledger),
+        rollouts.routes(pools, store, ledger),
+        pool_views.routes(pools, predictor.pools, store, ledger),
         canary.routes(store, ledger),
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
@@ -145,15 +149,22 @@ def create_app(
     return app
 
 
-def make_replicas(settings: GatewaySettings, metrics: Metrics, server: "EmbeddedServer | None") -> Replicas:
-    """The model server of this process, or one for each address, and for each that a name stands for."""
+def make_pools(settings: GatewaySettings, metrics: Metrics, server: "EmbeddedServer | None") -> Pools:
+    """Replicas of every pool; those of the default pool may be the model server of this process."""
+    named = {pool: make_replicas(found, metrics, pool) for pool, found in settings.serving_pools.items()}
     if server is None:
-        fixed = [GrpcReplica(address) for address in settings.serving if not is_name(address)]
-        names = [address for address in settings.serving if is_name(address)]
-        return Replicas(fixed, metrics, directory=NamedReplicas(names, GrpcReplica) if names else None)
+        return Pools({DEFAULT_POOL: make_replicas(settings.serving, metrics, DEFAULT_POOL), **named})
     from modelyard.services.gateway.serving.servers.local_replica import LocalReplica  # loads the model server
 
-    return Replicas([LocalReplica(server)], metrics)
+    return Pools({DEFAULT_POOL: Replicas([LocalReplica(server)], metrics), **named})
+
+
+def make_replicas(addresses: Sequence[str], metrics: Metrics, pool: str) -> Replicas:
+    """One for each address, and for each that a name stands for."""
+    fixed = [GrpcReplica(address) for address in addresses if not is_name(address)]
+    names = [address for address in addresses if is_name(address)]
+    directory = NamedReplicas(names, GrpcReplica) if names else None
+    return Replicas(fixed, metrics, directory=directory, pool=pool)
 
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:

@@ -11,13 +11,17 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from modelyard.models.errors import CorruptData, StorageFailed
+from modelyard.models.registry.pools.capacity import list_loaded
+from modelyard.models.registry.pools.size import MB
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.services.job_stages import list_stages
 from modelyard.services.ledger import OPEN, Ledger
 from modelyard.services.metrics.disks import Disks
 from modelyard.services.queues import CPU_QUEUE, GPU_QUEUE, choose_queue
 
+ONE_POOL = ServingPools.of(())
 Family = CounterMetricFamily | GaugeMetricFamily
 
 
@@ -180,10 +184,40 @@ class RolloutMetrics(Collector):
         yield from (roles, shares, begins)
 
 
-def make_registry(store: Store, ledger: Ledger) -> CollectorRegistry:
+class PoolMetrics(Collector):
+    """Memory of pools of model servers, as settings and rollouts have it when somebody looks."""
+
+    def __init__(self, store: Store, pools: ServingPools) -> None:
+        self._store, self._pools = store, pools
+
+    def describe(self) -> tuple[Family, ...]:
+        return (
+            GaugeMetricFamily(
+                "modelyard_pool_taken_bytes",
+                "Memory that each model server of a pool takes for versions, estimated from their sizes.",
+                labels=("pool",),
+            ),
+            GaugeMetricFamily(
+                "modelyard_pool_memory_bytes",
+                "Memory that each model server of a pool has for versions, of pools that state it.",
+                labels=("pool",),
+            ),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Of every pool that settings name."""
+        taken, memory = self.describe()
+        for pool in self._pools.addresses:
+            taken.add_metric([pool], MB * sum(each.memory for each in list_loaded(self._store, pool)))
+            if pool in self._pools.memory:
+                memory.add_metric([pool], self._pools.memory[pool])
+        yield from (taken, memory)
+
+
+def make_registry(store: Store, ledger: Ledger, pools: ServingPools = ONE_POOL) -> CollectorRegistry:
     """All but the duties'."""
-    registry = CollectorRegistry()
+    registry, disks = CollectorRegistry(), Disks({"store": store.root})
     ProcessCollector(namespace="modelyard_scheduler", registry=registry)
-    for collector in (LedgerMetrics(ledger), RolloutMetrics(store), Disks({"store": store.root})):
+    for collector in (LedgerMetrics(ledger), RolloutMetrics(store), PoolMetrics(store, pools), disks):
         registry.register(collector)
     return registry

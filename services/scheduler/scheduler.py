@@ -67,7 +67,7 @@ def main() -> int:
         searcher = SearchSteps(store, ledger, queue, tracing)
         first = FirstVersions(store, ledger, queue, settings.first_models, tracing)
         histories = Histories(store, ledger)
-        config = ServingConfig(store, settings.serving)
+        config = ServingConfig(store, settings.serving, settings.serving_pools)
         duties: tuple[Duty, ...] = (
             (HEARTBEAT_S, "heartbeat", lambda: heartbeat.beat(settings.heartbeat)),
             (STOPPED_WRITER_S, "stopped writer", ledger.end_stopped_writer),
@@ -110,7 +110,7 @@ def begin_metrics(
         return note_nothing, count_nothing
     from modelyard.services.scheduler.metrics import DutyMetrics, NotificationMetrics, make_registry
 
-    registry = make_registry(store, ledger)
+    registry = make_registry(store, ledger, settings.pools(settings.serving))
     note, count = DutyMetrics(registry, duties).note, NotificationMetrics(registry).count
     serve_metrics(settings, registry)
     return note, count

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -25,7 +25,9 @@ class ServingConfig:
 
     store: Store
     serving: Sequence[str] = ()
-    """Addresses of the model servers."""
+    """Addresses of the default pool's model servers."""
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of other pools' model servers."""
     _was_away: bool = False
     _checked_at: float = float("-inf")
     _left_out: frozenset[LeftOutVersion] = field(default_factory=frozenset)
@@ -34,22 +36,23 @@ class ServingConfig:
     def refresh(self) -> None:
         """Lets versions in that are whole again, and labels that have waited; writes nothing if nothing changes.
 
-        While no model server can be reached, all files are checked: TensorFlow Serving may not start for the damage of
-        one, and be started again and again.
+        While no model server of a pool can be reached, all files are checked: TensorFlow Serving may not start for the
+        damage of one, and be started again and again.
 
         Raises:
             StorageFailed: the store cannot be written.
         """
         if self._is_check_due():
             self._checked_at = time.monotonic()
-            found = check_config(self.store)
+            found = check_config(self.store, self.named)
         else:
             found = refresh_config(self.store)
         self._log_changes(frozenset(found.versions))
 
     def _is_check_due(self) -> bool:
-        """At the second time in a row that all are away: one that is only being restarted is back by then."""
-        was_away, self._was_away = self._was_away, bool(self.serving) and not any(map(can_connect, self.serving))
+        """At the second time in a row that a pool is away: one that is only being restarted is back by then."""
+        pools = [pool for pool in (self.serving, *self.named.values()) if pool]
+        was_away, self._was_away = self._was_away, any(not any(map(can_connect, pool)) for pool in pools)
         return was_away and self._was_away and time.monotonic() - self._checked_at >= RECHECK_S
 
     def _log_changes(self, found: frozenset[LeftOutVersion]) -> None:

@@ -56,7 +56,7 @@ def run(settings: SyncSettings, *, once: bool = False) -> int:
         signal.signal(number, lambda *_: ended.set())
     store.root.mkdir(parents=True, exist_ok=True)
     with store.lock("sync", timeout_s=0):
-        follower, report = Follower(store, served_only=settings.sync_served_only), Report()
+        follower, report = make_follower(store, settings), Report()
         note, note_failure = (note_nothing, note_nothing) if once else begin_metrics(settings, store)
 
         def look() -> None:
@@ -97,6 +97,11 @@ def begin_metrics(
 
 def note_nothing(*_: object) -> None:
     """Where nobody reads metrics."""
+
+
+def make_follower(store: SharedStore, settings: SyncSettings) -> Follower:
+    """Of every version, or of those that are served; each pool has a configuration from the start."""
+    return Follower(store, served_only=settings.sync_served_only, pools=tuple(settings.serving_pools))
 
 
 def open_shared(settings: SyncSettings) -> SharedStore:

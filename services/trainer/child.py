@@ -121,6 +121,8 @@ def run_request(
                 tuple(locations["serving"]),
                 Sources(tuple(map(Path, locations["models"]))),
                 locations["store_url"],
+                {pool: tuple(addresses) for pool, addresses in locations["named_pools"].items()},
+                locations["pool_memory"],
             ),
             forks,
             tracked.report,

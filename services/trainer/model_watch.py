@@ -16,7 +16,8 @@ from modelyard.models.catalog import FILE, Catalog, read_catalog, source_digest,
 from modelyard.models.errors import ModelyardError
 from modelyard.models.listing import Listed
 from modelyard.models.sources.changes import Stamp, list_helpers, take_stamps
-from modelyard.models.sources.files import FoundModels, ModelFile, Sources, find_models
+from modelyard.models.sources.files import FoundModels, ModelFile, Sources, find_models, show
+from modelyard.models.tfserving.pools import ServingPools, UnknownPool
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.trainer.listing_process import LISTING_S, list_in_process
 
@@ -27,6 +28,7 @@ FIRST_LISTING_S = 30.0
 """Seconds that a worker waits at its start until all models are listed: one that hangs must not keep it for ever."""
 CLOSE_S = 5.0
 MAX_AT_ONCE = 8
+ONE_POOL = ServingPools.of(())
 FIRST_RETRY_S, MAX_RETRY_S = 15.0, 3600.0
 """Seconds until a model is listed again whose error may pass; twice as many each time."""
 
@@ -59,14 +61,16 @@ class ModelWatch:
         forks: ForkServer,
         share: Callable[[Path], None] = lambda _: None,
         limit_s: int = LISTING_S,
+        pools: ServingPools = ONE_POOL,
     ) -> None:
         """Begins with what the store's catalog knows; what another release wrote is listed again.
 
         Args:
             share: is called with the catalog's file once it is written.
+            pools: a model whose spec names another one is listed with that error.
         """
         self._store, self._sources, self._forks, self._limit_s = store, sources.resolve(), forks, limit_s
-        self._share = share
+        self._share, self._pools = share, pools
         self._digest = source_digest()
         known = read_catalog(store) or Catalog(digest="", trainable={})
         is_ours = known.digest == self._digest
@@ -151,7 +155,12 @@ class ModelWatch:
         return found
 
     def _write(self) -> None:
-        listed = {name: entry.listed for name, entry in self._entries.items() if name in self._found.files}
+        files = self._found.files
+        listed = {
+            name: judge_pool(entry.listed, files[name], self._pools)
+            for name, entry in self._entries.items()
+            if name in files
+        }
         catalog = Catalog(
             digest=self._digest,
             trainable={name: each.model for name, each in sorted(listed.items()) if each.model},
@@ -161,6 +170,15 @@ class ModelWatch:
             write_catalog(self._store, catalog)
             self._share(self._store / FILE)
             self._written = catalog
+
+
+def judge_pool(listed: Listed, file: ModelFile, pools: ServingPools) -> Listed:
+    """What was listed; in place of a model whose pool is unknown here, that."""
+    try:
+        pools.require_named(listed.model.pool if listed.model else "")
+    except UnknownPool as error:
+        return Listed(error=f"{show(file.path)}: {file.name}: {error}")
+    return listed
 
 
 def list_context(file: ModelFile) -> list[str]:
@@ -187,7 +205,7 @@ def set_retry(entry: Entry, before: Entry | None) -> Entry:
 
 @contextmanager
 def watch_models(
-    store: Path, sources: Sources, forks: ForkServer, share: Callable[[Path], None]
+    store: Path, sources: Sources, forks: ForkServer, share: Callable[[Path], None], pools: ServingPools = ONE_POOL
 ) -> Iterator[Callable[[], None]]:
     """Yields the function that begins the watch, when all models are listed, or soon; it ends with the block.
 
@@ -196,7 +214,7 @@ def watch_models(
     Raises:
         ModelyardError: the catalog cannot be written.
     """
-    watch, ended = ModelWatch(store, sources, forks, share), threading.Event()
+    watch, ended = ModelWatch(store, sources, forks, share, pools=pools), threading.Event()
     list_at_first(watch)
 
     def run_watch() -> None:

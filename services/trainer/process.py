@@ -188,6 +188,8 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
             "data": str(settings.data_dir),
             "work": str(settings.work_dir),
             "serving": settings.serving,
+            "named_pools": dict(settings.serving_pools),
+            "pool_memory": dict(settings.pool_memory),
             "models": [str(folder) for folder in settings.sources().folders],
         },
     }

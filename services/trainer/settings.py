@@ -73,7 +73,16 @@ class TrainerSettings(TracingSettings, StoreSettings, ModelSettings, MetricsSett
 
     def locations(self) -> JobLocations:
         """Folders and addresses of jobs."""
-        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving, self.sources(), self.store_url)
+        return JobLocations(
+            self.store,
+            self.data_dir,
+            self.work_dir,
+            self.serving,
+            self.sources(),
+            self.store_url,
+            self.serving_pools,
+            self.pool_memory,
+        )
 
     def sources(self) -> Sources:
         """Where models come from."""

@@ -175,7 +175,13 @@ def work(settings: TrainerSettings, forks: ForkServer) -> int:
             try:
                 verify(settings, ledger, app)
                 begin_watch = running.enter_context(
-                    watch_models(settings.store, settings.sources(), forks, partial(share_file, settings))
+                    watch_models(
+                        settings.store,
+                        settings.sources(),
+                        forks,
+                        partial(share_file, settings),
+                        settings.pools(settings.serving),
+                    )
                 )
             except ModelyardError as error:
                 log.error("cannot start", cause=str(error))  # noqa: TRY400  # the text has the cause

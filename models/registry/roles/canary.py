@@ -1,7 +1,7 @@
 """A canary: its share of the requests, who decides about it, and the steps in which its share grows. Slim."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, computed_field, model_validator
@@ -48,6 +48,10 @@ class Canary(FrozenModel):
     def judged(self) -> bool:
         """Whether canary analysis decides anything about it."""
         return self.judge != "off"
+
+    def restart(self) -> "Canary":
+        """The same canary, started now."""
+        return self.model_copy(update={"since": datetime.now(UTC)})
 
     @property
     def step(self) -> int:

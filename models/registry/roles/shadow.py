@@ -1,6 +1,6 @@
 """The shadow of a rollout."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from modelyard.models.registry.manifest import FrozenModel
 
@@ -10,3 +10,7 @@ class Shadow(FrozenModel):
 
     version: int
     since: datetime
+
+    def restart(self) -> "Shadow":
+        """The same shadow, started now."""
+        return self.model_copy(update={"since": datetime.now(UTC)})

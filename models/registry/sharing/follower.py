@@ -8,7 +8,7 @@ key.
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from modelyard.models.registry.bucket.versions import INDEX, VersionRecord, read
 from modelyard.models.registry.retention import TRASH
 from modelyard.models.registry.rollout import FILE as ROLLOUT_FILE
 from modelyard.models.registry.rollout import Rollout, parse_rollout, read_rollout
-from modelyard.models.registry.serving_config import NOTHING, find_damage, read_entries
+from modelyard.models.registry.serving_config import NOTHING, find_damage, read_present
 from modelyard.models.registry.serving_set import check_config, refresh_config
 from modelyard.models.registry.sharing.documents import FOLLOWED, ROLLOUT, follow
 from modelyard.models.registry.sharing.laying import STAGED, lay_version
@@ -69,10 +69,18 @@ class Follower:
     """Follows a bucket with one folder. One process does, whichever others read and write there."""
 
     def __init__(
-        self, store: SharedStore, *, served_only: bool = False, now: Callable[[], float] = time.monotonic
+        self,
+        store: SharedStore,
+        *,
+        served_only: bool = False,
+        pools: Sequence[str] = (),
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``served_only``: brings only versions that have a role in a rollout, as a model server needs no others."""
-        self._store, self._served_only, self._now = store, served_only, now
+        """``served_only``: brings only versions that have a role in a rollout, as a model server needs no others.
+
+        ``pools``: those whose configuration is there also while no model is in them.
+        """
+        self._store, self._served_only, self._pools, self._now = store, served_only, tuple(pools), now
         self._tags: dict[str, str] = {}
         self._records: dict[Key, tuple[str, VersionRecord]] = {}
         self._rollouts: dict[str, Rollout] = {}
@@ -220,7 +228,7 @@ class Follower:
     def _render(self) -> None:
         """At the start, what is here is checked: it may have been damaged while nobody looked."""
         if self._first:
-            check_config(self._store)
+            check_config(self._store, self._pools)
         else:
             refresh_config(self._store)
 
@@ -236,7 +244,7 @@ class Follower:
     # --- what goes ----------------------------------------------------------------------------------------------------
 
     def _list_unneeded(self) -> Iterator[Key]:
-        configured = read_entries(self._store)
+        configured = read_present(self._store)
         for model in self._store.models():
             rollout = self._read_here(model)
             used = {*(rollout.loaded if rollout else ()), *configured.get(model, NOTHING).versions}

@@ -15,7 +15,9 @@ def migrate(*, as_json: AsJson = False) -> None:
     settings = MigrationSettings.load()
     store = settings.open_store()
     store.prepare()
-    left_out = prepare_config(store)  # TensorFlow Serving ends where the file is missing; one without models is fine
+    left_out = prepare_config(
+        store, settings.serving_pools
+    )  # TensorFlow Serving ends where the file is missing; one without models is fine
     output.report_left_out(left_out.versions)
     with closing(Ledger(settings.ledger)) as ledger:
         ledger.migrate(settings.passwords)

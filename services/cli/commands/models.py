@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard.models.errors import UnknownName
+from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.cli import output
 from modelyard.services.cli.commands import rollouts
 from modelyard.services.cli.gateway import connect
@@ -19,16 +20,17 @@ def models(*, as_json: AsJson = False, url: Url, key_file: KeyFile = None) -> No
         output.print_json(found)
         return
     served = {entry["name"]: entry for entry in found["models"]}
+    pooled = any(entry.get("pool", DEFAULT_POOL) != DEFAULT_POOL for entry in served.values())
     rows: list[tuple[object, ...]] = []
     broken = {entry["name"]: entry["error"] for entry in found["broken"]}
     for name in sorted({*served, *found["trainable"], *broken}):
         entry = served.get(name, {})
         test = output.format_metric(entry["metric"]["name"], entry["metric"]["value"]) if entry.get("metric") else None
         data = output.format_dataset(entry["data"]) if entry.get("data") else None
-        rows.append(
-            (name, entry.get("stable"), test, data, broken.get(name) or entry.get("error") or entry.get("summary"))
-        )
-    output.print_table("model", "stable", "test", "dataset", "summary", rows=rows)
+        summary = broken.get(name) or entry.get("error") or entry.get("summary")
+        pool = (entry.get("pool"),) if pooled else ()
+        rows.append((name, entry.get("stable"), *pool, test, data, summary))
+    output.print_table("model", "stable", *(("pool",) if pooled else ()), "test", "dataset", "summary", rows=rows)
 
 
 def versions(

@@ -7,6 +7,7 @@ import typer
 
 from modelyard.client import UNCHANGED, Client, NotFound
 from modelyard.client.steps import encode_path
+from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.cli import output
 from modelyard.services.cli.commands.observed import print_observed
 from modelyard.services.cli.gateway import connect
@@ -225,6 +226,14 @@ def read_reason(change: dict[str, Any]) -> str:
     return str(change["detail"].get("why") or change["reason"])
 
 
+def describe_placement(placement: Mapping[str, Any]) -> list[str]:
+    """Where the model runs, if not where every model does that nobody has placed."""
+    pool, arriving = placement.get("pool", DEFAULT_POOL), placement.get("arriving")
+    if pool == DEFAULT_POOL and not arriving:
+        return []
+    return [f"pool: {pool}" + (f", {arriving} is loading it" if arriving else "")]
+
+
 JUDGES = {"full": "automatic analysis", "abort-only": "analysis that only ends it", "off": "manual analysis"}
 
 
@@ -247,5 +256,6 @@ def print_roles(model: str, found: Mapping[str, Any], *, as_json: bool = False) 
     roles += [f"label {name}: version {version}" for name, version in found["labels"].items()]
     if not found["fallback"]:
         roles.append("no fallback")
+    roles += describe_placement(found.get("placement") or {})
     loaded = ", ".join(map(str, found["keep"]))
     output.console.print(f"{model}: {'; '.join(roles)}" + (f"; also loaded: {loaded}" if loaded else ""), markup=False)

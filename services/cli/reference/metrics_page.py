@@ -10,7 +10,14 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.disks import Disks
-from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, NotificationMetrics, RolloutMetrics
+from modelyard.services.scheduler.metrics import (
+    ONE_POOL,
+    DutyMetrics,
+    LedgerMetrics,
+    NotificationMetrics,
+    PoolMetrics,
+    RolloutMetrics,
+)
 from modelyard.services.sync.metrics import SyncMetrics
 from modelyard.services.trainer.metrics import WorkerMetrics
 
@@ -45,7 +52,9 @@ def list_metrics() -> Mapping[str, Iterable[tuple[Metric, tuple[str, ...]]]]:
     ledger, store = Ledger("sqlite:///none"), Store(Path("none"))
     return {
         "Gateway": list(describe(vars(gateway).values())),
-        "Scheduler": list(describe([*duties, LedgerMetrics(ledger), RolloutMetrics(store), Disks({})])),
+        "Scheduler": list(
+            describe([*duties, LedgerMetrics(ledger), RolloutMetrics(store), PoolMetrics(store, ONE_POOL), Disks({})])
+        ),
         "Trainer": list(describe([WorkerMetrics(ledger, "", "cpu", 1), Disks({})])),
         "Sync": list(describe([*vars(SyncMetrics(CollectorRegistry())).values(), Disks({})])),
     }

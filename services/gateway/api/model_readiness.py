@@ -54,18 +54,39 @@ def read_report(predictor: Predictor) -> Report:
 
 
 def read_models(predictor: Predictor) -> Iterator[ModelReadiness]:
-    """Raises ``ServingFailed`` if no model server answers."""
+    """One by one; a pool whose servers do not answer is asked once, and holds up no model of another one.
+
+    Raises:
+        ServingFailed: no model server answers, and there is one pool.
+    """
+    away: dict[str, str] = {}
     for model in predictor.list_models():
-        try:
-            yield read_model(predictor, model)
-        except ServableNotFound as error:
-            yield ModelReadiness(answers=False, problem=str(error), is_known=False)
-        except ServingFailed as failure:
-            if not failure.is_loading:
-                raise
-            yield ModelReadiness(answers=False, problem=str(failure), is_loading=True)
-        except ModelyardError as error:
-            yield ModelReadiness(answers=False, problem=str(error))
+        pool = predictor.find_pool(model)
+        if pool not in away:
+            try:
+                found = read_any_model(predictor, model)
+            except ServingFailed as failure:
+                if predictor.pools.is_single:
+                    raise
+                away[pool] = str(failure)
+            else:
+                yield found
+                continue
+        yield ModelReadiness(answers=False, problem=f"{model} is in pool {pool}: {away[pool]}")
+
+
+def read_any_model(predictor: Predictor, model: str) -> ModelReadiness:
+    """As ``read_model``, also of one that there is nothing of, or whose rollout is damaged."""
+    try:
+        return read_model(predictor, model)
+    except ServableNotFound as error:
+        return ModelReadiness(answers=False, problem=str(error), is_known=False)
+    except ServingFailed as failure:
+        if not failure.is_loading:
+            raise
+        return ModelReadiness(answers=False, problem=str(failure), is_loading=True)
+    except ModelyardError as error:
+        return ModelReadiness(answers=False, problem=str(error))
 
 
 def read_model(predictor: Predictor, model: str) -> ModelReadiness:

@@ -15,6 +15,7 @@ from modelyard.models.registry.manifest import (
     Verdict,
 )
 from modelyard.models.registry.roles.canary import Canary
+from modelyard.models.registry.roles.placement import Placement
 from modelyard.models.registry.roles.shadow import Shadow
 from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
@@ -58,6 +59,7 @@ class ModelSummary(Body):
     stable: int | None
     canary: Canary | None
     shadow: Shadow | None
+    pool: str = Field(description="The pool of model servers that answers.")
     metric: Metric | None
     """None, as data, of an imported version that was not measured."""
     data: DataName | None
@@ -114,6 +116,7 @@ class RolloutState(Body):
     labels: dict[str, int]
     keep: tuple[int, ...]
     fallback: bool
+    placement: Placement
 
 
 class CaptureState(Body):
@@ -204,6 +207,7 @@ def summarise(store: Store, predictor: Predictor, model: str) -> ModelSummary | 
         metric=read_metric(manifest),
         data=DataName(name=manifest.data.name, source=manifest.data.source) if manifest.data else None,
         labels=manifest.labels,
+        pool=rollout.placement.pool,
         **roles,
     )
 

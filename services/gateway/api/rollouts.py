@@ -3,12 +3,12 @@
 The views write ``rollout.json`` themselves, and need neither queue nor ledger: a rollback must work without those.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
 from flask import Blueprint, g
+from pydantic import BaseModel
 
 from modelyard.models.errors import StorageFailed
 from modelyard.models.registry import rollout, serving_set
@@ -28,12 +28,12 @@ from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.models.types import OnAtypical, Task
 from modelyard.services.gateway.api import rollout_changes
 from modelyard.services.gateway.api.models import RolloutState
 from modelyard.services.gateway.api.rollout_changes import (
     NO_REASON,
-    ForcibleRequest,
     PromotionRequest,
     RollbackRequest,
     RolloutRequest,
@@ -90,11 +90,11 @@ class DecisionRecord(Body):
     changes: list[Change]
 
 
-def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
+def routes(pools: ServingPools, store: Store, ledger: Ledger) -> Blueprint:
     """The views under ``/api/models`` that read and change rollouts.
 
     Args:
-        serving: gRPC addresses of every model server.
+        pools: gRPC addresses of every model server, and memory.
     """
     views = Blueprint("rollouts", __name__)
 
@@ -128,7 +128,7 @@ def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
         """Make a version stable, once every model server gives its golden answers."""
         store.require_versions(model)
         record_request(ledger, "promote", model, body, body.version)
-        rollout_changes.promote(store, serving, model, body, current_author())
+        rollout_changes.promote(store, pools, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
@@ -138,15 +138,13 @@ def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
         store.require_versions(model)
         if any(rollout_changes.list_new_roles(body)):  # what only ends roles needs no ledger, as a rollback
             record_request(ledger, "change", model, body)
-        rollout_changes.change_roles(store, serving, model, body, current_author())
+        rollout_changes.change_roles(store, pools, model, body, current_author())
         return build_rollout_history(rollout.read_rollout(store, model))
 
     return views
 
 
-def record_request(
-    ledger: Ledger, action: str, model: str, request: ForcibleRequest, version: int | None = None
-) -> None:
+def record_request(ledger: Ledger, action: str, model: str, request: BaseModel, version: int | None = None) -> None:
     """Records what is requested before it is done; what was done follows from the rollout's history.
 
     Raises:

@@ -28,6 +28,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("rollout", "import"): "imported version {version} of {model}",
     ("rollout", "allow fallback"): "let the version before answer for a damaged one of {model}",
     ("rollout", "forbid fallback"): "let no version before answer for a damaged one of {model}",
+    ("rollout", "move"): "moved {model} to the pool {pool}",
     ("key", "create"): "created a key for {name} with the role {role}",
     ("key", "revoke"): "revoked a key of {name}",
     ("audit", "prune"): "deleted {entries} old entries of the kind {kind}",
@@ -36,6 +37,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
 REQUESTS: Mapping[str, str] = {
     "promote": "asked to make version {version} of {model} stable",
     "change": "asked to change the rollout of {model}",
+    "move": "asked to move {model} to the pool {pool}",
 }
 """Of a rollout: what was done follows in an entry of its own."""
 DENIED: Mapping[str, str] = {

@@ -39,7 +39,8 @@ from modelyard.services.gateway.serving.metadata_cache import MetadataCache
 from modelyard.services.gateway.serving.model_server import ModelServerClient
 from modelyard.services.gateway.serving.response_cache import ResponseCache
 from modelyard.services.gateway.serving.row_independence import CheckedSignature, RowIndependence
-from modelyard.services.gateway.serving.servers.replicas import CLASSIFY, REGRESS, Replicas
+from modelyard.services.gateway.serving.servers.pools import Pools
+from modelyard.services.gateway.serving.servers.replicas import CLASSIFY, REGRESS
 from modelyard.services.gateway.serving.shadow import ShadowTraffic
 from modelyard.services.gateway.serving.versions import (
     PublishedVersions,
@@ -60,7 +61,7 @@ class Predictor:
     """All models and versions."""
 
     def __init__(
-        self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop, ledger: Ledger, replicas: Replicas
+        self, settings: GatewaySettings, metrics: Metrics, loop: EventLoop, ledger: Ledger, pools: Pools
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -68,7 +69,8 @@ class Predictor:
         self.side_process = SideProcess()
         store = Store(settings.store)
         self._versions = PublishedVersions(store)
-        self._model_server = ModelServerClient(settings, replicas, metrics, self._explain_missing)
+        self.pools, self.find_pool = pools, self._versions.find_pool
+        self._model_server = ModelServerClient(settings, pools, self.find_pool, metrics, self._explain_missing)
         self.failed_versions = FailedVersions(store, self._model_server.get_every_status, metrics)
         self.batcher = Batcher(self._model_server.predict, settings.max_batch)
         self._independence = RowIndependence(self._model_server.predict)
@@ -267,9 +269,8 @@ class Predictor:
         """Writes what is pending, and closes the connections."""
         for writer in (self.canary_counts, self.traffic, self.capture):
             writer.close()
-        self.wait_for(self.failed_versions.close())
-        self.wait_for(self._model_server.close())
-        self.wait_for(self.side_process.close())
+        for part in (self.failed_versions, self._model_server, self.side_process):
+            self.wait_for(part.close())
         self._loop.close()
 
     async def _explain_missing(self, target: Target, failure: ServingFailed) -> ServingFailed:

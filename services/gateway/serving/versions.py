@@ -20,6 +20,7 @@ from modelyard.models.registry.rollout import Rollout, read_rollout
 from modelyard.models.registry.serving_config import LeftOutVersion, read_left_out
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import BEING_LOADED, ServingFailed, VersionStatus
+from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.gateway.http.errors import InvalidRequest, ServableNotFound, not_found_text
 from modelyard.services.gateway.http.paths import Servable
 from modelyard.services.gateway.serving.failed_versions import FailedVersion, FailedVersions
@@ -124,6 +125,14 @@ class PublishedVersions:
         if cached is None or cached.stamp != stamp:
             cached = self._rollouts[model] = CachedRollout(path, stamp, read_rollout(self._store, model))
         return cached.rollout
+
+    def find_pool(self, model: str) -> str:
+        """The pool that answers for a model; as long as its rollout is damaged, the one of before."""
+        try:
+            rollout = self.get_rollout(model)
+        except CorruptData:
+            rollout = self._rollouts[model].rollout if model in self._rollouts else None
+        return DEFAULT_POOL if rollout is None else rollout.placement.pool
 
     def get_interface(self, model: str, version: int) -> Interface | None:
         """A published version's interface; None where there is no manifest."""

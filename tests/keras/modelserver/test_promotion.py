@@ -11,6 +11,7 @@ from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store as ModelStore
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.golden import save_golden
 from modelyard.pipeline.job import Promotion
 from modelyard.pipeline.stages.promote import promote
@@ -32,7 +33,7 @@ def publish(store: ModelStore, saved: Path, model: str = "m") -> Manifest:
 
 
 def make_stable(store: ModelStore, served: Served, manifest: Manifest) -> Promotion:
-    return promote(store, manifest, [served.client.address], by="test", report=lambda _: None)
+    return promote(store, manifest, ServingPools.of((served.client.address,)), by="test", report=lambda _: None)
 
 
 def damage_content(folder: Path) -> None:
@@ -66,7 +67,7 @@ def test_a_version_that_failed_once_is_promoted_when_its_files_are_whole_again(
     refused = make_stable(models, served, second)
     assert (refused.promoted, "is missing, extra or changed" in refused.reason) == (False, True)
     np.testing.assert_array_equal(served.predict(1), X / 2 + 1)
-    promote(models, publish(models, store.saved[1], "n"), [], by="test", report=lambda _: None)
+    promote(models, publish(models, store.saved[1], "n"), ServingPools.of(()), by="test", report=lambda _: None)
     served.await_state(1, "AVAILABLE", "n")  # so the server has read that version 2 was rejected
     shutil.copytree(whole, folder, dirs_exist_ok=True)
     assert make_stable(models, served, second).promoted

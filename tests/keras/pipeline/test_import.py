@@ -13,6 +13,7 @@ from modelyard.models.recipes import Recipe
 from modelyard.models.registry.reference import read_reference
 from modelyard.models.registry.rollout import read_history, read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.fitting.warm_start import find_start_version
 from modelyard.pipeline.golden import TOLERANCE, load_golden, max_difference
 from modelyard.pipeline.import_model import ImportJob, import_model
@@ -45,7 +46,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bring_in(root: Path, forks: ForkServer, path: Path, **given: Any) -> Published | Rejected:
     job = ImportJob(model="cats", path=path, by="a test", **given)
-    return import_model(job, Store(root / "store"), (), forks, lambda _: None)
+    return import_model(job, Store(root / "store"), ServingPools.of(()), forks, lambda _: None)
 
 
 def published(root: Path, forks: ForkServer, path: Path, **given: Any) -> Published:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from modelyard.models.errors import ModelyardError, StorageFailed
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.import_model import ImportJob, import_model
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.imported_models import LABELS, make_classifier, save_classifier, save_function, save_test_data
@@ -26,7 +27,7 @@ def refuse(root: Path, forks: ForkServer, path: Path, model: str = "cats", **giv
     """The text of the refusal; the store is as it was."""
     job = ImportJob(model=model, path=path, by="a test", **given)
     with pytest.raises(ModelyardError) as refused:
-        import_model(job, Store(root / "store"), (), forks, lambda _: None)
+        import_model(job, Store(root / "store"), ServingPools.of(()), forks, lambda _: None)
     assert Store(root / "store").models() == ()
     assert list((root / "store").glob("**/.staging-*")) == []
     return str(refused.value)
@@ -86,7 +87,7 @@ def test_a_model_that_the_disk_has_no_room_for_is_refused_before_it_is_copied(
         file.truncate(1 << 42)
     job = ImportJob(model="cats", path=copied, by="a test")
     with pytest.raises(StorageFailed, match="are to be copied"):
-        import_model(job, Store(tmp_path / "store"), (), forks, lambda _: None)
+        import_model(job, Store(tmp_path / "store"), ServingPools.of(()), forks, lambda _: None)
     assert Store(tmp_path / "store").models() == ()
 
 
@@ -276,6 +277,10 @@ def test_what_a_killed_import_left_is_deleted_by_the_next(tmp_path: Path, export
     left = tmp_path / "store" / "cats" / ".staging-import-0123abcd"
     left.mkdir(parents=True)
     import_model(
-        ImportJob(model="cats", path=exported, by="a test"), Store(tmp_path / "store"), (), forks, lambda _: None
+        ImportJob(model="cats", path=exported, by="a test"),
+        Store(tmp_path / "store"),
+        ServingPools.of(()),
+        forks,
+        lambda _: None,
     )
     assert not left.exists()

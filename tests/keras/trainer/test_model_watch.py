@@ -8,6 +8,7 @@ import pytest
 from modelyard.models.catalog import Catalog, read_catalog, write_catalog
 from modelyard.models.errors import InvalidSpec
 from modelyard.models.sources.files import Sources
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.trainer.model_watch import ModelWatch
 from tests.support.waiting import wait_until
@@ -50,8 +51,15 @@ FAULTS = {
         .replace("    task", "    gate=Gate('mae', floor=1),\n    task"),
         "judged: gate: less of mae is better: give it a ceiling, not a floor",
     ),
+    "placed": (
+        MODEL.replace("EPOCHS", "1").replace("    task", "    pool='gup',\n    task"),
+        "placed: unknown pool 'gup'; did you mean gpu?",
+    ),
     "prints": ("print('{}', flush=True)\nraise ValueError('after printing')\nSPEC = 1\n", "prints.py:2: ValueError"),
 }
+
+
+POOLS = ServingPools.of(("a:1",), {"gpu": ("b:2",)})
 
 
 class Project:
@@ -65,7 +73,7 @@ class Project:
         self.watch = self.make_watch()
 
     def make_watch(self) -> ModelWatch:
-        return ModelWatch(self.store, Sources((self.folder,)), self.forks, limit_s=3)
+        return ModelWatch(self.store, Sources((self.folder,)), self.forks, limit_s=3, pools=POOLS)
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -93,9 +101,9 @@ def test_a_file_hurts_no_other_whatever_it_does(project: Project) -> None:
     """Each fault is listed with its text, and training it is refused with that; the good one can be trained."""
     for name, (text, _) in FAULTS.items():
         project.write(f"{name}.py", text)
-    project.write("good.py", MODEL.replace("EPOCHS", "1"))
+    project.write("good.py", MODEL.replace("EPOCHS", "1").replace("    task", "    pool='gpu',\n    task"))
     found = project.await_catalog(lambda each: set(each.broken) == set(FAULTS), "all faults")
-    assert set(found.trainable) == {"good"}
+    assert {name: each.pool for name, each in found.trainable.items()} == {"good": "gpu"}
     assert {name: expected for name, (_, expected) in FAULTS.items() if expected not in found.broken[name]} == {}
     with pytest.raises(InvalidSpec, match="was never closed"):
         found.find("syntax")

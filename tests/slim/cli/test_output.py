@@ -77,6 +77,8 @@ def url_of(http: httpx.Client) -> str:
         (("promote", HALF_PLUS, "1"), "stable"),
         (("jobs", "cancel", "JOB"), "state"),
         (("doctor",), "findings"),
+        (("pools",), "pools"),
+        (("move", HALF_PLUS, "default"), "placement"),
     ],
 )
 def test_json_is_one_document_and_nothing_else(commands: Commands, arguments: tuple[str, ...], member: str) -> None:
@@ -84,7 +86,7 @@ def test_json_is_one_document_and_nothing_else(commands: Commands, arguments: tu
     words = [commands.job if word == "JOB" else word for word in arguments]
     done = commands.run(*words, "--json")
     assert member in json.loads(done.out), done.err
-    if words[0] not in ("predict", "rollback", "promote"):
+    if words[0] not in ("predict", "rollback", "promote", "move"):
         shown = commands.run(*words)
         assert shown.out != done.out
 
@@ -99,6 +101,7 @@ def test_json_is_one_document_and_nothing_else(commands: Commands, arguments: tu
         (("predict", REVIEWS, "x", "--version", "99"), 4, "99"),
         (("predict", HALF_PLUS, "a text"), 2, "expected"),
         (("train", HALF_PLUS), 6, "try again"),
+        (("move", HALF_PLUS, "gup"), 2, "unknown pool 'gup'"),
         (("jobs", "--limit", "0"), 2, "--limit"),
         (("jobs", "shwo", "x"), 2, "Did you mean 'show'?"),
     ],

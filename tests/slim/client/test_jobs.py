@@ -126,6 +126,12 @@ def test_roles_are_read_given_and_ended(client: Any) -> None:
         client.models.rollout(HALF_PLUS, canary=None)
     with pytest.raises(Conflict):
         client.models.rollback(REVIEWS, "worse")
+    (pool,) = client.models.pools()
+    assert (pool.name, pool.servers, pool.memory_mb) == ("default", 1, None)
+    assert {"model": HALF_PLUS, "version": 2}.items() <= next(
+        each for each in pool.versions if each["version"] == 2
+    ).items()
+    assert client.models.move(HALF_PLUS, "default").placement["pool"] == "default"
 
 
 def test_the_truth_about_a_prediction_is_sent(client: Any) -> None:

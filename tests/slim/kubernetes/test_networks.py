@@ -6,7 +6,15 @@ import pytest
 
 from tests.support.kubernetes import OVERLAYS, Resource, list_pods, render_overlay
 
-PORTS = {"gateway": 8080, "modelserver": 8500, "redis": 6379, "postgres": 5432, "scheduler": 9090, "trainer": 9090}
+PORTS = {
+    "gateway": 8080,
+    "modelserver": 8500,
+    "modelserver-gpu": 8500,
+    "redis": 6379,
+    "postgres": 5432,
+    "scheduler": 9090,
+    "trainer": 9090,
+}
 ALLOWED = {
     ("gateway", "modelserver"),
     ("gateway", "redis"),
@@ -19,6 +27,7 @@ ALLOWED = {
     ("trainer", "postgres"),
     ("trainer-gpu", "modelserver"),
     ("trainer-gpu", "redis"),
+    *((one, "modelserver-gpu") for one in ("gateway", "scheduler", "trainer")),
     ("operator", "gateway"),
     ("operator", "redis"),
     ("operator", "postgres"),

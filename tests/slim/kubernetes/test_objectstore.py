@@ -33,7 +33,7 @@ def add_bucket(folder: Path, overlay: str) -> tuple[Resource, ...]:
     return render(folder)
 
 
-@pytest.fixture(scope="module", params=("gpu",))
+@pytest.fixture(scope="module", params=("gpu", "pools"))
 def resources(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resource, ...]:
     return add_bucket(tmp_path_factory.mktemp("bucket"), request.param)
 
@@ -102,7 +102,7 @@ def test_settings_and_secrets_are_where_they_are_needed(resources: tuple[Resourc
             (secret,) = (each["secret"] for each in pod["spec"]["volumes"] if each["name"] == "sync-secrets")
             assert secret["secretName"] == "sync"
             served_only = [each["name"] for each in sync["env"] if each["value"] == "true"]
-            assert served_only == (["MODELYARD_SYNC_SERVED_ONLY"] if name == "modelserver" else [])
+            assert served_only == (["MODELYARD_SYNC_SERVED_ONLY"] if wanted == "modelserver" else [])
 
 
 def test_its_metrics_are_for_monitoring_alone(resources: tuple[Resource, ...]) -> None:

@@ -11,6 +11,7 @@ import yaml
 from modelyard.services.gateway import lifecycle
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.trainer.settings import TrainerSettings
+from tests.slim.repository.test_compose import SERVING, read
 from tests.support.kubernetes import (
     FOLDER,
     OVERLAYS,
@@ -26,7 +27,7 @@ from tests.support.repository import ROOT
 OTHERS = ("keda.sh/v1alpha1", "cloud.google.com/v1")
 """Kinds that clusters learn from others: Kubernetes has no schema of them."""
 VOLUMES = {"name", "persistentVolumeClaim", "secret", "configMap", "emptyDir"}
-EXPECTED_OTHERS = {"local": (), "gpu": OTHERS[:1], "gke": OTHERS, "eks": OTHERS[:1]}
+EXPECTED_OTHERS = {"local": (), "gpu": OTHERS[:1], "pools": OTHERS[:1], "gke": OTHERS, "eks": OTHERS[:1]}
 EMBEDDED = ROOT / "deploy" / "compose.embedded.yml"
 on_overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -153,7 +154,7 @@ def test_our_model_server_takes_the_other_ones_place(tmp_path: Path) -> None:
 def test_tensorflow_serving_is_started_as_by_compose(overlay: str) -> None:
     """Each flag has its reason there."""
     (container,) = find(render_overlay(overlay), "Deployment", "modelserver")["spec"]["template"]["spec"]["containers"]
-    service = yaml.safe_load((ROOT / "deploy" / "serving" / "service.yml").read_text())["services"]["modelserver"]
+    service = read(SERVING)["services"]["modelserver"]
     assert container["args"] == service["command"]
     assert container["command"] == service["entrypoint"]
     assert container["image"].removesuffix("-gpu") == service["image"]
@@ -275,3 +276,37 @@ def test_gpus_are_asked_for_where_they_are() -> None:
     plain = find(render_overlay("gpu"), "Deployment", "trainer")["spec"]["template"]["spec"]
     assert "nodeSelector" not in plain
     assert "nvidia.com/gpu" not in plain["containers"][0]["resources"]["limits"]
+
+
+def test_a_pool_with_gpus_stands_beside_the_one_without() -> None:
+    """Servers, service and budget of its own; by the same flags, but for the file of its models."""
+    resources = render_overlay("pools")
+    plain, gpu = (find(resources, "Deployment", name)["spec"] for name in ("modelserver", "modelserver-gpu"))
+    for spec, name in ((plain, "modelserver"), (gpu, "modelserver-gpu")):
+        chosen = {"app.kubernetes.io/name": name}
+        assert spec["selector"]["matchLabels"] == chosen
+        assert spec["template"]["metadata"]["labels"].items() >= chosen.items()
+        assert find(resources, "Service", name)["spec"]["selector"] == chosen
+        assert find(resources, "PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"] == chosen
+        for each in spec["template"]["spec"]["topologySpreadConstraints"]:
+            assert each["labelSelector"]["matchLabels"] == chosen
+    one, other = (spec["template"]["spec"]["containers"][0] for spec in (plain, gpu))
+    differing = [pair for pair in zip(one["args"], other["args"], strict=True) if pair[0] != pair[1]]
+    assert differing == [("--model_config_file=/store/models.config", "--model_config_file=/store/models.gpu.config")]
+    assert (one["image"], other["image"]) == ("tensorflow/serving:2.20.0", "tensorflow/serving:2.20.0-gpu")
+    assert "nvidia.com/gpu" not in one["resources"]["limits"]
+    assert other["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert gpu["template"]["spec"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+
+
+def test_every_process_is_told_of_the_pool() -> None:
+    """As the settings read it: gateway, trainer and scheduler place models alike, and the migration makes its file."""
+    resources = render_overlay("pools")
+    (data,) = (
+        each["data"]
+        for each in resources
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("settings-")
+    )
+    found = GatewaySettings(serving_pools=data["MODELYARD_SERVING_POOLS"], pool_memory=data["MODELYARD_POOL_MEMORY"])
+    assert found.serving_pools == {"gpu": ("dns:modelserver-gpu:8500",)}
+    assert set(found.pool_memory) == {"default", "gpu"}

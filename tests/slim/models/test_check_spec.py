@@ -150,3 +150,10 @@ def test_the_spec_wins_over_the_data() -> None:
 def test_ink_has_to_fit_its_image(kind: ImageInput, words: str) -> None:
     assert words in refusal(input=kind)
     assert words in refusal(input={"images": kind, "more": VectorInput(2)})
+
+
+def test_a_pool_is_a_name_that_a_file_and_a_service_can_have() -> None:
+    """Whether there is such a pool only an installation can tell."""
+    for name in ("GPU", "a/b", "-a", "default ", 7):
+        assert "pool: expected a name of lower-case letters" in refusal(pool=name)
+    check_spec(replace(SPEC, pool="gpu-large"))

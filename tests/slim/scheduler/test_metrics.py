@@ -9,7 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from modelyard.models.errors import StorageFailed
+from modelyard.models.registry.pools.capacity import list_loaded
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, make_registry
 from modelyard.services.scheduler.scheduler import run_periodically
@@ -37,6 +39,20 @@ def end(ledger: Ledger, model: str, state: State) -> None:
     if state is State.SUCCEEDED:
         assert ledger.jobs.begin_publishing(claimed)
     assert ledger.jobs.finish(claimed, state, {"reason": "a test"})
+
+
+def test_each_pool_says_its_memory_and_what_it_takes(filled: Store, ledger: Ledger) -> None:
+    """So that an alarm can come before a version is refused; a pool without models takes nothing."""
+    pools = ServingPools.of((), {"gpu": ("b:1",)}, {"gpu": 1 << 30})
+    lines = (line.rpartition(" ") for line in render(make_registry(filled, ledger, pools)))
+    found = {name: float(value) for name, _, value in lines if name.startswith("modelyard_pool_")}
+    taken = sum(each.memory for each in list_loaded(filled, "default")) << 20
+    assert taken > 0
+    assert found == {
+        'modelyard_pool_taken_bytes{pool="default"}': taken,
+        'modelyard_pool_taken_bytes{pool="gpu"}': 0,
+        'modelyard_pool_memory_bytes{pool="gpu"}': 1 << 30,
+    }
 
 
 def test_jobs_are_counted_by_how_they_ended(ledger: Ledger, tmp_path: Path) -> None:

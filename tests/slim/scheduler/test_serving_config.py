@@ -70,6 +70,15 @@ def test_a_configuration_that_an_interrupted_change_left_behind_is_mended(filled
     assert configured(filled) == (1,)
 
 
+def test_damage_is_found_while_no_server_of_one_pool_can_be_reached(filled: Store, listening: str) -> None:
+    """A pool whose servers cannot start for one damaged version is not held up by another pool that answers."""
+    (filled.path(HALF_PLUS, 1) / GRAPH).write_bytes(b"")
+    config = ServingConfig(filled, (listening,), {"gpu": (NOWHERE,)})
+    for _ in range(3):
+        config.refresh()
+    assert configured(filled) == (2,)
+
+
 def test_damage_is_found_while_no_model_server_can_be_reached(filled: Store, listening: str) -> None:
     """One that answers from memory is left in peace; one that cannot start for it gets a configuration without it."""
     shutil.rmtree(filled.path(HALF_PLUS, 2) / "assets.extra", ignore_errors=True)

@@ -18,6 +18,24 @@ def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert TrainerSettings.load().serving == ("a:1", "b:2")
 
 
+def test_pools_are_beside_the_default_one_and_may_state_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for every process that places or routes models; a misspelt one is named with the one that is meant."""
+    monkeypatch.setenv("MODELYARD_SERVING_POOLS", '{"gpu": "b:2,c:3"}')
+    monkeypatch.setenv("MODELYARD_POOL_MEMORY", "default=2g,gpu=512m")
+    for kind in (GatewaySettings, TrainerSettings, SchedulerSettings):
+        found = kind.load()
+        pools = found.pools(found.serving)
+        assert pools.addresses == {"default": ("127.0.0.1:8500",), "gpu": ("b:2", "c:3")}
+        assert pools.memory == {"default": 2 << 30, "gpu": 512 << 20}
+    assert TrainerSettings.load().locations().pools == pools
+    monkeypatch.setenv("MODELYARD_POOL_MEMORY", "gup=2g")
+    with pytest.raises(InvalidSettings, match=r"MODELYARD_POOL_MEMORY: .*did you mean gpu\?"):
+        GatewaySettings.load()
+    monkeypatch.setenv("MODELYARD_SERVING_POOLS", "gpu=b:2")
+    with pytest.raises(InvalidSettings, match="MODELYARD_SERVING_POOLS: expected JSON such as"):
+        GatewaySettings.load()
+
+
 def test_a_model_server_in_the_process_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its flags are words as in a shell."""
     monkeypatch.setenv("MODELYARD_SERVING", "local")

@@ -15,11 +15,16 @@ from modelyard.client import Client, ModelyardClientError, Unauthenticated, Unav
 from modelyard.models import backend
 from modelyard.models.catalog import read_catalog
 from modelyard.models.errors import ModelyardError
+from modelyard.models.registry.pools.capacity import list_loaded
+from modelyard.models.registry.pools.size import MB
 from modelyard.models.registry.rollout import read_wanted
 from modelyard.models.registry.serving_config import Entry, find_damage
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources, find_models
+from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.models.sources.project import ModelSettings
+from modelyard.models.tfserving.addresses import DNS
+from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.settings import open_home_store
@@ -53,6 +58,7 @@ def check_system(home: Path, data_dir: Path, url: str, key_file: Path | None = N
         check_redis(),
         check_disk(home),
         *check_store(home),
+        *check_pools(home),
         *check_data(data_dir),
         *check_gateway(url, key_file, ports.model_server if ports else SERVING_PORT),
         *check_models(home),
@@ -115,6 +121,36 @@ def check_versions(store: Store, model: str, entry: Entry) -> Iterator[Finding]:
         else:
             data = store.manifest(model, version).data
             yield Finding("ok", f"{model} version {version} is complete ({data.name if data else 'imported'})")
+
+
+def check_pools(home: Path) -> Iterator[Finding]:
+    """Where each model runs, whether that pool is known and can be reached, and what its models take."""
+    settings, found = PoolSettings.load(), open_home_store(home)
+    placed: dict[str, list[str]] = {pool: [] for pool in (DEFAULT_POOL, *settings.serving_pools)}
+    for model, entry in read_wanted(found).items():
+        if entry.versions and entry.pools[0] not in placed:
+            move = f"add it to MODELYARD_SERVING_POOLS, or `modelyard move {model} {DEFAULT_POOL}`"
+            yield Finding("bad", f"{model} is in the pool {entry.pools[0]}, which no setting names", move)
+        elif entry.versions:
+            placed[entry.pools[0]].append(model)
+    for pool, addresses in settings.serving_pools.items():
+        if not any(map(can_reach, addresses)):
+            yield Finding("bad", f"no model server of the pool {pool} can be reached: {', '.join(addresses)}")
+    for pool, models in placed.items() if settings.serving_pools or settings.pool_memory else ():
+        taken, limit = sum(each.memory for each in list_loaded(found, pool)), settings.pool_memory.get(pool)
+        memory = f"{taken:,} MB taken" + ("" if limit is None else f" of {limit // MB:,}")
+        is_full = limit is not None and taken > limit // MB
+        remedy = "move a model to another pool, or give it more: MODELYARD_POOL_MEMORY" if is_full else ""
+        yield Finding("bad" if is_full else "ok", f"pool {pool}: {memory}: {', '.join(models) or 'no model'}", remedy)
+
+
+def can_reach(address: str) -> bool:
+    """Whether something listens at an address of a model server."""
+    path = address.removeprefix("unix:")
+    if path != address:
+        return Path(path).is_socket()
+    host, _, port = address.removeprefix(DNS).rpartition(":")
+    return port.isdecimal() and can_connect(host.strip("[]"), int(port))
 
 
 def check_data(folder: Path) -> Iterator[Finding]:
@@ -180,7 +216,10 @@ def describe_readiness(ready: dict[str, Any]) -> Iterator[Finding]:
 def can_connect(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
+        try:
+            return probe.connect_ex((host, port)) == 0
+        except OSError:  # a name that stands for nothing
+            return False
 
 
 def check_models(home: Path) -> Iterator[Finding]:

@@ -41,6 +41,9 @@ def import_model(
     canary: Annotated[
         float, typer.Option(help="Percent of the requests, if a version serves already.", min=0, max=100)
     ] = 10.0,
+    pool: Annotated[
+        str, typer.Option(help="Pool of model servers for it; where it is, or the default one, if not set.")
+    ] = "",
     manual: Annotated[bool, typer.Option("--manual", help="Publish it, and leave its role to a person.")] = False,
     home: Home,
     store: Annotated[
@@ -75,12 +78,14 @@ def import_model(
         output=output_,
         percent=canary,
         manual=manual,
+        pool=pool,
     )
+    settings = StoreSettings.load(store=store.resolve() if store else home / "store")
     with output.errors.status(f"importing {name}") as status, ForkServer() as forks:
         outcome = import_model(
             job,
-            StoreSettings.load(store=store.resolve() if store else home / "store").open_store(),
-            servers,
+            settings.open_store(),
+            settings.pools(servers),
             forks,
             lambda progress: status.update(f"{progress.stage}: {progress.message}".replace("[", r"\[")),
         )

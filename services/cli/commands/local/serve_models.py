@@ -12,6 +12,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.serving_config import read_entries
 from modelyard.models.registry.serving_set import is_current
 from modelyard.models.registry.store import NAME, Store
+from modelyard.models.types import DEFAULT_POOL
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 INT64_MAX = 2**63 - 1
@@ -127,9 +128,13 @@ def judge_path(path: Path) -> str:
 
 
 def is_live_store(models_dir: Path, found: Collection[str]) -> bool:
-    """Whether the folder is a Modelyard store with a rollout of each model: then its own configuration is used."""
+    """Whether the folder is a Modelyard store with a rollout of each model: then its own configuration is used.
+
+    Not where a model is in another pool than the default one: here is one model server, which serves all of them.
+    """
     store = Store(models_dir)
-    ours = all(NAME.fullmatch(name) and read_rollout(store, name).loaded for name in found)
+    rollouts = [read_rollout(store, name) for name in found if NAME.fullmatch(name)]
+    ours = len(rollouts) == len(found) and all(now.loaded and now.placement.pool == DEFAULT_POOL for now in rollouts)
     return ours and is_current(store) and set(read_entries(store)) <= set(found)
 
 

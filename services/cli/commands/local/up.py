@@ -19,6 +19,7 @@ from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.sharing.shared_store import SharedStore
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources, show
+from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.services import gpus
 from modelyard.services.cli import output
 from modelyard.services.cli.examples import RETRAIN, make_curl_lines
@@ -123,7 +124,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
     redis = redis_server.find_server()
     if redis.warning:
         output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
-    output.report_left_out(prepare_config(local.store).versions)
+    output.report_left_out(prepare_config(local.store, PoolSettings.load().serving_pools).versions)
     client, before = connect(local.url), read_time(local.store)
     return [
         Service(
@@ -244,19 +245,25 @@ def wait_for_version(client: Client, model: str, stable: int | None, deadline: f
 
 def print_summary(local: LocalSystem, models: Sequence[str], took_s: float, *, has_key: bool) -> None:
     """Prints the models, example commands, where to look, and how to stop."""
-    manifests = read_manifests(local.store, models)
+    manifests, has_pools = read_manifests(local.store, models), bool(PoolSettings.load().serving_pools)
+
+    def where(model: str) -> Sequence[str]:
+        return (read_rollout(local.store, model).placement.pool,) if has_pools else ()
+
     rows = [
         (
             manifest.model,
             manifest.version,
             output.format_test(manifest.verdict.model_dump()),
             output.format_dataset(manifest.data.model_dump()) if manifest.data else "imported",
+            *where(manifest.model),
             f"{local.url}/v1/models/{manifest.model}:predict",
         )
         for manifest in manifests
     ]
     output.console.print(f"\n[bold green]serving[/bold green] after {took_s:.0f} s\n")
-    output.print_table("model", "version", "test", "dataset", "url", rows=rows)
+    pool = ("pool",) if has_pools else ()
+    output.print_table("model", "version", "test", "dataset", *pool, "url", rows=rows)
     output.console.print("\ntry:\n")
     readable = [manifest.model for manifest in manifests]
     trained = next(iter(readable), None) if local.sources.folders else RETRAIN

@@ -16,7 +16,7 @@ import grpc
 import structlog
 
 from modelyard.models.tfserving.messages import ServingFailed
-from modelyard.models.types import Array
+from modelyard.models.types import DEFAULT_POOL, Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.serving.batching.calls import Target
@@ -88,7 +88,7 @@ class Directory(Protocol):
 
 
 class Replicas:
-    """All of them: those that are always there, and those of a directory."""
+    """All of one pool: those that are always there, and those of a directory."""
 
     def __init__(
         self,
@@ -96,7 +96,10 @@ class Replicas:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
         directory: Directory | None = None,
+        pool: str = DEFAULT_POOL,
     ) -> None:
+        self.pool = pool
+        self._retries = metrics.serving_retries.labels(pool)
         self._fixed = replicas
         self._directory = directory
         self._replicas: Sequence[Replica] = ()
@@ -127,7 +130,7 @@ class Replicas:
                 raise
             if self._is_avoided(self._choose(replica)) and not self._budget.try_spend():
                 raise
-        self._metrics.serving_retries.inc()
+        self._retries.inc()
         await asyncio.sleep(random.uniform(*RETRY_WAIT_S))
         return await self._send(self._choose(replica), method, request, deadline)
 
@@ -142,6 +145,10 @@ class Replicas:
                 return failure
 
         return list(await asyncio.gather(*map(ask, self._replicas)))
+
+    def list_reached(self) -> list[bool]:
+        """Of each replica that is known, whether the last call reached it. From any thread."""
+        return [replica.was_reached() for replica in self._replicas]
 
     async def close(self) -> None:
         for replica in self._fixed:
@@ -163,12 +170,13 @@ class Replicas:
         """Each has its metrics, which are read when somebody asks for them; one that is gone has none."""
         gone = {replica.address for replica in self._replicas} - {replica.address for replica in replicas}
         for address in gone:
-            self._metrics.replica_calls.remove(address)
-            self._metrics.replica_reachable.remove(address)
+            self._metrics.replica_calls.remove(self.pool, address)
+            self._metrics.replica_reachable.remove(self.pool, address)
             self._last_call.pop(address, None)
         for replica in replicas:
-            self._metrics.replica_calls.labels(replica.address).set_function(partial(getattr, replica, "in_flight"))
-            self._metrics.replica_reachable.labels(replica.address).set_function(replica.was_reached)
+            names = (self.pool, replica.address)
+            self._metrics.replica_calls.labels(*names).set_function(partial(getattr, replica, "in_flight"))
+            self._metrics.replica_reachable.labels(*names).set_function(replica.was_reached)
         self._replicas = replicas
 
     def _choose(self, failed: Replica | None = None) -> Replica:
@@ -203,9 +211,10 @@ class Replicas:
                 return await replica.call(method, request, left_s)
             return await call_traced(parent, replica, method, request, left_s)
         except ServingFailed as failure:
-            self._metrics.serving_errors.labels(failure.code.name).inc()
+            self._metrics.serving_errors.labels(self.pool, failure.code.name).inc()
             if failure.status >= SERVER_ERROR:
-                log.warning("model server failed", code=failure.code.name, cause=str(failure), replica=replica.address)
+                code, where = failure.code.name, {"replica": replica.address, "pool": self.pool}
+                log.warning("model server failed", code=code, cause=str(failure), **where)
             raise
 
 

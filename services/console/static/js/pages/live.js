@@ -133,9 +133,9 @@ function listModels(rates, known) {
 }
 
 function listServers(samples) {
-  const calls = new Map((samples[`${GATEWAY}replica_calls`] ?? []).map(({ labels, value }) => [labels.replica, value]));
+  const calls = new Map((samples[`${GATEWAY}replica_calls`] ?? []).map(({ labels, value }) => [`${labels.pool} ${labels.replica}`, value]));
   const states = samples[`${GATEWAY}replica_reachable`] ?? [];
-  const rows = states.map(({ labels: { replica }, value }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, replica)), h("td", {}, h("span", { class: `badge ${value ? "good" : "bad"}` }, value ? "reached" : "not reached")), h("td", { class: "number" }, number(calls.get(replica) ?? 0))));
+  const rows = states.map(({ labels: { pool, replica }, value }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, replica), pool === "default" ? "" : ` ${pool}`), h("td", {}, h("span", { class: `badge ${value ? "good" : "bad"}` }, value ? "reached" : "not reached")), h("td", { class: "number" }, number(calls.get(`${pool} ${replica}`) ?? 0))));
   if (rows.length) find("#servers").replaceChildren(...rows);
   show({ replicas: `${states.filter(({ value }) => value).length} of ${states.length}` });
 }

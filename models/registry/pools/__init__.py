@@ -1,0 +1,1 @@
+"""What pools of model servers have loaded, and whether more fits. Slim."""
