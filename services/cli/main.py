@@ -28,7 +28,7 @@ class Commands(LazyGroup):
         "audit": "audit:audit",
         "verify": "verify:verify",
         "gc": "gc:gc",
-        "migrate": "migrate:migrate",
+        "migrate": "local.migrate:migrate",
         "sync-models": "local.sync_models:sync_models",
         "tensorboard": "local.tensorboard:tensorboard",
         "import": "local.imports:import_model",
