@@ -7,15 +7,17 @@ which is in the fork.
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import orjson
@@ -39,6 +41,7 @@ PRELOADED = (
 )
 """What stages import, each of them otherwise."""
 MODULE = "modelyard.pipeline.processes.forkserver_process"
+SCRATCH_PREFIX = "modelyard-stage-"
 CHANNEL = 0
 """Requests come on the server's standard input."""
 MAX_MESSAGE, MAX_DESCRIPTORS = 65536, 4
@@ -75,11 +78,20 @@ def serve(idle_s: float, preloaded: Sequence[str]) -> None:
                 run_module(module, arguments, streams)
 
 
+class Fork(NamedTuple):
+    """A fork that runs."""
+
+    status: int
+    """The socket that its exit status is sent to."""
+    scratch: str
+    """The folder of its temporary files: what TensorFlow and others leave there goes with it, however it ends."""
+
+
 class RunningForks:
-    """The forks that run, each with the socket that its exit status is sent to."""
+    """The forks that run, by process id."""
 
     def __init__(self) -> None:
-        self.running: dict[int, int] = {}
+        self.running: dict[int, Fork] = {}
         self.ended, self._wake = os.pipe()
         """Readable when a fork has ended."""
         os.set_blocking(self.ended, False)
@@ -89,11 +101,12 @@ class RunningForks:
 
     def fork(self, status: int, *, own_group: bool) -> int:
         """``os.fork``; the fork holds none of the server's descriptors and signal handlers."""
+        scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
         if pid := os.fork():
             if own_group:
                 with suppress(OSError):  # the fork does so, too; it may even have ended
                     os.setpgid(pid, pid)
-            self.running[pid] = status
+            self.running[pid] = Fork(status, scratch)
             send_number(status, pid)
             return pid
         if own_group:
@@ -101,7 +114,8 @@ class RunningForks:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        close_descriptors(self.ended, self._wake, status, *self.running.values())
+        close_descriptors(self.ended, self._wake, status, *(fork.status for fork in self.running.values()))
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
         return pid
 
     def report_exits(self) -> None:
@@ -110,9 +124,10 @@ class RunningForks:
         for pid in list(self.running):
             found, how = os.waitpid(pid, os.WNOHANG)
             if found:
-                status = self.running.pop(pid)
-                send_number(status, os.waitstatus_to_exitcode(how))
-                os.close(status)
+                fork = self.running.pop(pid)
+                shutil.rmtree(fork.scratch, ignore_errors=True)
+                send_number(fork.status, os.waitstatus_to_exitcode(how))
+                os.close(fork.status)
 
 
 def send_number(status: int, number: int) -> None:

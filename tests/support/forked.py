@@ -3,6 +3,7 @@
 import os
 import runpy
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -71,6 +72,14 @@ def nest() -> None:
     compute()
 
 
+def leave_files(how: str) -> None:
+    """Temporary files that nobody removes, as TensorFlow's of graphs that it has traced."""
+    with tempfile.NamedTemporaryFile(delete=False) as left:
+        print_words(left.name, tempfile.mkdtemp())
+    if how == "hang":
+        time.sleep(600)
+
+
 def hang() -> None:
     print_words("hanging")
     time.sleep(600)
@@ -96,6 +105,6 @@ PARTS = {
     part.__name__: part
     for part in (
         *(echo, leave, fail, describe, number, compute),
-        *(compute_in_group, nest, hang, fit_reviews, run_pipeline),
+        *(compute_in_group, nest, leave_files, hang, fit_reviews, run_pipeline),
     )
 }

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -44,6 +45,19 @@ def test_tensorflow_computes_in_a_fork_and_in_a_fork_of_a_fork(forks: ForkServer
     for _ in range(3):
         assert wait_for_end(forks.start(FORKED, "compute"))[:2] == (0, "4950\n")
     assert wait_for_end(forks.start(FORKED, "nest"))[:2] == (0, "in the same group: True\n4950\n4950\n")
+
+
+@pytest.mark.parametrize("how", ["end", "hang"])
+def test_temporary_files_go_with_the_fork_that_left_them(forks: ForkServer, how: str) -> None:
+    """Also where it is killed: a trainer's disk does not fill up with its jobs."""
+    with forks.start(FORKED, "leave_files", how) as process:
+        left = [Path(path) for path in process.stdout.readline().decode().split()]
+        if how == "hang":
+            assert all(path.exists() for path in left)
+            process.kill()
+    process.wait()
+    assert len(left) == 2
+    assert not any(path.parent.exists() for path in left)
 
 
 def test_an_import_error_is_reported_by_the_fork(forks: ForkServer) -> None:
