@@ -6,6 +6,8 @@ the word "not" (negation carries sentiment), faces and thumbs become the word th
 
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 _FOLDED = "aceinouy"
@@ -93,16 +95,38 @@ def _rewrite(text: str, rewrites: list[tuple[re.Pattern[str], str]]) -> str:
 
 
 def clean_in_graph(texts: Any) -> Any:
-    """The same of ``string [N]`` (UTF-8), by ``tf.strings``."""
+    """The same of ``string [N]`` (UTF-8), by ``tf.strings``.
+
+    Most texts have neither entities nor letters beyond ASCII: what rewrites those stands apart in the graph.
+    """
     import tensorflow as tf
 
-    def rewrite(some: Any, rewrites: tuple[tuple[str, str], ...]) -> Any:
-        for pattern, replacement in rewrites:
-            some = tf.strings.regex_replace(some, pattern, replacement)
-        return some
+    texts = tf.strings.lower(texts)  # bytes A-Z only, as no encoding is given
+    plain = tf.strings.regex_full_match(texts, "[\\x00-%'-\\x7f]*")  # no "&"
+    rewrite_others = _make_rewrite_others()
+    texts = tf.cond(tf.reduce_all(plain), lambda: texts, lambda: rewrite_others(texts, plain))
+    return _rewrite_in_graph(texts, ASCII)
 
-    texts = rewrite(tf.strings.lower(texts), ENTITIES)  # bytes A-Z only, as no encoding is given
-    plain = tf.strings.regex_full_match(texts, "[\\x00-\\x7f]*")
-    places = tf.dynamic_partition(tf.range(tf.size(texts)), tf.cast(plain, tf.int32), 2)
-    texts = tf.dynamic_stitch(places, [rewrite(tf.gather(texts, places[0]), BEYOND_ASCII), tf.gather(texts, places[1])])
-    return rewrite(texts, ASCII)
+
+@cache
+def _make_rewrite_others() -> Callable[[Any, Any], Any]:
+    """A function of the graph that is not inlined: as a part of it, each of its operations would cost all texts."""
+    import tensorflow as tf
+
+    def rewrite_others(texts: Any, plain: Any) -> Any:
+        places = tf.dynamic_partition(tf.range(tf.size(texts)), tf.cast(plain, tf.int32), 2)
+        others = _rewrite_in_graph(tf.gather(texts, places[0]), (*ENTITIES, *BEYOND_ASCII))
+        return tf.dynamic_stitch(places, [others, tf.gather(texts, places[1])])
+
+    apart: Callable[[Any, Any], Any] = tf.function(
+        rewrite_others, autograph=False, experimental_attributes={"_noinline": True}
+    )
+    return apart
+
+
+def _rewrite_in_graph(texts: Any, rewrites: tuple[tuple[str, str], ...]) -> Any:
+    import tensorflow as tf
+
+    for pattern, replacement in rewrites:
+        texts = tf.strings.regex_replace(texts, pattern, replacement)
+    return texts

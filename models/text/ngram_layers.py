@@ -1,10 +1,22 @@
-"""Keras layers that turn word ids into weighted n-grams, and n-grams into sums of rows of a table."""
+"""Rows of a table by ids; Keras layers that turn word ids into weighted n-grams, and n-grams into sums of rows."""
 
 from typing import Any
 
 import keras
 
 from modelyard.models.text.vocabulary import FIRST_WORD
+
+
+def look_up(table: Any, ids: Any) -> Any:
+    """``[V,...]`` and ids ``int [N,L]`` of at least 0 -> ``[N,L,...]``.
+
+    ``keras.ops.take`` counts negative ids from the end: with TensorFlow, that is five operations more.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.take(table, ids, axis=0)
+    import tensorflow as tf
+
+    return tf.gather(tf.convert_to_tensor(table), ids)
 
 
 @keras.saving.register_keras_serializable("modelyard")
@@ -41,8 +53,8 @@ class NgramWeights(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         columns = ops.reshape(ops.searchsorted(self.codes, ops.reshape(codes, (-1,))), ops.shape(codes))
         columns = ops.cast(ops.minimum(columns, self.ngrams - 1), "int32")
         again = ops.pad(codes[:, 1:] == codes[:, :-1], ((0, 0), (1, 0)))
-        known = (ops.take(self.codes, columns) == codes) & ops.logical_not(again)
-        weights = ops.take(self.idf, columns) * ops.cast(known, "float32")
+        known = (look_up(self.codes, columns) == codes) & ops.logical_not(again)
+        weights = look_up(self.idf, columns) * ops.cast(known, "float32")
         length = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
         return columns, weights / ops.maximum(length, 1e-6)
 
@@ -66,7 +78,7 @@ class WeightedSum(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         return columns_shape[0], self.size
 
     def call(self, columns: Any, weights: Any) -> Any:
-        rows = keras.ops.take(self.table, columns, axis=0)
+        rows = look_up(self.table, columns)
         total = keras.ops.sum(rows * weights[:, :, None], axis=1)
         return total if self.bias is None else total + self.bias
 

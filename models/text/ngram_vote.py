@@ -14,6 +14,7 @@ from modelyard.models.text.hashed_ngrams import (
     ORDERS,
     count_bucket_bits,
 )
+from modelyard.models.text.ngram_layers import look_up
 from modelyard.models.text.vocabulary import FIRST_WORD
 
 _FEW, _MANY = 8.0, 64.0
@@ -59,11 +60,11 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
 
     def _ngram_log_odds(self, ids: Any) -> Any:
         ops = keras.ops
-        codes = ops.sort(ops.concatenate([_find_codes(ids, order) for order in ORDERS], axis=1), axis=1)
+        codes = ops.sort(find_codes(ids), axis=1)
         again = ops.pad(codes[:, 1:] == codes[:, :-1], ((0, 0), (1, 0)))  # each n-gram counts once
         columns, found = self._find_columns(codes)
         counts = found & ops.logical_not(again)
-        numbers = ops.take(self.table, columns, axis=0) * ops.cast(counts, "float32")[:, :, None]
+        numbers = look_up(self.table, columns) * ops.cast(counts, "float32")[:, :, None]
         vote, square = ops.split(ops.sum(numbers, axis=1), 2, axis=-1)
         return vote / ops.sqrt(ops.maximum(square, 1e-12)) + self.bias
 
@@ -75,23 +76,25 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         ops = keras.ops
         bits = count_bucket_bits(self.ngrams)
         buckets = ops.right_shift(codes, np.int32(CODE_BITS - bits)) + np.int32(2 ** (bits - 1))
-        columns = ops.take(self.starts, buckets)
+        columns = look_up(self.starts, buckets)
         for step in _STEPS:
-            before = ops.take(self.codes, ops.minimum(columns + (step - 1), self.ngrams - 1)) < codes
+            before = look_up(self.codes, ops.minimum(columns + (step - 1), self.ngrams - 1)) < codes
             columns = ops.where(before, columns + step, columns)
         columns = ops.minimum(columns, self.ngrams - 1)
-        return columns, ops.take(self.codes, columns) == codes
+        return columns, look_up(self.codes, columns) == codes
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ngrams": self.ngrams, "share": self.share}
 
 
-def _find_codes(ids: Any, order: int) -> Any:
-    """``int32 [N,L]`` -> ``int32 [N,L-order+1]``: the codes of the n-grams, ``NO_NGRAM`` where a word is unknown."""
+def find_codes(ids: Any) -> Any:
+    """``int32 [N,L]`` -> ``int32 [N,M]``: the codes of all n-grams, ``NO_NGRAM`` where a word is unknown."""
     ops = keras.ops
-    codes, known = ops.full_like(ids[:, order - 1 :], OFFSETS[order]), ids[:, order - 1 :] >= FIRST_WORD
-    for place in range(order):
-        word = ids[:, place : place + 1 - order or None]
-        codes = codes + word * FACTORS[place]
-        known = known & (word >= FIRST_WORD)
-    return ops.where(known, codes, NO_NGRAM)
+    known = ids >= FIRST_WORD
+    codes, are_known = ids * FACTORS[0], known
+    found = [ops.where(are_known, codes + OFFSETS[1], NO_NGRAM)]
+    for order in ORDERS[1:]:
+        codes = codes[:, :-1] + (ids * FACTORS[order - 1])[:, order - 1 :]
+        are_known = are_known[:, :-1] & known[:, order - 1 :]
+        found.append(ops.where(are_known, codes + OFFSETS[order], NO_NGRAM))
+    return ops.concatenate(found, axis=1)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from modelyard.models.text.ngram_layers import look_up
 from modelyard.models.text.statements import read_grammar
 from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, padded_length
 from modelyard.models.types import Array
@@ -18,6 +19,9 @@ class WordVectors(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
     An optimiser such as Adam goes through a whole table in each step, however few of its rows a batch has: with
     20,000 rows, that took more than half of a step. ``learned`` rows change here, by a table of their own.
     """
+
+    is_finished = False
+    """Whether nothing more is learned: answers then read one table."""
 
     def __init__(self, words: int, size: int, learned: int, **options: Any) -> None:
         super().__init__(**options)
@@ -35,14 +39,25 @@ class WordVectors(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         places[learned] = np.arange(self.learned)
         self.set_weights([np.zeros(self.changes.shape, np.float32), vectors.astype(np.float32), places])
 
+    def finish_learning(self) -> None:
+        """Adds what was learned to the vectors, before a model is exported."""
+        vectors, places = (np.array(keras.ops.convert_to_numpy(each)) for each in (self.vectors, self.places))
+        learned, changes = places >= 0, keras.ops.convert_to_numpy(self.changes)
+        vectors[learned] += changes[places[learned]]
+        self.set_weights([np.zeros_like(changes), vectors, places])
+        self.is_finished = True
+
     def compute_output_shape(self, shape: Any) -> Any:
         return *shape, self.size
 
-    def call(self, ids: Any) -> Any:
+    def call(self, ids: Any, training: bool | None = None) -> Any:
         ops = keras.ops
-        places = ops.take(self.places, ids)
-        changes = ops.take(self.changes, ops.maximum(places, 0), axis=0)
-        return ops.take(self.vectors, ids, axis=0) + changes * ops.cast(places >= 0, "float32")[..., None]
+        vectors = look_up(self.vectors, ids)
+        if self.is_finished and not training:
+            return vectors
+        places = look_up(self.places, ids)
+        changes = look_up(self.changes, ops.maximum(places, 0))
+        return vectors + changes * ops.cast(places >= 0, "float32")[..., None]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "words": self.words, "size": self.size, "learned": self.learned}
@@ -71,7 +86,11 @@ class HeadAndTail(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
             ids = ids[:, : padded_length(ops.max(lengths), ops.maximum)]
         places = ops.cumsum(ops.ones_like(ids), axis=1)[:, : self.size] - 1
         skipped = ops.where(places < self.size // 3, 0, ops.maximum(lengths - self.size, 0))
-        return ops.take_along_axis(ids, places + skipped, axis=1)
+        if keras.backend.backend() != "tensorflow":
+            return ops.take_along_axis(ids, places + skipped, axis=1)
+        import tensorflow as tf
+
+        return tf.gather(ids, places + skipped, batch_dims=1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "unread": self.unread}
@@ -146,7 +165,7 @@ class HasWord(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type in
         ops, last = keras.ops, max(self.words, default=0) + 1
         table = np.zeros(last + 1, np.float32)
         table[self.words] = 1
-        return ops.max(ops.take(table, ops.minimum(ids, last)), axis=1, keepdims=True)
+        return ops.max(look_up(table, ops.minimum(ids, last)), axis=1, keepdims=True)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "words": self.words}

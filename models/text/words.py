@@ -14,26 +14,29 @@ import tensorflow as tf
 from modelyard.models.inputs import State
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
-    PADDING,
     UNKNOWN,
     TokenIds,
-    head_and_tail,
-    padded_length,
+    look_up_words,
     rank_words,
 )
 from modelyard.models.types import Array
 
 CHUNK = 512
 """Texts that are split at once."""
-_SEPARATORS = r"[^\p{L}\p{M}\p{N}\p{So}!?\x{FF01}\x{FF1F}]+"
+_SEPARATORS = r"[^\p{L}\p{M}\p{N}\p{So}!?\x{FF01}\x{FF1F} ]+"
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*|\p{So}|[!?\x{FF01}\x{FF1F}]"
 
 
 def split_words(texts: Any) -> Any:
     """``string [N]`` (UTF-8) -> ragged ``string [N,(L)]``."""
+    return tf.strings.split(separate_words(texts))
+
+
+def separate_words(texts: Any) -> Any:
+    """``string [N]`` (UTF-8) -> ``string [N]``, lower case, with white space between words and nothing else."""
     texts = tf.strings.lower(texts, encoding="utf-8")
     texts = tf.strings.regex_replace(texts, _SEPARATORS, " ")
-    return tf.strings.split(tf.strings.regex_replace(texts, _ALONE, r" \0 "))
+    return tf.strings.regex_replace(texts, _ALONE, r" \0 ")
 
 
 def learn_words(texts: Sequence[str], size: int, min_texts: int) -> tuple[Array, TokenIds]:
@@ -83,14 +86,7 @@ class WordEncoder(tf.Module):  # type: ignore[misc]  # TensorFlow has no type in
         keys = tf.constant(words, tf.string, shape=[len(words)])
         ids = tf.range(FIRST_WORD, FIRST_WORD + len(words), dtype=tf.int32)
         self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), UNKNOWN)
-        self._head, self._tail = head_and_tail(int(state["max_tokens"]))
+        self._max_tokens = int(state["max_tokens"])
 
     def __call__(self, texts: Any) -> Any:
-        words = split_words(texts)
-        lengths = words.row_lengths()
-        positions = tf.ragged.range(lengths).flat_values
-        keep = (positions < self._head) | (positions >= tf.repeat(lengths - self._tail, lengths))
-        kept = tf.ragged.boolean_mask(words, words.with_flat_values(keep))
-        ids = kept.with_flat_values(self.table.lookup(kept.flat_values)).to_tensor(PADDING)
-        length = tf.shape(ids)[1]
-        return tf.pad(ids, [[0, 0], [0, padded_length(length, tf.maximum) - length]])
+        return look_up_words(separate_words(texts), self.table, self._max_tokens)

@@ -10,6 +10,7 @@ from modelyard.models.data import Inputs, count_examples, name_arrays, take
 from modelyard.models.inputs import State, TextInput
 from modelyard.models.spec import Encode, ModelSpec
 from modelyard.models.types import Array
+from modelyard.pipeline.exporting.constants import ConstantWeights
 from modelyard.pipeline.exporting.features import (
     FeatureTap,
     count_words,
@@ -34,14 +35,14 @@ class Forward:
         """Whose input are the features."""
         self._marks = find_marks(state) if isinstance(spec.input, TextInput) else ()
         self._named = isinstance(spec.input, Mapping)
-        self._encode, self._tap = encode, FeatureTap(model, layer)
+        self._encode, self._tap, self._weights = encode, FeatureTap(model, layer), ConstantWeights(model)
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, **named: Any) -> tuple[Any, dict[str, Any]]:
         """The model's outputs, and of ``features``, ``summary``, ``plain``, ``words`` and ``common`` what there is."""
         raw = named if self._named else next(iter(named.values()))
         given = self._encode(raw) if self._encode else raw
-        outputs, features = self._tap(given)
+        outputs, features = self._weights.run(lambda: self._tap(given))
         found = {
             "features": features,
             "summary": summarise_input(given),

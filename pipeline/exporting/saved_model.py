@@ -13,6 +13,7 @@ from modelyard.models.registry.uncertainty.record import FILE, write_uncertainty
 from modelyard.models.spec import ModelSpec
 from modelyard.models.types import Array
 from modelyard.pipeline.exporting.explaining.background import Background, learn_background
+from modelyard.pipeline.exporting.features import list_layers
 from modelyard.pipeline.exporting.signatures import Endpoint, Endpoints, build_endpoints
 from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 from modelyard.pipeline.golden import input_key, output_key
@@ -42,6 +43,7 @@ def write_saved_model(
     """
     if background is None:
         background = learn_background(spec.input, raw if isinstance(spec.input, Mapping) else next(iter(raw.values())))
+    finish_learning(model)
     found = build_endpoints(spec, model, state, background, examples, files=files)
     answers: dict[str, Array] = {}
     for endpoint in found.all:
@@ -57,6 +59,13 @@ def write_saved_model(
         (folder / FILE).parent.mkdir(exist_ok=True)
         write_uncertainty(folder, found.record)
     return answers
+
+
+def finish_learning(model: Any) -> None:
+    """Tells the layers that want to know it that they learn nothing more; what they compute stays the same."""
+    for layer in list_layers(model):
+        if hasattr(layer, "finish_learning"):
+            layer.finish_learning()
 
 
 def save(model: Any, found: Endpoints, folder: Path) -> None:

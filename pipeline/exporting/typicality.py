@@ -1,6 +1,6 @@
 """Whether an input is like those of training: a few matrices inside the exported graph. TensorFlow code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +23,8 @@ from modelyard.pipeline.calibrating.distances import (
 Observed = Mapping[str, Any]
 """What is known of some inputs, each if there is some: ``features [N,F]``, ``summary [N,S]``, ``plain [N]``,
 ``words [N,2]`` and ``common [N,L]``, as ``Forward`` names them."""
-Score = Callable[[Observed], Any]
-"""How far inputs are from those of training, ``float64 [N]``."""
+Score = Callable[[Observed, Any], Any]
+"""How far inputs are from those of training, ``float64 [N]``; by what is observed, and features times ``columns``."""
 TYPICAL_PERCENT = 99
 """Of the calibration examples, so many are typical."""
 FEW_MARGIN = 1.5
@@ -52,6 +52,8 @@ class Part:
 
     method: str
     score: Score
+    columns: Array | None = None
+    """``[F,K]``: what the score takes features times."""
     weight: float = 1.0
     """Of its square."""
     least: float = 0.0
@@ -59,14 +61,13 @@ class Part:
     middle: float = 0.0
     limit: float = 1.0
 
-    def scaled(self, observed: Observed) -> Any:
-        """0 at the median of calibration examples or below it, 1 at their limit."""
-        return tf.maximum((self.score(observed) - self.middle) / (self.limit - self.middle), 0.0)
-
 
 @dataclass(frozen=True)
 class Typicality:
-    """The root of the summed squares of all parts, as a share of the calibration examples' limit."""
+    """The root of the summed squares of all parts, as a share of the calibration examples' limit.
+
+    A part is 0 at the median of calibration examples or below it, 1 at their limit.
+    """
 
     parts: tuple[Part, ...] = ()
     limit: float = 1.0
@@ -75,18 +76,23 @@ class Typicality:
 
     def measure(self, observed: Observed) -> Any:
         """``float32 [N]``: above 1, an input is not typical."""
-        found = tf.cast(self._combine(observed) / self.limit, tf.float32)
+        found = tf.cast(self.combine(observed), tf.float32)
         if "words" in observed:
             known = observed["words"][:, 0]
             found = tf.where(known > 0, found, tf.maximum(found, NOTHING))
         if self.plain_is_odd:
             found = tf.where(observed["plain"], tf.maximum(found, NOTHING), found)
-        return tf.where(tf.math.is_finite(found), tf.minimum(found, LARGEST), LARGEST)
+        # What is no number is not below it. A choice between tensors of one shape takes a tenth of one that broadcasts.
+        return tf.where(found < LARGEST, found, tf.zeros_like(found) + LARGEST)
 
-    def _combine(self, observed: Observed) -> Any:
+    def combine(self, observed: Observed) -> Any:
+        """The same in 64 bits, of what was observed alone."""
         if not self.parts:
             return tf.zeros(tf.shape(next(iter(observed.values())))[:1], tf.float64)
-        return tf.sqrt(tf.add_n([part.weight * tf.square(part.scaled(observed)) for part in self.parts]))
+        middles, limits = (np.array([getattr(part, name) for part in self.parts]) for name in ("middle", "limit"))
+        factors = np.sqrt([part.weight for part in self.parts]) / (limits - middles) / self.limit
+        scaled = tf.maximum(score_parts(self.parts, observed) * factors - middles * factors, 0.0)
+        return tf.sqrt(tf.reduce_sum(tf.square(scaled), axis=1))
 
 
 def learn_typicality(train: Mapping[str, Array], y: Array | None, calibration: Mapping[str, Array]) -> Typicality:
@@ -96,8 +102,8 @@ def learn_typicality(train: Mapping[str, Array], y: Array | None, calibration: M
         y: classes of the training examples ``[n]``; None where they have none.
     """
     typical = as_tensors(calibration)
-    parts = tuple(calibrate_part(part, typical) for part in list_parts(train, y))
-    combined = Typicality(parts)._combine(typical).numpy()  # noqa: SLF001  # of the same class
+    parts = calibrate_parts(list_parts(train, y), typical)
+    combined = Typicality(parts).combine(typical).numpy()
     plain = calibration.get("plain")
     return Typicality(parts, find_limit(combined) or 1.0, plain is not None and bool(plain.mean() < RARE))
 
@@ -110,11 +116,12 @@ def list_parts(train: Mapping[str, Array], y: Array | None) -> list[Part]:
     found: list[Part] = []
     if (features := train.get("features")) is not None:
         if y is not None and (nearest := learn_class_distance(features, y)):
-            found.append(Part("relative Mahalanobis distance of the features", score_classes(nearest)))
+            found.append(Part("relative Mahalanobis distance of the features", *score_classes(nearest)))
         if subspace := learn_subspace_distance(features, y):
-            found.append(Part("features outside the main directions of their class", score_subspaces(subspace), 2.0))
+            method = "features outside the main directions of their class"
+            found.append(Part(method, *score_subspaces(subspace), weight=2.0))
     if (summary := train.get("summary")) is not None and (whole := learn_summary_distance(summary)):
-        found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole), 0.5))
+        found.append(Part("Mahalanobis distance of the input's summary", score_summary(whole), weight=0.5))
     if (words := train.get("words")) is not None:
         found.append(Part("more unknown words than in training", score_words(words), least=LEAST_SURPRISE))
     if (common := train.get("common")) is not None and (order := learn_word_order(common)):
@@ -122,8 +129,12 @@ def list_parts(train: Mapping[str, Array], y: Array | None) -> list[Part]:
     return found
 
 
-def calibrate_part(part: Part, typical: Observed) -> Part:
-    scores = part.score(typical).numpy().astype(np.float64)
+def calibrate_parts(parts: Sequence[Part], typical: Observed) -> tuple[Part, ...]:
+    scores = score_parts(parts, typical).numpy() if parts else np.zeros((0, 0))
+    return tuple(calibrate_part(part, scores[:, place]) for place, part in enumerate(parts))
+
+
+def calibrate_part(part: Part, scores: Array) -> Part:
     middle = float(np.median(scores))
     limit = find_limit(scores - middle) or max(abs(middle), 1.0)
     return replace(part, middle=middle, limit=middle + max(limit, part.least))
@@ -139,39 +150,56 @@ def find_limit(scores: Array) -> float:
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 
-def score_classes(learned: ClassDistance) -> Score:
-    means, length = learned.means.T, (learned.means**2).sum(axis=1)
+def score_parts(parts: Sequence[Part], observed: Observed) -> Any:
+    """``float64 [N,P]``. Features are multiplied once, for all parts together."""
+    columns = [part.columns for part in parts if part.columns is not None]
+    products: Iterator[Any] = iter(())
+    if columns:
+        whole = tf.matmul(in_double(observed["features"]), np.concatenate(columns, axis=1))
+        products = iter(tf.split(whole, [each.shape[1] for each in columns], axis=1))
+    scores = [part.score(observed, None if part.columns is None else next(products)) for part in parts]
+    return tf.stack(scores, axis=1)
+
+
+def score_classes(learned: ClassDistance) -> tuple[Score, Array]:
+    # What all classes share may be added before the least is found: one product has both.
+    sizes = np.repeat((1 - learned.shares)[:, None], len(learned.means), axis=1)
+    weights, length = np.concatenate([-2 * learned.means.T, sizes]), (learned.means**2).sum(axis=1)
     centre = learned.centre @ learned.directions
 
-    def score(observed: Observed) -> Any:
-        z = tf.matmul(in_double(observed["features"]), learned.directions) - centre
-        nearest = tf.reduce_min(length - 2 * tf.matmul(z, means), axis=1)
-        return nearest + tf.linalg.matvec(tf.square(z), 1 - learned.shares)
+    def score(_: Observed, products: Any) -> Any:
+        z = products - centre
+        return tf.reduce_min(tf.matmul(tf.concat([z, tf.square(z)], axis=1), weights) + length, axis=1)
 
-    return score
+    return score, learned.directions
 
 
-def score_subspaces(learned: SubspaceDistance) -> Score:
+def score_subspaces(learned: SubspaceDistance) -> tuple[Score, Array]:
+    """The squared length of ``u = x / |x| - c`` without that along the directions ``D``, which are orthonormal.
+
+    Multiplied out, with ``c`` less what lies along ``D``: ``(|x|^2 - |xD|^2) / |x|^2 - 2xc / |x| + |c|^2``.
+    """
     groups, size, dimensions = learned.directions.shape
     directions = learned.directions.transpose(1, 0, 2).reshape(size, groups * dimensions)
-    both = np.concatenate([directions, learned.centres.T], axis=1)
-    moved = np.einsum("gf,gfd->gd", learned.centres, learned.directions).reshape(-1)
-    length = (learned.centres**2).sum(axis=1)
+    moved = np.einsum("gf,gfd->gd", learned.centres, learned.directions)
+    beside = learned.centres - np.einsum("gd,gfd->gf", moved, learned.directions)
+    length = (beside**2).sum(axis=1)
 
-    def score(observed: Observed) -> Any:
-        x = in_double(observed["features"])
-        norm = tf.maximum(tf.norm(x, axis=1, keepdims=True), SMALLEST_NORM)
-        along, beside = tf.split(tf.matmul(x, both) / norm, [groups * dimensions, groups], axis=1)
-        inside = tf.reduce_sum(tf.reshape(tf.square(along - moved), [-1, groups, dimensions]), axis=2)
-        whole = tf.square(tf.norm(x, axis=1, keepdims=True) / norm) - 2 * beside + length
-        return tf.sqrt(tf.maximum(tf.reduce_min(whole - inside, axis=1), 0))
+    def score(observed: Observed, products: Any) -> Any:
+        square = tf.reduce_sum(tf.square(in_double(observed["features"])), axis=1, keepdims=True)
+        shrink = tf.math.rsqrt(tf.maximum(square, SMALLEST_NORM**2))
+        along, across = tf.split(products, [groups * dimensions, groups], axis=1)
+        inside = tf.reduce_sum(tf.reshape(tf.square(along), [-1, groups, dimensions]), axis=2)
+        left = ((square - inside) * shrink + across) * shrink + length
+        return tf.sqrt(tf.maximum(tf.reduce_min(left, axis=1), 0))
 
-    return score
+    return score, np.concatenate([directions, -2 * beside.T], axis=1)
 
 
 def score_summary(learned: SummaryDistance) -> Score:
-    def score(observed: Observed) -> Any:
-        return tf.norm(tf.matmul(in_double(observed["summary"]) - learned.centre, learned.directions), axis=1)
+    def score(observed: Observed, _: Any) -> Any:
+        away = tf.matmul(in_double(observed["summary"]) - learned.centre, learned.directions)
+        return tf.sqrt(tf.reduce_sum(tf.square(away), axis=1))
 
     return score
 
@@ -185,12 +213,11 @@ def score_words(words: Array) -> Score:
     """Log likelihood ratio of a share of unknown words above training's; long texts tell more, up to a limit."""
     share = max(float(words[:, 1].sum() / max(1.0, words.sum())), RAREST_UNKNOWN)
 
-    def score(observed: Observed) -> Any:
-        known, unknown = tf.unstack(in_double(observed["words"]), axis=1)
-        own = unknown / tf.maximum(known + unknown, 1.0)
-        gain = tf.math.xlogy(unknown, own / share) + tf.math.xlogy(known, (1.0 - own) / (1.0 - share))
-        gain = gain / (1.0 + (known + unknown) / OWN_WORDS)
-        return tf.where(own > share, gain, tf.zeros_like(gain))
+    def score(observed: Observed, _: Any) -> Any:
+        count = in_double(tf.reduce_sum(observed["words"], axis=1))
+        own = tf.maximum(in_double(observed["words"][:, 1]) / tf.maximum(count, 1.0), share)  # at it, the ratio is 0
+        gain = tf.math.xlogy(own, own / share) + tf.math.xlogy(1.0 - own, (1.0 - own) / (1.0 - share))
+        return gain * (count * OWN_WORDS / (count + OWN_WORDS))
 
     return score
 
@@ -199,7 +226,7 @@ def score_order(learned: WordOrder) -> Score:
     """How much less each word tells the next than in training."""
     size = len(learned.gains)
 
-    def score(observed: Observed) -> Any:
+    def score(observed: Observed, _: Any) -> Any:
         common = tf.minimum(tf.cast(observed["common"], tf.int32), size - 1)
         gains = tf.gather(learned.gains.reshape(-1), common[:, :-1] * size + common[:, 1:])
         is_pair = tf.cast(common[:, 1:] > 0, tf.float64)

@@ -90,10 +90,21 @@ def name_outputs(task: Task, raw: Any, temperature: float = 1.0) -> Outputs:
         return {"value": raw}
     if task == "multilabel":
         return {"probabilities": raw}
-    probabilities = raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1)
     if temperature != 1.0:
-        probabilities = tf.nn.softmax(tf.math.log(tf.maximum(probabilities, SMALLEST)) / temperature)
-    return name_classes(probabilities)
+        raw = soften(task, raw, temperature)
+    return name_classes(raw if task == "multiclass" else tf.concat([1.0 - raw, raw], axis=1))
+
+
+def soften(task: Task, raw: Any, temperature: float) -> Any:
+    """What a model answers, with its logits divided by a temperature."""
+    # Keras notes at its softmax and sigmoid what they were given; of other models the logarithm is taken.
+    logits = getattr(raw, "_keras_logits", None)
+    if task == "multiclass":
+        logits = tf.math.log(tf.maximum(raw, SMALLEST)) if logits is None else tf.cast(logits, tf.float32)
+        return tf.nn.softmax(logits / temperature)
+    if logits is None:
+        return tf.nn.softmax(tf.math.log(tf.maximum(tf.concat([1.0 - raw, raw], 1), SMALLEST)) / temperature)[:, 1:]
+    return tf.sigmoid(tf.cast(logits, tf.float32) / temperature)
 
 
 def name_classes(probabilities: Any) -> Outputs:
@@ -101,11 +112,13 @@ def name_classes(probabilities: Any) -> Outputs:
 
 
 def list_levels(probabilities: Any, record: UncertaintyRecord) -> Any:
-    """``int32 [N,C]``: the smallest stated coverage whose set holds the label; ``OUTSIDE`` where none does."""
-    found = tf.fill(tf.shape(probabilities), OUTSIDE)
-    for each in reversed(record.coverage):
-        found = tf.where(probabilities >= np.float32(each.threshold), each.percent, found)
-    return found
+    """``int32 [N,C]``: the smallest stated coverage whose set holds the label; ``OUTSIDE`` where none does.
+
+    Sets are nested, so it is told by how many of them hold it.
+    """
+    holding = [tf.cast(probabilities >= np.float32(each.threshold), tf.int32) for each in record.coverage]
+    percents = sorted((each.percent for each in record.coverage), reverse=True)
+    return tf.gather(tf.constant([OUTSIDE, *percents]), tf.add_n(holding))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
