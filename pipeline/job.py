@@ -9,6 +9,7 @@ from modelyard.models.registry.manifest import Manifest, Verdict
 from modelyard.models.registry.sharing.shared_store import open_store
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline.job_options import DataPolicy, RolloutTarget
 
 
@@ -47,6 +48,8 @@ class JobLocations:
     """Where models come from."""
     store_url: str | None = None
     """The bucket that ``store`` follows, if it does."""
+    tls: TlsFiles | None = None
+    """Files of the connections to model servers; None: they are plain."""
 
     def open_store(self) -> Store:
         """Connects to nothing yet."""

@@ -233,7 +233,8 @@ def roll_out(manifest: Manifest, store: Store, job: TrainingJob, locations: JobL
     give_role = start_canary if job.rollout == "canary" and read_rollout(store, manifest.model).stable else promote
     try:
         with translate_storage_errors():
-            return Published(manifest, give_role(store, manifest, locations.serving, by=job.by, report=report))
+            given = give_role(store, manifest, locations.serving, by=job.by, report=report, tls=locations.tls)
+            return Published(manifest, given)
     except StorageFailed as error:
         return Published(manifest, Promotion(False, str(error)))
 

@@ -13,9 +13,10 @@ from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.rollout import InvalidChange, Overtaken, Rollout, change_rollout
 from modelyard.models.registry.serving_config import find_obstacle, read_left_out
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.addresses import list_servers
+from modelyard.models.tfserving.addresses import Server, list_servers
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline import golden
 from modelyard.pipeline.golden import load_golden, max_difference
 from modelyard.pipeline.job import Promotion
@@ -42,13 +43,16 @@ def promote(
     report: Report,
     why: str = "",
     deadline_s: float = LOAD_TIMEOUT_S,
+    tls: TlsFiles | None = None,
 ) -> Promotion:
     """Makes the version stable, once it has passed the checks of ``give_role``."""
 
     def make_stable(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
         return now.promote(manifest.version, by=by, reason=reason, detail=detail)
 
-    return give_role(store, manifest, serving, make_stable, by=by, report=report, why=why, deadline_s=deadline_s)
+    return give_role(
+        store, manifest, serving, make_stable, by=by, report=report, why=why, deadline_s=deadline_s, tls=tls
+    )
 
 
 def start_canary(
@@ -59,6 +63,7 @@ def start_canary(
     by: str,
     report: Report,
     percent: float = CANARY_PERCENT,
+    tls: TlsFiles | None = None,
 ) -> Promotion:
     """Makes the version the canary, once it has passed the checks of ``give_role``."""
     canary = Canary(version=manifest.version, percent=percent, since=datetime.now(UTC))
@@ -66,7 +71,7 @@ def start_canary(
     def make_canary(now: Rollout, reason: str, detail: dict[str, Any]) -> Rollout:
         return now.start_canary(canary, by=by, reason=reason, detail=detail)
 
-    done = give_role(store, manifest, serving, make_canary, by=by, report=report)
+    done = give_role(store, manifest, serving, make_canary, by=by, report=report, tls=tls)
     return replace(done, percent=percent if done.promoted else 0.0)
 
 
@@ -80,6 +85,7 @@ def give_role(
     report: Report,
     why: str = "",
     deadline_s: float = LOAD_TIMEOUT_S,
+    tls: TlsFiles | None = None,
 ) -> Promotion:
     """Loads the version beside the stable one, compares its answers with training's, and edits ``rollout.json``.
 
@@ -91,12 +97,13 @@ def give_role(
         by: who or what requested it, for the history.
         why: their reason, for the history.
         deadline_s: seconds for each model server to load the version.
+        tls: files of the connections to them; None: they are plain.
 
     Raises:
         InvalidChange: the edit is not possible any more; the version is unloaded.
     """
     with store.lock(f"promote-{manifest.model}"):  # a second one would unload the version that this one preloaded
-        return _give_role(store, manifest, serving, edit, by, report, {"why": why} if why else {}, deadline_s)
+        return _give_role(store, manifest, serving, edit, by, report, {"why": why} if why else {}, deadline_s, tls)
 
 
 def _give_role(
@@ -108,6 +115,7 @@ def _give_role(
     report: Report,
     detail: Mapping[str, Any],
     deadline_s: float,
+    tls: TlsFiles | None,
 ) -> Promotion:
     model, version = manifest.model, manifest.version
     if not serving:
@@ -124,7 +132,7 @@ def _give_role(
         change_rollout(store, model, lambda now: now.reject(version, by=by, reason=because, detail={**detail}))
         return Promotion(False, because)
     report(Progress("rollout", message=f"loading version {version} on {len(servers)} model server(s)"))
-    clients = [ServingClient(address) for address in servers]
+    clients = [ServingClient(server, tls) for server in servers]
     old_errors = {client: find_error(client, model, version) for client in clients}
     change_rollout(store, model, lambda now: now.preload(version))
     try:
@@ -153,8 +161,8 @@ class VersionNotServed(Exception):
     """A model server did not load the version, or its answers differ from training's."""
 
 
-def find_servers(serving: Sequence[str], deadline_s: float) -> tuple[str, ...]:
-    """The addresses of every model server that is there; a name that stands for none is waited for.
+def find_servers(serving: Sequence[str], deadline_s: float) -> tuple[Server, ...]:
+    """Every model server that is there; a name that stands for none is waited for.
 
     Raises:
         VersionNotServed: it stands for none at the deadline either.

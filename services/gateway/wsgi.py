@@ -114,7 +114,7 @@ def create_app(
         tfs_status.routes(predictor),
         oip.routes(predictions, readiness.reasons),
         models.routes(store, predictor),
-        rollouts.routes(addresses, store, ledger),
+        rollouts.routes(addresses, store, ledger, settings.serving_files),
         canary.routes(store, ledger),
         traffic.routes(predictor, ledger),
         evaluations.routes(store, ledger),
@@ -148,9 +148,14 @@ def create_app(
 def make_replicas(settings: GatewaySettings, metrics: Metrics, server: "EmbeddedServer | None") -> Replicas:
     """The model server of this process, or one for each address, and for each that a name stands for."""
     if server is None:
-        fixed = [GrpcReplica(address) for address in settings.serving if not is_name(address)]
+        tls = settings.serving_files
+        fixed = [GrpcReplica(address, tls=tls) for address in settings.serving if not is_name(address)]
         names = [address for address in settings.serving if is_name(address)]
-        return Replicas(fixed, metrics, directory=NamedReplicas(names, GrpcReplica) if names else None)
+
+        def make(address: str, name: str) -> GrpcReplica:
+            return GrpcReplica(address, name=name, tls=tls)
+
+        return Replicas(fixed, metrics, directory=NamedReplicas(names, make) if names else None)
     from modelyard.services.gateway.serving.servers.local_replica import LocalReplica  # loads the model server
 
     return Replicas([LocalReplica(server)], metrics)

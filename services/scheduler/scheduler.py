@@ -55,6 +55,7 @@ def main() -> int:
     store = settings.open_store()
     with closing(Ledger(settings.ledger)) as ledger:
         try:
+            settings.require_protected()  # to model servers it only opens connections, and says nothing
             store.prepare()
             ledger.prepare()
         except ModelyardError as error:

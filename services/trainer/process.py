@@ -188,6 +188,7 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
             "data": str(settings.data_dir),
             "work": str(settings.work_dir),
             "serving": settings.serving,
+            "tls": settings.serving_files and settings.serving_files.texts,
             "models": [str(folder) for folder in settings.sources().folders],
         },
     }

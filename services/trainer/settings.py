@@ -73,7 +73,8 @@ class TrainerSettings(TracingSettings, StoreSettings, ModelSettings, MetricsSett
 
     def locations(self) -> JobLocations:
         """Folders and addresses of jobs."""
-        return JobLocations(self.store, self.data_dir, self.work_dir, self.serving, self.sources(), self.store_url)
+        own = self.store, self.data_dir, self.work_dir, self.serving, self.sources(), self.store_url
+        return JobLocations(*own, self.serving_files)
 
     def sources(self) -> Sources:
         """Where models come from."""

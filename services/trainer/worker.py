@@ -87,6 +87,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     Raises:
         ModelyardError: one cannot be used; the text has which and why.
     """
+    settings.require_protected(settings.serving)
     require_mlflow(settings)
     require_tracing(settings)
     prepare_store(settings)

@@ -14,6 +14,7 @@ from modelyard.models.registry.roles.canary import Canary, Judge, Step
 from modelyard.models.registry.roles.shadow import Shadow
 from modelyard.models.registry.rollout import MAX_HISTORY, Rollout, change_rollout, read_rollout
 from modelyard.models.registry.store import Store
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline.stages.promote import give_role
 from modelyard.services.keys import mask_keys
 
@@ -135,11 +136,14 @@ class RolloutRequest(ForcibleRequest):
         return labels
 
 
-def change_roles(store: Store, serving: Sequence[str], model: str, request: RolloutRequest, by: str) -> None:
+def change_roles(
+    store: Store, serving: Sequence[str], model: str, request: RolloutRequest, by: str, tls: TlsFiles | None
+) -> None:
     """Changes roles one after the other, those that end first.
 
     Args:
         serving: addresses of the model servers.
+        tls: files of the connections to them; None: they are plain.
 
     Raises:
         UnknownName: no such version.
@@ -154,7 +158,7 @@ def change_roles(store: Store, serving: Sequence[str], model: str, request: Roll
     for edit in edits:
         change_rollout(store, model, partial(edit_if_stable, request.if_stable, edit))
     for version, role in list_new_roles(request):
-        assign_role(store, serving, model, version, request, by, role)
+        assign_role(store, serving, model, version, request, by, role, tls)
 
 
 def edit_if_stable(version: int | None, edit: Callable[[Rollout], Rollout], now: Rollout) -> Rollout:
@@ -163,16 +167,25 @@ def edit_if_stable(version: int | None, edit: Callable[[Rollout], Rollout], now:
     return edit(now)
 
 
-def promote(store: Store, serving: Sequence[str], model: str, request: PromotionRequest, by: str) -> None:
+def promote(
+    store: Store, serving: Sequence[str], model: str, request: PromotionRequest, by: str, tls: TlsFiles | None
+) -> None:
     """Makes a version stable, if it is not; raises as ``change_roles``."""
     now = read_rollout(store, model)
     now.require_stable(request.if_stable)
     if now.stable != request.version:
-        assign_role(store, serving, model, request.version, request, by, Rollout.promote)
+        assign_role(store, serving, model, request.version, request, by, Rollout.promote, tls)
 
 
 def assign_role(
-    store: Store, serving: Sequence[str], model: str, version: int, request: ForcibleRequest, by: str, role: Role
+    store: Store,
+    serving: Sequence[str],
+    model: str,
+    version: int,
+    request: ForcibleRequest,
+    by: str,
+    role: Role,
+    tls: TlsFiles | None,
 ) -> None:
     """Loads the version, compares its answers with training's, and gives it its role, as after a job."""
     manifest, now = store.manifest(model, version), read_rollout(store, model)
@@ -187,7 +200,14 @@ def assign_role(
         now.require_stable(request.if_stable)
         return role(now, version, by=by, reason=reason, detail=detail)
 
-    done = give_role(store, manifest, serving, edit, by=by, report=lambda _: None, why=why, deadline_s=LOAD_DEADLINE_S)
+    done = give_role(
+        *(store, manifest, serving, edit),
+        by=by,
+        report=lambda _: None,
+        why=why,
+        deadline_s=LOAD_DEADLINE_S,
+        tls=tls,
+    )
     if not done.promoted:
         raise NotPromoted(f"version {version} was not promoted: {done.reason}")
     log.warning("rollout changed", model=model, version=version, by=by, forced=bool(objection))

@@ -28,6 +28,7 @@ from modelyard.models.registry.retention import read_record
 from modelyard.models.registry.rollout import Rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.models.types import OnAtypical, Task
 from modelyard.services.gateway.api import rollout_changes
 from modelyard.services.gateway.api.models import RolloutState
@@ -90,11 +91,12 @@ class DecisionRecord(Body):
     changes: list[Change]
 
 
-def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
+def routes(serving: Sequence[str], store: Store, ledger: Ledger, tls: TlsFiles | None = None) -> Blueprint:
     """The views under ``/api/models`` that read and change rollouts.
 
     Args:
         serving: gRPC addresses of every model server.
+        tls: files of the connections to them; None: they are plain.
     """
     views = Blueprint("rollouts", __name__)
 
@@ -128,7 +130,7 @@ def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
         """Make a version stable, once every model server gives its golden answers."""
         store.require_versions(model)
         record_request(ledger, "promote", model, body, body.version)
-        rollout_changes.promote(store, serving, model, body, current_author())
+        rollout_changes.promote(store, serving, model, body, current_author(), tls)
         return build_rollout_history(rollout.read_rollout(store, model))
 
     @views.post("/api/models/<model>/rollout")
@@ -138,7 +140,7 @@ def routes(serving: Sequence[str], store: Store, ledger: Ledger) -> Blueprint:
         store.require_versions(model)
         if any(rollout_changes.list_new_roles(body)):  # what only ends roles needs no ledger, as a rollback
             record_request(ledger, "change", model, body)
-        rollout_changes.change_roles(store, serving, model, body, current_author())
+        rollout_changes.change_roles(store, serving, model, body, current_author(), tls)
         return build_rollout_history(rollout.read_rollout(store, model))
 
     return views
