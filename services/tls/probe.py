@@ -70,10 +70,10 @@ def probe(endpoint: Endpoint, files: TlsFiles) -> Protected:
             if endpoint.opening == "postgresql":
                 require_tls(plain)
             with context.wrap_socket(plain, server_hostname=endpoint.name or endpoint.host) as secure:
-                hear_first_words(secure, endpoint.opening)
-                found = secure.getpeercert() or {}
+                found, version = secure.getpeercert() or {}, secure.version()
+                hear_first_words(secure, endpoint.opening)  # after which it may be closed
                 until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
-                return Protected(secure.version() or "TLS", until)
+                return Protected(version or "TLS", until)
     except ssl.SSLCertVerificationError as error:
         raise Unprotected(describe_certificate(error, endpoint, files)) from error
     except ssl.SSLError as error:

@@ -1,4 +1,4 @@
-"""The components that turn TLS on: with and without a PostgreSQL of our own, and with either model server."""
+"""The components that turn TLS on, with either model server."""
 
 import os
 import re
@@ -16,11 +16,10 @@ from tests.support.kubernetes import FOLDER, WORKLOADS, Resource, find, list_con
 CASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "local": ("local", ("tls-cert-manager", "tls")),
     "local, ours": ("local", ("own-modelserver", "tls-cert-manager", "tls", "own-modelserver-tls")),
-    "gpu": ("gpu", ("tls-cert-manager", "tls")),
 }
-CLIENTS = {"gateway", "operator", "scheduler", "trainer", "trainer-gpu", "migrate"}
+CLIENTS = {"gateway", "operator", "scheduler", "trainer", "migrate"}
 SERVERS = {"redis", "postgres", "modelserver"}
-SHARED = {"operator": "gateway", "trainer-gpu": "trainer"}
+SHARED = {"operator": "gateway"}
 FILES = {"CA": "/certificates/ca.crt", "CERTIFICATE": "/certificates/tls.crt", "KEY": "/certificates/tls.key"}
 
 
@@ -46,7 +45,7 @@ def read_settings(resources: tuple[Resource, ...], container: Resource) -> dict[
 def test_each_resource_is_as_kubernetes_defines_it(resources: tuple[Resource, ...]) -> None:
     """And pods keep to the restricted profile."""
     for each in resources:
-        if each["kind"] in (*WORKLOADS, "ConfigMap", "Service"):
+        if each["kind"] in WORKLOADS:
             kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
     for _, pod in list_pods(resources):
         require_restricted(pod)

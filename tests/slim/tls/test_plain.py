@@ -1,5 +1,6 @@
 """A connection to another machine without TLS: no process starts with one, unless somebody has said that it may."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.settings import InvalidSettings, ServiceSettings
 from tests.support.certificates import Authority
-from tests.support.processes import running
+from tests.support.slim_programs import modelyard, refusal
 
 POSTGRES = "postgresql+psycopg://modelyard:p@"
 LOCAL = (
@@ -91,11 +92,11 @@ def test_an_unknown_word_is_refused() -> None:
         ServiceSettings.load(allow_plain="all")
 
 
-@pytest.mark.parametrize("program", ["gateway", "scheduler"])
-def test_processes_do_not_start_with_one(tmp_path: Any, program: str) -> None:
-    """Their exit status is that of a wrong setting; nothing was sent."""
-    variables = {"MODELYARD_HOME": str(tmp_path), "MODELYARD_BROKER_URL": "redis://redis.invalid:6379/0"}
-    with running(tmp_path / "log", f"modelyard.services.{program}", **variables) as found:
-        status = found.process.wait(90)
-    assert "MODELYARD_ALLOW_PLAIN: the broker is on another machine" in found.printed
-    assert status != 0
+def test_no_process_starts_with_one(tmp_path: Path) -> None:
+    """Neither a gateway nor a command that works on the ledger itself; each says why in one line."""
+    found = refusal(home=tmp_path, broker_url="redis://redis.invalid:6379/0")
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].startswith("MODELYARD_ALLOW_PLAIN: the broker is on another machine")
+    done = modelyard("keys", "list", ledger_url=f"{POSTGRES}ledger.invalid/m")
+    assert done.returncode == InvalidSettings.exit_code
+    assert "MODELYARD_ALLOW_PLAIN: the ledger is on another machine" in done.stderr
