@@ -10,6 +10,7 @@ from modelyard.models.registry.sharing.shared_store import open_store
 from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import EXAMPLES, Sources
 from modelyard.models.tfserving.pools import ServingPools
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline.job_options import DataPolicy, RolloutTarget
 
 
@@ -52,6 +53,8 @@ class JobLocations:
     """Addresses of the model servers of other pools."""
     pool_memory: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each server of a pool has for models, where it is known."""
+    tls: TlsFiles | None = None
+    """Files of the connections to model servers; None: they are plain."""
 
     def open_store(self) -> Store:
         """Connects to nothing yet."""
@@ -60,7 +63,7 @@ class JobLocations:
     @property
     def pools(self) -> ServingPools:
         """Every pool."""
-        return ServingPools.of(self.serving, self.named_pools, self.pool_memory)
+        return ServingPools.of(self.serving, self.named_pools, self.pool_memory, self.tls)
 
     @property
     def rehearsed(self) -> Path:

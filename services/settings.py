@@ -3,16 +3,16 @@
 Secrets come from files, one for each, as container engines mount them: ``/run/secrets/modelyard_ledger_password``.
 """
 
-import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from modelyard.models.registry.bucket.location import parse_location
 from modelyard.models.sources.pool_settings import PoolSettings
@@ -20,6 +20,12 @@ from modelyard.models.sources.project import InvalidSettings as InvalidSettings 
 from modelyard.models.sources.project import ProjectSettings
 from modelyard.models.sources.project_file import HOME as HOME  # noqa: PLC0414  # a default of settings
 from modelyard.models.tfserving.addresses import is_name, split_name
+from modelyard.models.tfserving.tls_files import TlsFiles
+from modelyard.services.tls.broker_url import check_broker_url
+from modelyard.services.tls.files import PemFile, check_certificates, check_pair
+from modelyard.services.tls.plain import KINDS, require_protected
+from modelyard.services.tls.plain import is_loopback as is_loopback  # noqa: PLC0414  # of settings
+from modelyard.services.tls.urls import add_broker_files, add_ledger_files
 
 if TYPE_CHECKING:
     from modelyard.models.registry.store import Store
@@ -41,6 +47,15 @@ def _check_names(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"expected {', '.join(KINDS)}; received {kind!r}")
+    return kinds
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(_check_kinds)]
+"""Kinds of connections, separated by commas in the environment (mark the field ``NoDecode``)."""
 Addresses = Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(_check_names)]
 """``host:port`` or ``dns:host:port``, separated by commas in the environment (mark the field ``NoDecode``)."""
 LOCAL = "local"
@@ -70,13 +85,6 @@ Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
 
 _PASSWORD = re.compile(r"([a-z0-9.+-]+://[^:/@]*):.*@", re.IGNORECASE | re.DOTALL)
 """Up to the last ``@``: a password that was not percent-encoded may hold any."""
-SOCKET_SCHEME = "redis+socket"
-TLS_SCHEME = "rediss"
-BROKER_SCHEMES = ("redis", TLS_SCHEME, SOCKET_SCHEME)
-CERTIFICATE, CERTIFICATE_CHECKS = "ssl_cert_reqs", ("required", "optional", "none")
-"""kombu's: whether a broker's certificate is checked."""
-BROKER_FORMS = "redis://HOST:PORT/N, rediss://HOST:PORT/N or redis+socket:///PATH"
-HOW_PASSWORDS = "a password with / ? # or @ is percent-encoded, or put into MODELYARD_BROKER_PASSWORD"
 
 
 class Settings(ProjectSettings):
@@ -96,16 +104,6 @@ class Settings(ProjectSettings):
         return {name: mask_password(str(value)) for name, value in self}
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: what it stands for can change
-        return False
-
-
 def make_sqlite_url(home: Path) -> str:
     """SQLAlchemy's URL of the ledger in a folder whose name may have any character."""
     return f"sqlite:///{quote(str(home / 'ledger.db'))}"
@@ -114,35 +112,6 @@ def make_sqlite_url(home: Path) -> str:
 def below_home(name: str) -> Callable[[dict[str, Any]], Path]:
     """The default of a setting: a folder in ``home``."""
     return lambda known: known["home"] / name
-
-
-def check_broker_url(url: str) -> str:
-    """The URL, if kombu would read it as it is meant; else raises ``ValueError``, whose text has nothing of it."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in BROKER_SCHEMES and parts.port != 0
-    except ValueError:  # a port that is no number, as of a password with a slash
-        known = False
-    if not known or bool(parts.hostname) is (parts.scheme == SOCKET_SCHEME):
-        raise ValueError(f"expected {BROKER_FORMS}; {HOW_PASSWORDS}")
-    if parts.fragment or "@" in f"{parts.path}{parts.query}" or "@" in (parts.password or ""):
-        raise ValueError(HOW_PASSWORDS)
-    return require_certificate(url) if parts.scheme == TLS_SCHEME else url
-
-
-def require_certificate(url: str) -> str:
-    """A URL with TLS that says how the server's certificate is checked: kombu would accept any if it does not.
-
-    Raises:
-        ValueError: it says something that kombu would not understand, and take for no check at all.
-    """
-    parts = urlsplit(url)
-    said = dict(parse_qsl(parts.query, keep_blank_values=True)).get(CERTIFICATE)
-    if said is None:
-        return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"{CERTIFICATE}=required"]))))
-    if said not in CERTIFICATE_CHECKS:
-        raise ValueError(f"{CERTIFICATE}: expected {', '.join(CERTIFICATE_CHECKS)}, received {said[:20]!r}")
-    return url
 
 
 class ServiceSettings(Settings):
@@ -162,16 +131,64 @@ class ServiceSettings(Settings):
     )
     broker_password: Secret | None = Field(None, description="Password of the broker's user, if not in its URL.")
     log_level: str = Field("info", description="Lowest level that is logged: debug, info, warning or error.")
+    tls_ca: Annotated[PemFile, AfterValidator(check_certificates)] = Field(
+        None,
+        description="File of the certificate authorities, in PEM, that broker, ledger and model servers have to be of. "
+        "With it a PostgreSQL is spoken to by TLS alone, unless its URL says otherwise.",
+    )
+    tls_certificate: Annotated[PemFile, AfterValidator(check_certificates)] = Field(
+        None, description="File of the certificate, in PEM, that this process shows them (mutual TLS)."
+    )
+    tls_key: PemFile = Field(
+        None,
+        validate_default=True,
+        description="File of its key, without a passphrase: mode 0600 at most, or 0640 of root's.",
+    )
+    serving_tls: bool = Field(
+        False, description="Whether model servers are spoken to by TLS, but for unix sockets; needs MODELYARD_TLS_CA."
+    )
+    allow_plain: Annotated[Kinds, NoDecode] = Field(
+        (),
+        description="Connections to other machines that may do without TLS, of broker, ledger and serving, separated "
+        "by commas. Of others a process says so, and does not start.",
+    )
 
     @property
     def ledger(self) -> str:
-        """Its URL, with the password."""
-        return with_password(self.ledger_url, self.ledger_password)
+        """Its URL, with the password, and files of TLS."""
+        return add_ledger_files(with_password(self.ledger_url, self.ledger_password), self.tls_files)
 
     @property
     def broker(self) -> str:
-        """Its URL, with the password."""
-        return with_password(self.broker_url, self.broker_password)
+        """Its URL, with the password, and files of TLS."""
+        return add_broker_files(with_password(self.broker_url, self.broker_password), self.tls_files)
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        return TlsFiles(self.tls_ca, self.tls_certificate, self.tls_key)
+
+    @property
+    def serving_files(self) -> TlsFiles | None:
+        """Of connections to model servers; None: they are plain."""
+        return self.tls_files if self.serving_tls else None
+
+    def require_protected(self, serving: Sequence[str] = ()) -> None:
+        """Raises ``InvalidSettings`` if a connection to another machine would be plain, and may not be."""
+        require_protected(self.broker, self.ledger, () if self.serving_tls else serving, self.allow_plain)
+
+    @field_validator("tls_key")
+    @classmethod
+    def _belongs(cls, key: Path | None, before: ValidationInfo) -> Path | None:
+        if "tls_certificate" in before.data:  # else that one was refused
+            check_pair(before.data["tls_certificate"], key, "MODELYARD_TLS_CERTIFICATE")
+        return key
+
+    @field_validator("serving_tls")
+    @classmethod
+    def _has_authorities(cls, wanted: bool, before: ValidationInfo) -> bool:
+        if wanted and before.data.get("tls_ca") is None:
+            raise ValueError("expected MODELYARD_TLS_CA with it: whose certificates to believe")
+        return wanted
 
 
 def _check_store_url(url: str | None) -> str | None:

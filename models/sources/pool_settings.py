@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from modelyard.models.sources.project import ProjectSettings
 from modelyard.models.tfserving.pools import EXAMPLE, ServingPools, check_sizes, parse_pools, parse_sizes
+from modelyard.models.tfserving.tls_files import TlsFiles
 
 
 def _check_sizes(sizes: Mapping[str, int], before: ValidationInfo) -> Mapping[str, int]:
@@ -30,6 +31,6 @@ class PoolSettings(ProjectSettings):
         )
     )
 
-    def pools(self, default: Sequence[str]) -> ServingPools:
-        """Every pool; the servers of the default one are given."""
-        return ServingPools.of(default, self.serving_pools, self.pool_memory)
+    def pools(self, default: Sequence[str], tls: TlsFiles | None = None) -> ServingPools:
+        """Every pool; the servers of the default one are given, and the files of the connections to all."""
+        return ServingPools.of(default, self.serving_pools, self.pool_memory, tls)

@@ -6,9 +6,18 @@ server that is ready. Without ``dns:`` a name is one server, of whose addresses 
 
 import socket
 from collections.abc import Sequence
+from typing import NamedTuple
 
 DNS = "dns:"
 """Marks a name that stands for all model servers behind it."""
+
+
+class Server(NamedTuple):
+    """One model server."""
+
+    address: str
+    name: str | None = None
+    """The name that stood for it: its certificate is for that one, not for the address. None: the address says it."""
 
 
 def is_name(address: str) -> bool:
@@ -48,11 +57,19 @@ def find_addresses(name: str) -> tuple[str, ...]:
     return tuple(f"{address}:{port}" for address in sorted(old or new, key=str))
 
 
-def list_servers(addresses: Sequence[str]) -> tuple[str, ...]:
+def list_servers(addresses: Sequence[str]) -> tuple[Server, ...]:
     """Every server, each once: names are looked up, other addresses stay as they are.
 
     Raises:
         OSError: no name server answers.
     """
-    found = [each for given in addresses for each in (find_addresses(given) if is_name(given) else (given,))]
-    return tuple(dict.fromkeys(found))
+    found: dict[str, Server] = {}
+    for given in addresses:
+        for each in _look_up(given) if is_name(given) else (Server(given),):
+            found.setdefault(each.address, each)
+    return tuple(found.values())
+
+
+def _look_up(name: str) -> tuple[Server, ...]:
+    host, _ = split_name(name)
+    return tuple(Server(address, host) for address in find_addresses(name))

@@ -5,8 +5,9 @@ from typing import Any
 
 import grpc
 
+from modelyard.models.tfserving.addresses import Server
+from modelyard.models.tfserving.channel import make_credentials, make_options
 from modelyard.models.tfserving.messages import (
-    CHANNEL_OPTIONS,
     ServingFailed,
     VersionStatus,
     make_predict_request,
@@ -16,15 +17,25 @@ from modelyard.models.tfserving.messages import (
     read_outputs,
     read_statuses,
 )
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.models.types import Array
 
 
 class ServingClient:
     """One model server. The channel connects at the first call and reconnects by itself, at most 1 s apart."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    def __init__(self, server: str | Server, tls: TlsFiles | None = None) -> None:
+        """``tls``: files of the connection; None: it is plain.
+
+        Raises:
+            ServingFailed: one of them cannot be read.
+        """
+        self.address, name = (server, None) if isinstance(server, str) else server
+        credentials, options = make_credentials(self.address, tls), make_options(name)
+        if credentials:
+            self.channel = grpc.secure_channel(self.address, credentials, options=options)
+        else:
+            self.channel = grpc.insecure_channel(self.address, options=options)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 

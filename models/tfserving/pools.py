@@ -12,6 +12,7 @@ import orjson
 
 from modelyard.models.errors import UnknownName, describe_unknown
 from modelyard.models.tfserving.addresses import is_name, split_name
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.models.types import DEFAULT_POOL, POOL_PATTERN
 
 EXAMPLE = '{"gpu": "gpu-1:8500,gpu-2:8500"}'
@@ -36,6 +37,8 @@ class ServingPools:
     """By pool, the default one among them; ``host:port``, ``unix:/path`` or ``dns:host:port``."""
     memory: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each server of a pool has for models; a pool that is not in here takes what comes."""
+    tls: TlsFiles | None = None
+    """Files of the connections to all of them; None: they are plain."""
 
     @classmethod
     def of(
@@ -43,9 +46,10 @@ class ServingPools:
         default: Sequence[str],
         named: Mapping[str, Addresses] | None = None,
         memory: Mapping[str, int] | None = None,
+        tls: TlsFiles | None = None,
     ) -> "ServingPools":
         """The default pool with these servers, and the named ones."""
-        return cls({DEFAULT_POOL: tuple(default), **(named or {})}, memory or {})
+        return cls({DEFAULT_POOL: tuple(default), **(named or {})}, memory or {}, tls)
 
     def find(self, pool: str) -> Addresses:
         """The servers of a pool; raises ``UnknownPool``, with the names that are close."""

@@ -9,9 +9,10 @@ import grpc
 from modelyard.models.registry.manifest import Manifest
 from modelyard.models.registry.serving_config import read_left_out
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.addresses import list_servers
+from modelyard.models.tfserving.addresses import Server, list_servers
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline import golden
 from modelyard.pipeline.golden import load_golden, max_difference
 
@@ -26,9 +27,9 @@ class VersionNotServed(Exception):
 
 
 @contextmanager
-def connect(servers: Sequence[str]) -> Iterator[list[ServingClient]]:
+def connect(servers: Sequence[Server], tls: TlsFiles | None) -> Iterator[list[ServingClient]]:
     """Clients of model servers, closed afterwards."""
-    clients = [ServingClient(address) for address in servers]
+    clients = [ServingClient(server, tls) for server in servers]
     try:
         yield clients
     finally:
@@ -36,8 +37,8 @@ def connect(servers: Sequence[str]) -> Iterator[list[ServingClient]]:
             client.close()
 
 
-def find_servers(serving: Sequence[str], deadline_s: float) -> tuple[str, ...]:
-    """The addresses of every model server that is there; a name that stands for none is waited for.
+def find_servers(serving: Sequence[str], deadline_s: float) -> tuple[Server, ...]:
+    """Every model server that is there; a name that stands for none is waited for.
 
     Raises:
         VersionNotServed: it stands for none at the deadline either.

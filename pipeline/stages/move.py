@@ -74,12 +74,13 @@ def move_locked(
     deadline_s: float,
 ) -> Rollout:
     """As ``move``, for who holds the lock of the model's promotions."""
-    servers, now = pools.find(pool), read_rollout(store, model)
+    pools.require(pool)
+    now = read_rollout(store, model)
     if pool == now.placement.pool:
         return now
     try:
         change_rollout(store, model, lambda now: _arrive(store, model, now, pool, pools.memory.get(pool)))
-        reason, worst = _check_all(store, model, servers, pool, report, deadline_s)
+        reason, worst = _check_all(store, model, pools, pool, report, deadline_s)
         found = {**detail} if worst is None else {**detail, "parity": worst}
         return change_rollout(store, model, lambda now: now.move(by=by, reason=reason, detail=found))
     except (VersionNotServed, ServingFailed) as error:
@@ -99,17 +100,18 @@ def _stay(now: Rollout) -> Rollout:
 
 
 def _check_all(
-    store: Store, model: str, addresses: tuple[str, ...], pool: str, report: Report, deadline_s: float
+    store: Store, model: str, pools: ServingPools, pool: str, report: Report, deadline_s: float
 ) -> tuple[str, float | None]:
     """The reason for the history, and the largest difference of answers; None where none was compared."""
     left_out = {each.version for each in read_left_out(store).versions if each.model == model}
     versions = [version for version in read_rollout(store, model).loaded if version not in left_out]
+    addresses = pools.find(pool)
     if not addresses or not versions:
         return f"in pool {pool} nothing had to be compared", None
     servers = find_servers(addresses, deadline_s)
     count = f"{len(versions)} version(s) on {len(servers)} model server(s)"
     report(Progress("rollout", message=f"loading {count} of pool {pool}"))
-    with connect(servers) as clients:
+    with connect(servers, pools.tls) as clients:
         old_errors = {
             (client, version): find_error(client, model, version) for client in clients for version in versions
         }

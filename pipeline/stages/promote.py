@@ -93,6 +93,7 @@ def give_role(
         by: who or what requested it, for the history.
         why: their reason, for the history.
         deadline_s: seconds for each model server to load the version.
+        tls: files of the connections to them; None: they are plain.
 
     Raises:
         InvalidChange: the edit is not possible any more; the version is unloaded.
@@ -118,7 +119,7 @@ def _give_role(
         if read_rollout(store, model).loaded:
             move_locked(store, model, pools, pool, by, report, {**detail, "for": version}, deadline_s)
         servers = find_servers(serving, deadline_s) if serving else ()
-        with connect(servers) as clients:
+        with connect(servers, pools.tls) as clients:
             old_errors = {client: find_error(client, model, version) for client in clients}
             change_rollout(store, model, lambda now: _preload(store, model, now, version, pool, limit))
             require_whole(store, model, version)

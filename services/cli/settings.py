@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from modelyard.models.registry.store import Store
-from modelyard.services.settings import Secret, Settings, StoreSettings, below_home
+from modelyard.services.settings import Secret, ServiceSettings, Settings, StoreSettings, below_home, split_list
+
+if TYPE_CHECKING:
+    from modelyard.services.ledger import Ledger
 
 
 class ClientSettings(Settings):
@@ -20,6 +25,22 @@ class ClientSettings(Settings):
 def open_home_store(home: Path) -> Store:
     """The model store below a home, or the bucket's that MODELYARD_STORE_URL names."""
     return StoreSettings.load(store=home.resolve() / "store").open_store()
+
+
+def open_ledger(settings: ServiceSettings) -> "Ledger":
+    """The ledger; raises ``InvalidSettings`` if it is on another machine, and would be spoken to without TLS."""
+    from modelyard.services.ledger import Ledger  # SQLAlchemy takes longer to import than most commands run
+
+    settings.require_protected()
+    return Ledger(settings.ledger)
+
+
+class ConnectionSettings(ServiceSettings):
+    """Where processes connect to, for `modelyard doctor`; what is not set is not checked."""
+
+    serving: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)] = Field(
+        (), description="Addresses of the model servers."
+    )
 
 
 class MigrationSettings(StoreSettings):

@@ -19,6 +19,7 @@ with pause_gc():
     from modelyard.services import logs
     from modelyard.services.gateway.server.port import check_port
     from modelyard.services.gateway.settings import GatewaySettings
+    from modelyard.services.tls.urls import is_postgresql
     from modelyard.services.tracing.otlp import open_tracing, require_tracing
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main() -> int:
     """
     settings = GatewaySettings.load()
     logs.configure("gateway", settings.log_level)
+    settings.require_protected(settings.serving)
     check_port(settings)
     require_tracing(settings)
     share_memory_arena()
@@ -75,11 +77,22 @@ class Failure:
 
 def start_model_server(settings: GatewaySettings, failure: Failure) -> "EmbeddedServer":
     """The model server of this process, which loads versions while the rest is imported."""
+    load_driver(settings.ledger)
     with pause_gc():
         from modelyard.services.gateway.serving.servers.local_server import open_server
     if settings.key_secret is not None:
         log.warning("the model server shares this process, and its memory, with the secret of API keys")
     return open_server(settings.serving_flags, settings.store / "models.config", failure)
+
+
+def load_driver(ledger_url: str) -> None:
+    """Loads PostgreSQL's driver, if the ledger needs it, before TensorFlow.
+
+    TensorFlow's library shows all the functions of its BoringSSL. A libpq that is loaded after it takes them for those
+    of its OpenSSL: TLS to the ledger then ends the process (``free(): invalid pointer``).
+    """
+    if is_postgresql(ledger_url):
+        import psycopg  # noqa: F401  # that is all
 
 
 def raise_file_limit() -> None:

@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -70,7 +70,7 @@ class Lifecycle:
             await workers.serve()
             metrics.show(workers)
         tune_gc()
-        log.info("listening", url=f"http://{bind_address(self._settings)}")
+        log.info("listening", url=f"{self._settings.scheme}://{bind_address(self._settings)}")
         await self._stopping.wait()
         log.info("stopping", drain_wait_s=self._settings.drain_wait_s)
         await asyncio.sleep(self._settings.drain_wait_s)
@@ -100,6 +100,9 @@ def listen(rsgi: RsgiApp | TracedApp, settings: GatewaySettings) -> Server:
         backpressure=MAX_CONNECTIONS,
         websockets=False,
         log_enabled=False,
+        ssl_cert=settings.https_certificate,
+        ssl_key=settings.https_key,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
 
 

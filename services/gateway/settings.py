@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from modelyard.services.gateway.oidc_settings import OidcSettings
 from modelyard.services.settings import LOCAL as LOCAL  # noqa: PLC0414  # a value of these settings
 from modelyard.services.settings import Addresses, StoreSettings, below_home, is_loopback, split_list
+from modelyard.services.tls.files import PemFile, check_certificates, check_pair
 from modelyard.services.tracing.settings import TracingSettings
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
@@ -43,6 +44,14 @@ class GatewaySettings(TracingSettings, OidcSettings, StoreSettings):
         "127.0.0.1", description="Address to listen on; only loopback, unless MODELYARD_KEY_SECRET is set."
     )
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    https_certificate: Annotated[PemFile, AfterValidator(check_certificates)] = Field(
+        None,
+        description="File of a certificate, in PEM, with those between it and its authority: the gateway speaks HTTPS "
+        "itself. Not set: HTTP, behind a proxy with TLS.",
+    )
+    https_key: PemFile = Field(
+        None, validate_default=True, description="File of its key, without a passphrase: mode as of MODELYARD_TLS_KEY."
+    )
     gateway_number: int = Field(
         0,
         ge=0,
@@ -200,6 +209,17 @@ class GatewaySettings(TracingSettings, OidcSettings, StoreSettings):
         if self.submissions_per_min is not None:
             return self.submissions_per_min
         return 0.0 if self.key_secret is None else SUBMISSIONS_PER_MIN
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.https_key else "http"
+
+    @field_validator("https_key")
+    @classmethod
+    def _belongs_to_https(cls, key: Path | None, before: ValidationInfo) -> Path | None:
+        if "https_certificate" in before.data:  # else that one was refused
+            check_pair(before.data["https_certificate"], key, "MODELYARD_HTTPS_CERTIFICATE")
+        return key
 
     @field_validator("serving")
     @classmethod

@@ -10,6 +10,7 @@ from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 from modelyard.models.tfserving.addresses import is_name
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.gateway.access_log import watch_requests
 from modelyard.services.gateway.api import (
@@ -87,7 +88,7 @@ def create_app(
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger, make_pools(settings, metrics, server))
     metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
-    pools = settings.pools(server.addresses if server else settings.serving)
+    pools = settings.pools(server.addresses if server else settings.serving, settings.serving_files)
     limits = RateLimits(settings, SharedBuckets(settings.broker))
     predictions = Predictions(predictor, settings, limits)
     guard = create_guard(settings, metrics, ledger, limits)
@@ -151,20 +152,24 @@ def create_app(
 
 def make_pools(settings: GatewaySettings, metrics: Metrics, server: "EmbeddedServer | None") -> Pools:
     """Replicas of every pool; those of the default pool may be the model server of this process."""
-    named = {pool: make_replicas(found, metrics, pool) for pool, found in settings.serving_pools.items()}
+    tls = settings.serving_files
+    named = {pool: make_replicas(found, metrics, pool, tls) for pool, found in settings.serving_pools.items()}
     if server is None:
-        return Pools({DEFAULT_POOL: make_replicas(settings.serving, metrics, DEFAULT_POOL), **named})
+        return Pools({DEFAULT_POOL: make_replicas(settings.serving, metrics, DEFAULT_POOL, tls), **named})
     from modelyard.services.gateway.serving.servers.local_replica import LocalReplica  # loads the model server
 
     return Pools({DEFAULT_POOL: Replicas([LocalReplica(server)], metrics), **named})
 
 
-def make_replicas(addresses: Sequence[str], metrics: Metrics, pool: str) -> Replicas:
+def make_replicas(addresses: Sequence[str], metrics: Metrics, pool: str, tls: TlsFiles | None) -> Replicas:
     """One for each address, and for each that a name stands for."""
-    fixed = [GrpcReplica(address) for address in addresses if not is_name(address)]
+    fixed = [GrpcReplica(address, tls=tls) for address in addresses if not is_name(address)]
     names = [address for address in addresses if is_name(address)]
-    directory = NamedReplicas(names, GrpcReplica) if names else None
-    return Replicas(fixed, metrics, directory=directory, pool=pool)
+
+    def make(address: str, name: str) -> GrpcReplica:
+        return GrpcReplica(address, name=name, tls=tls)
+
+    return Replicas(fixed, metrics, directory=NamedReplicas(names, make) if names else None, pool=pool)
 
 
 def create_guard(settings: GatewaySettings, metrics: Metrics, ledger: Ledger, limits: RateLimits) -> Guard | None:

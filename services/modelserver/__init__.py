@@ -2,7 +2,7 @@
 
 It speaks the same gRPC (``PredictionService``, ``ModelService``, health), reads the same ``models.config`` and the same
 version folders, and takes flags of the same names, so that ``tensorflow/serving`` can take its place without any change
-around it. TensorFlow's own C++ loader and session do the work, called from Python. Not built: TLS, the REST port,
+around it. TensorFlow's own C++ loader and session do the work, called from Python. Not built: the REST port,
 request logging, the splitting of large batches.
 
 Deliberate differences, all so that models keep answering; ``--strict`` (``lifecycle/strict.py``) takes those of starts

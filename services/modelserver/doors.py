@@ -17,6 +17,7 @@ from modelyard.services.modelserver.api.prediction_service import PredictionServ
 from modelyard.services.modelserver.api.traced_calls import TracedCalls
 from modelyard.services.modelserver.engine import Engine
 from modelyard.services.modelserver.settings import Settings
+from modelyard.services.modelserver.tls import make_server_credentials
 from modelyard.services.tracing.spans import Tracing
 
 MANAGEMENT_THREADS = 4
@@ -39,7 +40,10 @@ class Doors:
     """One gRPC server with all services on it."""
 
     def __init__(self, settings: Settings, engine: Engine, tracing: Tracing | None = None) -> None:
+        """Raises ``InvalidConfig`` if a file of its certificates is of no use."""
         self._settings = settings
+        self._credentials = make_server_credentials(settings)
+        self._probes: Any = None
         self._health = Health()
         threads = futures.ThreadPoolExecutor(settings.grpc_max_threads, "predict")
         self._grpc: Any = grpc.server(threads, options=[*OPTIONS, *settings.channel_options])
@@ -58,15 +62,19 @@ class Doors:
         Raises:
             PortTaken: an address is in use or is not this machine's.
         """
-        port = self._listen(self._settings.address, "--port") if tcp else 0
+        port = listen(self._grpc, self._settings.address, "--port", self._credentials) if tcp else 0
         if self._settings.grpc_socket_path is not None:
-            self._listen(f"unix:{self._settings.grpc_socket_path}", "--grpc_socket_path")
+            listen(self._grpc, f"unix:{self._settings.grpc_socket_path}", "--grpc_socket_path")
+        if self._settings.health_port:
+            self._bind_probes()
         return port
 
     def open(self, port: int) -> None:
         """Answers from now on."""
         self._grpc.start()
-        log.info("listening", address=self._settings.bind_address, port=port)
+        if self._probes is not None:
+            self._probes.start()
+        log.info("listening", address=self._settings.bind_address, port=port, tls=self._credentials is not None)
 
     def report_serving(self) -> None:
         """Health is SERVING from now on."""
@@ -75,17 +83,33 @@ class Doors:
     def stop(self, grace_s: float) -> threading.Event:
         """Reports NOT_SERVING and accepts no new call. Sets the event when calls in flight have ended or time is up."""
         self._health.shut_down()
+        if self._probes is not None:
+            self._probes.stop(grace_s)
         stopped: threading.Event = self._grpc.stop(grace_s)
         return stopped
 
-    def _listen(self, address: str, flag: str) -> int:
-        try:
-            return int(self._grpc.add_insecure_port(address))
-        except RuntimeError as error:
-            raise PortTaken(
-                f"cannot listen on {address}: it is in use, or not an address of this machine; "
-                f"stop what listens there, or choose another {flag}"
-            ) from error
+    def _bind_probes(self) -> None:
+        """A server of its own for those who ask for health alone."""
+        self._probes = grpc.server(futures.ThreadPoolExecutor(1, "probe"), options=OPTIONS)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        listen(self._probes, replace_port(self._settings.address, self._settings.health_port), "--health_port")
+
+
+def replace_port(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def listen(server: Any, address: str, flag: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    """The port; raises ``PortTaken``."""
+    try:
+        return int(server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address))
+    except RuntimeError as error:
+        why = "it is in use, or not an address of this machine"
+        if credentials:
+            why += ", or certificate and key do not belong together"
+        raise PortTaken(
+            f"cannot listen on {address}: {why}; stop what listens there, or choose another {flag}"
+        ) from error
 
 
 class ManagementThreads:

@@ -37,7 +37,7 @@ WITHOUT_EFFECT = {
     "skip_initialize_tpu": "this server computes on CPUs",
 }
 """Flags of TensorFlow Serving that are taken, so that its command lines work, and why each does nothing here."""
-REFUSED = ("use_alts_credentials", "ssl_config_file")
+REFUSED = ("use_alts_credentials",)
 """Flags of TensorFlow Serving that must not be ignored: a client would believe itself protected."""
 
 
@@ -53,6 +53,27 @@ class Settings(BaseModel):
         description="Allow an address that other machines reach, although clients are not authenticated. (ours)",
     )
     grpc_socket_path: Path | None = Field(None, description="Listen on this unix-domain socket too.")
+    ssl_config_file: Path | None = Field(
+        None,
+        description="Text-format SSLConfig: speak TLS alone, but on the unix-domain socket; followed as it changes.",
+    )
+    tls_certificate_file: Path | None = Field(
+        None, description="The same by files, in PEM: the certificate, with those between it and its authority. (ours)"
+    )
+    tls_key_file: Path | None = Field(
+        None, description="Its key, without a passphrase; mode 0600 at most, or 0640 of root's. (ours)"
+    )
+    tls_client_ca_file: Path | None = Field(
+        None,
+        description="Authorities of clients' certificates (mutual TLS); without it they need none. (ours)",
+    )
+    health_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that answers grpc.health.v1 without TLS, and nothing else, for kubelet, which knows none; "
+        "0: no such port. (ours)",
+    )
     grpc_channel_arguments: str = Field(
         "", description="Further arguments of the gRPC server, name=value, separated by commas."
     )
@@ -122,11 +143,24 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _stays_on_this_machine(self) -> Self:
-        if not self.allow_public and not is_loopback(self.bind_address):
+        protected = self.allow_public or self.tls_client_ca_file is not None
+        if not protected and not is_loopback(self.bind_address):
             raise ValueError(
                 f"bind_address {self.bind_address!r} is reachable from other machines and this server has no "
-                "authentication; use a loopback address, or add --allow_public"
+                "authentication; use a loopback address, have clients show certificates (--tls_client_ca_file), or add "
+                "--allow_public"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_whole_certificate(self) -> Self:
+        own = self.tls_certificate_file, self.tls_key_file
+        if any(own) is not all(own) or (self.tls_client_ca_file and not any(own)):
+            raise ValueError(
+                "expected --tls_certificate_file and --tls_key_file together, and both with --tls_client_ca_file"
+            )
+        if any(own) and self.ssl_config_file:
+            raise ValueError("expected --ssl_config_file, or --tls_certificate_file and --tls_key_file; received both")
         return self
 
     @property
@@ -220,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, why in WITHOUT_EFFECT.items():
         parser.add_argument(f"--{name}", nargs="?", metavar="VALUE", help=f"Does nothing here: {why}.")
     for name in REFUSED:
-        parser.add_argument(f"--{name}", nargs="?", action=RefusedFlag, help="Refused: this server has no TLS.")
+        parser.add_argument(f"--{name}", nargs="?", action=RefusedFlag, help="Refused: this server knows no ALTS.")
     parser.add_argument("--version", action="version", version=importlib.metadata.version("modelyard"))
     return parser
 
@@ -232,7 +266,7 @@ class RefusedFlag(argparse.Action):
         """``rest``: the namespace, the value and the flag."""
         _, value, flag = rest
         if value not in ("false", "0", ""):
-            parser.exit(2, f"{flag}: this server has no TLS; put a proxy in front, or listen on loopback\n")
+            parser.exit(2, f"{flag}: this server knows no ALTS; --ssl_config_file has it speak TLS\n")
 
 
 def _refuse(error: ValidationError) -> NoReturn:

@@ -57,6 +57,7 @@ def main() -> int:
     tracing = open_tracing(settings, "scheduler")
     with nullcontext() if tracing is None else closing(tracing), closing(Ledger(settings.ledger)) as ledger:
         try:
+            settings.require_protected()  # to model servers it only opens connections, and says nothing
             store.prepare()
             ledger.prepare()
         except ModelyardError as error:

@@ -19,6 +19,7 @@ import orjson
 from modelyard.models.backend import use_backend
 from modelyard.models.errors import ModelyardError
 from modelyard.models.sources.files import Sources
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.pipeline.event_files import record_events
 from modelyard.pipeline.job import Cancelled, JobLocations, Measured, Outcome, Rejected, TrainingJob, describe_published
 from modelyard.pipeline.processes.forkserver import ForkServer
@@ -123,6 +124,7 @@ def run_request(
                 locations["store_url"],
                 {pool: tuple(addresses) for pool, addresses in locations["named_pools"].items()},
                 locations["pool_memory"],
+                TlsFiles.from_texts(locations["tls"]) if locations["tls"] else None,
             ),
             forks,
             tracked.report,

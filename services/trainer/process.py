@@ -190,6 +190,7 @@ def make_request(job: Job, name: str, settings: TrainerSettings, feedback: Path 
             "serving": settings.serving,
             "named_pools": dict(settings.serving_pools),
             "pool_memory": dict(settings.pool_memory),
+            "tls": settings.serving_files and settings.serving_files.texts,
             "models": [str(folder) for folder in settings.sources().folders],
         },
     }

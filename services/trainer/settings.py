@@ -82,6 +82,7 @@ class TrainerSettings(TracingSettings, StoreSettings, ModelSettings, MetricsSett
             self.store_url,
             self.serving_pools,
             self.pool_memory,
+            self.serving_files,
         )
 
     def sources(self) -> Sources:

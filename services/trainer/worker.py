@@ -87,6 +87,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     Raises:
         ModelyardError: one cannot be used; the text has which and why.
     """
+    settings.require_protected(settings.serving)
     require_mlflow(settings)
     require_tracing(settings)
     prepare_store(settings)
@@ -180,7 +181,7 @@ def work(settings: TrainerSettings, forks: ForkServer) -> int:
                         settings.sources(),
                         forks,
                         partial(share_file, settings),
-                        settings.pools(settings.serving),
+                        settings.pools(settings.serving, settings.serving_files),
                     )
                 )
             except ModelyardError as error:

@@ -12,6 +12,7 @@ from tests.support.ports import free_port
 URLS = {
     "MODELYARD_LEDGER_URL": "postgresql+psycopg://modelyard@postgres:5432/modelyard",
     "MODELYARD_BROKER_URL": "redis://redis:6379/0",
+    "MODELYARD_ALLOW_PLAIN": "broker,ledger,serving",
 }
 GOOD = ("ledger_password", "broker_password", "key_secret")
 

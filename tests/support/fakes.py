@@ -145,7 +145,8 @@ class FakeModelServer(
 ):
     """TensorFlow Serving's gRPC API over the functions above, in this process, on a free port."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, credentials: grpc.ServerCredentials | None = None) -> None:
+        """``credentials``: of TLS, which it then speaks alone."""
         self._store = store
         self.entered, self.release = threading.Event(), threading.Event()
         """A prediction sets the first and waits for the second."""
@@ -155,7 +156,11 @@ class FakeModelServer(
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        if credentials:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        else:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
 
     def reset(self) -> None:
         """As it was at first, for the next test that shares it: nothing was called, nothing fails."""

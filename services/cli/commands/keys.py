@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from modelyard.models.errors import ModelyardError, describe_problem
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, name_author
+from modelyard.services.cli.settings import open_ledger
 from modelyard.services.keys import DAYS, MAX_DAYS, Key, KeyRequest, Role
-from modelyard.services.ledger import Ledger
 from modelyard.services.settings import KeySettings
 
 app = typer.Typer(help="Create, list or revoke API keys. Runs where the ledger is.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def create(
     """Create a key, and print it. It is not shown again."""
     request, settings = parse_key(name, role, model or [], days), KeySettings.load()
     secret = settings.key_bytes
-    with closing(Ledger(settings.ledger)) as ledger:
+    with closing(open_ledger(settings)) as ledger:
         key, text = ledger.keys.create(request, name_author(), secret)
     if as_json:
         output.print_json(describe_key(key) | {"key": text})
@@ -55,7 +55,7 @@ def create(
 @app.command("list")
 def list_keys(*, as_json: AsJson = False) -> None:
     """List keys, without their secrets; expired and revoked ones too."""
-    with closing(Ledger(KeySettings.load().ledger)) as ledger:
+    with closing(open_ledger(KeySettings.load())) as ledger:
         found = ledger.keys.list_keys()
     if as_json:
         output.print_json({"keys": [describe_key(key) for key in found]})
@@ -77,7 +77,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key: every gateway refuses it within five seconds."""
-    with closing(Ledger(KeySettings.load().ledger)) as ledger:
+    with closing(open_ledger(KeySettings.load())) as ledger:
         key = ledger.keys.revoke(prefix, name_author())
     if as_json:
         output.print_json(describe_key(key))

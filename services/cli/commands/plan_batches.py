@@ -12,6 +12,7 @@ from modelyard.models.registry.batching_plan import BatchingPlan, BatchMeasureme
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.models.types import Array
 from modelyard.pipeline.golden import input_key, load_golden
 from modelyard.services.cli import output
@@ -24,9 +25,15 @@ TIMEOUT_S = 60.0
 
 
 def plan_batches(
-    store: Store, model: str, version: int | None, serving: str, target_ms: float, seconds: float
+    store: Store,
+    model: str,
+    version: int | None,
+    serving: str,
+    target_ms: float,
+    seconds: float,
+    tls: TlsFiles | None = None,
 ) -> BatchingPlan:
-    """Measures each size, and writes the plan.
+    """Measures each size, and writes the plan. ``tls``: files of the connection; None: it is plain.
 
     Raises:
         UnknownName: no such version. ServingFailed: the model server refuses, or cannot be reached.
@@ -35,7 +42,7 @@ def plan_batches(
     if number is None:
         raise UnknownName(f"{model} has no stable version; name one with --version")
     inputs = read_golden_inputs(store, model, number)
-    server = ServingClient(serving)
+    server = ServingClient(serving, tls)
     curve = []
     for size in SIZES:
         with output.errors.status(f"batches of {size}"):

@@ -113,10 +113,12 @@ def plan_batches(
     from modelyard.services.cli.commands.plan_batches import plan_batches as run
     from modelyard.services.cli.commands.plan_batches import print_plan
     from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_PORT, find_servers
-    from modelyard.services.cli.settings import open_home_store
+    from modelyard.services.cli.settings import ConnectionSettings, open_home_store
 
     (address,) = [serving] if serving else find_servers(home) or [f"{LOOPBACK}:{SERVING_PORT}"]
-    plan = run(open_home_store(home), model, version, address, latency_ms, seconds)
+    settings = ConnectionSettings.load()
+    settings.require_protected([address])
+    plan = run(open_home_store(home), model, version, address, latency_ms, seconds, settings.serving_files)
     if as_json:
         output.print_json({"model": model, **plan.model_dump(mode="json")})
     else:

@@ -8,7 +8,7 @@ import typer
 from modelyard.services import audit as trail
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, name_author
-from modelyard.services.ledger import Ledger
+from modelyard.services.cli.settings import open_ledger
 from modelyard.services.scheduler.settings import SchedulerSettings
 
 NO_REASON = "accepted by an operator"
@@ -28,7 +28,7 @@ def verify(
     """
     settings = SchedulerSettings.load()
     store = settings.open_store()
-    with closing(Ledger(settings.ledger)) as ledger:
+    with closing(open_ledger(settings)) as ledger:
         if accept is not None:
             trail.accept_history(store, ledger, accept, name_author(), reason)
         found = list(trail.verify(store, ledger))

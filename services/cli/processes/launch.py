@@ -124,7 +124,8 @@ def make_services(
 
 def make_gateway(client: Client, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "modelyard.services.gateway"]
-    return Service("gateway", command, lambda: responds_ok(client, "/healthz"), environment)
+    plain = {"MODELYARD_HTTPS_CERTIFICATE": "", "MODELYARD_HTTPS_KEY": ""}  # on this machine: its commands call it so
+    return Service("gateway", command, lambda: responds_ok(client, "/healthz"), {**environment, **plain})
 
 
 def make_gateways(client: Client, environment: Mapping[str, str], count: int, folder: Path) -> list[Service]:

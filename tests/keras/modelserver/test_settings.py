@@ -39,9 +39,8 @@ def test_flags_have_tensorflow_servings_names_and_forms() -> None:
         ([FILE, "--port=many"], "--port: Input should be a valid integer"),
         ([FILE, "--grpc_max_threads=0"], "--grpc_max_threads: Input should be greater than or equal to 1"),
         ([FILE, "--bind_address=0.0.0.0"], "'0.0.0.0' is reachable from other machines and this server has no auth"),
-        ([FILE, "--ssl_config_file=/x"], "--ssl_config_file: this server has no TLS; put a proxy in front"),
-        ([FILE, "--use_alts_credentials"], "--use_alts_credentials: this server has no TLS"),
-        ([FILE, "--bind_address=example.org"], "use a loopback address, or add --allow_public"),
+        ([FILE, "--use_alts_credentials"], "--use_alts_credentials: this server knows no ALTS"),
+        ([FILE, "--bind_address=example.org"], "use a loopback address, have clients show certificates"),
     ],
 )
 def test_bad_flags_end_with_status_2_and_the_reason(

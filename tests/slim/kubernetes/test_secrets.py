@@ -15,7 +15,7 @@ from modelyard.services.settings import ServiceSettings
 from modelyard.services.trainer.settings import TrainerSettings
 from tests.support.kubernetes import FOLDER
 
-ADDRESS = "ledger.internal:5432/modelyard?sslmode=require"
+ADDRESS = "ledger.internal:5432/modelyard?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
 PASSWORD = "it's \\ $HOME"  # what a shell or YAML could take for something else
 PROCESSES: dict[str, type[ServiceSettings]] = {
     "gateway": GatewaySettings,

@@ -6,9 +6,8 @@ import platform
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard.client import Client, ModelyardClientError, Unauthenticated, Unavailable, Unreachable
@@ -25,6 +24,8 @@ from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.models.sources.project import ModelSettings
 from modelyard.models.tfserving.addresses import DNS
 from modelyard.models.types import DEFAULT_POOL
+from modelyard.services.cli.commands.local.connections import check_connections
+from modelyard.services.cli.commands.local.finding import Finding
 from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import redis_server
 from modelyard.services.cli.settings import open_home_store
@@ -41,15 +42,6 @@ RESTORE = "restore the file from a backup, or train a new version; the next star
 DATA_FILES = ("mnist.npz", "aclImdb_v1.tar.gz")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check, and how to fix it."""
-
-    level: Literal["ok", "note", "bad"]
-    message: str
-    remedy: str = ""
-
-
 def check_system(home: Path, data_dir: Path, url: str, key_file: Path | None = None) -> list[Finding]:
     """Runs all checks."""
     ports = read_ports(home)
@@ -60,6 +52,7 @@ def check_system(home: Path, data_dir: Path, url: str, key_file: Path | None = N
         *check_store(home),
         *check_pools(home),
         *check_data(data_dir),
+        *check_connections(),
         *check_gateway(url, key_file, ports.model_server if ports else SERVING_PORT),
         *check_models(home),
     ]

@@ -5,8 +5,7 @@ from contextlib import closing
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson
-from modelyard.services.cli.settings import MigrationSettings
-from modelyard.services.ledger import Ledger
+from modelyard.services.cli.settings import MigrationSettings, open_ledger
 from modelyard.services.settings import mask_password
 
 
@@ -19,7 +18,7 @@ def migrate(*, as_json: AsJson = False) -> None:
         store, settings.serving_pools
     )  # TensorFlow Serving ends where the file is missing; one without models is fine
     output.report_left_out(left_out.versions)
-    with closing(Ledger(settings.ledger)) as ledger:
+    with closing(open_ledger(settings)) as ledger:
         ledger.migrate(settings.passwords)
     ledger_url = mask_password(settings.ledger_url)
     if as_json:

@@ -1,13 +1,14 @@
 """A model server in a process of its own, over gRPC. Runs on the event loop's thread: no locks."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from modelyard.models.tfserving.channel import make_credentials, make_options
 from modelyard.models.tfserving.messages import (
-    CHANNEL_OPTIONS,
     TENSORS_AS_CONTENT,
     ServingFailed,
     classification_pb2,
@@ -18,6 +19,7 @@ from modelyard.models.tfserving.messages import (
     regression_pb2,
 )
 from modelyard.models.tfserving.predict_encoding import encode_predict_request
+from modelyard.models.tfserving.tls_files import TlsFiles
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.serving.batching.calls import Outputs
 from modelyard.services.gateway.serving.servers.replicas import (
@@ -31,6 +33,8 @@ from modelyard.services.gateway.serving.servers.replicas import (
 )
 from modelyard.services.tracing.spans import CURRENT_SPAN
 
+CLOSE_S = 30.0
+"""For calls in progress on a connection whose certificates were exchanged."""
 CALL_METADATA = grpc.aio.Metadata(TENSORS_AS_CONTENT)
 """Of every call that is not traced."""
 READ: dict[str, Callable[[bytes], Any]] = {
@@ -44,8 +48,19 @@ READ: dict[str, Callable[[bytes], Any]] = {
 class GrpcReplica:
     """One address. The connection is opened by the first call."""
 
-    def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: str,
+        clock: Callable[[], float] = time.monotonic,
+        name: str | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        """``name``: that its certificate is for, if not for the address. ``tls``: None where it is plain."""
         self.address = address
+        self._name = name
+        self._tls = tls
+        self._stamp: tuple[int, ...] = ()
+        self._closing: set[asyncio.Task[None]] = set()
         self._clock = clock
         self.in_flight = 0
         self.avoid_until = 0.0
@@ -82,6 +97,7 @@ class GrpcReplica:
         """Closes the connection, once calls in progress have ended or the time for that is over."""
         if self._channel:
             await self._channel.close(grace_s)
+        await asyncio.gather(*self._closing)
 
     async def _send(self, method: str, request: bytes, timeout_s: float) -> bytes:
         self.in_flight += 1
@@ -95,6 +111,7 @@ class GrpcReplica:
                 code = grpc.StatusCode.UNAVAILABLE
             if code is grpc.StatusCode.UNAVAILABLE:
                 self.avoid_until = self._clock() + AVOID_S
+                self._reopen_if_changed()
             raise ServingFailed(code, error.details() or code.name) from None
         finally:
             self.in_flight -= 1
@@ -102,9 +119,25 @@ class GrpcReplica:
         return response
 
     def _open(self) -> grpc.aio.Channel:
+        """Raises ``ServingFailed`` if a file of its credentials cannot be read."""
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+            self._stamp = self._tls.stamp if self._tls else ()
+            credentials, options = make_credentials(self.address, self._tls), make_options(self._name)
+            if credentials:
+                self._channel = grpc.aio.secure_channel(self.address, credentials, options=options)
+            else:
+                self._channel = grpc.aio.insecure_channel(self.address, options=options)
         return self._channel
+
+    def _reopen_if_changed(self) -> None:
+        """The next call reads certificates that were exchanged: gRPC goes on trying those that it was given."""
+        if self._tls is None or self._channel is None or self._tls.stamp in ((), self._stamp):
+            return
+        closing = asyncio.create_task(self._channel.close(CLOSE_S))  # calls in progress may still end
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._channel = None
+        self._methods.clear()
 
     def _method(self, name: str) -> grpc.aio.UnaryUnaryMultiCallable:
         if name not in self._methods:

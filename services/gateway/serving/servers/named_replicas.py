@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from modelyard.models.tfserving.addresses import find_addresses
+from modelyard.models.tfserving.addresses import find_addresses, split_name
 from modelyard.services.gateway.serving.servers.replicas import Replica
 
 log = structlog.get_logger()
@@ -31,11 +31,14 @@ class NamedReplicas:
     def __init__(
         self,
         names: Sequence[str],
-        make: Callable[[str], Replica],
+        make: Callable[[str, str], Replica],
         find: Callable[[str], Iterable[str]] = find_addresses,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``make``: the replica of an address. ``find``: addresses of a name; blocks, and raises ``OSError``."""
+        """``make``: the replica of an address, and of the host's name that stands for it.
+
+        ``find``: addresses of a name; blocks, and raises ``OSError``.
+        """
         self._names = names
         self._make = make
         self._find = find
@@ -84,7 +87,8 @@ class NamedReplicas:
             return
         log.info("model servers", name=name, addresses=list(now))
         elsewhere = {address: each for found in self._found.values() for address, each in found.items()}
-        self._found[name] = {address: elsewhere.get(address) or self._make(address) for address in now}
+        host, _ = split_name(name)
+        self._found[name] = {address: elsewhere.get(address) or self._make(address, host) for address in now}
         kept = {address for found in self._found.values() for address in found}
         for address, replica in known.items():
             if address not in kept:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.addresses import find_addresses, list_servers
+from modelyard.models.tfserving.addresses import Server, find_addresses, list_servers
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.metrics import Metrics
@@ -23,7 +23,7 @@ from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-NAME = "dns:modelserver:8500"
+NAME, HOST = "dns:modelserver:8500", "modelserver"
 CALL = PredictCall(Target(HALF_PLUS, 1, "serving_default"), {"vectors": np.ones((1, 1), np.float32)})
 
 
@@ -39,7 +39,8 @@ class Names:
         self.named = NamedReplicas([NAME], self.make, self.find, self.clock)
         self.replicas = Replicas([], self.metrics, self.clock, self.named)
 
-    def make(self, address: str) -> GrpcReplica:
+    def make(self, address: str, name: str) -> GrpcReplica:
+        assert name == HOST
         return GrpcReplica(address, self.clock)
 
     def clock(self) -> float:
@@ -247,9 +248,10 @@ def test_a_gateway_calls_what_a_name_stands_for(filled: Store, server: FakeModel
 def test_names_are_looked_up_and_other_addresses_kept() -> None:
     """Each server once; an unknown name is no server."""
     assert list_servers(["unix:/run/x.sock", "127.0.0.1:8500", "dns:localhost:8500"]) == (
-        "unix:/run/x.sock",
-        "127.0.0.1:8500",
+        Server("unix:/run/x.sock"),
+        Server("127.0.0.1:8500"),
     )
+    assert list_servers(["dns:localhost:8500"]) == (Server("127.0.0.1:8500", "localhost"),)
     assert find_addresses("dns:nobody.invalid:8500") == ()
 
 
