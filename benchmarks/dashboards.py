@@ -94,10 +94,11 @@ def run(system: Observed, minutes: float, rate: float) -> tuple[dict[str, dict[s
     faults.date_back_canary()
     faults.kill_trainings()
     wait(lambda: time.time() - began > 60 * minutes, 60 * minutes)
-    faults.damage_versions()
+    faults.break_version()
     faults.break_bucket()
     with faults.full_disk():
         faults.pulse()
+    faults.stop_model_server()
     faults.await_long()
     faults.lock_ledger()
     faults.stop_processes()

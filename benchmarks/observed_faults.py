@@ -96,7 +96,7 @@ class Faults:
             process = self._await_training(job, attempt)
             process.kill()
         self._await_training(job, 3)
-        self._system.http.post(f"/api/jobs/{job}/cancel")
+        self._system.http.post(f"/api/jobs/{job}:cancel").raise_for_status()
 
     def date_back_canary(self) -> None:
         """Once it is there; its evidence begins anew."""
@@ -108,15 +108,9 @@ class Faults:
         wait(lambda: read_rollout(store, CANARY).canary is not None, SHORT_S)
         change_rollout(store, CANARY, edit)
 
-    def damage_versions(self) -> None:
-        """Takes away the graph of a stable version, until it is left out; then another one has a graph that is none."""
-        store = self._system.local.store
-        folder = store.path(DAMAGED, 1)
-        (folder / "saved_model.pb").rename(folder / "taken")
-        self._await("VersionLeftOut")
-        (folder / "taken").rename(folder / "saved_model.pb")
-        broken = publish_broken(store, DAMAGED, 1)
-        self._promote(broken)
+    def break_version(self) -> None:
+        """Promotes one whose graph is none; then the one of before."""
+        self._promote(publish_broken(self._system.local.store, DAMAGED, 1))
         self._await("VersionNotLoaded")
         self._promote(1)
 
@@ -166,26 +160,27 @@ class Faults:
             self._await(*wanted, timeout_s=LOCK_S)
 
     def await_long(self) -> None:
-        """What is only seen after half an hour, by what the load has done since the beginning."""
-        self._await("InputsDrift", "InputsUnlikeTraining", timeout_s=LONG_S)
+        """What is only seen after half an hour, by what the load has done since the beginning; and the bucket."""
+        self._await("InputsDrift", "InputsUnlikeTraining", "SyncFails", "ModelsNotFollowed", timeout_s=LONG_S)
+
+    def stop_model_server(self) -> None:
+        """There is none for minutes; and the graph of a stable version is gone, which the scheduler looks for then."""
+        folder = self._system.local.store.path(DAMAGED, 1)
+        (folder / "saved_model.pb").rename(folder / "taken")
+        deadline = time.monotonic() + MODEL_SERVER_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psutil.NoSuchProcess, KeyError):
+                self._system.process("modelserver").kill()
+            time.sleep(0.3)
+        (folder / "taken").rename(folder / "saved_model.pb")
 
     def stop_processes(self) -> None:
-        """No model server for minutes, no scheduler and no gateway; until every alert fired."""
-        self._keep_away("modelserver", MODEL_SERVER_S)
-        self._await("ModelsNotFollowed", "SyncFails")
+        """Neither a scheduler nor a gateway, until both alerts fired."""
         with standing_still(*(self._system.process(name) for name in ("scheduler", "gateway"))):
             self._await("SchedulerDown", "GatewayDown", timeout_s=STOPPED_S)
 
     def _await(self, *alerts: str, timeout_s: float = SHORT_S) -> None:
         wait(lambda: set(alerts) <= self._seen(), timeout_s)
-
-    def _keep_away(self, name: str, seconds: float) -> None:
-        """Kills it as soon as it is there again."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(psutil.NoSuchProcess, KeyError):
-                self._system.process(name).kill()
-            time.sleep(0.3)
 
     def _submit(self, job: dict[str, Any]) -> str:
         answer = self._system.http.post("/api/jobs", json={"data": "sample", **job})

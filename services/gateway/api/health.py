@@ -2,12 +2,14 @@
 
 import importlib.metadata
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from flask import Blueprint, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
+from modelyard.models.errors import StorageFailed
 from modelyard.services.gateway.api.model_readiness import Report, read_report
 from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.auth.guard import Guard
@@ -114,10 +116,11 @@ def routes(
     @views.get("/monitoring/prometheus/metrics", endpoint="read_metrics_as_tensorflow_serving")
     @describe_view(Operation("Metrics in Prometheus' form.", {200: {"text/plain": None}}))
     def read_metrics() -> Response:
-        if predictor.capture.models:
-            metrics.set_drift(ledger.observations.list_drift())
-        metrics.set_left_out(predictor.list_left_out())
         state = queue.read()
+        if predictor.capture.models and not queue.is_ledger_away:
+            with suppress(StorageFailed):  # the alert that it is away is one of these metrics
+                metrics.set_drift(ledger.observations.list_drift())
+        metrics.set_left_out(predictor.list_left_out())
         metrics.set_queue((state.workers, state.waiting, state.without_worker) if state else None)
         return Response(metrics.render(), content_type=CONTENT_TYPE_LATEST)
 

@@ -59,6 +59,11 @@ class QueueWatch:
             self._polled.wait(MAX_WAIT_S)
         return self._state
 
+    @property
+    def is_ledger_away(self) -> bool:
+        """Whether the last look failed: whoever must not wait does not ask the ledger then."""
+        return self._polled.is_set() and self._state is None
+
     def _start(self) -> bool:
         """Starts the thread, if it is not running and there is something to read; True if it did."""
         with self._lock:

@@ -1,13 +1,16 @@
 """Probes, metrics, request ids, headers and the request log."""
 
 import re
+from pathlib import Path
 
 import pytest
 import structlog
 from flask.testing import FlaskClient
 
+from modelyard.models import catalog
 from modelyard.models.registry import rollout
 from modelyard.models.registry.store import Store
+from modelyard.services.gateway.api.queue_state import QueueWatch
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import HALF_PLUS, FakeModelServer
@@ -71,6 +74,25 @@ def test_metrics_count_requests_predictions_and_failures(client: FlaskClient) ->
     assert "modelyard_gateway_requests_in_flight 1.0" in shown
     assert "nothing_here" not in shown
     assert "made" not in shown
+
+
+def test_metrics_are_shown_while_the_ledger_is_away(filled: Store, server: FakeModelServer, tmp_path: Path) -> None:
+    """Where drift is measured, too: else Prometheus would say that the gateway is down, and not why."""
+    (filled.root / catalog.FILE).write_text("{}")  # so the queue is watched
+    (tmp_path / "ledger.db").write_bytes(b"no database" * 100)
+    settings = GatewaySettings(
+        store=filled.root,
+        serving=(server.address,),
+        ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+        captured_models=(HALF_PLUS,),
+    )
+    app = create_app(settings)
+    answer = app.test_client().get("/metrics")
+    assert answer.status_code == 200
+    assert "modelyard_gateway_requests_in_flight" in answer.get_data(as_text=True)
+    watch: QueueWatch = app.extensions["queue_watch"]
+    assert watch.is_ledger_away, "the next scrape does not even ask it"
+    watch.close()
 
 
 def test_every_metric_says_what_it_is(client: FlaskClient) -> None:
