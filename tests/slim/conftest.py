@@ -21,6 +21,26 @@ from tests.support.waiting import LONG_TIMEOUTS
 register_profiles()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on either database runs on PostgreSQL at every change in ``ledger``, and elsewhere the first of a file.
+
+    The others are ``long``: all SQL is the ledger's.
+    """
+    seen = set()
+    for item in items:
+        if "tests/slim/ledger/" in item.nodeid or not is_on_postgresql(item):
+            continue
+        if item.path in seen:
+            item.add_marker(pytest.mark.long)
+        seen.add(item.path)
+
+
+def is_on_postgresql(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("ledger_url") == "postgresql"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def long_timeouts() -> Iterator[None]:
     """Gateways have long timeouts unless a test sets others: how busy the machine is says nothing about them."""

@@ -27,6 +27,8 @@ from tests.system.conftest import FINISHED_S, System, folders
 PREDICT = "/v1/models/mnist_mlp:predict"
 WAIT_S = 120.0
 """For what takes seconds on a machine with nothing else to do."""
+FEW = {"epochs": 3, "min_steps": 150, "seed": 1}
+"""Enough for the gate."""
 ENDLESS = {"epochs": 1000, "batch_size": 1, "min_steps": 10_000_000}
 """A training that is not over before it is cancelled, on whatever machine."""
 
@@ -95,6 +97,13 @@ def paste(line: str) -> Any:
     return json.loads(subprocess.check_output(line, shell=True, timeout=WAIT_S))
 
 
+def shorten(line: str) -> str:
+    """The same job with fewer steps, and other weights than those of the version that is there."""
+    whole, fewer = json.dumps({"model": "mnist_mlp"}), json.dumps({"model": "mnist_mlp", "overrides": FEW})
+    assert whole in line
+    return line.replace(whole, fewer)
+
+
 def test_the_printed_lines_work_when_pasted(system: System) -> None:
     """They answer with JSON: a labelled image, a number; the third is pasted in the next test but one."""
     picture, row, _ = printed_lines(system)
@@ -118,7 +127,7 @@ def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system
     The job is the one of the printed line; the traffic begins before its version is there.
     """
     before = system.get("/api/models/mnist_mlp")["rollout"]["stable"]
-    job = paste(printed_lines(system)[-1])
+    job = paste(shorten(printed_lines(system)[-1]))
     assert job["state"] == "queued"
     behind = ("export", "evaluate")
     wait_until(lambda: system.get(f"/api/jobs/{job['id']}")["stage"] in behind, FINISHED_S, "a trained model")
