@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser.faults import Faults
 from tests.browser.stack import CAPTURED, OwnGateway, make_folder, own_gateway
@@ -22,7 +22,7 @@ PATIENCE_MS = 60_000
 """For what comes soon on a machine with nothing else to do."""
 LONG_MS = 15_000
 """Of a page's own clock: longer than it waits for anything."""
-SIZE = {"width": 1280, "height": 900}
+SIZE: ViewportSize = {"width": 1280, "height": 900}
 SETTINGS = {
     "MODELYARD_CAPTURED_MODELS": CAPTURED,
     "MODELYARD_TRIGGER_S": "0.2",
@@ -102,13 +102,18 @@ def faults() -> Iterator[Faults]:
     assert found.unexpected() == []
 
 
+def page_options(system: System) -> dict[str, Any]:
+    """Of the context of a page."""
+    return {"base_url": system.url, "viewport": SIZE, "locale": "en-GB", **STILL}
+
+
 @pytest.fixture
 def open_page(browser: Browser, system: System, faults: Faults) -> Iterator[OpenPage]:
     """Opens pages that know nothing of each other: ``open_page(base_url=..., color_scheme="dark")``."""
     opened = []
 
     def open_one(**options: Any) -> Page:
-        context = browser.new_context(**{"base_url": system.url, "viewport": SIZE, "locale": "en-GB"} | STILL | options)
+        context = browser.new_context(**page_options(system) | options)
         opened.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

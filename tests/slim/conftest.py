@@ -14,11 +14,31 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
 from tests.support.ledgers import new_ledger_file
+from tests.support.profiles import register_profiles
 from tests.support.slim_programs import end_forks
 from tests.support.waiting import LONG_TIMEOUTS
 
-OWN = {"filled", "settings", "app"}
-"""Fixtures by which a test changes a gateway that it does not share."""
+register_profiles()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on either database runs on PostgreSQL at every change in ``ledger``, and elsewhere the first of a file.
+
+    The others are ``long``: all SQL is the ledger's.
+    """
+    seen = set()
+    for item in items:
+        if "tests/slim/ledger/" in item.nodeid or not is_on_postgresql(item):
+            continue
+        if item.path in seen:
+            item.add_marker(pytest.mark.long)
+        seen.add(item.path)
+
+
+def is_on_postgresql(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("ledger_url") == "postgresql"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,19 +68,10 @@ def filled(template: Path, tmp_path: Path) -> Store:
     return Store(shutil.copytree(template, tmp_path / "store"))
 
 
-def shares(request: pytest.FixtureRequest) -> bool:
-    """Whether the test's file is marked ``one_gateway``, and it has no store and no settings of its own."""
-    return bool(request.node.get_closest_marker("one_gateway")) and not OWN & set(request.fixturenames)
-
-
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[FakeModelServer]:
-    if shares(request):
-        shared: FakeModelServer = request.getfixturevalue("shared_server")
-        shared.reset()
-        yield shared
-        return
-    with FakeModelServer(request.getfixturevalue("filled")) as running:
+def server(filled: Store) -> Iterator[FakeModelServer]:
+    """Serves what one test has published."""
+    with FakeModelServer(filled) as running:
         yield running
 
 
@@ -113,6 +124,13 @@ def open_app(settings: GatewaySettings) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest) -> FlaskClient:
-    app: Flask = request.getfixturevalue("shared_app" if shares(request) else "app")
+def client(app: Flask) -> FlaskClient:
+    """Of a gateway with a store, a model server and a ledger of its own."""
     return app.test_client()
+
+
+@pytest.fixture
+def shared_client(shared_app: Flask, shared_server: FakeModelServer) -> FlaskClient:
+    """Of one gateway for all tests of a file that change nothing there: its model server is as it was at first."""
+    shared_server.reset()
+    return shared_app.test_client()

@@ -1,9 +1,12 @@
 """API keys for tests, made as an admin makes them: in the ledger."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import update
@@ -17,6 +20,7 @@ from modelyard.services.ledger.sql.clock import now
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.tables import KeyRow
 from tests.support.fakes import FakeModelServer
+from tests.support.ledgers import new_ledger_file
 from tests.support.waiting import TIMEOUT_S
 
 KEY_SECRET = "0123456789abcdef0123456789abcdef"
@@ -42,6 +46,23 @@ def key_for(ledger: Path, role: Role, *models: str, name: str | None = None) -> 
     with closing(Ledger(f"sqlite:///{ledger}")) as found:
         asked = KeyRequest(name=name or role.value, role=role, models=models)
         return found.keys.create(asked, "test", KEY_SECRET.encode())[1]
+
+
+def new_keyed_ledger(file: Path) -> Path:
+    """Makes ``file`` a ledger with a key of each role, whose texts are ``keys_of_all_roles()``; returns it."""
+    return Path(shutil.copyfile(Path(make_keys()[0].name, "ledger.db"), file))
+
+
+def keys_of_all_roles() -> Mapping[Role, str]:
+    return make_keys()[1]
+
+
+@cache
+def make_keys() -> tuple["TemporaryDirectory[str]", Mapping[Role, str]]:
+    """A folder with a ledger that has them; it lives as long as this process."""
+    folder = TemporaryDirectory(prefix="modelyard-keys-")
+    file = new_ledger_file(Path(folder.name, "ledger.db"))
+    return folder, {role: key_for(file, role) for role in Role}
 
 
 def expire(ledger_url: str, key: str) -> None:

@@ -20,7 +20,8 @@ from modelyard.models.registry.manifest import (
 )
 from modelyard.models.registry.store import Store
 from modelyard.models.types import Array
-from tests.support.fakes import CLASSES, FakeModelServer, light, publish
+from tests.support.fake_models import light
+from tests.support.fakes import CLASSES, FakeModelServer, publish
 
 CHURN, PAIR, TAGS, SIZES, WRITER, STEPS = "churn", "pair", "tags", "sizes", "writer", "steps"
 

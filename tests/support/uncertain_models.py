@@ -9,7 +9,8 @@ from modelyard.models.registry.manifest import SignatureSpec, TensorSpec, TextLi
 from modelyard.models.registry.store import Store
 from modelyard.models.registry.uncertainty.record import CoverageRecord, TypicalityRecord, UncertaintyRecord
 from modelyard.models.types import Array
-from tests.support.fakes import CLASSES, FakeModelServer, light, publish
+from tests.support.fake_models import light
+from tests.support.fakes import CLASSES, FakeModelServer, publish
 
 SURE, LINE = "sure", "line"
 SAID = (

@@ -1,6 +1,6 @@
 """A user's project: served by ``modelyard up``, edited while that runs, and trained again without a restart.
 
-Its home is a folder of any name, and its gateway is killed while its first model trains.
+Its home is a folder of any name, its gateway is killed while its first model trains, and Ctrl-C ends all of it at last.
 """
 
 import re
@@ -9,8 +9,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.http import http
 from tests.support.programs import run_command
@@ -20,6 +22,8 @@ from tests.system.conftest import FINISHED_S, READY_S, System
 
 HOME = 'a b\'s "home" 100%41 #1 @x,?é'
 """Every character that means something to a shell, a URL or a configuration file."""
+LONG = {"epochs": 20, "batch_size": 4}
+"""A job that is not over when a worker that stops has waited for it."""
 BEGUN = re.compile(r"line: (running|data|rehearse|train)")
 """What is printed of a job that has begun: short states may pass between two looks."""
 
@@ -113,3 +117,25 @@ def test_files_that_come_are_mended_or_go_are_known(project: System, forks: Fork
     assert b"did you mean" in train(forks, project, "lines").stderr
     assert train(forks, project, "new").returncode == 0
     assert re.search(r"line version \d is complete", modelyard(forks, project, "doctor", "--url", project.url))
+
+
+def test_ctrl_c_during_a_job_leaves_nothing_behind_and_the_next_start_finishes_it(project: System) -> None:
+    """No process and no open port is left; the job was not lost; versions are found, not trained again."""
+    store, model = Store(project.home / "store"), "line"
+    versions, before = store.versions(model), list_jobs(project)
+    job = project.submit(model=model, overrides=LONG, rollout="manual").json()
+    wait_until(lambda: project.get(f"/api/jobs/{job['id']}")["stage"] == "train", FINISHED_S, "training")
+    assert project.stop() == []
+    for port in (project.port, project.serving_port):
+        with pytest.raises(httpx.ConnectError):
+            http.get(f"http://127.0.0.1:{port}/")
+    project.start()
+    assert list_jobs(project) == [job["id"], *before]
+    ended = project.finished(job["id"])
+    assert (ended["state"], ended["attempts"]) in (("succeeded", 2), ("rejected", 2))
+    assert store.versions(model) in (versions, (*versions, ended["result"].get("version")))
+
+
+def list_jobs(system: System) -> list[str]:
+    """Ids of all, the newest first."""
+    return [job["id"] for job in system.get("/api/jobs")["jobs"]]

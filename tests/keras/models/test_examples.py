@@ -44,7 +44,7 @@ def locate(project: Path) -> JobLocations:
 
 
 @pytest.mark.parametrize(
-    "name", ["wine", "reviews", *(pytest.param(each, marks=pytest.mark.long) for each in WITH_NETWORK)]
+    "name", ["wine", *(pytest.param(each, marks=pytest.mark.long) for each in ("reviews", *WITH_NETWORK))]
 )
 def test_an_example_is_sound(name: str, project: Path, forks: ForkServer) -> None:
     """One batch of it goes through build, loss, export and reload: what it trains to costs more."""

@@ -42,7 +42,7 @@ def build_wild(module: ModuleType) -> Any:
     return model
 
 
-@pytest.mark.parametrize("module", [translator, captioner])
+@pytest.mark.parametrize("module", [translator, pytest.param(captioner, marks=pytest.mark.long)])
 def test_an_answer_does_not_depend_on_the_others_of_its_batch(
     module: ModuleType, dates: Array, pictures: Array
 ) -> None:

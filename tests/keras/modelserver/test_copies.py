@@ -55,7 +55,9 @@ def says(served: Served, code: str, cause: str) -> bool:
             marks=pytest.mark.long,
         ),
         ((GRAPH, INDEX), "NOT_FOUND", "variables"),
-        ((DATA, INDEX), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at"),
+        pytest.param(
+            *((DATA, INDEX), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at"), marks=pytest.mark.long
+        ),
         pytest.param((), "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at", marks=pytest.mark.long),
     ],
 )

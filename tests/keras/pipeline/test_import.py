@@ -81,7 +81,7 @@ def test_an_export_of_keras_is_a_version_like_any_other(tmp_path: Path, saved: P
     assert [change.action for change in read_history(store, "cats")] == ["import", "promote"]
 
 
-@pytest.mark.parametrize("ending", [pytest.param("npz", marks=pytest.mark.long), "csv", "jsonl"])
+@pytest.mark.parametrize("ending", ["csv", *(pytest.param(each, marks=pytest.mark.long) for each in ("npz", "jsonl"))])
 def test_test_data_may_be_of_any_form(tmp_path: Path, saved: Path, forks: ForkServer, ending: str) -> None:
     """Arrays, a CSV whose columns make the vector and whose labels are names, JSON lines; of a Keras file."""
     outcome = published(tmp_path, forks, saved / "whole.keras", labels=LABELS, test=saved / f"test.{ending}")

@@ -14,10 +14,10 @@ from modelyard.services.cli.commands.observed import print_observed
 from modelyard.services.cli.output import describe_progress, format_duration
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
-from tests.slim.gateway.auth.test_guard_process import settings_with_keys
 from tests.support.command_line import Done, run_here
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
+from tests.support.guarded import settings_with_keys
 from tests.support.keyed import key_for
 from tests.support.slim_programs import gateway
 

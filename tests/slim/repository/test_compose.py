@@ -1,12 +1,7 @@
 """The compose files, as a parser of the specification reads them, and what they promise."""
 
 import json
-import re
-import shutil
-import ssl
-import subprocess
 import tomllib
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,23 +13,11 @@ from sqlalchemy import make_url
 from modelyard.services.cli.settings import ClientSettings, MigrationSettings
 from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.ledger.sql.roles import ROLES
-from modelyard.services.modelserver.batching.parameters import read_parameters
-from modelyard.services.modelserver.settings import Settings as ModelServerSettings
-from modelyard.services.modelserver.settings import parse_flags
 from modelyard.services.scheduler.settings import SchedulerSettings
-from modelyard.services.settings import ServiceSettings, Settings
+from modelyard.services.settings import Settings
 from modelyard.services.trainer.settings import TrainerSettings
+from tests.support.compose import FILES, MAIN, SERVING, read
 from tests.support.repository import ROOT
-
-MAIN, SERVING = ROOT / "docker-compose.yml", ROOT / "deploy/serving/service.yml"
-FILES = (MAIN, SERVING, *sorted((ROOT / "deploy").glob("compose.*.yml")))
-VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
-
-TENSORFLOW_SERVING = {
-    line
-    for line in (ROOT / "tests/slim/tensorflow_serving_flags.txt").read_text().splitlines()
-    if not line.startswith("#")
-}
 
 KINDS: dict[str, type[Settings]] = {
     "gateway": GatewaySettings,
@@ -62,21 +45,10 @@ NETWORKS = {
 }
 
 
-def read(path: Path) -> dict[str, Any]:
-    """With the defaults in the places of variables."""
-    found: dict[str, Any] = yaml.safe_load(VARIABLE.sub(lambda match: match[2] or "", path.read_text()))
-    return found
-
-
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = read(MAIN)["services"]
     return found
-
-
-def flags(path: Path) -> dict[str, str]:
-    command = [part for part in read(path)["services"]["modelserver"]["command"] if part.startswith("--")]
-    return {name.removeprefix("--"): value for name, _, value in (part.partition("=") for part in command)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -268,121 +240,6 @@ def test_code_lies_in_every_image_where_python_looks_for_it() -> None:
         image = (ROOT / "deploy" / name / "Dockerfile").read_text()
         assert "--target /app/code /dist/*.whl" in image, name
         assert " PYTHONPATH=/app/code " in image, name
-
-
-TLS = read(ROOT / "deploy/compose.tls.yml")["services"]
-FILES_OF_TLS = {"CA": "/certificates/ca.crt", "CERTIFICATE": "/certificates/tls.crt", "KEY": "/certificates/tls.key"}
-
-
-@pytest.mark.parametrize("name", ["gateway", "trainer", "scheduler", "migrate", "operator"])
-def test_with_tls_every_client_has_a_certificate_and_no_leave_to_do_without(name: str) -> None:
-    """Of its own; the operator's is the gateway's, as its role in the database."""
-    variables = TLS[name]["environment"]
-    assert {key: variables[f"MODELYARD_TLS_{key}"] for key in FILES_OF_TLS} == FILES_OF_TLS
-    assert (variables["MODELYARD_BROKER_URL"], variables["MODELYARD_ALLOW_PLAIN"]) == ("rediss://redis:6379/0", "")
-    own = "gateway" if name == "operator" else name
-    assert TLS[name]["volumes"] == [f"./certificates/{own}:/certificates:ro"]
-
-
-def test_with_tls_every_server_shows_a_certificate(services: dict[str, Any]) -> None:
-    """And lets nobody in without; which process has whose key is in no doubt."""
-    assert set(TLS) == set(services)
-    for name in ("postgres", "redis", "modelserver"):
-        assert f"./certificates/{name}:/certificates:ro" in TLS[name]["volumes"]
-    assert {"ssl=on", "hba_file=/etc/modelyard/pg_hba.conf"} <= set(TLS["postgres"]["command"])
-    assert TLS["modelserver"]["entrypoint"] == ["sh", "/etc/modelyard/start-tls"]
-    script = (ROOT / "deploy/redis/start").read_text()
-    assert {"port 0", "tls-port 6379", "tls-auth-clients yes"} <= set(re.split("[\n']", script))
-
-
-def test_certificates_are_made_for_every_service(tmp_path: Path) -> None:
-    """By names that the compose file has, all of one authority; a second run changes nothing."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the script calls openssl")
-    made = [
-        subprocess.run([ROOT / "deploy/make-certificates", tmp_path], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    wanted = {name for name in TLS if name != "operator"}
-    assert ({Path(line.removeprefix("made ")).name for line in made[0].splitlines()}, made[1]) == (wanted, "")
-    for name in wanted:
-        own = tmp_path / name
-        ServiceSettings.load(tls_ca=own / "ca.crt", tls_certificate=own / "tls.crt", tls_key=own / "tls.key")
-        context = ssl.create_default_context(cafile=str(own / "ca.crt"))
-        assert (own / "ca.crt").read_bytes() == (tmp_path / "ca.crt").read_bytes()
-        require_handshake(context, own, name)
-    assert (tmp_path / "ca.key").stat().st_mode & 0o777 == 0o600
-
-
-def require_handshake(context: ssl.SSLContext, own: Path, name: str) -> None:
-    """In memory: a client of the authority believes that it is called by this name."""
-    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_context.load_cert_chain(own / "tls.crt", own / "tls.key")
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(back, there, server_hostname=name)
-    server = server_context.wrap_bio(there, back, server_side=True)
-    for side in (client, server, client):
-        with suppress(ssl.SSLWantReadError):
-            side.do_handshake()
-    assert client.version() == "TLSv1.3"
-
-
-# --- TensorFlow Serving -----------------------------------------------------------------------------------------------
-
-
-def test_tensorflow_serving_knows_every_flag() -> None:
-    """An unknown one would end it at once."""
-    assert set(flags(SERVING)) - TENSORFLOW_SERVING == set()
-
-
-def test_every_flag_has_its_reason() -> None:
-    """Beside it, or above it and those that belong together."""
-    lines = SERVING.read_text().splitlines()
-    given = [number for number, line in enumerate(lines) if line.strip().startswith("- --")]
-    for number in given:
-        above = number
-        while lines[above].strip().startswith("- --") and "#" not in lines[above]:
-            above -= 1
-        assert "#" in lines[above], lines[number]
-
-
-def test_labels_of_versions_not_loaded_yet_do_not_keep_a_model_server_from_starting() -> None:
-    """models.config has labels, and they are read before anything is loaded: the flag is needed, and does for ours."""
-    image = (ROOT / "deploy/modelserver/Dockerfile").read_text()
-    name = "allow_version_labels_for_unavailable_models"
-    for found in (flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")):
-        assert found[name] == "true"
-    assert f'"--{name}"]' in image
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_tensorflow_servings_rest_port_is_published_nowhere(path: Path) -> None:
-    """It answers garbage where tensors are written as bytes; only its own health check asks it."""
-    assert flags(SERVING)["enable_serialization_as_tensor_content"] == "true"
-    server = (read(path).get("services") or {}).get("modelserver", {})
-    assert "8501" not in str([server.get("ports"), server.get("expose"), server.get("environment")])
-    others = {name: service for name, service in (read(path).get("services") or {}).items() if name != "modelserver"}
-    assert "8501" not in str(others)
-
-
-def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
-    """The settings of the two agree, where both have them."""
-    theirs, ours = flags(SERVING), flags(ROOT / "deploy/compose.embedded.yml")
-    own = {"bind_address", "allow_public", "drain_timeout_seconds"}
-    assert set(ours) - own <= set(theirs)
-    assert {name: value for name, value in ours.items() if name not in own} == {
-        name: value for name, value in theirs.items() if name in ours
-    }
-    assert isinstance(
-        parse_flags([f"--{name}={value}" if value else f"--{name}" for name, value in ours.items()]),
-        ModelServerSettings,
-    )
-
-
-def test_no_call_of_the_gateway_is_too_large_for_a_batch() -> None:
-    """TensorFlow Serving refuses one with more rows than the largest batch."""
-    found = read_parameters(ROOT / "deploy/serving/batching.txt")
-    assert found.max_batch_size >= GatewaySettings.model_fields["max_instances"].default
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

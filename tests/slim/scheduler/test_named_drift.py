@@ -20,8 +20,6 @@ from tests.support.fakes import FakeModelServer
 from tests.support.named_models import CHURN, MANIFESTS, PAIR, ROW, SIZES, TAGS, WRITER, serve
 from tests.support.versions import seal_as
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 KINDS = {"age": "number", "plan": "category", "since": "date"}
 GENERATOR = np.random.default_rng(0)
 MODELS = (CHURN, TAGS, SIZES, WRITER)

@@ -1,90 +1,29 @@
-"""Notifications: what is told, exactly how often, and what a receiver that fails changes."""
+"""Notifications: what is told, of what, exactly how often, and in which words."""
 
 import os
 import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from modelyard.models.registry.history import Head
-from modelyard.services.ledger import Entry, Job, JobRequest, Kind, Ledger, State
+from modelyard.services.ledger import Ledger, State
 from modelyard.services.ledger.notifications import Notification, name_job
-from modelyard.services.ledger.observations import Drift
-from modelyard.services.scheduler.canary_analysis import BY
-from modelyard.services.scheduler.notifications.notifier import MAX_ATTEMPTS, Notifier, notify, pause_s
+from modelyard.services.scheduler.notifications.notifier import Notifier, notify
 from modelyard.services.scheduler.notifications.settings import Event
-from modelyard.services.scheduler.notifications.webhook import Webhook
 from modelyard.services.scheduler.settings import SchedulerSettings
 from modelyard.services.settings import InvalidSettings
 from tests.support.ledgers import new_ledger_file
+from tests.support.notifying import TOKEN, decide, drift, end_job, ledger, make, outcomes, receiver
 from tests.support.waiting import wait_until
 from tests.support.webhook import PATH, Receiver
 
-TOKEN = "a-token-of-the-receiver"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """On one database: what differs between them is claimed and found in tests of its own."""
-    with closing(Ledger(f"sqlite:///{new_ledger_file(tmp_path / 'ledger.db')}")) as found:
-        yield found
-
-
-@pytest.fixture
-def outcomes() -> "Counter[str]":
-    return Counter()
-
-
-@pytest.fixture
-def make(ledger: Ledger, receiver: Receiver, outcomes: "Counter[str]") -> Iterator[Callable[..., Notifier]]:
-    """A notifier, which has begun: what the test does afterwards is told. It tries again at once."""
-    opened: list[Webhook] = []
-
-    def open_one(pause: Callable[[int], float] = lambda _: 0.0, **given: Any) -> Notifier:
-        settings = SchedulerSettings.load(**{"notify_url": receiver.url, **given})
-        opened.append(Webhook(settings))
-        ledger.notifications.begin()
-        return Notifier(ledger, settings, opened[-1], lambda outcome: outcomes.update([outcome]), pause)
-
-    yield open_one
-    for webhook in opened:
-        webhook.close()
-
-
-def end_job(ledger: Ledger, state: State, reason: str = "a reason", group: str | None = None) -> Job:
-    job = ledger.jobs.add(JobRequest(model="m"), by="ann", group=group)
-    claimed = ledger.jobs.claim(job.id, "worker")
-    assert claimed
-    if state is State.SUCCEEDED:
-        assert ledger.jobs.begin_publishing(claimed)
-    assert ledger.jobs.finish(claimed, state, {"reason": reason})
-    return ledger.jobs.get(job.id)
-
-
-def decide(ledger: Ledger, action: str, by: str = BY) -> None:
-    """As the scheduler carries it from a rollout's history into the trail."""
-    known = ledger.audit.read_history_head("m")
-    entry = Entry(Kind.ROLLOUT, action, by, model="m", version=3, detail={"reason": "nothing spoke against it"})
-    assert ledger.audit.record_history("m", known, Head(known.count + 1, "a" * 64), [entry])
-
-
-def drift(ledger: Ledger, psi: float) -> None:
-    shifts = {"answer class": {"psi": psi}, "input ink": {"psi": psi / 2}}
-    ledger.observations.put_drift(Drift("m", 3, 500, shifts, datetime.now(UTC)))
+__all__ = ["ledger", "make", "outcomes", "receiver"]
 
 
 def test_a_failed_job_is_told_once(ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver) -> None:
@@ -155,74 +94,6 @@ def test_what_happened_before_somebody_was_told_is_not(
     assert receiver.posts == []
 
 
-@pytest.mark.parametrize("answer", [(500, {}), (302, {"Location": "http://127.0.0.1:9/"}), (404, {}), (429, {})])
-def test_what_is_not_taken_is_sent_again_under_its_id(
-    answer: tuple[int, dict[str, str]],
-    ledger: Ledger,
-    make: Callable[..., Notifier],
-    receiver: Receiver,
-    outcomes: "Counter[str]",
-) -> None:
-    """Marked as another attempt, in the text too. A redirection is not followed: the URL is the operator's."""
-    notifier = make()
-    job = end_job(ledger, State.FAILED)
-    receiver.answers.append(answer)
-    notifier.tell()
-    notifier.tell()
-    notifier.tell()
-    assert [(post.body["id"], post.body["attempt"]) for post in receiver.posts] == [
-        (f"job {job.id}", n) for n in (1, 2)
-    ]
-    assert "attempt 2" in receiver.posts[1].body["text"]
-    assert "attempt" not in receiver.posts[0].body["text"]
-    assert outcomes == {"failed": 1, "sent": 1}
-
-
-def test_a_redirection_elsewhere_is_not_followed(
-    ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver
-) -> None:
-    """Neither the event nor the token goes to a receiver that the operator did not name."""
-    with Receiver() as other:
-        notifier = make(notify_token=TOKEN)
-        end_job(ledger, State.FAILED)
-        receiver.answers.extend([(status, {"Location": other.url}) for status in (301, 302, 303, 307, 308)])
-        for _ in range(6):
-            notifier.tell()
-    assert other.posts == []
-    assert [post.body["attempt"] for post in receiver.posts] == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_receiver_that_does_not_answer_is_left_in_time(
-    ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver, outcomes: "Counter[str]"
-) -> None:
-    """And one that nobody listens at any more."""
-    notifier = make(notify_timeout_s=0.2)
-    end_job(ledger, State.FAILED)
-    receiver.open.clear()
-    notifier.tell()
-    assert outcomes == {"failed": 1}
-    away = make(notify_url="http://127.0.0.1:9/hooks/gone")
-    away.tell()
-    assert outcomes == {"failed": 2}
-    receiver.open.set()
-    make().tell()
-    assert outcomes == {"failed": 2, "sent": 1}
-
-
-def test_whoever_ends_in_the_middle_of_an_attempt_leaves_it_to_the_next(
-    ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver
-) -> None:
-    """At least once: the next one says that it may have come before."""
-    notifier = make()
-    end_job(ledger, State.FAILED)
-    receiver.answers.append((500, {}))
-    notifier.tell()
-    (due,) = ledger.notifications.list_due(10)
-    assert ledger.notifications.claim(due, 0.0)  # and nothing more: killed here
-    make().tell()
-    assert [post.body["attempt"] for post in receiver.posts] == [1, 3]
-
-
 def test_several_schedulers_tell_of_each_event_once(
     ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver
 ) -> None:
@@ -259,34 +130,6 @@ def test_an_attempt_is_made_by_one(ledger_url: str) -> None:
         ledger.notifications.prune(timedelta(0))
         assert ledger.notifications.begin() == begun
         assert ledger.notifications.list_untold_jobs([State.FAILED], begun) == (job,)
-
-
-def test_what_is_never_taken_is_given_up(
-    ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver, outcomes: "Counter[str]"
-) -> None:
-    """After a day of tries, with pauses that double up to an hour."""
-    notifier = make()
-    end_job(ledger, State.FAILED)
-    receiver.answers.extend([(500, {})] * 5)
-    notifier.tell()
-    for _ in range(MAX_ATTEMPTS - 3):
-        (due,) = ledger.notifications.list_due(10)
-        ledger.notifications.claim(due, 0.0)
-    for _ in range(4):
-        notifier.tell()
-    assert [post.body["attempt"] for post in receiver.posts] == [1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS]
-    assert outcomes == {"failed": 2, "given up": 1}
-    assert timedelta(hours=20) < timedelta(seconds=sum(map(pause_s, range(1, MAX_ATTEMPTS)))) < timedelta(days=2)
-
-
-def test_a_receiver_may_ask_for_a_pause(ledger: Ledger, make: Callable[..., Notifier], receiver: Receiver) -> None:
-    """Chat services count what they are sent (RFC 9110, section 10.2.3)."""
-    notifier = make()
-    end_job(ledger, State.FAILED)
-    receiver.answers.append((429, {"Retry-After": "600"}))
-    for _ in range(3):
-        notifier.tell()
-    assert len(receiver.posts) == 1
 
 
 def test_a_text_calls_nobody_and_shows_no_key(

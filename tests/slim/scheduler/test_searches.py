@@ -18,8 +18,6 @@ from modelyard.services.scheduler.searches import choose_survivors, read_outcome
 from modelyard.services.searches import Plan, SearchRequest, make_plan, read_metric
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 
 def number(default: float, **bounds: float) -> RecipeField:
     return RecipeField(default=default, constraints={"type": "number", **bounds})

@@ -15,8 +15,6 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 NOW = datetime.now(UTC)
 ANSWERS = f"/api/models/{REVIEWS}/answers"
 

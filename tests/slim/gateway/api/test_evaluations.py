@@ -15,8 +15,6 @@ from modelyard.services.ledger import Job, Ledger, State
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, publish
 from tests.support.jobs import accept, claim
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 EVALUATION = Evaluation(
     metrics={"accuracy": 0.9},
     examples=10,

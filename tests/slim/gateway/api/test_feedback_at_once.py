@@ -11,8 +11,6 @@ from modelyard.services.gateway.settings import GatewaySettings
 from tests.slim.conftest import open_app
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 ID = {"X-Request-Id": "one"}
 PREDICT = f"/v1/models/{HALF_PLUS}:predict"
 

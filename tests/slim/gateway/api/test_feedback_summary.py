@@ -12,8 +12,6 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.ledger.feedback import CapturedPrediction
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 """Yesterday: no test is run on two days of its own."""
 

@@ -16,8 +16,6 @@ from tests.support.curves import add_job, add_trained, begin_stage, end_epoch, e
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.jobs import claim
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 RECIPE = {
     "epochs": RecipeField(default=4, constraints={"type": "integer", "description": "Passes."}),
     "seed": RecipeField(default=0, constraints={"type": "integer"}),

@@ -15,8 +15,6 @@ from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, publish
 from tests.support.jobs import accept, claim
 from tests.support.versions import DEFAULTS
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 LABELS = ("cat", "dog", "<b>cow</b>")
 
 

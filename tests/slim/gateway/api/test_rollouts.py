@@ -11,7 +11,8 @@ from modelyard.models.registry.manifest import Verdict
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.pipeline.golden import save_golden
-from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, half_plus, publish
+from tests.support.fake_models import half_plus
+from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, data, publish
 
 ROUTE = f"/api/models/{HALF_PLUS}"
 

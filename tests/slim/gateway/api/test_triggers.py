@@ -16,8 +16,6 @@ from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.ledger.observations import Drift
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 ROUTE = f"/api/models/{HALF_PLUS}/triggers"
 EPOCHS = RecipeField(default=3, constraints={"type": "integer", "minimum": 1})
 

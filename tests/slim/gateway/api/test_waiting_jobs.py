@@ -15,8 +15,6 @@ from tests.slim.conftest import open_app
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 NO_GPU = "no trainer with a GPU is alive; the job starts when one does"
 DEVICES = RecipeField(default="auto", constraints={"enum": ["auto", "cpu", "gpu"]})
 

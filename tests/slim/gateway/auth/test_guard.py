@@ -20,8 +20,17 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.keys import Role
 from tests.slim.conftest import open_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
-from tests.support.keyed import KEY_SECRET, bearer_header, expire, key_for, keyed_settings, prefix_of, revoke
-from tests.support.ledgers import new_ledger_file
+from tests.support.keyed import (
+    KEY_SECRET,
+    bearer_header,
+    expire,
+    key_for,
+    keyed_settings,
+    keys_of_all_roles,
+    new_keyed_ledger,
+    prefix_of,
+    revoke,
+)
 from tests.support.waiting import wait_until
 
 SEGMENTS = {"model": HALF_PLUS, "version": "1", "label": "stable", "rest": "nothing", "path": "index.js"}
@@ -35,13 +44,13 @@ OWN = frozenset({"x-request-id"})
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return new_ledger_file(tmp_path / "ledger.db")
+    return new_keyed_ledger(tmp_path / "ledger.db")
 
 
 @pytest.fixture
-def keys(ledger: Path) -> Mapping[Role, str]:
+def keys() -> Mapping[Role, str]:
     """One of each role."""
-    return {role: key_for(ledger, role) for role in Role}
+    return keys_of_all_roles()
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.auth.sessions import Sessions
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
-from tests.slim.gateway.auth.test_guard_process import age_s, exchange, settings_with_keys
+from tests.slim.gateway.auth.test_guard_process import age_s, exchange
 from tests.slim.gateway.server.test_rsgi import BODY, GOOD, head, statuses
 from tests.slim.gateway.test_process import PREDICT
 from tests.support.browsing import NAVIGATION, with_token
 from tests.support.fakes import HALF_PLUS, FakeModelServer
+from tests.support.guarded import settings_with_keys
 from tests.support.keyed import KEY_SECRET, bearer_header, key_for, prefix_of, revoke, until_ended
 from tests.support.ledgers import new_ledger_file
 from tests.support.slim_programs import gateway

@@ -23,11 +23,12 @@ from tests.support.keyed import (
     expire,
     key_for,
     keyed_settings,
+    keys_of_all_roles,
+    new_keyed_ledger,
     prefix_of,
     revoke,
     until_ended,
 )
-from tests.support.ledgers import new_ledger_file
 
 NO_KEY = {"error": "this is no valid API key: it may be mistyped, expired or revoked"}
 PREDICT, BODY = f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
@@ -35,12 +36,12 @@ PREDICT, BODY = f"/v1/models/{HALF_PLUS}:predict", {"instances": [[1.0]]}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return new_ledger_file(tmp_path / "ledger.db")
+    return new_keyed_ledger(tmp_path / "ledger.db")
 
 
 @pytest.fixture
-def keys(ledger: Path) -> Mapping[Role, str]:
-    return {role: key_for(ledger, role) for role in Role}
+def keys() -> Mapping[Role, str]:
+    return keys_of_all_roles()
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from tests.slim.gateway.codecs.test_oip_refusals import FOUR, IMAGE, request_wit
 from tests.slim.gateway.inference.test_oip import INFER, LENGTH, binary, framed
 from tests.support.fakes import DIGITS, HALF_PLUS, KINDS, REVIEWS, FakeModelServer, encoded, publish
 
-pytestmark = pytest.mark.one_gateway
-
 
 def text_of(content: bytes, shape: list[int]) -> dict[str, Any]:
     return {"inputs": [binary("text", "BYTES", shape, content)]}
@@ -53,11 +51,11 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
 
 @pytest.mark.parametrize(("model", "head", "tail", "text"), BINARY_CASES.values(), ids=BINARY_CASES)
 def test_binary_data_that_does_not_fit_is_400(
-    client: FlaskClient, server: FakeModelServer, model: str, head: dict[str, Any], tail: bytes, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, model: str, head: dict[str, Any], tail: bytes, text: str
 ) -> None:
     """Sizes, lengths and values are checked before the model server is called."""
-    answer = client.post(f"/v2/models/{model}/infer", **framed(head, tail))
-    assert (answer.status_code, server.calls) == (400, []), answer.json
+    answer = shared_client.post(f"/v2/models/{model}/infer", **framed(head, tail))
+    assert (answer.status_code, shared_server.calls) == (400, []), answer.json
     assert text in (answer.json or {})["error"]
 
 
@@ -77,11 +75,11 @@ def test_binary_data_that_does_not_fit_is_400(
     ],
 )
 def test_header_lengths_and_raw_bodies_that_do_not_fit_are_400(
-    client: FlaskClient, server: FakeModelServer, model: str, length: str, body: bytes, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, model: str, length: str, body: bytes, text: str
 ) -> None:
     """A length beyond the body, and a body that no shape of the input has."""
-    answer = client.post(f"/v2/models/{model}/infer", data=body, headers={LENGTH: length})
-    assert (answer.status_code, server.calls) == (400, []), answer.json
+    answer = shared_client.post(f"/v2/models/{model}/infer", data=body, headers={LENGTH: length})
+    assert (answer.status_code, shared_server.calls) == (400, []), answer.json
     assert text in (answer.json or {})["error"]
 
 
@@ -135,20 +133,20 @@ def test_types_and_shapes_of_other_models(client: FlaskClient, filled: Store, se
     ],
 )
 def test_bodies_over_the_limits_and_odd_encodings(
-    client: FlaskClient, body: bytes, headers: dict[str, str], status: int
+    shared_client: FlaskClient, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     """JSON has the limit of JSON also where binary data may follow it."""
-    answer = client.post(INFER, data=body, headers=headers)
+    answer = shared_client.post(INFER, data=body, headers=headers)
     assert (answer.status_code, (answer.json or {}).keys()) == (status, {"error"})
 
 
-def test_damaged_images_are_400(client: FlaskClient, server: FakeModelServer) -> None:
+def test_damaged_images_are_400(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """The same checks of images as on ``/v1``."""
     content = encoded("PNG")[:-20]
     framed_content = len(content).to_bytes(4, "little") + content
     head = IMAGE | {"inputs": [binary("image_bytes", "BYTES", [1], framed_content)]}
-    answer = client.post(f"/v2/models/{DIGITS}/infer", **framed(head, framed_content))
-    assert (answer.status_code, server.calls) == (400, [])
+    answer = shared_client.post(f"/v2/models/{DIGITS}/infer", **framed(head, framed_content))
+    assert (answer.status_code, shared_server.calls) == (400, [])
     assert "image_bytes[0]: the image is cut off" in (answer.json or {})["error"]
 
 

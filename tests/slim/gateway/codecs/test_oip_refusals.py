@@ -10,8 +10,6 @@ from flask.testing import FlaskClient
 from tests.slim.gateway.inference.test_oip import INFER, ONE
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 
-pytestmark = pytest.mark.one_gateway
-
 FOUR = np.array([1.0], "<f4").tobytes()
 TEXT = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
 IMAGE = {"parameters": {"signature_name": "image_bytes"}}
@@ -173,15 +171,15 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize(("model", "body", "text"), JSON_CASES.values(), ids=JSON_CASES)
 def test_json_that_does_not_fit_is_400(
-    client: FlaskClient, server: FakeModelServer, model: str, body: object, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, model: str, body: object, text: str
 ) -> None:
     """The model server is never called."""
-    answer = client.post(f"/v2/models/{model}/infer", json=body)
+    answer = shared_client.post(f"/v2/models/{model}/infer", json=body)
     assert answer.status_code == 400, answer.json
     assert answer.json is not None
     assert answer.json.keys() == {"error"}
     assert text in answer.json["error"]
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
 @pytest.mark.parametrize(
@@ -194,9 +192,9 @@ def test_json_that_does_not_fit_is_400(
         (orjson.dumps(request_with()) + FOUR, "malformed JSON"),
     ],
 )
-def test_malformed_json_is_400(client: FlaskClient, body: bytes, text: str) -> None:
+def test_malformed_json_is_400(shared_client: FlaskClient, body: bytes, text: str) -> None:
     """Also binary data without the header that says where it begins."""
-    answer = client.post(INFER, data=body)
+    answer = shared_client.post(INFER, data=body)
     assert (answer.status_code, text in (answer.json or {})["error"]) == (400, True)
 
 
@@ -227,11 +225,11 @@ PIXELS = b"[[" + b",".join([ROW] * 28) + b"]]"
 )
 @pytest.mark.parametrize("last", [True, False])
 def test_long_data_that_does_not_fit_is_400(
-    client: FlaskClient, server: FakeModelServer, data: bytes, text: str, *, last: bool
+    shared_client: FlaskClient, shared_server: FakeModelServer, data: bytes, text: str, *, last: bool
 ) -> None:
     """Large bodies are read in a faster way, which refuses just the same."""
     said = b'"name": "images", "shape": [1, 28, 28, 1], "datatype": "FP32"'
     fields = said + b', "data": ' + data if last else b'"data": ' + data + b" , " + said
-    answer = client.post(f"/v2/models/{DIGITS}/infer", data=b'{"inputs": [{' + fields + b"}]}")
-    assert (answer.status_code, server.calls) == (400, []), answer.json
+    answer = shared_client.post(f"/v2/models/{DIGITS}/infer", data=b'{"inputs": [{' + fields + b"}]}")
+    assert (answer.status_code, shared_server.calls) == (400, []), answer.json
     assert text in (answer.json or {})["error"]

@@ -12,8 +12,6 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
-pytestmark = pytest.mark.one_gateway
-
 PNG, JPEG = encoded("PNG"), encoded("JPEG")
 LIGHT = {"label": "light", "class_id": 1, "score": 0.75, "scores": {"dark": 0.25, "light": 0.75}}
 DARK = {"label": "dark", "class_id": 0, "score": 0.75, "scores": {"dark": 0.75, "light": 0.25}}
@@ -27,35 +25,35 @@ def upload(client: FlaskClient, model: str, *files: tuple[bytes, str]) -> TestRe
 # --- several files ----------------------------------------------------------------------------------------------------
 
 
-def test_every_file_has_its_label_in_order(client: FlaskClient, server: FakeModelServer) -> None:
+def test_every_file_has_its_label_in_order(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """With its name; all in one call."""
-    answer = upload(client, DIGITS, (PNG, "a.png"), (JPEG, "b.jpg"), (PNG, "a.png"))
+    answer = upload(shared_client, DIGITS, (PNG, "a.png"), (JPEG, "b.jpg"), (PNG, "a.png"))
     assert answer.json == [{"file": "a.png"} | LIGHT, {"file": "b.jpg"} | DARK, {"file": "a.png"} | LIGHT]
-    assert len(server.calls) == 1
+    assert len(shared_server.calls) == 1
     assert answer.headers["X-Model-Version"] == "1"
 
 
-def test_texts_may_be_files_or_fields(client: FlaskClient) -> None:
+def test_texts_may_be_files_or_fields(shared_client: FlaskClient) -> None:
     """A field has its own name."""
     form = {"first": "good", "second": (io.BytesIO(b"dull"), "b.txt")}
-    answer = client.post(f"/v1/models/{REVIEWS}:predict", data=form, content_type="multipart/form-data")
+    answer = shared_client.post(f"/v1/models/{REVIEWS}:predict", data=form, content_type="multipart/form-data")
     assert answer.json is not None
     assert [(entry["file"], entry["label"]) for entry in answer.json] == [("first", "positive"), ("b.txt", "negative")]
 
 
-def test_a_file_that_is_no_image_fails_alone(client: FlaskClient) -> None:
+def test_a_file_that_is_no_image_fails_alone(shared_client: FlaskClient) -> None:
     """Its entry says why."""
-    answer = upload(client, DIGITS, (PNG, "a.png"), (b"GIF89a", "b.gif"), (PNG[:-20], "c.png"), (JPEG, "d.jpg"))
+    answer = upload(shared_client, DIGITS, (PNG, "a.png"), (b"GIF89a", "b.gif"), (PNG[:-20], "c.png"), (JPEG, "d.jpg"))
     assert (answer.status_code, answer.json is not None) == (200, True)
     assert [entry.get("label", "error") for entry in answer.json] == ["light", "error", "error", "dark"]
     assert "image/gif" in answer.json[1]["error"]
     assert "cut off" in answer.json[2]["error"]
 
 
-def test_a_file_that_the_model_refuses_fails_alone(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_file_that_the_model_refuses_fails_alone(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Damaged behind a sound header: found by bisection, so its neighbours succeed."""
-    server.refused = JPEG
-    answer = upload(client, DIGITS, (PNG, "a"), (JPEG, "b"), (PNG, "c"), (PNG, "d"), (PNG, "e"))
+    shared_server.refused = JPEG
+    answer = upload(shared_client, DIGITS, (PNG, "a"), (JPEG, "b"), (PNG, "c"), (PNG, "d"), (PNG, "e"))
     assert answer.json == [
         {"file": "a"} | LIGHT,
         {"file": "b", "error": "an input is refused"},
@@ -63,18 +61,20 @@ def test_a_file_that_the_model_refuses_fails_alone(client: FlaskClient, server: 
     ]
 
 
-def test_a_form_of_which_nothing_can_be_used_is_400(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_form_of_which_nothing_can_be_used_is_400(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Whether we or the model say so."""
-    assert upload(client, DIGITS, (b"x", "a"), (b"y", "b")).status_code == 400
-    server.refused = PNG
-    answer = upload(client, DIGITS, (PNG, "a"), (PNG, "b"))
+    assert upload(shared_client, DIGITS, (b"x", "a"), (b"y", "b")).status_code == 400
+    shared_server.refused = PNG
+    answer = upload(shared_client, DIGITS, (PNG, "a"), (PNG, "b"))
     assert (answer.status_code, answer.json) == (400, {"error": "an input is refused"})
 
 
-def test_a_server_that_is_away_is_503_for_the_whole_form(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_server_that_is_away_is_503_for_the_whole_form(
+    shared_client: FlaskClient, shared_server: FakeModelServer
+) -> None:
     """No file is to blame."""
-    server.fail_next(grpc.StatusCode.UNAVAILABLE, times=2)
-    answer = upload(client, DIGITS, (PNG, "a"), (PNG, "b"))
+    shared_server.fail_next(grpc.StatusCode.UNAVAILABLE, times=2)
+    answer = upload(shared_client, DIGITS, (PNG, "a"), (PNG, "b"))
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 
 
@@ -89,9 +89,9 @@ def test_a_server_that_is_away_is_503_for_the_whole_form(client: FlaskClient, se
         (b"no form at all", "multipart/form-data; boundary=b", "malformed multipart/form-data"),
     ],
 )
-def test_what_is_no_form_is_400(client: FlaskClient, body: bytes, content_type: str, text: str) -> None:
+def test_what_is_no_form_is_400(shared_client: FlaskClient, body: bytes, content_type: str, text: str) -> None:
     """Never a 500."""
-    answer = client.post(f"/v1/models/{DIGITS}:predict", data=body, content_type=content_type)
+    answer = shared_client.post(f"/v1/models/{DIGITS}:predict", data=body, content_type=content_type)
     assert answer.json is not None
     assert (answer.status_code, text in answer.json["error"]) == (400, True)
 
@@ -109,9 +109,9 @@ def test_files_are_limited_in_number_and_size(settings: GatewaySettings) -> None
     assert huge.status_code == 413
 
 
-def test_a_name_is_cut_and_never_a_path(client: FlaskClient) -> None:
+def test_a_name_is_cut_and_never_a_path(shared_client: FlaskClient) -> None:
     """It comes back as it came, in JSON; nothing is written anywhere."""
-    answer = upload(client, DIGITS, (PNG, "../../etc/passwd"), (PNG, "x" * 1000))
+    answer = upload(shared_client, DIGITS, (PNG, "../../etc/passwd"), (PNG, "x" * 1000))
     assert answer.json is not None
     assert [entry["file"] for entry in answer.json] == ["../../etc/passwd", "x" * 200]
 
@@ -133,17 +133,17 @@ def csv(client: FlaskClient, body: bytes, **headers: str) -> TestResponse:
         b"1\n\n2.5\n\n-30\n\n",
     ],
 )
-def test_lines_of_numbers_are_rows(client: FlaskClient, body: bytes) -> None:
+def test_lines_of_numbers_are_rows(shared_client: FlaskClient, body: bytes) -> None:
     """With a header or without, quoted or not, from a spreadsheet or not."""
-    assert csv(client, body).json == {"predictions": [[2.5], [3.25], [-13.0]]}
+    assert csv(shared_client, body).json == {"predictions": [[2.5], [3.25], [-13.0]]}
 
 
-def test_numbers_are_returned_as_csv_if_accept_prefers_it(client: FlaskClient) -> None:
+def test_numbers_are_returned_as_csv_if_accept_prefers_it(shared_client: FlaskClient) -> None:
     """A header, and a line per line."""
-    answer = csv(client, b"1\n0.2\n", Accept="text/csv, application/json;q=0.5")
+    answer = csv(shared_client, b"1\n0.2\n", Accept="text/csv, application/json;q=0.5")
     assert answer.content_type == "text/csv; charset=utf-8"
     assert answer.get_data(as_text=True) == "value\r\n2.5\r\n2.1\r\n"
-    assert csv(client, b"1\n", Accept="application/json, text/csv").json == {"predictions": [[2.5]]}
+    assert csv(shared_client, b"1\n", Accept="application/json, text/csv").json == {"predictions": [[2.5]]}
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_numbers_are_returned_as_csv_if_accept_prefers_it(client: FlaskClient) -
     ],
 )
 def test_what_is_no_table_of_numbers_is_400(
-    client: FlaskClient, server: FakeModelServer, body: bytes, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, body: bytes, text: str
 ) -> None:
     """With row and column."""
-    answer = csv(client, body)
+    answer = csv(shared_client, body)
     assert answer.json is not None
     assert (answer.status_code, text in answer.json["error"]) == (400, True)
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -187,9 +187,9 @@ def test_what_is_no_table_of_numbers_is_400(
         ("", {"class_id": 1, "probabilities": [0.1, 0.9]}),
     ],
 )
-def test_rows_are_returned_as_labels_on_request(client: FlaskClient, query: str, expected: Any) -> None:
+def test_rows_are_returned_as_labels_on_request(shared_client: FlaskClient, query: str, expected: Any) -> None:
     """Instead of the outputs."""
-    answer = client.post(f"/v1/models/{REVIEWS}:predict{query}", json={"instances": ["good"]})
+    answer = shared_client.post(f"/v1/models/{REVIEWS}:predict{query}", json={"instances": ["good"]})
     assert answer.json == {"predictions": [expected]}
 
 
@@ -200,7 +200,7 @@ def test_rows_are_returned_as_labels_on_request(client: FlaskClient, query: str,
         ("?labels=1", "labels: expected true, false or scores, received '1'"),
     ],
 )
-def test_labels_where_there_are_none_are_400(client: FlaskClient, query: str, text: str) -> None:
+def test_labels_where_there_are_none_are_400(shared_client: FlaskClient, query: str, text: str) -> None:
     """Also a value that is neither."""
-    answer = client.post(f"/v1/models/{HALF_PLUS}:predict{query}", json={"instances": [[1.0]]})
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}:predict{query}", json={"instances": [[1.0]]})
     assert (answer.status_code, answer.json) == (400, {"error": text})

@@ -8,8 +8,6 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
-pytestmark = pytest.mark.one_gateway
-
 ROW = [[1.0]]
 WHITE = [[[255.0]] * 28] * 28
 
@@ -86,15 +84,15 @@ JSON_CASES: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize(("model", "body", "text"), JSON_CASES.values(), ids=JSON_CASES)
 def test_json_that_does_not_fit_is_400(
-    client: FlaskClient, server: FakeModelServer, model: str, body: object, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, model: str, body: object, text: str
 ) -> None:
     """The model server is never called."""
-    answer = client.post(f"/v1/models/{model}:predict", json=body)
+    answer = shared_client.post(f"/v1/models/{model}:predict", json=body)
     assert answer.status_code == 400
     assert answer.json is not None
     assert answer.json.keys() == {"error"}
     assert text in answer.json["error"]
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
 @pytest.mark.parametrize(
@@ -112,9 +110,9 @@ def test_json_that_does_not_fit_is_400(
         (b'{"instances": "' + b"[" * 100 + b'"}', "Expecting 'instances' to be an list/array"),
     ],
 )
-def test_malformed_json_is_400_with_its_place(client: FlaskClient, body: bytes, text: str) -> None:
+def test_malformed_json_is_400_with_its_place(shared_client: FlaskClient, body: bytes, text: str) -> None:
     """Towers of brackets are counted, not climbed; brackets inside strings do not count."""
-    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body)
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}:predict", data=body)
     assert answer.status_code == 400
     assert answer.json is not None
     assert text in answer.json["error"]

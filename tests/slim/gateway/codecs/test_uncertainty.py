@@ -11,8 +11,6 @@ from modelyard.models.registry.store import Store
 from tests.support.fakes import REVIEWS, FakeModelServer
 from tests.support.uncertain_models import LINE, RECORD, SURE, serve
 
-pytestmark = pytest.mark.one_gateway
-
 PATH = f"/v1/models/{SURE}:predict"
 GOOD = {"label": "positive", "class_id": 1, "score": 0.9}
 SETS = {"95": ["positive"], "99": ["positive"]}

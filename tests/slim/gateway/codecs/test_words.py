@@ -8,8 +8,6 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded
 
-pytestmark = pytest.mark.one_gateway
-
 PNG, JPEG = encoded("PNG"), encoded("JPEG")
 GIF = b"GIF89a" + bytes(100)
 WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(20)
@@ -35,9 +33,9 @@ def predict(client: FlaskClient, model: str, body: bytes, content_type: str | No
         (REVIEWS, "text/plain; charset=ASCII", b"a good one"),
     ],
 )
-def test_names_in_use_are_understood(client: FlaskClient, model: str, content_type: str, body: bytes) -> None:
+def test_names_in_use_are_understood(shared_client: FlaskClient, model: str, content_type: str, body: bytes) -> None:
     """Though they were never registered."""
-    status, answer = predict(client, model, body, content_type)
+    status, answer = predict(shared_client, model, body, content_type)
     assert (status, "label" in answer) == (200, True)
 
 
@@ -58,18 +56,23 @@ def test_names_in_use_are_understood(client: FlaskClient, model: str, content_ty
     ],
 )
 def test_a_body_under_another_name_is_415_and_says_which_header(
-    client: FlaskClient, server: FakeModelServer, model: str, content_type: str | None, body: bytes, words: str
+    shared_client: FlaskClient,
+    shared_server: FakeModelServer,
+    model: str,
+    content_type: str | None,
+    body: bytes,
+    words: str,
 ) -> None:
     """If the model takes it as it is; never "JSON Parse error"."""
-    status, answer = predict(client, model, body, content_type)
-    assert (status, server.calls) == (415, [])
+    status, answer = predict(shared_client, model, body, content_type)
+    assert (status, shared_server.calls) == (415, [])
     assert words in answer["error"]
 
 
 @pytest.mark.parametrize("content", [GIF, WEBP, b"%PDF-1.7", b"BM" + bytes(50), b"\x00" * 8 + b"avif"])
-def test_other_formats_are_named(client: FlaskClient, content: bytes) -> None:
+def test_other_formats_are_named(shared_client: FlaskClient, content: bytes) -> None:
     """Under the name of one that is taken."""
-    status, answer = predict(client, DIGITS, content, "image/png")
+    status, answer = predict(shared_client, DIGITS, content, "image/png")
     assert status == 400
     assert "expected a PNG or JPEG image, received" in answer["error"]
     assert "something else" not in answer["error"]
@@ -78,30 +81,30 @@ def test_other_formats_are_named(client: FlaskClient, content: bytes) -> None:
 @pytest.mark.parametrize(
     "instance", [{"b64": IN_BASE64}, {"images": {"b64": IN_BASE64}}, IN_BASE64, f"data:image/png;base64,{IN_BASE64}"]
 )
-def test_base64_where_pixels_are_expected_names_the_signature(client: FlaskClient, instance: Any) -> None:
+def test_base64_where_pixels_are_expected_names_the_signature(shared_client: FlaskClient, instance: Any) -> None:
     """The one that takes images as files."""
-    answer = client.post(f"/v1/models/{DIGITS}:predict", json={"instances": [instance]})
+    answer = shared_client.post(f"/v1/models/{DIGITS}:predict", json={"instances": [instance]})
     assert answer.status_code == 400
     assert '"signature_name": "image_bytes"' in (answer.json or {})["error"]
 
 
 @pytest.mark.parametrize("text", [IN_BASE64, f"data:image/png;base64,{IN_BASE64}"])
-def test_base64_as_a_text_says_how_it_is_written(client: FlaskClient, text: str) -> None:
+def test_base64_as_a_text_says_how_it_is_written(shared_client: FlaskClient, text: str) -> None:
     """A string is its own bytes."""
     body = {"instances": [text], "signature_name": "image_bytes"}
-    answer = client.post(f"/v1/models/{DIGITS}:predict", json=body)
+    answer = shared_client.post(f"/v1/models/{DIGITS}:predict", json=body)
     assert (answer.status_code, '{"b64": "…"}' in (answer.json or {})["error"]) == (400, True)
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"])
-def test_numbers_that_are_none_are_named(client: FlaskClient, word: str) -> None:
+def test_numbers_that_are_none_are_named(shared_client: FlaskClient, word: str) -> None:
     """On both protocols, by what was written and where."""
     bodies = {
         f"/v1/models/{HALF_PLUS}:predict": f'{{"instances": [[1.0], [{word}]]}}',
         f"/v2/models/{HALF_PLUS}/infer": f'{{"inputs": [{{"data": [{word}]}}]}}',
     }
     for path, body in bodies.items():
-        answer = client.post(path, data=body, content_type="application/json")
+        answer = shared_client.post(path, data=body, content_type="application/json")
         assert answer.status_code == 400
         expected = f"expected finite numbers, received {word}, which is not JSON, at offset: {body.index(word)}"
         assert expected in (answer.json or {})["error"]
@@ -127,17 +130,17 @@ def test_numbers_that_are_none_are_named(client: FlaskClient, word: str) -> None
         ('{"a": "\n"}', "Invalid encoding in string."),
     ],
 )
-def test_malformed_json_has_rapidjsons_words(client: FlaskClient, text: str, words: str) -> None:
+def test_malformed_json_has_rapidjsons_words(shared_client: FlaskClient, text: str, words: str) -> None:
     """As TensorFlow Serving, with the place."""
-    status, answer = predict(client, HALF_PLUS, text.encode(), "application/json")
+    status, answer = predict(shared_client, HALF_PLUS, text.encode(), "application/json")
     assert status == 400
     assert answer["error"].startswith(f"JSON Parse error: {words} at offset: ")
 
 
-def test_a_byte_order_mark_is_skipped(client: FlaskClient) -> None:
+def test_a_byte_order_mark_is_skipped(shared_client: FlaskClient) -> None:
     """As TensorFlow Serving does; some editors put one in front."""
     for content_type in ("application/json", "text/plain", "application/octet-stream"):
-        status, answer = predict(client, HALF_PLUS, b'\xef\xbb\xbf{"instances": [[1.0]]}', content_type)
+        status, answer = predict(shared_client, HALF_PLUS, b'\xef\xbb\xbf{"instances": [[1.0]]}', content_type)
         assert (status, answer) == (200, {"predictions": [[2.5]]})
 
 
@@ -154,7 +157,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("extra", "words"), PARAMETERS.values(), ids=PARAMETERS)
 @pytest.mark.parametrize("place", ["request", "input", "output"])
 def test_parameters_that_would_be_ignored_are_400(
-    client: FlaskClient, server: FakeModelServer, place: str, extra: dict[str, Any], words: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, place: str, extra: dict[str, Any], words: str
 ) -> None:
     """At every place that has some; those that change nothing are ignored, as the protocol says."""
     tensor: dict[str, Any] = {"name": "vectors", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
@@ -168,7 +171,7 @@ def test_parameters_that_would_be_ignored_are_400(
         } | (added if place == "request" else {})
 
     path = f"/v2/models/{HALF_PLUS}/infer"
-    assert client.post(path, json=body(harmless)).status_code == 200
-    answer = client.post(path, json=body(extra))
+    assert shared_client.post(path, json=body(harmless)).status_code == 200
+    answer = shared_client.post(path, json=body(extra))
     assert (answer.status_code, words in (answer.json or {})["error"]) == (400, True)
-    assert len(server.calls) == 1
+    assert len(shared_server.calls) == 1

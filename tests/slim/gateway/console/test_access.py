@@ -25,20 +25,19 @@ from modelyard.services.ledger import Entry, Kind, Outcome
 from tests.slim.conftest import open_app
 from tests.support.browsing import NAVIGATION, sign_in
 from tests.support.fakes import HALF_PLUS, FakeModelServer
-from tests.support.keyed import expire, key_for, keyed_settings, prefix_of
-from tests.support.ledgers import new_ledger_file
+from tests.support.keyed import expire, key_for, keyed_settings, keys_of_all_roles, new_keyed_ledger, prefix_of
 
 MARKUP = "<b>x</b>"
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return new_ledger_file(tmp_path / "ledger.db")
+    return new_keyed_ledger(tmp_path / "ledger.db")
 
 
 @pytest.fixture
-def keys(ledger: Path) -> Mapping[Role, str]:
-    return {role: key_for(ledger, role) for role in Role}
+def keys() -> Mapping[Role, str]:
+    return keys_of_all_roles()
 
 
 @pytest.fixture

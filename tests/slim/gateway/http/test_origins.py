@@ -12,8 +12,6 @@ from tests.slim.conftest import open_app
 from tests.support.browsing import OWN_SCRIPT
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.one_gateway
-
 FOREIGN: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"},
     "another port of this host": {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
@@ -47,10 +45,12 @@ CHANGES = (
 
 @pytest.mark.parametrize("sender", FOREIGN)
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_a_page_of_another_site_changes_nothing(client: FlaskClient, method: str, path: str, sender: str) -> None:
+def test_a_page_of_another_site_changes_nothing(
+    shared_client: FlaskClient, method: str, path: str, sender: str
+) -> None:
     """Though as text/plain it needs no preflight request, and here are no keys. The text says what to do."""
     kind = {"Content-Type": "text/plain"}
-    refused = client.open(path, method=method, data='{"reason": "mine"}', headers={**FOREIGN[sender], **kind})
+    refused = shared_client.open(path, method=method, data='{"reason": "mine"}', headers={**FOREIGN[sender], **kind})
     assert refused.status_code == 403
     assert "a client that is no browser" in refused.json["error"]
     assert "MODELYARD_CORS_ORIGINS" in refused.json["error"]
@@ -66,10 +66,10 @@ def test_pages_of_ours_and_clients_are_let_in(client: FlaskClient, sender: str) 
 
 
 @pytest.mark.parametrize("sender", FOREIGN)
-def test_what_only_reads_is_answered(client: FlaskClient, sender: str) -> None:
+def test_what_only_reads_is_answered(shared_client: FlaskClient, sender: str) -> None:
     """A link from another site leads here; its scripts cannot read the answer."""
     for path in ("/", "/api/models"):
-        assert client.get(path, headers=FOREIGN[sender]).status_code == 200
+        assert shared_client.get(path, headers=FOREIGN[sender]).status_code == 200
 
 
 def test_origins_that_were_named_predict_and_do_nothing_else(
@@ -109,13 +109,13 @@ def test_any_other_name_may_be_led_here(host: str) -> None:
     assert not is_local(host, ("models.example.org",))
 
 
-def test_a_name_that_was_led_here_reads_and_changes_nothing(client: FlaskClient) -> None:
+def test_a_name_that_was_led_here_reads_and_changes_nothing(shared_client: FlaskClient) -> None:
     """Its pages would be of the same origin, so that neither Origin nor Sec-Fetch-Site tells them."""
     own = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080", "Sec-Fetch-Site": "same-origin"}
     for method, path in (("GET", "/"), ("GET", "/api/models"), ("HEAD", "/metrics"), *CHANGES):
-        refused = client.open(path, method=method, headers=own)
+        refused = shared_client.open(path, method=method, headers=own)
         assert (method, path, refused.status_code) == (method, path, 403)
-    assert "MODELYARD_ALLOWED_HOSTS" in client.get("/api/models", headers=own).json["error"]
+    assert "MODELYARD_ALLOWED_HOSTS" in shared_client.get("/api/models", headers=own).json["error"]
 
 
 def test_where_there_are_keys_any_name_is_good(filled: Store) -> None:

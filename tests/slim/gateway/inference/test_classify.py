@@ -12,8 +12,6 @@ from flask.testing import FlaskClient
 from modelyard.models.tfserving.messages import feature_pb2, input_pb2
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.one_gateway
-
 CLASSIFY, REGRESS = f"/v1/models/{HALF_PLUS}:classify", f"/v1/models/{HALF_PLUS}:regress"
 
 
@@ -41,48 +39,48 @@ def feature(**lists: list[Any]) -> feature_pb2.Feature:
     ],
 )
 def test_values_become_features(
-    client: FlaskClient, server: FakeModelServer, path: str, value: Any, expected: feature_pb2.Feature
+    shared_client: FlaskClient, shared_server: FakeModelServer, path: str, value: Any, expected: feature_pb2.Feature
 ) -> None:
     """By their JSON type, alone or in a list."""
-    assert client.post(path, json={"examples": [{"x": value}]}).status_code == 200
-    (example,) = server.calls[0].input.example_list.examples
+    assert shared_client.post(path, json={"examples": [{"x": value}]}).status_code == 200
+    (example,) = shared_server.calls[0].input.example_list.examples
     assert example.features.feature["x"] == expected
 
 
-def test_a_context_goes_beside_the_examples(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_context_goes_beside_the_examples(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """As the message has it; the model server joins them."""
-    client.post(CLASSIFY, json={"context": {"c": 1}, "examples": [{"x": 1}, {"x": 2}], "other": None})
-    sent: input_pb2.Input = server.calls[0].input
+    shared_client.post(CLASSIFY, json={"context": {"c": 1}, "examples": [{"x": 1}, {"x": 2}], "other": None})
+    sent: input_pb2.Input = shared_server.calls[0].input
     assert sent.WhichOneof("kind") == "example_list_with_context"
     assert sent.example_list_with_context.context.features.feature["c"] == feature(int64_list=[1])
     assert len(sent.example_list_with_context.examples) == 2
 
 
-def test_results_are_pairs_or_numbers(client: FlaskClient) -> None:
+def test_results_are_pairs_or_numbers(shared_client: FlaskClient) -> None:
     """Under ``results``, in the examples' order; float32 numbers in the fewest digits."""
     examples = [{"a": [1, 2], "b": "x"}, {}]
-    assert client.post(CLASSIFY, json={"examples": examples}).json == {"results": [[["a", 2.0], ["b", 1.0]], []]}
-    assert client.post(REGRESS, json={"examples": examples}).json == {"results": [2.1, 0.1]}
+    assert shared_client.post(CLASSIFY, json={"examples": examples}).json == {"results": [[["a", 2.0], ["b", 1.0]], []]}
+    assert shared_client.post(REGRESS, json={"examples": examples}).json == {"results": [2.1, 0.1]}
 
 
 @pytest.mark.parametrize(("rest", "version"), [("", 2), ("/versions/1", 1), ("/labels/stable", 2)])
 @pytest.mark.parametrize("verb", ["classify", "regress"])
 def test_any_version_can_be_named(
-    client: FlaskClient, server: FakeModelServer, verb: str, rest: str, version: int
+    shared_client: FlaskClient, shared_server: FakeModelServer, verb: str, rest: str, version: int
 ) -> None:
     """The header names the version."""
-    answer = client.post(f"/v1/models/{HALF_PLUS}{rest}:{verb}", json={"examples": [{"x": 1}]})
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}{rest}:{verb}", json={"examples": [{"x": 1}]})
     assert answer.headers["X-Model-Version"] == str(version)
-    assert server.calls[0].model_spec.version.value == version
-    assert server.calls[0].model_spec.signature_name == "serving_default"
+    assert shared_server.calls[0].model_spec.version.value == version
+    assert shared_server.calls[0].model_spec.signature_name == "serving_default"
 
 
-def test_a_signature_may_be_named(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_signature_may_be_named(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Whether it is one for examples is the model server's to say."""
-    server.fail_next(grpc.StatusCode.INVALID_ARGUMENT, "Expected classification signature method_name to be")
+    shared_server.fail_next(grpc.StatusCode.INVALID_ARGUMENT, "Expected classification signature method_name to be")
     body = {"examples": [{"x": 1}], "signature_name": "image_bytes"}
-    answer = client.post(f"/v1/models/{DIGITS}:classify", json=body)
-    assert server.calls[0].model_spec.signature_name == "image_bytes"
+    answer = shared_client.post(f"/v1/models/{DIGITS}:classify", json=body)
+    assert shared_server.calls[0].model_spec.signature_name == "image_bytes"
     assert (answer.status_code, answer.json) == (400, {"error": "Expected classification signature method_name to be"})
 
 
@@ -128,12 +126,12 @@ CASES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("path", [CLASSIFY, REGRESS])
 @pytest.mark.parametrize(("body", "text"), CASES.values(), ids=CASES)
 def test_what_is_no_example_is_400(
-    client: FlaskClient, server: FakeModelServer, path: str, body: Any, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, path: str, body: Any, text: str
 ) -> None:
     """In TensorFlow Serving's words, where it has some."""
-    answer = client.post(path, json=body)
+    answer = shared_client.post(path, json=body)
     assert (answer.status_code, answer.json) == (400, {"error": text})
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
 @pytest.mark.parametrize(
@@ -158,19 +156,19 @@ def test_what_is_no_example_is_400(
 )
 @pytest.mark.parametrize("verb", ["classify", "predict"])
 def test_the_servers_codes_become_http_codes(
-    client: FlaskClient, server: FakeModelServer, verb: str, code: grpc.StatusCode, status: int
+    shared_client: FlaskClient, shared_server: FakeModelServer, verb: str, code: grpc.StatusCode, status: int
 ) -> None:
     """As TensorFlow Serving maps them: ``model_servers/http_server.cc``."""
-    server.fail_next(code, times=2)
+    shared_server.fail_next(code, times=2)
     body = {"examples": [{"x": 1}]} if verb == "classify" else {"instances": [[1.0]]}
-    answer = client.post(f"/v1/models/{HALF_PLUS}/versions/1:{verb}", json=body)
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}/versions/1:{verb}", json=body)
     assert answer.json is not None
     assert (answer.status_code, answer.json.keys()) == (status, {"error"})
 
 
-def test_a_result_that_is_not_a_number_is_500(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_result_that_is_not_a_number_is_500(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Never bare NaN, which is not JSON."""
-    server.score = float("nan")
+    shared_server.score = float("nan")
     for path in (CLASSIFY, REGRESS):
-        answer = client.post(path, json={"examples": [{"x": 1}]})
+        answer = shared_client.post(path, json={"examples": [{"x": 1}]})
         assert (answer.status_code, answer.json) == (500, {"error": "the model returned a number that is not finite"})

@@ -18,8 +18,6 @@ from tests.support.named_models import CHURN, COLUMNS, ROW, table
 from tests.support.uncertain_models import SURE, serve
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.one_gateway
-
 TEXT = {"content_type": "text/plain"}
 PNG = {"content_type": "image/png"}
 SUBJECT = (
@@ -192,14 +190,14 @@ def test_columns_have_a_weight_by_title(client: FlaskClient, filled: Store, serv
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_version_without_explanations_says_so(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_version_without_explanations_says_so(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Before it is asked anything; a value that means neither yes nor no is refused, too."""
-    refused = client.post(f"/v1/models/{REVIEWS}:predict?explain=1", data="good", **TEXT)
+    refused = shared_client.post(f"/v1/models/{REVIEWS}:predict?explain=1", data="good", **TEXT)
     assert refused.status_code == 400
     assert f"version 1 of {REVIEWS} has no signature that explains serving_default" in refused.json["error"]
-    odd = client.post(f"/v1/models/{REVIEWS}:predict?explain=why", data="good", **TEXT)
+    odd = shared_client.post(f"/v1/models/{REVIEWS}:predict?explain=why", data="good", **TEXT)
     assert (odd.status_code, odd.json["error"]) == (400, "explain: expected 1 or 0, received 'why'")
-    assert not server.calls
+    assert not shared_server.calls
 
 
 def test_few_inputs_are_explained_at_once(client: FlaskClient, reviews: str, server: FakeModelServer) -> None:

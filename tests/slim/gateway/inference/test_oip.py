@@ -14,8 +14,6 @@ from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.messages import from_proto
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 
-pytestmark = pytest.mark.one_gateway
-
 LENGTH = "Inference-Header-Content-Length"
 INFER = f"/v2/models/{HALF_PLUS}/infer"
 ONE = {"name": "vectors", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
@@ -35,9 +33,9 @@ def binary(name: str, datatype: str, shape: list[int], content: bytes) -> dict[s
     ("path", "version", "value"),
     [(INFER, "2", 2.5), (f"/v2/models/{HALF_PLUS}/versions/1/infer", "1", 1.5)],
 )
-def test_json_is_returned_for_json(client: FlaskClient, path: str, version: str, value: float) -> None:
+def test_json_is_returned_for_json(shared_client: FlaskClient, path: str, version: str, value: float) -> None:
     """With the client's id and the version."""
-    answer = client.post(path, json={"id": "a-1", "inputs": [ONE]})
+    answer = shared_client.post(path, json={"id": "a-1", "inputs": [ONE]})
     assert answer.json == {
         "model_name": HALF_PLUS,
         "model_version": version,
@@ -49,14 +47,14 @@ def test_json_is_returned_for_json(client: FlaskClient, path: str, version: str,
 
 
 @pytest.mark.parametrize("data", [[1.0, 2.0], [[1.0], [2.0]], [1, 2]])
-def test_data_is_flat_or_nested(client: FlaskClient, data: Any) -> None:
+def test_data_is_flat_or_nested(shared_client: FlaskClient, data: Any) -> None:
     """Row by row either way; a label stands where a version does."""
     body = {"inputs": [ONE | {"shape": [2, 1], "data": data}]}
-    answer = client.post(f"/v2/models/{HALF_PLUS}/versions/stable/infer", json=body)
+    answer = shared_client.post(f"/v2/models/{HALF_PLUS}/versions/stable/infer", json=body)
     assert (answer.json or {})["outputs"][0]["data"] == [2.5, 3.0]
 
 
-def test_what_clients_send_beside_the_protocol_is_understood(client: FlaskClient) -> None:
+def test_what_clients_send_beside_the_protocol_is_understood(shared_client: FlaskClient) -> None:
     """The model's name, nulls for what is absent, parameters of nobody's concern, and no content type."""
     body = {
         "model_name": HALF_PLUS,
@@ -65,14 +63,14 @@ def test_what_clients_send_beside_the_protocol_is_understood(client: FlaskClient
         "parameters": {"priority": 1, "trace": "x", "timeout": 5_000_000},
         "inputs": [ONE | {"parameters": None}],
     }
-    assert client.post(INFER, data=orjson.dumps(body)).status_code == 200
+    assert shared_client.post(INFER, data=orjson.dumps(body)).status_code == 200
 
 
-def test_binary_inputs_and_outputs(client: FlaskClient, server: FakeModelServer) -> None:
+def test_binary_inputs_and_outputs(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Raw little-endian numbers behind the JSON, whose length is in a header, both ways."""
     values = np.array([[1.0], [2.0]], "<f4").tobytes()
     head = {"inputs": [binary("vectors", "FP32", [2, 1], values)], "parameters": {"binary_data_output": True}}
-    answer = client.post(INFER, **framed(head, values))
+    answer = shared_client.post(INFER, **framed(head, values))
     length = int(answer.headers[LENGTH])
     said = orjson.loads(answer.data[:length])
     assert said["outputs"] == [
@@ -80,17 +78,17 @@ def test_binary_inputs_and_outputs(client: FlaskClient, server: FakeModelServer)
     ]
     assert np.frombuffer(answer.data[length:], "<f4").tolist() == [2.5, 3.0]
     assert answer.mimetype == "application/octet-stream"
-    assert server.calls[0].inputs["vectors"].tensor_content == values
+    assert shared_server.calls[0].inputs["vectors"].tensor_content == values
 
 
 @pytest.mark.parametrize("wrap", [zlib.compress, lambda body: b"".join(gzipped(body))], ids=["deflate", "gzip"])
-def test_compressed_bodies_are_inflated(client: FlaskClient, wrap: Any) -> None:
+def test_compressed_bodies_are_inflated(shared_client: FlaskClient, wrap: Any) -> None:
     """The length of the JSON is that before compression."""
     values = np.array([[1.0]], "<f4").tobytes()
     sent = framed({"inputs": [binary("vectors", "FP32", [1, 1], values)]}, values)
     body = wrap(sent["data"])
     encoding = "gzip" if body.startswith(b"\x1f\x8b") else "deflate"
-    answer = client.post(INFER, data=body, headers=sent["headers"] | {"Content-Encoding": encoding})
+    answer = shared_client.post(INFER, data=body, headers=sent["headers"] | {"Content-Encoding": encoding})
     assert (answer.json or {})["outputs"][0]["data"] == [2.5]
 
 
@@ -99,14 +97,14 @@ def gzipped(body: bytes) -> list[bytes]:
     return [stream.compress(body), stream.flush()]
 
 
-def test_outputs_are_filtered_and_each_has_its_form(client: FlaskClient) -> None:
+def test_outputs_are_filtered_and_each_has_its_form(shared_client: FlaskClient) -> None:
     """In the requested order; ``binary_data`` of an output goes before the request's."""
     head = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}],
         "parameters": {"binary_data_output": True},
         "outputs": [{"name": "probabilities", "parameters": {"binary_data": False}}, {"name": "class_id"}],
     }
-    answer = client.post(f"/v2/models/{REVIEWS}/infer", json=head)
+    answer = shared_client.post(f"/v2/models/{REVIEWS}/infer", json=head)
     length = int(answer.headers[LENGTH])
     first, second = orjson.loads(answer.data[:length])["outputs"]
     assert (first["name"], first["data"]) == ("probabilities", [0.1, 0.9])
@@ -114,17 +112,17 @@ def test_outputs_are_filtered_and_each_has_its_form(client: FlaskClient) -> None
     assert answer.data[length:] == struct.pack("<q", 1)
 
 
-def test_one_output_alone(client: FlaskClient) -> None:
+def test_one_output_alone(shared_client: FlaskClient) -> None:
     """Outputs that were not requested are not returned."""
     body = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["bad"]}],
         "outputs": [{"name": "class_id"}],
     }
-    answer = client.post(f"/v2/models/{REVIEWS}/infer", json=body)
+    answer = shared_client.post(f"/v2/models/{REVIEWS}/infer", json=body)
     assert (answer.json or {})["outputs"] == [{"name": "class_id", "datatype": "INT64", "shape": [1], "data": [0]}]
 
 
-def test_images_are_bytes_of_another_signature(client: FlaskClient, server: FakeModelServer) -> None:
+def test_images_are_bytes_of_another_signature(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """Each behind its length; the signature is a parameter."""
     files = [encoded("PNG"), encoded("JPEG")]
     content = b"".join(struct.pack("<I", len(file)) + file for file in files)
@@ -132,9 +130,9 @@ def test_images_are_bytes_of_another_signature(client: FlaskClient, server: Fake
         "parameters": {"signature_name": "image_bytes"},
         "inputs": [binary("image_bytes", "BYTES", [2], content)],
     }
-    answer = client.post(f"/v2/models/{DIGITS}/infer", **framed(head, content))
+    answer = shared_client.post(f"/v2/models/{DIGITS}/infer", **framed(head, content))
     assert answer.status_code == 200
-    assert list(server.calls[0].inputs["image_bytes"].string_val) == files
+    assert list(shared_server.calls[0].inputs["image_bytes"].string_val) == files
 
 
 @pytest.mark.parametrize(
@@ -146,12 +144,17 @@ def test_images_are_bytes_of_another_signature(client: FlaskClient, server: Fake
     ],
 )
 def test_a_raw_body_is_the_only_input(
-    client: FlaskClient, server: FakeModelServer, model: str, body: bytes, name: str, shape: tuple[int, ...]
+    shared_client: FlaskClient,
+    shared_server: FakeModelServer,
+    model: str,
+    body: bytes,
+    name: str,
+    shape: tuple[int, ...],
 ) -> None:
     """No JSON at all: the shape follows from the size, text is one element as it is, and outputs are binary."""
-    answer = client.post(f"/v2/models/{model}/infer", data=body, headers={LENGTH: "0"})
+    answer = shared_client.post(f"/v2/models/{model}/infer", data=body, headers={LENGTH: "0"})
     assert (answer.status_code, LENGTH in answer.headers) == (200, True)
-    assert from_proto(server.calls[0].inputs[name]).shape == shape
+    assert from_proto(shared_server.calls[0].inputs[name]).shape == shape
 
 
 def test_every_datatype_reaches_the_model_and_comes_back(
@@ -202,10 +205,10 @@ def test_strings_that_are_not_text_come_back_binary(
     assert raw.data.endswith(b"\x02\x00\x00\x00\xff\x00")
 
 
-def test_the_earlier_of_two_deadlines_counts(client: FlaskClient, server: FakeModelServer) -> None:
+def test_the_earlier_of_two_deadlines_counts(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """The ``timeout`` parameter is in microseconds."""
-    assert client.post(INFER, json={"inputs": [ONE]}).status_code == 200  # there is a connection
-    server.calls.clear()
-    server.release.clear()
-    answer = client.post(INFER, json={"inputs": [ONE], "parameters": {"timeout": 2_000_000}})
-    assert (answer.status_code, len(server.calls)) == (504, 1)
+    assert shared_client.post(INFER, json={"inputs": [ONE]}).status_code == 200  # there is a connection
+    shared_server.calls.clear()
+    shared_server.release.clear()
+    answer = shared_client.post(INFER, json={"inputs": [ONE], "parameters": {"timeout": 2_000_000}})
+    assert (answer.status_code, len(shared_server.calls)) == (504, 1)

@@ -7,8 +7,6 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import HALF_PLUS, REVIEWS, FakeModelServer
 
-pytestmark = pytest.mark.one_gateway
-
 V1, V2 = f"/v1/models/{REVIEWS}", f"/v2/models/{REVIEWS}"
 TEXT: dict[str, Any] = {"data": "good", "content_type": "text/plain"}
 ROWS: dict[str, Any] = {"json": {"instances": ["good"]}}
@@ -33,19 +31,19 @@ OF_BODIES, OF_LINES = "there are labels, explain", "there are labels, explain, s
     ],
 )
 def test_unknown_parameters_are_refused(
-    client: FlaskClient, server: FakeModelServer, path: str, body: dict[str, Any], text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, path: str, body: dict[str, Any], text: str
 ) -> None:
     """Whatever the route and the body, with those that there are: nobody looks for what a typing error left out."""
-    refused = client.post(path, **body)
+    refused = shared_client.post(path, **body)
     assert (refused.status_code, refused.json["error"]) == (400, text)
-    assert not server.calls
+    assert not shared_server.calls
 
 
-def test_metadata_knows_its_parameter_alone(client: FlaskClient) -> None:
+def test_metadata_knows_its_parameter_alone(shared_client: FlaskClient) -> None:
     """The signature, by the name that it has elsewhere."""
     path = f"/v2/models/{HALF_PLUS}"
-    assert client.get(f"{path}?signature_name=serving_default").status_code == 200
-    refused = client.get(f"{path}?signature=serving_default")
+    assert shared_client.get(f"{path}?signature_name=serving_default").status_code == 200
+    refused = shared_client.get(f"{path}?signature=serving_default")
     assert (refused.status_code, refused.json["error"]) == (
         400,
         "unknown parameter 'signature'; there are signature_name",

@@ -15,8 +15,6 @@ from modelyard.models.registry.store import Store
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, encoded, publish
 from tests.support.named_models import CHURN, serve
 
-pytestmark = pytest.mark.one_gateway
-
 ROW = [[1.0]]
 
 
@@ -60,22 +58,22 @@ def huge_png() -> bytes:
     ],
 )
 def test_images_that_cannot_be_used_are_400(
-    client: FlaskClient, server: FakeModelServer, content: bytes, text: str
+    shared_client: FlaskClient, shared_server: FakeModelServer, content: bytes, text: str
 ) -> None:
     """Found out from the header; nothing is decoded, and the model server is never called."""
-    answer = client.post(f"/v1/models/{DIGITS}:predict", data=content, content_type="image/png")
+    answer = shared_client.post(f"/v1/models/{DIGITS}:predict", data=content, content_type="image/png")
     assert answer.status_code == 400
     assert answer.json is not None
     assert text in answer.json["error"]
-    assert server.calls == []
+    assert shared_server.calls == []
 
 
-def test_a_cmyk_jpeg_is_passed_on(client: FlaskClient, server: FakeModelServer) -> None:
+def test_a_cmyk_jpeg_is_passed_on(shared_client: FlaskClient, shared_server: FakeModelServer) -> None:
     """The graph makes colour of it."""
     file = io.BytesIO()
     Image.new("CMYK", (28, 28)).save(file, "JPEG")
-    client.post(f"/v1/models/{DIGITS}:predict", data=file.getvalue(), content_type="image/jpeg")
-    assert len(server.calls) == 1
+    shared_client.post(f"/v1/models/{DIGITS}:predict", data=file.getvalue(), content_type="image/jpeg")
+    assert len(shared_server.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -86,9 +84,9 @@ def test_a_cmyk_jpeg_is_passed_on(client: FlaskClient, server: FakeModelServer) 
         (b"x" * 100_000, "expected at most 20000 characters, received 100000"),
     ],
 )
-def test_texts_that_cannot_be_used_are_400(client: FlaskClient, content: bytes, text: str) -> None:
+def test_texts_that_cannot_be_used_are_400(shared_client: FlaskClient, content: bytes, text: str) -> None:
     """The same limits as in JSON."""
-    answer = client.post(f"/v1/models/{REVIEWS}:predict", data=content, content_type="text/plain")
+    answer = shared_client.post(f"/v1/models/{REVIEWS}:predict", data=content, content_type="text/plain")
     assert answer.status_code == 400
     assert answer.json is not None
     assert text in answer.json["error"]
@@ -112,9 +110,9 @@ VECTORS = "application/json or application/jsonl or text/csv;"
         (HALF_PLUS, "application/x-python-pickle", VECTORS),
     ],
 )
-def test_other_content_types_are_415(client: FlaskClient, model: str, content_type: str, accepted: str) -> None:
+def test_other_content_types_are_415(shared_client: FlaskClient, model: str, content_type: str, accepted: str) -> None:
     """And the answer says which are taken."""
-    answer = client.post(f"/v1/models/{model}:predict", data=b"x", content_type=content_type)
+    answer = shared_client.post(f"/v1/models/{model}:predict", data=b"x", content_type=content_type)
     assert answer.status_code == 415
     assert answer.json is not None
     assert accepted in answer.json["error"]
@@ -132,10 +130,10 @@ def test_a_model_with_named_inputs_names_them(client: FlaskClient, filled: Store
 
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "text/json", "application/octet-stream"])
-def test_json_by_another_name_is_still_json(client: FlaskClient, content_type: str) -> None:
+def test_json_by_another_name_is_still_json(shared_client: FlaskClient, content_type: str) -> None:
     """A page's ``fetch`` calls it text; TensorFlow Serving never reads the content type."""
     body = b' {"instances": [[1.0]]}'
-    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, content_type=content_type)
     assert answer.json == {"predictions": [[2.5]]}
 
 
@@ -153,11 +151,11 @@ def test_json_by_another_name_is_still_json(client: FlaskClient, content_type: s
     ],
 )
 def test_bodies_are_inflated_in_every_encoding(
-    client: FlaskClient, encoding: str, pack: Callable[[bytes], bytes]
+    shared_client: FlaskClient, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
     """As TensorFlow Serving does for gzip; a name's case does not matter, and `identity` is no encoding."""
     body = pack(orjson.dumps({"instances": ROW}))
-    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, headers={"Content-Encoding": encoding})
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, headers={"Content-Encoding": encoding})
     assert (answer.status_code, answer.json) == (200, {"predictions": [[2.5]]})
 
 
@@ -173,10 +171,10 @@ def test_bodies_are_inflated_in_every_encoding(
     ids=["unknown", "twice", "damaged", "short", "bomb"],
 )
 def test_other_damaged_and_exploding_encodings_are_refused(
-    client: FlaskClient, encoding: str, body: bytes, status: int, text: str
+    shared_client: FlaskClient, encoding: str, body: bytes, status: int, text: str
 ) -> None:
     """97 kB that unfold to 100 MB are never unfolded past the limit."""
-    answer = client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, headers={"Content-Encoding": encoding})
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}:predict", data=body, headers={"Content-Encoding": encoding})
     assert (answer.status_code, text in answer.json["error"]) == (status, True)
 
 
@@ -189,10 +187,10 @@ def test_other_damaged_and_exploding_encodings_are_refused(
     ],
 )
 def test_bodies_over_the_limit_are_413(
-    client: FlaskClient, model: str, content_type: str, setting: str, most: int
+    shared_client: FlaskClient, model: str, content_type: str, setting: str, most: int
 ) -> None:
     """With the setting that says so, and before anything is parsed."""
-    answer = client.post(f"/v1/models/{model}:predict", data=b"x" * (most + 1), content_type=content_type)
+    answer = shared_client.post(f"/v1/models/{model}:predict", data=b"x" * (most + 1), content_type=content_type)
     assert answer.status_code == 413
     expected = f"expected a body of at most {most} bytes, received {most + 1}"
     assert answer.json == {"error": f"{expected}; MODELYARD_{setting} sets this limit"}
@@ -209,10 +207,10 @@ class Endless(io.BytesIO):
         return len(buffer)
 
 
-def test_bodies_of_unknown_length_are_read_up_to_the_limit(client: FlaskClient) -> None:
+def test_bodies_of_unknown_length_are_read_up_to_the_limit(shared_client: FlaskClient) -> None:
     """A chunked body that never ends is 413 after little more than the limit."""
     body = Endless()
-    answer = client.post(
+    answer = shared_client.post(
         f"/v1/models/{HALF_PLUS}:predict",
         input_stream=body,
         content_type="application/json",
@@ -224,9 +222,9 @@ def test_bodies_of_unknown_length_are_read_up_to_the_limit(client: FlaskClient) 
     assert body.given < 2 * 8_388_608
 
 
-def test_a_body_shorter_than_announced_is_400(client: FlaskClient) -> None:
+def test_a_body_shorter_than_announced_is_400(shared_client: FlaskClient) -> None:
     """Half a text is not a text."""
-    answer = client.post(
+    answer = shared_client.post(
         f"/v1/models/{REVIEWS}:predict",
         input_stream=io.BytesIO(b"not"),
         content_type="text/plain",
@@ -248,9 +246,9 @@ def test_a_body_shorter_than_announced_is_400(client: FlaskClient) -> None:
         (f"{HALF_PLUS}/versions/{'0' * 30}7", "Specific(half_plus, 7)"),
     ],
 )
-def test_unknown_models_and_versions_are_404(client: FlaskClient, path: str, wanted: str) -> None:
+def test_unknown_models_and_versions_are_404(shared_client: FlaskClient, path: str, wanted: str) -> None:
     """In TensorFlow Serving's words."""
-    answer = client.post(f"/v1/models/{path}:predict", json={"instances": ROW})
+    answer = shared_client.post(f"/v1/models/{path}:predict", json={"instances": ROW})
     assert (answer.status_code, answer.json) == (404, {"error": f"Servable not found for request: {wanted}"})
 
 
@@ -265,17 +263,17 @@ def test_a_model_without_a_stable_version_says_so(client: FlaskClient, filled: A
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v3/models", "/api/nothing"])
-def test_unknown_routes_are_404(client: FlaskClient, path: str) -> None:
+def test_unknown_routes_are_404(shared_client: FlaskClient, path: str) -> None:
     """In the one form of errors, with a way out."""
-    answer = client.get(path)
+    answer = shared_client.get(path)
     assert answer.status_code == 404
     assert answer.json is not None
     assert answer.json["error"].startswith(f"no such route: GET {path}")
 
 
-def test_a_wrong_method_of_our_own_routes_is_405_with_the_right_ones(client: FlaskClient) -> None:
+def test_a_wrong_method_of_our_own_routes_is_405_with_the_right_ones(shared_client: FlaskClient) -> None:
     """``Allow`` and the text name them."""
-    answer = client.delete("/api/models")
+    answer = shared_client.delete("/api/models")
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]
     assert answer.json == {"error": "DELETE is not allowed here; expected GET, HEAD, OPTIONS"}

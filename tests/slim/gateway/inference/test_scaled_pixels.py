@@ -10,8 +10,6 @@ from flask.testing import FlaskClient
 
 from tests.support.fakes import DIGITS
 
-pytestmark = pytest.mark.one_gateway
-
 PREDICT, INFER = f"/v1/models/{DIGITS}:predict", f"/v2/models/{DIGITS}/infer"
 LENGTH = "Inference-Header-Content-Length"
 IMAGE = np.arange(784, dtype=np.float32).reshape(28, 28, 1) % 256
@@ -46,13 +44,13 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_pixels_in_0_to_1_are_refused_with_what_helps(client: FlaskClient, way: str) -> None:
+def test_pixels_in_0_to_1_are_refused_with_what_helps(shared_client: FlaskClient, way: str) -> None:
     """The same picture in 0..255 is answered, and so is a black one."""
-    refused = WAYS[way](client, SCALED)
+    refused = WAYS[way](shared_client, SCALED)
     assert refused.status_code == 400
     assert WRONG in refused.json["error"]
-    assert WAYS[way](client, IMAGE).status_code == 200
-    assert WAYS[way](client, np.zeros_like(IMAGE)).status_code == 200
+    assert WAYS[way](shared_client, IMAGE).status_code == 200
+    assert WAYS[way](shared_client, np.zeros_like(IMAGE)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -63,25 +61,25 @@ def test_pixels_in_0_to_1_are_refused_with_what_helps(client: FlaskClient, way: 
     ],
     ids=["from -1 to 1", "black and white as 0 and 1"],
 )
-def test_other_small_scales_are_refused(client: FlaskClient, image: Any, words: str) -> None:
-    assert words in post_json(client, {"instances": [image.tolist()]}).json["error"]
+def test_other_small_scales_are_refused(shared_client: FlaskClient, image: Any, words: str) -> None:
+    assert words in post_json(shared_client, {"instances": [image.tolist()]}).json["error"]
 
 
-def test_the_one_of_a_batch_is_named(client: FlaskClient) -> None:
+def test_the_one_of_a_batch_is_named(shared_client: FlaskClient) -> None:
     """Between a picture in 0..255 and a black one."""
     body = {"instances": [IMAGE.tolist(), np.zeros_like(IMAGE).tolist(), SCALED.tolist()]}
-    assert "images[2]: expected pixels" in post_json(client, body).json["error"]
+    assert "images[2]: expected pixels" in post_json(shared_client, body).json["error"]
 
 
-def test_of_json_lines_only_that_one_is_refused(client: FlaskClient) -> None:
+def test_of_json_lines_only_that_one_is_refused(shared_client: FlaskClient) -> None:
     """The others are answered."""
     lines = b"\n".join(orjson.dumps(image.tolist()) for image in (IMAGE, SCALED, IMAGE))
-    answer = client.post(PREDICT, data=lines, content_type="application/jsonl")
+    answer = shared_client.post(PREDICT, data=lines, content_type="application/jsonl")
     first, second, third = map(orjson.loads, answer.data.splitlines())
     assert WRONG in second["error"]
     assert "error" not in first | third
 
 
-def test_numbers_that_are_no_pixels_may_be_small(client: FlaskClient) -> None:
+def test_numbers_that_are_no_pixels_may_be_small(shared_client: FlaskClient) -> None:
     """A vector of 0..1 is nothing unusual."""
-    assert client.post("/v1/models/half_plus:predict", json={"instances": [[0.5]]}).status_code == 200
+    assert shared_client.post("/v1/models/half_plus:predict", json={"instances": [[0.5]]}).status_code == 200

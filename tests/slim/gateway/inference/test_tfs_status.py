@@ -9,8 +9,6 @@ from modelyard.services.gateway.wsgi import create_app
 from modelyard.services.settings import InvalidSettings
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
-pytestmark = pytest.mark.one_gateway
-
 BODY = {"instances": [[1.0]]}
 HUGE = "9" * 20
 
@@ -26,9 +24,9 @@ HUGE = "9" * 20
         f"/v1/models/{HALF_PLUS}/labels/st%61ble:predict",
     ],
 )
-def test_words_of_a_path_may_be_in_any_case_and_names_percent_encoded(client: FlaskClient, path: str) -> None:
+def test_words_of_a_path_may_be_in_any_case_and_names_percent_encoded(shared_client: FlaskClient, path: str) -> None:
     """Names themselves are what they are."""
-    assert client.post(path, json=BODY).json == {"predictions": [[2.5]]}
+    assert shared_client.post(path, json=BODY).json == {"predictions": [[2.5]]}
 
 
 @pytest.mark.parametrize(
@@ -57,10 +55,10 @@ def test_words_of_a_path_may_be_in_any_case_and_names_percent_encoded(client: Fl
     ],
 )
 def test_paths_outside_the_grammar_are_400_with_tensorflow_servings_message(
-    client: FlaskClient, method: str, path: str, text: str
+    shared_client: FlaskClient, method: str, path: str, text: str
 ) -> None:
     """Whatever begins with ``/v1/`` and any method, as in TensorFlow Serving."""
-    answer = client.open(path, method=method)
+    answer = shared_client.open(path, method=method)
     assert answer.json is not None
     assert (answer.status_code, answer.json["error"][: len(text)]) == (400, text)
     assert len(answer.data) < 500
@@ -68,19 +66,19 @@ def test_paths_outside_the_grammar_are_400_with_tensorflow_servings_message(
 
 
 @pytest.mark.parametrize("rest", ["", "/versions/2", "/labels/stable"])
-def test_status_is_protobufs_json(client: FlaskClient, rest: str) -> None:
+def test_status_is_protobufs_json(shared_client: FlaskClient, rest: str) -> None:
     """Numbers of 64 bits are strings; a label is ignored, as in TensorFlow Serving."""
     entries = [
         {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         for version in (["2"] if "versions" in rest else ["1", "2"])
     ]
-    assert client.get(f"/v1/models/{HALF_PLUS}{rest}").json == {"model_version_status": entries}
+    assert shared_client.get(f"/v1/models/{HALF_PLUS}{rest}").json == {"model_version_status": entries}
 
 
 @pytest.mark.parametrize("rest", ["", "/versions/2", "/labels/stable"])
-def test_metadata_is_protobufs_json(client: FlaskClient, rest: str) -> None:
+def test_metadata_is_protobufs_json(shared_client: FlaskClient, rest: str) -> None:
     """Defaults are written out, sizes are strings."""
-    answer = client.get(f"/v1/models/{HALF_PLUS}{rest}/metadata")
+    answer = shared_client.get(f"/v1/models/{HALF_PLUS}{rest}/metadata")
     shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
     signature = {
         "inputs": {"vectors": {"name": "vectors:0", "dtype": "DT_FLOAT", "tensor_shape": shape}},
@@ -96,16 +94,16 @@ def test_metadata_is_protobufs_json(client: FlaskClient, rest: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/x", "/v1/models/x/metadata", f"/v1/models/{HALF_PLUS}/versions/9"])
-def test_status_and_metadata_of_what_is_not_there_are_404(client: FlaskClient, path: str) -> None:
+def test_status_and_metadata_of_what_is_not_there_are_404(shared_client: FlaskClient, path: str) -> None:
     """With the model server's words."""
-    answer = client.get(path)
+    answer = shared_client.get(path)
     assert answer.json is not None
     assert (answer.status_code, "not found" in answer.json["error"]) == (404, True)
 
 
-def test_a_label_that_nothing_bears_is_400(client: FlaskClient) -> None:
+def test_a_label_that_nothing_bears_is_400(shared_client: FlaskClient) -> None:
     """Not 404, as in TensorFlow Serving."""
-    answer = client.post(f"/v1/models/{HALF_PLUS}/labels/canary:predict", json=BODY)
+    answer = shared_client.post(f"/v1/models/{HALF_PLUS}/labels/canary:predict", json=BODY)
     assert (answer.status_code, answer.json) == (400, {"error": "Unrecognized servable version label: canary"})
 
 
@@ -113,9 +111,9 @@ def test_a_label_that_nothing_bears_is_400(client: FlaskClient) -> None:
     ("origin", "status"),
     [("https://app.example.org", 200), ("http://localhost:3000", 200), ("null", 400), ("file://x", 400), (None, 400)],
 )
-def test_options_wants_an_origin(client: FlaskClient, origin: str | None, status: int) -> None:
+def test_options_wants_an_origin(shared_client: FlaskClient, origin: str | None, status: int) -> None:
     """And allows nothing unless configured."""
-    answer = client.options(f"/v1/models/{HALF_PLUS}:predict", headers={"Origin": origin} if origin else {})
+    answer = shared_client.options(f"/v1/models/{HALF_PLUS}:predict", headers={"Origin": origin} if origin else {})
     assert answer.status_code == status
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
 

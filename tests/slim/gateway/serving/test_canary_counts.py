@@ -29,8 +29,6 @@ from modelyard.services.ledger.observations import Observations
 from tests.support.fakes import DIGITS, HALF_PLUS, FakeModelServer, encoded, publish
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("settings")  # on either database
-
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 V1, V2 = f"/v1/models/{HALF_PLUS}", f"/v2/models/{HALF_PLUS}"
 ROWS = {"instances": [[0.0]]}
