@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 IMAGES = ("gateway", "trainer", "modelserver")
 EXTRAS = re.compile(r'^ARG EXTRAS="(.*)"$', re.MULTILINE)
 BASE = re.compile(r"^ARG PYTHON=(\S+)$", re.MULTILINE)
-LEFT_OUT = re.compile(r"--no-install-package[ =](\S+)")
+LEFT_OUT = re.compile(r"--no-install-package[ =]([\w.-]+)")
 MESSAGES = "tensorflow-cpu"
 """The package whose generated message classes the gateway's image has, and nothing else of it."""
 

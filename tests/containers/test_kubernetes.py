@@ -109,7 +109,7 @@ def test_both_models_predict_as_in_training(kubernetes: Kubernetes) -> None:
 def list_called(kubernetes: Kubernetes) -> list[str]:
     """Model servers that a gateway knows."""
     lines = kubernetes.get("/metrics").text.splitlines()
-    return [line.split('"')[1] for line in lines if line.startswith("modelyard_gateway_replica_calls{")]
+    return [line.split('"')[3] for line in lines if line.startswith("modelyard_gateway_replica_calls{")]
 
 
 @pytest.mark.parametrize("workload", ["gateway", "scheduler", "trainer", "modelserver"])

@@ -13,8 +13,8 @@ DISK_SHARE = 1.2
 (``kResourceEstimateRAMMultiplier``, servables/tensorflow/bundle_factory_util.cc)."""
 GRAPH_SHARE = 12.0
 """Of the graph, which is kept parsed, optimised, and once more for each signature that runs: measured on our models."""
-BASE_BYTES = 8 * MB
-"""Of a session: threads, kernels, and what a first run leaves behind."""
+BASE_BYTES = 16 * MB
+"""Of a session: threads, kernels, and what its first runs leave behind; measured likewise."""
 
 
 def measure_size(folder: Path) -> VersionSize:

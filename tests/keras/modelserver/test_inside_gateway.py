@@ -122,7 +122,7 @@ def test_the_metrics_name_the_server_inside(fresh: Both) -> None:
     assert version_of(client) == 2
     lines = client.get("/metrics").text.splitlines()
     name = served.serving[0]
-    assert f'modelyard_gateway_replica_reachable{{replica="{name}"}} 1.0' in lines
+    assert f'modelyard_gateway_replica_reachable{{pool="default",replica="{name}"}} 1.0' in lines
     assert 'modelyard_gateway_call_rows_sum{model="m"} 1.0' in lines
 
 

@@ -75,6 +75,7 @@ def test_models_are_listed_by_their_stable_version(client: FlaskClient, filled: 
         "shadow": None,
         "metric": {"name": "r2", "value": 1.0},
         "data": {"name": "fake", "source": "sample"},
+        "pool": "default",
         "labels": ["negative", "positive"],
     }
 
@@ -85,6 +86,7 @@ def test_a_model_has_its_versions_and_their_state(client: FlaskClient, server: F
     answer = client.get(f"/api/models/{HALF_PLUS}")
     assert answer.json is not None
     rollout = {"stable": 2, "canary": None, "shadow": None, "labels": {}, "keep": [1], "fallback": True}
+    rollout |= {"placement": {"pool": "default", "arriving": None, "leaving": None}}
     assert answer.json["rollout"] == rollout
     assert [(version["version"], version["state"]) for version in answer.json["versions"]] == [
         (1, "not loaded"),

@@ -73,7 +73,7 @@ class Names:
     def list_addresses(self) -> set[str]:
         """Addresses that have metrics."""
         lines = self.metrics.render().decode().splitlines()
-        return {line.split('"')[1] for line in lines if line.startswith("modelyard_gateway_replica_calls{")}
+        return {line.split('"')[3] for line in lines if line.startswith("modelyard_gateway_replica_calls{")}
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
