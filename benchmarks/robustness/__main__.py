@@ -33,13 +33,16 @@ def main(
     others: Annotated[int, typer.Option(help="Inputs of each kind that has none.")] = 300,
     kind: Annotated[list[str] | None, typer.Option(help="May be repeated; all without it.")] = None,
     seed: int = 0,
+    rated: Annotated[
+        Path | None, typer.Option(help="Of texts: unpacked source distribution of vaderSentiment, with rated ones.")
+    ] = None,
     data_dir: Data = Path(".modelyard/data"),
     write: Annotated[
         str, typer.Option(help="Recipe of the versions: the rows go into the model's card and docs/model-cards.md.")
     ] = "",
 ) -> None:
     """Measure versions, and print or write what they do."""
-    plan = measures.Plan(split, n, others, frozenset(kind or ()), seed, data_dir)
+    plan = measures.Plan(split, n, others, frozenset(kind or ()), seed, data_dir, rated)
     asked = choose(model, version or [], url, key)
     rows = list(print_each(measures.measure(model, asked, plan)))
     if write:

@@ -59,8 +59,12 @@ Ask = Callable[[Sequence[Any]], Answers]
 """Files (``bytes``) or texts (``str``) -> answers."""
 
 
-def ask_version(folder: Path) -> Ask:
-    """Calls the signature of a SavedModel in this process: ``image_bytes`` for files, else ``serving_default``."""
+def ask_version(folder: Path, size: int = BATCH) -> Ask:
+    """Calls the signature of a SavedModel in this process: ``image_bytes`` for files, else ``serving_default``.
+
+    Args:
+        size: inputs that are asked about at once.
+    """
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -75,7 +79,7 @@ def ask_version(folder: Path) -> Ask:
     def ask(inputs: Sequence[Any]) -> Answers:
         kept_alive = loaded  # a signature without its model loses its variables
         assert kept_alive
-        return _join(ask_batch(batch) for batch in _batches(inputs))
+        return _join(ask_batch(batch) for batch in _batches(inputs, size))
 
     return ask
 
@@ -102,8 +106,8 @@ def ask_gateway(url: str, model: str, key: str | None = None) -> Ask:
     return lambda inputs: _join(ask_batch(batch) for batch in _batches(inputs))
 
 
-def _batches(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))
+def _batches(inputs: Sequence[Any], size: int = BATCH) -> Iterator[Sequence[Any]]:
+    return (inputs[start : start + size] for start in range(0, len(inputs), size))
 
 
 def _join(batches: Iterator[Mapping[str, Array]]) -> Answers:

@@ -10,8 +10,16 @@ import numpy as np
 from benchmarks.robustness.answers import Answers, Ask
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.others import OTHERS
+from benchmarks.robustness.rated import read_rated_suites
 from benchmarks.robustness.report import Row, measure_known, measure_other
-from benchmarks.robustness.texts import TEXTS, Suite, make_other_suites, read_written_suites
+from benchmarks.robustness.texts import (
+    TEXTS,
+    WRITTEN,
+    WRITTEN_FOR_CHOICES,
+    Suite,
+    make_other_suites,
+    read_written_suites,
+)
 from modelyard.models.data import Split, Splits
 from modelyard.models.types import Array
 
@@ -30,6 +38,8 @@ class Plan:
     """Empty: all of them."""
     seed: int
     data_dir: Path
+    rated: Path | None = None
+    """Where short texts that people rated are, if there are some."""
 
     def wants(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
@@ -98,4 +108,7 @@ def _measure_suite(suite: Suite, answers: Answers, usual: Answers) -> Row:
 
 
 def list_suites(plan: Plan) -> Sequence[Suite]:
-    return (*read_written_suites(), *make_other_suites(plan.others, plan.seed))
+    """Those written for it, some of them for choices alone; those that people rated; and those that say nothing."""
+    written = read_written_suites(WRITTEN if plan.split == "test" else WRITTEN_FOR_CHOICES)
+    rated = read_rated_suites(plan.rated) if plan.rated else ()
+    return (*written, *rated, *make_other_suites(plan.others, plan.seed))

@@ -1,6 +1,7 @@
 """Reviews and short texts as people send them, and texts that say nothing.
 
-Suites that were written for it are files ``benchmarks/texts_data/NAME.tsv``: class id, group and text, by tabs.
+Suites that were written for it are files ``benchmarks/texts_data/NAME.tsv``: class id, group and text, by tabs. Those
+below ``validation`` are for choices; no five words in a row are in both.
 """
 
 import html
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.robustness.kinds import Random, pick
 
 WRITTEN = Path(__file__).parent.parent / "texts_data"
+WRITTEN_FOR_CHOICES = WRITTEN / "validation"
 CONSONANTS = "bcdfghjklmnpqrstvwxz"
 
 
@@ -79,13 +81,14 @@ TEXTS = (
 
 
 def read_written_suites(folder: Path = WRITTEN) -> Iterator[Suite]:
-    """A suite for each file and each of its groups."""
+    """A suite for each file as a whole, and for each of its groups."""
     for path in sorted(folder.glob("*.tsv")):
         rows = [line.split("\t", 2) for line in path.read_text().splitlines() if line]
-        for group in dict.fromkeys(row[1] for row in rows):
-            chosen = [row for row in rows if row[1] == group]
+        for group in (None, *dict.fromkeys(row[1] for row in rows)):
+            chosen = [row for row in rows if group in (None, row[1])]
             texts, classes = [row[2] for row in chosen], [int(row[0]) for row in chosen]
-            yield Suite(f"{path.stem}, {group}", f"such as {texts[0]!r}", texts, classes)
+            name, summary = (f"{path.stem}, {group}", f"such as {texts[0]!r}") if group else (path.stem, "all of them")
+            yield Suite(name, summary, texts, classes)
 
 
 def make_other_suites(count: int, seed: int) -> Sequence[Suite]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from modelyard.models.text.ngram_layers import look_up
-from modelyard.models.text.statements import read_grammar
+from modelyard.models.text.statements import list_words, read_grammar
 from modelyard.models.text.vocabulary import FIRST_WORD, PADDING, padded_length
 from modelyard.models.types import Array
 
@@ -173,8 +173,7 @@ class HasWord(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type in
 
 def list_learned(vocabulary: Array, most_frequent: int) -> Array:
     """Ids of the words whose vectors change in training: the most frequent, and those that rules make texts of."""
-    grammar = [word for words in read_grammar().words.values() for word in words]
-    learned = np.isin(vocabulary, grammar)
+    learned = np.isin(vocabulary, sorted(list_words()))
     learned[:most_frequent] = True
     return np.concatenate([np.arange(FIRST_WORD), FIRST_WORD + np.flatnonzero(learned)]).astype(np.int32)
 

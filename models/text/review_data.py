@@ -18,6 +18,7 @@ from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.parts import list_learned
 from modelyard.models.text.short_texts import ShortTexts
+from modelyard.models.text.statements import list_polar_words
 from modelyard.models.text.unlabelled import learn_language
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -41,7 +42,14 @@ FEW = 10_000
 class SentimentRecipe(Recipe):
     """The recipe of the reviews' model."""
 
-    vocabulary_size: Annotated[int, Field(ge=100, le=1_000_000, description="Word ids in use at most.")] = 30_000
+    vocabulary_size: Annotated[
+        int,
+        Field(
+            ge=100,
+            le=1_000_000,
+            description="Word ids in use at most, beside those of words that people rated or rules make texts of.",
+        ),
+    ] = 30_000
     min_texts: Annotated[int, Field(ge=1, description="Reviews a word must occur in to be in the vocabulary.")] = 2
     max_words: Annotated[
         int,
@@ -161,7 +169,9 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
         written: short reviews to learn from as well, if the recipe wants them.
     """
     labels, unlabelled = splits.train.y, _unlabelled(splits, recipe)
-    vocabulary, whole = learn_vocabulary([*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts)
+    vocabulary, whole = learn_vocabulary(
+        [*splits.train.x, *unlabelled], recipe.vocabulary_size, recipe.min_texts, list_polar_words()
+    )
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
     linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)

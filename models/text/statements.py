@@ -8,13 +8,14 @@ What people say of single words is in ``rated_words.txt``.
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
+from modelyard.models.text.vocabulary import tokenise
 from modelyard.models.types import Array
 
 _SECOND, _AROUND = 0.15, 0.2
@@ -67,9 +68,10 @@ def read_grammar() -> Grammar:
     words = {name: text.split() for name, text in source["words"].items()}
     pasts = dict(pair.split(":") for pair in source["irregular"]["past"].split())
     for verbs in _POLAR["W"]:
-        words[f"{verbs}_s"] = [_third_person(verb) for verb in words[verbs]]
-        words[f"{verbs}_ed"] = [pasts.get(verb) or _past(verb) for verb in words[verbs]]
-        words[f"{verbs}_ing"] = [_participle(verb) for verb in words[verbs]]
+        words[verbs] += _split_phrases(source["deeds"][verbs])
+        forms = (("s", _third_person), ("ed", lambda verb: pasts.get(verb) or _past(verb)), ("ing", _participle))
+        for form, inflect in forms:
+            words[f"{verbs}_{form}"] = [_inflect(deed, inflect) for deed in words[verbs]]
     phrases = {name: _split_phrases(text) for name, text in source["phrases"].items()}
     either = [Rule(pattern) for pattern in _lines(source, "keep")] + [Rule(one, True) for one in _lines(source, "turn")]
     rules = tuple(either + [Rule(pattern) for pattern in _lines(source, own)] for own in ("blame", "praise"))
@@ -98,6 +100,19 @@ def rate_words(words: Sequence[str]) -> Array:
 
 
 @cache
+def list_words() -> frozenset[str]:
+    """Words that statements are made of."""
+    return frozenset(word for words in read_grammar().words.values() for deed in words for word in deed.split())
+
+
+@cache
+def list_polar_words() -> list[str]:
+    """Words that people or the grammar say something of, and all others that statements are made of; in order."""
+    found = {*_list_ratings(), *list_words()}
+    return sorted(word for word in found if tokenise(word) == [word])
+
+
+@cache
 def _list_ratings() -> dict[str, float]:
     """By word."""
     lines = (files("modelyard.models.text") / "rated_words.txt").read_text(encoding="utf-8").splitlines()
@@ -106,7 +121,7 @@ def _list_ratings() -> dict[str, float]:
     blame, praise = ({word for pair in _POLAR.values() for word in words[pair[side]]} for side in (0, 1))
     for own, side in ((blame - praise, -1), (praise - blame, 1)):
         ratings |= {word: side * _CLEAR for word in own if side * ratings.get(word, 0.0) <= 0}
-    return {word: rating for word, rating in ratings.items() if word not in words["turning"]}
+    return {word: rating for word, rating in ratings.items() if word not in words["turning"] and " " not in word}
 
 
 def _make_text(grammar: Grammar, positive: bool, generator: np.random.Generator) -> str:
@@ -142,10 +157,16 @@ def _split_phrases(text: str) -> list[str]:
     return ["" if phrase == "-" else phrase for phrase in found]
 
 
+def _inflect(deed: str, inflect: Callable[[str], str]) -> str:
+    """The first word in another form, and what follows it."""
+    verb, *rest = deed.split(" ")
+    return " ".join([inflect(verb), *rest])
+
+
 def _third_person(verb: str) -> str:
     if verb.endswith("y") and verb[-2] not in _VOWELS:
         return f"{verb[:-1]}ies"
-    return f"{verb}es" if verb.endswith(("s", "x", "z", "ch", "sh")) else f"{verb}s"
+    return f"{verb}es" if verb.endswith(("s", "x", "z", "ch", "sh", "o")) else f"{verb}s"
 
 
 def _past(verb: str) -> str:

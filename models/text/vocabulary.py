@@ -83,20 +83,25 @@ def index_words(texts: Iterable[str]) -> tuple[list[str], TokenIds]:
     return list(index), ids
 
 
-def learn_vocabulary(texts: Sequence[str], size: int, min_texts: int) -> tuple[Array, TokenIds]:
+def learn_vocabulary(
+    texts: Sequence[str], size: int, min_texts: int, always: Sequence[str] = ()
+) -> tuple[Array, TokenIds]:
     """The vocabulary of ``texts`` and their ids by it, in one pass.
 
     Args:
         size: ids in use at most, padding and unknown included.
         min_texts: a word must occur in this many texts.
+        always: words that have an id beside those, however rare they are.
 
     Returns:
         ``(vocabulary, ids)``: ``str [V]``, most frequent first, ties in alphabetical order.
     """
-    return rank_words(*index_words(texts), size, min_texts)
+    return rank_words(*index_words(texts), size, min_texts, always)
 
 
-def rank_words(words: Sequence[str], indices: TokenIds, size: int, min_texts: int) -> tuple[Array, TokenIds]:
+def rank_words(
+    words: Sequence[str], indices: TokenIds, size: int, min_texts: int, always: Sequence[str] = ()
+) -> tuple[Array, TokenIds]:
     """The same of texts that are indices into ``words`` already."""
     names = np.array(words, dtype=object)
     counts = np.bincount(indices.flat, minlength=len(words))
@@ -104,9 +109,14 @@ def rank_words(words: Sequence[str], indices: TokenIds, size: int, min_texts: in
     short = np.fromiter(map(len, words), np.int64, len(words)) <= MAX_WORD_CHARS
     eligible = np.flatnonzero((text_counts >= min_texts) & short)
     ranked = eligible[np.lexsort((names[eligible].astype(str), -counts[eligible]))][: size - FIRST_WORD]
+    place_of = {word: place for place, word in enumerate(words)} if always else {}
+    asked = np.array(sorted(place_of[word] for word in {*always} & place_of.keys()), np.int64)
+    rarer = np.setdiff1d(asked, ranked)
+    ranked = np.concatenate([ranked, rarer[np.lexsort((names[rarer].astype(str), -counts[rarer]))]])
+    unseen = np.array(sorted({*always} - place_of.keys()), dtype=object)
     id_of = np.full(len(words), UNKNOWN, np.int32)
     id_of[ranked] = np.arange(FIRST_WORD, FIRST_WORD + len(ranked), dtype=np.int32)
-    vocabulary = names[ranked].astype(f"<U{MAX_WORD_CHARS}")
+    vocabulary = np.concatenate([names[ranked], unseen]).astype(f"<U{MAX_WORD_CHARS}")
     return vocabulary, TokenIds(id_of[indices.flat], indices.starts)
 
 

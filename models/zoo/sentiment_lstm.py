@@ -179,7 +179,7 @@ SPEC = ModelSpec(
             written=3,
         ),
         "full": SentimentRecipe(
-            epochs=2,
+            epochs=3,
             batch_size=64,
             optimizer="adam",
             learning_rate=2.5e-3,

@@ -132,6 +132,14 @@ def test_vocabulary_keeps_to_its_size() -> None:
     assert ids.flat.max() < 4
 
 
+def test_vocabulary_has_what_is_asked_for_behind_the_rest() -> None:
+    """However rare, and in no text at all; what is frequent anyway stands once, and ids match ``encode``."""
+    texts = ["a b c", "a b c", "a b d leaks", "leaks d"]
+    vocabulary, ids = learn_vocabulary(texts, 4, 1, ["overheats", "leaks", "b"])
+    assert vocabulary.tolist() == ["a", "b", "leaks", "overheats"]
+    np.testing.assert_array_equal(ids.flat, encode(texts, vocabulary).flat)
+
+
 def test_long_texts_keep_head_and_tail() -> None:
     """Of ten ids six remain: the first two and the last four; shorter texts stay whole."""
     ids = TokenIds(np.arange(14, dtype=np.int32), np.array([0, 10, 14]))

@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from benchmarks.robustness.alone import compare
 from benchmarks.robustness.answers import Answers
 from benchmarks.robustness.digits import DIGITS
 from benchmarks.robustness.kinds import DigitKind, OtherKind
 from benchmarks.robustness.others import OTHERS
+from benchmarks.robustness.rated import FOLDER, SOURCES, read_rated_suites
 from benchmarks.robustness.records import average, to_record, to_row
 from benchmarks.robustness.report import Row, measure_auroc, measure_known, measure_other, render
-from benchmarks.robustness.texts import TEXTS, make_other_suites, read_written_suites
+from benchmarks.robustness.texts import (
+    TEXTS,
+    WRITTEN,
+    WRITTEN_FOR_CHOICES,
+    make_other_suites,
+    read_written_suites,
+)
+from modelyard.models.text.vocabulary import tokenise
 from modelyard.models.types import Array
 from modelyard.services.gateway.codecs.images import count_pixels
 
@@ -80,9 +89,44 @@ def test_texts_are_the_same_for_the_same_seed() -> None:
 def test_a_written_suite_is_a_file(tmp_path: Path) -> None:
     """Its groups are suites of their own; a text may hold anything but a line's end."""
     (tmp_path / "negation.tsv").write_text("1\tfilm\tNot bad\tat all.\n0\thome\tNot good.\n1\tfilm\tNo fault.\n")
-    film, home = read_written_suites(tmp_path)
+    whole, film, home = read_written_suites(tmp_path)
+    assert (whole.name, whole.classes) == ("negation", [1, 0, 1])
     assert (film.name, film.texts, film.classes) == ("negation, film", ["Not bad\tat all.", "No fault."], [1, 1])
     assert (home.name, home.classes) == ("negation, home", [0])
+
+
+def test_what_choices_are_made_on_is_not_what_is_measured() -> None:
+    """Both suites of negations are balanced, and have no five words in a row in common."""
+    measured, chosen_on = (next(iter(read_written_suites(folder))) for folder in (WRITTEN, WRITTEN_FOR_CHOICES))
+    assert [np.mean(suite.classes) for suite in (measured, chosen_on)] == pytest.approx([0.5, 0.5], abs=0.02)
+    there, here = (
+        {tuple(words[start : start + 5]) for words in map(tokenise, suite.texts) for start in range(len(words) - 4)}
+        for suite in (measured, chosen_on)
+    )
+    assert min(len(there), len(here)) > 200
+    assert not there & here
+
+
+def test_rated_texts_are_read_where_they_lie(tmp_path: Path) -> None:
+    """Clear ratings alone have a class; those with a negator are also a suite of their own."""
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for _, name, _, _ in SOURCES:
+        text = "1_1\t2.5\tA fine day.\n1_2\t-1.0\tNot a fine day.\n1_3\t0.4\tA day.\n"
+        (tmp_path / FOLDER / f"{name}_GroundTruth.txt").write_text(text)
+    whole, negated, *others = read_rated_suites(tmp_path)
+    assert (whole.name, whole.texts, whole.classes) == (
+        "rated by people, film",
+        ["A fine day.", "Not a fine day."],
+        [1, 0],
+    )
+    assert (negated.name, negated.texts) == ("rated by people, film, negated", ["Not a fine day."])
+    assert len(others) == 2 * (len(SOURCES) - 1)
+
+
+def test_a_difference_is_the_largest_of_an_output() -> None:
+    alone = {"probabilities": np.array([[0.25, 0.75], [0.5, 0.5]]), "typical": np.array([True, False])}
+    together = alone | {"probabilities": np.array([[0.25, 0.75], [0.375, 0.625]])}
+    assert compare(together, alone) == {"probabilities": 0.125, "typical": 0.0}
 
 
 def test_each_measure_is_of_the_answers() -> None:
