@@ -42,14 +42,7 @@ FEW = 10_000
 class SentimentRecipe(Recipe):
     """The recipe of the reviews' model."""
 
-    vocabulary_size: Annotated[
-        int,
-        Field(
-            ge=100,
-            le=1_000_000,
-            description="Word ids in use at most, beside those of words that people rated or rules make texts of.",
-        ),
-    ] = 30_000
+    vocabulary_size: Annotated[int, Field(ge=100, le=1_000_000, description="Word ids, but for rated words.")] = 30_000
     min_texts: Annotated[int, Field(ge=1, description="Reviews a word must occur in to be in the vocabulary.")] = 2
     max_words: Annotated[
         int,
@@ -287,9 +280,7 @@ def _short_texts(
 
 
 def _unlabelled(splits: Splits, recipe: SentimentRecipe) -> list[str]:
-    if splits.unlabelled is None:
-        return []
-    return list(splits.unlabelled[: max(recipe.unlabelled, recipe.soft_labels)])
+    return [] if splits.unlabelled is None else list(splits.unlabelled[: max(recipe.unlabelled, recipe.soft_labels)])
 
 
 def _initial_vectors(

@@ -115,7 +115,6 @@ is sent and not acknowledged for 2 s, as by a machine that is gone, ends the con
 
 TENSORS_AS_CONTENT = ("modelyard-tensors-as-content", "true")
 """Metadata of a call whose client takes outputs as ``tensor_content``: it costs both sides less than lists of values.
-
 Our model server heeds it. TensorFlow Serving ignores it; there it is a flag for all clients.
 """
 
