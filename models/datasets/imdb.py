@@ -87,7 +87,8 @@ def _read_texts(archive: Path) -> dict[str, list[str]]:
 
 def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
     """``(member name, part, content)`` of every review in the archive, as the stream brings them."""
-    with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r|gz") as tar:
+    # Not by tarfile's own "r|gz": in Python 3.11.2 garbage ends that with an AttributeError.
+    with gzip.open(archive) as file, tarfile.open(fileobj=file, mode="r|") as tar:
         for member in tar:
             match = _MEMBER.fullmatch(member.name)
             content = tar.extractfile(member) if match and member.isfile() else None

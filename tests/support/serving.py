@@ -153,11 +153,11 @@ def gateway_and_servers(
         yield served
 
 
-def serves(port: int, model: str) -> bool:
-    """Whether the model server there has a version loaded."""
+def serves(port: int, model: str, version: int | None = None) -> bool:
+    """Whether the model server there has a version loaded: any, or this one."""
     with closing(ServingClient(f"{HOST}:{port}")) as client:
         try:
-            return any(version.state == "AVAILABLE" for version in client.status(model, timeout_s=5))
+            return any(each.state == "AVAILABLE" for each in client.status(model, timeout_s=5, version=version))
         except ServingFailed:
             return False
 

@@ -70,7 +70,8 @@ def served(store: Store, ports: tuple[int, int], tmp_path: Path, forks: ForkServ
             stack.enter_context(running_fork(forks, tmp_path / f"{file}.log", "modelserver", *command))
         gateway = stack.enter_context(running_fork(forks, tmp_path / "gateway.log", "gateway", **variables))
         http = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
-        wait_until(lambda: listens(port) and serves(plain, MODEL) and serves(plain, OTHER), START_S, "it serves")
+        loaded = ((MODEL, 1), (MODEL, 2), (OTHER, 1))
+        wait_until(lambda: listens(port) and all(serves(plain, *each) for each in loaded), START_S, "it serves")
         yield Served(f"http://{HOST}:{port}", plain, gateway, http)
 
 
