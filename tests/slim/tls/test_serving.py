@@ -15,7 +15,7 @@ from modelyard.models.tfserving.addresses import Server
 from modelyard.models.tfserving.client import ServingClient
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.models.tfserving.tls_files import TlsFiles
-from modelyard.services.gateway.serving.batching import Target
+from modelyard.services.gateway.serving.batching.calls import Target
 from modelyard.services.gateway.serving.servers.grpc_replica import GrpcReplica
 from modelyard.services.gateway.serving.servers.replicas import PREDICT, PredictCall
 from modelyard.services.gateway.settings import GatewaySettings

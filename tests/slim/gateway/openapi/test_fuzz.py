@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 TAGS = (
     *("answers", "audit", "canary", "cards", "evaluations", "examples", "feedback", "feedback_summary", "health"),
-    *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "predict", "queue", "recipes", "rollouts"),
-    *("searches", "tfs", "traffic", "triggers", "v2", "versions"),
+    *("job_history", "jobs", "keys", "mistakes", "models", "openapi", "pools", "predict", "queue", "recipes"),
+    *("rollouts", "searches", "tfs", "traffic", "triggers", "v2", "versions"),
 )
 MODES = ("positive", "negative")
 CASES = max(1, settings().max_examples // 12)

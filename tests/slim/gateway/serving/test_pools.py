@@ -22,7 +22,8 @@ from modelyard.services.gateway.serving.circuit_breaker import MAX_CONSECUTIVE
 from modelyard.services.gateway.settings import GatewaySettings
 from tests.slim.conftest import open_app
 from tests.slim.gateway.api.test_rollouts import predict, publish_golden
-from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer, half_plus
+from tests.support.fake_models import half_plus
+from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS, FakeModelServer
 from tests.support.ledgers import new_ledger_file
 from tests.support.waiting import wait_until
 
