@@ -6,9 +6,11 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # Distributions build their Python with what the compiler learned from running it: all that is done here takes a quarter to a
 # third less CPU time than with a plain build, such as pyenv's. UV_PYTHON=3.12 chooses another one.
 ifndef UV_PYTHON
-  UV_PYTHON := $(shell /usr/bin/python3.11 -c 'import ctypes, lzma, sqlite3, ssl, sys; print(sys.executable)' 2>/dev/null || echo 3.11)
+  DISTRIBUTIONS := $(shell /usr/bin/python3.11 -c 'import ctypes, lzma, sqlite3, ssl, sys; print(sys.executable)' 2>/dev/null)
+  ifneq ($(DISTRIBUTIONS),)
+    export UV_PYTHON := $(DISTRIBUTIONS)
+  endif
 endif
-export UV_PYTHON
 
 BIN := .venv/bin
 SLIM := .venv-slim

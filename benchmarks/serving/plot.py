@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.goals import OURS, Results
+from benchmarks.serving.goals import ONE_PROCESS, OURS, Results
 
 WORKLOADS = ("mnist_json", "sentiment")
+OWN = {OURS: ("#d62728", 3.0), ONE_PROCESS: ("#ff9896", 2.0)}
+"""Colours and widths of our own lines."""
 COLOURS = ("#4e79a7", "#f28e2b", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#7f7f7f", "#000000")
 
 
@@ -44,7 +46,7 @@ def curves(axis: Any, rows: Sequence[Mapping[str, Any]], workload: str, key: str
             if row["row"] == "load" and (row["contender"], row["workload"], row["rate"]) == (name, workload, None)
             if row[key] is not None
         )
-        colour, width = ("#d62728", 3.0) if name == OURS else (next(colours), 1.2)
+        colour, width = OWN[name] if name in OWN else (next(colours), 1.2)
         if points:
             axis.plot(*zip(*points, strict=True), "o-", label=name, color=colour, linewidth=width)
     axis.set_xscale("log", base=2)
