@@ -41,7 +41,7 @@ from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
-from modelyard.services.gateway.server.closing import ClosingProtocol
+from modelyard.services.gateway.server.closing import ClosingProtocol, add_close
 from modelyard.services.gateway.server.loop_holds import LoopHolds
 from modelyard.services.gateway.server.refused import (
     Refused,
@@ -260,7 +260,8 @@ class RsgiApp:
         if request is None:
             read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}
         elif response := await self._fast_path(path, scope.query_string, request, principal):
-            protocol.response_bytes(response.status, response.headers + limit_headers, response.body)
+            found = self._close_if_draining(response.headers + limit_headers)
+            protocol.response_bytes(response.status, found, response.body)
             return
         else:
             read = make_body_environ(request.body)
@@ -270,11 +271,15 @@ class RsgiApp:
         self, environ: dict[str, Any], protocol: Any, limit_headers: HeaderList, *, in_thread: bool
     ) -> None:
         response = await self._run(lambda: call_wsgi(self._app, environ), in_thread=in_thread)
-        response.headers += limit_headers
+        response.headers = self._close_if_draining(response.headers + limit_headers)
         try:
             await self._send(response, protocol, in_thread=in_thread)
         finally:
             response.close()
+
+    def _close_if_draining(self, headers: HeaderList) -> HeaderList:
+        """Of a response that was begun before: it asks its client, too, to connect anew."""
+        return add_close(headers) if self._draining() else headers
 
     async def _send(self, response: WsgiResponse, protocol: Any, *, in_thread: bool) -> None:
         """Responses of known length at once; what a view generates, chunk by chunk."""
