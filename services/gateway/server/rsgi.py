@@ -41,7 +41,7 @@ from modelyard.services.gateway.http.paths import ModelPath, match_prediction
 from modelyard.services.gateway.limits.rate_limits import RateLimits
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.gateway.server.admission import Admission, LoopLag
-from modelyard.services.gateway.server.closing import ClosingProtocol, add_close
+from modelyard.services.gateway.server.closing import add_close
 from modelyard.services.gateway.server.loop_holds import LoopHolds
 from modelyard.services.gateway.server.refused import (
     Refused,
@@ -103,8 +103,6 @@ class RsgiApp:
         """One request: a task, with a context of its own."""
         request_id = access_log.choose_request_id(scope.headers.get("x-request-id") or "")
         logs.bind_request(request_id)
-        if self._draining():
-            protocol = ClosingProtocol(protocol)
         self._holds.start()
         self._in_flight += 1
         self._idle.clear()
@@ -118,7 +116,7 @@ class RsgiApp:
             status, headers, body = render_error(error, request_id)
             found = access_log.end_refused(self._metrics, request_id, scope.method, scope.path, status)
             with contextlib.suppress(ProtocolClosed, ProtocolError):  # a part of the response was sent
-                protocol.response_bytes(status, [*headers, *found], body)
+                protocol.response_bytes(status, self._add_close([*headers, *found]), body)
         finally:
             self._holds.finish()
             self._in_flight -= 1
@@ -129,7 +127,7 @@ class RsgiApp:
         """Responds. Refused bodies are logged; the guard logs its own, and overload would fill the log."""
         found = access_log.end_refused(self._metrics, request_id, scope.method, scope.path, refused.status)
         cors = cors_headers(scope.path, scope.headers.get("origin"), self._settings.cors_origins)
-        headers = [*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()]
+        headers = self._add_close([*JSON_HEADERS, *found, *cors.items(), *refused.headers.items()])
         protocol.response_bytes(refused.status, headers, encode_error(str(refused)))
         if refused.unread:
             await self._bodies.discard(scope, protocol)
@@ -243,8 +241,7 @@ class RsgiApp:
 
     def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model is overloaded."""
-        wait_s = self._admission.retry_after_s(model, timeout_s, bulk=bulk)
-        if wait_s is not None:
+        if (wait_s := self._admission.retry_after_s(model, timeout_s, bulk=bulk)) is not None:
             raise make_overload_error(model, wait_s, unread=unread)
 
     async def _predict(
@@ -260,8 +257,7 @@ class RsgiApp:
         if request is None:
             read = {"wsgi.input": StreamedBody(protocol, self._loop, self._settings.body_timeout_s)}
         elif response := await self._fast_path(path, scope.query_string, request, principal):
-            found = self._close_if_draining(response.headers + limit_headers)
-            protocol.response_bytes(response.status, found, response.body)
+            protocol.response_bytes(response.status, self._add_close(response.headers + limit_headers), response.body)
             return
         else:
             read = make_body_environ(request.body)
@@ -271,14 +267,14 @@ class RsgiApp:
         self, environ: dict[str, Any], protocol: Any, limit_headers: HeaderList, *, in_thread: bool
     ) -> None:
         response = await self._run(lambda: call_wsgi(self._app, environ), in_thread=in_thread)
-        response.headers = self._close_if_draining(response.headers + limit_headers)
+        response.headers = self._add_close(response.headers + limit_headers)
         try:
             await self._send(response, protocol, in_thread=in_thread)
         finally:
             response.close()
 
-    def _close_if_draining(self, headers: HeaderList) -> HeaderList:
-        """Of a response that was begun before: it asks its client, too, to connect anew."""
+    def _add_close(self, headers: HeaderList) -> HeaderList:
+        """Of every response, when it is sent: its request may have come before."""
         return add_close(headers) if self._draining() else headers
 
     async def _send(self, response: WsgiResponse, protocol: Any, *, in_thread: bool) -> None:
