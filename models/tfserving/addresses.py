@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
+CONNECT_TIMEOUT_S = 1.0
 DNS = "dns:"
 """Marks a name that stands for all model servers behind it."""
 
@@ -73,3 +74,20 @@ def list_servers(addresses: Sequence[str]) -> tuple[Server, ...]:
 def _look_up(name: str) -> tuple[Server, ...]:
     host, _ = split_name(name)
     return tuple(Server(address, host) for address in find_addresses(name))
+
+
+def can_connect(address: str) -> bool:
+    """Whether something listens at ``host:port``, ``unix:/path``, or any address of ``dns:host:port``."""
+    address = address.removeprefix(DNS)
+    path = address.removeprefix("unix:")
+    try:
+        if path != address:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(CONNECT_TIMEOUT_S)
+                probe.connect(path)
+        else:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -93,7 +93,6 @@ def give_role(
         by: who or what requested it, for the history.
         why: their reason, for the history.
         deadline_s: seconds for each model server to load the version.
-        tls: files of the connections to them; None: they are plain.
 
     Raises:
         InvalidChange: the edit is not possible any more; the version is unloaded.

@@ -1,6 +1,5 @@
 """Keeps the model servers' configuration in step with the rollouts, and says what is left out of it."""
 
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,8 @@ import structlog
 from modelyard.models.registry.serving_config import LeftOutVersion
 from modelyard.models.registry.serving_set import check_config, refresh_config
 from modelyard.models.registry.store import Store
-from modelyard.models.tfserving.addresses import DNS
+from modelyard.models.tfserving.addresses import can_connect
 
-CONNECT_TIMEOUT_S = 1.0
 RECHECK_S = 60.0
 """Between two checks of all files while no model server can be reached."""
 
@@ -61,20 +59,3 @@ class ServingConfig:
         for each in self._left_out - found:
             log.info("version no longer left out", model=each.model, version=each.version)
         self._left_out = found
-
-
-def can_connect(address: str) -> bool:
-    """Whether something listens at ``host:port``, ``unix:/path``, or any address of ``dns:host:port``."""
-    address = address.removeprefix(DNS)
-    path = address.removeprefix("unix:")
-    try:
-        if path != address:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(CONNECT_TIMEOUT_S)
-                probe.connect(path)
-        else:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError):
-        return False
-    return True

@@ -13,7 +13,8 @@ from modelyard.models.registry.rollout import change_rollout
 from modelyard.models.registry.serving_config import CONFIG, read_entries
 from modelyard.models.registry.serving_set import prepare_config
 from modelyard.models.registry.store import Store
-from modelyard.services.scheduler.serving_config import ServingConfig, can_connect
+from modelyard.models.tfserving.addresses import can_connect
+from modelyard.services.scheduler.serving_config import ServingConfig
 from tests.support.fakes import HALF_PLUS
 from tests.support.ports import free_port
 

@@ -4,7 +4,6 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from modelyard.models.registry.store import Store
 from modelyard.models.sources.files import Sources, find_models
 from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.models.sources.project import ModelSettings
-from modelyard.models.tfserving.addresses import DNS
+from modelyard.models.tfserving.addresses import can_connect
 from modelyard.models.types import DEFAULT_POOL
 from modelyard.services.cli.commands.local.connections import check_connections
 from modelyard.services.cli.commands.local.finding import Finding
@@ -127,7 +126,7 @@ def check_pools(home: Path) -> Iterator[Finding]:
         elif entry.versions:
             placed[entry.pools[0]].append(model)
     for pool, addresses in settings.serving_pools.items():
-        if not any(map(can_reach, addresses)):
+        if not any(map(can_connect, addresses)):
             yield Finding("bad", f"no model server of the pool {pool} can be reached: {', '.join(addresses)}")
     for pool, models in placed.items() if settings.serving_pools or settings.pool_memory else ():
         taken, limit = sum(each.memory for each in list_loaded(found, pool)), settings.pool_memory.get(pool)
@@ -135,15 +134,6 @@ def check_pools(home: Path) -> Iterator[Finding]:
         is_full = limit is not None and taken > limit // MB
         remedy = "move a model to another pool, or give it more: MODELYARD_POOL_MEMORY" if is_full else ""
         yield Finding("bad" if is_full else "ok", f"pool {pool}: {memory}: {', '.join(models) or 'no model'}", remedy)
-
-
-def can_reach(address: str) -> bool:
-    """Whether something listens at an address of a model server."""
-    path = address.removeprefix("unix:")
-    if path != address:
-        return Path(path).is_socket()
-    host, _, port = address.removeprefix(DNS).rpartition(":")
-    return port.isdecimal() and can_connect(host.strip("[]"), int(port))
 
 
 def check_data(folder: Path) -> Iterator[Finding]:
@@ -178,7 +168,7 @@ def check_gateway(url: str, key_file: Path | None = None, serving_port: int = SE
         yield from describe_readiness(ready)
     if not serving_port:
         yield Finding("ok", "the model server has no gRPC port of its own")
-    elif can_connect(urlsplit(url).hostname or "127.0.0.1", serving_port):
+    elif can_connect(f"{urlsplit(url).hostname or '127.0.0.1'}:{serving_port}"):
         yield Finding("ok", f"port {serving_port} (model server) is open")
     else:
         yield Finding("note", f"nothing listens on port {serving_port} (model server)", START)
@@ -204,15 +194,6 @@ def describe_readiness(ready: dict[str, Any]) -> Iterator[Finding]:
         )
     for detail in ready.get("details", ()):
         yield Finding("bad", str(detail), "start one: `modelyard up`, or `docker compose up -d trainer`")
-
-
-def can_connect(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        try:
-            return probe.connect_ex((host, port)) == 0
-        except OSError:  # a name that stands for nothing
-            return False
 
 
 def check_models(home: Path) -> Iterator[Finding]:
