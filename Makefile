@@ -56,8 +56,9 @@ test: install $(SLIM)/.installed ## Run the tests, three of their four kinds at 
 test-long: install $(SLIM)/.installed ## Run the tests that `make test` leaves out: before a release, and after a change of what they are about
 	@$(MAKE) --no-print-directory -j 2 WHICH="-m long" test-system test-keras test-slim
 
+# They wait for processes, too, hence three.
 test-slim: $(SLIM)/.installed ## Run the slim side's tests where TensorFlow is not installed
-	$(SLIM)/bin/pytest -n 2 --dist loadfile -p no:cacheprovider $(WHICH) tests/slim
+	$(SLIM)/bin/pytest -n 3 --dist loadfile -p no:cacheprovider $(WHICH) tests/slim
 
 test-keras: install ## Run the tests that compute
 	$(BIN)/pytest -n 2 --dist loadfile $(WHICH) tests/keras

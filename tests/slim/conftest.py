@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,26 +15,30 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.gateway.wsgi import create_app
 from tests.support.fakes import FakeModelServer, fill
 from tests.support.ledgers import new_ledger_file
+from tests.support.order import FolderScheduling, keep_together
 from tests.support.profiles import register_profiles
 from tests.support.slim_programs import end_forks
 from tests.support.waiting import LONG_TIMEOUTS
 
 register_profiles()
+LEDGER = "tests/slim/ledger/"
+"""Its tests share a PostgreSQL server."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs on either database runs on PostgreSQL at every change in ``ledger``, and elsewhere the first of a file.
+    """What runs on either database runs on PostgreSQL at every change in ``ledger`` alone: all SQL is the ledger's.
 
-    The others are ``long``: all SQL is the ledger's.
+    Elsewhere it is ``long``.
     """
-    seen = set()
     for item in items:
-        if "tests/slim/ledger/" in item.nodeid or not is_on_postgresql(item):
-            continue
-        if item.path in seen:
+        if LEDGER not in item.nodeid and is_on_postgresql(item):
             item.add_marker(pytest.mark.long)
-        seen.add(item.path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
+    return keep_together(config, log, LEDGER)
 
 
 def is_on_postgresql(item: pytest.Item) -> bool:

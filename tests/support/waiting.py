@@ -8,14 +8,14 @@ import pytest
 
 TIMEOUT_S = 60.0
 """For everything that comes soon on a machine with nothing else to do: beside a training it takes its time."""
-POLL_S, MAX_POLL_S = 0.02, 0.1
+POLL_S, MAX_POLL_S = 0.02, 0.3
 LONG_TIMEOUTS = {
     "MODELYARD_PREDICT_TIMEOUT_S": "30",
     "MODELYARD_STATUS_TIMEOUT_S": "30",
     "MODELYARD_BODY_TIMEOUT_S": "60",
 }
 """Of gateways whose tests are not about time: how busy the machine is says nothing about what they answer."""
-PART = 0.02
+PART = 0.05
 """A pause is this part of the time waited so far: long waits cost little, and end little later."""
 
 

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.http import http
-from tests.support.order import longest_first
+from tests.support.order import FolderScheduling, keep_together, longest_first
 from tests.support.ports import free_port
 from tests.support.programs import train
 from tests.support.rehearsals import share_rehearsals
@@ -168,16 +167,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     longest_first(items, LONGEST)
 
 
-class FolderScheduling(LoadFileScheduling):
-    """``--dist loadfile``, and the tests of a folder that share a system stay in one process, too."""
-
-    def _split_scope(self, nodeid: str) -> str:  # where xdist has its users say what stays together
-        return SHARED if nodeid.startswith(SHARED) else super()._split_scope(nodeid)
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
-    return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+    return keep_together(config, log, SHARED)
 
 
 @pytest.fixture(scope="session")

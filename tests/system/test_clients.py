@@ -112,6 +112,7 @@ def test_tritonclient(served: Served, known: Golden) -> None:
     )
 
 
+@pytest.mark.long
 def test_kserve_rest_client(served: Served, known: Golden) -> None:
     """JSON and binary; it has no call for metadata."""
     found = environments.run(environments.interpreter("kserve_rest"), "kserve_rest", served.url, str(known.images))
@@ -127,6 +128,7 @@ def test_kserve_rest_client(served: Served, known: Golden) -> None:
     )
 
 
+@pytest.mark.long
 def test_ovmsclient(served: Served, known: Golden) -> None:
     """TensorFlow Serving's REST API from the gateway, and its gRPC API from the model server."""
     addresses = (f"127.0.0.1:{served.port}", f"127.0.0.1:{served.serving_port}")

@@ -20,6 +20,7 @@ from tests.support.project import BROKEN, LINE, make_project
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, READY_S, System
 
+pytestmark = pytest.mark.long
 HOME = 'a b\'s "home" 100%41 #1 @x,?é'
 """Every character that means something to a shell, a URL or a configuration file."""
 LONG = {"epochs": 20, "batch_size": 4}

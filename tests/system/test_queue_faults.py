@@ -62,6 +62,7 @@ def test_a_restart_of_redis_costs_neither_what_runs_nor_what_waits(cluster: Trai
     assert_both_ran_once(cluster, job, waiting)
 
 
+@pytest.mark.long
 def test_a_job_that_ends_while_redis_is_gone_is_recorded_and_the_next_one_follows(cluster: TrainingCluster) -> None:
     """kill -9: nothing but the ledger is needed to say how a job ended; the worker goes on when Redis is back."""
     worker = cluster.worker("one")

@@ -96,6 +96,7 @@ def predict(http: httpx.Client, **headers: str) -> httpx.Response:
     return http.post(f"/v1/models/{MODEL}:predict", json={"instances": [4.0]}, headers=headers)
 
 
+@pytest.mark.long
 def test_a_job_is_one_trace_from_its_request_to_its_last_stage(
     cluster: TrainingCluster, receiver: OtlpReceiver
 ) -> None:

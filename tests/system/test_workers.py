@@ -74,6 +74,7 @@ def test_a_killed_training_process_goes_on_from_its_last_checkpoint(steady: tupl
     assert "the training process was ended by SIGKILL (out of memory?)" in cluster.messages(job)
 
 
+@pytest.mark.long
 def test_a_process_that_always_dies_fails_its_job_and_holds_up_no_other(
     steady: tuple[TrainingCluster, Running],
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_stopping_worker_lets_its_job_end_and_waits_no_longer(cluster: Trainin
     wait_until(lambda: not cluster.left(job), 30, "no folder is left")
 
 
+@pytest.mark.long
 def test_a_worker_that_vanishes_is_taken_over_when_its_lease_has_run_out(cluster: TrainingCluster) -> None:
     """SIGKILL of all its processes, as when a machine is lost: another one goes on, and it is published once."""
     first = cluster.worker("first", MODELYARD_LEASE_S=str(SHORT_LEASE_S))

@@ -71,7 +71,7 @@ def by_tiles(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return export(spec, make_model(), {"images": BLANK}, tmp_path_factory.mktemp("tiles") / "1")
 
 
-@pytest.mark.parametrize("way", ["by_gradient", "by_tiles"])
+@pytest.mark.parametrize("way", ["by_gradient", pytest.param("by_tiles", marks=pytest.mark.long)])
 def test_pixels_weigh_what_they_add_to_the_answered_class(way: str, request: pytest.FixtureRequest) -> None:
     """Against a picture of the usual colour."""
     loaded = request.getfixturevalue(way)

@@ -58,6 +58,7 @@ def test_any_size_is_taken(size: tuple[int, int]) -> None:
     assert clear(np.full((1, *size, 3), 90)).shape == (1, *size, 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 7, 40])
 def test_files_with_specks_do_not_depend_on_their_batch(size: int) -> None:
     """Black on white, white on black, in colour, transparent, and plain ones between them."""

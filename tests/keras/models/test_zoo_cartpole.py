@@ -37,7 +37,8 @@ def test_a_step_before_the_fall_was_worse_than_expected_and_the_last_possible_on
     assert (np.diff(advantages[:100, 1]) <= 1e-6).all()
 
 
-@pytest.mark.parametrize("last", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("last", [1, 2])
 def test_a_cancelled_training_ends_where_it_reports(last: int) -> None:
     """Each epoch is reported with its returns; what the report raises goes through."""
 

@@ -214,6 +214,7 @@ def averaged(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return fit(tmp_path_factory.mktemp("averaged"), replace(RECIPE, ema=0.9, keep="last"))
 
 
+@pytest.mark.long
 def test_keep_last_keeps_the_last_epoch(averaged: TrainedModel) -> None:
     """For schedules that end cold."""
     assert averaged.best_epoch == 4

@@ -75,6 +75,7 @@ def first_loss(trained: TrainedModel) -> float:
 # --- it begins better -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_hidden_layer_begins_better_than_with_random_weights(tmp_path: Path) -> None:
     """A model with layers, on images."""
     splits, recipe = digits(500), replace(DIGITS.recipes["quick"], epochs=2, min_steps=1)
@@ -138,6 +139,7 @@ def test_a_model_that_must_learn_its_preprocessing_anew_is_refused(tmp_path: Pat
 # --- it is interrupted ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_resumed_attempt_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """The same weights as without a break, although another version has become stable meanwhile."""
     store = Store(tmp_path / "store")

@@ -12,6 +12,7 @@ from modelyard.pipeline.fitting.devices import prepare_devices
 from modelyard.pipeline.stages.train import train
 
 
+@pytest.mark.long
 def test_an_npz_is_enough_for_a_model(tmp_path: Path) -> None:
     """Numbers far from 0 and of very different size are learned from as they are."""
     rng = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def test_train_waits_for_the_version_and_prints_that_it_is_stable(modelyard: Com
     assert b"is stable now" in found.stdout
 
 
+@pytest.mark.long
 def test_a_search_keeps_the_best_of_its_trials(system: System, modelyard: Command) -> None:
     """One version, left for a person to promote; the results of trials are printed, the best first."""
     before = len(system.get("/api/models/neuron")["versions"])
@@ -53,6 +54,7 @@ def test_a_search_keeps_the_best_of_its_trials(system: System, modelyard: Comman
     assert len(system.get(f"/api/jobs?group={search['id']}")["jobs"]) == 4
 
 
+@pytest.mark.long
 def test_a_version_that_began_with_another_says_so(system: System, modelyard: Command) -> None:
     """Its decision record names it."""
     stable = system.get("/api/models/neuron")["rollout"]["stable"]
@@ -127,6 +129,7 @@ def test_a_job_can_be_printed_followed_and_not_cancelled_when_it_has_ended(syste
     assert modelyard("jobs", "log", job).returncode == 0
 
 
+@pytest.mark.long
 def test_a_job_can_be_tried_again_and_lists_are_filtered(system: System, modelyard: Command) -> None:
     """With a budget of a second it fails, and so does the retry, which is another job; a third one is cancelled."""
     endless = ("--set", "epochs=1000", "--set", "batch_size=1")
@@ -210,6 +213,7 @@ def ask_cats(system: System) -> tuple[str, list[str]]:
     return answer.headers["X-Model-Version"], [row["label"] for row in answer.json()["predictions"]]
 
 
+@pytest.mark.long
 def test_every_job_is_shown_in_tensorboard(system: System) -> None:
     """By model and job, its epochs and its evaluation, on loopback; a port that is taken is one line."""
     job = next(each for each in system.get("/api/jobs")["jobs"] if each["version"])

@@ -147,6 +147,7 @@ def test_a_version_changes_under_traffic_without_a_wrong_or_lost_response(system
         np.testing.assert_allclose(answers, [expected] * len(answers), atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_rejected_version_changes_nothing(system: System) -> None:
     """The gate's reason is on the job; nothing was published, and the same version goes on answering."""
     before = system.get("/api/models/neuron")
