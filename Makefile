@@ -26,7 +26,7 @@ test-slim test-keras test-system test-browser test-quick: export TMPDIR := $(or 
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz check-kubernetes test-containers check format bench bench-accuracy sbom docs clean
+.PHONY: help install up test test-slim test-keras test-system test-browser test-long test-quick fuzz check-kubernetes test-containers check check-types check-rest format bench bench-accuracy sbom docs clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -93,9 +93,14 @@ test-containers: install ## Build the images, start the whole system on Podman o
 	$(BIN)/pytest -s --timeout=2400 -p no:cacheprovider tests/containers $(ARGS)
 
 check: install ## Lint, types, import rules, reference pages, links of the documentation
+	@$(MAKE) --no-print-directory -k -j 2 --output-sync=target check-types check-rest
+
+check-types: install
+	$(BIN)/mypy
+
+check-rest: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m modelyard.services.cli.reference docs --check
 	$(BIN)/zensical build --clean --strict

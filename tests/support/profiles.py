@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 def register_profiles() -> None:
     """``modelyard`` is used unless ``--hypothesis-profile`` names another."""
-    for profile, examples in (("quick", 5), ("modelyard", 25), ("fuzz", 2000)):
+    for profile, examples in (("quick", 5), ("modelyard", 15), ("fuzz", 2000)):
         settings.register_profile(
             profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         )

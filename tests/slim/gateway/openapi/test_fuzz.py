@@ -25,7 +25,7 @@ TAGS = (
 )
 MODES = ("positive", "negative")
 CASES = max(1, settings().max_examples // 12)
-"""Of each kind for each operation: two, and many more by ``make fuzz``."""
+"""Of each kind for each operation: one, and many more by ``make fuzz``."""
 
 
 @pytest.fixture(scope="module")
