@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser.faults import Faults
-from tests.browser.stack import CAPTURED, OwnGateway, make_folder, own_gateway
+from tests.browser.stack import CAPTURED, OwnGateway, answers, make_folder, own_gateway
 from tests.support.chromium import find_chromium, launch
+from tests.support.order import longest_first
 from tests.support.slim_programs import end_forks
-from tests.support.waiting import LONG_TIMEOUTS
-from tests.system.conftest import System
+from tests.support.waiting import LONG_TIMEOUTS, wait_until
+from tests.system.conftest import READY_S, System
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 GRAVE = ("serious", "critical")
@@ -36,6 +37,11 @@ expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Page]
 AssertAccessible = Callable[..., None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what needs no version, while the system trains."""
+    longest_first(items, ("test_signin",))
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +88,14 @@ def system(launched: System, browser: Browser) -> System:
 
 
 @pytest.fixture(scope="session")
+def beginning(launched: System, browser: Browser) -> System:
+    """The same, which may still train what it will serve: for tests that need no version."""
+    del browser
+    wait_until(lambda: answers(launched.url), READY_S, "the gateway")
+    return launched
+
+
+@pytest.fixture(scope="session")
 def second_gateway(system: System) -> Iterator[OwnGateway]:
     with own_gateway(system) as found:
         yield found
@@ -108,12 +122,12 @@ def page_options(system: System) -> dict[str, Any]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, system: System, faults: Faults) -> Iterator[OpenPage]:
+def open_page(browser: Browser, launched: System, faults: Faults) -> Iterator[OpenPage]:
     """Opens pages that know nothing of each other: ``open_page(base_url=..., color_scheme="dark")``."""
     opened = []
 
     def open_one(**options: Any) -> Page:
-        context = browser.new_context(**page_options(system) | options)
+        context = browser.new_context(**page_options(launched) | options)
         opened.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
@@ -126,7 +140,8 @@ def open_page(browser: Browser, system: System, faults: Faults) -> Iterator[Open
 
 
 @pytest.fixture
-def page(open_page: OpenPage) -> Page:
+def page(open_page: OpenPage, system: System) -> Page:
+    del system  # it is ready
     return open_page()
 
 

@@ -73,7 +73,7 @@ class OwnGateway:
             "broker_url": redis_server.make_broker_url(launch.make_private_folder(home) / "redis.sock"),
         }
         self.process = ForkedGateway(slim_programs.start("gateway", known | self.settings))
-        wait_until(self._answers, START_S, "the gateway")
+        wait_until(lambda: answers(self.url), START_S, "the gateway")
         return self
 
     def stop(self) -> None:
@@ -87,11 +87,13 @@ class OwnGateway:
     def is_running(self) -> bool:
         return self.process is not None
 
-    def _answers(self) -> bool:
-        try:
-            return http.get(f"{self.url}/healthz", timeout=5).is_success
-        except httpx.HTTPError:
-            return False
+
+def answers(url: str) -> bool:
+    """Whether a gateway does."""
+    try:
+        return http.get(f"{url}/healthz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from modelyard.models.catalog import read_catalog
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.ledger.searches import SUCCEEDED, Tried
 from modelyard.services.searches import SearchRequest, make_plan
-from tests.browser.conftest import AssertAccessible, OpenPage
+from tests.browser.conftest import LONG_MS, AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import own_gateway
 from tests.support.http import http
@@ -57,7 +57,9 @@ def test_a_job_that_waits_says_why_and_is_cancelled_there(page: Page, system: Sy
     """Home names it, and leads to the queue."""
     body = {"model": "neuron", "overrides": {"devices": "gpu"}, "rollout": "none"}
     job = http.post(f"{system.url}/api/jobs", json=body).raise_for_status().json()["id"]
+    page.clock.install()
     page.goto("/")
+    page.clock.fast_forward(LONG_MS)
     page.get_by_role("link", name="Jobs wait for a worker").click()
     row = page.locator(f"#waits-{job}")
     expect(row).to_contain_text("no trainer with a GPU is alive")

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from modelyard.services.cli.processes import launch
 from modelyard.services.keys import Role
 from modelyard.services.ledger import JobRequest, Ledger
-from tests.browser.conftest import AssertAccessible, OpenPage
+from tests.browser.conftest import LONG_MS, AssertAccessible, OpenPage
 from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway, own_gateway
 from tests.support.keyed import KEY_SECRET, expire, key_for, prefix_of, revoke
@@ -34,8 +34,8 @@ MENU: Mapping[Role, list[str]] = {
 
 
 @pytest.fixture(scope="module")
-def ledger(system: System) -> Path:
-    return system.home / "ledger.db"
+def ledger(beginning: System) -> Path:
+    return beginning.home / "ledger.db"
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def keys(ledger: Path) -> Mapping[Role, str]:
 
 
 @pytest.fixture(scope="module")
-def guarded(system: System, keys: Mapping[Role, str]) -> Iterator[OwnGateway]:
+def guarded(beginning: System, keys: Mapping[Role, str]) -> Iterator[OwnGateway]:
     """A gateway with keys, of the system that has none otherwise."""
     del keys  # they are there before it is
-    with own_gateway(system, key_secret=KEY_SECRET) as found:
+    with own_gateway(beginning, key_secret=KEY_SECRET) as found:
         yield found
 
 
@@ -131,11 +131,13 @@ def test_a_key_is_created_shown_once_used_and_revoked(
     assert robot.split("_", 2)[2] not in page.content()
 
     other = visit("/")
+    other.clock.install()
     wait_until(lambda: signed_in(other, robot))
 
     page.locator(f'[data-revoke="{prefix_of(robot)}"]').click()
     page.get_by_role("dialog", name="Revoke the key of robot").get_by_role("button", name="Revoke key").click()
     expect(page.locator(f"#key-{prefix_of(robot)}")).to_have_count(0)
+    other.clock.fast_forward(LONG_MS)
     expect(other.get_by_role("dialog", name="Sign in again")).to_be_visible()
     page.goto("/audit?kind=key")
     entries = page.locator(".trail > li")
@@ -156,9 +158,11 @@ def test_a_page_whose_session_was_dismissed_says_so_and_goes_on_after_another_ta
 ) -> None:
     """Not now is an answer; who signs in in another tab need not do so here."""
     page = visit("/")
+    page.clock.install()
     paste(page, keys[Role.OPERATOR])
     expect(page.locator("#who")).to_be_visible()
     page.context.clear_cookies()
+    page.clock.fast_forward(LONG_MS)
     page.get_by_role("dialog", name="Sign in again").get_by_role("button", name="Not now").click()
     expect(page.locator("#signed-out")).to_contain_text("You are signed out")
     tab = page.context.new_page()
@@ -188,7 +192,7 @@ def test_what_another_site_makes_a_signed_in_browser_send_is_refused(
     visit: Callable[[str], Page],
     keys: Mapping[Role, str],
     guarded: OwnGateway,
-    system: System,
+    beginning: System,
     other_site: str,
     faults: Faults,
 ) -> None:
@@ -202,7 +206,7 @@ def test_what_another_site_makes_a_signed_in_browser_send_is_refused(
     own = "() => fetch('/api/models/mnist_mlp:rollback', {method: 'POST', body: '{}'}).then((answer) => answer.text())"
     assert "X-CSRF-Token" in page.evaluate(own)
     page.goto(other_site)
-    for url in (guarded.url, system.url):
+    for url in (guarded.url, beginning.url):
         for path in ("/api/models/mnist_mlp:rollback", "/v1/models/mnist_mlp:predict", "/api/session"):
             page.evaluate(f"url => fetch(url, {SENT}).then(() => 0)", url + path)
     assert answered == [403] * 7
