@@ -10,7 +10,9 @@ import argparse
 import statistics
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
+
+from tests.support.chromium import launch, require_chromium
 
 SHAPES = (
     ((80, 60), (200, 60), (130, 230)),
@@ -44,16 +46,13 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--model", default="mnist_cnn")
     parser.add_argument("--strokes", type=int, default=60)
-    parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+    with launch(require_chromium()) as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{given.url}/models/{given.model}/try")
         page.locator("canvas.pad").wait_for()
         page.evaluate(WATCH)
         times = [draw(page, number) for number in range(given.strokes + 3)][3:]  # the first ones warm up
-        browser.close()
     times.sort()
     p95 = times[min(len(times) - 1, round(0.95 * len(times)))]
     print(f"{len(times)} strokes: median {statistics.median(times):.1f} ms, p95 {p95:.1f} ms, max {times[-1]:.1f} ms")
