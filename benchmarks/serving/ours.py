@@ -10,7 +10,7 @@ GATEWAY = "modelyard.services.gateway"
 
 def commands(port: int, store: Path, work: Path) -> list[Command]:
     """One command that starts and watches two processes, which speak gRPC with each other."""
-    return [serve(port, store, work, f"--serving-port={port + 1}")]
+    return [serve(port, store, work, "--isolated", f"--serving-port={port + 1}")]
 
 
 def commands_one_process(port: int, store: Path, work: Path) -> list[Command]:

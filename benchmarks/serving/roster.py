@@ -63,7 +63,7 @@ def peer(folder: str, *arguments: str, environment: Mapping[str, str] | None = N
 OURS = Contender(
     name="modelyard",
     title="**Modelyard**",
-    how="`modelyard serve` with its defaults: gateway, model server, and what watches them",
+    how="`modelyard serve --isolated`: gateway, model server, and what watches them",
     start=ours.commands,
     path="/v1/models/{model}:predict",
     kind="ours",
@@ -72,7 +72,7 @@ ONE_PROCESS = replace(
     OURS,
     name="modelyard-one",
     title="Modelyard, one process",
-    how="`modelyard serve --one-process`: the model server inside the gateway's process",
+    how="`modelyard serve` with its defaults: the model server inside the gateway's process",
     start=ours.commands_one_process,
 )
 

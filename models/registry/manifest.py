@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,6 +37,11 @@ class SignatureSpec(FrozenModel):
     outputs: tuple[TensorSpec, ...]
     method: str = "tensorflow/serving/predict"
     """How TensorFlow Serving calls it: predict, classify or regress."""
+
+    @cached_property
+    def is_per_row(self) -> bool:
+        """Whether every input and output has an open first size."""
+        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs, *self.outputs))
 
 
 class ImageLimits(FrozenModel):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 log = logs.get_logger()
 
 M_ARENA_MAX = -8
+LOCAL_ARENAS = 3
+"""One for Python, and one for each of two calls that TensorFlow computes at once: with a single one they wait for each
+other, and 64 connections get a seventh less (docs/decisions/0049)."""
 
 
 def main() -> int:
@@ -41,7 +44,7 @@ def main() -> int:
     settings.require_protected(settings.serving)
     check_port(settings)
     require_tracing(settings)
-    share_memory_arena()
+    limit_memory_arenas(LOCAL_ARENAS if settings.has_model_server else 1)
     raise_file_limit()
     log.info("starting", **settings.mask_secrets())
     failure = Failure()
@@ -101,14 +104,14 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def share_memory_arena() -> None:
-    """Lets all threads share one of glibc's memory pools: each more costs megabytes, and Python runs one at a time.
+def limit_memory_arenas(count: int) -> None:
+    """Lets all threads share so many of glibc's memory pools: each more costs megabytes, and Python runs one at a time.
 
-    ``mallopt(M_ARENA_MAX, 1)``, mallopt(3); elsewhere than on glibc there is nothing to do.
+    ``mallopt(M_ARENA_MAX, count)``, mallopt(3); elsewhere than on glibc there is nothing to do.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_ARENA_MAX, count)
 
 
 if __name__ == "__main__":

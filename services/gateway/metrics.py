@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from modelyard.models.types import Array
+from modelyard.services.gateway.request_metrics import RequestMetrics
 from modelyard.services.gateway.traffic import Traffic, TrafficMetrics
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ class Metrics:
     """One set per application: what this process does, and what the whole system is known to be, in two registries."""
 
     def __init__(self) -> None:
-        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._prediction_children: dict[tuple[str, int], Counter] = {}
         self.traffic = Traffic()
         self.registry = CollectorRegistry()
@@ -70,19 +70,8 @@ class Metrics:
         self.system = CollectorRegistry()
         """Of the ledger and the store: every gateway would say the same."""
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
-        self.requests = Counter(
-            "modelyard_gateway_requests",
-            "Responses sent; of requests that are refused before they are read, too.",
-            ("route", "method", "status"),
-            registry=self.registry,
-        )
-        self.latency = Histogram(
-            "modelyard_gateway_request_seconds",
-            "Time from the request's headers to its response, of those that were read.",
-            ("route",),
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
-        )
+        self.requests = RequestMetrics(LATENCY_BUCKETS_S)
+        self.registry.register(self.requests)
         self.loop_holds = Histogram(
             "modelyard_gateway_event_loop_hold_seconds",
             "Times of 0.01 s and more for which the event loop was held, without what it waited for a processor; "
@@ -250,16 +239,11 @@ class Metrics:
 
     def count_request(self, route: str, method: str, status: int, took_s: float) -> None:
         """Counts one request."""
-        key = (route, method, status)
-        if key not in self._request_children:  # looking up a labelled child costs more than counting
-            self._request_children[key] = (self.requests.labels(*key), self.latency.labels(route))
-        count, latency = self._request_children[key]
-        count.inc()
-        latency.observe(took_s)
+        self.requests.count(route, method, status, took_s)
 
     def count_refused(self, route: str, method: str, status: int) -> None:
         """Counts a request that was refused before it was read; its time would say that requests are quick."""
-        self.requests.labels(route, method, status).inc()
+        self.requests.count(route, method, status, None)
 
     def count_call(self, model: str, rows: int | None, took_s: float) -> None:
         """Counts one call to the model server that ran a model; ``rows`` as far as they are known."""
@@ -295,5 +279,5 @@ class Metrics:
         if key not in self._prediction_children:
             self._prediction_children[key] = self.predictions.labels(*key)
         self._prediction_children[key].inc(rows)
-        if typical is not None and typical.dtype.kind == "b" and not typical.all():
+        if typical is not None and typical.dtype.kind == "b" and False in typical.tolist():
             self.atypical_answers.labels(*key).inc(typical.size - int(typical.sum()))

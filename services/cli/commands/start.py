@@ -21,8 +21,12 @@ ServingPort = Annotated[
     ),
 ]
 Isolated = Annotated[
-    bool,
-    typer.Option("--isolated/--one-process", help="Whether the model server gets a process of its own."),
+    bool | None,
+    typer.Option(
+        "--isolated/--one-process",
+        help="Whether the model server gets a process of its own.",
+        show_default="--isolated with several gateways, or MODELYARD_KEY_SECRET; else --one-process",
+    ),
 ]
 
 
@@ -32,7 +36,7 @@ def up(
     data_dir: DataDir,
     port: Port,
     serving_port: ServingPort = None,
-    isolated: Isolated = True,
+    isolated: Isolated = None,
     workers: Workers,
     models: Models,
     model: Annotated[
@@ -56,8 +60,9 @@ def up(
     home = home.resolve()
     folder = (data_dir or home / "data").resolve()
     workers = workers or min(2, os.cpu_count() or 1)
-    serving_port = launch.choose_serving_port(serving_port, isolated=isolated)
-    run(LocalSystem(home, folder, port, serving_port, workers, sources, isolated), chosen, recipe, data)
+    apart = launch.choose_isolation(isolated)
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(LocalSystem(home, folder, port, serving_port, workers, sources, apart), chosen, recipe, data)
 
 
 def serve(
@@ -70,7 +75,7 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)] = 8080,
     serving_port: ServingPort = None,
-    isolated: Isolated = True,
+    isolated: Isolated = None,
     home: Home,
     workers: Annotated[
         int, typer.Option(help="Gateways that share the port, each with an event loop of its own.", min=1, max=64)
@@ -87,10 +92,11 @@ def serve(
     if (models_dir is None) == (model_config is None):
         raise typer.BadParameter("expected one of --models-dir and --model-config")
     found, config = models_dir and models_dir.resolve(), model_config and model_config.resolve()
-    if not isolated and workers > 1:
+    apart = launch.choose_isolation(isolated, gateways=workers)
+    if not apart and workers > 1:
         raise typer.BadParameter("--one-process has one gateway; --workers needs --isolated")
-    serving_port = launch.choose_serving_port(serving_port, isolated=isolated)
-    run(ServeOptions(home.resolve() / "serve", port, serving_port, isolated, found, config, batch, workers))
+    serving_port = launch.choose_serving_port(serving_port, isolated=apart)
+    run(ServeOptions(home.resolve() / "serve", port, serving_port, apart, found, config, batch, workers))
 
 
 def plan_batches(

@@ -23,6 +23,7 @@ from modelyard.services.cli import output
 from modelyard.services.cli.gateway import reaches_model_server, responds_ok
 from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.cli.up_lock import is_up
+from modelyard.services.settings import KeySettings
 
 LOOPBACK = "127.0.0.1"
 METRICS_PORT = "MODELYARD_METRICS_PORT"
@@ -63,6 +64,16 @@ class ModelServerOptions:
             "--allow_version_labels_for_unavailable_models",
             f"--grpc_socket_path={self.socket_path}",
         ]
+
+
+def choose_isolation(wanted: bool | None, *, gateways: int = 1) -> bool:
+    """Whether the model server gets a process of its own: as wanted; or where gateways share it, or keys are on.
+
+    A SavedModel is a program: in the gateway's process it would compute beside the secret of the keys.
+    """
+    if wanted is not None:
+        return wanted
+    return gateways > 1 or KeySettings.load().key_secret is not None
 
 
 def choose_serving_port(wanted: int | None, *, isolated: bool) -> int | None:

@@ -44,10 +44,12 @@ def choose(
 
 def is_wanted(query: Mapping[str, str]) -> bool:
     """Raises ``InvalidRequest`` for any other value than 1, true, 0 and false."""
-    wanted = query.get("explain", "0").lower()
-    if wanted not in CHOICES:
-        raise InvalidRequest(f"explain: expected 1 or 0, received {wanted[:20]!r}")
-    return CHOICES[wanted]
+    wanted = query.get("explain")
+    if wanted is None:
+        return False
+    if (chosen := CHOICES.get(wanted.lower())) is None:
+        raise InvalidRequest(f"explain: expected 1 or 0, received {wanted.lower()[:20]!r}")
+    return chosen
 
 
 def require(interface: Interface, signature: str) -> None:

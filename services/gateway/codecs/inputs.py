@@ -68,7 +68,7 @@ def find_scaled(array: Array) -> int | None:
     One of noughts alone is black in any scale.
     """
     rows = array.reshape(len(array), -1)
-    if not rows.size or (highest := rows.max(axis=1)).min() > 1:
+    if not rows.size or ((highest := rows.max(axis=1)).tolist()[0] > 1 and (len(rows) == 1 or highest.min() > 1)):
         return None
     dark = rows[highest <= 1]
     found = np.flatnonzero(highest <= 1)[(dark.min(axis=1) >= -1) & dark.any(axis=1)]

@@ -215,11 +215,12 @@ def hint_at_images(body: bytes, signature: str, interface: Interface) -> str:
 
 def choose_words(query: Mapping[str, str]) -> Words:
     """What ``?labels=`` asks for instead of the outputs; raises ``InvalidRequest``."""
-    wanted = query.get("labels", "false").lower()
-    for known in get_args(Words):
-        if wanted == known:
-            return cast("Words", known)
-    raise InvalidRequest(f"labels: expected true, false or scores, received {wanted[:20]!r}")
+    wanted = query.get("labels")
+    if wanted is None:
+        return "false"
+    if (known := wanted.lower()) not in get_args(Words):
+        raise InvalidRequest(f"labels: expected true, false or scores, received {known[:20]!r}")
+    return cast("Words", known)
 
 
 def choose_row_format(signature: str, interface: Interface, words: Words) -> Literal["row", "labels", "scores"]:

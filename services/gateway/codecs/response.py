@@ -71,8 +71,9 @@ def count_empty_rows(array: Array) -> int:
 
 def select_outputs(outputs: Mapping[str, Array], signature: str, interface: Interface) -> dict[str, Array]:
     """The signature's outputs, checked; shapes only of published versions, not of external models."""
-    ours = interface.input is not None
-    return {spec.name: check_output(spec, outputs, shaped=ours) for spec in interface.signatures[signature].outputs}
+    ours, finite = interface.input is not None, getattr(outputs, "finite", False)
+    specs = interface.signatures[signature].outputs
+    return {spec.name: check_output(spec, outputs, shaped=ours, finite=finite) for spec in specs}
 
 
 def encode_csv(found: Mapping[str, Array], signature: str, interface: Interface) -> str:

@@ -176,11 +176,12 @@ def check_output_types(signature: SignatureSpec) -> None:
             raise InvalidRequest(f"{spec.name}: outputs of type {tensorflow_dtype(spec.dtype)} have no JSON form")
 
 
-def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True) -> Array:
+def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool = True, finite: bool = False) -> Array:
     """The named output, if it is as the manifest declares it and can be written as JSON.
 
     Args:
         shaped: whether its rank must be the spec's, too.
+        finite: whether every number is known to be.
 
     Raises:
         InvalidOutput: it is missing, of another type or shape, or holds numbers that are not finite.
@@ -194,8 +195,7 @@ def check_output(spec: TensorSpec, outputs: Mapping[str, Array], *, shaped: bool
             f"{spec.name}: expected {spec.dtype} {format_shape(spec.shape)} from the model, "
             f"received {name} {format_shape(array.shape)}"
         )
-    known_finite = getattr(outputs, "finite", False)
-    if array.dtype.kind == "f" and not known_finite and not np.isfinite(array).all():
+    if not finite and array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidOutput(f"{spec.name}: the model returned a number that is not finite")
     return array
 

@@ -5,6 +5,7 @@ As in TensorFlow Serving (``model_servers/http_rest_api_util.cc``), a colon ends
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from werkzeug.routing import BaseConverter, Rule
@@ -60,6 +61,7 @@ class ModelPath(NamedTuple):
         return Servable(self.model, int(self.version) if self.version else None, self.label)
 
 
+@lru_cache(maxsize=1024)
 def match_prediction(path: str) -> ModelPath | None:
     """The parts of a path, in any case; None if it is no prediction's."""
     exact = EXACT.fullmatch(path)

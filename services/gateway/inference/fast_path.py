@@ -38,8 +38,11 @@ class FastPath:
         if request.media_type == MULTIPART or not principal.may_predict(path.model):
             return None
         record = RequestRecord(request.headers["x-request-id"], path.model)
-        with self._metrics.in_flight.track_inprogress():
+        self._metrics.in_flight.inc()
+        try:
             status, found, content = await self._run(form, path, request, record)
+        finally:
+            self._metrics.in_flight.dec()
         record_response(record, self._metrics, "POST", path.rule, status, principal.name)
         length = ("content-length", str(len(content)))
         return HttpResponse(status, [*found, length, *response_headers(record)], content)

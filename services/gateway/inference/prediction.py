@@ -140,7 +140,7 @@ class Predictions:
     async def _encode(
         self, form: Format[Call], call: Call, outputs: Outputs, interface: Interface, request_id: str
     ) -> tuple[HeaderList, bytes]:
-        if is_quick_to_write({**outputs, **(call.explanation or {})}):
+        if is_quick_to_write(outputs if call.explanation is None else {**outputs, **call.explanation}):
             return form.encode(call, outputs, interface, request_id)
         bare = replace(call, inputs={})
         return await self.predictor.side_process.run(form.encode, bare, outputs, interface, request_id)

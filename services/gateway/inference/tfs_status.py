@@ -4,6 +4,7 @@ Format: tensorflow/serving ``model_servers/http_rest_api_handler.cc`` and ``http
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
@@ -13,7 +14,7 @@ from werkzeug.routing import Rule
 
 from modelyard.models.tfserving.messages import VersionStatus, get_model_metadata_pb2
 from modelyard.services.gateway.http.errors import InvalidRequest
-from modelyard.services.gateway.http.paths import V1_MODELS, Servable, match_prediction, match_status
+from modelyard.services.gateway.http.paths import V1_MODELS, ModelPath, Servable, match_prediction, match_status
 from modelyard.services.gateway.serving.interface import INIT_OP
 from modelyard.services.gateway.serving.predictor import Predictor
 
@@ -65,7 +66,8 @@ def respond_to_other_path(rest: str) -> ResponseReturnValue:
     del rest
     if request.method == "OPTIONS":
         return preflight()
-    match = {"GET": match_status, "POST": match_prediction}.get(request.method)
+    known: dict[str, Callable[[str], ModelPath | None]] = {"GET": match_status, "POST": match_prediction}
+    match = known.get(request.method)
     found = match(request.path) if match else None
     if found is None or found.verb == "infer":
         raise InvalidRequest(f"Malformed request: {request.method[:SHOWN_CHARS]} {request.path[:SHOWN_CHARS]}")

@@ -73,7 +73,7 @@ class BodyReader:
 
     async def _receive(self, announced: str, protocol: Any, limit: BodyLimit) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with Alarm(self._timeout_s):
                 body = bytes(await (protocol() if announced else self._receive_chunks(protocol, limit)))
         except (ProtocolClosed, BodyBroken):
             whole = f"{announced[:20]} bytes as announced" if announced else "a whole body"
@@ -106,6 +106,30 @@ class BodyReader:
             async with asyncio.timeout(self._timeout_s):
                 async for _ in protocol:
                     pass
+
+
+class Alarm:
+    """As ``asyncio.timeout``, around what one task awaits, for a quarter of its time: most bodies are there soon."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._rang = False
+
+    def __enter__(self) -> None:
+        """To be entered by the task."""
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._ring)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raises ``TimeoutError`` if the time was up."""
+        self._timer.cancel()
+        if self._rang and self._task and kind is asyncio.CancelledError and not self._task.uncancel():
+            raise TimeoutError
+
+    def _ring(self) -> None:
+        self._rang = True
+        if self._task:
+            self._task.cancel()
 
 
 class StreamedBody(io.RawIOBase):

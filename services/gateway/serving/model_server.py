@@ -18,7 +18,7 @@ from modelyard.models.tfserving.messages import (
     make_status_request,
     read_statuses,
 )
-from modelyard.models.types import Array
+from modelyard.models.types import DEFAULT_POOL, Array
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
 from modelyard.services.gateway.metrics import Metrics
@@ -95,7 +95,7 @@ class ModelServerClient:
     async def get_every_status(self, model: str) -> list[VersionStatus]:
         """State of every version in every server that answers; raises ``ServingFailed`` if none does."""
         request = make_status_request(model, None)
-        replicas = self._pools.get(self._find_pool(model))
+        replicas = self._pools.get(self._locate(model).pool)
         said = await replicas.call_each(STATUS, request, Deadline.after(self._status_timeout_s))
         failures = [answer for answer in said if isinstance(answer, ServingFailed)]
         if len(failures) == len(said) and not any(failure.code is grpc.StatusCode.NOT_FOUND for failure in failures):
@@ -204,7 +204,7 @@ class ModelServerClient:
         return True
 
     def _locate(self, model: str) -> Place:
-        return Place(model, self._find_pool(model))
+        return Place(model, DEFAULT_POOL if self._pools.is_single else self._find_pool(model))
 
     async def _call(self, place: Place, method: str, request: Any, deadline: Deadline) -> Any:
         replicas = self._pools.get(place.pool)

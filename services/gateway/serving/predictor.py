@@ -207,8 +207,10 @@ class Predictor:
         """In one call with other requests, where that changes no output."""
         if not may_share(interface.signatures[target.signature], inputs):
             return await self._model_server.predict(target, inputs, deadline)
+        if interface.batches:
+            return await self.batcher.run(target, inputs, deadline, max_rows=interface.max_batch, bulk=bulk)
         key = CheckedSignature(interface.model, interface.version, target.signature)
-        if interface.batches or self._independence.is_proven(key):
+        if self._independence.is_proven(key):
             return await self.batcher.run(target, inputs, deadline, max_rows=interface.max_batch, bulk=bulk)
         outputs = await self._model_server.predict(target, inputs, deadline)
         if self._settings.batch_external_models == "checked":

@@ -3,6 +3,7 @@
 Published versions are read from the store: rollout and manifest. Others come from the model server.
 """
 
+import asyncio
 import hashlib
 import os
 import random
@@ -103,6 +104,8 @@ class PublishedVersions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rollouts: dict[str, CachedRollout] = {}
+        self._looked_at: set[str] = set()
+        """Models whose rollout was looked at in this iteration of the event loop: what arrives later is in the next."""
         self._interfaces: dict[tuple[str, int], tuple[float, Interface]] = {}
 
     def list_models(self) -> tuple[str, ...]:
@@ -115,7 +118,9 @@ class PublishedVersions:
 
     def get_rollout(self, model: str) -> Rollout | None:
         """The model's rollout, read again when its file was replaced; None where we do not decide."""
-        cached = self._rollouts.get(model)
+        cached, loop = self._rollouts.get(model), find_running_loop()
+        if cached and loop and model in self._looked_at:
+            return cached.rollout
         try:
             path = cached.path if cached else str(self._store.folder(model) / rollouts.FILE)
             found = os.stat(path)  # noqa: PTH116  # once per request: building a Path costs more than the call
@@ -124,6 +129,9 @@ class PublishedVersions:
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if cached is None or cached.stamp != stamp:
             cached = self._rollouts[model] = CachedRollout(path, stamp, read_rollout(self._store, model))
+        if loop:
+            self._looked_at.add(model)
+            loop.call_soon(self._looked_at.discard, model)
         return cached.rollout
 
     def find_pool(self, model: str) -> str:
@@ -147,6 +155,14 @@ class PublishedVersions:
         found = replace(found, max_batch=plan.max_batch if plan else None)
         self._interfaces[model, version] = (time.monotonic(), found)
         return found
+
+
+def find_running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread runs; None in any other thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def with_experiment(interface: Interface, rollout: Rollout) -> Interface:

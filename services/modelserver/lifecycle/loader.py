@@ -2,8 +2,6 @@
 
 import gc
 import os
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +21,7 @@ from modelyard.services.modelserver.batching.parameters import PER_MODEL_FILE, B
 from modelyard.services.modelserver.errors import InvalidConfig, Refused
 from modelyard.services.modelserver.lifecycle import tfrecord, warmup
 from modelyard.services.modelserver.lifecycle.first_run import run_once
+from modelyard.services.modelserver.lifecycle.priority import run_at_low_priority
 from modelyard.services.modelserver.lifecycle.reconciler import Load
 from modelyard.services.modelserver.runtime.saved_model import Runtime, load_saved_model
 from modelyard.services.modelserver.runtime.servable import Servable
@@ -30,8 +29,6 @@ from modelyard.services.modelserver.runtime.tensorflow_c import TensorFlowC, lib
 from modelyard.services.modelserver.runtime.traced_run import trace_runs
 from modelyard.services.modelserver.settings import Settings
 
-LOADING_NICENESS = 10
-"""A tenth of a normal thread's share where both compete; a load of 0.2 s then takes about 2 s on a busy machine."""
 CALLING_THREAD = -1
 """``RunOptions.inter_op_thread_pool``: run every operation in the thread that calls."""
 
@@ -47,8 +44,19 @@ def start_loader(settings: Settings) -> Load:
     join = make_batching(settings)
     started = start_runtime(settings.intra_op_threads, settings.inter_op_threads)
     tags = settings.saved_model_tags.split(",")
+    has_threads = False
+    """Of TensorFlow, which the first load starts, with the niceness of its thread."""
 
     def load(folder: Path) -> Servable:
+        nonlocal has_threads
+        if has_threads:
+            return run_at_low_priority(partial(load_now, folder))
+        try:
+            return load_now(folder)
+        finally:
+            has_threads = True
+
+    def load_now(folder: Path) -> Servable:
         if not folder.is_dir():
             raise Refused(grpc.StatusCode.NOT_FOUND, "the version's folder does not exist")
         verify_manifest(folder)
@@ -59,8 +67,6 @@ def start_loader(settings: Settings) -> Load:
         except ModelyardError:
             servable.close()
             raise
-        finally:
-            _lower_priority()
 
     return load
 
@@ -108,15 +114,6 @@ def choose_rewrites() -> rewriter_config_pb2.RewriterConfig:
         memory_optimization=config.NO_MEM_OPT,
         disable_tfg_optimizer=True,
     )
-
-
-def _lower_priority() -> None:
-    """Gives predictions priority over this thread's further loads; on Linux niceness belongs to the thread.
-
-    Only after the first load, whose new TensorFlow threads would inherit it for good.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
 
 
 def make_batching(settings: Settings) -> Callable[[Servable, Path], Servable]:

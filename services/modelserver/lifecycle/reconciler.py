@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from modelyard.services.modelserver.lifecycle.plan import (
     find_unloadable,
     is_settled,
 )
+from modelyard.services.modelserver.lifecycle.priority import run_at_low_priority
 from modelyard.services.modelserver.lifecycle.registry import Registry, ServedVersion, State, VersionState
 from modelyard.services.modelserver.lifecycle.source import Candidate, stamp_files
 from modelyard.services.modelserver.runtime.servable import Servable
@@ -48,6 +50,18 @@ def load_unchanged(folder: Path, load: Load) -> Servable:
     return servable
 
 
+def warm_up(key: Key, finish: Callable[[], object]) -> None:
+    """What fails here fails when it is asked for, and nothing else does."""
+    name, number = key
+    started = time.monotonic()
+    try:
+        finish()
+    except Exception as error:  # noqa: BLE001 - as of a load
+        log.warning("warm_up_failed", model=name, version=number, cause=str(error))
+        return
+    log.info("version_warm", model=name, version=number, took_s=round(time.monotonic() - started, 3))
+
+
 class Reconciler:
     """Loads, retries and unloads versions until the registry serves the wanted ones."""
 
@@ -61,6 +75,8 @@ class Reconciler:
         self._idle: deque[tuple[Key, Servable]] = deque()
         self._half_warm: deque[Key] = deque()
         """Versions that answer, and have first runs left."""
+        self._has_started = False
+        """Whether all that was wanted at first was loaded, or has failed."""
         self._stopping = False
 
     def set_aspired(self, aspired: Aspired, *, retry_failed: bool) -> None:
@@ -116,6 +132,7 @@ class Reconciler:
                 return lambda: self._withdraw(*drop)
             key = choose_load(self._aspired, self._registry.states, self._attempts, time.monotonic())
             if key is None:
+                self._has_started = True
                 return partial(self._finish_warm_up, self._half_warm.popleft()) if self._half_warm else None
             candidate = self._aspired[key[0]][key[1]]
             self._registry.set_state(*key, VersionState(State.LOADING))
@@ -171,6 +188,9 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - the outermost boundary of a load: it ends only this try
             self._fail(key, candidate, error)
             return
+        if self._has_started and servable.finish_warm_up is not None:  # others answer meanwhile
+            run_at_low_priority(partial(warm_up, key, servable.finish_warm_up))
+            servable = replace(servable, finish_warm_up=None)
         self._registry.publish_version(name, number, servable)
         with self._changed:
             self._attempts.pop(key, None)
@@ -179,19 +199,20 @@ class Reconciler:
         log.info("version_available", model=name, version=number, load_s=round(time.monotonic() - started, 3))
 
     def _finish_warm_up(self, key: Key) -> None:
-        """When nothing is to be loaded. What fails here fails when it is asked for, and nothing else does."""
+        """When nothing is to be loaded.
+
+        Not at low priority: while TensorFlow prepares a signature's first run, every other run of this version waits
+        (``DirectSession::CreateGraphs`` holds the lock that ``CheckGraphCreated`` takes).
+        """
         name, number = key
-        if number not in self._registry.available_versions(name):
-            return
-        started = time.monotonic()
-        try:
+
+        def finish() -> None:
             with self._registry.acquire(name, number) as version:
                 if version.servable.finish_warm_up is not None:
                     version.servable.finish_warm_up()
-        except Exception as error:  # noqa: BLE001 - as of a load
-            log.warning("warm_up_failed", model=name, version=number, cause=str(error))
-            return
-        log.info("version_warm", model=name, version=number, took_s=round(time.monotonic() - started, 3))
+
+        if number in self._registry.available_versions(name):
+            warm_up(key, finish)
 
     def _fail(self, key: Key, candidate: Candidate, error: Exception) -> None:
         name, number = key

@@ -100,6 +100,19 @@ def test_explanations_are_prepared_when_every_version_answers(store: Store, serv
     eventually(lambda: [served.runs(1), served.runs(2)] == [2, 2], "all requests were replayed")
 
 
+def test_a_later_version_has_its_explanations_prepared_before_it_answers(store: Store, serve: Serve) -> None:
+    """While TensorFlow prepares one signature, runs of all others wait: nobody is answered by it yet."""
+    store.put("m", 1)
+    store.configure(store.entry("m", "all {}"))
+    served = serve()
+    served.await_state(1, "AVAILABLE")
+    served.predict(1)
+    for version in (2, 3):  # the second of them surely comes after the start
+        store.put("m", version, warmed_by([warmup_log(signature="explain"), warmup_log()]))
+        served.await_state(version, "AVAILABLE")
+    assert served.runs(3) == 2
+
+
 def test_an_explanation_that_fails_keeps_no_version_from_answering(store: Store, serve: Serve) -> None:
     """Nor others from being loaded afterwards."""
     wrong = warmup_log(X.astype(np.int32), "explain")

@@ -46,3 +46,14 @@ def test_a_grpc_port_is_opened_on_demand() -> None:
     assert launch.choose_serving_port(None, isolated=True) == launch.SERVING_PORT
     assert launch.choose_serving_port(9, isolated=False) == launch.choose_serving_port(9, isolated=True) == 9
     assert not any(flag.startswith("--port") for flag in options(None).flags)
+
+
+def test_one_process_is_the_default_but_where_it_must_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's graph never computes beside the secret of keys, unless somebody asks for it."""
+    monkeypatch.delenv("MODELYARD_KEY_SECRET", raising=False)
+    assert not launch.choose_isolation(None)
+    assert launch.choose_isolation(None, gateways=2)
+    assert launch.choose_isolation(wanted=True)
+    monkeypatch.setenv("MODELYARD_KEY_SECRET", "k" * 64)
+    assert launch.choose_isolation(None)
+    assert not launch.choose_isolation(wanted=False)

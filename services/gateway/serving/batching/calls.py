@@ -52,9 +52,8 @@ def _is_finite(arrays: Mapping[str, Array]) -> bool:
 
 def may_share(signature: SignatureSpec, inputs: Mapping[str, Array]) -> bool:
     """Whether each row of these inputs has its own row in every output, as far as shapes tell."""
-    per_row = all(spec.shape and spec.shape[0] is None for spec in (*signature.inputs, *signature.outputs))
     sizes = {array.shape[:1] for array in inputs.values()}
-    return per_row and len(sizes) == 1 and () not in sizes
+    return signature.is_per_row and len(sizes) == 1 and () not in sizes
 
 
 def count_rows(inputs: Mapping[str, Array]) -> int:
