@@ -33,10 +33,13 @@ def estimate_memory(size: VersionSize) -> int:
     return -int(-loaded // MB)
 
 
-def find_memory(store: Store, model: str, version: int) -> int:
-    """Megabytes of a published version; by its files where its manifest does not say, 0 where it is not here."""
+def find_memory(store: Store, model: str, version: int, *, anywhere: bool = False) -> int:
+    """Megabytes of a published version; by its files where its manifest does not say, 0 where it is not here.
+
+    ``anywhere``: of one that is on other machines only, too; that may ask a bucket.
+    """
     try:
-        size = store.manifest(model, version).size
+        size = (store.find_manifest if anywhere else store.manifest)(model, version).size
     except ModelyardError:
         size = None
     folder = store.path(model, version)
