@@ -175,10 +175,22 @@ def run_prometheus(folder: Path, port: int, targets: Mapping[str, int], keys: Ma
     with (folder / "log").open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
+        await_ready(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
+
+
+def await_ready(url: str) -> None:
+    """Returns when Prometheus answers queries: before that it listens, and refuses them; exits if it never does."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/-/ready", timeout=5, trust_env=False).is_success:
+                return
+        time.sleep(0.2)
+    raise SystemExit("Prometheus did not start")
 
 
 def adapt_configuration(folder: Path, targets: Mapping[str, int]) -> dict[str, Any]:

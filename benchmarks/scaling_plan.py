@@ -1,12 +1,12 @@
 """Replicas and cost for so many predictions per second: ``python -m benchmarks.scaling_plan --node 8 32 0.40``.
 
-Reads a run of ``benchmarks.serving`` with its processor times per right answer, of the gateway and of the model server,
-at one load point, and computes how many of each a cluster needs, how many nodes they fill, and what those cost at the
-price that is given. Prints a table, or JSON.
+Reads a run of ``benchmarks.replicas`` with its processor times per right answer, of two gateways and of two model
+servers, at one load point, and computes how many of each a cluster needs, how many nodes they fill, and what those cost
+at the price that is given. Prints a table, or JSON. A file of ``benchmarks.serving`` will do, too: ``--replicas 1``.
 
-What it assumes: work is divided among replicas without loss, as each of them is loaded as the one that was measured;
-the network between them costs ``--network`` more; a core there is as fast as one here, unless ``--speed`` says else.
-Broker, ledger, scheduler, disks, load balancers and traffic are not in it.
+What it assumes: further replicas cost no more than the second one did, as each of them is loaded as those that were
+measured; the network between them costs ``--network`` more; a core there is as fast as one here, unless ``--speed``
+says else. Broker, ledger, scheduler, disks, load balancers and traffic are not in it.
 """
 
 import argparse
@@ -17,10 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
+RESULTS = Path(__file__).parent / "results" / "replicas.jsonl"
 RATES = (1_000, 10_000, 100_000)
 HOURS_PER_MONTH = 730
 CONTENDER = "modelyard"
+DEFAULTS: Mapping[str, Any] = {"gateways": 1, "servers": 1, "share": None}
+"""Of rows that do not say: those of ``benchmarks.serving``."""
 GATEWAY_CORES = 1.0
 """One event loop; `requests` in deploy/kubernetes/base/gateway.yaml."""
 GATEWAY_GB, SERVING_GB = 0.5, 2.0
@@ -81,17 +83,19 @@ class Plan:
     """For a million predictions, at this rate around the clock."""
 
 
-def read_cost(lines: Iterable[str], workload: str, connections: int) -> Cost:
-    """The cost of a prediction at one load point of our own server; of several the last.
+def read_cost(lines: Iterable[str], workload: str, connections: int, replicas: int = 1) -> Cost:
+    """The cost of a prediction at one load point of so many gateways, and model servers, of ours; of several the last.
 
     Raises:
         NoSuchPoint: there is none, or it had errors.
     """
-    rows = map(json.loads, lines)
+    rows = (DEFAULTS | json.loads(line) for line in lines)
     wanted = {"row": "load", "contender": CONTENDER, "workload": workload, "connections": connections, "rate": None}
+    wanted |= {"gateways": replicas, "servers": replicas, "share": None}
     found = [row for row in rows if wanted.items() <= row.items()]
     if not found or found[-1]["errors"] or found[-1]["wrong"] or not found[-1]["right"]:
-        raise NoSuchPoint(f"no right answers of {CONTENDER} to {workload} at {connections} connections")
+        many = f"{replicas} x {CONTENDER}"
+        raise NoSuchPoint(f"no right answers of {many} to {workload} at {connections} connections")
     row: Mapping[str, Any] = found[-1]
     return Cost(row["gateway_cpu_ms"], row["cpu_ms"] - row["gateway_cpu_ms"], row["p99_ms"])
 
@@ -141,9 +145,10 @@ def render(plans: Sequence[Plan]) -> Iterator[str]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = Assumptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling_plan", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of benchmarks.serving")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of benchmarks.replicas, or of serving")
+    parser.add_argument("--replicas", type=int, default=2, help="gateways, and model servers, of the measurement")
     parser.add_argument("--workload", default="mnist_json")
-    parser.add_argument("--connections", type=int, default=32, help="load point; its p99 is shown")
+    parser.add_argument("--connections", type=int, default=64, help="load point; its p99 is shown")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="predictions per second")
     parser.add_argument("--node", type=float, nargs=3, required=True, metavar=("CORES", "GB", "PRICE_PER_HOUR"))
     parser.add_argument("--utilisation", type=float, default=given.utilisation)
@@ -159,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     with options.results.open() as lines:
         try:
-            cost = read_cost(lines, options.workload, options.connections)
+            cost = read_cost(lines, options.workload, options.connections, options.replicas)
         except NoSuchPoint as error:
             print(error)
             return 1
@@ -171,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 0
     print(
-        f"{options.workload} at {options.connections} connections: {cost.gateway_ms:.2f} ms of a gateway's core, "
+        f"{options.workload}, {options.replicas} x {options.replicas} at {options.connections} connections: "
+        f"{cost.gateway_ms:.2f} ms of a gateway's core, "
         f"{cost.serving_ms:.2f} ms of model servers' for a prediction; p99 {cost.p99_ms:.0f} ms where that was measured"
     )
     print("\n".join(render(plans)))

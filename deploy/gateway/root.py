@@ -17,7 +17,7 @@ from pathlib import Path
 LEFT_OUT = (
     # of the standard library
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "__pycache__"),
-    "config-*",
+    *("config-*", "_test*.so", "turtle.py"),
     # of packages
     *(
         "*.pyi",
@@ -28,6 +28,7 @@ LEFT_OUT = (
         "*.pyx",
         "*.a",
         "_pyinstaller",
+        "testing",
         "f2py",
         "distutils",
         "pip",

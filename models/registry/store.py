@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -236,6 +236,14 @@ class Store:
     ) -> None:
         """Has a file changed by a function. ``may_wait``: no error if others can only hear of it by the next change."""
         change()
+
+    def read_shared(self, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  # where a bucket holds the store
+        """A small file of each model as all machines have it now; none, where this folder is the store."""
+        return {}
+
+    def find_manifest(self, model: str, version: int) -> Manifest:
+        """The manifest of a version on whichever machine; raises as ``manifest``."""
+        return self.manifest(model, version)
 
     def remove_file(self, path: Path) -> None:
         path.unlink(missing_ok=True)

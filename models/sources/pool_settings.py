@@ -31,6 +31,10 @@ class PoolSettings(ProjectSettings):
         )
     )
 
-    def pools(self, default: Sequence[str], tls: TlsFiles | None = None) -> ServingPools:
+    def pools(self, default: Sequence[str], tls: TlsFiles | None) -> ServingPools:
         """Every pool; the servers of the default one are given, and the files of the connections to all."""
         return ServingPools.of(default, self.serving_pools, self.pool_memory, tls)
+
+    def list_servers(self, default: Sequence[str]) -> tuple[str, ...]:
+        """Addresses of every pool's servers; those of the default one are given."""
+        return (*default, *(address for addresses in self.serving_pools.values() for address in addresses))

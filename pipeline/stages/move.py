@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.registry.pools.capacity import require_room
+from modelyard.models.registry.pools.capacity import hold_room, require_room
 from modelyard.models.registry.rollout import Rollout, change_rollout, read_rollout
 from modelyard.models.registry.serving_config import read_left_out
 from modelyard.models.registry.store import Store
@@ -79,7 +79,9 @@ def move_locked(
     if pool == now.placement.pool:
         return now
     try:
-        change_rollout(store, model, lambda now: _arrive(store, model, now, pool, pools.memory.get(pool)))
+        limit = pools.memory.get(pool)
+        with hold_room(store, pool, limit):
+            change_rollout(store, model, lambda now: _arrive(store, model, now, pool, limit))
         reason, worst = _check_all(store, model, pools, pool, report, deadline_s)
         found = {**detail} if worst is None else {**detail, "parity": worst}
         return change_rollout(store, model, lambda now: now.move(by=by, reason=reason, detail=found))

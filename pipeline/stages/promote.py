@@ -8,7 +8,7 @@ from typing import Any
 
 from modelyard.models.errors import ModelyardError
 from modelyard.models.registry.manifest import Manifest
-from modelyard.models.registry.pools.capacity import NoRoom, require_room
+from modelyard.models.registry.pools.capacity import NoRoom, hold_room, require_room
 from modelyard.models.registry.roles.canary import Canary
 from modelyard.models.registry.roles.placement import Placement
 from modelyard.models.registry.rollout import InvalidChange, Overtaken, Rollout, change_rollout, read_rollout
@@ -120,7 +120,8 @@ def _give_role(
         servers = find_servers(serving, deadline_s) if serving else ()
         with connect(servers, pools.tls) as clients:
             old_errors = {client: find_error(client, model, version) for client in clients}
-            change_rollout(store, model, lambda now: _preload(store, model, now, version, pool, limit))
+            with hold_room(store, pool, limit):
+                change_rollout(store, model, lambda now: _preload(store, model, now, version, pool, limit))
             require_whole(store, model, version)
             if not servers:
                 reason = "no model server was given, so its answers were not compared"

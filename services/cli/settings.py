@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from modelyard.models.registry.store import Store
+from modelyard.models.sources.pool_settings import PoolSettings
 from modelyard.services.settings import Secret, ServiceSettings, Settings, StoreSettings, below_home, split_list
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def open_ledger(settings: ServiceSettings) -> "Ledger":
     return Ledger(settings.ledger)
 
 
-class ConnectionSettings(ServiceSettings):
+class ConnectionSettings(PoolSettings, ServiceSettings):
     """Where processes connect to, for `modelyard doctor`; what is not set is not checked."""
 
     serving: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)] = Field(

@@ -41,7 +41,7 @@ def main() -> int:
     """
     settings = GatewaySettings.load()
     logs.configure("gateway", settings.log_level)
-    settings.require_protected(settings.serving)
+    settings.require_protected(settings.list_servers(settings.serving))
     check_port(settings)
     require_tracing(settings)
     limit_memory_arenas(LOCAL_ARENAS if settings.has_model_server else 1)

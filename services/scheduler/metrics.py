@@ -1,8 +1,10 @@
 """Metrics of the scheduler, and of what it sees of the whole system: jobs, roles of versions, disks."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, Summary
@@ -21,6 +23,8 @@ from modelyard.services.ledger import OPEN, Ledger
 from modelyard.services.metrics.disks import Disks
 from modelyard.services.queues import CPU_QUEUE, GPU_QUEUE, choose_queue
 
+READ_S = 4.0
+"""How long the metrics wait for the ledger: Prometheus gives up after ten seconds, and would take us for dead."""
 ONE_POOL = ServingPools.of(())
 Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -78,10 +82,13 @@ class NotificationMetrics:
 class LedgerMetrics(Collector):
     """Jobs, as the ledger has them when somebody looks."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, read_s: float = READ_S) -> None:
+        """``read_s``: how long a look is waited for, in seconds."""
+        self._ledger, self._read_s = ledger, read_s
         self._stages: dict[str, tuple[str, dict[str, float]]] = {}
         """By model: its newest job, and the seconds of that one's stages."""
+        self._look: Future[tuple[Metric, ...]] | None = None
+        self._looking = threading.Lock()
 
     def describe(self) -> tuple[Family, ...]:
         return (
@@ -105,28 +112,46 @@ class LedgerMetrics(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """Without jobs while the ledger is away."""
-        is_read, jobs, queues, wait, ended, losses, stages = self.describe()
-        counts = self._ledger.job_counts
+        """Without jobs while the ledger is away, or does not answer soon; then a look goes on, and no other begins."""
+        is_read, *_ = self.describe()
         try:
-            open_jobs = counts.count_open()
-            for state in OPEN:
-                jobs.add_metric([state], open_jobs[state])
-            for queue, count in self._count_by_queue().items():
-                queues.add_metric([queue], count)
-            wait.add_metric([], counts.measure_longest_wait_s())
-            for each, count in counts.count_ended().items():
-                ended.add_metric([each.model, each.state], count)
-            losses.add_metric([], counts.count_losses())
-            for model, job_id in counts.list_newest().items():
-                for stage, seconds in self._measure_stages(model, job_id).items():
-                    stages.add_metric([model, stage], seconds)
-        except StorageFailed:
+            yield from self._begin_look().result(self._read_s)
+            is_read.add_metric([], 1)
+        except (StorageFailed, TimeoutError):
             is_read.add_metric([], 0)
-            yield is_read
-            return
-        is_read.add_metric([], 1)
-        yield from (is_read, jobs, queues, wait, ended, losses, stages)
+        yield is_read
+
+    def _begin_look(self) -> "Future[tuple[Metric, ...]]":
+        """The one that is under way, or a new one, in a thread that nobody waits for at the end."""
+        with self._looking:
+            if self._look is None or self._look.done():
+                self._look = Future()
+                threading.Thread(target=self._fulfil, args=(self._look,), name="ledger metrics", daemon=True).start()
+            return self._look
+
+    def _fulfil(self, look: "Future[tuple[Metric, ...]]") -> None:
+        try:
+            look.set_result(self._read())
+        except BaseException as error:  # noqa: BLE001  # whoever asked gets it
+            look.set_exception(error)
+
+    def _read(self) -> tuple[Metric, ...]:
+        """Raises ``StorageFailed``."""
+        _, jobs, queues, wait, ended, losses, stages = self.describe()
+        counts = self._ledger.job_counts
+        open_jobs = counts.count_open()
+        for state in OPEN:
+            jobs.add_metric([state], open_jobs[state])
+        for queue, count in self._count_by_queue().items():
+            queues.add_metric([queue], count)
+        wait.add_metric([], counts.measure_longest_wait_s())
+        for each, count in counts.count_ended().items():
+            ended.add_metric([each.model, each.state], count)
+        losses.add_metric([], counts.count_losses())
+        for model, job_id in counts.list_newest().items():
+            for stage, seconds in self._measure_stages(model, job_id).items():
+                stages.add_metric([model, stage], seconds)
+        return (jobs, queues, wait, ended, losses, stages)
 
     def _count_by_queue(self) -> Counter[str]:
         """Queues that have no job, too: who scales by one asks for it by name."""

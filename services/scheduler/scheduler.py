@@ -111,7 +111,7 @@ def begin_metrics(
         return note_nothing, count_nothing
     from modelyard.services.scheduler.metrics import DutyMetrics, NotificationMetrics, make_registry
 
-    registry = make_registry(store, ledger, settings.pools(settings.serving))
+    registry = make_registry(store, ledger, settings.pools(settings.serving, settings.serving_files))
     note, count = DutyMetrics(registry, duties).note, NotificationMetrics(registry).count
     serve_metrics(settings, registry)
     return note, count

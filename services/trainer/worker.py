@@ -87,7 +87,7 @@ def verify(settings: TrainerSettings, ledger: Ledger, app: Celery) -> None:
     Raises:
         ModelyardError: one cannot be used; the text has which and why.
     """
-    settings.require_protected(settings.serving)
+    settings.require_protected(settings.list_servers(settings.serving))
     require_mlflow(settings)
     require_tracing(settings)
     prepare_store(settings)

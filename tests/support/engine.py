@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class Engine:
     project: str
     secrets: Path
     port: int
+    files: Sequence[str] = FILES
+    """Of compose."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Further ones, which the compose files read."""
 
     def run(self, *command: str, given: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """One command of the engine."""
@@ -63,7 +67,7 @@ class Engine:
     @property
     def _compose(self) -> list[str]:
         program = [sys.executable, "-m", "podman_compose"] if self.name == "podman" else ["docker", "compose"]
-        return [*program, "-p", self.project, *(part for file in FILES for part in ("-f", file))]
+        return [*program, "-p", self.project, *(part for file in self.files for part in ("-f", file))]
 
     def container(self, service: str) -> str:
         return f"{self.project}{'_' if self.name == 'podman' else '-'}{service}{'_' if self.name == 'podman' else '-'}1"
@@ -135,7 +139,7 @@ class Engine:
         # An engine refuses a limit above what the machine has.
         ours["MODELYARD_SERVING_CPUS"] = f"{min(3.0, os.cpu_count() or 1)}"
         # Images in OCI's format have no health checks: that is Docker's.
-        return {**os.environ, **ours, "BUILDAH_FORMAT": "docker", "COMPOSE": " ".join(self._compose)}
+        return {**os.environ, **ours, **self.variables, "BUILDAH_FORMAT": "docker", "COMPOSE": " ".join(self._compose)}
 
 
 def wait_for(what: str, check: Callable[[], Any], deadline_s: float, pause_s: float = 0.5) -> Any:

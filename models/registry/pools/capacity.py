@@ -1,11 +1,12 @@
 """Whether a pool has room for more versions: the memory that it states, less what it has loaded. Slim."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from modelyard.models.errors import ModelyardError
+from modelyard.models.errors import CorruptData, ModelyardError
 from modelyard.models.registry.pools.size import MB, find_memory
-from modelyard.models.registry.rollout import read_wanted
+from modelyard.models.registry.rollout import FILE, parse_rollout, read_wanted
 from modelyard.models.registry.serving_config import Entry, Key
 from modelyard.models.registry.store import Store
 
@@ -33,19 +34,42 @@ class LoadedVersion:
 
 
 def list_loaded(store: Store, pool: str) -> tuple[LoadedVersion, ...]:
-    """All versions that the servers of a pool load, by the rollouts of now."""
-    return tuple(_list_loaded(store, pool))
+    """All versions that the servers of a pool load, by the rollouts of now that are here."""
+    return tuple(_list_loaded(store, pool, read_wanted(store), anywhere=False))
 
 
-def _list_loaded(store: Store, pool: str) -> Iterator[LoadedVersion]:
-    entries: dict[str, Entry] = read_wanted(store)
+def _list_loaded(store: Store, pool: str, entries: Mapping[str, Entry], *, anywhere: bool) -> Iterator[LoadedVersion]:
     for model, entry in entries.items():
         if pool in entry.pools:
-            yield from (LoadedVersion(model, each, find_memory(store, model, each)) for each in entry.versions)
+            for version in entry.versions:
+                yield LoadedVersion(model, version, find_memory(store, model, version, anywhere=anywhere))
+
+
+def _read_wanted_everywhere(store: Store) -> Mapping[str, Entry]:
+    """As all machines have it now: this folder may be behind."""
+    found = read_wanted(store)
+    for model, content in store.read_shared(FILE).items():
+        with suppress(CorruptData):  # it stays as it is here
+            found[model] = parse_rollout(model, content).entry
+    return found
+
+
+@contextmanager
+def hold_room(store: Store, pool: str, limit: int | None) -> Iterator[None]:
+    """Whoever takes memory of a pool does so alone, on all machines; one that states none takes what comes.
+
+    Raises:
+        StorageFailed: somebody else holds it, or the bucket is away.
+    """
+    if limit is None:
+        yield
+    else:
+        with store.lock(f"room-{pool}"):
+            yield
 
 
 def require_room(store: Store, pool: str, limit: int | None, wanted: Iterable[Key]) -> None:
-    """Checks that versions fit beside those that a pool has; the caller holds the store's lock.
+    """Checks that versions fit beside those that a pool has; the caller is within ``hold_room``.
 
     Args:
         limit: bytes that each server of the pool has; None: it takes what comes.
@@ -56,9 +80,10 @@ def require_room(store: Store, pool: str, limit: int | None, wanted: Iterable[Ke
     """
     if limit is None:
         return
-    loaded = list_loaded(store, pool)
+    loaded = tuple(_list_loaded(store, pool, _read_wanted_everywhere(store), anywhere=True))
     known = {(each.model, each.version) for each in loaded}
-    added = [LoadedVersion(*key, find_memory(store, *key)) for key in dict.fromkeys(wanted) if key not in known]
+    missing = [key for key in dict.fromkeys(wanted) if key not in known]
+    added = [LoadedVersion(*key, find_memory(store, *key, anywhere=True)) for key in missing]
     room, taken, needed = limit // MB, sum(each.memory for each in loaded), sum(each.memory for each in added)
     if added and taken + needed > room:
         raise NoRoom(describe_shortage(pool, room, loaded, added))

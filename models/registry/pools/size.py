@@ -11,8 +11,9 @@ GRAPH, PARAMETERS, ASSETS = "saved_model.pb", "variables", "assets"
 DISK_SHARE = 1.2
 """Memory over bytes on disk of parameters and assets: what TensorFlow Serving itself reckons with
 (``kResourceEstimateRAMMultiplier``, servables/tensorflow/bundle_factory_util.cc)."""
-GRAPH_SHARE = 12.0
-"""Of the graph, which is kept parsed, optimised, and once more for each signature that runs: measured on our models."""
+GRAPH_SHARE = 25.0
+"""Of the graph, which is kept parsed, optimised, and once more for each signature that runs, with the weights that are
+constants in it: by what our model server grew by (``benchmarks.version_memory``)."""
 BASE_BYTES = 16 * MB
 """Of a session: threads, kernels, and what its first runs leave behind; measured likewise."""
 
@@ -33,10 +34,13 @@ def estimate_memory(size: VersionSize) -> int:
     return -int(-loaded // MB)
 
 
-def find_memory(store: Store, model: str, version: int) -> int:
-    """Megabytes of a published version; by its files where its manifest does not say, 0 where it is not here."""
+def find_memory(store: Store, model: str, version: int, *, anywhere: bool = False) -> int:
+    """Megabytes of a published version; by its files where its manifest does not say, 0 where it is not here.
+
+    ``anywhere``: of one that is on other machines only, too; that may ask a bucket.
+    """
     try:
-        size = store.manifest(model, version).size
+        size = (store.find_manifest if anywhere else store.manifest)(model, version).size
     except ModelyardError:
         size = None
     folder = store.path(model, version)

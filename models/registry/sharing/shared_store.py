@@ -6,15 +6,22 @@ conditional write, and then in the folder. What others do comes into the folder 
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from modelyard.models.errors import StorageFailed
+from modelyard.models.errors import CorruptData, StorageFailed, UnknownName
+from modelyard.models.registry import manifest as manifests
 from modelyard.models.registry.bucket.bucket import Bucket
 from modelyard.models.registry.bucket.lease import hold_lease
 from modelyard.models.registry.bucket.location import parse_location
-from modelyard.models.registry.bucket.versions import read_job, read_version_record, supersede_attempts
+from modelyard.models.registry.bucket.versions import (
+    INDEX,
+    file_key,
+    read_job,
+    read_version_record,
+    supersede_attempts,
+)
 from modelyard.models.registry.disk.atomic import flush, flush_tree, rename_no_replace
 from modelyard.models.registry.locks import LOCK_TIMEOUT_S
 from modelyard.models.registry.manifest import Manifest
@@ -22,12 +29,12 @@ from modelyard.models.registry.sharing.cleaning import clean_model, remove_objec
 from modelyard.models.registry.sharing.documents import change_document, change_in_place, document_key, follow
 from modelyard.models.registry.sharing.laying import lay_version
 from modelyard.models.registry.sharing.publication import Seal, publish_version
-from modelyard.models.registry.store import NAME, IsMade, Store, replace_file
+from modelyard.models.registry.store import NAME, IsMade, Store, first_line, replace_file
 
 MARK = ".bucket"
 """File of a folder that follows a bucket, with its URL."""
 OUTAGE_S, PAUSE_S = 600.0, 2.0
-LEASED = ("promote-", "import-")
+LEASED = ("promote-", "import-", "room-")
 """Locks that hold on all machines begin with one of these; the others are of this machine's folder."""
 
 
@@ -140,6 +147,29 @@ class SharedStore(Store):
         """Writes a file of the folder into the bucket, as it is. Raises ``StorageFailed``."""
         content = path.read_bytes()
         change_document(self.bucket, document_key(self.root, path), lambda _: content, lambda now, *_: now == content)
+
+    def read_shared(self, name: str) -> Mapping[str, bytes]:
+        """By the bucket, of all models that it lists or that are here: a list may be old.
+
+        Raises:
+            StorageFailed: the bucket is away.
+        """
+        listed = (PurePosixPath(each.key) for each in self.bucket.list(f"{INDEX}/"))
+        models = {path.parent.name for path in listed if path.name == name and NAME.fullmatch(path.parent.name)}
+        found = {model: self.bucket.read(f"{INDEX}/{model}/{name}") for model in sorted({*models, *self.models()})}
+        return {model: each.data for model, each in found.items() if each}
+
+    def find_manifest(self, model: str, version: int) -> Manifest:
+        """By the bucket, if it has not come into this folder."""
+        with suppress(UnknownName):
+            return self.manifest(model, version)
+        found = self.bucket.read(file_key(model, version, manifests.FILE))
+        if found is None:
+            raise UnknownName(f"model {model!r} has no version {version}")
+        try:
+            return Manifest.model_validate_json(found.data)
+        except ValueError as error:
+            raise CorruptData(f"manifest of {model} version {version} is damaged: {first_line(error)}") from error
 
     def remove_file(self, path: Path) -> None:
         self.bucket.delete([document_key(self.root, path)])

@@ -2,10 +2,13 @@
 
 import os
 import sqlite3
+import time
 from typing import Any
 
 BUSY_TIMEOUT_S = 5
 """How long a statement waits while another process writes to the file."""
+SOON_S = 0.5
+"""Of that, what is too little to begin another try."""
 
 
 class Connection(sqlite3.Connection):
@@ -47,18 +50,22 @@ def set_journal_mode(connection: sqlite3.Connection) -> None:
     """Sets the journal mode of the file: with WAL readers go on while a writer writes.
 
     Two programs that open a new file at once both hold its read lock and want its write lock. SQLite refuses one of
-    them at once, without its busy timeout, for neither could ever go on. The one that was refused tries again.
+    them at once, without its busy timeout, for neither could ever go on. The one that was refused tries again, as
+    long as that timeout is in all; one that has waited so long already does not.
     """
+    began = time.monotonic()
     try:
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:
         if not _is_busy(error):
             raise
+        if (left := BUSY_TIMEOUT_S - (time.monotonic() - began)) < SOON_S:
+            raise
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random  # seldom needed
 
         wait = wait_random(min=0.001, max=0.05)
         for attempt in Retrying(
-            retry=retry_if_exception(_is_busy), stop=stop_after_delay(BUSY_TIMEOUT_S), wait=wait, reraise=True
+            retry=retry_if_exception(_is_busy), stop=stop_after_delay(left), wait=wait, reraise=True
         ):
             with attempt:
                 connection.execute("PRAGMA journal_mode=WAL")

@@ -67,7 +67,9 @@ def test_the_last_point_without_errors_is_read() -> None:
     """What the gateway did not use is the model server's."""
     lines = [json.dumps(ROW | {"gateway_cpu_ms": 0.4}), json.dumps({"row": "run"}), json.dumps(ROW)]
     assert read_cost(lines, "mnist_json", 32) == COST
-    for wrong in ({"errors": 1}, {"wrong": 1}, {"connections": 8}, {"right": 0}):
+    doubled = {"gateways": 2, "servers": 2, "share": None}
+    assert read_cost([json.dumps(ROW | doubled), *lines[:1]], "mnist_json", 32, replicas=2) == COST
+    for wrong in (doubled, {"share": 0.3}, {"errors": 1}, {"wrong": 1}, {"connections": 8}, {"right": 0}):
         with pytest.raises(NoSuchPoint):
             read_cost([json.dumps(ROW | wrong)], "mnist_json", 32)
 
@@ -75,7 +77,7 @@ def test_the_last_point_without_errors_is_read() -> None:
 def test_it_prints_what_docs_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A table, or JSON; the price is the caller's."""
     path = tmp_path / "results.jsonl"
-    path.write_text(json.dumps(ROW))
+    path.write_text(json.dumps(ROW | {"gateways": 2, "servers": 2, "connections": 64}))
     assert main(["--results", str(path), "--node", "8", "32", "0.4"]) == 0
     assert "| 100,000 |" in capsys.readouterr().out
     assert main(["--results", str(path), "--node", "8", "32", "0.4", "--json"]) == 0

@@ -1,5 +1,6 @@
 """What the scheduler's metrics say of jobs, roles and duties."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from modelyard.models.tfserving.pools import ServingPools
 from modelyard.services.ledger import JobRequest, Ledger, State
 from modelyard.services.scheduler.metrics import DutyMetrics, LedgerMetrics, make_registry
 from modelyard.services.scheduler.scheduler import run_periodically
+from tests.support.waiting import wait_until
 
 WORKER = "host-1"
 
@@ -101,6 +103,21 @@ def test_a_ledger_that_is_away_is_said(tmp_path: Path) -> None:
     assert "modelyard_ledger_read 0.0" in found
     assert any(line.startswith('modelyard_disk_free_bytes{folder="store"}') for line in found)
     assert not any(line.startswith("modelyard_jobs{") for line in found)
+
+
+def test_a_ledger_that_does_not_answer_holds_the_metrics_up_for_a_moment_only(tmp_path: Path) -> None:
+    """Prometheus would take the scheduler for dead; once the ledger answers again, so do they."""
+    path, registry = tmp_path / "ledger.db", CollectorRegistry()
+    with closing(Ledger(f"sqlite:///{path}")) as made:
+        made.migrate()
+    with closing(Ledger(f"sqlite:///{path}")) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("CREATE TABLE held (value)")
+        registry.register(LedgerMetrics(ledger, read_s=0.05))
+        for _ in range(3):  # while the first look waits
+            assert render(registry) == {"modelyard_ledger_read 0.0"}
+        holder.close()
+        wait_until(lambda: "modelyard_ledger_read 1.0" in render(registry), what="the ledger")
 
 
 def test_a_duty_that_fails_is_counted_and_was_not_done() -> None:

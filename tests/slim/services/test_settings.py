@@ -24,7 +24,7 @@ def test_pools_are_beside_the_default_one_and_may_state_their_memory(monkeypatch
     monkeypatch.setenv("MODELYARD_POOL_MEMORY", "default=2g,gpu=512m")
     for kind in (GatewaySettings, TrainerSettings, SchedulerSettings):
         found = kind.load()
-        pools = found.pools(found.serving)
+        pools = found.pools(found.serving, None)
         assert pools.addresses == {"default": ("127.0.0.1:8500",), "gpu": ("b:2", "c:3")}
         assert pools.memory == {"default": 2 << 30, "gpu": 512 << 20}
     assert TrainerSettings.load().locations().pools == pools

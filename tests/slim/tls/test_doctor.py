@@ -1,5 +1,6 @@
 """`modelyard doctor` and connections: a plain sentence for what is wrong with each."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,19 @@ def test_what_is_wrong_with_ours_is_said(
         (wrong,) = check(patch, **settings_of(TlsFiles(authority.file, foreign.certificate, foreign.key)))
     assert "wants a certificate of its clients: MODELYARD_TLS_CERTIFICATE" in none.message
     assert f"does not believe the certificate {foreign.certificate}" in wrong.message
+
+
+def test_model_servers_of_every_pool_are_asked(authority: Authority, patch: pytest.MonkeyPatch) -> None:
+    """By the same files."""
+    with (
+        serving(KINDS[2], authority.issue("server")) as one,
+        serving(KINDS[2], authority.issue("late", expired=True)) as two,
+    ):
+        address = f"127.0.0.1:{two.port}"
+        pools, ours = json.dumps({"gpu": address}), settings_of(TlsFiles(authority.file))
+        found = check(patch, **KINDS[2].variables(one.port), MODELYARD_SERVING_POOLS=pools, **ours)
+    assert [each.level for each in found] == ["ok", "bad"]
+    assert f"the model server at {address} shows a certificate that has expired" in found[1].message
 
 
 def test_nobody_there_is_said(authority: Authority, patch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from modelyard.services.cli.commands.local.imports import find_pools, split_addresses
 from modelyard.services.gateway.settings import GatewaySettings
-from modelyard.services.settings import InvalidSettings, ServiceSettings
+from modelyard.services.settings import InvalidSettings, ServiceSettings, StoreSettings
 from tests.support.certificates import Authority
 from tests.support.slim_programs import modelyard, refusal
 
@@ -36,12 +37,13 @@ PLAIN = (
     ("serving", {"serving": "modelserver:8500"}, r"\(modelserver\).*MODELYARD_SERVING_TLS=true"),
     ("serving", {"serving": "127.0.0.1:8500,dns:modelserver:8500"}, r"\(modelserver\)"),
     ("serving", {"serving": "10.0.0.9:8500"}, r"\(10\.0\.0\.9\)"),
+    ("serving", {"serving_pools": '{"gpu": "127.0.0.1:8501,gpu-1:8500"}'}, r"\(gpu-1\)"),
 )
 
 
 def require(**given: Any) -> None:
     settings = GatewaySettings.load(**given)
-    settings.require_protected(settings.serving)
+    settings.require_protected(settings.list_servers(settings.serving))
 
 
 @pytest.mark.parametrize("given", LOCAL)
@@ -84,6 +86,18 @@ def test_an_authority_is_enough(authority: Authority) -> None:
         )
 
 
+@pytest.mark.parametrize("serving", ["modelserver:8500,other:8500", None])
+def test_an_import_connects_as_processes_do(authority: Authority, tmp_path: Path, serving: str | None) -> None:
+    """By the files of the settings, to every pool; plain and elsewhere it does not."""
+    files, given = authority.issue("import"), {"store": tmp_path, "serving_pools": '{"gpu": "gpu-1:8500"}'}
+    named = {"tls_ca": files.ca, "tls_certificate": files.certificate, "tls_key": files.key, "serving_tls": True}
+    pools = find_pools(StoreSettings.load(**given, **named), serving, tmp_path)
+    assert pools.addresses == {"default": split_addresses(serving or ""), "gpu": ("gpu-1:8500",)}
+    assert pools.tls == files
+    with pytest.raises(InvalidSettings, match="MODELYARD_ALLOW_PLAIN: a model server is on another machine"):
+        find_pools(StoreSettings.load(**given), serving, tmp_path)
+
+
 def test_an_unknown_word_is_refused() -> None:
     """A misspelt one must not pass for leave, nor be silent."""
     with pytest.raises(
@@ -97,6 +111,8 @@ def test_no_process_starts_with_one(tmp_path: Path) -> None:
     found = refusal(home=tmp_path, broker_url="redis://redis.invalid:6379/0")
     assert found.returncode == 1
     assert found.stderr.splitlines()[-1].startswith("MODELYARD_ALLOW_PLAIN: the broker is on another machine")
+    found = refusal(home=tmp_path, serving_pools='{"gpu": "gpu.invalid:8500"}')
+    assert "MODELYARD_ALLOW_PLAIN: a model server is on another machine (gpu.invalid)" in found.stderr
     done = modelyard("keys", "list", ledger_url=f"{POSTGRES}ledger.invalid/m")
     assert done.returncode == InvalidSettings.exit_code
     assert "MODELYARD_ALLOW_PLAIN: the ledger is on another machine" in done.stderr

@@ -29,14 +29,14 @@ def check_connections() -> Iterator[Finding]:
         yield Finding("bad", str(error), HOW)
         return
     try:
-        settings.require_protected(settings.serving)
+        settings.require_protected(settings.list_servers(settings.serving))
     except ModelyardError as error:
         yield Finding("bad", str(error), HOW)
     if "broker_url" in settings.model_fields_set:
         yield from check_broker(settings.broker)
     if is_postgresql(settings.ledger):
         yield from check_ledger(settings.ledger)
-    yield from check_servers(settings.serving, settings.serving_files)
+    yield from check_servers(settings.list_servers(settings.serving), settings.serving_files)
 
 
 def check_broker(url: str) -> Iterator[Finding]:

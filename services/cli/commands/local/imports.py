@@ -8,6 +8,7 @@ import typer
 
 from modelyard.models import backend
 from modelyard.models.errors import ModelyardError
+from modelyard.models.tfserving.pools import ServingPools
 from modelyard.pipeline.job_options import REJECTED_EXIT_CODE
 from modelyard.services.cli import output
 from modelyard.services.cli.options import AsJson, Home, name_author
@@ -66,7 +67,6 @@ def import_model(
     from modelyard.pipeline.processes.forkserver import ForkServer
 
     home = home.resolve()
-    servers = split_addresses(serving) if serving and serving != LOCAL else find_servers(home)
     job = ImportJob(
         model=name,
         path=path,
@@ -81,11 +81,12 @@ def import_model(
         pool=pool,
     )
     settings = StoreSettings.load(store=store.resolve() if store else home / "store")
+    pools = find_pools(settings, serving, home)
     with output.errors.status(f"importing {name}") as status, ForkServer() as forks:
         outcome = import_model(
             job,
             settings.open_store(),
-            settings.pools(servers),
+            pools,
             forks,
             lambda progress: status.update(f"{progress.stage}: {progress.message}".replace("[", r"\[")),
         )
@@ -106,6 +107,17 @@ def import_model(
         f"it {share}: {promotion.reason}",
     ):
         output.console.print(line, markup=False, soft_wrap=True)
+
+
+def find_pools(settings: StoreSettings, serving: str | None, home: Path) -> ServingPools:
+    """Every model server, and files of the connections; of the default pool those that are named, or that run here.
+
+    Raises:
+        InvalidSettings: one is on another machine, would be spoken to without TLS, and nobody has said that it may be.
+    """
+    servers = split_addresses(serving) if serving and serving != LOCAL else find_servers(home)
+    settings.require_protected(settings.list_servers(servers))
+    return settings.pools(servers, settings.serving_files)
 
 
 def read_labels(given: str) -> tuple[str, ...]:
