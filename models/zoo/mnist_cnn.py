@@ -1,5 +1,6 @@
 """Which handwritten digit is it? Three convolutions, a pooling, a dense softmax; trained on slightly moved copies."""
 
+import math
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from modelyard import (
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
 from modelyard.models.datasets.mnist_baseline import measure_baseline
 from modelyard.models.images.ink_copies import add_noise, add_specks, blur_images, change_pens, normalise_strokes
+from modelyard.models.images.layers import Conv2D, Pool
 from modelyard.models.images.moving import Change, change_some, shift_images, transform_images
 from modelyard.models.types import Array
 
@@ -170,9 +172,9 @@ def build(recipe: MnistRecipe, state: State) -> Any:  # noqa: ARG001  # the cont
     layers = keras.layers
     convolution = partial(layers.Conv2D, kernel_initializer="he_normal")
     normalisation = partial(layers.BatchNormalization, momentum=recipe.norm_momentum)
-    x = images = keras.Input((SIZE, SIZE, 1), name="images")
-    x = layers.Rescaling(1 / 255)(x)
-    x = convolution(recipe.channels, 5, strides=2, activation="relu")(x)
+    images = keras.Input((SIZE, SIZE, 1), name="images")
+    first = Conv2D(recipe.channels, 5, scale=1 / 255, strides=2, activation="relu", kernel_initializer="he_normal")
+    x = first(images)
     x = convolution(2 * recipe.channels, 3, use_bias=False)(x)
     x = layers.ReLU()(normalisation()(Pool()(x)))
     for _ in range(recipe.depth):
@@ -180,28 +182,8 @@ def build(recipe: MnistRecipe, state: State) -> Any:  # noqa: ARG001  # the cont
         x = layers.ReLU()(layers.Add()([x, changed]))
     x = convolution(4 * recipe.channels, 3, use_bias=False)(x)
     x = layers.ReLU()(normalisation()(x))
-    x = layers.Dropout(recipe.dropout)(layers.Flatten()(x))
+    x = layers.Dropout(recipe.dropout)(keras.ops.reshape(x, (-1, math.prod(x.shape[1:]))))
     return keras.Model(images, layers.Dense(len(LABELS), activation="softmax", name="digit")(x), name="mnist_cnn")
-
-
-@keras.saving.register_keras_serializable("modelyard")
-class Pool(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type information
-    """The largest of each square of 2 x 2, ``[N,2H,2W,C]`` -> ``[N,H,W,C]``.
-
-    The gradient of TensorFlow's own pooling takes a fifth of a training step on a processor, that of two maxima little;
-    its answers take less than theirs.
-    """
-
-    def compute_output_shape(self, shape: Any) -> Any:
-        return shape[0], shape[1] // 2, shape[2] // 2, shape[3]
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        if not training:
-            return keras.ops.max_pool(x, 2)
-        _, height, width, channels = x.shape
-        rows = keras.ops.unstack(keras.ops.reshape(x, (-1, height // 2, 2, width, channels)), axis=2)
-        x = keras.ops.reshape(keras.ops.maximum(*rows), (-1, height // 2, width // 2, 2, channels))
-        return keras.ops.maximum(*keras.ops.unstack(x, axis=3))
 
 
 SPEC = ModelSpec(

@@ -18,6 +18,8 @@ SHRINKAGE = 1e-3
 MAX_GROUPS = 20
 """Up to so many classes have a subspace each; more share one."""
 MAX_DIRECTIONS = 64
+COMMON_DIRECTIONS = 48
+"""Directions that those of all classes are made of."""
 PER_CLASS = 20
 """Directions of a class's subspace at most."""
 EXAMPLES_PER_DIRECTION = 5
@@ -94,7 +96,11 @@ def learn_class_distance(features: Array, y: Array) -> ClassDistance | None:
 
 
 def learn_subspace_distance(features: Array, y: Array | None) -> SubspaceDistance | None:
-    """From features ``[n,F]``, and classes ``[n]`` if there are some; None if a subspace would leave nothing."""
+    """From features ``[n,F]``, and classes ``[n]`` if there are some; None if a subspace would leave nothing.
+
+    Where there are more features than ``COMMON_DIRECTIONS``, centres and directions of all classes lie in the space of
+    the examples' main directions: products with so many are enough.
+    """
     x = features.astype(np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
     size = x.shape[1]
@@ -108,9 +114,12 @@ def learn_subspace_distance(features: Array, y: Array | None) -> SubspaceDistanc
     dimensions = min(limit, size // 2, min(map(len, groups)) // EXAMPLES_PER_DIRECTION)
     if size < FEW_FEATURES or dimensions < 1:
         return None
-    centres = np.stack([group.mean(axis=0) for group in groups])
-    directions = [_main_directions(group - mean, dimensions) for group, mean in zip(groups, centres, strict=True)]
-    return SubspaceDistance(centres, np.stack(directions))
+    is_shared = len(groups) > 1 and size > COMMON_DIRECTIONS
+    common = _main_directions(x, COMMON_DIRECTIONS) if is_shared else np.eye(size)
+    inside = [group @ common for group in groups]
+    centres = np.stack([group.mean(axis=0) for group in inside])
+    directions = [_main_directions(group - mean, dimensions) for group, mean in zip(inside, centres, strict=True)]
+    return SubspaceDistance(centres @ common.T, np.stack([common @ each for each in directions]))
 
 
 def learn_summary_distance(summary: Array) -> SummaryDistance | None:
@@ -150,9 +159,9 @@ def _whiten(covariance: Array) -> Array:
     return found
 
 
-def _main_directions(centred: Array, dimensions: int) -> Array:
-    """``[F,D]``: orthonormal directions of the largest variance."""
-    size = centred.shape[1]
-    _, vectors = eigh(centred.T @ centred, subset_by_index=[size - dimensions, size - 1])
+def _main_directions(x: Array, dimensions: int) -> Array:
+    """``[F,D]``: orthonormal directions of the largest squares; of centred examples, of the largest variance."""
+    size = x.shape[1]
+    _, vectors = eigh(x.T @ x, subset_by_index=[size - dimensions, size - 1])
     found: Array = vectors
     return found

@@ -17,7 +17,7 @@ MAX_FEATURES = 1024
 MAX_NUMBERS = 256
 """Numbers of a vector that a summary holds; of a longer one, the means of so many equal parts."""
 INK = 128.0
-"""Pixels above it count as inked, as in ``reference.json``."""
+"""Pixels above it count as inked."""
 FIRST_WORD = 2
 """Id of the first word: 0 fills up, 1 is unknown, with our encoders and those of Keras."""
 COMMON = 256
@@ -89,7 +89,7 @@ def choose_features(size: int) -> Array:
 
 
 def summarise_input(given: Any) -> Any | None:
-    """``float32 [N,S]`` of what the model takes, as ``reference.json`` sums it up; None of word ids and the like."""
+    """``float32 [N,S]`` of what the model takes, in a few numbers; None of word ids and the like."""
     tensors = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
     parts = [part for tensor in tensors if (part := summarise_tensor(tensor)) is not None]
     return tf.concat(parts, axis=1) if parts else None
@@ -121,29 +121,27 @@ def summarise_vector(x: Any) -> Any:
 
 
 def summarise_image(x: Any) -> Any:
-    """Brightness of each channel; contrast, inked share, and how much neighbours differ along and across."""
+    """Brightness of each channel; contrast, inked share, the brightest pixel, and how much neighbours differ."""
     brightness = _mean(x)
     contrast = tf.sqrt(tf.maximum(_mean(tf.square(x)) - tf.square(brightness), 0.0))
-    others = (contrast, _mean(tf.cast(x > INK, tf.float32)), *measure_changes(x))
+    others = (contrast, _mean(tf.cast(x > INK, tf.float32)), tf.reduce_max(x, axis=[1, 2]), measure_changes(x))
     if x.shape[-1] > 1:
         others = tuple(tf.reduce_mean(each, axis=1, keepdims=True) for each in others)
     return tf.concat([brightness, *others], axis=1)
 
 
-def measure_changes(x: Any) -> tuple[Any, Any]:
-    """How much each channel's neighbours differ, along and across, ``float32 [N,C]`` each.
+def measure_changes(x: Any) -> Any:
+    """How much each channel's neighbours in a row differ, ``float32 [N,C]``; 0 of one colour alone.
 
-    All rows of a picture one after the other are cut in a fraction of the time that each row takes by itself; the last
-    pixel of a row is no neighbour of the next row's first.
+    All rows of a picture one after the other are cut in a fraction of the time that each row takes by itself. The last
+    pixel of a row then counts as a neighbour of the next row's first.
     """
     _, height, width, channels = x.shape
-    if height is None or width is None:
-        return _mean(tf.abs(x[:, :, 1:] - x[:, :, :-1])), _mean(tf.abs(x[:, 1:] - x[:, :-1]))
-    flat = tf.reshape(x, (-1, height * width, channels))
-    are_neighbours = (np.arange(1, height * width) % width > 0).astype(np.float32)[:, None]
-    along = tf.reduce_sum(tf.abs(flat[:, 1:] - flat[:, :-1]) * are_neighbours, axis=1) / max(height * (width - 1), 1)
-    across = tf.reduce_sum(tf.abs(flat[:, width:] - flat[:, :-width]), axis=1) / max((height - 1) * width, 1)
-    return along, across
+    whole = (-1, height * width) if height and width else (tf.shape(x)[0], -1)
+    flat = tf.reshape(x, (*whole, channels))
+    if flat.shape[1] == 1:
+        return tf.zeros_like(flat[:, 0])
+    return tf.reduce_mean(tf.abs(flat[:, 1:] - flat[:, :-1]), axis=1)
 
 
 def _mean(x: Any) -> Any:
@@ -156,8 +154,8 @@ def find_plain(given: Any) -> Any | None:
     pictures = [x for x in tensors if tf.is_tensor(x) and x.dtype.is_floating and x.shape.rank == IMAGE]
     if not pictures:
         return None
-    changes = tf.concat([each for x in pictures for each in measure_changes(tf.cast(x, tf.float32))], axis=1)
-    return tf.reduce_max(changes, axis=1) <= 0
+    changes = [tf.reduce_max(measure_changes(tf.cast(x, tf.float32)), axis=1) for x in pictures]
+    return (changes[0] if len(changes) == 1 else tf.add_n(changes)) <= 0
 
 
 def find_marks(state: State) -> tuple[int, ...]:

@@ -114,11 +114,12 @@ def name_classes(probabilities: Any) -> Outputs:
 def list_levels(probabilities: Any, record: UncertaintyRecord) -> Any:
     """``int32 [N,C]``: the smallest stated coverage whose set holds the label; ``OUTSIDE`` where none does.
 
-    Sets are nested, so it is told by how many of them hold it.
+    Sets are nested, so it is told by how many of them hold it: by how many thresholds are not above its probability.
     """
-    holding = [tf.cast(probabilities >= np.float32(each.threshold), tf.int32) for each in record.coverage]
+    thresholds = sorted(float(np.float32(each.threshold)) for each in record.coverage)
     percents = sorted((each.percent for each in record.coverage), reverse=True)
-    return tf.gather(tf.constant([OUTSIDE, *percents]), tf.add_n(holding))
+    holding = tf.raw_ops.Bucketize(input=probabilities, boundaries=thresholds)
+    return tf.gather(tf.constant([OUTSIDE, *percents]), holding)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
