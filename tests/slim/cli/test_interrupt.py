@@ -1,6 +1,7 @@
 """Ctrl-C: at any moment of a command, one line or none, never a traceback; and what goes on without the command."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,13 @@ MOMENTS = [
 
 
 @pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of a gateway that takes connections and never answers: no command ends before it is told to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
 def gateway() -> Iterator[FakeGateway]:
     with FakeGateway() as running:
         yield running
@@ -43,10 +51,11 @@ def start(tmp_path: Path, *arguments: str, python: tuple[str, ...] = ()) -> tupl
 
 @pytest.mark.parametrize(("command", "module"), MOMENTS)
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: str, command: tuple[str, ...], module: str
 ) -> None:
     """The second that Python takes to import everything is when people notice that they meant another command."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", silent)
     process, errors = start(tmp_path, *command, python=("-X", "importtime"))
     wait_until(lambda: f" {module}\n" in errors.read_text() or process.poll() is not None, what="the import")
     process.send_signal(signal.SIGINT)
