@@ -26,6 +26,9 @@ MOMENTS = [
     for column, module in enumerate(MODULES)
 ]
 """Each command while it imports each module; a third of them at every change."""
+ENDED = (INTERRUPTED, -signal.SIGINT)
+"""Shells show 130 of both. Where Ctrl-C comes while Python runs the text of a generated class, it notes that, and ends
+itself by the signal whatever caught the exception (``run_eval_code_obj`` in CPython's pythonrun.c)."""
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_ctrl_c_while_modules_are_imported_prints_no_traceback(
     process, errors = start(tmp_path, *command, python=("-X", "importtime"))
     wait_until(lambda: f" {module}\n" in errors.read_text() or process.poll() is not None, what="the import")
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == INTERRUPTED
+    assert process.wait(60) in ENDED
     printed = [line for line in errors.read_text().splitlines() if not line.startswith("import time:")]
     assert "Traceback" not in "".join(printed)
     assert len(printed) <= 2, printed
