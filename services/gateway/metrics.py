@@ -279,5 +279,5 @@ class Metrics:
         if key not in self._prediction_children:
             self._prediction_children[key] = self.predictions.labels(*key)
         self._prediction_children[key].inc(rows)
-        if typical is not None and typical.dtype.kind == "b" and False in typical.tolist():
+        if typical is not None and typical.dtype.kind == "b" and not typical.all():
             self.atypical_answers.labels(*key).inc(typical.size - int(typical.sum()))

@@ -84,14 +84,19 @@ def engine_name() -> str:
         pytest.exit(str(error), returncode=2)
 
 
-@pytest.fixture(scope="session")
-def engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A project of its own, with secrets that only it has."""
-    folder = tmp_path_factory.mktemp("secrets")
+def make_secrets(folder: Path) -> Path:
+    """Fills a folder with the files that the compose file names; the one for the key is for whoever makes it."""
     for name in SECRETS:
         path = folder / f"modelyard_{name}"
         path.write_text("" if name == "key" else f"{MARK}-{secrets.token_hex(24)}\n")
         path.chmod(0o444 if name != "key" else 0o644)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A project of its own, with secrets that only it has."""
+    folder = make_secrets(tmp_path_factory.mktemp("secrets"))
     found = Engine(engine_name, f"mytest{secrets.token_hex(2)}", folder, free_port())
     yield found
     found.destroy()

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.containers.conftest import MARK, SECRETS, System
+from tests.containers.conftest import System, make_secrets
 from tests.support.engine import FILES, Engine, wait_for
 from tests.support.ports import free_port
 
@@ -39,11 +39,7 @@ WITHOUT = [
 @pytest.fixture(scope="module")
 def tls_engine(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A project of its own, with certificates as docs/deploy.md makes them."""
-    folder = tmp_path_factory.mktemp("tls-secrets")
-    for name in SECRETS:
-        path = folder / f"modelyard_{name}"
-        path.write_text("" if name == "key" else f"{MARK}-{secrets.token_hex(24)}\n")
-        path.chmod(0o444 if name != "key" else 0o644)
+    folder = make_secrets(tmp_path_factory.mktemp("tls-secrets"))
     certificates = tmp_path_factory.mktemp("certificates")
     variables = {"MODELYARD_CERTIFICATES": str(certificates), "MODELYARD_FIRST_MODELS": MODEL}
     files = (*FILES, "deploy/compose.tls.yml", "tests/containers/tls.yml")

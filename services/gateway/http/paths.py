@@ -61,7 +61,7 @@ class ModelPath(NamedTuple):
         return Servable(self.model, int(self.version) if self.version else None, self.label)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)  # clients choose the paths, which may be long
 def match_prediction(path: str) -> ModelPath | None:
     """The parts of a path, in any case; None if it is no prediction's."""
     exact = EXACT.fullmatch(path)
