@@ -19,7 +19,7 @@ WITHOUT_EFFECT = {
     "rest_api_timeout_in_ms": "this server has no REST port; the gateway's is MODELYARD_PREDICT_TIMEOUT_S",
     "rest_api_enable_cors_support": "this server has no REST port; the gateway's is MODELYARD_CORS_ORIGINS",
     "monitoring_config_file": "the gateway has the metrics, at /metrics and /monitoring/prometheus/metrics",
-    "num_load_threads": "versions are loaded one after the other",
+    "num_load_threads": "versions are loaded one after the other, and at the start as many at once as there are cores",
     "num_unload_threads": "versions are unloaded by the thread that loads them",
     "flush_filesystem_caches": "they are left to the operating system",
     "tensorflow_session_config_file": "sessions are set by the flags for parallelism",

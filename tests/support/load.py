@@ -20,6 +20,8 @@ from modelyard.models.types import Array
 
 THREADS = 4
 PAUSE_S = 0.02
+TIMEOUT = httpx.Timeout(30, connect=2)
+"""Seconds, as httpx has them."""
 TOLERANCE = 1e-4
 INPUTS = {"mnist_cnn": "images", "sentiment_lstm": "text"}
 RETRY_LATER = (429, 503)
@@ -88,7 +90,7 @@ class Load:
 
     def _ask_on(self, number: int) -> None:
         headers = {"Authorization": f"Bearer {self.key}"}
-        with httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=False) as client:
             turn = number
             while not self._stop.is_set():
                 turn += 1
@@ -100,7 +102,7 @@ class Load:
         row = turn % len(instances)
         try:
             answer = client.post(f"/v1/models/{model}:predict", json={"instances": [instances[row]]})
-        except httpx.ConnectError:
+        except (httpx.ConnectError, httpx.ConnectTimeout):  # an engine drops what goes to a container that has gone
             return "refused", ""
         except httpx.HTTPError as error:
             return "cut off", repr(error)

@@ -1,13 +1,18 @@
 """The load thread: loads and unloads versions until the wanted ones serve, one load at a time.
 
+Only at the start, when there are no predictions to spare, other threads load for it: as many as there are cores, and
+one version of a model.
+
 ``set_aspired()`` may be called from any thread at any time, also during a load; the thread reads the newest wanted
 versions after every step. Predictions of other versions continue throughout.
 """
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +37,9 @@ from modelyard.services.modelserver.runtime.servable import Servable
 
 Load = Callable[[Path], Servable]
 """Loads a version folder; raises ``Refused`` with the cause if it cannot."""
+
+FIRST_LOADS = os.cpu_count() or 1
+"""Loads at once, at the start."""
 
 log = structlog.get_logger()
 
@@ -77,6 +85,8 @@ class Reconciler:
         """Versions that answer, and have first runs left."""
         self._has_started = False
         """Whether all that was wanted at first was loaded, or has failed."""
+        self._first_loads = 0
+        """Of the start, in progress."""
         self._stopping = False
 
     def set_aspired(self, aspired: Aspired, *, retry_failed: bool) -> None:
@@ -112,31 +122,37 @@ class Reconciler:
 
     def run(self, load: Load) -> None:
         """Works until ``stop()``."""
-        while not self._stopping:
-            step = self._next_step(load)
-            if step is None:
-                self._wait()
-                continue
-            step()
-            with self._changed:
-                self._changed.notify_all()
+        with ThreadPoolExecutor(FIRST_LOADS, "load") as threads:
+            while not self._stopping:
+                step = self._next_step(load, threads)
+                if step is None:
+                    self._wait()
+                    continue
+                step()
+                with self._changed:
+                    self._changed.notify_all()
 
     # --- decisions --------------------------------------------------------------------------------------------------
 
-    def _next_step(self, load: Load) -> Callable[[], None] | None:
+    def _next_step(self, load: Load, threads: ThreadPoolExecutor) -> Callable[[], object] | None:
         with self._changed:
             if self._idle:
                 (name, number), servable = self._idle.popleft()
                 return lambda: self._unload(name, number, servable)
             if drop := next(find_unloadable(self._aspired, self._registry.states), None):
                 return lambda: self._withdraw(*drop)
-            key = choose_load(self._aspired, self._registry.states, self._attempts, time.monotonic())
+            key = self._choose_load()
             if key is None:
-                self._has_started = True
+                if self._first_loads:
+                    return None
+                self._has_started |= bool(self._aspired) and self._is_settled(frozenset(self._aspired))
                 return partial(self._finish_warm_up, self._half_warm.popleft()) if self._half_warm else None
             candidate = self._aspired[key[0]][key[1]]
             self._registry.set_state(*key, VersionState(State.LOADING))
-            return lambda: self._load(key, candidate, load)
+            if self._has_started:
+                return partial(self._load, key, candidate, load)
+            self._first_loads += 1
+            return partial(threads.submit, self._load_first, key, candidate, load)
 
     def _wait(self) -> None:
         with self._changed:
@@ -148,11 +164,18 @@ class Reconciler:
     def _next_step_is_due(self) -> bool:
         """Whether there is work to do; called under the lock, so that no wake-up is missed."""
         states = self._registry.states
-        return (
-            bool(self._idle or self._half_warm)
-            or any(find_unloadable(self._aspired, states))
-            or choose_load(self._aspired, states, self._attempts, time.monotonic()) is not None
-        )
+        if self._idle or any(find_unloadable(self._aspired, states)):
+            return True
+        return self._choose_load() is not None or (bool(self._half_warm) and not self._first_loads)
+
+    def _choose_load(self) -> Key | None:
+        """None also where as many load as may."""
+        if self._first_loads == FIRST_LOADS:
+            return None
+        states = self._registry.states
+        loading = {name for name, known in states.items() if State.LOADING in {each.state for each in known.values()}}
+        others = {name: wanted for name, wanted in self._aspired.items() if name not in loading}
+        return choose_load(others, states, self._attempts, time.monotonic())
 
     def _is_settled(self, names: frozenset[str]) -> bool:
         aspired = {name: versions for name, versions in self._aspired.items() if name in names}
@@ -179,6 +202,14 @@ class Reconciler:
     def _is_new(self, key: Key, candidate: Candidate) -> bool:
         attempt = self._attempts.get(key)
         return attempt is None or attempt.candidate.files != candidate.files
+
+    def _load_first(self, key: Key, candidate: Candidate, load: Load) -> None:
+        try:
+            self._load(key, candidate, load)
+        finally:
+            with self._changed:
+                self._first_loads -= 1
+                self._changed.notify_all()
 
     def _load(self, key: Key, candidate: Candidate, load: Load) -> None:
         name, number = key

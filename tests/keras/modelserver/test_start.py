@@ -1,5 +1,6 @@
 """From the first moment to the last load: a client that waits, as TensorFlow Serving's own tests do, finds it ready."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -106,6 +107,26 @@ def test_what_is_loaded_answers_while_others_still_load(store: Store, serve: Ser
     served.await_state(1, "AVAILABLE", "quick")
     np.testing.assert_array_equal(served.predict(1, "quick"), X / 2 + 1)
     assert predict(served, "slow")[0] is grpc.StatusCode.UNAVAILABLE
+    gate.go.set()
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="as many at once as there are cores")
+def test_at_the_start_models_are_loaded_at_once_and_later_one_by_one(store: Store, serve: Serve) -> None:
+    """Whom nobody answers yet need not be spared; then loads leave a core to predictions."""
+    for model in ("m", "n"):
+        store.put(model, 1)
+    store.configure(store.entry("m"), store.entry("n"))
+    gate = Gated("m", "n")
+    served = serve(start_loader=gate)
+    for model in ("m", "n"):
+        served.await_state(1, "LOADING", model)
+    gate.go.set()
+    for model in ("m", "n"):
+        served.await_state(1, "AVAILABLE", model)
+    gate.go.clear()
+    for model in ("m", "n"):
+        store.put(model, 2)
+    eventually(lambda: sorted(served.state(2, model) for model in ("m", "n")) == ["LOADING", "START"], "one load")
     gate.go.set()
 
 
