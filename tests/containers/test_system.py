@@ -231,9 +231,10 @@ def test_everything_ends_by_itself_and_in_time(system: System) -> None:
     with load.running():
         wait_for("answers before", lambda: load.seen["right"] >= 20, RECOVERS_S, 0.1)
         system.engine.stop(STOPPED_IN_ORDER)
-    print(f"\nstopped in {time.monotonic() - begun:.1f} s, {dict(load.seen)}")
-    assert set(load.seen) <= {"right", "later", "refused"}, (load.seen, load.examples[:3])
     ended = {service: system.engine.inspect(service)["State"] for service in ALL}
+    times = {service: state["FinishedAt"] for service, state in ended.items()}
+    print(f"\nstopped in {time.monotonic() - begun:.1f} s, {dict(load.seen)}, at {times}")
+    assert set(load.seen) <= {"right", "later", "refused"}, (load.seen, load.examples[:3])
     killed = {service: system.engine.logs(service)[-3000:] for service, state in ended.items() if state["ExitCode"]}
     assert not killed, "\n".join(f"{service}: {log}" for service, log in killed.items())
     assert ended["gateway"]["FinishedAt"] <= ended["modelserver"]["FinishedAt"]
