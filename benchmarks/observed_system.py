@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from benchmarks.small_disk import small_disk
 from modelyard.client import Client
 from modelyard.services.cli.commands.local.up import LocalSystem, make_services, train_missing, wait_until_serving
 from modelyard.services.cli.processes import launch
-from modelyard.services.cli.processes.supervisor import Supervisor
+from modelyard.services.cli.processes.supervisor import Service, Supervisor
 from modelyard.services.keys import KeyRequest, Role
 from modelyard.services.ledger import Ledger
 from modelyard.services.settings import make_sqlite_url
@@ -78,7 +78,7 @@ def observed_system(home: Path) -> Iterator[Observed]:
 
 def run_system(home: Path, receiver: str, *, has_own_disk: bool) -> Iterator[Observed]:
     """The one system, and its end."""
-    port, serving_port, metrics_port, trainer_port, prometheus_port, sync_port = free_metrics_ports()
+    port, serving_port, metrics_port, prometheus_port, sync_port = free_metrics_ports()
     local = LocalSystem(home, home / "data", port, serving_port, workers=1)
     local.store.prepare()
     keys = make_keys(home)
@@ -94,8 +94,10 @@ def run_system(home: Path, receiver: str, *, has_own_disk: bool) -> Iterator[Obs
     }
     os.environ.update(settings)
     services = make_services(local, launch.make_private_folder(home) / "redis.sock", MODELS, gpu_names=())
+    services = [replace(each, command=[*each.command, *batching(each)]) for each in services]
     supervisor = Supervisor(home / "log", on_event=print)
-    targets = {"gateway": port, "scheduler": metrics_port, "trainer": trainer_port, "sync": sync_port}
+    names = ("scheduler", "trainer", "modelserver")
+    targets = {"gateway": port, "sync": sync_port, **{name: metrics_port + n for n, name in enumerate(names)}}
     try:
         launch.start_services(supervisor, services)
         client = Client(local.url)
@@ -116,13 +118,19 @@ def run_system(home: Path, receiver: str, *, has_own_disk: bool) -> Iterator[Obs
         supervisor.stop()
 
 
-def free_metrics_ports() -> tuple[int, ...]:
-    """Of gateway, model server, scheduler, trainer, Prometheus and sync; the trainer's follows on the scheduler's."""
+def batching(service: Service) -> Sequence[str]:
+    """Flags with which the model server joins calls, as it does in containers; none of other processes."""
+    if service.name != "modelserver":
+        return ()
+    return ("--enable_batching", f"--batching_parameters_file={DEPLOY.parent / 'serving' / 'batching.txt'}")
+
+
+def free_metrics_ports() -> Sequence[int]:
+    """Of gateway, model server, scheduler, Prometheus and sync; two follow on the scheduler's, for the others."""
     while True:
         found = free_ports(5)
-        following = found[2] + 1
-        if following not in found:
-            return (*found[:3], following, *found[3:])
+        if not {found[2] + 1, found[2] + 2} & set(found):
+            return found
 
 
 @contextmanager
@@ -199,12 +207,11 @@ def adapt_configuration(folder: Path, targets: Mapping[str, int]) -> dict[str, A
     found["rule_files"] = [str(folder / "alerts.yml")]
     jobs = []
     for job in found["scrape_configs"]:
-        if job["job_name"] not in targets:
-            continue  # TensorFlow Serving's own: our model server stands in its place
         job.pop("dns_sd_configs", None)
         job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
-        file = "viewer" if job["job_name"] == "gateway" else "token"
-        job["authorization"] = {"credentials_file": str(folder / file)}
+        if "authorization" in job:
+            file = "viewer" if job["job_name"] == "gateway" else "token"
+            job["authorization"] = {"credentials_file": str(folder / file)}
         jobs.append(job)
     static = {"static_configs": [{"targets": [f"127.0.0.1:{targets['sync']}"]}]}  # compose has no bucket
     jobs.append({"job_name": "sync", "authorization": {"credentials_file": str(folder / "token")}} | static)

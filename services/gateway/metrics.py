@@ -1,7 +1,7 @@
 """Every metric of the gateway, each with its meaning. Label values are bounded: routes as declared, never raw paths."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,8 @@ class Metrics:
         self.traffic = Traffic()
         self.registry = CollectorRegistry()
         self.gateways: CollectorRegistry | None = None
+        self.model_server: Callable[[], bytes] = bytes
+        """Renders those of a model server in this process."""
         self.system = CollectorRegistry()
         """Of the ledger and the store: every gateway would say the same."""
         ProcessCollector(namespace="modelyard_gateway", registry=self.registry)
@@ -230,7 +232,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format."""
-        return generate_latest(self.gateways or self.registry) + generate_latest(self.system)
+        return generate_latest(self.gateways or self.registry) + generate_latest(self.system) + self.model_server()
 
     def show(self, gateways: Collector) -> None:
         """Shows these in place of its own: of all gateways that share a port."""

@@ -87,6 +87,8 @@ def create_app(
     loop = loop or EventLoop()
     ledger = Ledger(settings.ledger)
     predictor = Predictor(settings, metrics, loop, ledger, make_pools(settings, metrics, server))
+    if server is not None:
+        metrics.model_server = server.make_metrics_page()
     metrics.waiting_requests.set_function(predictor.batcher.count_waiting)
     pools = settings.pools(server.addresses if server else settings.serving, settings.serving_files)
     limits = RateLimits(settings, SharedBuckets(settings.broker))

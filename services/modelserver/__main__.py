@@ -14,7 +14,8 @@ import structlog
 from modelyard.models.errors import ModelyardError
 from modelyard.models.imports import pause_gc
 from modelyard.services import logs
-from modelyard.services.modelserver.settings import WITHOUT_EFFECT, Settings, list_flags_without_effect, parse_flags
+from modelyard.services.modelserver.flags import list_flags_without_effect
+from modelyard.services.modelserver.settings import Settings, parse_flags
 
 with pause_gc():
     from modelyard.services.modelserver.server import ModelServer
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = parse_flags(arguments)
     logs.configure("modelserver")
     log.info("starting", **settings.model_dump(mode="json"))
-    for name in list_flags_without_effect(arguments):
-        log.warning("flag_without_effect", flag=f"--{name}", why=WITHOUT_EFFECT[name])
+    for name, why in list_flags_without_effect(arguments).items():
+        log.warning("flag_without_effect", flag=f"--{name}", why=why)
     signals = _listen()
     try:
         traced = TracingSettings.load()

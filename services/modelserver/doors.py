@@ -3,7 +3,7 @@
 import threading
 from concurrent import futures
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -12,13 +12,18 @@ from grpc_health.v1 import health_pb2_grpc
 from modelyard.models.errors import ModelyardError
 from modelyard.models.tfserving.messages import model_service_pb2_grpc, prediction_service_pb2_grpc
 from modelyard.services.modelserver.api.health import Health, Status
+from modelyard.services.modelserver.api.measured_calls import MeasuredCalls
 from modelyard.services.modelserver.api.model_service import ModelService
 from modelyard.services.modelserver.api.prediction_service import PredictionService
 from modelyard.services.modelserver.api.traced_calls import TracedCalls
 from modelyard.services.modelserver.engine import Engine
+from modelyard.services.modelserver.metrics.counts import ServingMetrics
 from modelyard.services.modelserver.settings import Settings
 from modelyard.services.modelserver.tls import make_server_credentials
 from modelyard.services.tracing.spans import Tracing
+
+if TYPE_CHECKING:
+    from modelyard.services.modelserver.metrics.port import MetricsPort
 
 MANAGEMENT_THREADS = 4
 INFERENCE_METHODS = {"Predict", "Classify", "Regress", "MultiInference", "Watch"}
@@ -39,8 +44,19 @@ class PortTaken(ModelyardError):
 class Doors:
     """One gRPC server with all services on it."""
 
-    def __init__(self, settings: Settings, engine: Engine, tracing: Tracing | None = None) -> None:
-        """Raises ``InvalidConfig`` if a file of its certificates is of no use."""
+    def __init__(
+        self, settings: Settings, engine: Engine, tracing: Tracing | None = None, metrics_path: str | None = None
+    ) -> None:
+        """Of an engine.
+
+        Args:
+            metrics_path: where its metrics are shown, on a port of their own.
+
+        Raises:
+            InvalidConfig: a file of its certificates is of no use.
+        """
+        self._metrics, self._metrics_path = engine.metrics, metrics_path
+        self._metrics_port: MetricsPort | None = None
         self._settings = settings
         self._credentials = make_server_credentials(settings)
         self._probes: Any = None
@@ -48,9 +64,10 @@ class Doors:
         threads = futures.ThreadPoolExecutor(settings.grpc_max_threads, "predict")
         self._grpc: Any = grpc.server(threads, options=[*OPTIONS, *settings.channel_options])
         manage = partial(ManagementThreads, threads=futures.ThreadPoolExecutor(MANAGEMENT_THREADS, "manage"))
-        prediction = PredictionService(engine.registry, settings.request_options)
-        served = manage(TracedCalls(prediction, tracing) if tracing else prediction)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(served, self._grpc)
+        prediction: object = PredictionService(engine.registry, settings.request_options)
+        prediction = TracedCalls(prediction, tracing) if tracing else prediction
+        prediction = MeasuredCalls(prediction, engine.metrics) if engine.is_measured else prediction
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(manage(prediction), self._grpc)
         models = manage(ModelService(engine.registry, engine.core))
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._grpc)
         if settings.enable_grpc_healthcheck_service:
@@ -61,12 +78,15 @@ class Doors:
 
         Raises:
             PortTaken: an address is in use or is not this machine's.
+            MetricsPortTaken: likewise, of the metrics.
         """
         port = listen(self._grpc, self._settings.address, "--port", self._credentials) if tcp else 0
         if self._settings.grpc_socket_path is not None:
             listen(self._grpc, f"unix:{self._settings.grpc_socket_path}", "--grpc_socket_path")
         if self._settings.health_port:
             self._bind_probes()
+        if self._metrics_path is not None:
+            self._metrics_port = take_metrics_port(self._settings, self._metrics, self._metrics_path)
         return port
 
     def open(self, port: int) -> None:
@@ -74,6 +94,8 @@ class Doors:
         self._grpc.start()
         if self._probes is not None:
             self._probes.start()
+        if self._metrics_port is not None:
+            self._metrics_port.open()
         log.info("listening", address=self._settings.bind_address, port=port, tls=self._credentials is not None)
 
     def report_serving(self) -> None:
@@ -86,6 +108,8 @@ class Doors:
         if self._probes is not None:
             self._probes.stop(grace_s)
         stopped: threading.Event = self._grpc.stop(grace_s)
+        if self._metrics_port is not None:
+            self._metrics_port.close(stopped)
         return stopped
 
     def _bind_probes(self) -> None:
@@ -93,6 +117,16 @@ class Doors:
         self._probes = grpc.server(futures.ThreadPoolExecutor(1, "probe"), options=OPTIONS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
         listen(self._probes, replace_port(self._settings.address, self._settings.health_port), "--health_port")
+
+
+def take_metrics_port(settings: Settings, metrics: ServingMetrics, path: str) -> "MetricsPort":
+    """Raises ``MetricsPortTaken``."""
+    from modelyard.services.modelserver.metrics.page import Page  # which loads prometheus_client
+    from modelyard.services.modelserver.metrics.port import MetricsPort
+
+    port = MetricsPort(settings.bind_address, settings.rest_api_port, path, Page(metrics, with_process=True))
+    log.info("metrics", port=settings.rest_api_port, path=path)
+    return port
 
 
 def replace_port(address: str, port: int) -> str:

@@ -6,7 +6,9 @@ Nothing here waits for a network. Each call takes as long as the model does, so 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+import grpc
 
 from modelyard.models.tfserving.messages import (
     classification_pb2,
@@ -24,10 +26,17 @@ from modelyard.services.modelserver.errors import truncate_message as truncate_m
 from modelyard.services.modelserver.inference.predict import run_signature
 from modelyard.services.modelserver.lifecycle.loader import start_loader
 from modelyard.services.modelserver.lifecycle.reconciler import Load
+from modelyard.services.modelserver.metrics.call import CURRENT_CALL, MeasuredCall
+from modelyard.services.modelserver.metrics.counts import OK
 from modelyard.services.modelserver.runtime.arrays import make_array, make_tensor
 from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, CancelCheck
+from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.settings import Settings
 from modelyard.services.modelserver.settings import parse_flags as parse_flags  # noqa: PLC0414  # of its settings
+
+T = TypeVar("T")
+ENTRYPOINT = "LOCAL"
+"""Of calls by the process itself, in the metrics; those over gRPC have TensorFlow Serving's word."""
 
 
 class EmbeddedServer:
@@ -49,8 +58,8 @@ class EmbeddedServer:
                 "--strict: only a model server in a process of its own fails as TensorFlow Serving does"
             )
         self.settings = settings
-        self._engine = Engine(settings, on_failure, start_loader)
-        self._registry = self._engine.registry
+        self._engine = Engine(settings, on_failure, start_loader, measured=True)
+        self._registry, self._metrics = self._engine.registry, self._engine.metrics
         self._has_port = "port" in settings.model_fields_set
         self._stop_doors: Callable[[float], threading.Event] | None = None
 
@@ -93,22 +102,29 @@ class EmbeddedServer:
             Refused: with gRPC's code and TensorFlow Serving's text.
         """
         name, options = signature or DEFAULT_SIGNATURE, self.settings.request_options
-        with self._registry.acquire(model, version) as found:
-            tensors = run_signature(found.servable, name, inputs, make_tensor, (), options, check_cancelled)
+
+        def run() -> tuple[int, Mapping[str, Tensor]]:
+            with self._registry.acquire(model, version) as found:
+                outputs = run_signature(found.servable, name, inputs, make_tensor, (), options, check_cancelled)
+            return found.number, outputs
+
+        number, tensors = self._measure(model, "Predict", run)
         arrays = {alias: make_array(tensor) for alias, tensor in tensors.items()}
-        return found.number, {alias: array for alias, array in arrays.items() if array is not None}
+        return number, {alias: array for alias, array in arrays.items() if array is not None}
 
     def classify(
         self, request: classification_pb2.ClassificationRequest, check_cancelled: CancelCheck
     ) -> classification_pb2.ClassificationResponse:
         """Labels and scores of examples; raises ``Refused``."""
-        return run_classify(self._registry, request, self.settings.request_options, check_cancelled)
+        run = partial(run_classify, self._registry, request, self.settings.request_options, check_cancelled)
+        return self._measure(request.model_spec.name, "Classify", run)
 
     def regress(
         self, request: regression_pb2.RegressionRequest, check_cancelled: CancelCheck
     ) -> regression_pb2.RegressionResponse:
         """A number for each example; raises ``Refused``."""
-        return run_regress(self._registry, request, self.settings.request_options, check_cancelled)
+        run = partial(run_regress, self._registry, request, self.settings.request_options, check_cancelled)
+        return self._measure(request.model_spec.name, "Regress", run)
 
     def get_status(
         self, request: get_model_status_pb2.GetModelStatusRequest
@@ -122,6 +138,25 @@ class EmbeddedServer:
         """Signatures of a version; raises ``Refused``."""
         return read_metadata(self._registry, request)
 
+    def make_metrics_page(self) -> Callable[[], bytes]:
+        """What renders its metrics in Prometheus' text format, without those of the process."""
+        from modelyard.services.modelserver.metrics.page import Page  # which loads prometheus_client
+
+        return Page(self._metrics, with_process=False).render
+
+    def _measure(self, model: str, api: str, run: Callable[[], T]) -> T:
+        """What ``run`` returns, counted."""
+        call, code = MeasuredCall(), OK
+        token = CURRENT_CALL.set(call)
+        try:
+            return run()
+        except BaseException as error:
+            code = find_code(error)
+            raise
+        finally:
+            CURRENT_CALL.reset(token)
+            self._metrics.add(call, model, api, ENTRYPOINT, code)
+
     def _open_doors(self) -> Callable[[], Any]:
         """Opens gRPC; returns what reports it ready."""
         from modelyard.services.modelserver.doors import Doors  # which loads gRPC's server, and its health service
@@ -130,3 +165,8 @@ class EmbeddedServer:
         doors.open(doors.bind(tcp=self._has_port))
         self._stop_doors = partial(doors.stop)
         return doors.report_serving
+
+
+def find_code(error: BaseException) -> grpc.StatusCode:
+    """The status that a client over gRPC would be told."""
+    return error.code if isinstance(error, Refused) else grpc.StatusCode.INTERNAL

@@ -4,6 +4,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -15,6 +16,9 @@ from modelyard.services.modelserver.lifecycle.reconciler import Load, Reconciler
 from modelyard.services.modelserver.lifecycle.registry import Registry
 from modelyard.services.modelserver.lifecycle.strict import StrictCore
 from modelyard.services.modelserver.lifecycle.watcher import ConfigFile, run_periodically
+from modelyard.services.modelserver.metrics.counts import ServingMetrics
+from modelyard.services.modelserver.runtime.measured_run import measure_runs
+from modelyard.services.modelserver.runtime.servable import Servable
 from modelyard.services.modelserver.settings import Settings
 
 log = structlog.get_logger()
@@ -28,13 +32,22 @@ class Engine:
         settings: Settings,
         on_failure: Callable[[], None],
         start_loader: Callable[[Settings], Load] = start_loader,
+        *,
+        measured: bool = False,
     ) -> None:
-        """``on_failure``: called once if nothing can be loaded any more."""
+        """A server that loads nothing yet.
+
+        Args:
+            on_failure: called once if nothing can be loaded any more.
+            measured: whether calls are counted in ``metrics``.
+        """
         self._settings = settings
         self._on_failure = on_failure
         self._start_loader = start_loader
         self._stopping = threading.Event()
         self.registry = registry = Registry()
+        self.metrics = ServingMetrics(lambda model: model in registry.states)
+        self.is_measured = measured
         self._reconciler = Reconciler(
             registry, settings.max_num_load_retries, settings.load_retry_interval_micros / 1_000_000
         )
@@ -80,7 +93,8 @@ class Engine:
 
     def _load(self) -> None:
         try:
-            self._reconciler.run(self._start_loader(self._settings))
+            load = self._start_loader(self._settings)
+            self._reconciler.run(partial(load_measured, load) if self.is_measured else load)
         except Exception:  # the outermost boundary of the load thread: a server that cannot load has to end
             log.exception("load_thread_failed")
             self._on_failure()
@@ -93,6 +107,10 @@ class Engine:
 
     def _poll(self, act: Callable[[], None], interval_s: float) -> None:
         start_thread("poll", partial(run_periodically, act, interval_s, self._stopping))
+
+
+def load_measured(load: Load, folder: Path) -> Servable:
+    return measure_runs(load(folder))
 
 
 def start_thread(name: str, work: Callable[[], None]) -> None:

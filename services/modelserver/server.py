@@ -26,8 +26,10 @@ class ModelServer:
         start_loader: Callable[[Settings], Load] = start_loader,
         tracing: Tracing | None = None,
     ) -> None:
-        self._engine = Engine(settings, on_failure, start_loader)
-        self._doors = Doors(settings, self._engine, tracing)
+        """Raises ``InvalidConfig`` if a file that flags name is of no use."""
+        metrics_path = settings.find_metrics_path()
+        self._engine = Engine(settings, on_failure, start_loader, measured=metrics_path is not None)
+        self._doors = Doors(settings, self._engine, tracing, metrics_path)
 
     def start(self, is_wanted: Callable[[], bool] = lambda: True) -> int:
         """Listens, and starts to load; returns the port.

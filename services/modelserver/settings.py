@@ -11,34 +11,9 @@ from typing import Any, NoReturn, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modelyard.models.errors import describe_problem
+from modelyard.services.modelserver.flags import REFUSED, WITHOUT_EFFECT
+from modelyard.services.modelserver.metrics.monitoring import read_path
 from modelyard.services.modelserver.runtime.servable import RequestOptions
-
-WITHOUT_EFFECT = {
-    "rest_api_port": "this server has no REST port; the gateway speaks TensorFlow Serving's REST API",
-    "rest_api_num_threads": "this server has no REST port",
-    "rest_api_timeout_in_ms": "this server has no REST port; the gateway's is MODELYARD_PREDICT_TIMEOUT_S",
-    "rest_api_enable_cors_support": "this server has no REST port; the gateway's is MODELYARD_CORS_ORIGINS",
-    "monitoring_config_file": "the gateway has the metrics, at /metrics and /monitoring/prometheus/metrics",
-    "num_load_threads": "versions are loaded one after the other, and at the start as many at once as there are cores",
-    "num_unload_threads": "versions are unloaded by the thread that loads them",
-    "flush_filesystem_caches": "they are left to the operating system",
-    "tensorflow_session_config_file": "sessions are set by the flags for parallelism",
-    "platform_config_file": "the only platform is tensorflow",
-    "per_process_gpu_memory_fraction": "this server computes on CPUs",
-    "remove_unused_fields_from_bundle_metagraph": "only the signatures of a graph are kept",
-    "prefer_tflite_model": "SavedModels are run by TensorFlow",
-    "num_tflite_pools": "SavedModels are run by TensorFlow",
-    "num_tflite_interpreters_per_pool": "SavedModels are run by TensorFlow",
-    "xla_cpu_compilation_enabled": "graphs are run as they are",
-    "xla_gpu_compilation_enabled": "graphs are run as they are",
-    "mixed_precision": "graphs are run in their own precision",
-    "enable_profiler": "there is none",
-    "thread_pool_factory_config_file": "threads are set by --grpc_max_threads",
-    "skip_initialize_tpu": "this server computes on CPUs",
-}
-"""Flags of TensorFlow Serving that are taken, so that its command lines work, and why each does nothing here."""
-REFUSED = ("use_alts_credentials",)
-"""Flags of TensorFlow Serving that must not be ignored: a client would believe itself protected."""
 
 
 class Settings(BaseModel):
@@ -73,6 +48,18 @@ class Settings(BaseModel):
         le=65535,
         description="Port that answers grpc.health.v1 without TLS, and nothing else, for kubelet, which knows none; "
         "0: no such port. (ours)",
+    )
+    rest_api_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of the metrics that monitoring_config_file turns on, without TLS, and of nothing else; "
+        "0: none.",
+    )
+    monitoring_config_file: Path | None = Field(
+        None,
+        description="Text-format MonitoringConfig: whether Prometheus finds metrics on rest_api_port, and their path. "
+        "Inside the gateway's process they are among the gateway's.",
     )
     grpc_channel_arguments: str = Field(
         "", description="Further arguments of the gRPC server, name=value, separated by commas."
@@ -153,6 +140,16 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _keeps_metrics_on_this_machine(self) -> Self:
+        shown = self.rest_api_port and self.monitoring_config_file is not None
+        if shown and not self.allow_public and not is_loopback(self.bind_address):
+            raise ValueError(
+                f"metrics at bind_address {self.bind_address!r} are readable from other machines, without TLS or a "
+                "certificate; use a loopback address, leave out --rest_api_port, or add --allow_public"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_whole_certificate(self) -> Self:
         own = self.tls_certificate_file, self.tls_key_file
         if any(own) is not all(own) or (self.tls_client_ca_file and not any(own)):
@@ -162,6 +159,12 @@ class Settings(BaseModel):
         if any(own) and self.ssl_config_file:
             raise ValueError("expected --ssl_config_file, or --tls_certificate_file and --tls_key_file; received both")
         return self
+
+    def find_metrics_path(self) -> str | None:
+        """Where the metrics are, on ``rest_api_port``; None if they are not shown. Raises ``InvalidConfig``."""
+        if not self.rest_api_port or self.monitoring_config_file is None:
+            return None
+        return read_path(self.monitoring_config_file)
 
     @property
     def request_options(self) -> RequestOptions:
@@ -217,12 +220,6 @@ def parse_flags(arguments: Sequence[str]) -> Settings:
         return Settings(**{name: value for name, value in given.items() if name not in WITHOUT_EFFECT})
     except ValidationError as error:
         _refuse(error)
-
-
-def list_flags_without_effect(arguments: Sequence[str]) -> list[str]:
-    """Names among the flags that were parsed, in order."""
-    names = [argument.removeprefix("--").partition("=")[0] for argument in arguments if argument.startswith("--")]
-    return [name for name in dict.fromkeys(names) if name in WITHOUT_EFFECT]
 
 
 def _pairs(given: str) -> list[tuple[str, str]]:

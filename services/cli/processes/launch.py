@@ -50,6 +50,8 @@ class ModelServerOptions:
     """A Unix socket, for the gateway if it is another process, for trainers, the scheduler and imports."""
     port: int | None
     """On loopback, for any other client."""
+    metrics_port: int = 0
+    """Likewise, for Prometheus; 0: none. Of a process of its own: inside the gateway's they are the gateway's."""
 
     @property
     def address(self) -> str:
@@ -64,6 +66,18 @@ class ModelServerOptions:
             "--allow_version_labels_for_unavailable_models",
             f"--grpc_socket_path={self.socket_path}",
         ]
+
+    @property
+    def metrics_flags(self) -> list[str]:
+        """Those that show metrics, as TensorFlow Serving does."""
+        if not self.metrics_port:
+            return []
+        return [f"--rest_api_port={self.metrics_port}", f"--monitoring_config_file={self.monitoring}"]
+
+    @property
+    def monitoring(self) -> Path:
+        """TensorFlow Serving's file that turns metrics on."""
+        return self.socket_path.with_name("monitoring.txt")
 
 
 def choose_isolation(wanted: bool | None, *, gateways: int = 1) -> bool:
@@ -123,7 +137,9 @@ def make_services(
 ) -> list[Service]:
     """The gateway, and the model server: inside it, or ``isolated`` in a process of its own, before any number."""
     if isolated:
-        command = [sys.executable, "-m", "modelyard.services.modelserver", *server.flags]
+        if server.metrics_port:
+            server.monitoring.write_text("prometheus_config { enable: true }\n")
+        command = [sys.executable, "-m", "modelyard.services.modelserver", *server.flags, *server.metrics_flags]
         settings = {"TF_CPP_MIN_LOG_LEVEL": "2"}
         apart = Service("modelserver", command, lambda: reaches_model_server(client), settings)
         known = {**environment, "MODELYARD_SERVING": server.address}
@@ -156,10 +172,16 @@ def make_sharing_gateway(client: Client, environment: Mapping[str, str], number:
 
 def separate_metrics(services: Sequence[Service]) -> Iterator[Service]:
     """The first shows its metrics on ``MODELYARD_METRICS_PORT``, if that is set, each other on the port after."""
-    first = os.environ.get(METRICS_PORT, "")
     for number, service in enumerate(services):
-        known = {METRICS_PORT: str(int(first) + number)} if first.isdecimal() and int(first) else {}
+        port = find_metrics_port(number)
+        known = {METRICS_PORT: str(port)} if port else {}
         yield replace(service, environment={**service.environment, **known})
+
+
+def find_metrics_port(number: int) -> int:
+    """Of the process with this number, from 0; 0 without ``MODELYARD_METRICS_PORT``."""
+    first = os.environ.get(METRICS_PORT, "")
+    return int(first) + number if first.isdecimal() and int(first) else 0
 
 
 def make_supervisor(home: Path) -> Supervisor:

@@ -10,6 +10,8 @@ from modelyard.models.registry.store import Store
 from modelyard.services.gateway.metrics import Metrics
 from modelyard.services.ledger import Ledger
 from modelyard.services.metrics.disks import Disks
+from modelyard.services.modelserver.metrics.counts import ServingMetrics
+from modelyard.services.modelserver.metrics.page import describe_family
 from modelyard.services.scheduler.metrics import (
     ONE_POOL,
     DutyMetrics,
@@ -28,8 +30,10 @@ scheduler, trainer and sync on a port of their own, which is off unless
 [`MODELYARD_METRICS_PORT`](settings.md#scheduler) is set. Each adds the CPU seconds, memory and open files of its
 process (`modelyard_gateway_process_…`), as prometheus_client names them. Gateways
 that share a port (`modelyard serve --workers`) show those of all, each with the label `worker`; what is known of the
-whole system, such as waiting jobs, has none. TensorFlow Serving has metrics of its own:
-[deploy](deploy.md#what-to-watch). What somebody has to be told of: [alerts](alerts.md)."""
+whole system, such as waiting jobs, has none. Our model server has those of TensorFlow Serving that are in the table
+here, with its names, labels, bounds and path ([deploy](deploy.md#what-to-watch)); in one process with the gateway they
+are among the gateway's. TensorFlow Serving itself has hundreds more. What somebody has to be told of:
+[alerts](alerts.md)."""
 TABLE = """
 ## {}
 
@@ -56,6 +60,7 @@ def list_metrics() -> Mapping[str, Iterable[tuple[Metric, tuple[str, ...]]]]:
             describe([*duties, LedgerMetrics(ledger), RolloutMetrics(store), PoolMetrics(store, ONE_POOL), Disks({})])
         ),
         "Trainer": list(describe([WorkerMetrics(ledger, "", "cpu", 1), Disks({})])),
+        "Model server": [(describe_family(each), each.labels) for each in ServingMetrics().families],
         "Sync": list(describe([*vars(SyncMetrics(CollectorRegistry())).values(), Disks({})])),
     }
 
@@ -75,4 +80,5 @@ def row(metric: tuple[Metric, tuple[str, ...]]) -> str:
 
 def name_series(family: Metric) -> str:
     """As it stands in a query."""
-    return f"{family.name}_total" if family.type == "counter" else family.name
+    is_named_so = family.type != "counter" or family.name.startswith(":")  # TensorFlow Serving's are as they are
+    return family.name if is_named_so else f"{family.name}_total"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 import structlog
 
@@ -22,6 +23,7 @@ from modelyard.services.modelserver.batching.batch import (
 from modelyard.services.modelserver.batching.batch_queue import BatchQueue, BatchThreads
 from modelyard.services.modelserver.batching.parameters import BatchingParameters
 from modelyard.services.modelserver.errors import Refused, wrap_error
+from modelyard.services.modelserver.metrics.call import CURRENT_CALL, MeasuredCall
 from modelyard.services.modelserver.runtime.servable import CancelCheck, Run, Servable, never_cancelled
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.runtime.traced_run import RUN
@@ -39,6 +41,7 @@ class QueuedCall:
     feeds: Feeds
     rows: int
     check_cancelled: CancelCheck
+    measured: MeasuredCall | None = None
     outcome: list[Tensor] | Refused | None = None
     done: threading.Event = field(default_factory=threading.Event)
     shared_by: int = 0
@@ -77,7 +80,9 @@ class BatchedRun:
         queue = self._queue(tuple(feeds), fetches)
         if rows is None or not queue.splits:
             return self._run(feeds, fetches, check_cancelled)
-        call = QueuedCall(feeds, rows, check_cancelled)
+        call = QueuedCall(feeds, rows, check_cancelled, CURRENT_CALL.get())
+        if call.measured is not None:
+            call.measured.enter_queue(self._parameters.thread_pool_name)
         span = CURRENT_SPAN.get()
         wait = None if span is None else span.begin(WAIT)
         self._threads.enqueue(queue.queue, call, rows)
@@ -135,7 +140,10 @@ class SignatureQueue:
 
     def _process(self, calls: Sequence[QueuedCall]) -> None:
         groups: dict[object, list[QueuedCall]] = {}
+        taken = perf_counter()
         for call in calls:
+            if call.measured is not None:
+                call.measured.leave_queue(taken)
             if _is_waiting(call):
                 groups.setdefault(make_batch_key(call.feeds, padded=self._padded), []).append(call)
         for group in groups.values():
@@ -151,6 +159,7 @@ class SignatureQueue:
         sizes = [call.rows for call in calls]
         rows = round_up_size(sum(sizes), self._allowed)
         try:
+            note_run(calls, rows, sum(sizes))
             feeds = merge_calls([call.feeds for call in calls], rows, padded=self._padded)
             outputs = self._run(feeds, self._fetches, never_cancelled)
         except Refused:
@@ -160,10 +169,18 @@ class SignatureQueue:
         return shares
 
     def _run_alone(self, call: QueuedCall) -> list[Tensor] | Refused:
+        note_run((call,), call.rows, call.rows)
         try:
             return self._run(call.feeds, self._fetches, call.check_cancelled)
         except Refused as refusal:
             return refusal
+
+
+def note_run(calls: Sequence[QueuedCall], rows: int, own_rows: int) -> None:
+    """Notes a run in the first of its calls that is measured: it is counted once."""
+    first = next((call.measured for call in calls if call.measured is not None), None)
+    if first is not None:
+        first.add_run(rows, rows - own_rows)
 
 
 def record_run(span: Span, wait: Span, call: QueuedCall) -> None:

@@ -131,3 +131,14 @@ def test_other_processes_reach_it_over_grpc(both: Both) -> None:
     served, _ = both
     assert served.predict(1).tolist() == (X / 2 + 1).tolist()
     assert served.health() == "SERVING"
+
+
+def test_metrics_of_a_model_server_inside_are_among_the_gateways(fresh: Both) -> None:
+    """TensorFlow Serving's names, of the gateway's calls; another process has a port of its own for them."""
+    served, gateway = fresh
+    body = {"signature_name": "matrix", "instances": [[1.0, 2.0, 3.0]]}
+    assert gateway.post("/v1/models/m:predict", json=body).status_code == 200
+    found = gateway.get("/metrics").text
+    label = '{API="Predict",entrypoint="LOCAL",model_name="m"}'
+    assert (f":tensorflow:serving:request_latency_count{label}" in found) is (served.inside is not None)
+    assert found.count("# TYPE :tensorflow:serving:request_count counter\n") == (served.inside is not None)

@@ -5,18 +5,14 @@ from pathlib import Path
 import pytest
 
 from modelyard.services.modelserver.errors import InvalidConfig
+from modelyard.services.modelserver.flags import REFUSED, WITHOUT_EFFECT, list_flags_without_effect
 from modelyard.services.modelserver.lifecycle.config import parse_config
 from modelyard.services.modelserver.server import ModelServer
-from modelyard.services.modelserver.settings import (
-    REFUSED,
-    WITHOUT_EFFECT,
-    Settings,
-    list_flags_without_effect,
-    parse_flags,
-)
+from modelyard.services.modelserver.settings import Settings, parse_flags
 from tests.support.repository import ROOT
 
 FILE = "--model_config_file=/x"
+METRICS = ("--rest_api_port=8501", "--monitoring_config_file=/x")
 THEIR_FLAGS = ROOT / "tests/slim/tensorflow_serving_flags.txt"
 ENTRY = 'config { name: "m" base_path: "/x" model_platform: "tensorflow" %s }'
 
@@ -40,6 +36,10 @@ def test_flags_have_tensorflow_servings_names_and_forms() -> None:
         ([FILE, "--grpc_max_threads=0"], "--grpc_max_threads: Input should be greater than or equal to 1"),
         ([FILE, "--bind_address=0.0.0.0"], "'0.0.0.0' is reachable from other machines and this server has no auth"),
         ([FILE, "--use_alts_credentials"], "--use_alts_credentials: this server knows no ALTS"),
+        (
+            [FILE, "--bind_address=0.0.0.0", *METRICS, "--tls_client_ca_file=/x", "--tls_certificate_file=/x"],
+            "metrics at bind_address '0.0.0.0' are readable from other machines, without TLS or a certificate",
+        ),
         ([FILE, "--bind_address=example.org"], "use a loopback address, have clients show certificates"),
     ],
 )
@@ -61,7 +61,9 @@ def test_every_flag_of_tensorflow_serving_is_known() -> None:
     flags = ["--rest_api_port=8501", "--num_load_threads", "4", "--enable_profiler", FILE, "--flush_filesystem_caches"]
     assert parse_flags(flags).model_config_file == Path("/x")
     found = ["rest_api_port", "num_load_threads", "enable_profiler", "flush_filesystem_caches"]
-    assert list_flags_without_effect(flags) == found
+    assert list(list_flags_without_effect(flags)) == found
+    both = list_flags_without_effect([*flags, "--monitoring_config_file=/x"])
+    assert list(both) == found[1:]
     assert parse_flags([FILE, "--use_alts_credentials=false"]).port == 8500
 
 

@@ -1,6 +1,7 @@
 """One process or two: what `modelyard up` and `modelyard serve` start."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from modelyard.services.cli.gateway import connect
 from modelyard.services.cli.processes import launch
 from modelyard.services.cli.processes.launch import ModelServerOptions
 from modelyard.services.gateway.settings import GatewaySettings
+from modelyard.services.modelserver.metrics.monitoring import PATH, read_path
 
 SOCKET = Path("/run/a/serving.sock")
 
@@ -38,6 +40,26 @@ def test_two_processes_meet_on_the_socket() -> None:
     assert gateway.environment["MODELYARD_SERVING"] == f"unix:{SOCKET}"
     assert shlex.join(options(8500).flags) in shlex.join(server.command)
     assert "--port=8500" in server.command
+
+
+def test_a_model_server_of_its_own_shows_metrics_where_they_are_asked_for(tmp_path: Path) -> None:
+    """By TensorFlow Serving's flags, with a file that turns them on; inside the gateway they are the gateway's."""
+    client, asked = connect("http://127.0.0.1:9"), replace(options(), socket_path=tmp_path / "s", metrics_port=9093)
+    server, _ = launch.make_services(client, {}, asked, isolated=True)
+    flags = {flag.partition("=")[0]: flag.partition("=")[2] for flag in server.command}
+    assert flags["--rest_api_port"] == "9093"
+    assert read_path(Path(flags["--monitoring_config_file"])) == PATH
+    (gateway,) = launch.make_services(client, {}, asked, isolated=False)
+    assert "monitoring" not in gateway.environment["MODELYARD_SERVING_FLAGS"]
+
+
+def test_ports_of_metrics_follow_on_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None without a first."""
+    monkeypatch.setenv(launch.METRICS_PORT, "9090")
+    assert [launch.find_metrics_port(number) for number in (0, 3)] == [9090, 9093]
+    for nothing in ("0", "", "all"):
+        monkeypatch.setenv(launch.METRICS_PORT, nothing)
+        assert launch.find_metrics_port(3) == 0
 
 
 def test_a_grpc_port_is_opened_on_demand() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ JOB = re.compile(r'job="(\w+)"')
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Resource, ...]:
     """With a bucket, on the overlay that has every kind of pod."""
-    folder = tmp_path_factory.mktemp("monitors")
-    base, *components = (
-        os.path.relpath(FOLDER / name, folder)
-        for name in ("overlays/gpu", "components/objectstore", "components/monitors")
-    )
+    return render_watched(tmp_path_factory.mktemp("monitors"), "overlays/gpu", "components/objectstore")
+
+
+def render_watched(folder: Path, *names: str) -> tuple[Resource, ...]:
+    """An overlay with components, and what Prometheus is told of it."""
+    base, *components = (os.path.relpath(FOLDER / name, folder) for name in (*names, "components/monitors"))
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [base], "components": components}))
     return render(folder)
 
@@ -45,6 +47,26 @@ def test_each_monitor_finds_pods_with_its_port(resources: tuple[Resource, ...]) 
         for pod in chosen:
             ports = {each["name"] for container in list_containers(pod) for each in container.get("ports", ())}
             assert endpoint["port"] in ports, name
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("overlays/pools",), {"modelserver", "modelserver-gpu"}),
+        (("overlays/local", "components/own-modelserver"), {"modelserver"}),
+    ],
+)
+def test_model_servers_of_each_pool_are_scraped(names: tuple[str, ...], expected: set[str], tmp_path: Path) -> None:
+    """As one job, TensorFlow Serving or ours: dashboards show all of them."""
+    resources = render_watched(tmp_path, *names)
+    ((_, selector, endpoint),) = (each for each in list_monitors(resources) if each[0] == "modelserver")
+    pods = {pod["metadata"]["labels"]["app.kubernetes.io/name"]: pod for _, pod in list_pods(resources)}
+    chosen = {name: pod for name, pod in pods.items() if matches(selector, pod["metadata"]["labels"])}
+    assert set(chosen) == expected
+    for pod in chosen.values():
+        (container,) = list_containers(pod)
+        assert endpoint["port"] in {each["name"] for each in container["ports"]}
+        assert "--monitoring_config_file=/etc/modelyard/monitoring.txt" in container["args"]
 
 
 def test_each_sends_the_token_that_the_process_has(resources: tuple[Resource, ...]) -> None:

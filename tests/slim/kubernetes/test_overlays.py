@@ -145,6 +145,7 @@ def test_our_model_server_takes_the_other_ones_place(tmp_path: Path) -> None:
     assert container["command"] == compose[:3]
     assert set(container["args"]) == {*compose[3:], "--enable_grpc_healthcheck_service=true"}
     assert container["livenessProbe"]["grpc"] == {"port": 8500}
+    assert {each["name"]: each["containerPort"] for each in container["ports"]} == {"grpc": 8500, "rest": 8501}
     (drain_s,) = (int(flag.partition("=")[2]) for flag in compose if flag.startswith("--drain_timeout_seconds="))
     pre_stop_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pre_stop_s + drain_s + 5 <= pod["terminationGracePeriodSeconds"]

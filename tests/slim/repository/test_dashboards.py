@@ -29,24 +29,24 @@ SUFFIX = re.compile(r"_(bucket|count|sum)$")
 ANYWHERE = {"job", "instance", "le", "worker"}
 """Labels that Prometheus adds, that histograms have, and that gateways have which share a port."""
 FOREIGN = {
-    # tensorflow_serving/servables/tensorflow/util.cc and tensorflow_serving/batching/batching_session.cc; Prometheus'
-    # names have colons for slashes.
-    ":tensorflow:serving:request_count": {"model_name", "status"},
-    ":tensorflow:serving:runtime_latency": {"model_name", "API", "runtime"},
-    ":tensorflow:serving:batching_session:queuing_latency": {"thread_pool_name"},
     # Prometheus' own.
     "up": set(),
     "ALERTS": {"alertname", "alertstate", "severity"},
 }
 UNSEEN = {
     "modelyard_disk_bytes",  # with modelyard_disk_free_bytes, in one query
+    # TensorFlow Serving's, for dashboards of others.
+    ":tensorflow:serving:request_example_counts",
+    ":tensorflow:serving:request_example_count_total",
+    ":tensorflow:serving:batching_session:padding_size",
+    ":tensorflow:serving:batching_session:wrapped_run_count",
 }
 
 
 def list_known() -> dict[str, set[str]]:
     """Labels by metric."""
     found = {name_series(family): set(labels) for metrics in list_metrics().values() for family, labels in metrics}
-    for process in ("gateway", "scheduler", "trainer", "sync"):
+    for process in ("gateway", "scheduler", "trainer", "sync", "modelserver"):
         registry = CollectorRegistry()
         ProcessCollector(namespace=f"modelyard_{process}", registry=registry)
         found |= {name_series(family): set() for family in registry.collect()}

@@ -84,7 +84,7 @@ def make_services(options: ServeOptions, selection: Selection) -> list[Service]:
         "MODELYARD_EXTERNAL_MODELS": json.dumps(selection.names),
         "MODELYARD_BATCH_EXTERNAL_MODELS": options.batch,
     }
-    server = ModelServerOptions(selection.config, socket_path, options.serving_port)
+    server = ModelServerOptions(selection.config, socket_path, options.serving_port, launch.find_metrics_port(0))
     return launch.make_services(client, environment, server, isolated=options.isolated, gateways=options.workers)
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.client import Client
@@ -126,6 +126,12 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
         output.errors.print(f"{redis.warning}; {redis_server.INSTALL}", style="yellow", markup=False, soft_wrap=True)
     output.report_left_out(prepare_config(local.store, PoolSettings.load().serving_pools).versions)
     client, before = connect(local.url), read_time(local.store)
+    others = [
+        Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
+        *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
+        *make_sync(local, environment, broker.with_name("sync")),
+    ]
+    server = replace(server, metrics_port=launch.find_metrics_port(len(others)))
     return [
         Service(
             "redis",
@@ -133,13 +139,7 @@ def make_services(local: LocalSystem, broker: Path, models: Sequence[str], gpu_n
             ready=lambda: redis_server.is_answering(broker),
         ),
         *launch.make_services(client, environment, server, isolated=local.isolated),
-        *launch.separate_metrics(
-            [
-                Service("scheduler", [sys.executable, "-m", "modelyard.services.scheduler"], lambda: True, environment),
-                *make_trainers(environment, gpu_names, ready=lambda: is_listed(local.store, models, before)),
-                *make_sync(local, environment, broker.with_name("sync")),
-            ]
-        ),
+        *launch.separate_metrics(others),
     ]
 
 
