@@ -135,7 +135,10 @@ def judge_bounds(needed: Needed, found: float | None, gateway: float | None, pla
         return "no bound: what was measured passes it, so the parts were slower than that run"
     if beyond(needed.value, plain):
         return f"out of reach of {'every HTTP server tried' if needed.connections else 'a bare process'}"
-    return "out of reach of this gateway" if beyond(needed.value, gateway) else "not bounded by these parts"
+    if beyond(needed.value, gateway):
+        return "out of reach of this gateway"
+    share = f": {needed.value / gateway * 100:.0f} % of our ceiling" if needed.key == "rps" and gateway else ""
+    return f"not bounded by these parts{share}"
 
 
 def measured(needed: Needed, results: Results, ours: str) -> float | None:
