@@ -81,23 +81,25 @@ def binary_body(batch: Array) -> tuple[bytes, dict[str, str]]:
     return head + content, {"Inference-Header-Content-Length": str(len(head))}
 
 
-def in_turns(ways: dict[str, Connect], connections: int) -> dict[str, list[float]]:
+def in_turns(
+    ways: dict[str, Connect], connections: int, turns: int = TURNS, turn_s: float = TURN_S
+) -> dict[str, list[float]]:
     """Milliseconds of every call, by way."""
     took: dict[str, list[float]] = {name: [] for name in ways}
     asks = {name: [connect() for _ in range(connections)] for name, connect in ways.items()}
-    for turn in range(TURNS + 1):
+    for turn in range(turns + 1):
         for name in ways:
-            found = one_turn(asks[name])
+            found = one_turn(asks[name], turn_s)
             if turn:  # the first one warms up
                 took[name] += found
     return took
 
 
-def one_turn(asks: list[Ask]) -> list[float]:
+def one_turn(asks: list[Ask], turn_s: float) -> list[float]:
     took: list[float] = []
 
     def work(ask: Ask) -> None:
-        until = time.perf_counter() + TURN_S
+        until = time.perf_counter() + turn_s
         while (started := time.perf_counter()) < until:
             ask()
             took.append((time.perf_counter() - started) * 1000)

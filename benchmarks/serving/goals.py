@@ -1,6 +1,6 @@
 """What we set out to reach against the best peer of the same run, and whether this run does. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,16 @@ LEANEST_SHARE = 0.87
 START_S = 1.0
 
 
+class Needed(NamedTuple):
+    """What ours had to have, in the units of the run's rows: of throughput at least, of all else at most so much."""
+
+    key: str
+    """``rps``, ``p50_ms``, ``p99_ms``, ``pss_mb`` or ``first_s``."""
+    value: float
+    workload: str = ""
+    connections: int = 0
+
+
 @dataclass(frozen=True)
 class Judged:
     """One goal."""
@@ -20,6 +30,8 @@ class Judged:
     found: str
     met: bool | None
     """None: this run did not measure it."""
+    needed: Needed | None = None
+    """None: not measured, or the goal is not one of the whole."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +115,32 @@ def judge_against(
         yield ratio(f"{where}: p99 ≤ {least.p99:g} x that of the {whom}", ours, other, "p99_ms", at_most(least.p99))
 
 
-def at_least(limit: float) -> Callable[[float], bool]:
-    return lambda found: found >= limit
+class Limit(NamedTuple):
+    """Of ours as a share of another's."""
+
+    share: float
+    is_least: bool
+
+    def is_met(self, found: float) -> bool:
+        return found >= self.share if self.is_least else found <= self.share
 
 
-def at_most(limit: float) -> Callable[[float], bool]:
-    return lambda found: found <= limit
+def at_least(share: float) -> Limit:
+    return Limit(share, is_least=True)
 
 
-def ratio(goal: str, ours: Row | None, other: Row | None, key: str, meets: Callable[[float], bool]) -> Judged:
+def at_most(share: float) -> Limit:
+    return Limit(share, is_least=False)
+
+
+def ratio(goal: str, ours: Row | None, other: Row | None, key: str, limit: Limit) -> Judged:
     """Ours over the other's; nothing to say where one is missing."""
     if ours is None or other is None:
         return Judged(goal, "not measured", None)
     found = ours[key] / other[key]
     values = f"{format_value(ours[key])} / {format_value(other[key])} ({other['contender']})"
-    return Judged(goal, f"{found:.2f} = {values}", meets(found))
+    needed = Needed(key, limit.share * other[key], ours["workload"], ours["connections"])
+    return Judged(goal, f"{found:.2f} = {values}", limit.is_met(found), needed)
 
 
 def one_connection(results: Results, workload: str, most: float) -> Judged:
@@ -141,7 +164,7 @@ def memory(results: Results) -> Iterator[Judged]:
     else:
         share = ours / others[leanest]
         text = f"{share:.2f} = {ours:.0f} MB / {others[leanest]:.0f} MB ({leanest})"
-        yield Judged(goal, text, share <= LEANEST_SHARE)
+        yield Judged(goal, text, share <= LEANEST_SHARE, Needed("pss_mb", LEANEST_SHARE * others[leanest]))
     gateway = results.memory(OURS, "gateway_pss_mb")
     size = "not measured" if gateway is None else f"{gateway:.0f} MB"
     yield Judged("PSS of the gateway ≤ 120 MB", size, None if gateway is None else gateway <= 120)
@@ -150,9 +173,8 @@ def memory(results: Results) -> Iterator[Judged]:
 def start(results: Results) -> Judged:
     found = results.start(OURS)
     text = "not measured" if found is None else f"{found:.1f} s"
-    return Judged(
-        f"first right answer ≤ {START_S:g} s after the start", text, None if found is None else found <= START_S
-    )
+    met = None if found is None else found <= START_S
+    return Judged(f"first right answer ≤ {START_S:g} s after the start", text, met, Needed("first_s", START_S))
 
 
 def judge_many_connections(results: Results) -> Judged:

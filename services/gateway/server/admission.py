@@ -1,10 +1,13 @@
 """Admission control: decided from the request line alone, before a byte of the body is read.
 
 A request is shed when so many of its model's are in flight that it would wait for more than a quarter of its deadline.
-Bulk is shed at half of that. Runs on the event loop's thread: no locks.
+Bulk is shed at half of that. Once a model's places were all taken, fewer are given for a while whenever the event loop
+is behind: refusals and answers are quick then. A slow loop alone sheds nothing, for as many clients as there are places
+may all come back at once, and a busy machine makes any loop slow. Runs on the event loop's thread: no locks.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +17,16 @@ WAIT_SHARE = 0.25
 BULK_SHARE = 0.5
 MIN_IN_FLIGHT = 128
 """Requests of one model that fill both calls in flight: fewer are never shed because the loop is slow."""
-SMOOTHING = 0.05
-"""Weight of the newest interval between two responses."""
+MEMORY_S = 1.0
+"""Time after which responses count for 1/e in the throughput: one stall, or the gap between two batches, is little."""
+RESPONSES_BEFORE = 64.0
+"""As many are supposed to have come at once before a model's first, whose time is no measure of the rest."""
 MAX_ITERATION_S = 0.02
 """Beyond this the loop lags; measured: at capacity an iteration takes up to 15 ms, at three times the load 30 to 50."""
 ITERATION_EXPIRES_S = 0.1
 """Age after which a measured iteration is ignored."""
+OVERLOAD_EXPIRES_S = 5.0
+"""After all places of a model were taken, a loop that is behind sheds for so long."""
 
 
 @dataclass(eq=False)
@@ -27,14 +34,23 @@ class Load:
     """The load of one model."""
 
     in_flight: int = 0
-    interval_s: float = 0.0
-    """Smoothed time from one response to the next while there was work: the inverse of the throughput."""
+    responses: float = RESPONSES_BEFORE
+    """Responses that came, and the time in which there was work for them; both fade."""
+    busy_s: float = 0.0
     last: float = 0.0
     clients: dict[str, int] = field(default_factory=dict)
     """Requests in flight of those clients that are counted."""
 
+    def note_response(self, now: float) -> None:
+        passed_s = now - self.last
+        kept = math.exp(-passed_s / MEMORY_S)
+        self.responses = self.responses * kept + 1
+        self.busy_s = self.busy_s * kept + passed_s
+        self.last = now
+
     def expected_wait_s(self) -> float:
-        return self.in_flight * self.interval_s
+        """Until all that are in flight have a response, at the throughput of late."""
+        return self.in_flight * self.busy_s / self.responses
 
 
 class Admission:
@@ -48,16 +64,24 @@ class Admission:
         self.max_per_client = max(1, int(client_share * max_in_flight))
         self._clock = clock
         self._loads: dict[str, Load] = {}
+        self._overloaded_until = -math.inf
 
     def __len__(self) -> int:
         """Models that have something in flight."""
         return len(self._loads)
 
     def is_full(self, model: str, *, behind: bool = False) -> bool:
-        """Whether the limit of requests in flight is reached, which is lower while the loop is ``behind``."""
+        """Whether the limit of requests in flight is reached.
+
+        It is lower while the loop is ``behind``, if it was reached a moment ago.
+        """
         load = self._loads.get(model)
-        limit = min(MIN_IN_FLIGHT, self._max_in_flight) if behind else self._max_in_flight
-        return load is not None and load.in_flight >= limit
+        if load is None:
+            return False
+        if load.in_flight >= self._max_in_flight:
+            self._overloaded_until = self._clock() + OVERLOAD_EXPIRES_S
+            return True
+        return behind and load.in_flight >= MIN_IN_FLIGHT and self._clock() < self._overloaded_until
 
     def is_full_for(self, model: str, client: str) -> bool:
         """Whether this client has all the places that one may have."""
@@ -85,9 +109,8 @@ class Admission:
 
     def finish(self, model: str, client: str = "") -> None:
         """A request that was started has its response."""
-        load, now = self._loads[model], self._clock()
-        load.interval_s += SMOOTHING * (now - load.last - load.interval_s)
-        load.last = now
+        load = self._loads[model]
+        load.note_response(self._clock())
         load.in_flight -= 1
         if client:
             load.clients[client] -= 1

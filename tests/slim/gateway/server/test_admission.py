@@ -1,6 +1,6 @@
 """Who is let in, on a clock of its own."""
 
-from modelyard.services.gateway.server.admission import MIN_IN_FLIGHT, Admission
+from modelyard.services.gateway.server.admission import MIN_IN_FLIGHT, OVERLOAD_EXPIRES_S, Admission
 
 
 class Clock:
@@ -48,6 +48,49 @@ def test_a_request_that_would_wait_for_a_quarter_of_its_deadline_is_shed() -> No
     assert 0.9 < wait_s < 1.2
 
 
+def test_a_stall_sheds_nothing_that_the_throughput_will_serve() -> None:
+    """1,000 responses a second for 64 callers, who wait for 64 ms, and once for half a second: no sign of overload."""
+    clock = Clock()
+    admission = Admission(max_in_flight=1000, clock=clock)
+    for _ in range(64):
+        admission.start("a")
+    for number in range(3000):
+        clock.now += 0.5 if number == 2000 else 0.001
+        admission.finish("a")
+        assert admit(admission, "a", 1), number
+
+
+def test_responses_that_come_in_batches_are_no_overload() -> None:
+    """512 callers, each of which comes back at once; 64 of them are answered at a time, every 60 ms."""
+    clock = Clock()
+    admission = Admission(max_in_flight=512, clock=clock)
+    for _ in range(512):
+        assert admit(admission, "a", 5)
+    for _ in range(100):
+        clock.now += 0.06
+        for _ in range(64):
+            admission.finish("a")
+            assert admit(admission, "a", 5)
+
+
+def test_a_model_that_became_slow_sheds_within_seconds() -> None:
+    """From 1,000 responses a second to 10, with 64 in flight: the last of them would wait for 6 s."""
+    clock = Clock()
+    admission = Admission(max_in_flight=1000, clock=clock)
+    for _ in range(64):
+        admission.start("a")
+    for _ in range(2000):
+        clock.now += 0.001
+        admission.finish("a")
+        admission.start("a")
+    slow_since = clock.now
+    while admission.retry_after_s("a", 5, bulk=False) is None:
+        clock.now += 0.1
+        admission.finish("a")
+        admission.start("a")
+    assert clock.now - slow_since < 5
+
+
 def test_no_state_is_kept_of_an_idle_model_name() -> None:
     """Names come from clients."""
     admission = Admission(max_in_flight=4)
@@ -57,12 +100,37 @@ def test_no_state_is_kept_of_an_idle_model_name() -> None:
     assert len(admission) == 0
 
 
-def test_a_loop_that_is_behind_gets_no_more_than_it_needs() -> None:
-    """Few requests are never shed for its slowness."""
-    admission = Admission(max_in_flight=1000)
-    for number in range(MIN_IN_FLIGHT):
+def test_a_loop_that_is_behind_sheds_nothing_while_there_are_places() -> None:
+    """As many clients as there are places, on a busy machine."""
+    admission = Admission(max_in_flight=4 * MIN_IN_FLIGHT)
+    for number in range(4 * MIN_IN_FLIGHT):
         assert not admission.is_full("a", behind=True), number
         admission.start("a")
     assert admission.is_full("a", behind=True)
+
+
+def test_after_all_places_were_taken_a_loop_that_is_behind_gives_fewer_for_a_while() -> None:
+    """Few requests are never shed for its slowness, those of other models are counted by themselves, and it ends."""
+    clock = Clock()
+    admission = Admission(max_in_flight=1000, clock=clock)
+    for _ in range(1000):
+        admission.start("a")
+    assert admission.is_full("a")
+    for _ in range(1000 - MIN_IN_FLIGHT):
+        admission.finish("a")
+    assert admission.is_full("a", behind=True)
     assert not admission.is_full("a")
     assert not admission.is_full("b", behind=True)
+    clock.now += OVERLOAD_EXPIRES_S
+    assert not admission.is_full("a", behind=True)
+    clock.now -= OVERLOAD_EXPIRES_S / 2
+    admission.finish("a")
+    assert not admission.is_full("a", behind=True)
+
+
+def test_fewer_places_than_a_slow_loop_gives_are_all_given() -> None:
+    admission = Admission(max_in_flight=2)
+    admission.start("a")
+    assert not admission.is_full("a", behind=True)
+    admission.start("a")
+    assert admission.is_full("a", behind=True)
