@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from modelyard.models.images.apart import keep_apart
 from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, resize_image, turn_upright
 from modelyard.models.images.ink import are_normal, make_ink_decoder
@@ -52,12 +53,12 @@ def make_image_decoder(kind: ImageInput) -> Callable[[Any], Any]:
     def decode_each(decode: Callable[..., Any], *files: Any) -> Any:
         return tf.map_fn(lambda one: decode(*one, kind), files, fn_output_signature=shape)
 
-    @_call_only_if_needed
+    @keep_apart
     def decode_special(files: Any, headers: Any) -> Any:
         is_transparent = tf.strings.regex_full_match(headers, _IS_TRANSPARENT)
         return decode_each(_decode_special, files, is_transparent, find_tiff(headers))
 
-    @_call_only_if_needed
+    @keep_apart
     def decode_others(files: Any) -> Any:
         headers = tf.strings.substr(files, 0, HEADER_BYTES)
         if kind.channels == _RGBA:
@@ -83,7 +84,7 @@ def _make_drawing_decoder(kind: ImageInput) -> Callable[[Any], Any]:
     normalise = make_ink_decoder(kind)
     shape = tf.TensorSpec((kind.height, kind.width, kind.channels), tf.uint8)
 
-    @_call_only_if_needed
+    @keep_apart
     def normalise_others(files: Any, images: Any, normal: Any) -> Any:
         places = tf.where(~normal)
         others = tf.gather_nd(files, places)
@@ -114,12 +115,6 @@ def compile_image_decoder(kind: ImageInput) -> Callable[[Sequence[bytes]], Array
         return images.astype(np.uint8)
 
     return decode_files
-
-
-def _call_only_if_needed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps a function apart in the graph: inlined, each of its operations costs those who do not call it."""
-    apart: Callable[..., Any] = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-    return apart
 
 
 def _are_exact(files: Any, kind: ImageInput) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from modelyard.models.images.apart import keep_apart
 from modelyard.models.images.exif import choose_orientation, find_tiff
 from modelyard.models.images.geometry import is_transposed, turn_upright, weigh_by_alpha
 from modelyard.models.images.ink_placing import WINDOW, View, cut_windows, locate_ink, place_ink
@@ -101,13 +102,13 @@ def _decode(file: Any, header: Any, shrink: Callable[[Any], Any]) -> tuple[Any, 
 
 def _clear(image: Any) -> Any:
     """``uint8 [H,W,C]`` without specks, where it is small."""
-    return tf.cond(
-        tf.reduce_max(tf.shape(image)[:2]) <= LARGEST,
-        lambda: tf.ensure_shape(
-            tf.cast(clear_specks(tf.cast(image, tf.float32)[None])[0], tf.uint8), (None, None, image.shape[2])
-        ),
-        lambda: image,
-    )
+    is_small = tf.reduce_max(tf.shape(image)[:2]) <= LARGEST
+    return tf.ensure_shape(tf.cond(is_small, lambda: _clear_small(image), lambda: image), (None, None, image.shape[2]))
+
+
+@keep_apart
+def _clear_small(image: Any) -> Any:
+    return tf.cast(clear_specks(tf.cast(image, tf.float32)[None])[0], tf.uint8)
 
 
 def _may_be_transparent(file: Any, header: Any) -> Any:
@@ -137,6 +138,7 @@ def _choose_sheet(picture: Any) -> Any:
     return tf.where(tf.equal(is_light, covered > 1 / 2), 255.0, 0.0)
 
 
+@keep_apart
 def _turn(picture: Any, size: Any, header: Any) -> tuple[Any, Any]:
     """As EXIF says."""
     orientation = choose_orientation(find_tiff(header))
@@ -149,6 +151,7 @@ def _look_closer(file: Any, header: Any, sheet: Any, window: Any, is_coarse: Any
     return tf.cond(is_coarse, partial(_read_window, file, header, sheet, view), lambda: window)
 
 
+@keep_apart
 def _read_window(file: Any, header: Any, sheet: Any, view: tuple[Any, ...]) -> Any:
     paper, ink, start, pitch, edges, background = view
     image = tf.cond(

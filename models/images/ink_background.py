@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from modelyard.models.images.apart import keep_apart
+
 GRID = 32
 """Cells of the coarse grid along each side."""
 RIM = 3
@@ -27,7 +29,7 @@ _LINE_SHARE = 0.8
 _NOTHING = -1e4
 
 
-@partial(tf.function, autograph=False)
+@keep_apart
 def find_background(values: Any) -> Any:
     """The background of ``values`` ``float32 [N,32,32]``, in which ink is high: what is joined with the border.
 
