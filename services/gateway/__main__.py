@@ -13,8 +13,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.imports import pause_gc
+from modelyard.models.imports import end_on_sigterm, pause_gc
 
+if __name__ == "__main__":
+    end_on_sigterm(os._exit)  # threads of TensorFlow take no part in Python's exit
 with pause_gc():
     from modelyard.services import logs
     from modelyard.services.gateway.server.port import check_port

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from modelyard.models.errors import ModelyardError
-from modelyard.models.imports import pause_gc
-from modelyard.services import logs
-from modelyard.services.modelserver.flags import list_flags_without_effect
-from modelyard.services.modelserver.settings import Settings, parse_flags
+from modelyard.models.imports import end_on_sigterm, pause_gc
 
+if __name__ == "__main__":
+    end_on_sigterm(os._exit)  # threads of TensorFlow take no part in Python's exit
 with pause_gc():
+    import structlog
+
+    from modelyard.services import logs
+    from modelyard.services.modelserver.flags import list_flags_without_effect
     from modelyard.services.modelserver.server import ModelServer
+    from modelyard.services.modelserver.settings import Settings, parse_flags
     from modelyard.services.tracing.otlp import open_tracing
     from modelyard.services.tracing.settings import TracingSettings
 

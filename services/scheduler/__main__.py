@@ -3,8 +3,9 @@
 import sys
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.imports import pause_gc
+from modelyard.models.imports import end_on_sigterm, pause_gc
 
+end_on_sigterm()
 with pause_gc():
     from modelyard.services.scheduler.scheduler import main
 

@@ -3,7 +3,11 @@
 import sys
 
 from modelyard.models.errors import ModelyardError
-from modelyard.services.sync.process import main
+from modelyard.models.imports import end_on_sigterm, pause_gc
+
+end_on_sigterm()
+with pause_gc():
+    from modelyard.services.sync.process import main
 
 try:
     sys.exit(main(sys.argv[1:]))

@@ -7,8 +7,9 @@ import sys
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from modelyard.models.errors import ModelyardError
-from modelyard.models.imports import pause_gc
+from modelyard.models.imports import end_on_sigterm, pause_gc
 
+end_on_sigterm()
 with pause_gc():
     from modelyard.services.trainer.worker import main
 
