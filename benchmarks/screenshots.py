@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.console_system import empty_system, full_system
+from benchmarks.console.system import empty_system, full_system
 from tests.support.chromium import launch, require_chromium
 from tests.support.console_pages import NO_PLACES, PAGES, Places, find_places
 

@@ -26,7 +26,7 @@ def free_ports(count: int) -> list[int]:
 
 def make_versions(folder: Path, count: int) -> None:
     """Saved versions 1 to ``count`` of x/2 + N."""
-    command = [sys.executable, "-m", "benchmarks.version_models", str(folder), str(count)]
+    command = [sys.executable, "-m", "benchmarks.version_memory.models", str(folder), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the versions could not be made: {done.stderr[-500:]}")

@@ -25,7 +25,7 @@ from benchmarks.served import make_versions, served
 from benchmarks.serving.answers import instances_body, request
 from benchmarks.serving.machine import machine
 from benchmarks.serving.tally import percentile
-from benchmarks.version_ways import WAYS, Versions
+from benchmarks.version_memory.ways import WAYS, Versions
 from modelyard.client import Client, ModelyardClientError
 
 MODEL = "half_plus"

@@ -13,7 +13,7 @@ from benchmarks.overhead import BATCH, MODEL, binary_body, images, in_turns, ove
 from benchmarks.serving import measure as measuring
 from benchmarks.serving import processes
 from benchmarks.serving.processes import Command
-from benchmarks.version_memory import await_loaded
+from benchmarks.version_memory.__main__ import await_loaded
 from modelyard.models.tfserving.client import ServingClient
 
 CLIENTS = (1, 4)

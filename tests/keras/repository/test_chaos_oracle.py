@@ -6,8 +6,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from benchmarks.chaos import summarize_s
-from benchmarks.chaos_page import BAD
+from benchmarks.chaos.__main__ import summarize_s
+from benchmarks.chaos.page import BAD
 from benchmarks.generator import Answer
 from benchmarks.linear_oracle import MODEL, WEIGHTS, Predictions
 

@@ -75,7 +75,11 @@ def await_loaded(client: ServingClient, model: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.version_memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("version", nargs="+", type=Path, help="Folder of a version.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,6 @@
 """How long a hostile caller can hold the gateway's event loop: ``python -m benchmarks.hostile [--match TEXT]``.
 
-A real gateway process stands in front of a fake model server; every case of ``benchmarks.hostile_cases`` is sent to
+A real gateway process stands in front of a fake model server; every case of ``benchmarks.hostile.cases`` is sent to
 it, and the gateway's own metric says how long its loop was held meanwhile. A case after which that is more than half of
 the limit is repeated in a gateway of its own, and the shortest of these holds counts: what a case does is the same each
 time, and what else the machine does only adds. Reported: the longest hold per case and overall, answers by status,
@@ -29,15 +29,15 @@ import httpx
 import psutil
 import typer
 
-from benchmarks.hostile_cases import BULK_S, EXTERNAL, LINES, STRINGS, Case, all_cases
+from benchmarks.hostile.cases import BULK_S, EXTERNAL, LINES, STRINGS, Case, all_cases
 from benchmarks.page import replace_section
 from benchmarks.served import free_ports
 from benchmarks.serving.machine import machine
 from modelyard.models.tfserving.messages import get_model_metadata_pb2
 from tests.support.fakes import FakeModelServer, fill
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "hostile.jsonl"
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parents[1] / "results" / "hostile.jsonl"
 PAGE = ROOT / "docs" / "reliability.md"
 LIMIT_S = 0.05
 REPEATED_S = LIMIT_S / 2

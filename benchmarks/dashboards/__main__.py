@@ -23,9 +23,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.observed_faults import CAUSES, Faults, wait
-from benchmarks.observed_load import Load
-from benchmarks.observed_system import Observed, observed_system
+from benchmarks.dashboards.faults import CAUSES, Faults, wait
+from benchmarks.dashboards.load import Load
+from benchmarks.dashboards.system import Observed, observed_system
 from modelyard.services.cli.reference.dashboards import Panel, read_dashboards
 from modelyard.services.cli.reference.dashboards_page import RESULTS
 
@@ -105,7 +105,11 @@ def run(system: Observed, minutes: float, rate: float) -> tuple[dict[str, dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.dashboards",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--minutes", type=float, default=5, help="before the faults")
     parser.add_argument("--rate", type=float, default=40, help="predictions a second")
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS.name}; then `make docs`")

@@ -19,7 +19,7 @@ import httpx
 import psutil
 import yaml
 
-from benchmarks.observed_bucket import FollowedBucket, followed_bucket
+from benchmarks.dashboards.bucket import FollowedBucket, followed_bucket
 from benchmarks.served import free_ports
 from benchmarks.small_disk import small_disk
 from modelyard.client import Client
@@ -31,7 +31,7 @@ from modelyard.services.ledger import Ledger
 from modelyard.services.settings import make_sqlite_url
 from modelyard.services.trainer.process import TITLE
 
-DEPLOY = Path(__file__).parents[1] / "deploy" / "prometheus"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 MODELS = ("neuron", "mnist_mlp", "logistic")
 PROMETHEUS = "prometheus"
 READY_S = 60.0

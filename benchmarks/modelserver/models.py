@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from benchmarks.modelserver import make_inputs
+from benchmarks.modelserver.__main__ import make_inputs
 from modelyard.models.tfserving.messages import fill_proto, prediction_log_pb2
 
 

@@ -19,8 +19,8 @@ import httpx
 import psutil
 
 from benchmarks.broken_version import publish_broken
-from benchmarks.observed_load import CANARY
-from benchmarks.observed_system import Observed
+from benchmarks.dashboards.load import CANARY
+from benchmarks.dashboards.system import Observed
 from modelyard.models.registry.rollout import Rollout, change_rollout, read_rollout
 
 STANDS_STILL = "a gateway that stands still for half a second, and a model server for two, again and again"

@@ -90,7 +90,7 @@ def print_result(found: Measured, note: str = "") -> None:
 def make_models(store: Path) -> Path:
     """Version 1 of each model, unless they are there; TensorFlow is left to another process."""
     if not all((store / model / "1").exists() for model in MODELS):
-        subprocess.run([sys.executable, "-m", "benchmarks.modelserver_models", str(store)], check=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.modelserver.models", str(store)], check=True)
     for model in MODELS:
         for other in (store / model).glob("[2-9]*"):
             shutil.rmtree(other)

@@ -23,7 +23,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from benchmarks.curves_page import GATEWAY_CONNECTIONS, Point, draw, section
+from benchmarks.curves.page import GATEWAY_CONNECTIONS, Point, draw, section
 from benchmarks.page import replace_section
 from benchmarks.serving import measure, ours, processes
 from benchmarks.serving.load import Plan
@@ -41,8 +41,8 @@ GATEWAYS = (1, 2, 3)
 WARM_S = 1.0
 START_S = 60.0
 OURS = next(contender for contender in CONTENDERS if contender.name == "modelyard")
-DOCS = Path(__file__).parent.parent / "docs"
-RESULTS = Path(__file__).parent / "results" / "curves.jsonl"
+DOCS = Path(__file__).parents[2] / "docs"
+RESULTS = Path(__file__).parents[1] / "results" / "curves.jsonl"
 
 
 def server_cpu_s() -> float:

@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_page import BAD, render_table
+from benchmarks.chaos.page import BAD, render_table
 from benchmarks.faults import CHILD, HALTED, QUEUE, SERVER, TOLD, WORKER, Fault, Faults
 from benchmarks.generator import Generator
 from benchmarks.linear_oracle import MODEL, Predictions
@@ -38,8 +38,8 @@ from benchmarks.whole import Whole, whole
 from modelyard.models.errors import CorruptData
 from modelyard.services.ledger import FINAL, Event, Ledger, State
 
-RESULTS = Path(__file__).parent / "results" / "chaos.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+RESULTS = Path(__file__).parents[1] / "results" / "chaos.jsonl"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 TRAINERS = 2
 CONNECTIONS = 64
 POLL_INTERVAL_S = 1.0

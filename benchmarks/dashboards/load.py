@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 
-from benchmarks.console_system import draw
-from benchmarks.observed_system import Observed
+from benchmarks.console.system import draw
+from benchmarks.dashboards.system import Observed
 
 FEEDBACK_EVERY = 5
 WRONG_EVERY, EXPLAINED_EVERY = 25, 50

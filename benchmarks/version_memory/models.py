@@ -1,6 +1,6 @@
 """Makes a model whose versions reveal themselves: a process of its own, for TensorFlow's sake.
 
-    python -m benchmarks.version_models FOLDER COUNT
+    python -m benchmarks.version_memory.models FOLDER COUNT
 
 Version N computes x/2 + N, so that an answer tells which version it is from.
 """

@@ -1,0 +1,1 @@
+"""A whole system among faults."""

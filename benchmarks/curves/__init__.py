@@ -1,0 +1,1 @@
+"""Where our serving bends."""

@@ -1,0 +1,1 @@
+"""How long a hostile caller can hold the gateway's event loop."""

@@ -1,0 +1,1 @@
+"""What versions take in a model server, beside what ``MODELYARD_POOL_MEMORY`` reckons with."""
