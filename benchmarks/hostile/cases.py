@@ -6,15 +6,12 @@ beyond them elsewhere; whatever is answered, the event loop must not be held mea
 
 import base64
 import gzip
-import io
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from PIL import Image
-
+from benchmarks.hostile.pictures import jpeg_of_segments, png_chunk, png_of_chunks
 from tests.support.fakes import DIGITS, HALF_PLUS, REVIEWS
 
 MB = 1024 * 1024
@@ -149,26 +146,6 @@ def multipart_cases() -> Iterator[Case]:
     for name, make in bodies.items():
         for model in (REVIEWS, DIGITS):
             yield Case(f"form, {name}, to {model}", predict(model), FORM, make)
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png_of_chunks(size: int, chunk: bytes = png_chunk(b"tEXt", b"a\0b")) -> bytes:
-    """A PNG with many chunks before its pixels."""
-    file = io.BytesIO()
-    Image.new("L", (28, 28)).save(file, "png")
-    image = file.getvalue()
-    return image[:33] + chunk * ((size - len(image)) // len(chunk)) + image[33:]
-
-
-def jpeg_of_segments(size: int) -> bytes:
-    """A JPEG with many segments before its pixels."""
-    file = io.BytesIO()
-    Image.new("L", (28, 28)).save(file, "jpeg")
-    image = file.getvalue()
-    return image[:2] + b"\xff\xe5\0\2" * ((size - len(image)) // 4) + image[2:]
 
 
 def image_cases() -> Iterator[Case]:

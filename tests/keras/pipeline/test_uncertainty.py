@@ -1,6 +1,6 @@
 """What a version's own graph says of its uncertainty: learned, exported, reloaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 
 from modelyard.models.data import Dataset, Inputs, Split, Splits, name_arrays, take
-from modelyard.models.errors import InvalidSpec
 from modelyard.models.inputs import ImageInput, ModelInput, NumberInput, SequenceInput, TextInput, VectorInput
 from modelyard.models.recipes import Recipe
 from modelyard.models.registry.uncertainty.record import UncertaintyRecord, read_uncertainty
@@ -19,10 +18,8 @@ from modelyard.models.spec import ModelSpec, PreparedData
 from modelyard.models.text.words import WordEncoder
 from modelyard.models.types import Array, Task
 from modelyard.pipeline.calibrating.examples import SMALLEST_HALVED, TOO_FEW, add_spans, choose_training, hold_back
-from modelyard.pipeline.calibrating.temperature import apply_temperature, fit_temperature
 from modelyard.pipeline.evaluation.calibration import measure_calibration_error
 from modelyard.pipeline.evaluation.uncertainty import measure_uncertainty
-from modelyard.pipeline.exporting.features import find_feature_layer
 from modelyard.pipeline.exporting.saved_model import write_saved_model
 from modelyard.pipeline.exporting.uncertainty import CalibrationExamples
 
@@ -265,20 +262,6 @@ def test_other_inputs_are_judged_by_what_sums_them_up(
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_temperature_makes_probabilities_as_sure_as_they_are_right() -> None:
-    """It finds the factor that logits were multiplied by, and is careful where nothing was wrong."""
-    random = np.random.default_rng(0)
-    logits = random.normal(0, 2, (4000, 5))
-    truth = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    y = (truth.cumsum(axis=1) > random.random((4000, 1))).argmax(axis=1)
-    for factor in (0.5, 2.0):
-        distorted = apply_temperature(truth, 1 / factor)
-        assert fit_temperature(distorted, y) == pytest.approx(factor, rel=0.06)
-        np.testing.assert_allclose(apply_temperature(distorted, factor), truth, atol=1e-6)
-    assert fit_temperature(np.tile([0.9, 0.1], (100, 1)), np.zeros(100, int)) > 0.3
-    assert fit_temperature(truth[:20], y[:20]) == 1
-
-
 @pytest.mark.parametrize(("count", "kept", "held"), [(100, 50, 50), (SMALLEST_HALVED - 1, 39, TOO_FEW)])
 def test_what_an_epoch_was_chosen_on_is_not_calibrated_on(count: int, kept: int, held: int) -> None:
     """Half is held back; with the last epoch nothing is chosen, and all of it calibrates."""
@@ -292,18 +275,3 @@ def test_what_an_epoch_was_chosen_on_is_not_calibrated_on(count: int, kept: int,
     assert (len(fitted.validation), len(calibration)) == (count, count)
     own = make_spec("custom", VectorInput(1), signatures=lambda *_: {})
     assert len(hold_back(own, splits, Recipe())[1]) == 0
-
-
-def list_models() -> Iterator[tuple[Any, str, str]]:
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="deep"), layers.ReLU()])
-    yield keras.Sequential([keras.Input((4,)), layers.Dense(3, name="first"), layers.Dense(1, name="last")]), "", "last"
-    yield keras.Sequential([keras.Input((4,)), inner, layers.Softmax()]), "", "deep"
-    yield keras.Sequential([keras.Input((4,)), layers.Dense(3, name="first"), layers.Dense(1)]), "first", "first"
-
-
-def test_features_are_what_goes_into_the_last_layer() -> None:
-    """Also of a model inside a model; or into the layer that the spec names, if there is one of that name."""
-    for model, name, expected in list_models():
-        assert find_feature_layer(model, name).name == expected
-        with pytest.raises(InvalidSpec, match="feature_layer: expected one of the layers"):
-            find_feature_layer(model, "none")

@@ -4,10 +4,12 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from modelyard.models.registry.store import Store
+from modelyard.services.gateway.metrics import Metrics
 from tests.support.fakes import REVIEWS, FakeModelServer
 from tests.support.uncertain_models import LINE, RECORD, SURE, serve
 
@@ -103,6 +105,18 @@ def test_inputs_that_are_not_typical_are_counted(client: FlaskClient, filled: St
     client.post(PATH, data="xyz", content_type="text/plain")
     counted = f'modelyard_gateway_atypical_answers_total{{model="{SURE}",version="1"}} 3.0'
     assert counted in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (2, 3)])
+def test_inputs_that_are_not_typical_are_counted_whatever_the_shape(shape: tuple[int, ...]) -> None:
+    """A foreign model may say it of each place of an input; one that says it by numbers says nothing of it."""
+    metrics = Metrics()
+    metrics.count_predictions("m", 1, shape[0], np.array([True, False, True, False, False, True]).reshape(shape))
+    metrics.count_predictions("m", 1, shape[0], np.zeros(shape, np.float32))
+    value = metrics.registry.get_sample_value(
+        "modelyard_gateway_atypical_answers_total", {"model": "m", "version": "1"}
+    )
+    assert value == 3  # False, three times
 
 
 def test_the_record_stands_in_the_api_and_on_the_page(
