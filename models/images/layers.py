@@ -91,7 +91,7 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
             return self.activation(super().call(take_largest(x) if self.pool else x, training=True))
         factor = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
         x = self.activation(ops.add(x * factor, self.beta - self.moving_mean * factor))
-        return ops.max_pool(x, 2) if self.pool else x
+        return ops.max_pool(x, 2, 2) if self.pool else x
 
     def get_config(self) -> dict[str, Any]:
         own = {"pool": self.pool, "activation": keras.activations.serialize(self.activation)}
