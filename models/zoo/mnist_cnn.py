@@ -28,7 +28,7 @@ from modelyard import (
 from modelyard.models.datasets.mnist import LABELS, MNIST, SIZE
 from modelyard.models.datasets.mnist_baseline import measure_baseline
 from modelyard.models.images.ink_copies import add_noise, add_specks, blur_images, change_pens, normalise_strokes
-from modelyard.models.images.layers import Conv2D, Pool
+from modelyard.models.images.layers import BatchNormalization, Conv2D
 from modelyard.models.images.moving import Change, change_some, shift_images, transform_images
 from modelyard.models.types import Array
 
@@ -170,18 +170,16 @@ def build(recipe: MnistRecipe, state: State) -> Any:  # noqa: ARG001  # the cont
     Sized for processors: the first convolution quarters the area, the pooling does so again before the normalisation.
     """
     layers = keras.layers
-    convolution = partial(layers.Conv2D, kernel_initializer="he_normal")
-    normalisation = partial(layers.BatchNormalization, momentum=recipe.norm_momentum)
+    convolution = partial(layers.Conv2D, kernel_initializer="he_normal", use_bias=False)
+    normalisation = partial(BatchNormalization, momentum=recipe.norm_momentum)
     images = keras.Input((SIZE, SIZE, 1), name="images")
     first = Conv2D(recipe.channels, 5, scale=1 / 255, strides=2, activation="relu", kernel_initializer="he_normal")
-    x = first(images)
-    x = convolution(2 * recipe.channels, 3, use_bias=False)(x)
-    x = layers.ReLU()(normalisation()(Pool()(x)))
+    x = convolution(2 * recipe.channels, 3)(first(images))
+    x = normalisation(pool=True, activation="relu")(x)
     for _ in range(recipe.depth):
-        changed = normalisation()(convolution(2 * recipe.channels, 3, padding="same", use_bias=False)(x))
+        changed = normalisation()(convolution(2 * recipe.channels, 3, padding="same")(x))
         x = layers.ReLU()(layers.Add()([x, changed]))
-    x = convolution(4 * recipe.channels, 3, use_bias=False)(x)
-    x = layers.ReLU()(normalisation()(x))
+    x = normalisation(activation="relu")(convolution(4 * recipe.channels, 3)(x))
     x = layers.Dropout(recipe.dropout)(keras.ops.reshape(x, (-1, math.prod(x.shape[1:]))))
     return keras.Model(images, layers.Dense(len(LABELS), activation="softmax", name="digit")(x), name="mnist_cnn")
 
@@ -195,7 +193,14 @@ SPEC = ModelSpec(
     dataset=MNIST,
     recipes={
         "quick": MnistRecipe(
-            epochs=3, batch_size=64, learning_rate=0.01, keep="last", min_steps=600, sent=0.35, redrawn=0.3
+            epochs=4,
+            batch_size=64,
+            learning_rate=0.01,
+            weight_decay=0.05,
+            keep="last",
+            min_steps=600,
+            sent=0.35,
+            redrawn=0.3,
         ),
         "full": MnistRecipe(
             epochs=18,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from modelyard.models.types import Array
@@ -21,10 +22,14 @@ FEW_PAIRS = 20.0
 """The same for the order of its words."""
 
 
-def score_summary(learned: SummaryDistance) -> Score:
+def score_summary(learned: SummaryDistance, factor: float, offset: float) -> Score:
+    """Times a factor, less an offset."""
+    directions = learned.directions * np.sqrt(factor)
+    centre = learned.centre @ directions
+
     def score(observed: Observed) -> Any:
-        away = tf.matmul(in_double(observed["summary"]) - learned.centre, learned.directions)
-        return tf.reduce_sum(tf.square(away), axis=1)
+        away = tf.matmul(in_double(observed["summary"]), directions) - centre
+        return tf.reduce_sum(tf.square(away), axis=1) - offset
 
     return score
 

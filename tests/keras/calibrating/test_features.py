@@ -7,8 +7,19 @@ import tensorflow as tf
 from modelyard.models.registry.uncertainty.record import CoverageRecord, UncertaintyRecord
 from modelyard.models.types import Array
 from modelyard.pipeline.calibrating import conformal
-from modelyard.pipeline.calibrating.distances import COMMON_DIRECTIONS, learn_subspace_distance
-from modelyard.pipeline.exporting.typicality import as_tensors, factorise, learn_typicality, measure_subspaces, multiply
+from modelyard.pipeline.calibrating.distances import (
+    COMMON_DIRECTIONS,
+    learn_class_distance,
+    learn_subspace_distance,
+)
+from modelyard.pipeline.exporting.typicality import (
+    add_distances,
+    as_tensors,
+    factorise,
+    from_classes,
+    from_subspaces,
+    learn_typicality,
+)
 from modelyard.pipeline.exporting.uncertainty import list_levels
 
 CLASSES, FEATURES = 3, 100
@@ -55,20 +66,37 @@ def test_a_distance_from_subspaces_is_what_is_left_outside_of_them() -> None:
     away = unit[:, None] - learned.centres
     inside = np.einsum("ngf,gfd->ngd", away, learned.directions)
     expected = (away**2).sum(axis=2) - (inside**2).sum(axis=2)
-    made, observed = measure_subspaces(learned, 2.0, 0.5), {"features": tf.constant(train[:20])}
-    found = made.measure(observed, multiply(observed, *factorise(made.columns))).numpy()
+    made = from_subspaces(learned)
+    assert made.columns.shape[1] <= COMMON_DIRECTIONS
+    found = made.scale(2.0, 0.5).measure({"features": tf.constant(train[:20])}).numpy()
     np.testing.assert_allclose(found, 2 * expected - 0.5, atol=1e-6)
 
 
-def test_a_product_of_few_dimensions_is_taken_in_two_steps() -> None:
+def test_distances_are_added_class_by_class() -> None:
+    """Relative distances from the classes' means as the means say it; what is of all examples counts for each class."""
+    train, y = draw(2000, 0)
+    x, seen = train[:20].astype(np.float64), {"features": tf.constant(train[:20])}
+    learned = learn_class_distance(train, y)
+    assert learned
+    z = (x - learned.centre) @ learned.directions
+    expected = ((z[:, None] - learned.means) ** 2).sum(axis=2) - (z**2 * learned.shares).sum(axis=1)[:, None]
+    classes = from_classes(learned)
+    np.testing.assert_allclose(classes.measure(seen).numpy(), expected, atol=1e-6)
+    for targets in (y, None):
+        subspace = learn_subspace_distance(train, targets)
+        assert subspace
+        others = from_subspaces(subspace)
+        both = add_distances([classes.scale(3.0, 1.0), others]).measure(seen).numpy()
+        np.testing.assert_allclose(both, 3 * expected - 1 + others.measure(seen).numpy(), atol=1e-6)
+
+
+def test_products_of_few_dimensions_share_one() -> None:
     """Which is less to multiply by, and the same."""
     random = np.random.default_rng(0)
     columns = random.normal(0, 1, (300, 6)) @ random.normal(0, 1, (6, 200))
     common, last = factorise([columns[:, :150], columns[:, 150:]])
-    assert common is not None
     assert [each.shape for each in (common, *last)] == [(300, 6), (6, 150), (6, 50)]
     np.testing.assert_allclose(common @ np.concatenate(last, axis=1), columns, atol=1e-10)
-    assert factorise([columns[:20, :8]])[0] is None  # so few are less work as they are
 
 
 @pytest.mark.parametrize("thresholds", [(0.5, 0.05), (0.05, 0.05), (0.0, 0.0)])
