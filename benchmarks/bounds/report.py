@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.bounds import starting
 from benchmarks.bounds.servers import CONNECTIONS
 from benchmarks.bounds.sums import GATEWAY, Parts, hold
-from benchmarks.serving.goals import ONE_PROCESS, OURS, Results, judge
+from benchmarks.serving.goals import DEFAULT, ONE_PROCESS, OURS, Results, judge
 from benchmarks.serving.report import conditions, format_value, table
 from benchmarks.serving.workload import KINDS
 
@@ -203,7 +203,7 @@ def goal_lines(parts: Parts, judged: Sequence[Row]) -> Iterator[list[str]]:
     floors, results = start_floors(parts), Results(judged)
     for missed in judge(judged):
         if missed.met is False and missed.needed:
-            held, unit = hold(missed, parts, results, OURS, floors), UNITS[missed.needed.key]
+            held, unit = hold(missed, parts, results, DEFAULT, floors), UNITS[missed.needed.key]
             values = (held.needed, held.measured, held.gateway, held.plain)
             cells = ("-" if value is None else f"{show(value)}{unit}" for value in values)
             yield [held.goal, *cells, held.verdict]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 Row = Mapping[str, Any]
 OURS = "modelyard"
 ONE_PROCESS = "modelyard-one"
+DEFAULT = ONE_PROCESS
+"""What ``modelyard serve`` is, unless asked for more: it is judged."""
 FROZEN = ("mosec-frozen",)
 LEANEST_SHARE = 0.87
 START_S = 1.0
@@ -109,7 +111,7 @@ def judge_against(
     """Beside the one of some that has the most throughput."""
     for number in connections:
         where = f"{workload} at {number} connections"
-        ours, other = results.load(OURS, workload, number), results.best(names, workload, number)
+        ours, other = results.load(DEFAULT, workload, number), results.best(names, workload, number)
         goal = f"{where}: throughput ≥ {least.throughput:g} x {whom}"
         yield ratio(goal, ours, other, "rps", at_least(least.throughput))
         yield ratio(f"{where}: p99 ≤ {least.p99:g} x that of the {whom}", ours, other, "p99_ms", at_most(least.p99))
@@ -145,17 +147,17 @@ def ratio(goal: str, ours: Row | None, other: Row | None, key: str, limit: Limit
 
 def one_connection(results: Results, workload: str, most: float) -> Judged:
     goal = f"{workload} at 1 connection: p50 ≤ {most:g} x the quickest documented peer's"
-    return ratio(goal, results.load(OURS, workload, 1), results.quickest(workload, 1), "p50_ms", at_most(most))
+    return ratio(goal, results.load(DEFAULT, workload, 1), results.quickest(workload, 1), "p50_ms", at_most(most))
 
 
 def png(results: Results) -> Iterator[Judged]:
     for number in (32, 64):
-        ours, other = (results.load(OURS, workload, number) for workload in ("mnist_png", "mnist_json"))
+        ours, other = (results.load(DEFAULT, workload, number) for workload in ("mnist_png", "mnist_json"))
         yield ratio(f"PNG body at {number} connections: at least as fast as JSON", ours, other, "rps", at_least(1))
 
 
 def memory(results: Results) -> Iterator[Judged]:
-    ours = results.memory(OURS)
+    ours = results.memory(DEFAULT)
     others = {name: found for name in results.peers() if (found := results.memory(name))}
     leanest = min(others, key=lambda name: others[name], default=None)
     goal = f"PSS with both models ≤ {LEANEST_SHARE:g} x the leanest documented peer's"
@@ -171,7 +173,7 @@ def memory(results: Results) -> Iterator[Judged]:
 
 
 def start(results: Results) -> Judged:
-    found = results.start(OURS)
+    found = results.start(DEFAULT)
     text = "not measured" if found is None else f"{found:.1f} s"
     met = None if found is None else found <= START_S
     return Judged(f"first right answer ≤ {START_S:g} s after the start", text, met, Needed("first_s", START_S))
@@ -179,7 +181,7 @@ def start(results: Results) -> Judged:
 
 def judge_many_connections(results: Results) -> Judged:
     goal = "mnist_json: from 64 to 512 connections at most 10 % of the throughput is lost"
-    many, few = (results.load(OURS, "mnist_json", number) for number in (512, 64))
+    many, few = (results.load(DEFAULT, "mnist_json", number) for number in (512, 64))
     return ratio(goal, many, few, "rps", at_least(0.9))
 
 

@@ -187,7 +187,7 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, bool | None]:
 
 def test_goals_are_judged_against_the_best_peer() -> None:
     """The frozen one is no documented peer: it has its own, lower bar."""
-    rows = [point("modelyard", 3500, 20), point("flask", 400, 90), point("mosec", 1000, 25)]
+    rows = [point(goals.DEFAULT, 3500, 20), point("flask", 400, 90), point("mosec", 1000, 25)]
     found = verdicts([*rows, point("mosec-frozen", 2501, 19)])
     assert found["mnist_json at 32 connections: throughput ≥ 3.5 x best documented peer"] is True
     assert found["mnist_json at 32 connections: throughput ≥ 1.4 x best peer frozen by hand"] is False
@@ -198,20 +198,20 @@ def test_goals_are_judged_against_the_best_peer() -> None:
 
 def test_one_connection_is_judged_against_the_quickest_not_the_busiest() -> None:
     """The lowest median of all peers."""
-    rows = [point("modelyard", 300, 1.3, 1), point("flask", 500, 2.0, 1), point("mosec", 200, 8.0, 1)]
+    rows = [point(goals.DEFAULT, 300, 1.3, 1), point("flask", 500, 2.0, 1), point("mosec", 200, 8.0, 1)]
     assert verdicts(rows)["mnist_json at 1 connection: p50 ≤ 0.6 x the quickest documented peer's"] is False
 
 
 def test_memory_is_judged_against_the_leanest() -> None:
     """The most that was seen of each."""
-    rows = [memory("modelyard", 600), memory("modelyard", 650, gateway_pss_mb=110.0)]
+    rows = [memory(goals.DEFAULT, 600), memory(goals.DEFAULT, 650), memory(goals.OURS, 700, gateway_pss_mb=110.0)]
     found = verdicts([*rows, memory("flask", 640), memory("ray", 1700)])
     assert found["PSS with both models ≤ 0.87 x the leanest documented peer's"] is False
     assert found["PSS of the gateway ≤ 120 MB"] is True
 
 
 def test_a_start_is_the_median_of_the_starts() -> None:
-    rows = [{"row": "start", "contender": "modelyard", "first_s": seconds} for seconds in (0.8, 9.0, 1.1)]
+    rows = [{"row": "start", "contender": goals.DEFAULT, "first_s": seconds} for seconds in (0.8, 9.0, 1.1)]
     assert verdicts(rows)["first right answer ≤ 1 s after the start"] is False
     assert verdicts(rows[:1])["first right answer ≤ 1 s after the start"] is True
     assert verdicts([])["first right answer ≤ 1 s after the start"] is None

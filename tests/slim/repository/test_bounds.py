@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks.bounds.sums import GATEWAY, Parts, ceiling, hold
-from benchmarks.serving.goals import Judged, Needed, Results, judge
+from benchmarks.serving.goals import DEFAULT, Judged, Needed, Results, judge
 
 
 def graph(rows: int, call_ms: float, cpu_ms: float, calls: int = 1) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_goals_say_what_was_needed() -> None:
     asked = {"row": "load", "workload": "mnist_json", "connections": 32, "rate": None, "right": 1}
     rows = [
         asked | {"contender": name, "rps": rps, "p99_ms": 1.0, "p50_ms": 1.0}
-        for name, rps in (("modelyard", 1000.0), ("flask", 400.0))
+        for name, rps in ((DEFAULT, 1000.0), ("flask", 400.0))
     ]
     needed = {each.needed for each in judge(rows) if each.met is not None}
     assert needed == {Needed("rps", 1400.0, "mnist_json", 32), Needed("p99_ms", 1.0, "mnist_json", 32)}
