@@ -20,7 +20,7 @@ from modelyard.models.registry.batching_plan import (
 )
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
-from modelyard.services.cli.commands.plan_batches import measure_size, repeat_rows
+from modelyard.services.cli.commands.batching.plan_batches import measure_size, repeat_rows
 from modelyard.services.gateway.http.paths import Servable
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
