@@ -1,6 +1,7 @@
 """A model server of our own on some of the CPUs, for as long as it is measured."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,16 @@ def run_server(
         finally:
             client.close()
             stop(process)
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C meanwhile: no model server stays behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from modelyard.services.cli.commands.batching.choice import (
     list_variations,
 )
 from modelyard.services.cli.commands.batching.plan_batches import SIGNATURE, TIMEOUT_S, read_golden_inputs, repeat_rows
-from modelyard.services.cli.commands.batching.server_under_test import run_server, use_cpus
+from modelyard.services.cli.commands.batching.server_under_test import interrupt_on_sigterm, run_server, use_cpus
 from modelyard.services.cli.commands.batching.serving_file import Report, list_flags, name_file, write_file
 
 KINDS = ((1, 2), (32, 2), (1, 16))
@@ -113,8 +113,9 @@ def write_serving_files(plan: Plan) -> Report:
     """
     require_writable(plan.paths)
     machine = describe_machine()
-    first = measure(plan, list_threads(plan.cpus))
-    variations = measure(plan, list_variations(choose(first, plan.target_ms).flags, plan.cpus))
+    with interrupt_on_sigterm():
+        first = measure(plan, list_threads(plan.cpus))
+        variations = measure(plan, list_variations(choose(first, plan.target_ms).flags, plan.cpus))
     report = Report(
         cpus=plan.cpus,
         machine=machine,
