@@ -122,7 +122,7 @@ def batching(service: Service) -> Sequence[str]:
     """Flags with which the model server joins calls, as it does in containers; none of other processes."""
     if service.name != "modelserver":
         return ()
-    return ("--enable_batching", f"--batching_parameters_file={DEPLOY.parent / 'serving' / 'batching.txt'}")
+    return ("--enable_batching", f"--batching_parameters_file={DEPLOY.parent / 'serving' / 'batching.2.txt'}")
 
 
 def free_metrics_ports() -> Sequence[int]:

@@ -39,7 +39,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "up": ("modelyard up", "modelyard up --model mnist_cnn --port 9000 --serving-port 9500"),
     "serve": ("modelyard serve --models-dir .", "modelyard serve --models-dir . --batch never --port 9000"),
-    "plan-batches": ("modelyard plan-batches mnist_cnn --latency-ms 20",),
+    "plan-batches": (
+        "modelyard plan-batches mnist_cnn --latency-ms 20",
+        "modelyard plan-batches --serving-file batching.txt --cpus 2",
+    ),
     "train": (
         "modelyard train mnist_cnn --wait",
         "modelyard train mnist_cnn --recipe full --set epochs=5 --rollout canary",

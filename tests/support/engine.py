@@ -138,6 +138,7 @@ class Engine:
         ours = {"MODELYARD_SECRETS": str(self.secrets), "MODELYARD_PORT": str(self.port), "MODELYARD_DRAIN_WAIT_S": "1"}
         # An engine refuses a limit above what the machine has.
         ours["MODELYARD_SERVING_CPUS"] = f"{min(3.0, os.cpu_count() or 1)}"
+        ours["MODELYARD_SERVING_BATCHING"] = f"./deploy/serving/batching.{min(3, os.cpu_count() or 1)}.txt"
         # Images in OCI's format have no health checks: that is Docker's.
         return {**os.environ, **ours, **self.variables, "BUILDAH_FORMAT": "docker", "COMPOSE": " ".join(self._compose)}
 

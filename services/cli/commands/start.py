@@ -1,7 +1,7 @@
 """``modelyard up``, ``serve``, ``plan-batches`` and ``doctor``: their options."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -100,7 +100,9 @@ def serve(
 
 
 def plan_batches(
-    model: str,
+    model: Annotated[
+        str | None, typer.Argument(help="Model; with --serving-file all that have a stable version, unless named.")
+    ] = None,
     *,
     latency_ms: Annotated[float, typer.Option(help="Maximum of the 99th percentile of latency.", min=0.1)] = 50.0,
     version: Annotated[int | None, typer.Option(help="A version other than the stable one.")] = None,
@@ -112,12 +114,38 @@ def plan_batches(
             show_default="127.0.0.1:8500",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time for each batch size.", min=0.1, max=60)] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(help="Time for each batch size, or each load of each candidate.", min=0.1, max=60)
+    ] = 2.0,
+    serving_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure flags of TensorFlow Serving instead, with model servers started for it, and write this "
+            "BatchingParameters file.",
+        ),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(help="CPUs of these model servers.", show_default="those of this machine")
+    ] = None,
+    extrapolate: Annotated[
+        list[int] | None,
+        typer.Option(help="Write a file for so many CPUs, too, extrapolated; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure batch sizes on this machine, and record the largest within a latency."""
-    from modelyard.services.cli.commands.plan_batches import plan_batches as run
-    from modelyard.services.cli.commands.plan_batches import print_plan
+    """Measure batch sizes on this machine, and record the largest within a latency; or a model server's flags."""
+    if serving_file is not None:
+        if serving is not None:
+            raise typer.BadParameter("--serving-file starts its own model servers; leave out --serving")
+        wanted = ServingFileOptions(serving_file, cpus, tuple(extrapolate or ()), latency_ms, seconds)
+        plan_serving_file(home, model, version, wanted, as_json=as_json)
+        return
+    if cpus is not None or extrapolate:
+        raise typer.BadParameter("--cpus and --extrapolate are for --serving-file")
+    if model is None:
+        raise typer.BadParameter("expected a model, or --serving-file")
+    from modelyard.services.cli.commands.batching.plan_batches import plan_batches as run
+    from modelyard.services.cli.commands.batching.plan_batches import print_plan
     from modelyard.services.cli.processes.launch import LOOPBACK, SERVING_PORT, find_servers
     from modelyard.services.cli.settings import ConnectionSettings, open_home_store
 
@@ -129,6 +157,52 @@ def plan_batches(
         output.print_json({"model": model, **plan.model_dump(mode="json")})
     else:
         print_plan(plan, model)
+
+
+@dataclass(frozen=True)
+class ServingFileOptions:
+    """Of ``plan-batches --serving-file``."""
+
+    path: Path
+    cpus: int | None
+    extrapolate: tuple[int, ...]
+    latency_ms: float
+    seconds: float
+
+    def as_command(self, model: str | None, version: int | None, cpus: int) -> tuple[str, ...]:
+        """The command that repeats it, but for the home."""
+        return (
+            *("modelyard", "plan-batches", *((model,) if model else ())),
+            *(("--version", str(version)) if version else ()),
+            *("--serving-file", self.path.name, "--cpus", str(cpus)),
+            *(part for each in self.extrapolate for part in ("--extrapolate", str(each))),
+            *("--latency-ms", f"{self.latency_ms:g}", "--seconds", f"{self.seconds:g}"),
+        )
+
+
+def plan_serving_file(
+    home: Path, model: str | None, version: int | None, wanted: ServingFileOptions, *, as_json: bool
+) -> None:
+    """Measures, writes and prints."""
+    from modelyard.services.cli.commands.batching.serving_flags import (
+        Plan,
+        choose_cpus,
+        choose_versions,
+        print_report,
+        write_serving_files,
+    )
+    from modelyard.services.cli.settings import open_home_store
+
+    cpus = choose_cpus(wanted.cpus, wanted.extrapolate)
+    store = open_home_store(home)
+    versions = choose_versions(store, model, version)
+    command = wanted.as_command(model, version, cpus)
+    plan = Plan(store, versions, cpus, wanted.extrapolate, wanted.path, wanted.latency_ms, wanted.seconds, command)
+    report = write_serving_files(plan)
+    if as_json:
+        output.print_json({"files": {str(path): number for number, path in plan.paths.items()}, **asdict(report)})
+    else:
+        print_report(plan, report)
 
 
 def doctor(

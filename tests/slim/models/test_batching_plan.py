@@ -20,7 +20,7 @@ from modelyard.models.registry.batching_plan import (
 )
 from modelyard.models.registry.store import Store
 from modelyard.models.tfserving.client import ServingClient
-from modelyard.services.cli.commands.plan_batches import measure_size, repeat_rows
+from modelyard.services.cli.commands.batching.plan_batches import measure_size, read_golden_inputs, repeat_rows
 from modelyard.services.gateway.http.paths import Servable
 from tests.support.fakes import HALF_PLUS, FakeModelServer
 
@@ -84,6 +84,12 @@ def test_a_running_gateway_takes_a_plan_up_by_itself(client: FlaskClient, filled
     deadline = time.monotonic() + 60
     while predictor.wait_for_interface(Servable(HALF_PLUS)).max_batch != 2:
         assert time.monotonic() < deadline
+
+
+def test_a_version_without_golden_inputs_is_named(filled: Store) -> None:
+    """Nothing else is known to be an input that it takes."""
+    with pytest.raises(CorruptData, match=f"{HALF_PLUS} version 2 has no golden inputs"):
+        read_golden_inputs(filled, HALF_PLUS, 2)
 
 
 def test_a_batch_size_is_measured_against_the_model_server(server: FakeModelServer) -> None:

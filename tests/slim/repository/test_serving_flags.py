@@ -8,8 +8,9 @@ from modelyard.services.gateway.settings import GatewaySettings
 from modelyard.services.modelserver.batching.parameters import read_parameters
 from modelyard.services.modelserver.settings import Settings as ModelServerSettings
 from modelyard.services.modelserver.settings import parse_flags
-from tests.support.compose import FILES, SERVING, flags, read
+from tests.support.compose import FILES, MAIN, SERVING, flags, read
 from tests.support.repository import ROOT
+from tests.support.serving_files import BATCHING, read_serving_file
 
 TENSORFLOW_SERVING = {
     line
@@ -67,7 +68,37 @@ def test_our_model_server_takes_the_same_flags_but_those_for_http() -> None:
     )
 
 
-def test_no_call_of_the_gateway_is_too_large_for_a_batch() -> None:
+@pytest.mark.parametrize("cpus", BATCHING)
+def test_no_call_of_the_gateway_is_too_large_for_a_batch(cpus: int) -> None:
     """TensorFlow Serving refuses one with more rows than the largest batch."""
-    found = read_parameters(ROOT / "deploy/serving/batching.txt")
+    found = read_parameters(BATCHING[cpus])
     assert found.max_batch_size >= GatewaySettings.model_fields["max_instances"].default
+
+
+def test_there_is_a_file_of_batching_for_each_number_of_cpus_that_is_given() -> None:
+    """Those that are not measured follow from one that is, and say so."""
+    assert set(BATCHING) == {1, 2, 3, 4}
+    for cpus, path in BATCHING.items():
+        read = read_serving_file(path)
+        assert read.cpus == cpus
+        assert read.parameters.num_batch_threads <= 2 * cpus
+        measured = BATCHING[read.measured_cpus]
+        assert read.is_measured is (measured == path)
+        per_cpu = read_parameters(measured).num_batch_threads / read.measured_cpus
+        assert read.parameters.num_batch_threads == round(per_cpu * cpus)
+
+
+def test_compose_mounts_the_file_for_the_processors_that_it_gives() -> None:
+    """Unless variables say otherwise, which name both."""
+    service = read(MAIN)["services"]["modelserver"]
+    (mounted,) = (each for each in service["volumes"] if each.endswith(":/etc/modelyard/batching.txt:ro"))
+    assert read_serving_file(ROOT / mounted.partition(":")[0]).cpus == float(service["cpus"])
+
+
+@pytest.mark.parametrize("cpus", BATCHING)
+def test_flags_are_those_that_go_with_each_file(cpus: int) -> None:
+    """What was measured is what runs."""
+    given = flags(SERVING)
+    wanted = read_serving_file(BATCHING[cpus]).flags
+    threads = {name for name in given if name.endswith("_parallelism") or name == "rest_api_num_threads"}
+    assert {name: given[name] for name in threads} == wanted

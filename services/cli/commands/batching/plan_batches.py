@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from modelyard.models.errors import UnknownName
+from modelyard.models.errors import CorruptData, UnknownName
 from modelyard.models.registry.batching_plan import BatchingPlan, BatchMeasurement, choose_max_batch, write_plan
 from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
@@ -66,10 +66,17 @@ def plan_batches(
 
 
 def read_golden_inputs(store: Store, model: str, version: int) -> dict[str, Array]:
-    """The golden inputs of the version's default signature: real inputs."""
+    """The golden inputs of the version's default signature: real inputs.
+
+    Raises:
+        CorruptData: the version has none that can be read.
+    """
     names = {spec.name for spec in store.manifest(model, version).signatures[SIGNATURE].inputs}
-    golden = load_golden(store.path(model, version))
-    return {name: golden[input_key(SIGNATURE, name)] for name in names}
+    try:
+        golden = load_golden(store.path(model, version))
+        return {name: golden[input_key(SIGNATURE, name)] for name in names}
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptData(f"{model} version {version} has no golden inputs to ask it with: {error}") from error
 
 
 def repeat_rows(inputs: Mapping[str, Array], size: int) -> dict[str, Array]:
