@@ -11,12 +11,9 @@ def end_on_sigterm(end: Callable[[int], object] = sys.exit) -> None:
     """Lets SIGTERM end a process that only begins, until it has a handler of its own: to be called before its imports.
 
     The first process of a container does not notice a signal without a handler (pid_namespaces(7)): taken away while
-    it starts, it would be waited for until it is killed.
-
-    Args:
-        end: gets the exit status, 128 + 15.
+    it starts, it would go on until it is killed. It ends with status 0, as it does a moment later.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: end(128 + number))
+    signal.signal(signal.SIGTERM, lambda *_: end(0))
 
 
 @contextmanager

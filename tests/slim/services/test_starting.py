@@ -26,4 +26,4 @@ def test_sigterm_ends_a_service_that_still_imports(service: str, tmp_path: Path)
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}) as process:
         wait_until((tmp_path / "reached").exists, what="its imports")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(30) == 0
