@@ -90,8 +90,13 @@ def choose_cpus(wanted: int | None, extrapolate: Sequence[int]) -> int:
     """The number of CPUs that are measured: as wanted, or those that this process may use.
 
     Raises:
-        InvalidData: there are not so many, or a number is to be extrapolated to that is measured.
+        InvalidData: there are not so many, or a number is to be extrapolated to that is measured; or processes cannot
+            be held to some of them.
     """
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        raise InvalidData(
+            "--serving-file holds model servers to some CPUs, which this system cannot do: run it on Linux"
+        )
     there = len(os.sched_getaffinity(0))
     if wanted is not None and not 1 <= wanted <= there:
         raise InvalidData(
