@@ -25,18 +25,18 @@ Read = Callable[..., float]
 
 
 @pytest.fixture
-def shown(tmp_path: Path) -> dict[str, Any]:
+def metrics_flags(tmp_path: Path) -> dict[str, Any]:
     """Flags that show metrics."""
     file = tmp_path / "monitoring.txt"
     file.write_text('prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }')
     return {"rest_api_port": free_port(), "monitoring_config_file": file}
 
 
-def reader(shown: dict[str, Any]) -> Read:
+def reader(metrics_flags: dict[str, Any]) -> Read:
     """Scrapes the server, and finds one number; 0 if there is none."""
 
     def read(name: str, **labels: str) -> float:
-        address = f"http://127.0.0.1:{shown['rest_api_port']}/monitoring/prometheus/metrics"
+        address = f"http://127.0.0.1:{metrics_flags['rest_api_port']}/monitoring/prometheus/metrics"
         found = read_samples(httpx.get(address, timeout=TIMEOUT_S).text)
         return found.get((PREFIX + name, frozenset(labels.items())), 0)
 
@@ -51,9 +51,9 @@ def start(serve: Serve, store: Store, **flags: Any) -> Served:
     return served
 
 
-def test_calls_are_counted_by_status_and_timed(serve: Serve, store: Store, shown: dict[str, Any]) -> None:
+def test_calls_are_counted_by_status_and_timed(serve: Serve, store: Store, metrics_flags: dict[str, Any]) -> None:
     """Of models that are not configured under no name: what callers invent would be series without end."""
-    served, read = start(serve, store, **shown), reader(shown)
+    served, read = start(serve, store, **metrics_flags), reader(metrics_flags)
     for _ in range(3):
         served.predict(1)
     for refused in (request(y=X), request(signature="parse", text=np.array([b"many"], object))):
@@ -73,10 +73,10 @@ def test_calls_are_counted_by_status_and_timed(serve: Serve, store: Store, shown
     assert read("batching_session:queuing_latency_count", thread_pool_name="model_server_batch_threads") == 0
 
 
-def test_examples_are_counted(serve: Serve, half_plus_two: Path, shown: dict[str, Any]) -> None:
+def test_examples_are_counted(serve: Serve, half_plus_two: Path, metrics_flags: dict[str, Any]) -> None:
     """Of the three calls that have any."""
     model = {"model_config_file": None, "model_name": "half_plus_two", "model_base_path": half_plus_two}
-    served, read = serve(**model, **shown), reader(shown)
+    served, read = serve(**model, **metrics_flags), reader(metrics_flags)
     served.await_state(123, "AVAILABLE", "half_plus_two")
     served.prediction.Classify(classification("classify"), timeout=TIMEOUT_S)
     served.prediction.Regress(regression("regress"), timeout=TIMEOUT_S)
@@ -91,7 +91,7 @@ def test_examples_are_counted(serve: Serve, half_plus_two: Path, shown: dict[str
         assert read("runtime_latency_count", model_name="half_plus_two", API=api, runtime="TF1") == 1
 
 
-def test_waits_and_sizes_of_batches_are_shown(serve: Serve, store: Store, shown: dict[str, Any]) -> None:
+def test_waits_and_sizes_of_batches_are_shown(serve: Serve, store: Store, metrics_flags: dict[str, Any]) -> None:
     """Four rows in three calls are one run, padded to eight; a call that fails there runs by itself."""
     parameters = store.root / "batching.config"
     store.root.mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def test_waits_and_sizes_of_batches_are_shown(serve: Serve, store: Store, shown:
         "batch_timeout_micros { value: 500000 }"
     )
     batching = {"enable_batching": True, "batching_parameters_file": parameters, "grpc_max_threads": 8}
-    served, read = start(serve, store, **batching, **shown), reader(shown)
+    served, read = start(serve, store, **batching, **metrics_flags), reader(metrics_flags)
     asked = [request(x=np.ones((rows, 3), np.float32)) for rows in (1, 2, 1)]
     for each in asked:
         each.output_filter.append("y")
@@ -117,12 +117,12 @@ def test_waits_and_sizes_of_batches_are_shown(serve: Serve, store: Store, shown:
 
 @pytest.mark.parametrize("left_out", ["monitoring_config_file", "rest_api_port"])
 def test_nothing_listens_unless_both_flags_say_so(
-    serve: Serve, store: Store, shown: dict[str, Any], left_out: str
+    serve: Serve, store: Store, metrics_flags: dict[str, Any], left_out: str
 ) -> None:
     """As by TensorFlow Serving: neither flag by itself, nor a file that turns them off."""
-    port, file = shown["rest_api_port"], shown["monitoring_config_file"]
-    start(serve, store, **{name: value for name, value in shown.items() if name != left_out}).predict(1)
+    port, file = metrics_flags["rest_api_port"], metrics_flags["monitoring_config_file"]
+    start(serve, store, **{name: value for name, value in metrics_flags.items() if name != left_out}).predict(1)
     file.write_text("prometheus_config { enable: false }")
-    serve(**shown)
+    serve(**metrics_flags)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
