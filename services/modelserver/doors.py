@@ -20,6 +20,7 @@ from modelyard.services.modelserver.engine import Engine
 from modelyard.services.modelserver.metrics.counts import ServingMetrics
 from modelyard.services.modelserver.settings import Settings
 from modelyard.services.modelserver.tls import make_server_credentials
+from modelyard.services.modelserver.warm_threads import WarmThreads
 from modelyard.services.tracing.spans import Tracing
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Doors:
         self._credentials = make_server_credentials(settings)
         self._probes: Any = None
         self._health = Health()
-        threads = futures.ThreadPoolExecutor(settings.grpc_max_threads, "predict")
+        threads = WarmThreads(settings.grpc_max_threads, "predict")
         self._grpc: Any = grpc.server(threads, options=[*OPTIONS, *settings.channel_options])
         manage = partial(ManagementThreads, threads=futures.ThreadPoolExecutor(MANAGEMENT_THREADS, "manage"))
         prediction: object = PredictionService(engine.registry, settings.request_options)

@@ -7,7 +7,7 @@ on the event loop's thread: no locks.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +24,8 @@ from modelyard.services.tracing.spans import CURRENT_SPAN, Span
 
 MAX_CALLS_IN_FLIGHT = 2
 """Per queue: while one batch runs, the next one is on its way."""
+MAX_IDLE_QUEUES = 64
+"""Queues with nothing to do that are kept for what they have learned; shapes are the clients' to choose."""
 
 
 @dataclass(eq=False)
@@ -55,7 +57,6 @@ class PendingRequest:
 class BatchQueue:
     """Requests that may share a batch: one target, and inputs of one type and row shape."""
 
-    key: Hashable
     target: Target
     max_rows: int
     """Rows in one call."""
@@ -73,6 +74,11 @@ class BatchQueue:
         """Requests that wait."""
         return len(self.interactive) + len(self.bulk)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and no call is in flight."""
+        return not self.in_flight and not self.interactive and not self.bulk
+
 
 class Batcher:
     """Gathers requests into calls."""
@@ -80,8 +86,8 @@ class Batcher:
     def __init__(self, call: Call, max_batch: int) -> None:
         self._call = call
         self._max_batch = max_batch
-        self.queues: dict[Hashable, BatchQueue] = {}
-        """Those that have something to do."""
+        self.queues: OrderedDict[Hashable, BatchQueue] = OrderedDict()
+        """Those that have something to do, and the last that had."""
 
     def count_waiting(self) -> int:
         """Number of requests that are in no call yet; from any thread."""
@@ -100,29 +106,58 @@ class Batcher:
             ServingFailed: DEADLINE_EXCEEDED as soon as the deadline has passed, whatever the call does; or its own.
             InvalidOutput: an output has no row for each input's row.
         """
+        queue = self._find_queue(target, inputs, max_rows or self._max_batch)
+        span = CURRENT_SPAN.get()
+        if span is None and queue.is_idle and queue.callers.is_one:
+            return await self._run_alone(queue, inputs, deadline)
         loop = asyncio.get_running_loop()
-        pending = PendingRequest(
-            inputs,
-            len(next(iter(inputs.values()))),
-            deadline,
-            loop.create_future(),
-            REQUEST_IDS.get(),
-            CURRENT_SPAN.get(),
-        )
+        size = len(next(iter(inputs.values())))
+        pending = PendingRequest(inputs, size, deadline, loop.create_future(), REQUEST_IDS.get(), span)
         timer = loop.call_later(deadline.remaining_s, _expire, pending)
         try:
-            self._enqueue(pending, target, max_rows or self._max_batch, bulk=bulk)
+            (queue.bulk if bulk else queue.interactive).append(pending)
+            self._schedule_flush(queue)
             return await pending.future
         finally:
             timer.cancel()
 
-    def _enqueue(self, pending: PendingRequest, target: Target, max_rows: int, *, bulk: bool) -> None:
-        kinds = tuple((name, array.dtype, array.shape[1:]) for name, array in pending.inputs.items())
+    def _find_queue(self, target: Target, inputs: Inputs, max_rows: int) -> BatchQueue:
+        kinds = tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
         queue = self.queues.get(key := (target, kinds))
         if queue is None:
-            queue = self.queues[key] = BatchQueue(key, target, max_rows)
-        (queue.bulk if bulk else queue.interactive).append(pending)
-        self._schedule_flush(queue)
+            if len(self.queues) >= MAX_IDLE_QUEUES:
+                self._drop_idle_queue()
+            queue = self.queues[key] = BatchQueue(target, max_rows)
+        self.queues.move_to_end(key)
+        return queue
+
+    def _drop_idle_queue(self) -> None:
+        """Of those that are idle the one that was asked longest ago, if any is."""
+        idle = next((key for key, queue in self.queues.items() if queue.is_idle), None)
+        if idle is not None:
+            del self.queues[idle]
+
+    async def _run_alone(self, queue: BatchQueue, inputs: Inputs, deadline: Deadline) -> Outputs:
+        """The shortest way, for the one caller that there is: in its own task, in this turn of the loop.
+
+        Whoever comes meanwhile finds a call in flight.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        queue.in_flight += 1
+        try:
+            async with asyncio.timeout(deadline.remaining_s):
+                outputs = await self._call(queue.target, inputs, deadline)
+        except TimeoutError:
+            raise deadline.make_error() from None
+        finally:
+            queue.in_flight -= 1
+            self._schedule_flush(queue)
+        size = len(next(iter(inputs.values())))
+        require_rows(outputs, size)
+        now = loop.time()
+        queue.callers.note_answer(1, size, now - began, now)
+        return outputs
 
     def _schedule_flush(self, queue: BatchQueue) -> None:
         """Sends in the loop's next iteration, together with everything that arrives in this one; or waits for more."""
@@ -157,8 +192,6 @@ class Batcher:
             now = asyncio.get_running_loop().time()
             queue.callers.note_answer(len(batch), count_rows(batch), now - began, now)
         self._schedule_flush(queue)
-        if not queue.pending and not queue.in_flight:
-            self.queues.pop(queue.key, None)
 
     def _next_batch(self, queue: BatchQueue) -> list[PendingRequest]:
         """The next batch: interactive first, whole requests only, without those that nobody waits for any more."""
@@ -213,10 +246,7 @@ def _concatenate(batch: Sequence[PendingRequest]) -> Inputs:
 
 
 def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
-    rows = count_rows(batch)
-    for name, array in outputs.items():
-        if array.shape[:1] != (rows,):
-            raise InvalidOutput(f"{name}: expected {rows} rows from the model, received shape {list(array.shape)}")
+    require_rows(outputs, count_rows(batch))
     start = 0
     for pending in batch:
         end = start + pending.size
@@ -224,3 +254,10 @@ def _distribute(outputs: Outputs, batch: Sequence[PendingRequest]) -> None:
             own = {name: array[start:end] for name, array in outputs.items()}
             pending.future.set_result(Outputs(own, outputs.version, finite=outputs.finite or None))
         start = end
+
+
+def require_rows(outputs: Outputs, rows: int) -> None:
+    """Raises ``InvalidOutput`` if an output has not a row for each input's row."""
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise InvalidOutput(f"{name}: expected {rows} rows from the model, received shape {list(array.shape)}")

@@ -18,6 +18,8 @@ MEMORY = 0.95
 """Weight of a call beside the next one."""
 MIN_CALLS = 4.0
 """Weight of the calls from which a cost is told."""
+FEW = 4
+"""Calls of one request each, one after the other, from which there is one caller."""
 
 
 @dataclass
@@ -58,10 +60,18 @@ class ReturningCallers:
     """Requests that are waited for."""
     until: float = 0.0
     """When no more, by the event loop's clock, in s."""
+    alone: int = 0
+    """Calls of one request each since the last one of several."""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there seems to be one caller, of whose next request nothing is gained by waiting."""
+        return self.alone >= FEW
 
     def note_answer(self, requests: int, rows: int, took_s: float, now: float) -> None:
         """A call was answered at ``now``."""
         self.cost.learn(rows, took_s)
+        self.alone = self.alone + 1 if requests == 1 else 0
         self.expected = math.ceil(WAIT_FOR * requests) if requests > 1 else 0
         self.until = now + min(MAX_SHARE_OF_CALL * took_s, SHARE_OF_SAVING * self.cost.find_fixed_s(), MAX_WAIT_S)
 

@@ -4,8 +4,6 @@ No message is made of a prediction: arrays go in and come out. TensorFlow comput
 """
 
 import asyncio
-import queue
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +15,12 @@ import structlog
 
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.serving.batching.calls import Outputs
-from modelyard.services.gateway.serving.servers.local_server import EmbeddedServer, Refused, truncate_message
+from modelyard.services.gateway.serving.servers.local_server import (
+    EmbeddedServer,
+    Refused,
+    WarmThreads,
+    truncate_message,
+)
 from modelyard.services.gateway.serving.servers.replicas import (
     AVOID_S,
     CLASSIFY,
@@ -155,10 +158,7 @@ class CallThreads:
     """A fixed number of threads that run calls in the order in which they come."""
 
     def __init__(self, name: str, count: int) -> None:
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._count = count
-        for number in range(count):
-            threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True).start()
+        self._threads = WarmThreads(count, name)
 
     async def run(self, work: Callable[[Call], Any], timeout_s: float) -> Any:
         """What the work returns.
@@ -169,17 +169,12 @@ class CallThreads:
         loop = asyncio.get_running_loop()
         call = Call(work, time.monotonic() + timeout_s, loop)
         timer = loop.call_later(timeout_s, call.expire)
-        self._calls.put(call)
         try:
+            self._threads.start(call.run)
             return await call.future
         finally:
             timer.cancel()
 
     def close(self) -> None:
         """Ends the threads, each after what it runs."""
-        for _ in range(self._count):
-            self._calls.put(None)
-
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call.run()
+        self._threads.shutdown(wait=False)

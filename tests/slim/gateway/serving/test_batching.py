@@ -9,8 +9,9 @@ import pytest
 from modelyard.models.tfserving.messages import ServingFailed
 from modelyard.services.gateway.http.deadline import Deadline
 from modelyard.services.gateway.http.errors import InvalidOutput
-from modelyard.services.gateway.serving.batching.batcher import Batcher
+from modelyard.services.gateway.serving.batching.batcher import MAX_IDLE_QUEUES, Batcher
 from modelyard.services.gateway.serving.batching.calls import Inputs, Outputs, Target
+from modelyard.services.gateway.serving.batching.waiting import FEW
 from tests.support.batches import TARGET, Model, ask, rows, until, values
 
 
@@ -160,12 +161,119 @@ def test_outputs_without_a_row_per_input_are_refused() -> None:
     asyncio.run(run())
 
 
-def test_no_state_is_kept_of_idle_queues() -> None:
-    """Versions come and go for years."""
+def test_few_queues_are_kept_that_have_nothing_to_do() -> None:
+    """Versions come and go for years, and clients choose shapes; what a queue in use has learned stays."""
 
     async def steps(model: Model, batcher: Batcher) -> None:
         model.gate.set()
-        await asyncio.gather(*(ask(batcher, rows(1), target=Target("model", n, "s")) for n in range(20)))
-        await until(lambda: not batcher.queues)
+        targets = [Target("model", number, "s") for number in range(MAX_IDLE_QUEUES + 20)]
+        for target in targets:
+            await ask(batcher, rows(1), target=TARGET)
+            await ask(batcher, rows(1), target=target)
+        kept = [queue.target for queue in batcher.queues.values()]
+        assert kept[-1] == targets[-1]
+        assert set(kept) == {TARGET, *targets[21:]}
+
+    run_with_batcher(steps)
+
+
+def test_a_queue_with_something_to_do_is_never_dropped() -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
+        targets = [Target("model", number, "s") for number in range(MAX_IDLE_QUEUES + 20)]
+        tasks = [ask(batcher, rows(number), target=target) for number, target in enumerate(targets)]
+        await until(lambda: len(model.calls) == len(targets))
+        assert len(batcher.queues) == len(targets)
+        model.gate.set()
+        assert [values(await task) for task in tasks] == [[2 * number] for number in range(len(targets))]
+
+    run_with_batcher(steps)
+
+
+# --- one caller ---
+
+
+async def be_alone(model: Model, batcher: Batcher) -> None:
+    """One request after the other, until the batcher knows that there is one caller; the model answers at once."""
+    model.gate.set()
+    for _ in range(FEW):
+        await ask(batcher, rows(0))
+    model.gate.clear()
+    model.calls.clear()
+
+
+def test_one_caller_is_answered_in_its_own_task() -> None:
+    """What comes meanwhile leaves beside it, and gathers after it, as ever."""
+
+    async def steps(model: Model, batcher: Batcher) -> None:
+        await be_alone(model, batcher)
+        first = ask(batcher, rows(1))
+        await asyncio.sleep(0)
+        assert model.calls == [[1]]
+        others = [ask(batcher, rows(number)) for number in (2, 3)]
+        await until(lambda: len(model.calls) == 2)
+        last = ask(batcher, rows(4))
+        model.gate.set()
+        assert [values(await task) for task in (first, *others, last)] == [[2], [4], [6], [8]]
+        assert model.calls == [[1], [2, 3], [4]]
+
+    run_with_batcher(steps)
+
+
+def test_what_came_while_one_caller_was_answered_leaves_after_it() -> None:
+    """Also where its call failed: nobody is left in the queue."""
+
+    async def steps(model: Model, batcher: Batcher) -> None:
+        await be_alone(model, batcher)
+        bad = ask(batcher, rows(-1))
+        await until(lambda: len(model.calls) == 1)
+        second = ask(batcher, rows(2))
+        await until(lambda: len(model.calls) == 2)
+        third = ask(batcher, rows(3))
+        model.gate.set()
+        with pytest.raises(ServingFailed):
+            await bad
+        assert [values(await task) for task in (second, third)] == [[4], [6]]
+
+    run_with_batcher(steps)
+
+
+def test_the_deadline_of_one_caller_is_kept_whatever_the_call_does() -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
+        await be_alone(model, batcher)
+        with pytest.raises(ServingFailed, match=r"no answer within 0\.02 s"):
+            await ask(batcher, rows(1), timeout_s=0.02)
+        model.gate.set()
+        assert values(await ask(batcher, rows(2))) == [4]
+
+    run_with_batcher(steps)
+
+
+def test_one_caller_who_goes_leaves_the_model_to_others() -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
+        await be_alone(model, batcher)
+        gone = ask(batcher, rows(1))
+        await until(lambda: len(model.calls) == 1)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        model.gate.set()
+        assert all(queue.is_idle for queue in batcher.queues.values())
+        assert values(await ask(batcher, rows(2))) == [4]
+
+    run_with_batcher(steps)
+
+
+def test_rows_are_counted_for_one_caller_too() -> None:
+    async def steps(model: Model, batcher: Batcher) -> None:
+        await be_alone(model, batcher)
+        model.gate.set()
+
+        async def answer(target: Target, inputs: Inputs, deadline: Deadline) -> Outputs:
+            del target, inputs, deadline
+            return Outputs({"y": np.zeros((3, 1), np.float32)}, 1)
+
+        batcher._call = answer  # noqa: SLF001  # a model that answers wrongly from now on
+        with pytest.raises(InvalidOutput, match="expected 1 rows"):
+            await ask(batcher, rows(1))
 
     run_with_batcher(steps)
