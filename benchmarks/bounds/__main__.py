@@ -1,10 +1,10 @@
 """``python -m benchmarks.bounds``: what the parts of an answer cost by themselves, and the most that the whole can do.
 
-    python -m benchmarks.bounds --write       # the section of docs/benchmarks.md: about four minutes
+    python -m benchmarks.bounds --write       # the section of docs/benchmarks.md: about five minutes
 
-It measures the graphs without HTTP, our gateway without a model, HTTP servers without a gateway, the steps of a start,
-and a direct gRPC call; adds them up; and holds the goals that the last run of ``benchmarks.serving`` missed against the
-sums. Only of one run on one machine that does nothing else do the figures belong together.
+It measures the graphs without HTTP, our gateway without a model, HTTP servers without a gateway, refusals, the steps of
+a start, and a direct gRPC call; adds them up; and holds the goals that the last run of ``benchmarks.serving`` missed
+against the sums. Only of one run on one machine that does nothing else do the figures belong together.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.bounds import binary, graphs, report, servers, starting
+from benchmarks import overload
+from benchmarks.bounds import binary, graphs, refusals, report, servers, starting
 from benchmarks.page import replace_section
 from benchmarks.serving import processes
 from benchmarks.serving.__main__ import train_missing
@@ -45,13 +46,14 @@ def main(
     for found in (
         graphs.measure(store, workloads, seconds),
         servers.measure_all(store, workloads, seconds),
+        refusals.measure(store, workloads, seconds),
         starting.measure(store),
         binary.measure(store, seconds),
     ):
         for row in found:
             print(json.dumps(row), flush=True)
             rows.append(row)
-    text = report.section(rows, read(measured))
+    text = report.section(rows, read(measured), read(overload.RESULTS))
     print(text)
     if write:
         OWN_RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))

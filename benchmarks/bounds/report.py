@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.bounds import starting
 from benchmarks.bounds.servers import CONNECTIONS
-from benchmarks.bounds.sums import GATEWAY, Parts, hold
+from benchmarks.bounds.sums import GATEWAY, OVERLOADED, Parts, hold
 from benchmarks.serving.goals import DEFAULT, ONE_PROCESS, OURS, Results, judge
 from benchmarks.serving.report import conditions, format_value, table
 from benchmarks.serving.workload import KINDS
@@ -39,6 +39,12 @@ SUMS = """### Sums
 *Ceiling*: the cores, divided by the processor time of graph, HTTP and load generator, as if nothing were ever idle or
 lost between them; of our gateway no more than it does without a model. *Latency*: at one connection HTTP's median and
 the graph's call; at more, the mean that follows from the ceiling (Little's law). Measured: {}."""
+REFUSALS = """### Three times the load
+
+A refusal by our gateway without a model whose places are all taken, with an overload's 1,500 connections; an answer as
+above, with 64. *Goodput at most*: all cores, less what the generator takes for three times the peak, full of answers
+and refusals. *With granian's refusals*: if one cost no more than a response of granian without a gateway. Peak and
+measured: `benchmarks.overload`, its last run with one input in each request."""
 START = """### Start and memory
 
 Medians of {} starts. A version's step ends with its first answer. PSS counts memory that processes share by their
@@ -54,12 +60,13 @@ the goal, so is the 99th percentile. The bound of a start is that of a bare proc
 take as long again."""
 
 
-def section(rows: Sequence[Row], judged: Sequence[Row]) -> str:
+def section(rows: Sequence[Row], judged: Sequence[Row], overloads: Sequence[Row]) -> str:
     """Everything between the two marks.
 
     Args:
         rows: of this benchmark.
         judged: of a run of ``benchmarks.serving``, whose goals are held against these bounds.
+        overloads: of ``benchmarks.overload``, the last ones last.
     """
     parts = Parts(rows)
     run = parts.of("run")[0]
@@ -73,6 +80,8 @@ def section(rows: Sequence[Row], judged: Sequence[Row]) -> str:
             *(http_table(parts, kind.name) for kind in KINDS),
             SUMS.format(source(judged)),
             sums_table(parts, Results(judged)),
+            REFUSALS,
+            refusals_table(parts, overloads),
             START.format(starting.STARTS),
             start_table(parts),
             BINARY,
@@ -150,6 +159,35 @@ def sums_line(parts: Parts, results: Results, workload: str, connections: int) -
         " / ".join(f"{row['rps']:,.0f}" if row else "-" for row in loads),
         f"{bound.mean_ms:.2f}; {'-' if least is None else f'{least:.2f}'}; {medians}",
     ]
+
+
+def refusals_table(parts: Parts, overloads: Sequence[Row]) -> str:
+    heads = (
+        *(
+            "",
+            "peak, /s",
+            "refusal, CPU-ms",
+            "generator's",
+            "**goodput at most, of the peak**",
+            "with granian's refusals",
+        ),
+        "measured",
+    )
+    found = (refusals_line(parts, name, overloads) for name in LOADED)
+    return table(heads, (line for line in found if line))
+
+
+def refusals_line(parts: Parts, workload: str, overloads: Sequence[Row]) -> list[str] | None:
+    """None where one of them was not measured."""
+    model = next(kind.model for kind in KINDS if kind.name == workload)
+    last = next((row for row in reversed(overloads) if (row["model"], row["rows"]) == (model, 1)), None)
+    refused, plain = parts.refusal(workload), parts.http("granian", workload, OVERLOADED)
+    if last is None or refused is None or plain is None:
+        return None
+    bounds = [parts.goodput(workload, last["peak_rps"], cost) for cost in (refused["cpu_ms"], plain["cpu_ms"])]
+    own, other = ("-" if bound is None else f"{bound / last['peak_rps']:.0%}" for bound in bounds)
+    costs = (f"{refused['cpu_ms']:.3f}", f"{refused['load_cpu_ms']:.3f}")
+    return [workload, f"{last['peak_rps']:,.0f}", *costs, f"**{own}**", other, f"{last['goodput_over_peak']:.0%}"]
 
 
 def start_table(parts: Parts) -> str:

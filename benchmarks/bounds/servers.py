@@ -78,12 +78,13 @@ def points(server: str, workload: Workload, port: int, seconds: float) -> Iterat
 
 
 @contextmanager
-def running_gateway(store: Path) -> Iterator[int]:
+def running_gateway(store: Path, *options: str) -> Iterator[int]:
     """The port of our gateway before a model that costs nothing."""
 
     def make_command(port: int, work: Path) -> Command:
         module = "benchmarks.bounds.without_model"
-        return Command([sys.executable, "-m", module, str(store), str(port), str(work)], {"PYTHONPATH": str(ROOT)})
+        arguments = [sys.executable, "-m", module, str(store), str(port), str(work), *options]
+        return Command(arguments, {"PYTHONPATH": str(ROOT)})
 
     with running(make_command) as port:
         yield port

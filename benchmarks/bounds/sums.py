@@ -8,11 +8,14 @@ floor of the median at one connection is the time of HTTP without a model, and o
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from benchmarks.overload import OVERLOAD
 from benchmarks.serving.goals import Judged, Needed, Results
 
 Row = Mapping[str, Any]
 
 GATEWAY = "gateway"
+OVERLOADED = 64
+"""Connections at which an answer costs what it does under overload."""
 
 
 class Bound(NamedTuple):
@@ -73,6 +76,23 @@ class Parts:
         """The least latency with any server without a gateway."""
         bounds = [self.bound(name, workload, connections) for name in self.servers()]
         return min((bound.mean_ms for bound in bounds if bound), default=None)
+
+    def refusal(self, workload: str) -> Row | None:
+        """What a refusal costs; None if it was not measured."""
+        return next((row for row in self.of("refusal") if row["workload"] == workload), None)
+
+    def goodput(self, workload: str, peak: float, refusal_ms: float) -> float | None:
+        """Right answers per second under so many times the peak, at most, if a refusal costs so much of a core.
+
+        Every request costs the generator something, and either an answer's time or a refusal's; the cores are full.
+        """
+        answered, refused = self.http(GATEWAY, workload, OVERLOADED), self.refusal(workload)
+        if answered is None or refused is None:
+            return None
+        answer_ms = answered["cpu_ms"] + self.cheapest_row_ms(workload, OVERLOADED)
+        offered = OVERLOAD * peak
+        left_ms = self.cores * 1000 - offered * (refusal_ms + refused["load_cpu_ms"])
+        return float(min(peak, max(0.0, left_ms / (answer_ms - refusal_ms))))
 
     def start(self, way: str) -> Row:
         return next(row for row in self.of("start") if row["way"] == way)

@@ -88,7 +88,7 @@ class RsgiApp:
         self._origins = Origins(settings)
         self._settings = settings
         self._loop = loop
-        self._admission = Admission(settings.max_in_flight, client_share=settings.key_share)
+        self.admission = Admission(settings.max_in_flight, client_share=settings.key_share)
         self._lag = LoopLag()
         self._metrics = metrics
         self._holds = LoopHolds(metrics.loop_holds.observe)
@@ -149,7 +149,7 @@ class RsgiApp:
         principal = self._authenticate(scope, self._guard, address) if self._guard else EVERYBODY
         path = match_prediction(scope.path) if scope.method == "POST" else None
         # Under overload, this is most of the work.
-        if path and self._admission.is_full(path.model, behind=self._lag.is_behind()):
+        if path and self.admission.is_full(path.model, behind=self._lag.is_behind()):
             raise make_overload_error(path.model, 1.0, unread=True)
         decision = self._limits.take_prediction(principal.name or address) if path else None
         if decision and not decision.allowed:
@@ -225,23 +225,23 @@ class RsgiApp:
         try:
             self._check_capacity(path.model, timeout_s, bulk=bulk)
             self._check_share(path.model, principal)
-            self._admission.start(path.model, principal.name)
+            self.admission.start(path.model, principal.name)
             try:
                 request = None if streamed else HttpRequest(headers, kind, body)
                 await self._predict(path, scope, headers, protocol, request, principal, limit_headers)
             finally:
-                self._admission.finish(path.model, principal.name)
+                self.admission.finish(path.model, principal.name)
         finally:
             self._bodies.release(len(body))
 
     def _check_share(self, model: str, principal: Principal) -> None:
         """Raises ``Refused`` if a key has all the places that one may have."""
-        if principal.name and self._admission.is_full_for(model, principal.name):
-            raise make_share_error(model, self._admission.max_per_client)
+        if principal.name and self.admission.is_full_for(model, principal.name):
+            raise make_share_error(model, self.admission.max_per_client)
 
     def _check_capacity(self, model: str, timeout_s: float, *, bulk: bool, unread: bool = False) -> None:
         """Raises ``Refused`` if this model is overloaded."""
-        if (wait_s := self._admission.retry_after_s(model, timeout_s, bulk=bulk)) is not None:
+        if (wait_s := self.admission.retry_after_s(model, timeout_s, bulk=bulk)) is not None:
             raise make_overload_error(model, wait_s, unread=unread)
 
     async def _predict(
