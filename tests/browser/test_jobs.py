@@ -14,7 +14,8 @@ from tests.browser.faults import Faults
 from tests.browser.stack import OwnGateway
 from tests.support.curves import add_trained
 from tests.support.http import http
-from tests.support.training import TITLE, standing_still
+from tests.support.signals import standing_still
+from tests.support.training import TITLE
 from tests.support.waiting import wait_until
 from tests.system.conftest import System
 

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,20 +153,3 @@ def child_of(worker: Running, other_than: int = 0) -> psutil.Process:
 
     found: psutil.Process = wait_until(find_other, START_S, "the training process")
     return found
-
-
-@contextmanager
-def standing_still(process: psutil.Process) -> Iterator[None]:
-    """In the block, so that what a test does meanwhile may take its time."""
-    stand_still(process)
-    try:
-        yield
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            process.resume()
-
-
-def stand_still(process: psutil.Process) -> None:
-    """Returns when it does."""
-    process.suspend()
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, WAIT_S, "a process that stands still")

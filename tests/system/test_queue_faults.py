@@ -18,7 +18,8 @@ from modelyard.services.trainer.process import TITLE
 from tests.support.ports import free_port
 from tests.support.processes import START_S, WAIT_S, Running
 from tests.support.programs import running_fork
-from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster, standing_still
+from tests.support.signals import standing_still
+from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of, open_cluster
 from tests.support.waiting import wait_until
 
 UNKNOWN = "no_such_model"

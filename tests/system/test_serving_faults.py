@@ -14,6 +14,7 @@ import pytest
 from modelyard.pipeline.processes.forkserver import ForkServer
 from tests.support.processes import START_S, WAIT_S
 from tests.support.serving import MODEL, Served, config_of, gateway_and_servers, listens, modelyard_serve, put
+from tests.support.signals import standing_still
 from tests.support.traffic import more, traffic
 from tests.support.waiting import wait_until
 
@@ -36,14 +37,13 @@ def test_after_sigterm_the_gateway_completes_all_hundred_in_flight(
     with gateway_and_servers(forks, tmp_path, config_of(tmp_path / "models", MODEL), MODEL) as served:
         assert served.predict(MODEL, instances=[1.0]).json() == {"predictions": [1.5]}
         server = served.servers[0].process
-        server.send_signal(signal.SIGSTOP)
         connections = httpx.Limits(max_connections=None)
         with httpx.Client(timeout=60, trust_env=False, limits=connections) as http, ThreadPoolExecutor(100) as pool:
-            calls = [pool.submit(call_with_long_deadline, http, served, float(number)) for number in range(100)]
-            wait_until(lambda: served.in_flight() >= 100, WAIT_S, "a hundred in flight")
-            served.gateway.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "stopping" in served.gateway.printed, WAIT_S, "the gateway is stopping")
-            server.send_signal(signal.SIGCONT)
+            with standing_still(psutil.Process(server.pid)):
+                calls = [pool.submit(call_with_long_deadline, http, served, float(number)) for number in range(100)]
+                wait_until(lambda: served.in_flight() >= 100, WAIT_S, "a hundred in flight")
+                served.gateway.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: "stopping" in served.gateway.printed, WAIT_S, "the gateway is stopping")
             answers = [call.result() for call in calls]
         assert [(answer.status_code, answer.json()) for answer in answers] == [
             (200, {"predictions": [number / 2 + 1]}) for number in range(100)
@@ -67,7 +67,6 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(
         server = served.servers[0].process
         hurried: dict[str, Any] = {"instances": [1.0], "headers": {"X-Timeout-Ms": f"{DEADLINE_S * 1000:.0f}"}}
         assert served.predict(MODEL, [1.0]).json() == {"predictions": [1.5]}
-        server.send_signal(signal.SIGSTOP)
         took: list[tuple[float, httpx.Response]] = []
 
         def fast_refusal() -> bool:
@@ -76,10 +75,10 @@ def test_a_model_server_that_stands_still_costs_a_deadline_then_nothing(
             took.append((time.monotonic() - began, response))
             return response.status_code == 503 and "does not answer at present" in response.text and took[-1][0] < 0.1
 
-        wait_until(fast_refusal, WAIT_S, "the breaker opens")
-        for _ in range(10):
-            fast_refusal()
-        server.send_signal(signal.SIGCONT)
+        with standing_still(psutil.Process(server.pid)):
+            wait_until(fast_refusal, WAIT_S, "the breaker opens")
+            for _ in range(10):
+                fast_refusal()
         wait_until(lambda: served.predict(MODEL, **hurried).status_code == 200, WAIT_S, "right again")
         for _ in range(20):
             assert served.predict(MODEL, [1.0]).json() == {"predictions": [1.5]}

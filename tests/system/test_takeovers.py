@@ -1,6 +1,5 @@
 """Workers that stand still and go on after another has taken over: one version, and no job failed with one."""
 
-import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -12,6 +11,7 @@ from modelyard.models.registry.rollout import read_rollout
 from modelyard.models.registry.store import Store
 from modelyard.services.ledger import MAX_LOSSES, Job, State
 from tests.support.processes import WAIT_S, Running
+from tests.support.signals import standing_still
 from tests.support.training import SHORT, TRAINED_S, TrainingCluster, child_of
 from tests.support.waiting import wait_until
 
@@ -88,11 +88,10 @@ def test_a_version_whose_worker_stands_still_before_its_promotion_is_promoted_by
     """However often the job was lost before, it has succeeded, and its version is stable."""
     store = Store(cluster.home / "store")
     first = cluster.worker("first", MODELYARD_LEASE_S=str(SHORT_LEASE_S))
-    first.process.send_signal(signal.SIGSTOP)
-    job = cluster.submit(**SHORT, rollout="stable")
-    for _ in range(MAX_LOSSES - 1):
-        assert cluster.ledger.jobs.claim(job.id, "lost", lease_s=-1)
-    first.process.send_signal(signal.SIGCONT)
+    with standing_still(psutil.Process(first.process.pid)):
+        job = cluster.submit(**SHORT, rollout="stable")
+        for _ in range(MAX_LOSSES - 1):
+            assert cluster.ledger.jobs.claim(job.id, "lost", lease_s=-1)
     with store.lock():
         wait_until(lambda: store.versions(MODEL), TRAINED_S, "the version")
         halted = halt(cluster, first, cleanup)

@@ -14,6 +14,7 @@ from modelyard.models.registry.store import Store
 from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.ledger import LEASE_S, MAX_LOSSES, Job, State
 from tests.support.processes import WAIT_S, Running
+from tests.support.signals import stand_still, standing_still
 from tests.support.training import (
     SHORT,
     TITLE,
@@ -21,8 +22,6 @@ from tests.support.training import (
     TrainingCluster,
     child_of,
     open_cluster,
-    stand_still,
-    standing_still,
 )
 from tests.support.waiting import wait_until
 

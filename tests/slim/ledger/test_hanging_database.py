@@ -1,10 +1,9 @@
 """A PostgreSQL that stands still keeps its connections open; nobody waits for it for ever."""
 
-import os
-import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
+import psutil
 import pytest
 from sqlalchemy import Connection as Transaction
 from sqlalchemy import text
@@ -15,6 +14,7 @@ from modelyard.services.ledger.sql.database import Database
 from modelyard.services.ledger.sql.engine import open_engine
 from modelyard.services.ledger.sql.postgresql import Connection, extended_timeouts
 from tests.support.postgres import Postgres
+from tests.support.signals import standing_still
 
 TIMEOUT_TEXT = "no answer within 0.5 s"
 SLOW = text("SELECT pg_sleep(1)")
@@ -35,22 +35,16 @@ def shorten_timeout(transaction: Transaction) -> Connection:
     return found
 
 
-@contextmanager
-def standing_still(connection: Connection) -> Iterator[None]:
+def find_server(connection: Connection) -> psutil.Process:
     """The process at the other end."""
-    process = connection.info.backend_pid
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
+    return psutil.Process(connection.info.backend_pid)
 
 
 def test_a_server_that_hangs_in_a_transaction_is_one_clear_error(database: Database) -> None:
     """In time; the next transaction goes over another connection."""
 
     def select_while_it_hangs() -> None:
-        with database.session() as session, standing_still(shorten_timeout(session.connection())):
+        with database.session() as session, standing_still(find_server(shorten_timeout(session.connection()))):
             session.scalar(ONE)
 
     with pytest.raises(StorageFailed, match=f"^ledger: {TIMEOUT_TEXT}$"):
@@ -63,7 +57,7 @@ def test_a_connection_that_hung_while_nobody_used_it_is_replaced(database: Datab
     """Who comes next notices nothing but the time."""
     with database.session() as session:
         hung = shorten_timeout(session.connection())
-    with standing_still(hung), database.session() as session:
+    with standing_still(find_server(hung)), database.session() as session:
         assert session.scalar(ONE) == 1
     assert hung.closed
 

@@ -14,6 +14,7 @@ import pytest
 from modelyard.services.ledger import JobRequest, Ledger
 from modelyard.services.ledger.sql.stopped_writer import MAX_HOLD_S, StoppedWriterWatch, find_holder
 from tests.support.processes import WAIT_S
+from tests.support.signals import stand_still
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -74,16 +75,11 @@ def process(file: Path, statement: str) -> Iterator[psutil.Popen]:
                 found.kill()
 
 
-def stop(process: psutil.Popen) -> None:
-    process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, WAIT_S, "a process that stands still")
-
-
 def test_a_writer_that_stands_still_is_killed_and_its_change_is_undone(file: Path, ledger: Ledger) -> None:
     """Not at once: it may go on. Until then others get an error; afterwards they write."""
     watch = StoppedWriterWatch(file, clock := Clock())
     with process(file, WRITE) as writer:
-        stop(writer)
+        stand_still(writer)
         assert find_holder(file.with_name("ledger.db-shm")) == writer.pid
         assert watch.check() is None
         assert not can_write(file)
@@ -101,7 +97,7 @@ def leave_running(process: psutil.Popen) -> None:
     """It is slow."""
 
 
-@pytest.mark.parametrize(("statement", "prepare"), [(WRITE, leave_running), (READ, stop), (READ, leave_running)])
+@pytest.mark.parametrize(("statement", "prepare"), [(WRITE, leave_running), (READ, stand_still), (READ, leave_running)])
 def test_no_other_process_is_killed(
     file: Path, ledger: Ledger, statement: str, prepare: Callable[[psutil.Popen], None]
 ) -> None:
@@ -120,13 +116,13 @@ def test_a_writer_that_goes_on_between_two_checks_is_left_alone(file: Path, ledg
     """It is counted anew when it stands still again."""
     watch = StoppedWriterWatch(file, clock := Clock())
     with process(file, WRITE) as writer:
-        stop(writer)
+        stand_still(writer)
         assert watch.check() is None
         writer.send_signal(signal.SIGCONT)
         wait_until(lambda: writer.status() != psutil.STATUS_STOPPED, WAIT_S, "a process that goes on")
         clock.now = MAX_HOLD_S
         assert watch.check() is None
-        stop(writer)
+        stand_still(writer)
         assert watch.check() is None
         assert writer.is_running()
     submit(ledger)

@@ -21,6 +21,7 @@ from modelyard.pipeline.processes.forkserver import ForkServer
 from modelyard.services.trainer.process import TITLE
 from tests.support.http import http
 from tests.support.programs import run_command
+from tests.support.signals import standing_still
 from tests.support.waiting import wait_until
 from tests.system.conftest import FINISHED_S, System, folders
 
@@ -215,9 +216,9 @@ def test_predictions_go_on_without_redis_and_jobs_are_refused_not_lost(system: S
     with traffic(system, images) as seen:
         redis = system.find("-server", "unixsocket")
         assert redis
-        redis.send_signal(signal.SIGSTOP)  # does not answer, and is not restarted yet
-        refused = system.submit(model="neuron")
-        redis.send_signal(signal.SIGKILL)
+        with standing_still(redis):  # does not answer, and is not restarted yet
+            refused = system.submit(model="neuron")
+            redis.send_signal(signal.SIGKILL)
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE, refused.text
         assert int(refused.headers["Retry-After"]) >= 1
         accepted = wait_until(lambda: _accepted(system), WAIT_S, "the queue works again")
