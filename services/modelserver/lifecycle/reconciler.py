@@ -21,6 +21,7 @@ import grpc
 import structlog
 
 from modelyard.services.modelserver.errors import Refused, wrap_error
+from modelyard.services.modelserver.lifecycle.freed_memory import give_back_freed_memory
 from modelyard.services.modelserver.lifecycle.plan import (
     Aspired,
     Attempt,
@@ -122,13 +123,18 @@ class Reconciler:
 
     def run(self, load: Load) -> None:
         """Works until ``stop()``."""
+        has_worked = False
         with ThreadPoolExecutor(FIRST_LOADS, "load") as threads:
             while not self._stopping:
                 step = self._next_step(load, threads)
                 if step is None:
+                    if not self._first_loads and has_worked:
+                        give_back_freed_memory()
+                        has_worked = False
                     self._wait()
                     continue
                 step()
+                has_worked = True
                 with self._changed:
                     self._changed.notify_all()
 

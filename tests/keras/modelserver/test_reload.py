@@ -7,7 +7,7 @@ from google.protobuf import text_format
 
 from modelyard.models.tfserving.messages import model_management_pb2
 from tests.support.faults import events, garble
-from tests.support.modelserver import TIMEOUT_S, Served, Store, X, request, saved, serve, served, store
+from tests.support.modelserver import TIMEOUT_S, Served, Store, X, eventually, request, saved, serve, served, store
 
 __all__ = ["events", "saved", "serve", "served", "store"]  # fixtures
 
@@ -52,3 +52,17 @@ def test_reload_call_refuses_what_is_not_a_list_of_models(served: Served) -> Non
         served.models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=TIMEOUT_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert served.state(1) == "AVAILABLE"
+
+
+def test_memory_is_given_back_once_after_what_a_reload_brought(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nothing is left to load: not after each version, and not while nothing happens."""
+    states: list[set[str]] = []
+    give_back = "modelyard.services.modelserver.lifecycle.reconciler.give_back_freed_memory"
+    monkeypatch.setattr(give_back, lambda: states.append({served.state(number, "n") for number in (1, 2)}))
+    for number in (1, 2):
+        served.store.put("n", number)
+    reload(served, served.store.entry("m"), served.store.entry("n", "all {}"))
+    eventually(lambda: {"AVAILABLE"} in states, "memory given back")
+    reload(served, served.store.entry("m"), served.store.entry("n", "all {}"))
+    assert states.count({"AVAILABLE"}) == 1
+    assert set().union(*states) <= {"AVAILABLE", "START", ""}  # those before "n" came: what the fixture loaded
