@@ -75,7 +75,8 @@ def test_what_finds_every_thread_busy_is_done_in_order() -> None:
         order: list[int] = []
         waiting = [threads.submit(order.append, number) for number in range(5)]
         gate.open()
-        for future in (first, *waiting):
+        assert first.result(TIMEOUT_S)
+        for future in waiting:
             future.result(TIMEOUT_S)
         assert order == [0, 1, 2, 3, 4]
 
