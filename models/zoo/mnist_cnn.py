@@ -193,7 +193,7 @@ SPEC = ModelSpec(
     dataset=MNIST,
     recipes={
         "quick": MnistRecipe(
-            epochs=4,
+            epochs=5,
             batch_size=64,
             learning_rate=0.01,
             weight_decay=0.05,
