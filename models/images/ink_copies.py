@@ -17,9 +17,9 @@ _BATCH = 256
 _ACROSS, _DOWN = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
 _RISING, _FALLING = ((-1, 1), (1, -1)), ((-1, -1), (1, 1))
 _ROUND, _SQUARE = (*_ACROSS, *_DOWN), (*_ACROSS, *_DOWN, *_RISING, *_FALLING)
-_NIBS: Sequence[Nib] = (_SQUARE, _SQUARE, _ROUND, _ROUND, _ACROSS, _DOWN, _RISING, _FALLING)
-"""Flat ones are rarer than round and square ones."""
-_NARROWER, _WIDER = 1.6, 2.2
+_NIBS: Sequence[Nib] = (*(_SQUARE,) * 6, _ROUND, _ROUND, _ACROSS, _DOWN, _RISING, _FALLING)
+"""Half of them are square, which change strokes most; flat ones are rarest."""
+_NARROWER, _WIDER = 1.6, 2.4
 """Pixels."""
 _STRONGEST = 40
 """Pixels that say how strong ink is."""
@@ -52,7 +52,7 @@ def _compile(kind: ImageInput, shape: tuple[int, ...]) -> Any:
 
 
 def change_pens(images: Array, generator: np.random.Generator) -> Array:
-    """``float32 [N,H,W,1]``, strokes up to 1.6 pixels narrower or 2.2 wider, by nibs of several shapes.
+    """``float32 [N,H,W,1]``, strokes up to 1.6 pixels narrower or 2.4 wider, by nibs of several shapes.
 
     Ink is as strong as before. Half of what is narrowed stays whole: where a stroke would vanish, its middle is kept.
     """

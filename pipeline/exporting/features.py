@@ -121,10 +121,12 @@ def summarise_vector(x: Any) -> Any:
 
 
 def summarise_image(x: Any) -> Any:
-    """Brightness of each channel; contrast, inked share, the brightest pixel, and how much neighbours differ."""
+    """Brightness of each channel; contrast, inked share, rows and columns with ink, how much neighbours differ."""
     brightness = _mean(x)
     contrast = tf.sqrt(tf.maximum(_mean(tf.square(x)) - tf.square(brightness), 0.0))
-    others = (contrast, _mean(tf.cast(x > INK, tf.float32)), tf.reduce_max(x, axis=[1, 2]), measure_changes(x))
+    inked = tf.cast(x > INK, tf.float32)
+    rows, columns = (tf.reduce_mean(tf.reduce_max(inked, axis=axis), axis=1) for axis in (2, 1))
+    others = (contrast, _mean(inked), rows, columns, measure_changes(x))
     if x.shape[-1] > 1:
         others = tuple(tf.reduce_mean(each, axis=1, keepdims=True) for each in others)
     return tf.concat([brightness, *others], axis=1)

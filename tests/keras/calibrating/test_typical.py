@@ -14,7 +14,7 @@ from modelyard.models.types import Array
 from modelyard.pipeline.arrays import load_split, save_split
 from modelyard.pipeline.calibrating.distances import learn_word_order
 from modelyard.pipeline.calibrating.examples import choose_seen
-from modelyard.pipeline.exporting.features import count_words, find_marks
+from modelyard.pipeline.exporting.features import count_words, find_marks, summarise_image
 from modelyard.pipeline.exporting.typicality import as_tensors, learn_typicality
 
 DATASET = Dataset(name="none", homepage="", read=lambda _: Splits(*[Split(np.zeros((1, 1)), np.zeros(1))] * 3))
@@ -99,6 +99,19 @@ def test_pictures_of_one_colour_are_typical_where_they_are_usual() -> None:
         learned = learn_typicality({"summary": summary}, None, {"summary": summary, "plain": plain})
         mean = {"summary": summary.mean(axis=0, keepdims=True), "plain": np.array([True])}
         assert learned.measure(as_tensors(mean)).numpy()[0] == pytest.approx(expected, abs=0.3)
+
+
+def test_a_picture_is_summed_up_by_its_ink_too() -> None:
+    """Its share, and that of the rows and columns that have some; of several channels the mean of all."""
+    picture = np.zeros((1, 4, 8, 1), np.float32)
+    picture[0, 1:3, 2] = 255
+    picture[0, 3, 7] = 100  # too faint
+    brightness, contrast, *ink, _ = summarise_image(tf.constant(picture)).numpy()[0]
+    np.testing.assert_allclose((brightness, contrast), (picture.mean(), picture.std()), rtol=1e-5)
+    np.testing.assert_allclose(ink, (2 / 32, 2 / 4, 1 / 8))
+    both = np.concatenate([picture, np.zeros_like(picture)], axis=-1)
+    *means, _, share, rows, columns, _ = summarise_image(tf.constant(both)).numpy()[0]
+    np.testing.assert_allclose((*means, share, rows, columns), (picture.mean(), 0, 1 / 32, 1 / 4, 1 / 16), rtol=1e-5)
 
 
 def test_words_in_no_order_are_not_typical() -> None:

@@ -30,7 +30,7 @@ def test_a_stroke_becomes_up_to_two_pixels_narrower_or_wider(width: int) -> None
     """And anything between, evenly: nibs that reach along the stroke alone leave it."""
     widths = measure_widths(change_pens(draw_line(width), np.random.default_rng(1)))
     assert width - 2 < widths.min() < width - 1
-    assert width + 1.5 < widths.max() < width + 2.4
+    assert width + 1.5 < widths.max() < width + 2.6
     assert len(np.unique(np.round(widths, 2))) > COUNT / 4
 
 
