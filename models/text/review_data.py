@@ -14,7 +14,6 @@ from modelyard.models.recipes import Recipe, recipe
 from modelyard.models.spec import PreparedData
 from modelyard.models.text import short_texts
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.parts import list_learned
 from modelyard.models.text.short_texts import ShortTexts
@@ -36,6 +35,8 @@ SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
 FEW = 10_000
 """Of no more texts, a step each is needed."""
+ORDERS = (1, 2, 4)
+"""Of the linear model's n-grams: runs of four words are fewer than runs of three, and tell more."""
 
 
 @recipe
@@ -167,15 +168,13 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     )
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
-    linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)
+    linear, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=folds, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
         "learned": list_learned(vocabulary, recipe.learned_words),
         "vectors": _initial_vectors(whole, ids[: len(labels)], labels, vocabulary, recipe).astype(np.float16),
-        "ngram_codes": linear.index.codes,
-        "ngram_table": linear.table,
-        "ngram_bias": np.array(linear.bias, np.float32),
+        **linear.to_state(),
     }
     targets = _targets(labels, ids, recipe, linear, held_out)
     prepared = _prepared(splits, recipe, ids, targets, linear, state, written)
@@ -199,12 +198,12 @@ def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, wr
         raise InvalidRecipe(
             "recipe key 'init': expected a version of this release, received an older one; use init=random"
         )
-    linear = NgramModel(HashedIndex(state["ngram_codes"]), state["ngram_table"], float(state["ngram_bias"]))
+    linear = NgramModel.from_state(state)
     labels = targets = splits.train.y
     soft = _unlabelled(splits, recipe)[: recipe.soft_labels]
     ids = truncate(encode([*splits.train.x, *soft], vocabulary), recipe.max_words)
     if recipe.teacher_share or len(soft):
-        teacher, held_out = fit_ngrams(ids[: len(labels)], labels, folds=3, seed=recipe.seed)
+        teacher, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=3, seed=recipe.seed)
         targets = _targets(labels, ids, recipe, teacher, held_out)
     state = {**state, "max_tokens": np.array(recipe.max_words, np.int32)}
     return _prepared(splits, recipe, ids, targets, linear, state, written)

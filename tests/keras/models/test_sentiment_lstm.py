@@ -10,6 +10,8 @@ import pytest
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
+from modelyard.models.text.hashed_ngrams import UP_TO_THREE, index_hashed
+from modelyard.models.text.ngrams import NgramModel
 from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, WordVectors, list_learned, turning_ids
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
@@ -192,6 +194,22 @@ def test_a_version_that_knew_pairs_only_is_no_start() -> None:
     state = {**random_state(TINY.vector_size), "vocabulary": np.array(["film"]), "ngram_table": np.zeros((3, 2, 2))}
     with pytest.raises(InvalidRecipe, match="received an older one; use init=random"):
         SPEC.prepare_with_state(make_splits(), TINY, state)  # type: ignore[misc]  # it has one
+
+
+def test_a_version_that_knew_runs_of_three_is_a_start() -> None:
+    """It does not say so; its n-grams are found again, by the linear model and in the graph."""
+    text = TokenIds(np.tile(np.arange(2, 10, dtype=np.int32), 10), np.array([0, 80]))
+    index, _ = index_hashed(text, UP_TO_THREE, min_texts=1)
+    older = NgramModel(index, np.full((len(index.codes), 2), 0.1, np.float32), 0.0)
+    state = {**random_state(TINY.vector_size), **older.to_state()}
+    del state["ngram_orders"]
+    state = SPEC.prepare_with_state(make_splits(), TINY, state).state  # type: ignore[misc]  # it has one
+    expected = older.log_odds(text)
+    assert expected[0] > 1
+    np.testing.assert_array_equal(NgramModel.from_state(state).log_odds(text), expected)
+    vote = SPEC.build(TINY.override({"ngram_share": 0.9}), state).get_layer("ngrams")
+    nothing = np.zeros((1, 1), np.float32)
+    np.testing.assert_allclose(vote(nothing, text.flat[None], nothing)[0], 0.9 * expected, rtol=1e-5)
 
 
 def test_short_texts_join_the_reviews() -> None:
