@@ -46,8 +46,7 @@ class SentimentRecipe(Recipe):
     vocabulary_size: Annotated[int, Field(ge=100, le=1_000_000, description="Word ids, but for rated words.")] = 30_000
     min_texts: Annotated[int, Field(ge=1, description="Reviews a word must occur in to be in the vocabulary.")] = 2
     max_words: Annotated[
-        int,
-        Field(ge=8, le=20_000, description="Of longer reviews, the first third and the last two thirds are looked at."),
+        int, Field(ge=8, le=20_000, description="Of longer reviews, first third and last two thirds are looked at.")
     ] = 2_000
     max_tokens: Annotated[
         int,
@@ -81,12 +80,8 @@ class SentimentRecipe(Recipe):
             description="Most frequent words whose vectors change in training, beside those that rules make texts of.",
         ),
     ] = 4_000
-    window: Annotated[
-        int, Field(ge=1, le=20, description="Words to either side that shape a word's initial vector.")
-    ] = 6
-    contexts: Annotated[int, Field(ge=10, le=60_000, description="Most frequent words that count as neighbours.")] = (
-        5_000
-    )
+    window: Annotated[int, Field(ge=1, le=20, description="Words to either side that shape a word's vector.")] = 6
+    contexts: Annotated[int, Field(ge=10, le=60_000, description="Frequent words that count as neighbours.")] = 5_000
     unlabelled: Annotated[
         int, Field(ge=0, le=50_000, description="Unlabelled reviews that vocabulary and vectors learn from.")
     ] = 0
@@ -94,6 +89,9 @@ class SentimentRecipe(Recipe):
         int,
         Field(ge=0, le=50_000, description="Unlabelled reviews trained on with the labels of a linear n-gram model."),
     ] = 0
+    soft_weight: Annotated[
+        float, Field(gt=0, le=1, description="How much one of those counts in training, beside a labelled review.")
+    ] = 1.0
     teacher_share: Annotated[
         float, Field(ge=0, le=1, description="Share of that model's answer in the target of a labelled review.")
     ] = 0.0
@@ -227,6 +225,9 @@ def _prepared(
 ) -> PreparedData:
     short, short_targets = _short_texts(splits, recipe, linear, state["vocabulary"], written)
     together = join(truncate(ids[: len(targets)], recipe.max_tokens), truncate(short, recipe.max_tokens))
+    labelled = len(splits.train.y)
+    counts = (labelled, len(targets) - labelled, len(short_targets))
+    weights = np.repeat([1.0, recipe.soft_weight, 1.0], counts)
     targets = np.concatenate([targets, short_targets])
     validation = truncate(encode(splits.validation.x, state["vocabulary"]), recipe.max_words)
     return PreparedData(
@@ -234,6 +235,7 @@ def _prepared(
             together,
             targets,
             recipe.batch_size,
+            weights=weights if recipe.soft_weight < 1 else None,
             seed=recipe.seed,
             passes=recipe.passes(len(targets)),
             short_factor=SHORT_FACTOR if len(targets) > FEW else 1,

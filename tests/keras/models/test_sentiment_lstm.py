@@ -13,6 +13,7 @@ from modelyard.models.text.batches import ReviewBatches
 from modelyard.models.text.hashed_ngrams import UP_TO_THREE, index_hashed
 from modelyard.models.text.ngrams import NgramModel
 from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, WordVectors, list_learned, turning_ids
+from modelyard.models.text.short_texts import CERTAINTY
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PADDING,
@@ -231,6 +232,19 @@ def test_soft_labels_extend_the_training_part() -> None:
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     assert len(targets) == 260
     assert np.count_nonzero((targets > 0) & (targets < 1)) == 60
+
+
+def test_soft_labels_may_count_less() -> None:
+    """Soft-labelled reviews have the recipe's weight; labelled ones and short texts count whole."""
+    recipe = TINY.override({"soft_labels": 60, "soft_weight": 0.25, "batch_size": 10, "statements": 0.2, "epochs": 1})
+    prepared = SPEC.prepare(make_splits(), recipe)
+    batches = [prepared.train[index] for index in range(len(prepared.train))]
+    targets, weights = (np.concatenate([batch[part].ravel() for batch in batches]) for part in (1, 2))
+    certain = np.isin(targets, np.float32([0, 1, CERTAINTY, 1 - CERTAINTY]))
+    assert np.count_nonzero(certain) == 200 + 40
+    assert (weights[certain] == 1).all()
+    assert (weights[~certain] == 0.25).all()
+    assert len(weights) == 300
 
 
 def test_small_datasets_are_passed_over_until_min_steps() -> None:
