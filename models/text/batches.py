@@ -18,6 +18,7 @@ SHORT = 32
 class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type information
     """Batches ``(int32 [B,L], float32 [B,K])`` of texts of similar length; targets are ``[N]`` or ``[N,K]``.
 
+    With ``weights`` ``[N]``, how much each text counts, those are the batches' third part, ``float32 [B]``.
     What batch ``i`` holds depends on ``seed`` and ``epoch`` alone. ``epoch`` counts up by itself; to resume a run, set
     it to the number of epochs done. Without a seed the order is by length. Of texts of up to ``SHORT`` ids,
     ``short_factor`` times as many are in a batch.
@@ -29,6 +30,7 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         targets: Array,
         batch_size: int,
         *,
+        weights: Array | None = None,
         seed: int | None = None,
         passes: int = 1,
         short_factor: int = 1,
@@ -36,6 +38,7 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         super().__init__(workers=1)
         self._ids = ids
         self._targets = targets.reshape(len(targets), -1).astype(np.float32)
+        self._weights = None if weights is None else weights.astype(np.float32)
         self._seed, self._passes = seed, passes
         self._bounds = _bound_batches(int(np.count_nonzero(ids.lengths <= SHORT)), len(ids), batch_size, short_factor)
         self._planned: tuple[int, list[Array]] | None = None
@@ -44,12 +47,15 @@ class ReviewBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
     def __len__(self) -> int:
         return self._passes * (len(self._bounds) - 1)
 
-    def __getitem__(self, index: int) -> tuple[Array, Array]:
+    def __getitem__(self, index: int) -> tuple[Array, ...]:
         ids = self._rows(index)
         if index == 1 and ids.shape[1] == self._rows(0).shape[1]:
             # Keras takes a dimension that the first two batches share for a constant.
             ids = np.pad(ids, ((0, 0), (0, PAD_MULTIPLE)), constant_values=PADDING)
-        return ids, self._targets[self._members(index)]
+        members = self._members(index)
+        if self._weights is None:
+            return ids, self._targets[members]
+        return ids, self._targets[members], self._weights[members]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1

@@ -4,6 +4,7 @@ A code is a sum of word ids, each times an odd number of its place, modulo 2^32.
 definition: of a million n-grams, about a hundred pairs share one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,11 @@ import scipy.sparse
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds
 from modelyard.models.types import Array
 
-ORDERS = (1, 2, 3)
-"""Words of an n-gram."""
-FACTORS = tuple(np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], np.uint32).view(np.int32))
+UP_TO_THREE = (1, 2, 3)
+"""Orders of n-grams, which are their numbers of words: words, pairs and runs of three."""
+FACTORS = tuple(np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x7FEB352D], np.uint32).view(np.int32))
 """What a word's id is multiplied by, by its place."""
-OFFSETS = dict(zip(ORDERS, np.array([0x27D4EB2F, 0x4FA9D65E, 0x777EC18D], np.uint32).view(np.int32), strict=True))
+OFFSETS = dict(enumerate(np.array([0x27D4EB2F, 0x4FA9D65E, 0x777EC18D, 0x165667B1], np.uint32).view(np.int32), start=1))
 """What is added, by the order."""
 NO_NGRAM = np.int32(-(2**31))
 """A code that no index has."""
@@ -33,10 +34,11 @@ class HashedIndex:
 
     codes: Array
     """``int32 [F]``, ascending."""
+    orders: tuple[int, ...] = UP_TO_THREE
 
     def features(self, ids: TokenIds) -> scipy.sparse.csr_matrix:
         """``float32 [N, F]``: 1 where a text has the n-gram. Unknown words are in none."""
-        return self.select(_text_codes(ids), len(ids))
+        return self.select(_text_codes(ids, self.orders), len(ids))
 
     def select(self, text_codes: Array, count: int) -> scipy.sparse.csr_matrix:
         """The same of what ``_text_codes`` found in ``count`` texts."""
@@ -62,14 +64,16 @@ def find_starts(codes: Array) -> Array:
     return starts
 
 
-def index_hashed(ids: TokenIds, min_texts: int = 2) -> tuple[HashedIndex, scipy.sparse.csr_matrix]:
+def index_hashed(
+    ids: TokenIds, orders: tuple[int, ...] = UP_TO_THREE, min_texts: int = 2
+) -> tuple[HashedIndex, scipy.sparse.csr_matrix]:
     """The n-grams that at least ``min_texts`` of the texts have, and the features of these texts."""
-    text_codes = _text_codes(ids)
+    text_codes = _text_codes(ids, orders)
     codes = np.sort(_codes_of(text_codes))
     first = np.flatnonzero(_differs_from_the_one_before(codes))
     texts = np.diff(np.append(first, len(codes)))
     kept = codes[first][(texts >= min_texts) & (codes[first] != NO_NGRAM)]
-    index = HashedIndex(_thin_out(kept))
+    index = HashedIndex(_thin_out(kept), orders)
     return index, index.select(text_codes, len(ids))
 
 
@@ -82,10 +86,10 @@ def _thin_out(codes: Array) -> Array:
     return kept if count_bucket_bits(len(kept)) == bits else _thin_out(kept)
 
 
-def _text_codes(ids: TokenIds) -> Array:
+def _text_codes(ids: TokenIds, orders: Sequence[int]) -> Array:
     """Text and code of every n-gram as one ``uint64``, ascending, each once."""
     flat, rows, known = ids.flat.astype(np.uint32), ids.rows.astype(np.uint64), ids.flat >= FIRST_WORD
-    found = [_order_codes(flat, rows, known, order) for order in ORDERS]
+    found = [_order_codes(flat, rows, known, order) for order in orders]
     together = np.sort(np.concatenate(found))
     return together[_differs_from_the_one_before(together)]
 

@@ -1,5 +1,6 @@
 """The Keras layer that lets a fitted ``NgramModel`` vote beside a model, inside the exported graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from modelyard.models.text.hashed_ngrams import (
     MOST_IN_BUCKET,
     NO_NGRAM,
     OFFSETS,
-    ORDERS,
+    UP_TO_THREE,
     count_bucket_bits,
 )
 from modelyard.models.text.ngram_layers import look_up
@@ -32,9 +33,9 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
     review their number. In training it passes on the model's own log-odds alone.
     """
 
-    def __init__(self, ngrams: int, share: float, **options: Any) -> None:
+    def __init__(self, ngrams: int, share: float, orders: Sequence[int] = UP_TO_THREE, **options: Any) -> None:
         super().__init__(**options)
-        self.ngrams, self.share = ngrams, share
+        self.ngrams, self.share, self.orders = ngrams, share, tuple(int(order) for order in orders)
 
     def build(self, *_: Any) -> None:
         fixed = {"initializer": "zeros", "trainable": False}
@@ -60,7 +61,7 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
 
     def _ngram_log_odds(self, ids: Any) -> Any:
         ops = keras.ops
-        codes = ops.sort(find_codes(ids), axis=1)
+        codes = ops.sort(find_codes(ids, self.orders), axis=1)
         again = ops.pad(codes[:, 1:] == codes[:, :-1], ((0, 0), (1, 0)))  # each n-gram counts once
         columns, found = self._find_columns(codes)
         counts = found & ops.logical_not(again)
@@ -84,17 +85,21 @@ class NgramVote(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type 
         return columns, look_up(self.codes, columns) == codes
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "ngrams": self.ngrams, "share": self.share}
+        return {**super().get_config(), "ngrams": self.ngrams, "share": self.share, "orders": self.orders}
 
 
-def find_codes(ids: Any) -> Any:
-    """``int32 [N,L]`` -> ``int32 [N,M]``: the codes of all n-grams, ``NO_NGRAM`` where a word is unknown."""
+def find_codes(ids: Any, orders: Sequence[int]) -> Any:
+    """``int32 [N,L]`` -> ``int32 [N,M]``: the codes of all n-grams, ``NO_NGRAM`` where a word is unknown.
+
+    ``L`` is at least the highest order.
+    """
     ops = keras.ops
     known = ids >= FIRST_WORD
-    codes, are_known = ids * FACTORS[0], known
-    found = [ops.where(are_known, codes + OFFSETS[1], NO_NGRAM)]
-    for order in ORDERS[1:]:
-        codes = codes[:, :-1] + (ids * FACTORS[order - 1])[:, order - 1 :]
-        are_known = are_known[:, :-1] & known[:, order - 1 :]
-        found.append(ops.where(are_known, codes + OFFSETS[order], NO_NGRAM))
+    codes, are_known, found = ids * FACTORS[0], known, []
+    for order in range(1, max(orders) + 1):
+        if order > 1:
+            codes = codes[:, :-1] + (ids * FACTORS[order - 1])[:, order - 1 :]
+            are_known = are_known[:, :-1] & known[:, order - 1 :]
+        if order in orders:
+            found.append(ops.where(are_known, codes + OFFSETS[order], NO_NGRAM))
     return ops.concatenate(found, axis=1)

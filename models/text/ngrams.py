@@ -1,7 +1,7 @@
 """A linear classifier over words and runs of words: the baseline on reviews, a teacher, and a part of an ensemble.
 
 Wang and Manning 2012 (https://aclanthology.org/P12-2018/): a linear support vector machine on binary n-grams, weighted
-by their naive Bayes log-count ratio; with runs of three words as in Mesnil et al. 2014 (arXiv:1412.5335).
+by their naive Bayes log-count ratio; with longer runs of words as in Mesnil et al. 2014 (arXiv:1412.5335).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ import scipy.sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from modelyard.models.text.hashed_ngrams import HashedIndex, index_hashed
+from modelyard.models.inputs import State
+from modelyard.models.text.hashed_ngrams import UP_TO_THREE, HashedIndex, index_hashed
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds
 from modelyard.models.types import Array
 
@@ -73,7 +74,7 @@ def fit_linear(features: scipy.sparse.csr_matrix, labels: Array) -> LinearModel:
 
 @dataclass(frozen=True)
 class NgramModel:
-    """A linear model on words and runs of two and three whose answers are log-odds (Platt 1999)."""
+    """A linear model on words and runs of words whose answers are log-odds (Platt 1999)."""
 
     index: HashedIndex
     table: Array
@@ -86,18 +87,37 @@ class NgramModel:
         votes, squares = (self.index.features(ids) @ self.table).T
         return np.asarray(votes / np.sqrt(np.maximum(squares, 1e-12)) + self.bias, np.float32)
 
+    def to_state(self) -> State:
+        """Arrays for ``from_state``."""
+        return {
+            "ngram_codes": self.index.codes,
+            "ngram_orders": np.array(self.index.orders, np.int32),
+            "ngram_table": self.table,
+            "ngram_bias": np.array(self.bias, np.float32),
+        }
 
-def fit_ngrams(ids: TokenIds, labels: Array, *, folds: int, seed: int) -> tuple[NgramModel, Array]:
+    @classmethod
+    def from_state(cls, state: State) -> "NgramModel":
+        """The model of a version; one that does not say its orders is of a release whose runs had up to three words."""
+        orders = tuple(int(order) for order in state.get("ngram_orders", np.array(UP_TO_THREE)))
+        index = HashedIndex(state["ngram_codes"], orders)
+        return cls(index, state["ngram_table"], float(state["ngram_bias"]))
+
+
+def fit_ngrams(
+    ids: TokenIds, labels: Array, *, orders: tuple[int, ...], folds: int, seed: int
+) -> tuple[NgramModel, Array]:
     """The model, and the log-odds of its own training texts by models that did not see them.
 
     Args:
         labels: classes 0 and 1, ``[N]``.
+        orders: of the n-grams: their numbers of words.
         folds: each text is answered for by models fitted to the other folds; these answers calibrate the margins.
 
     Returns:
         ``(model, held_out)``: ``held_out`` is ``float32 [N]``.
     """
-    index, features = index_hashed(ids)
+    index, features = index_hashed(ids, orders)
     fold = np.random.default_rng(seed).permutation(len(labels)) % folds
     held_out = np.zeros(len(labels), np.float32)
     for number in range(folds):

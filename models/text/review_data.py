@@ -14,7 +14,6 @@ from modelyard.models.recipes import Recipe, recipe
 from modelyard.models.spec import PreparedData
 from modelyard.models.text import short_texts
 from modelyard.models.text.batches import ReviewBatches
-from modelyard.models.text.hashed_ngrams import HashedIndex
 from modelyard.models.text.ngrams import NgramModel, fit_ngrams
 from modelyard.models.text.parts import list_learned
 from modelyard.models.text.short_texts import ShortTexts
@@ -36,6 +35,8 @@ SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
 FEW = 10_000
 """Of no more texts, a step each is needed."""
+ORDERS = (1, 2, 4)
+"""Of the linear model's n-grams: runs of four words are fewer than runs of three, and tell more."""
 
 
 @recipe
@@ -45,8 +46,7 @@ class SentimentRecipe(Recipe):
     vocabulary_size: Annotated[int, Field(ge=100, le=1_000_000, description="Word ids, but for rated words.")] = 30_000
     min_texts: Annotated[int, Field(ge=1, description="Reviews a word must occur in to be in the vocabulary.")] = 2
     max_words: Annotated[
-        int,
-        Field(ge=8, le=20_000, description="Of longer reviews, the first third and the last two thirds are looked at."),
+        int, Field(ge=8, le=20_000, description="Of longer reviews, first third and last two thirds are looked at.")
     ] = 2_000
     max_tokens: Annotated[
         int,
@@ -80,12 +80,8 @@ class SentimentRecipe(Recipe):
             description="Most frequent words whose vectors change in training, beside those that rules make texts of.",
         ),
     ] = 4_000
-    window: Annotated[
-        int, Field(ge=1, le=20, description="Words to either side that shape a word's initial vector.")
-    ] = 6
-    contexts: Annotated[int, Field(ge=10, le=60_000, description="Most frequent words that count as neighbours.")] = (
-        5_000
-    )
+    window: Annotated[int, Field(ge=1, le=20, description="Words to either side that shape a word's vector.")] = 6
+    contexts: Annotated[int, Field(ge=10, le=60_000, description="Frequent words that count as neighbours.")] = 5_000
     unlabelled: Annotated[
         int, Field(ge=0, le=50_000, description="Unlabelled reviews that vocabulary and vectors learn from.")
     ] = 0
@@ -93,6 +89,9 @@ class SentimentRecipe(Recipe):
         int,
         Field(ge=0, le=50_000, description="Unlabelled reviews trained on with the labels of a linear n-gram model."),
     ] = 0
+    soft_weight: Annotated[
+        float, Field(gt=0, le=1, description="How much one of those counts in training, beside a labelled review.")
+    ] = 1.0
     teacher_share: Annotated[
         float, Field(ge=0, le=1, description="Share of that model's answer in the target of a labelled review.")
     ] = 0.0
@@ -167,15 +166,13 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     )
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
-    linear, held_out = fit_ngrams(ids[: len(labels)], labels, folds=folds, seed=recipe.seed)
+    linear, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=folds, seed=recipe.seed)
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
         "learned": list_learned(vocabulary, recipe.learned_words),
         "vectors": _initial_vectors(whole, ids[: len(labels)], labels, vocabulary, recipe).astype(np.float16),
-        "ngram_codes": linear.index.codes,
-        "ngram_table": linear.table,
-        "ngram_bias": np.array(linear.bias, np.float32),
+        **linear.to_state(),
     }
     targets = _targets(labels, ids, recipe, linear, held_out)
     prepared = _prepared(splits, recipe, ids, targets, linear, state, written)
@@ -199,12 +196,12 @@ def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, wr
         raise InvalidRecipe(
             "recipe key 'init': expected a version of this release, received an older one; use init=random"
         )
-    linear = NgramModel(HashedIndex(state["ngram_codes"]), state["ngram_table"], float(state["ngram_bias"]))
+    linear = NgramModel.from_state(state)
     labels = targets = splits.train.y
     soft = _unlabelled(splits, recipe)[: recipe.soft_labels]
     ids = truncate(encode([*splits.train.x, *soft], vocabulary), recipe.max_words)
     if recipe.teacher_share or len(soft):
-        teacher, held_out = fit_ngrams(ids[: len(labels)], labels, folds=3, seed=recipe.seed)
+        teacher, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=3, seed=recipe.seed)
         targets = _targets(labels, ids, recipe, teacher, held_out)
     state = {**state, "max_tokens": np.array(recipe.max_words, np.int32)}
     return _prepared(splits, recipe, ids, targets, linear, state, written)
@@ -228,6 +225,9 @@ def _prepared(
 ) -> PreparedData:
     short, short_targets = _short_texts(splits, recipe, linear, state["vocabulary"], written)
     together = join(truncate(ids[: len(targets)], recipe.max_tokens), truncate(short, recipe.max_tokens))
+    labelled = len(splits.train.y)
+    counts = (labelled, len(targets) - labelled, len(short_targets))
+    weights = np.repeat([1.0, recipe.soft_weight, 1.0], counts)
     targets = np.concatenate([targets, short_targets])
     validation = truncate(encode(splits.validation.x, state["vocabulary"]), recipe.max_words)
     return PreparedData(
@@ -235,6 +235,7 @@ def _prepared(
             together,
             targets,
             recipe.batch_size,
+            weights=weights if recipe.soft_weight < 1 else None,
             seed=recipe.seed,
             passes=recipe.passes(len(targets)),
             short_factor=SHORT_FACTOR if len(targets) > FEW else 1,

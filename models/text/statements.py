@@ -22,7 +22,7 @@ _SECOND, _AROUND = 0.15, 0.2
 """Shares of texts with a second statement, with an opening, and with a closing."""
 _CLEAR = 2.0
 """The rating of a word of the grammar that people did not rate."""
-_SLOT = re.compile(r"\^?\b[A-Z]\b")
+_SLOT = re.compile(r"\^?\b(?:EN|[A-Z])\b")
 _ARTICLE = re.compile(r"\ba(?= [aeiou])")
 _VOWELS = "aeiou"
 _ENDS_SHORT = re.compile("[^aeiou]*[aeiou][^aeiouwxy]|forget|upset|enthral|cancel")
@@ -36,6 +36,7 @@ _POLAR = {
     "Y": ("worse", "better"),
     "Z": ("annoy_s", "please_s"),
     "E": ("annoy_ed", "please_ed"),
+    "EN": ("annoy_en", "please_en"),
     "G": ("annoy_ing", "please_ing"),
     "U": ("badly", "well"),
     "J": ("worst", "best"),
@@ -66,10 +67,18 @@ def read_grammar() -> Grammar:
     """The grammar that ships with the project."""
     source = tomllib.loads((files("modelyard.models.text") / "statements.toml").read_text(encoding="utf-8"))
     words = {name: text.split() for name, text in source["words"].items()}
-    pasts = dict(pair.split(":") for pair in source["irregular"]["past"].split())
+    pasts, perfects = (
+        dict(pair.split(":") for pair in source["irregular"][form].split()) for form in ("past", "participle")
+    )
+    perfects = pasts | perfects
     for verbs in _POLAR["W"]:
         words[verbs] += _split_phrases(source["deeds"][verbs])
-        forms = (("s", _third_person), ("ed", lambda verb: pasts.get(verb) or _past(verb)), ("ing", _participle))
+        forms: tuple[tuple[str, Callable[[str], str]], ...] = (
+            ("s", _third_person),
+            ("ed", lambda verb: pasts.get(verb) or _past(verb)),
+            ("en", lambda verb: perfects.get(verb) or _past(verb)),
+            ("ing", _continue),
+        )
         for form, inflect in forms:
             words[f"{verbs}_{form}"] = [_inflect(deed, inflect) for deed in words[verbs]]
     phrases = {name: _split_phrases(text) for name, text in source["phrases"].items()}
@@ -141,7 +150,7 @@ def _state(grammar: Grammar, positive: bool, generator: np.random.Generator) -> 
 
 
 def _fill(grammar: Grammar, slot: str, positive: bool, generator: np.random.Generator) -> str:
-    name = slot[-1]
+    name = slot.removeprefix("^")
     if name in _POLAR:
         return _pick(grammar.words[_POLAR[name][positive != slot.startswith("^")]], generator)
     return _pick(grammar.phrases[name], generator)
@@ -175,7 +184,7 @@ def _past(verb: str) -> str:
     return f"{verb}d" if verb.endswith("e") else f"{_double_last(verb)}ed"
 
 
-def _participle(verb: str) -> str:
+def _continue(verb: str) -> str:
     if verb.endswith("ie"):
         return f"{verb[:-2]}ying"
     return f"{verb[:-1]}ing" if verb.endswith("e") and not verb.endswith("ee") else f"{_double_last(verb)}ing"

@@ -30,7 +30,7 @@ from modelyard.models.text import review_data
 from modelyard.models.text.fused_lstm import FusedLSTM
 from modelyard.models.text.hashed_ngrams import find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
-from modelyard.models.text.ngrams import fit_linear
+from modelyard.models.text.ngrams import NgramModel, fit_linear
 from modelyard.models.text.parts import HasWord, HeadAndTail, ShortOnly, WeighParts, WordVectors, turning_ids
 from modelyard.models.text.review_data import SentimentRecipe
 from modelyard.models.text.unlabelled import VirtuallyAdversarial, read_steps, restore_language
@@ -80,7 +80,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     if PAD_MULTIPLE % recipe.stride:
         raise InvalidRecipe(f"recipe key 'stride': expected a divisor of {PAD_MULTIPLE}, received {recipe.stride}")
     layers, ops = keras.layers, keras.ops
-    vectors, codes = state["vectors"], state["ngram_codes"]
+    vectors, linear = state["vectors"], NgramModel.from_state(state)
     whole = keras.Input((None,), dtype="int32", name="ids")
     embed = WordVectors(len(vectors), vectors.shape[1], len(state["learned"]), name="vectors")
     marks = FIRST_WORD + np.flatnonzero(np.isin(state["vocabulary"], ["!", "?"]))
@@ -96,7 +96,8 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     turned = HasWord(turning_ids(state["vocabulary"]), name="turned")(whole)
     log_odds = WeighParts(REVIEW_SHARE, name="parts")(log_odds, short_log_odds, long, turned)
     if recipe.ngram_share:
-        log_odds = NgramVote(len(codes), recipe.ngram_share, name="ngrams")(log_odds, whole, turned)
+        vote = NgramVote(len(linear.index.codes), recipe.ngram_share, linear.index.orders, name="ngrams")
+        log_odds = vote(log_odds, whole, turned)
     log_odds = log_odds * ops.clip(2.0 * known - 0.5, 0.0, 1.0)  # who knows no word has no opinion
     positive = layers.Activation("sigmoid", name="positive")(log_odds)
     if recipe.adversarial:
@@ -107,7 +108,7 @@ def build(recipe: SentimentRecipe, state: State) -> Any:
     embed.fill(vectors, state["learned"])
     restore_language(model, state)
     if recipe.ngram_share:
-        model.get_layer("ngrams").set_weights([codes, find_starts(codes), state["ngram_table"], state["ngram_bias"]])
+        vote.set_weights([codes := linear.index.codes, find_starts(codes), linear.table, np.array(linear.bias)])
     return model
 
 
@@ -189,7 +190,9 @@ SPEC = ModelSpec(
             contexts=10_000,
             unlabelled=50_000,
             soft_labels=50_000,
+            soft_weight=0.33,
             teacher_share=0.3,
+            ngram_share=0.6,
             pieces=2.0,
             contrasts=1.0,
             statements=3.0,

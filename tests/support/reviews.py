@@ -5,6 +5,8 @@ import numpy as np
 from modelyard.models.data import Split, Splits
 from modelyard.models.spec import State
 from modelyard.models.text.hashed_ngrams import index_hashed
+from modelyard.models.text.ngrams import NgramModel
+from modelyard.models.text.review_data import ORDERS
 from modelyard.models.text.vocabulary import TokenIds
 
 GOOD = ["superb", "moving", "funny", "brilliant", "fine"]
@@ -17,14 +19,13 @@ WORDS = 50
 def random_state(vector_size: int = 8) -> State:
     generator = np.random.default_rng(0)
     texts = TokenIds(generator.integers(2, WORDS, 600).astype(np.int32), np.arange(0, 601, 6))
-    codes = index_hashed(texts, min_texts=1)[0].codes
+    index, _ = index_hashed(texts, ORDERS, min_texts=1)
+    table = generator.uniform(0.1, 1, (len(index.codes), 2)).astype(np.float32)
     return {
         "vocabulary": np.array([f"word{number}" for number in range(WORDS - 2)]),
         "vectors": generator.normal(size=(WORDS, vector_size)).astype(np.float16),
         "learned": np.arange(0, WORDS, 2, dtype=np.int32),
-        "ngram_codes": codes,
-        "ngram_table": generator.uniform(0.1, 1, (len(codes), 2)).astype(np.float32),
-        "ngram_bias": np.array(-0.3, np.float32),
+        **NgramModel(index, table, -0.3).to_state(),
     }
 
 

@@ -1,9 +1,10 @@
 """Word vectors, and the linear model on words and runs of words: in numpy and as a layer of the graph."""
 
 import numpy as np
+import pytest
 
 from modelyard.models.text import ngrams
-from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, find_starts, index_hashed
+from modelyard.models.text.hashed_ngrams import FACTORS, OFFSETS, UP_TO_THREE, find_starts, index_hashed
 from modelyard.models.text.ngram_vote import NgramVote
 from modelyard.models.text.statements import rate_words
 from modelyard.models.text.vocabulary import FIRST_WORD, TokenIds, encode, learn_vocabulary, pad
@@ -67,15 +68,13 @@ def test_polarity_is_what_labels_people_and_like_words_say() -> None:
 def test_ngrams_stay_within_a_text_and_known_words() -> None:
     """Of two texts, one with an unknown word inside, words and runs of them are those a reader would list."""
     ids = TokenIds(np.array([2, 3, 2, 3, 1, 4, 2, 3, 4], np.int32), np.array([0, 6, 9]))
-    index, features = index_hashed(ids, min_texts=1)
-    first, second = (
-        [(2,), (3,), (4,), (2, 3), (3, 2), (2, 3, 2), (3, 2, 3)],
-        [(2,), (3,), (4,), (2, 3), (3, 4), (2, 3, 4)],
-    )
-    for row, listed in zip(features, (first, second), strict=True):
-        assert sorted(index.codes[row.indices]) == sorted(code_of(*run) for run in listed)
-    assert (index.features(ids) != features).nnz == 0
-    assert (np.diff(index.codes) > 0).all()
+    first, second = [(2,), (3,), (4,), (2, 3), (3, 2)], [(2,), (3,), (4,), (2, 3), (3, 4)]
+    for orders, longest in (((1, 2, 3), ([(2, 3, 2), (3, 2, 3)], [(2, 3, 4)])), ((1, 2, 4), ([(2, 3, 2, 3)], []))):
+        index, features = index_hashed(ids, orders, min_texts=1)
+        for row, short, long in zip(features, (first, second), longest, strict=True):
+            assert sorted(index.codes[row.indices]) == sorted(code_of(*run) for run in [*short, *long])
+        assert (index.features(ids) != features).nnz == 0
+        assert (np.diff(index.codes) > 0).all()
 
 
 def code_of(*run: int) -> int:
@@ -88,24 +87,25 @@ def test_held_out_log_odds_point_the_right_way() -> None:
     """Texts that a linear model did not see get log-odds that agree with their words."""
     train, other = make_split(200, 0), make_split(100, 9)
     vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
-    model, held_out = ngrams.fit_ngrams(ids, train.y, folds=4, seed=0)
+    model, held_out = ngrams.fit_ngrams(ids, train.y, orders=UP_TO_THREE, folds=4, seed=0)
     assert np.mean((held_out > 0) == train.y) > 0.9
     assert np.mean((model.log_odds(encode(other.x, vocabulary)) > 0) == other.y) > 0.9
 
 
-def fitted_vote(share: float) -> tuple[ngrams.NgramModel, NgramVote, Array]:
+def fitted_vote(share: float, orders: tuple[int, ...] = UP_TO_THREE) -> tuple[ngrams.NgramModel, NgramVote, Array]:
     train = make_split(200, 0)
     vocabulary, ids = learn_vocabulary(list(train.x), 200, 2)
-    model, _ = ngrams.fit_ngrams(ids, train.y, folds=2, seed=0)
-    layer = NgramVote(len(model.index.codes), share=share)
+    model, _ = ngrams.fit_ngrams(ids, train.y, orders=orders, folds=2, seed=0)
+    layer = NgramVote(len(model.index.codes), share, orders)
     layer(np.zeros((1, 1), np.float32), np.zeros((1, 8), np.int32), np.zeros((1, 1), np.float32))
     layer.set_weights([model.index.codes, find_starts(model.index.codes), model.table, np.array(model.bias)])
     return model, layer, vocabulary
 
 
-def test_graph_gives_the_linear_models_log_odds() -> None:
+@pytest.mark.parametrize("orders", [UP_TO_THREE, (1, 2, 4)])
+def test_graph_gives_the_linear_models_log_odds(orders: tuple[int, ...]) -> None:
     """On long texts the layer answers as the fitted model does, repetitions and unknown words included."""
-    model, layer, vocabulary = fitted_vote(share=1.0)
+    model, layer, vocabulary = fitted_vote(1.0, orders)
     long = [" ".join(make_split(30, seed).x) for seed in range(20)]
     texts = encode([*long, "superb superb film " * 40, "nobody knows these awful " * 80], vocabulary)
     padded = pad([texts.row(index) for index in range(len(texts))])

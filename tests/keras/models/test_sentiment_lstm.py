@@ -10,7 +10,10 @@ import pytest
 
 from modelyard.models.errors import InvalidRecipe
 from modelyard.models.text.batches import ReviewBatches
+from modelyard.models.text.hashed_ngrams import UP_TO_THREE, index_hashed
+from modelyard.models.text.ngrams import NgramModel
 from modelyard.models.text.parts import HasWord, HeadAndTail, WeighParts, WordVectors, list_learned, turning_ids
+from modelyard.models.text.short_texts import CERTAINTY
 from modelyard.models.text.vocabulary import (
     FIRST_WORD,
     PADDING,
@@ -194,6 +197,22 @@ def test_a_version_that_knew_pairs_only_is_no_start() -> None:
         SPEC.prepare_with_state(make_splits(), TINY, state)  # type: ignore[misc]  # it has one
 
 
+def test_a_version_that_knew_runs_of_three_is_a_start() -> None:
+    """It does not say so; its n-grams are found again, by the linear model and in the graph."""
+    text = TokenIds(np.tile(np.arange(2, 10, dtype=np.int32), 10), np.array([0, 80]))
+    index, _ = index_hashed(text, UP_TO_THREE, min_texts=1)
+    older = NgramModel(index, np.full((len(index.codes), 2), 0.1, np.float32), 0.0)
+    state = {**random_state(TINY.vector_size), **older.to_state()}
+    del state["ngram_orders"]
+    state = SPEC.prepare_with_state(make_splits(), TINY, state).state  # type: ignore[misc]  # it has one
+    expected = older.log_odds(text)
+    assert expected[0] > 1
+    np.testing.assert_array_equal(NgramModel.from_state(state).log_odds(text), expected)
+    vote = SPEC.build(TINY.override({"ngram_share": 0.9}), state).get_layer("ngrams")
+    nothing = np.zeros((1, 1), np.float32)
+    np.testing.assert_allclose(vote(nothing, text.flat[None], nothing)[0], 0.9 * expected, rtol=1e-5)
+
+
 def test_short_texts_join_the_reviews() -> None:
     """Statements, contrasts, pieces and written ones, in the numbers that the recipe says, none of them certain."""
     plain = SPEC.prepare(make_splits(), TINY)
@@ -213,6 +232,19 @@ def test_soft_labels_extend_the_training_part() -> None:
     targets = np.concatenate([prepared.train[index][1] for index in range(len(prepared.train))])
     assert len(targets) == 260
     assert np.count_nonzero((targets > 0) & (targets < 1)) == 60
+
+
+def test_soft_labels_may_count_less() -> None:
+    """Soft-labelled reviews have the recipe's weight; labelled ones and short texts count whole."""
+    recipe = TINY.override({"soft_labels": 60, "soft_weight": 0.25, "batch_size": 10, "statements": 0.2, "epochs": 1})
+    prepared = SPEC.prepare(make_splits(), recipe)
+    batches = [prepared.train[index] for index in range(len(prepared.train))]
+    targets, weights = (np.concatenate([batch[part].ravel() for batch in batches]) for part in (1, 2))
+    certain = np.isin(targets, np.float32([0, 1, CERTAINTY, 1 - CERTAINTY]))
+    assert np.count_nonzero(certain) == 200 + 40
+    assert (weights[certain] == 1).all()
+    assert (weights[~certain] == 0.25).all()
+    assert len(weights) == 300
 
 
 def test_small_datasets_are_passed_over_until_min_steps() -> None:

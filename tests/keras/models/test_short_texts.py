@@ -56,17 +56,38 @@ def test_words_have_one_polarity(grammar: Grammar) -> None:
 
 
 def test_verbs_take_their_forms(grammar: Grammar) -> None:
-    """Third person, past and participle follow from the base, or from the list of what is irregular."""
-    forms = [[grammar.words[f"{kind}{form}"] for form in ("", "_s", "_ed", "_ing")] for kind in ("annoy", "please")]
+    """Third person, past and participles follow from the base, or from the lists of what is irregular."""
+    forms = [
+        [grammar.words[f"{kind}{form}"] for form in ("", "_s", "_ed", "_en", "_ing")] for kind in ("annoy", "please")
+    ]
     found = {each[0]: each[1:] for kind in forms for each in zip(*kind, strict=True)}
-    assert found["drag"] == ("drags", "dragged", "dragging")
-    assert found["crash"] == ("crashes", "crashed", "crashing")
-    assert found["satisfy"] == ("satisfies", "satisfied", "satisfying")
-    assert found["lie"] == ("lies", "lied", "lying")
-    assert found["break"] == ("breaks", "broke", "breaking")
-    assert found["disappoint"] == ("disappoints", "disappointed", "disappointing")
-    assert found["go wrong"] == ("goes wrong", "went wrong", "going wrong")
-    assert found["get stuck"] == ("gets stuck", "got stuck", "getting stuck")
+    assert found["drag"] == ("drags", "dragged", "dragged", "dragging")
+    assert found["crash"] == ("crashes", "crashed", "crashed", "crashing")
+    assert found["satisfy"] == ("satisfies", "satisfied", "satisfied", "satisfying")
+    assert found["lie"] == ("lies", "lied", "lied", "lying")
+    assert found["break"] == ("breaks", "broke", "broken", "breaking")
+    assert found["disappoint"] == ("disappoints", "disappointed", "disappointed", "disappointing")
+    assert found["go wrong"] == ("goes wrong", "went wrong", "gone wrong", "going wrong")
+    assert found["get stuck"] == ("gets stuck", "got stuck", "got stuck", "getting stuck")
+    assert found["keep its word"][2] == "kept its word"
+
+
+def test_perfect_tenses_take_the_participle(grammar: Grammar) -> None:
+    """ "has not gone wrong", never "has not went wrong"; nor a base form, as in "have never like"."""
+    pairs = [
+        (past.split()[0], participle.split()[0])
+        for kind in ("annoy", "please")
+        for past, participle in zip(grammar.words[f"{kind}_ed"], grammar.words[f"{kind}_en"], strict=True)
+    ]
+    pasts = {past for past, participle in pairs if past != participle}
+    participles = {participle for past, participle in pairs if past != participle}
+    assert {"went", "broke", "took", "forgot"} <= pasts
+    texts = " / ".join(make_statements(40_000, 0)[0])
+    perfect = re.compile(r"\b(?:has|have)(?: (?:not|never|always|hardly))? (\w+)")
+    said = set(perfect.findall(texts))
+    assert not said & pasts
+    assert len(said & participles) > 15
+    assert not set(grammar.words["like"] + grammar.words["dislike"]) & said
 
 
 def test_no_rule_repeats_the_suite_that_judges_it(grammar: Grammar) -> None:
@@ -82,7 +103,7 @@ def test_no_rule_repeats_the_suite_that_judges_it(grammar: Grammar) -> None:
     assert len(there) > 300
     assert not there & said
     three = {tuple(words[start : start + 3]) for words in suite for start in range(len(words) - 2)}
-    forms = [f"{verbs}{form}" for verbs in ("annoy", "please") for form in ("", "_s", "_ed", "_ing")]
+    forms = [f"{verbs}{form}" for verbs in ("annoy", "please") for form in ("", "_s", "_ed", "_en", "_ing")]
     deeds = [deed.split() for form in forms for deed in grammar.words[form]]
     assert max(map(len, deeds)) > 4
     assert not three & {tuple(deed[start : start + 3]) for deed in deeds for start in range(len(deed) - 2)}
