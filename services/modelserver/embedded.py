@@ -33,6 +33,7 @@ from modelyard.services.modelserver.runtime.servable import DEFAULT_SIGNATURE, C
 from modelyard.services.modelserver.runtime.tensor import Tensor
 from modelyard.services.modelserver.settings import Settings
 from modelyard.services.modelserver.settings import parse_flags as parse_flags  # noqa: PLC0414  # of its settings
+from modelyard.services.modelserver.warm_threads import WarmThreads as WarmThreads  # noqa: PLC0414  # for its calls
 
 T = TypeVar("T")
 ENTRYPOINT = "LOCAL"

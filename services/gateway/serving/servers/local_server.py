@@ -12,8 +12,8 @@ import structlog
 from modelyard.services.modelserver.embedded import EmbeddedServer as EmbeddedServer  # noqa: PLC0414  # passed on
 from modelyard.services.modelserver.embedded import InvalidConfig, parse_flags
 from modelyard.services.modelserver.embedded import Refused as Refused  # noqa: PLC0414  # passed on
+from modelyard.services.modelserver.embedded import WarmThreads as WarmThreads  # noqa: PLC0414  # passed on
 from modelyard.services.modelserver.embedded import truncate_message as truncate_message  # noqa: PLC0414  # passed on
-from modelyard.services.modelserver.warm_threads import WarmThreads as WarmThreads  # noqa: PLC0414  # passed on
 
 NO_DOOR = (
     "MODELYARD_SERVING=local needs --grpc_socket_path=PATH (or --port=N) in MODELYARD_SERVING_FLAGS: promotions, "
