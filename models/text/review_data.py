@@ -35,8 +35,6 @@ SHORT_FACTOR = 2
 """Short texts are in batches of so many times the recipe's size: a step costs little more, and there are fewer."""
 FEW = 10_000
 """Of no more texts, a step each is needed."""
-ORDERS = (1, 2, 4)
-"""Of the linear model's n-grams: runs of four words are fewer than runs of three, and tell more."""
 
 
 @recipe
@@ -99,10 +97,7 @@ class SentimentRecipe(Recipe):
         float, Field(ge=0, le=20, description="Sentences cut from the reviews to learn from, per labelled review.")
     ] = 0.0
     contrasts: Annotated[
-        float,
-        Field(
-            ge=0, le=20, description="Sentences of the reviews and the same turned by a negation, per labelled review."
-        ),
+        float, Field(ge=0, le=20, description="Sentences of the reviews and the same negated, per labelled review.")
     ] = 0.0
     statements: Annotated[
         float, Field(ge=0, le=20, description="Short statements made by rule to learn from, per labelled review.")
@@ -110,6 +105,7 @@ class SentimentRecipe(Recipe):
     written: Annotated[
         int, Field(ge=0, le=20, description="How often to learn from the short reviews that ship with the project.")
     ] = 0
+    longest_run: Annotated[int, Field(ge=3, le=4, description="Words of the linear model's longest n-grams.")] = 3
     ngram_share: Annotated[
         float,
         Field(
@@ -166,7 +162,9 @@ def prepare_reviews(splits: Splits, recipe: SentimentRecipe, written: Split) -> 
     )
     ids = truncate(whole, recipe.max_words)
     folds = 3 if recipe.teacher_share else 2  # the answers of folds are targets, or calibrate only
-    linear, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=folds, seed=recipe.seed)
+    linear, held_out = fit_ngrams(
+        ids[: len(labels)], labels, orders=(1, 2, recipe.longest_run), folds=folds, seed=recipe.seed
+    )
     state = {
         "vocabulary": vocabulary,
         "max_tokens": np.array(recipe.max_words, np.int32),
@@ -201,7 +199,9 @@ def prepare_with_state(splits: Splits, recipe: SentimentRecipe, state: State, wr
     soft = _unlabelled(splits, recipe)[: recipe.soft_labels]
     ids = truncate(encode([*splits.train.x, *soft], vocabulary), recipe.max_words)
     if recipe.teacher_share or len(soft):
-        teacher, held_out = fit_ngrams(ids[: len(labels)], labels, orders=ORDERS, folds=3, seed=recipe.seed)
+        teacher, held_out = fit_ngrams(
+            ids[: len(labels)], labels, orders=(1, 2, recipe.longest_run), folds=3, seed=recipe.seed
+        )
         targets = _targets(labels, ids, recipe, teacher, held_out)
     state = {**state, "max_tokens": np.array(recipe.max_words, np.int32)}
     return _prepared(splits, recipe, ids, targets, linear, state, written)

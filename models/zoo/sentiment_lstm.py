@@ -180,7 +180,7 @@ SPEC = ModelSpec(
             written=3,
         ),
         "full": SentimentRecipe(
-            epochs=3,
+            epochs=5,
             batch_size=64,
             optimizer="adam",
             learning_rate=2.5e-3,
@@ -192,6 +192,7 @@ SPEC = ModelSpec(
             soft_labels=50_000,
             soft_weight=0.33,
             teacher_share=0.3,
+            longest_run=4,
             ngram_share=0.6,
             pieces=2.0,
             contrasts=1.0,

@@ -213,6 +213,13 @@ def test_a_version_that_knew_runs_of_three_is_a_start() -> None:
     np.testing.assert_allclose(vote(nothing, text.flat[None], nothing)[0], 0.9 * expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("longest", [3, 4])
+def test_the_recipe_says_how_long_runs_are(longest: int) -> None:
+    """Beside words and pairs, the linear model has runs of that many words, and its state says so."""
+    state = SPEC.prepare(make_splits(), TINY.override({"longest_run": longest})).state
+    assert NgramModel.from_state(state).index.orders == (1, 2, longest)
+
+
 def test_short_texts_join_the_reviews() -> None:
     """Statements, contrasts, pieces and written ones, in the numbers that the recipe says, none of them certain."""
     plain = SPEC.prepare(make_splits(), TINY)
