@@ -251,7 +251,7 @@ SPEC = ModelSpec(
         ),
         limits=(
             "It answers with a digit whatever it is shown: see what it does on pictures of none.",
-            "About half of all letters and signs are not flagged, and some of those are answered surely.",
+            "About a third of all letters and signs are not flagged, and some of those are answered surely.",
             "Digits of 14 pixels, thick pens and blur are misread more often than the data set's.",
             "Digits of other scripts, and printed ones in unusual fonts, were not in its data.",
             "Turned by more than 30 degrees, a 6 and a 9 are the same.",
