@@ -68,7 +68,7 @@ def test_the_best_of_the_other_servers_has_the_highest_ceiling() -> None:
 
 @pytest.mark.parametrize(("peak", "goodput"), [(2000, 2000), (3000, 1100 / 0.45), (9000, 0)])
 def test_what_refusals_and_the_generator_leave_bounds_the_goodput(peak: float, goodput: float) -> None:
-    """Of two cores, 0.05 ms for each refusal and each request sent, 0.3 + 0.2 ms for each answer; never above the peak."""
+    """Two cores; 0.05 ms for each refusal and each request sent, 0.3 + 0.2 ms for each answer. Never above the peak."""
     refusal = {"row": "refusal", "workload": "mnist_json", "cpu_ms": 0.05, "load_cpu_ms": 0.05}
     assert Parts([*ROWS, refusal]).goodput("mnist_json", peak, 0.05) == pytest.approx(goodput)
 
