@@ -162,17 +162,8 @@ def sums_line(parts: Parts, results: Results, workload: str, connections: int) -
 
 
 def refusals_table(parts: Parts, overloads: Sequence[Row]) -> str:
-    heads = (
-        *(
-            "",
-            "peak, /s",
-            "refusal, CPU-ms",
-            "generator's",
-            "**goodput at most, of the peak**",
-            "with granian's refusals",
-        ),
-        "measured",
-    )
+    costs = ("", "peak, /s", "refusal, CPU-ms", "generator's")
+    heads = (*costs, "**goodput at most, of the peak**", "with granian's refusals", "measured")
     found = (refusals_line(parts, name, overloads) for name in LOADED)
     return table(heads, (line for line in found if line))
 

@@ -43,11 +43,11 @@ class WarmThreads(Executor):
         self._waiting: deque[Work] = deque()
         """Work that came while every thread had some."""
         self._is_closed = False
-        self._queues = [GivenWork() for _ in range(count)]
-        self._idle = [*self._queues]
+        self._idle = [GivenWork() for _ in range(count)]
+        """Of threads that have nothing to do, the one that had last at the end."""
         self._threads = [
             threading.Thread(target=self._serve, args=(given,), name=f"{name}-{number}", daemon=True)
-            for number, given in enumerate(self._queues)
+            for number, given in enumerate(self._idle)
         ]
         for thread in self._threads:
             thread.start()
